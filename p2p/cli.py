@@ -1,0 +1,698 @@
+"""The command line: the only place that prints, asks or exits.
+
+Results go to standard output (the link, `--json` lines), everything said to a person to standard
+error, questions to the terminal itself, so that output can be piped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import signal
+import ssl
+import sys
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from .events import (
+    Complete,
+    DigitsShown,
+    Error,
+    Event,
+    LinkMade,
+    Offer,
+    PeerMet,
+    Progress,
+    Question,
+    StateChanged,
+    Warned,
+)
+from .home import Home
+from .lanes import ENGINES
+from .protocol import audit
+from .protocol import receipt as receipts
+from .protocol.codec import encode_base64url
+from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
+from .protocol.paths import shown
+from .transfer import DEFAULT_EXPIRES, SOFTWARE, Options, Outcome
+
+EXIT_TABLE = "\n".join(
+    [
+        "\b",
+        "Exit codes:",
+        *(f"  {code}  {ending.value}" for ending, code in EXIT_CODES.items()),
+        f"  {EXIT_USAGE}  wrong usage, or a question that nobody can answer",
+    ]
+)
+_DURATION = re.compile(r"^([1-9][0-9]{0,6})([smh])$")
+_STATES = {
+    "waiting": "Waiting for the recipient. Keep this running.",
+    "server_lost": "The signaling server is gone; trying again.",
+    "opened": "The link was opened; connecting.",
+    "connected": "Connected. Waiting for the sender.",
+    "admitted": "Let in.",
+    "offered": "Reading the list of files.",
+    "accepted": "Accepted.",
+    "silent": "Nothing heard from the other side for a while; still waiting.",
+    "resumed": "The other side is back.",
+    "verifying": "All sent; verifying what is on the disk.",
+    "signing": "Verified; signing the receipt.",
+}
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} TB"
+
+
+def _many(count: int, word: str) -> str:
+    plural = word[:-1] + "ies" if word.endswith("y") else word + "s"
+    return f"{count:,} {word if count == 1 else plural}"
+
+
+def _say(text: str = "") -> None:
+    click.echo(text, err=True)
+
+
+def _fail(error: HandoverError) -> NoReturn:
+    _say(error.sentence)
+    code = EXIT_USAGE if error.code == "needs_answer" else EXIT_CODES[error.ending]
+    raise SystemExit(code)
+
+
+# --- showing ------------------------------------------------------------------------------------
+
+
+class _Human:
+    """Says on standard error what happens; the link alone goes to standard output."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case LinkMade():
+                self._link(event)
+            case StateChanged():
+                if not (event.state == "verifying" and self._role == "recipient"):
+                    self._line(_STATES[event.state])
+            case PeerMet():
+                pinned = f"known as {shown(event.contact)}" if event.contact else "new"
+                checked = ", checked before" if event.verified else ""
+                who = "From" if self._role == "recipient" else "Recipient"
+                self._line(f"{who}: {event.label or '(no name)'} ({pinned}{checked})")
+                self._line(f"  key {event.fingerprint}")
+            case DigitsShown():
+                self._line(f"  check digits {event.digits}: the same on both sides?")
+            case Offer():
+                folders = f" in {_many(event.folders, 'folder')}" if event.folders else ""
+                count = _many(event.files, "file")
+                self._line(f"Offered: {count}{folders}, {_size(event.size)}")
+                for name in event.names:
+                    self._line(f"  {name}")
+            case Warned():
+                self._line(f"Note: {event.path + ': ' if event.path else ''}{event.message}")
+            case Progress():
+                self._progress(event)
+            case Complete():
+                self._stop()
+                _say(event.message)
+                for place in event.places:
+                    _say(f"  {shown(place, 256)}")
+                _say(f"Receipt: {event.receipt}")
+            case Error():
+                self._stop()
+                _say(event.message)
+                for path, why in event.failed[:20]:
+                    _say(f"  {path}: {why}")
+                if len(event.failed) > 20:
+                    _say(f"  and {len(event.failed) - 20:,} more (handover receipt show)")
+                if event.receipt is not None:
+                    _say(f"Receipt: {event.receipt}")
+
+    def _link(self, event: LinkMade) -> None:
+        _say("Give this link to the recipient; it is the key to the files:")
+        _say()
+        click.echo(event.link)
+        _say()
+        if sys.stderr.isatty():
+            import segno
+
+            segno.make(event.link, error="l").terminal(out=sys.stderr, compact=True)
+        for other in event.others:
+            _say(f"The same by another address of this machine: {other}")
+        if not event.browser:
+            _say("It works on the command line: handover receive (browsers need https).")
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            _say(text)
+
+    def _progress(self, event: Progress) -> None:
+        if self._bar is None:
+            if not sys.stderr.isatty():
+                return
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                DownloadColumn,
+                TaskProgressColumn,
+                TimeRemainingColumn,
+                TransferSpeedColumn,
+            )
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                BarColumn(),
+                TaskProgressColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=event.total)
+        self._bar.update(self._task, completed=event.durable)
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _print_json(event: Event) -> None:
+    click.echo(json.dumps(event.as_json()))
+    sys.stdout.flush()
+
+
+# --- asking -------------------------------------------------------------------------------------
+
+
+class _Terminal:
+    """Questions on the controlling terminal, wherever standard input and output go."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    @classmethod
+    def open(cls) -> _Terminal | None:
+        """The terminal, or None when there is none."""
+        try:
+            return cls(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        except OSError:
+            return None
+
+    async def ask(self, question: Question) -> bool:
+        """Yes or no; only a clear yes is one."""
+        text = {
+            "admit": "Let this recipient have the files?",
+            "digits": f"Compare by voice. Are the check digits {question.digits} on both sides?",
+            "accept": "Receive these files?",
+        }[question.kind]
+        while True:
+            self._write(f"{text} [y/n] ")
+            answer = (await self._line()).strip().lower()
+            if answer in ("y", "yes", "n", "no"):
+                return answer.startswith("y")
+
+    def _write(self, text: str) -> None:
+        os.write(self._file, text.encode())
+
+    async def _line(self) -> str:
+        loop = asyncio.get_running_loop()
+        got: asyncio.Future[bytes] = loop.create_future()
+
+        def readable() -> None:
+            if not got.done():
+                got.set_result(os.read(self._file, 1024))
+
+        loop.add_reader(self._file, readable)
+        try:
+            data = await got
+        finally:
+            loop.remove_reader(self._file)
+        if not data:  # the terminal is gone
+            return "n"
+        return data.decode(errors="replace")
+
+
+# --- options ------------------------------------------------------------------------------------
+
+
+def _passphrase(wanted: bool, file: Path | None, *, twice: bool) -> str | None:
+    """From a file, the environment or a prompt; never from an argument."""
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError):
+            _fail(Failure("not_readable", shown(str(file))))
+    if not wanted:
+        return None
+    named = os.environ.get("HANDOVER_PASSPHRASE")
+    if named is not None:
+        return named
+    if not _has_terminal():
+        _fail(Failure("needs_answer", "the passphrase"))
+    text: str = click.prompt(
+        "Passphrase", hide_input=True, confirmation_prompt=twice, err=True, type=str
+    )
+    return text
+
+
+def _has_terminal() -> bool:
+    terminal = _Terminal.open()
+    if terminal is not None:
+        os.close(terminal._file)
+    return terminal is not None
+
+
+class _Duration(click.ParamType):
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        found = _DURATION.match(str(value))
+        seconds = int(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0
+        if not 0 < seconds <= DEFAULT_EXPIRES:
+            self.fail("write 90s, 30m or 24h; 24h is the longest", param, ctx)
+        return float(seconds)
+
+
+class _Address(click.ParamType):
+    name = "host:port"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        host, _, port = str(value).rpartition(":")
+        if not port.isdigit() or int(port) > 65535:
+            self.fail("write HOST:PORT, [IPv6]:PORT or :PORT", param, ctx)
+        return host.strip("[]"), int(port)
+
+
+def _common(command: Any) -> Any:
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="One JSON object per line."),
+        click.option("--engine", type=click.Choice(ENGINES), help="WebRTC engine."),
+        click.option("--auto", is_flag=True, help="Ask nothing: for unattended machines."),
+        click.option("--verify", is_flag=True, help="Both must confirm the check digits."),
+        click.option(
+            "--passphrase-file",
+            type=click.Path(path_type=Path),
+            help="Take the passphrase from this file.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _options(
+    role: str, as_json: bool, engine: Any, auto: bool, verify: bool, passphrase: str | None
+) -> Options:
+    terminal = None if as_json else _Terminal.open()
+    return Options(
+        home=Home(),
+        engine=engine,
+        passphrase=passphrase,
+        verify=verify,
+        auto=auto,
+        watch=_print_json if as_json else _Human(role),
+        ask=terminal.ask if terminal is not None else None,
+    )
+
+
+def _run(work: Coroutine[Any, Any, Outcome]) -> NoReturn:
+    async def main() -> int:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            outcome = await task
+        except asyncio.CancelledError:
+            return EXIT_CODES[Ending.ABORTED]
+        return (
+            EXIT_USAGE if outcome.code == "needs_answer" else EXIT_CODES[outcome.ending]
+        )
+
+    code = asyncio.run(main())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # libdatachannel's threads may take seconds to wind down; everything of ours is on the disk.
+    os._exit(code)
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_TABLE)
+@click.version_option(SOFTWARE.split("/")[1], prog_name="handover")
+def main() -> None:
+    """Send files directly to someone, encrypted from end to end, with a receipt both sign."""
+    logging.basicConfig(level=os.environ.get("HANDOVER_LOG", "CRITICAL").upper())
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--server", envvar="HANDOVER_SERVER", help="Signaling server, e.g. https://HOST.")
+@click.option(
+    "--listen", type=_Address(), default=":0", help="Where to serve without --server."
+)
+@click.option("--address", help="The address of this machine to put into the link.")
+@click.option("--expires", type=_Duration(), default="24h", help="How long the link is good.")
+@click.option("--to", metavar="CONTACT", help="Only this contact can receive.")
+@click.option("--passphrase", is_flag=True, help="Ask for a passphrase that is needed as well.")
+@click.option("--follow", is_flag=True, help="Follow symbolic links, inside the folder only.")
+@_common
+def send(
+    paths: tuple[str, ...],
+    server: str | None,
+    listen: tuple[str, int],
+    address: str | None,
+    expires: float,
+    to: str | None,
+    passphrase: bool,
+    follow: bool,
+    passphrase_file: Path | None,
+    verify: bool,
+    auto: bool,
+    engine: Any,
+    as_json: bool,
+) -> None:
+    """Send files and folders; prints a link for the recipient.
+
+    A passphrase is asked for, or read from --passphrase-file or HANDOVER_PASSPHRASE; it is never an
+    argument, because arguments are visible to other users of this machine.
+    """
+    from .transfer import send as transfer
+
+    wanted = passphrase or "HANDOVER_PASSPHRASE" in os.environ
+    secret = _passphrase(wanted, passphrase_file, twice=True)
+    with _told():
+        options = _options("sender", as_json, engine, auto, verify, secret)
+    _run(
+        transfer(
+            paths,
+            options,
+            server=server or None,
+            listen=listen,
+            address=address,
+            expires=expires,
+            to=to,
+            follow=follow,
+        )
+    )
+
+
+@main.command()
+@click.argument("link", required=False)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), default=".", help="Folder to receive into."
+)
+@_common
+def receive(
+    link: str | None,
+    output: Path,
+    passphrase_file: Path | None,
+    verify: bool,
+    auto: bool,
+    engine: Any,
+    as_json: bool,
+) -> None:
+    """Receive what a link offers.
+
+    The link is best pasted when asked, or given in HANDOVER_LINK or on standard input: as an
+    argument it is visible to other users of this machine. Nothing is overwritten.
+    """
+    from .protocol.link import parse_link
+    from .transfer import receive as transfer
+
+    if link is None:
+        link = os.environ.get("HANDOVER_LINK")
+    if link is None and not sys.stdin.isatty():
+        link = sys.stdin.readline()
+    if link is None:
+        link = str(click.prompt("Link", err=True))
+    secret = None
+    with contextlib.suppress(HandoverError):  # told by the transfer itself, as its last event
+        needed = parse_link(link).passphrase
+        if needed and not (as_json and passphrase_file is None and not _named_passphrase()):
+            secret = _passphrase(True, passphrase_file, twice=False)
+    with _told():
+        options = _options("recipient", as_json, engine, auto, verify, secret)
+    _run(transfer(link, options, output=output))
+
+
+def _named_passphrase() -> bool:
+    return "HANDOVER_PASSPHRASE" in os.environ
+
+
+@main.command()
+@click.option("--listen", type=_Address(), default=":8080", help="HOST:PORT; [::] by default.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate chain, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key, PEM.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+)
+def serve(
+    listen: tuple[str, int], tls_cert: Path | None, tls_key: Path | None, log_level: str
+) -> None:
+    """Run the signaling server on its own."""
+    from signaling.app import Server
+
+    logging.basicConfig(
+        level=log_level.upper(), force=True, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    tls = None
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key go together")
+    if tls_cert is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            tls.load_cert_chain(tls_cert, tls_key)
+        except (OSError, ssl.SSLError) as error:
+            _fail(Failure("not_readable", f"the certificate or key ({error.strerror})"))
+
+    async def run() -> None:
+        server = Server()
+        try:
+            await server.start(*listen, tls)
+        except OSError as error:
+            raise Failure("server_unreachable", error.strerror or "cannot listen") from None
+        scheme = "https" if tls else "http"
+        _say(f"Serving on port {server.port} ({scheme}). Ctrl-C stops it.")
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await stop.wait()
+        await server.stop()
+
+    with _told():
+        asyncio.run(run())
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Say a failure as its sentence and exit with its code."""
+    try:
+        yield
+    except HandoverError as error:
+        _fail(error)
+
+
+@main.group()
+def identity() -> None:
+    """This machine's key and label."""
+
+
+@identity.command("show")
+def identity_show() -> None:
+    """Show label, fingerprint and key id."""
+    with _told():
+        own = Home().identity()
+    click.echo(f"label        {own.label}")
+    click.echo(f"fingerprint  {receipts.fingerprint(own.public)}")
+    click.echo(f"key id       {receipts.thumbprint(own.public)}")
+
+
+@identity.command("set-label")
+@click.argument("label")
+def identity_set_label(label: str) -> None:
+    """Set the name that others see, e.g. "Radiology, St. Mary"."""
+    with _told():
+        click.echo(f"label        {Home().set_label(label).label}")
+
+
+@main.group()
+def contacts() -> None:
+    """Peers that were met before; a known name with another key is blocked."""
+
+
+@contacts.command("list")
+def contacts_list() -> None:
+    """List contacts: name, fingerprint, first met, whether digits were compared."""
+    with _told():
+        for one in Home().contacts().values():
+            checked = "checked" if one.verified else "not checked"
+            print_name = receipts.fingerprint(one.identity)
+            click.echo(f"{shown(one.name)}\t{print_name}\t{one.first_met}\t{checked}")
+
+
+@contacts.command("rename")
+@click.argument("name")
+@click.argument("new")
+def contacts_rename(name: str, new: str) -> None:
+    """Give a contact another name."""
+    with _told():
+        Home().rename_contact(name, new)
+
+
+@contacts.command("remove")
+@click.argument("name")
+def contacts_remove(name: str) -> None:
+    """Forget a contact and its key."""
+    with _told():
+        Home().remove_contact(name)
+
+
+@main.group()
+def receipt() -> None:
+    """Receipts: what was sent, by whom, to whom, and that it arrived unaltered."""
+
+
+def _read_receipt(file: Path) -> receipts.Receipt:
+    try:
+        return receipts.verify(file.read_bytes())
+    except OSError:
+        _fail(Failure("not_readable", shown(str(file))))
+    except receipts.BadReceipt as reason:
+        _say(f"This receipt does not hold: {reason}. Do not rely on it.")
+        raise SystemExit(1) from None
+
+
+@receipt.command("show")
+@click.argument("file", type=click.Path(path_type=Path))
+def receipt_show(file: Path) -> None:
+    """Show what a receipt says, and the names where this machine knows them."""
+    found = _read_receipt(file)
+    for line in _receipt_lines(found):
+        click.echo(line)
+    with contextlib.suppress(Failure):
+        manifest, results, _ = Home().annex(found.payload["transfer_id"])
+        click.echo("entries (from this machine's annex, not part of the receipt):")
+        failures = dict(results.failures())
+        from .protocol.manifest import STATUS_TEXTS
+
+        for index, entry in enumerate(manifest.entries):
+            digest = results[index][1].hex() if entry.kind == "file" else ""
+            status = STATUS_TEXTS[failures[index]] if index in failures else digest
+            click.echo(f"  {shown(entry.path, 1024)}  {entry.size}  {status}")
+
+
+def _receipt_lines(found: receipts.Receipt) -> list[str]:
+    payload = found.payload
+    content, times, security = payload["content"], payload["times"], payload["security"]
+    lines = [
+        f"transfer     {encode_base64url(payload['transfer_id'])}",
+        f"outcome      {payload['outcome']}",
+    ]
+    for role in ("sender", "recipient"):
+        party = payload[role]
+        key = receipts.fingerprint(party["jwk"]["x"])
+        lines.append(f"{role:12} {shown(party['label'])}, key {key}")
+    lines += [
+        f"delivered    {content['delivered_entries']} of {content['entries']} entries, "
+        f"{content['delivered_bytes']} of {content['bytes']} bytes",
+        f"root         {content['root'].hex()}",
+        f"stored       {payload['stored']}, read back and hashed with {content['hash']}",
+        f"digits       {'confirmed' if security['digits_confirmed'] else 'not confirmed'}",
+        f"offered      {shown(times['offered'])} (sender's clock)",
+        f"accepted     {shown(times['accepted'])} (recipient's clock)",
+        f"closed       {shown(times['closed'])} (sender's clock)",
+        f"verified     {shown(times['verified'])} (recipient's clock)",
+        f"signed by    {'recipient and sender' if found.confirmed else 'the recipient only'}",
+    ]
+    return lines
+
+
+@receipt.command("verify")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--files", type=click.Path(path_type=Path), help="Also hold the files in this folder to it."
+)
+def receipt_verify(file: Path, files: Path | None) -> None:
+    """Check signatures, keys and roles; with --files, the files themselves too.
+
+    --files is the folder that was received into, or on the sender's side the one that holds what
+    was sent. The names come from this machine's annex, which must fit the receipt's root.
+    """
+    from .files import compare
+    from .protocol.manifest import results_root
+
+    found = _read_receipt(file)
+    for line in _receipt_lines(found):
+        click.echo(line)
+    if files is not None:
+        with _told():
+            manifest, results, placed = Home().annex(found.payload["transfer_id"])
+        if results_root(manifest, results) != found.payload["content"]["root"]:
+            _say("The annex on this machine does not belong to this receipt.")
+            raise SystemExit(1)
+        wrong = list(compare(files, manifest, results, placed))
+        for path, why in wrong:
+            _say(f"  {shown(path, 1024)}: {why}")
+        if wrong:
+            _say(f"{_many(len(wrong), 'entry')} not as delivered.")
+            raise SystemExit(1)
+        click.echo("files        every delivered file is as it was")
+    click.echo(
+        "It proves that software holding these keys sent and received exactly these bytes; "
+        "not who sat at the keyboard, nor that anyone looked at them."
+    )
+
+
+@main.group("audit")
+def audit_group() -> None:
+    """The audit log of this machine."""
+
+
+@audit_group.command("verify")
+def audit_verify() -> None:
+    """Check the chain of the log; names the first bad line."""
+    with _told():
+        home = Home()
+    try:
+        found = home.verify_audit()
+    except audit.BadLine as bad:
+        _say(f"The audit log does not hold. {home.audit_path}, {bad}.")
+        raise SystemExit(1) from None
+    click.echo(f"{_many(found.lines, 'entry')}, head {found.head}")
+
+
+@main.command()
+def demo() -> None:
+    """A real transfer between two processes here: DICOM files, verified, with its receipt."""
+    from .demo import run
+
+    raise SystemExit(run())

@@ -1,0 +1,711 @@
+"""Disk I/O: reading what is sent, and writing, syncing, reading back and placing what arrives.
+
+Everything here blocks and runs in threads. A `Source` is read by one thread at a time. A
+`Destination` is written, synced and read back by three at once; each method says what it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from .protocol.errors import Failure
+from .protocol.manifest import (
+    CHANGED,
+    MAX_ENTRIES,
+    NOT_PLACED,
+    NOT_WRITTEN,
+    UNREADABLE,
+    Entry,
+    Manifest,
+    Results,
+)
+from .protocol.paths import UnsafePath, check_path, collisions, escape_segment, shown
+from .protocol.tape import Tape
+
+MIN_HOLE = 64 * 1024  # shorter holes are read as zeros
+MAX_HOLE = 256 * 1024 * 1024  # hashed in one go: a sixth of a second
+READ_BACK = 1024 * 1024
+MAX_OPEN = 256  # part files open at once; the usual limit of a process is 1,024
+SYNC_THREADS = 8  # small files: fsyncs one by one cost twice as much
+MIN_RESERVE, RESERVE_SHARE = 1024**3, 20  # leave 1 GiB or a twentieth free, whichever is less
+MAX_NAMES = 1000  # `name (1)` to `name (999)`
+
+_ZEROS = bytes(READ_BACK)
+EMPTY_DIGEST = hashlib.sha256().digest()
+
+
+# --- what is sent ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """An entry's place on this disk, and what it looked like when it was listed."""
+
+    path: str
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    sparse: bool
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a walk found: entries and, beside each, its source (None for a directory)."""
+
+    entries: tuple[Entry, ...]
+    sources: tuple[SourceFile | None, ...]
+
+
+Warn = Callable[[str, str], None]
+
+
+def check_paths(paths: Sequence[str]) -> dict[str, str]:
+    """Base name -> path of what was named on the command line. Raises `Failure`; quick."""
+    named: dict[str, str] = {}
+    if not paths:
+        raise Failure("nothing_to_send", "no file or folder was named")
+    for path in paths:
+        name = os.path.basename(os.path.abspath(path))
+        if not os.path.lexists(path):
+            raise Failure("nothing_to_send", f"{shown(path)} does not exist")
+        if not name:
+            raise Failure("nothing_to_send", f"{shown(path)} has no name of its own")
+        if name in named:
+            raise Failure("same_name", shown(name))
+        named[name] = path
+    return named
+
+
+def walk(paths: Sequence[str], *, follow: bool, warn: Warn) -> Listing:
+    """List files and folders as entries, in a stable order, folders before what is in them.
+
+    What cannot be sent is left out and told to `warn(path, why)`. Links are followed only with
+    `follow` and only inside the root they lie in. Raises `Failure`.
+    """
+    entries: list[Entry] = []
+    sources: list[SourceFile | None] = []
+
+    def add(path: str, name: str, root: str, above: frozenset[tuple[int, int]]) -> None:
+        try:
+            info = os.lstat(path)
+            if stat.S_ISLNK(info.st_mode):
+                if above and not follow:
+                    return warn(path, "a symbolic link, not followed")
+                if above and not _inside(path, root):
+                    return warn(path, "a symbolic link that leads out of the folder")
+                info = os.stat(path)
+        except OSError as error:
+            return warn(path, _words(error))
+        modified = info.st_mtime_ns // 1000
+        if stat.S_ISREG(info.st_mode):
+            held = info.st_blocks * 512
+            sparse = held < info.st_size
+            data = held if sparse else None
+            entries.append(Entry(name, "file", info.st_size, modified, data))
+            sources.append(
+                SourceFile(
+                    path, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, sparse
+                )
+            )
+        elif stat.S_ISDIR(info.st_mode):
+            here = (info.st_dev, info.st_ino)
+            if here in above:
+                return warn(path, "a symbolic link to a folder it lies in")
+            entries.append(Entry(name, "directory", 0, modified))
+            sources.append(None)
+            try:
+                with os.scandir(path) as found:
+                    children = sorted(child.name for child in found)
+            except OSError as error:
+                return warn(path, _words(error))
+            for child in children:
+                safe = _safe(child, os.path.join(path, child), warn)
+                if safe is not None:
+                    add(os.path.join(path, child), f"{name}/{safe}", root, above | {here})
+        else:
+            warn(path, "not a file or folder")
+        if len(entries) > MAX_ENTRIES:
+            raise Failure("too_many_entries")
+        return None
+
+    for name, path in check_paths(paths).items():
+        safe = _safe(name, path, warn)
+        if safe is None:
+            raise Failure("name_refused", shown(name))
+        add(path, safe, os.path.realpath(path), frozenset())
+    if not entries:
+        raise Failure("nothing_to_send", "none of it can be read")
+    for entry in entries:
+        try:
+            check_path(entry.path)
+        except UnsafePath as reason:
+            raise Failure("name_refused", f"{shown(entry.path)} ({reason})") from None
+    pairs = collisions((entry.path, entry.kind == "directory") for entry in entries)
+    if pairs:
+        raise Failure("name_collision", f"{shown(pairs[0][0])} and {shown(pairs[0][1])}")
+    return Listing(tuple(entries), tuple(sources))
+
+
+def _safe(name: str, path: str, warn: Warn) -> str | None:
+    try:
+        safe = escape_segment(name)
+    except UnsafePath as reason:
+        warn(path, str(reason))
+        return None
+    if safe != name:
+        warn(path, f"sent under the name {shown(safe)}")
+    return safe
+
+
+def _inside(path: str, root: str) -> bool:
+    target = os.path.realpath(path)
+    return target == root or target.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or "it cannot be read").lower()
+
+
+@dataclass(frozen=True)
+class Block:
+    """What reading gave: a stretch of tape (perhaps empty), and what became of entries."""
+
+    offset: int
+    length: int
+    hole: bool
+    payload: bytes
+    finished: tuple[tuple[int, bytes], ...]  # (entry, SHA-256)
+    withdrawn: tuple[tuple[int, int], ...]  # (entry, status)
+
+
+class Source:
+    """Reads the tape from its files, in order, hashing as it goes."""
+
+    def __init__(self, listing: Listing, tape: Tape) -> None:
+        self._sources, self._tape = listing.sources, tape
+        self._entry = 0
+        self._file = -1
+        self._at = 0  # in the open file
+        self._digest = hashlib.sha256()
+
+    def read(self, offset: int, length: int) -> Block:
+        """The next stretch, at most `length` bytes or one hole; then whatever ends there.
+
+        A file that is not as it was listed, or shrinks or changes under way, is withdrawn.
+        """
+        parts: list[bytes] = []
+        room, hole = length, 0
+        finished: list[tuple[int, bytes]] = []
+        withdrawn: list[tuple[int, int]] = []
+        while self._entry < len(self._sources) and not hole:
+            source = self._sources[self._entry]
+            if source is None:
+                self._entry += 1
+                continue
+            try:
+                if self._file < 0:
+                    self._open(source)
+                if self._at < source.size:
+                    if not room:
+                        break
+                    data_at, data_end = self._next_data(source)
+                    if data_at > self._at:
+                        if parts:
+                            break
+                        hole = min(data_at - self._at, MAX_HOLE)
+                        self._hash_zeros(hole)
+                        self._at += hole
+                    else:
+                        data = self._read(min(room, data_end - self._at))
+                        parts.append(data)
+                        room -= len(data)
+                        self._at += len(data)
+                if self._at == source.size:
+                    self._check(source)
+                    finished.append((self._entry, self._digest.digest()))
+                    self._close()
+            except _Changed:
+                withdrawn.append((self._entry, CHANGED))
+                self._close()
+                break
+            except OSError:
+                withdrawn.append((self._entry, UNREADABLE))
+                self._close()
+                break
+        payload = parts[0] if len(parts) == 1 else b"".join(parts)
+        return Block(
+            offset,
+            hole or len(payload),
+            bool(hole),
+            payload,
+            tuple(finished),
+            tuple(withdrawn),
+        )
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _open(self, source: SourceFile) -> None:
+        # Without O_NONBLOCK, a file that became a FIFO would hang here.
+        self._file = os.open(source.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._at, self._digest = 0, hashlib.sha256()
+        self._check(source)
+
+    def _check(self, source: SourceFile) -> None:
+        info = os.fstat(self._file)
+        if not stat.S_ISREG(info.st_mode) or source != SourceFile(
+            source.path,
+            info.st_dev,
+            info.st_ino,
+            info.st_size,
+            info.st_mtime_ns,
+            source.sparse,
+        ):
+            raise _Changed
+
+    def _next_data(self, source: SourceFile) -> tuple[int, int]:
+        """Where data begins, at or after here, and where it ends."""
+        if not source.sparse:
+            return self._at, source.size
+        try:
+            begin = os.lseek(self._file, self._at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            begin = source.size  # only a hole is left
+        begin = min(begin, source.size)
+        if begin - self._at >= MIN_HOLE:
+            return begin, begin
+        end = os.lseek(self._file, begin, os.SEEK_HOLE) if begin < source.size else source.size
+        return self._at, min(end, source.size)
+
+    def _read(self, length: int) -> bytes:
+        data = os.pread(self._file, length, self._at)
+        if not data:
+            raise _Changed  # it shrank
+        self._digest.update(data)
+        return data
+
+    def _hash_zeros(self, length: int) -> None:
+        while length:
+            step = min(length, len(_ZEROS))
+            self._digest.update(_ZEROS[:step] if step < len(_ZEROS) else _ZEROS)
+            length -= step
+
+    def _close(self) -> None:
+        self.close()
+        self._entry += 1
+
+
+class _Changed(Exception):
+    """The file is not what was listed."""
+
+
+# --- what arrives ------------------------------------------------------------------------------
+
+
+def disk_failure(error: OSError) -> Failure:
+    """What a failing disk means for the transfer."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return Failure("disk_error", "no room is left")
+    return Failure("disk_error", _words(error))
+
+
+class Destination:
+    """Where a transfer arrives: a staging folder beside the final place, part files by number.
+
+    Nothing gets its final name before it is whole, synced and verified, and no text of the peer's
+    names anything before `place` walks it, segment by segment, without following links.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest, tape: Tape, transfer: bytes) -> None:
+        self.directory, self._manifest, self._tape = directory, manifest, tape
+        self.staging = directory / f".handover-{transfer.hex()[:16]}.part"
+        self.placed: dict[int, str] = {}  # entry -> its path below `directory`
+        self.digests: dict[int, bytes] = {}
+        self._open: dict[int, int] = {}  # entry -> file descriptor
+        self._dirty: set[int] = set()
+        self._lock = threading.Lock()  # of the two above
+        self._sync_lock = threading.Lock()  # one sync at a time; only a sync closes files
+        self._gone: set[int] = set()
+        self._read_back = _ReadBack(self)
+        self._mask = os.umask(0o077)
+        os.umask(self._mask)
+
+    # --- before
+
+    def check_room(self) -> None:
+        """Raises `Failure` (no_space, not_writable) before anything is accepted."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            room = os.statvfs(self.directory)
+        except OSError as error:
+            raise Failure("not_writable", _words(error)) from None
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise Failure("not_writable", "permission denied")
+        free = room.f_bavail * room.f_frsize
+        reserve = min(MIN_RESERVE, room.f_blocks * room.f_frsize // RESERVE_SHARE)
+        needed = self._manifest.room()
+        if needed > free - reserve:
+            text = f"{needed / 1e9:.1f} GB needed, {max(free - reserve, 0) / 1e9:.1f} GB free"
+            raise Failure("no_space", text)
+        if room.f_files and len(self._manifest.entries) > room.f_favail:
+            raise Failure("no_space", "too many files for this disk")
+
+    def prepare(self) -> None:
+        """Make the staging folder, readable by nobody else. Raises `Failure`."""
+        try:
+            self.staging.mkdir(mode=0o700)
+            self._staging_fd = os.open(self.staging, os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError as error:
+            raise Failure("not_writable", _words(error)) from None
+
+    # --- while it comes in
+
+    def write(self, offset: int, payload: bytes) -> None:
+        """Write a range. One thread at a time. Raises `OSError`."""
+        view = memoryview(payload)
+        for piece in self._tape.pieces(offset, len(payload)):
+            file = self._part(piece.entry)
+            part, view = view[: piece.length], view[piece.length :]
+            at = piece.offset
+            while part:
+                done = os.pwrite(file, part, at)
+                part, at = part[done:], at + done
+
+    def hole(self, offset: int, length: int) -> None:
+        """A stretch of zeros: the part file is made at full length, so nothing is written."""
+        for piece in self._tape.pieces(offset, length):
+            self._part(piece.entry)
+
+    def withdraw(self, entry: int) -> None:
+        """The sender gave it up: forget its part."""
+        self._gone.add(entry)
+
+    def sync(self, frontier: int) -> None:
+        """Bring all that is written so far to the disk for good, and close files that are whole.
+
+        Everything before `frontier` was written before this call. Raises `OSError`.
+        """
+        with self._sync_lock:
+            with self._lock:
+                dirty = [(entry, self._open[entry]) for entry in self._dirty]
+                self._dirty.clear()
+            if len(dirty) > 1:
+                with ThreadPoolExecutor(min(SYNC_THREADS, len(dirty))) as pool:
+                    list(pool.map(os.fsync, (file for _, file in dirty)))
+            else:
+                for _, file in dirty:
+                    os.fsync(file)
+            with self._lock:
+                full = len(self._open) >= MAX_OPEN
+                for entry in list(self._open):
+                    whole = self._tape.end(entry) <= frontier
+                    if entry not in self._dirty and (whole or full):
+                        os.close(self._open.pop(entry))
+
+    def read_back(self, upto: int) -> int:
+        """Read back from the disk and hash, up to `upto` at most; how far it came.
+
+        `upto` is synced. One thread at a time.
+        """
+        return self._read_back.advance(upto)
+
+    def _part(self, entry: int) -> int:
+        with self._lock:
+            file = self._open.get(entry)
+            if file is not None:
+                self._dirty.add(entry)
+                return file
+            crowded = len(self._open) >= MAX_OPEN
+        if crowded:
+            self.sync(0)
+        file = os.open(
+            self._name(entry), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=self._staging_fd
+        )
+        if os.fstat(file).st_size != self._manifest.entries[entry].size:
+            os.ftruncate(file, self._manifest.entries[entry].size)
+        with self._lock:
+            self._open[entry] = file
+            self._dirty.add(entry)
+        return file
+
+    def open_part(self, entry: int) -> int:
+        """A part file for reading. Raises `OSError`."""
+        return os.open(self._name(entry), os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._staging_fd)
+
+    def is_gone(self, entry: int) -> bool:
+        """Whether the sender gave it up."""
+        return entry in self._gone
+
+    @property
+    def tape(self) -> Tape:
+        """Where each entry lies."""
+        return self._tape
+
+    def _name(self, entry: int) -> str:
+        return f"{entry:08d}"
+
+    # --- the end
+
+    def settle(self, claimed: Results) -> tuple[Results, list[tuple[int, int]]]:
+        """Hold the sender's digests against what was read back, and place what is right.
+
+        Gives the final results and what failed on this side, as (entry, status).
+        """
+        results = Results(len(claimed))
+        refused: list[tuple[int, int]] = []
+        placing = _Placing(self)
+        for index, entry in enumerate(self._manifest.entries):
+            status, digest = claimed[index]
+            if status:
+                results.failed(index, status)
+                continue
+            if entry.kind == "file":
+                found = self.digests.get(index, None if entry.size else EMPTY_DIGEST)
+                if found is None:
+                    status = NOT_WRITTEN
+                elif found != digest:
+                    status = CHANGED
+            if not status:
+                try:
+                    placing.place(index, entry)
+                except OSError:
+                    status = NOT_PLACED
+            if status:
+                results.failed(index, status)
+                refused.append((index, status))
+            else:
+                results.delivered(index, digest)
+        placing.finish()
+        self.discard()
+        return results, refused
+
+    def part_for_placing(self, index: int, entry: Entry) -> None:
+        """Give a part its modified time and ordinary permissions."""
+        name = self._name(index)
+        flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if not entry.size else 0)
+        file = os.open(name, flags, 0o600, dir_fd=self._staging_fd)
+        try:
+            os.fchmod(file, 0o666 & ~self._mask)
+            os.utime(file, ns=(entry.modified * 1000, entry.modified * 1000))
+        except OverflowError:
+            raise OSError(errno.EINVAL, "a time out of range") from None
+        finally:
+            os.close(file)
+
+    def link_part(self, index: int, name: str, folder: int) -> None:
+        """Give a part its final name, never replacing one. Raises `FileExistsError`, `OSError`."""
+        part = self._name(index)
+        try:
+            os.link(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+                raise
+            # A file system without hard links: reserve the name, then rename over our own file.
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, dir_fd=folder))
+            os.rename(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
+        else:
+            os.unlink(part, dir_fd=self._staging_fd)
+
+    def discard(self) -> None:
+        """Remove the staging folder and everything in it."""
+        self.close()
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    def close(self) -> None:
+        """Close every file."""
+        with self._sync_lock, self._lock:
+            for file in self._open.values():
+                os.close(file)
+            self._open.clear()
+            self._dirty.clear()
+        self._read_back.close()
+        file, self._staging_fd = getattr(self, "_staging_fd", -1), -1
+        if file >= 0:
+            os.close(file)
+
+
+class _ReadBack:
+    """Hashes part files from the disk, along the tape."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+        self._at, self._entry, self._file = 0, -1, -1
+        self._digest = hashlib.sha256()
+
+    def advance(self, upto: int) -> int:
+        tape = self._destination.tape
+        for piece in tape.pieces(self._at, upto - self._at):
+            if not self._destination.is_gone(piece.entry):
+                with contextlib.suppress(OSError):  # the entry then has no digest, and fails
+                    self._hash(piece.entry, piece.offset, piece.length, tape)
+            self._at = tape.start(piece.entry) + piece.offset + piece.length
+        return self._at
+
+    def _hash(self, entry: int, offset: int, length: int, tape: Tape) -> None:
+        if entry != self._entry:
+            self.close()
+            if offset:
+                return  # it failed before; half a digest is none
+            self._file = self._destination.open_part(entry)
+            self._entry, self._digest = entry, hashlib.sha256()
+        # What was synced is clean, so this makes the kernel read it from the disk again.
+        os.posix_fadvise(self._file, offset, length, os.POSIX_FADV_DONTNEED)
+        end = offset + length
+        try:
+            while offset < end:
+                data = os.pread(self._file, min(READ_BACK, end - offset), offset)
+                if not data:
+                    raise OSError(errno.EIO, "shorter than it was written")
+                self._digest.update(data)
+                offset += len(data)
+        except OSError:
+            self.close()
+            raise
+        if end == tape.end(entry) - tape.start(entry):
+            self._destination.digests[entry] = self._digest.digest()
+            self.close()
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = self._entry = -1
+
+
+class _Placing:
+    """Puts entries under their final names. A folder is entered without following any link."""
+
+    _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+        self._root = os.open(destination.directory, os.O_DIRECTORY)
+        self._tops: dict[str, str] = {}  # top name as sent -> as placed
+        self._times: list[tuple[str, int]] = []
+        self._folders: set[str] = set()
+        self._here: tuple[str, int] = ("", -1)  # the folder at hand
+
+    def place(self, index: int, entry: Entry) -> None:
+        """Raises `OSError` when it cannot be."""
+        *folders, name = entry.path.split("/")
+        if entry.kind == "directory":
+            path = self._enter([*folders, name])[0]
+            self._times.append((path, entry.modified))
+        else:
+            self._destination.part_for_placing(index, entry)
+            path, folder = self._enter(folders)
+            name = self._link(index, name, folder)
+            path = f"{path}/{name}" if path else name
+        self._destination.placed[index] = path
+
+    def finish(self) -> None:
+        """Folders get their times, the deepest first, and all are synced."""
+        self._leave()
+        for path, modified in sorted(self._times, key=lambda one: -one[0].count("/")):
+            with contextlib.suppress(OSError, OverflowError), self._opened(path) as folder:
+                os.utime(folder, ns=(modified * 1000, modified * 1000))
+        for path in sorted(self._folders):
+            with contextlib.suppress(OSError), self._opened(path) as folder:
+                os.fsync(folder)
+        os.fsync(self._root)
+        os.close(self._root)
+
+    @contextlib.contextmanager
+    def _opened(self, path: str) -> Iterator[int]:
+        folder = self._descend(path.split("/"), make=False)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+
+    def _enter(self, segments: list[str]) -> tuple[str, int]:
+        """The placed path of a folder and its descriptor, made where missing."""
+        if not segments:
+            return "", self._root
+        if segments[0] not in self._tops:
+            self._tops[segments[0]] = self._new_top(segments[0])
+        path = "/".join([self._tops[segments[0]], *segments[1:]])
+        if self._here[0] != path:
+            self._leave()
+            self._here = (path, self._descend(path.split("/"), make=True))
+            self._folders.add(path)
+        return self._here
+
+    def _leave(self) -> None:
+        if self._here[1] >= 0:
+            os.close(self._here[1])
+        self._here = ("", -1)
+
+    def _descend(self, segments: list[str], *, make: bool) -> int:
+        folder = os.dup(self._root)
+        for segment in segments:
+            try:
+                if make:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(segment, dir_fd=folder)
+                deeper = os.open(segment, self._FOLDER, dir_fd=folder)
+            finally:
+                os.close(folder)
+            folder = deeper
+        return folder
+
+    def _new_top(self, name: str) -> str:
+        for candidate in _names(name, directory=True):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(candidate, dir_fd=self._root)
+                return candidate
+        raise FileExistsError(errno.EEXIST, "too many of that name")
+
+    def _link(self, index: int, name: str, folder: int) -> str:
+        for candidate in _names(name, directory=False):
+            with contextlib.suppress(FileExistsError):
+                self._destination.link_part(index, candidate, folder)
+                return candidate
+        raise FileExistsError(errno.EEXIST, "too many of that name")
+
+
+def _names(name: str, *, directory: bool) -> Iterable[str]:
+    """`name`, `name (1)`, `name (2)`, ..; the number stands before a file's ending."""
+    yield name
+    stem, ending = (name, "") if directory else os.path.splitext(name)
+    for number in range(1, MAX_NAMES):
+        yield f"{stem} ({number}){ending}"
+
+
+# --- years later -------------------------------------------------------------------------------
+
+
+def compare(
+    directory: Path, manifest: Manifest, results: Results, placed: dict[int, str]
+) -> Iterator[tuple[str, str]]:
+    """(path, what is wrong) of every delivered file below `directory` that is not as it was."""
+    for index, entry in enumerate(manifest.entries):
+        status, digest = results[index]
+        path = directory / placed[index]
+        if status:
+            continue
+        if entry.kind == "directory":
+            if not path.is_dir():
+                yield placed[index], "the folder is missing"
+            continue
+        try:
+            with open(path, "rb") as file:
+                if hashlib.file_digest(file, "sha256").digest() != digest:
+                    yield placed[index], "its content is not what was delivered"
+        except OSError as error:
+            yield placed[index], _words(error)

@@ -1,0 +1,77 @@
+"""The audit log: JSON Lines, each entry carrying the hash of the line before (RFC 9162's idea).
+
+Pure: `entry` makes the next line, `verify` walks a log. A changed, removed or inserted line breaks
+the chain at that place; a log cut off at its end is caught by the heads that receipts carry.
+A line torn by a power cut is closed by a `recovered` entry and accepted as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from .codec import Json, decode_json, encode_json, sha256
+from .errors import PeerError
+
+GENESIS = "0" * 64
+MAX_LINE = 65536
+RECOVERED = "recovered"
+
+
+class BadLine(ValueError):
+    """The first line that does not fit, counted from 1, and why."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        self.number, self.reason = number, reason
+        super().__init__(f"line {number}: {reason}")
+
+
+class Verified(NamedTuple):
+    """A log that holds: how many lines, and its head (hex SHA-256 of the last line)."""
+
+    lines: int
+    head: str
+
+
+def line_hash(line: bytes) -> str:
+    """The hash of a line without its newline, as hex."""
+    return sha256(line).hex()
+
+
+def entry(previous: str, number: int, time: str, event: str, facts: Mapping[str, Json]) -> bytes:
+    """The next line, with its newline. `number` counts from 1; `time` is RFC 3339."""
+    fields = {**facts, "seq": number, "time": time, "event": event, "prev": previous}
+    return encode_json(fields) + b"\n"
+
+
+def verify(lines: Iterable[bytes]) -> Verified:
+    """Check the chain from the first line. Raises `BadLine` with the first bad one."""
+    head, number, torn = GENESIS, 0, 0
+    for line in lines:
+        number += 1
+        if torn and torn != number - 1:
+            raise BadLine(torn, "not a log entry")
+        whole = line.endswith(b"\n")
+        line = line.removesuffix(b"\n")
+        try:
+            fields = decode_json(line, MAX_LINE)
+            names = {"seq", "time", "event", "prev"}
+            fine = whole and isinstance(fields, dict) and names <= fields.keys()
+        except PeerError:
+            fine = False
+        if not fine:
+            if torn:
+                raise BadLine(torn, "not a log entry")
+            torn = number
+        elif torn and fields["event"] != RECOVERED:
+            raise BadLine(torn, "not a log entry")
+        elif fields["prev"] != head:
+            raise BadLine(number, "the line before it was changed, removed or inserted")
+        elif fields["seq"] != number:
+            raise BadLine(number, "out of sequence")
+        else:
+            torn = 0
+        head = line_hash(line)
+    if torn:
+        raise BadLine(torn, "cut off or not a log entry")
+    return Verified(number, head)

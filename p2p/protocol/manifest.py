@@ -1,0 +1,232 @@
+"""The manifest: what is sent, hashed as one, and the results: what became of each entry.
+
+The manifest is JSON Lines: a head `{"salt": ..}` and then one entry a line, in the order of the
+tape. The results are fixed records of 33 bytes, one an entry: a status and the SHA-256 of the
+content. From both follows one Merkle root (RFC 9162 2.1.1) whose leaves are salted, so that the
+root in a receipt tells nothing about names, and one entry can be shown without the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .codec import (
+    MAX_INTEGER,
+    base64url,
+    decode_json,
+    encode_base64url,
+    encode_json,
+    hkdf_expand,
+    integer,
+    members,
+    one_of,
+    optional,
+    read_as,
+    sha256,
+    text,
+)
+from .errors import Failure, PeerError
+from .paths import MAX_PATH, UnsafePath, check_path, collisions, shown
+from .tape import Tape
+
+MAX_ENTRIES = 200_000
+MAX_MANIFEST = 64 * 1024 * 1024
+MAX_LINE = 8192  # MAX_PATH with every byte escaped, and the numbers
+SALT = 32
+LABEL_LEAF_SALT = b"handover/1 leaf salt"
+RECORD = 33
+NO_DIGEST = bytes(32)
+
+DELIVERED = 0
+# Given up by the sender (`withdraw`) ...
+CHANGED = 1
+UNREADABLE = 2
+# ... or by the recipient (`failed`).
+NOT_WRITTEN = 16
+NOT_PLACED = 17
+STATUS_TEXTS = {
+    DELIVERED: "delivered",
+    CHANGED: "changed while sending",
+    UNREADABLE: "could not be read by the sender",
+    NOT_WRITTEN: "could not be written by the recipient",
+    NOT_PLACED: "could not be put in its place by the recipient",
+}
+WITHDRAWN = (CHANGED, UNREADABLE)
+REFUSED = (CHANGED, NOT_WRITTEN, NOT_PLACED)
+
+Kind = Literal["file", "directory"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file or directory.
+
+    `modified` is microseconds since the epoch; `data` the bytes that are not holes, where the
+    file is sparse (the room it will take), else None.
+    """
+
+    path: str
+    kind: Kind
+    size: int
+    modified: int
+    data: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The entries and the salt of their leaves."""
+
+    entries: tuple[Entry, ...]
+    salt: bytes = field(repr=False)
+
+    def tape(self) -> Tape:
+        """Where each entry lies."""
+        return Tape(entry.size for entry in self.entries)
+
+    def room(self) -> int:
+        """Bytes of disk the content takes."""
+        return sum(e.size if e.data is None else min(e.data, e.size) for e in self.entries)
+
+
+_head = members({"salt": base64url(SALT)})
+_entry = members(
+    {
+        "path": text(MAX_PATH, empty=False),
+        "kind": one_of("file", "directory"),
+        "size": integer(0, MAX_INTEGER),
+        "modified": integer(-MAX_INTEGER, MAX_INTEGER),
+        "data": optional(integer(0, MAX_INTEGER)),
+    }
+)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """JSON Lines. Raises `Failure` (too_many_entries)."""
+    lines = [encode_json({"salt": encode_base64url(manifest.salt)})]
+    for entry in manifest.entries:
+        fields: dict[str, str | int] = {
+            "path": entry.path,
+            "kind": entry.kind,
+            "size": entry.size,
+            "modified": entry.modified,
+        }
+        if entry.data is not None:
+            fields["data"] = entry.data
+        lines.append(encode_json(fields))
+    data = b"\n".join(lines) + b"\n"
+    if len(manifest.entries) > MAX_ENTRIES or len(data) > MAX_MANIFEST:
+        raise Failure("too_many_entries")
+    return data
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """Read a manifest and hold it against every rule for names. Raises `PeerError`."""
+    if not data.endswith(b"\n"):
+        raise PeerError("a manifest is cut off")
+    if data.count(b"\n") > MAX_ENTRIES + 1:
+        raise PeerError("a manifest has too many entries")
+    lines = data[:-1].split(b"\n")
+    salt = read_as(_head, decode_json(lines[0], MAX_LINE), "a manifest's head")["salt"]
+    entries = []
+    for line in lines[1:]:
+        entry = Entry(**read_as(_entry, decode_json(line, MAX_LINE), "a manifest's entry"))
+        try:
+            check_path(entry.path)
+        except UnsafePath as reason:
+            raise PeerError(f"an unsafe name, {shown(entry.path)}: {reason}") from None
+        if entry.kind == "directory" and (entry.size or entry.data is not None):
+            raise PeerError("a directory with a size")
+        entries.append(entry)
+    if not entries:
+        raise PeerError("a manifest without entries")
+    pairs = collisions((entry.path, entry.kind == "directory") for entry in entries)
+    if pairs:
+        one, other = pairs[0]
+        raise PeerError(f"names that fall together: {shown(one)} and {shown(other)}")
+    return Manifest(tuple(entries), salt)
+
+
+class Results:
+    """What became of each entry: a status and a digest (zeros where there is none)."""
+
+    def __init__(self, count: int) -> None:
+        self._records = bytearray(count * RECORD)
+
+    @classmethod
+    def decode(cls, data: bytes, manifest: Manifest) -> Results:
+        """Read a sender's digests. Raises `PeerError`."""
+        results = cls(0)
+        results._records = bytearray(data)
+        if len(data) != len(manifest.entries) * RECORD:
+            raise PeerError("the digests have a wrong length")
+        for index, entry in enumerate(manifest.entries):
+            status, digest = results[index]
+            if status not in (DELIVERED, *WITHDRAWN):
+                raise PeerError("the digests have an unknown status")
+            if (status != DELIVERED or entry.kind == "directory") and digest != NO_DIGEST:
+                raise PeerError("a digest where there can be none")
+        return results
+
+    def encode(self) -> bytes:
+        """The records as they travel."""
+        return bytes(self._records)
+
+    def __getitem__(self, index: int) -> tuple[int, bytes]:
+        record = self._records[index * RECORD : (index + 1) * RECORD]
+        return record[0], bytes(record[1:])
+
+    def __len__(self) -> int:
+        return len(self._records) // RECORD
+
+    def delivered(self, index: int, digest: bytes) -> None:
+        """Note the SHA-256 of an entry that is there."""
+        self._records[index * RECORD : (index + 1) * RECORD] = bytes([DELIVERED]) + digest
+
+    def failed(self, index: int, status: int) -> None:
+        """Note that an entry was given up."""
+        self._records[index * RECORD : (index + 1) * RECORD] = bytes([status]) + NO_DIGEST
+
+    def failures(self) -> Iterator[tuple[int, int]]:
+        """(entry, status) of everything that was not delivered."""
+        for index, status in enumerate(self._records[::RECORD]):
+            if status != DELIVERED:
+                yield index, status
+
+
+def leaf_salt(salt: bytes, index: int) -> bytes:
+    """The salt of one leaf: known to who has the manifest, shown alone when one entry is shown."""
+    return hkdf_expand(salt, LABEL_LEAF_SALT + index.to_bytes(4, "big"), 16)
+
+
+def leaf(manifest: Manifest, results: Results, index: int) -> bytes:
+    """SHA-256 of 0x00, the salted hash of the path, kind, status, size and the content's digest."""
+    entry = manifest.entries[index]
+    status, digest = results[index]
+    return sha256(
+        b"\x00",
+        sha256(leaf_salt(manifest.salt, index), entry.path.encode()),
+        bytes([entry.kind == "directory", status]),
+        entry.size.to_bytes(8, "big"),
+        digest,
+    )
+
+
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
+    """Root over leaf hashes as RFC 9162 2.1.1 builds it: nodes are SHA-256 of 0x01 and both."""
+    level = list(leaves) or [hashlib.sha256().digest()]
+    while len(level) > 1:
+        above = [
+            sha256(b"\x01", level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)
+        ]
+        if len(level) % 2:
+            above.append(level[-1])
+        level = above
+    return level[0]
+
+
+def results_root(manifest: Manifest, results: Results) -> bytes:
+    """The one hash a receipt carries for everything that was sent and what became of it."""
+    return merkle_root([leaf(manifest, results, i) for i in range(len(manifest.entries))])

@@ -1,0 +1,124 @@
+"""The one rule for names that come from elsewhere, the same on every system, and how to show them.
+
+A path in a manifest is relative, of segments separated by `/`, and safe on Linux, macOS and
+Windows alike, so that both sides' receipts speak of the same names. The sender escapes what it can
+(`escape_segment`), the recipient refuses what is left (`check_path`); names that would fall
+together on a case-insensitive or normalising file system are refused whole (`collisions`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+MAX_SEGMENT = 255  # bytes: NAME_MAX of every common file system
+MAX_PATH = 1024  # bytes: PATH_MAX of macOS, the smallest of the Unix ones
+MAX_SEGMENTS = 64
+MAX_SHOWN = 64  # characters of a foreign string that a terminal line gets
+
+_RESERVED = re.compile(
+    r"^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])$", re.IGNORECASE
+)
+# Windows forbids these; `:` would also name an alternate data stream there.
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\\/]')
+# Shown escaped though allowed in names: format characters, bidi controls among them.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+class UnsafePath(ValueError):
+    """A path that must not be used. The message says why; it never holds the path."""
+
+
+def _reserved(segment: str) -> bool:
+    """Windows reserves `NUL`, `nul.txt` and even `NUL .txt`."""
+    return _RESERVED.match(segment.split(".")[0].rstrip(" ")) is not None
+
+
+def check_segment(segment: str) -> None:
+    """Raise `UnsafePath` unless the name is safe everywhere."""
+    if segment in ("", ".", ".."):
+        raise UnsafePath("an empty, '.' or '..' part")
+    try:
+        length = len(segment.encode())
+    except UnicodeEncodeError:
+        raise UnsafePath("not Unicode") from None
+    if length > MAX_SEGMENT:
+        raise UnsafePath("a name above 255 bytes")
+    if _FORBIDDEN.search(segment):
+        raise UnsafePath("a control or forbidden character")
+    if segment[-1] in " .":
+        raise UnsafePath("a trailing dot or space")
+    if _reserved(segment):
+        raise UnsafePath("a name reserved on Windows")
+
+
+def check_path(path: str) -> tuple[str, ...]:
+    """The segments of a safe relative path. Raises `UnsafePath`."""
+    segments = tuple(path.split("/"))
+    for segment in segments:
+        check_segment(segment)
+    if len(path.encode()) > MAX_PATH or len(segments) > MAX_SEGMENTS:
+        raise UnsafePath("a path that is too long or too deep")
+    return segments
+
+
+def escape_segment(segment: str) -> str:
+    """A safe name as like the given one as can be: what is not allowed becomes `_`.
+
+    Raises `UnsafePath` where no spelling helps: not Unicode, above 255 bytes, empty, `.`, `..`.
+    """
+    if segment not in ("", ".", ".."):
+        segment = _FORBIDDEN.sub("_", segment)
+        stripped = segment.rstrip(" .")
+        segment = stripped + "_" * (len(segment) - len(stripped))
+        if _reserved(segment):
+            segment = "_" + segment
+    check_segment(segment)
+    return segment
+
+
+def collision_key(path: str) -> str:
+    """Equal for two paths that some file system would take for one: NFKC and case folding."""
+    folded = unicodedata.normalize("NFKC", path).casefold()
+    return unicodedata.normalize("NFKC", folded)
+
+
+def collisions(paths: Iterable[tuple[str, bool]]) -> list[tuple[str, str]]:
+    """Pairs of paths that fall together; given (path, is a directory), parents are implied.
+
+    A file and a directory of one name collide, and so do `A/x` and `a/y`: their parents would.
+    """
+    seen: dict[str, list[object]] = {}  # key -> [path, is a directory, is listed itself]
+    implied: set[str] = set()
+    pairs: list[tuple[str, str]] = []
+
+    def meet(path: str, directory: bool, listed: bool) -> None:
+        known = seen.setdefault(collision_key(path), [path, directory, False])
+        if known[0] != path or known[1] != directory or (listed and known[2]):
+            pairs.append((str(known[0]), path))
+        known[2] = known[2] or listed
+
+    for path, directory in paths:
+        end = path.find("/")
+        while end >= 0:
+            if path[:end] not in implied:
+                implied.add(path[:end])
+                meet(path[:end], True, False)
+            end = path.find("/", end + 1)
+        meet(path, directory, True)
+    return pairs
+
+
+def shown(text: str, limit: int = MAX_SHOWN) -> str:
+    """A foreign string made safe for a terminal, a log or a page.
+
+    Control, format and bidi characters become `\\u{..}`; a long one loses its middle.
+    """
+    clean = "".join(
+        f"\\u{{{ord(char):x}}}" if unicodedata.category(char) in _UNSEEN else char for char in text
+    )
+    if len(clean) > limit:
+        head = limit // 2 - 1
+        clean = clean[:head] + "…" + clean[-(limit - head - 1) :]
+    return clean

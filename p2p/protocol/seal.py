@@ -1,0 +1,82 @@
+"""Sealed ranges: every stretch of file data in its own NaCl sealed box, its header inside.
+
+`crypto_box_seal` (X25519, XSalsa20-Poly1305) to the recipient's session key: nothing to derive,
+store or erase, and once sealed not even the sender can open it. Who sealed it, the box does not
+say; the channel it came through and the signed closing do (PROTOCOL.md, Ranges).
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+from nacl import bindings
+from nacl.exceptions import CryptoError
+
+from .codec import MAX_INTEGER
+from .errors import PeerError
+
+TRANSFER_ID = 16
+_HEADER = struct.Struct(">16sBBQQ")  # transfer, stream, flags, offset, length
+HEADER = _HEADER.size
+OVERHEAD = bindings.crypto_box_SEALBYTES + HEADER  # 48 + 34
+HOLE = 0x01
+_STREAM_VALUES = range(3)
+
+
+class Stream(IntEnum):
+    """What a range belongs to; each stream has its own offsets and acknowledgements."""
+
+    MANIFEST = 0
+    DATA = 1
+    DIGESTS = 2
+
+
+class Header(NamedTuple):
+    """What a range is. `length` counts true bytes; a hole has a length and no payload."""
+
+    transfer_id: bytes
+    stream: Stream
+    hole: bool
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The offset behind the range."""
+        return self.offset + self.length
+
+
+def seal_range(session_key: bytes, header: Header, payload: bytes) -> bytes:
+    """One message for a lane. `session_key` is x_R, 32 bytes, public."""
+    flags = HOLE if header.hole else 0
+    head = _HEADER.pack(header.transfer_id, header.stream, flags, header.offset, header.length)
+    return bindings.crypto_box_seal(head + payload, session_key)
+
+
+class Opener:
+    """Opens what is sealed to a session key whose private half is `private` (32 bytes)."""
+
+    def __init__(self, private: bytes) -> None:
+        self._private = private
+        self._public = bindings.crypto_scalarmult_base(private)
+
+    def open(self, message: bytes) -> tuple[Header, bytes]:
+        """The header and the payload of a message. Raises `PeerError`."""
+        if len(message) < OVERHEAD:
+            raise PeerError("a range is too short")
+        try:
+            plain = bindings.crypto_box_seal_open(message, self._public, self._private)
+        except CryptoError:
+            raise PeerError("a range does not open") from None
+        transfer_id, stream, flags, offset, length = _HEADER.unpack_from(plain)
+        if stream not in _STREAM_VALUES or flags & ~HOLE or max(offset, length) > MAX_INTEGER:
+            raise PeerError("a range has a malformed header")
+        hole = bool(flags)
+        payload = plain[HEADER:]
+        if length == 0 or len(payload) != (0 if hole else length):
+            raise PeerError("a range has a wrong length")
+        if hole and stream != Stream.DATA:
+            raise PeerError("a hole where there can be none")
+        return Header(transfer_id, Stream(stream), hole, offset, length), payload

@@ -1,0 +1,1070 @@
+"""The session: two machines, one for each role, between a finished handshake and an ending.
+
+In go control frames, headers of ranges, answers of the disk, decisions of people and the time; out
+come control frames (`frames`), past-tense facts (`events`), the next range to read (`plan`) and the
+next moment to call `tick` (`deadline`). Nothing here does I/O, draws randomness or reads a clock.
+
+**The one invariant: after every call, send all `frames` and handle all `events` before the next.**
+
+Which message may come in which state stands in one table per role; anything else is an error of the
+peer's. A machine that raised is of no more use, except for `abort`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar, NamedTuple
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+from .codec import (
+    MAX_INTEGER,
+    Json,
+    base64url,
+    decode_json,
+    encode_base64url,
+    encode_json,
+    integer,
+    members,
+    one_of,
+    read_as,
+    sha256,
+    text,
+)
+from .codec import list_of as _list_of
+from .errors import FAILURES, Ending, Failure, PeerError
+from .handshake import Secured
+from .manifest import (
+    MAX_ENTRIES,
+    MAX_MANIFEST,
+    RECORD,
+    REFUSED,
+    WITHDRAWN,
+    Manifest,
+    Results,
+)
+from .noise import MAX_MESSAGE, TAG
+from .receipt import MAX_RECEIPT, BadReceipt, check_signature, read_payload, same_facts, sign
+from .seal import Header, Stream
+from .tape import Frontier, Tape
+
+LABEL_OFFER = b"handover/1 offer"
+LABEL_ACCEPT = b"handover/1 accept"
+LABEL_CLOSING = b"handover/1 closing"
+
+WINDOW = 32 * 1024 * 1024  # bytes a recipient lets come beyond what it has written
+INITIAL_LIMIT = 1024 * 1024  # of every stream, before the first ack
+MIN_RANGE = 64 * 1024
+MAX_UNACKNOWLEDGED = 512  # ranges; libdatachannel's queue drops its oldest above 1,024
+ACK_BYTES = 1024 * 1024  # an ack at the latest after so many written bytes ...
+ACK_SECONDS = 0.02  # ... or after so long
+IDLE_SECONDS = 2.0  # then a ping
+SUSPECT_SECONDS = 6.0  # silence after which people are told
+LOST_SECONDS = 10.0  # silence after which the connection is given up
+FAST_SECONDS, SLOW_SECONDS = 0.5, 1.0  # see Pace
+DONE_SECONDS = 10.0  # how long a side waits for the last word after the signatures
+BATCH = 256  # entries in one `withdraw` or `failed`
+MAX_BODY = 4096
+MAX_CONTROL = MAX_MESSAGE - TAG
+
+
+# An abort with one of these reads the same on both sides; any other becomes `peer_failed`.
+_SHARED_FAILURES = ("declined", "digits_rejected", "no_space", "not_writable", "disk_error")
+
+
+# --- events: what happened, as facts -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """The peer said that the check digits are the same."""
+
+
+@dataclass(frozen=True)
+class Offered:
+    """Recipient: the signed offer is there; its manifest is being fetched."""
+
+    entries: int
+    size: int
+
+
+@dataclass(frozen=True)
+class ManifestArrived:
+    """Recipient: the manifest's bytes are whole and what the offer says; decode and decide."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Sender: the recipient's signed accept is there."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """True bytes on the recipient's disk for good (`durable`), and read back from it."""
+
+    durable: int
+    verified: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """Recipient: the sender gave up these entries."""
+
+    entries: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """Recipient: closing and digests are there and every byte is durable and read back."""
+
+    digests: bytes
+
+
+@dataclass(frozen=True)
+class Receipted:
+    """Sender: the recipient's signed receipt; check it with `countersign`."""
+
+    payload: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class Countersigned:
+    """Recipient: the sender's signature of the receipt."""
+
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class Suspected:
+    """Nothing was heard for a while (True), or the peer is back (False)."""
+
+    silent: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The session is over as agreed by both. `code` is a key of FAILURES or ""."""
+
+    ending: Ending
+    code: str = ""
+
+
+Event = (
+    Confirmed
+    | Offered
+    | ManifestArrived
+    | Accepted
+    | Progressed
+    | Withdrawn
+    | Delivered
+    | Receipted
+    | Countersigned
+    | Suspected
+    | Ended
+)
+
+
+# --- messages ----------------------------------------------------------------------------------
+
+_type = text(32)
+_body = text(MAX_BODY, empty=False)
+_offset = integer(0, MAX_INTEGER)
+_entry = integer(0, MAX_ENTRIES - 1)
+_status = integer(0, 255)
+
+
+def _tuple_of(*readers: Any) -> Any:
+    def read(value: Json) -> tuple[Any, ...]:
+        if type(value) is not list or len(value) != len(readers):
+            raise ValueError("not a tuple of this length")
+        return tuple(reader(item) for reader, item in zip(readers, value, strict=True))
+
+    return read
+
+
+_signed = {"type": _type, "body": _body, "signature": base64url(64)}
+MESSAGES = {
+    "confirmed": members({"type": _type}),
+    "offer": members(_signed),
+    "accept": members(_signed),
+    "decline": members({"type": _type}),
+    "ack": members(
+        {
+            "type": _type,
+            "stream": integer(0, 2),
+            "written": _offset,
+            "limit": _offset,
+            "durable": _offset,
+            "verified": _offset,
+        }
+    ),
+    "withdraw": members(
+        {
+            "type": _type,
+            "entries": _list_of(_tuple_of(_entry, _status, _offset), BATCH, least=1),
+        }
+    ),
+    "failed": members(
+        {"type": _type, "entries": _list_of(_tuple_of(_entry, _status), BATCH, least=1)}
+    ),
+    "closing": members(_signed),
+    "receipt": members(
+        {"type": _type, "payload": text(MAX_RECEIPT, empty=False), "signature": base64url(64)}
+    ),
+    "countersignature": members({"type": _type, "signature": base64url(64)}),
+    "done": members({"type": _type}),
+    "ping": members({"type": _type}),
+    "abort": members({"type": _type, "code": text(32)}),
+}
+_id = base64url(32)
+_time = text(40, empty=False)
+OFFER_BODY = members(
+    {
+        "type": one_of("offer"),
+        "transfer_id": base64url(16),
+        "transcript": _id,
+        "sender": _id,
+        "recipient": _id,
+        "manifest_sha256": _id,
+        "manifest_bytes": integer(1, MAX_MANIFEST),
+        "entries": integer(1, MAX_ENTRIES),
+        "bytes": _offset,
+        "time": _time,
+    }
+)
+ACCEPT_BODY = members(
+    {
+        "type": one_of("accept"),
+        "transfer_id": base64url(16),
+        "transcript": _id,
+        "offer_sha256": _id,
+        "time": _time,
+    }
+)
+CLOSING_BODY = members(
+    {
+        "type": one_of("closing"),
+        "transfer_id": base64url(16),
+        "manifest_sha256": _id,
+        "digests_sha256": _id,
+        "audit_head": text(64),
+        "time": _time,
+    }
+)
+
+
+def encode_body(fields: Mapping[str, Json | bytes]) -> bytes:
+    """A signed document; bytes are written as base64url."""
+    return encode_json(
+        {k: encode_base64url(v) if isinstance(v, bytes) else v for k, v in fields.items()}
+    )
+
+
+# --- pace: how much may be under way ------------------------------------------------------------
+
+
+class Pace:
+    """Keeps what is unacknowledged on a lane to about one second of its rate.
+
+    Data and control share one first-in first-out pipe, so what is queued delays every ping. Each
+    range remembers when it was sent; an answer within half a second widens the allowance by what
+    was answered (doubling per round trip, as TCP's slow start), one after more than a second
+    narrows it. On a path of 0.05 MB/s this settles at one smallest range: it crawls, but lives.
+    """
+
+    def __init__(self, largest: int) -> None:
+        self.largest = largest
+        self.allowed = MIN_RANGE
+        self._sent: deque[tuple[int, int, float]] = deque()  # end, length, time
+        self._in_flight = 0
+        self._narrowed = float("-inf")
+
+    def room(self) -> int:
+        """How long the next range may be; 0 for not now."""
+        if self._sent and self._in_flight + self.length() > self.allowed:
+            return 0
+        return 0 if len(self._sent) >= MAX_UNACKNOWLEDGED else self.length()
+
+    def length(self) -> int:
+        """Length of a range that suits the rate: an eighth of the allowance, page-aligned."""
+        return max(min(self.largest, MIN_RANGE), min(self.largest, self.allowed // 8 & ~4095))
+
+    def sent(self, end: int, length: int, now: float) -> None:
+        """A range up to `end` was handed to the lane."""
+        self._sent.append((end, length, now))
+        self._in_flight += length
+
+    def acknowledged(self, written: int, now: float) -> None:
+        """Everything up to `written` has arrived."""
+        while self._sent and self._sent[0][0] <= written:
+            _, length, when = self._sent.popleft()
+            self._in_flight -= length
+            if now - when < FAST_SECONDS:
+                self.allowed = min(self.allowed + length, WINDOW)
+            elif now - when > SLOW_SECONDS and now - self._narrowed > SLOW_SECONDS:
+                self.allowed = max(self.allowed * 7 // 10, MIN_RANGE)
+                self._narrowed = now
+
+
+class Plan(NamedTuple):
+    """The next stretch to read and send; the reader may make it shorter, or a longer hole."""
+
+    stream: Stream
+    offset: int
+    length: int
+
+
+class _Outgoing:
+    """A stream as its sender sees it."""
+
+    def __init__(self, total: int, largest: int) -> None:
+        self.total = total
+        self.next = self.written = self.durable = self.verified = 0
+        self.limit = INITIAL_LIMIT
+        self.pace = Pace(largest)
+
+    def acknowledge(self, ack: Mapping[str, int], now: float) -> None:
+        written, limit = ack["written"], ack["limit"]
+        if not ack["verified"] <= ack["durable"] <= written <= self.next:
+            raise PeerError("an acknowledgement of what was not sent")
+        if written < self.written or limit < self.limit or ack["durable"] < self.durable:
+            raise PeerError("an acknowledgement goes back")
+        self.written, self.limit = written, limit
+        self.durable, self.verified = ack["durable"], ack["verified"]
+        self.pace.acknowledged(written, now)
+
+
+class _Incoming:
+    """A stream as its recipient sees it."""
+
+    def __init__(self, stream: Stream, total: int) -> None:
+        self.stream, self.total = stream, total
+        self.frontier = Frontier()
+        self.limit = INITIAL_LIMIT
+        self.durable = self.verified = self.repeated = 0
+        self.acknowledged = 0
+        self.changed: float | None = None  # since when an ack is owed
+
+    def admit(self, header: Header) -> bool:
+        """Whether the range is new. Raises `PeerError` for one that may not come."""
+        if header.end > self.total:
+            raise PeerError("a range past the end")
+        if header.offset >= self.limit or (not header.hole and header.end > self.limit):
+            raise PeerError("a range beyond the limit")
+        if self.frontier.holds(header.offset, header.end):
+            self.repeated += header.length
+            if self.repeated > 2 * self.total:
+                raise PeerError("too many repeated ranges")
+            return False
+        return True
+
+
+# --- the machines -------------------------------------------------------------------------------
+
+
+class _Session:
+    """What both roles share: frames in and out, liveness, the table, aborts."""
+
+    _TABLE: ClassVar[dict[tuple[Any, str], str]] = {}
+
+    def __init__(self, secured: Secured, identity: SigningKey, now: float) -> None:
+        self.secured, self._identity = secured, identity
+        self.state: Enum
+        self.over = False
+        self._frames: list[bytes] = []
+        self._events: list[Event] = []
+        self._heard = self._spoke = now
+        self._silent = False
+        self._done_by: float | None = None
+
+    # -- outputs
+
+    def frames(self) -> list[bytes]:
+        """Control frames to send now, in order."""
+        frames, self._frames = self._frames, []
+        return frames
+
+    def events(self) -> list[Event]:
+        """What happened since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def deadline(self) -> float:
+        """When to call `tick` at the latest."""
+        moments = [self._spoke + IDLE_SECONDS, self._heard + LOST_SECONDS]
+        if not self._silent:
+            moments.append(self._heard + SUSPECT_SECONDS)
+        if self._done_by is not None:
+            moments.append(self._done_by)
+        return min(moments)
+
+    # -- inputs
+
+    def heard(self, now: float) -> None:
+        """An authenticated message came (data counts as well)."""
+        self._heard = now
+        if self._silent:
+            self._silent = False
+            self._events.append(Suspected(False))
+
+    def receive_frame(self, frame: bytes, now: float) -> None:
+        """A control frame. Raises `PeerError`, or `Failure` when the peer aborted."""
+        value = decode_json(self.secured.receive.decrypt(frame), MAX_CONTROL)
+        kind = value.get("type") if isinstance(value, dict) else None
+        if not isinstance(kind, str) or kind not in MESSAGES:
+            raise PeerError("an unknown message")
+        message = read_as(MESSAGES[kind], value, f"a message of type {kind}")
+        self.heard(now)
+        if self.over or kind == "ping":
+            return
+        if kind == "abort":
+            self.over = True
+            code = message["code"]
+            if code == "cancelled":
+                raise Failure("peer_cancelled")
+            if code in _SHARED_FAILURES:
+                raise Failure(code, "at the other side")
+            raise Failure("peer_failed", code.replace("_", " ") if code in FAILURES else "unknown")
+        method = self._TABLE.get((self.state, kind))
+        if method is None:
+            raise PeerError(f"a message of type {kind} out of turn")
+        getattr(self, method)(message, now)
+
+    def tick(self, now: float) -> None:
+        """Time has passed. Raises `Failure` (connection_lost)."""
+        if self.over:
+            return
+        if now - self._heard >= LOST_SECONDS:
+            self.lost()
+            return
+        if now - self._heard >= SUSPECT_SECONDS and not self._silent:
+            self._silent = True
+            self._events.append(Suspected(True))
+        if self._done_by is not None and now >= self._done_by:
+            self._done_by = None
+            self._give_up_waiting()
+        if now - self._spoke >= IDLE_SECONDS and not self.over:
+            self._say("ping", now)
+
+    def lost(self) -> None:
+        """The connection is gone. Raises `Failure`, unless what is missing is only the last word."""
+        raise NotImplementedError
+
+    def abort(self, code: str, now: float) -> None:
+        """End it, and tell the peer why (a key of FAILURES)."""
+        if not self.over:
+            self._say("abort", now, code=code)
+            self.over = True
+
+    def _give_up_waiting(self) -> None:
+        raise NotImplementedError
+
+    def _say(self, kind: str, now: float, **fields: Json | bytes) -> None:
+        frame = encode_body({"type": kind, **fields})
+        self._frames.append(self.secured.send.encrypt(frame))
+        self._spoke = now
+
+    def _say_signed(self, kind: str, label: bytes, body: bytes, now: float) -> None:
+        signature = self._identity.sign(label + body).signature
+        self._say(kind, now, body=body.decode(), signature=signature)
+
+    def _read_signed(self, message: Mapping[str, Any], label: bytes, shape: Any) -> Any:
+        body = message["body"].encode()
+        try:
+            VerifyKey(self.secured.peer.identity).verify(label + body, message["signature"])
+        except (BadSignatureError, ValueError):
+            raise PeerError(f"the signature of the {message['type']} is wrong") from None
+        return read_as(shape, decode_json(body, MAX_BODY), f"the {message['type']}")
+
+    def _end(self, ending: Ending, code: str = "") -> None:
+        self.over = True
+        self._events.append(Ended(ending, code))
+
+
+class SenderState(Enum):
+    """Where a sender stands."""
+
+    ADMITTING = "admitting"
+    OFFERING = "offering"
+    SENDING = "sending"
+    CLOSING = "closing"
+    COUNTERSIGNING = "countersigning"
+    SIGNED = "signed"
+
+
+class SenderSession(_Session):
+    """The sender. `offer` -> `plan`/`sent`/`withdraw` -> `close` -> `countersign`."""
+
+    state: SenderState
+    _TABLE: ClassVar[dict[tuple[Any, str], str]] = {
+        (SenderState.ADMITTING, "confirmed"): "_on_confirmed",
+        (SenderState.OFFERING, "ack"): "_on_ack",
+        (SenderState.OFFERING, "accept"): "_on_accept",
+        (SenderState.OFFERING, "decline"): "_on_decline",
+        (SenderState.SENDING, "ack"): "_on_ack",
+        (SenderState.CLOSING, "ack"): "_on_ack",
+        (SenderState.CLOSING, "failed"): "_on_failed",
+        (SenderState.CLOSING, "receipt"): "_on_receipt",
+        (SenderState.COUNTERSIGNING, "ack"): "_on_late_ack",
+        (SenderState.SIGNED, "ack"): "_on_late_ack",
+        (SenderState.SIGNED, "done"): "_on_done",
+    }
+
+    def __init__(
+        self,
+        secured: Secured,
+        identity: SigningKey,
+        transfer_id: bytes,
+        largest: int,
+        now: float,
+        *,
+        verify: bool,
+    ) -> None:
+        super().__init__(secured, identity, now)
+        self.transfer_id = transfer_id
+        self.state = SenderState.ADMITTING
+        self._largest = largest
+        self.needs_confirmation = verify or secured.peer.verify
+        self._confirmed_here = self._confirmed_there = not self.needs_confirmation
+        self._streams: dict[Stream, _Outgoing] = {}
+        self._accept: dict[str, Any] = {}
+
+    # -- decisions and answers
+
+    def confirm_digits(self) -> None:
+        """A person on this side said that the digits are the same."""
+        self._confirmed_here = True
+
+    @property
+    def may_offer(self) -> bool:
+        """Whether whoever has to confirm the digits has."""
+        return self._confirmed_here and self._confirmed_there
+
+    def offer(
+        self, manifest: Manifest, data: bytes, tape: Tape, time: str, now: float
+    ) -> None:
+        """The recipient is admitted: offer the manifest (`data` is its encoding)."""
+        if not self.may_offer:
+            raise ValueError("the digits are not confirmed")
+        self._manifest, self._data, self._tape = manifest, data, tape
+        self._results = Results(len(manifest.entries))
+        self._streams[Stream.MANIFEST] = _Outgoing(len(data), self._largest)
+        self._streams[Stream.DATA] = _Outgoing(tape.total, self._largest)
+        self._offer = encode_body(
+            {
+                "type": "offer",
+                "transfer_id": self.transfer_id,
+                "transcript": self.secured.transcript,
+                "sender": bytes(self._identity.verify_key),
+                "recipient": self.secured.peer.identity,
+                "manifest_sha256": sha256(data),
+                "manifest_bytes": len(data),
+                "entries": len(manifest.entries),
+                "bytes": tape.total,
+                "time": time,
+            }
+        )
+        self._offered = time
+        self._say_signed("offer", LABEL_OFFER, self._offer, now)
+        self.state = SenderState.OFFERING
+
+    def plan(self) -> Plan | None:
+        """The next stretch to send, or None until something changes."""
+        stream = {
+            SenderState.OFFERING: Stream.MANIFEST,
+            SenderState.SENDING: Stream.DATA,
+            SenderState.CLOSING: Stream.DIGESTS,
+        }.get(self.state)
+        if stream is None or self.over:
+            return None
+        out = self._streams[stream]
+        length = min(out.pace.room(), out.total - out.next)
+        if length <= 0 or out.limit - out.next < length:
+            return None
+        return Plan(stream, out.next, length)
+
+    def bytes_of(self, plan: Plan) -> bytes:
+        """The payload of a manifest's or digests' range."""
+        data = self._data if plan.stream == Stream.MANIFEST else self._digests
+        return data[plan.offset : plan.offset + plan.length]
+
+    def sent(self, header: Header, now: float) -> None:
+        """The range `plan` asked for (or its shorter or longer form) was handed to the lane."""
+        out = self._streams[header.stream]
+        out.next = header.end
+        out.pace.sent(header.end, 0 if header.hole else header.length, now)
+        self._spoke = now
+
+    def hashed(self, entry: int, digest: bytes) -> None:
+        """A whole file was read; this is its SHA-256."""
+        self._results.delivered(entry, digest)
+
+    def withdraw(self, entry: int, status: int, now: float) -> None:
+        """Give up an entry: the rest of its stretch will not come."""
+        out = self._streams[Stream.DATA]
+        offset = min(max(out.next, self._tape.start(entry)), self._tape.end(entry))
+        self._results.failed(entry, status)
+        self._say("withdraw", now, entries=[[entry, status, offset]])
+        out.next = max(out.next, self._tape.end(entry))
+
+    @property
+    def all_sent(self) -> bool:
+        """Every byte of the tape was sent or withdrawn; time to `close`."""
+        out = self._streams.get(Stream.DATA)
+        return self.state == SenderState.SENDING and out is not None and out.next == out.total
+
+    def close(self, time: str, audit_head: str, now: float) -> None:
+        """Sign the closing: every digest is known."""
+        self._digests = self._results.encode()
+        self._streams[Stream.DIGESTS] = _Outgoing(len(self._digests), self._largest)
+        self._closing = encode_body(
+            {
+                "type": "closing",
+                "transfer_id": self.transfer_id,
+                "manifest_sha256": sha256(self._data),
+                "digests_sha256": sha256(self._digests),
+                "audit_head": audit_head,
+                "time": time,
+            }
+        )
+        self._closed, self._audit_head = time, audit_head
+        self._say_signed("closing", LABEL_CLOSING, self._closing, now)
+        self.state = SenderState.CLOSING
+
+    @property
+    def results(self) -> Results:
+        """What became of each entry, as far as this side knows."""
+        return self._results
+
+    def expected(self, root: bytes, security: Mapping[str, Json | bytes]) -> dict[str, Any]:
+        """What a receipt must say; `root` is `results_root` of the final results.
+
+        `security` is what this side knows of the connection (fingerprints, digits, passphrase).
+        """
+        failed = dict(self._results.failures())
+        entries = self._manifest.entries
+        lost = sum(entries[index].size for index in failed)
+        return {
+            "transfer_id": self.transfer_id,
+            "outcome": "incomplete" if failed else "complete",
+            "sender": {
+                "jwk": {"x": bytes(self._identity.verify_key)},
+                "audit_head": self._audit_head,
+            },
+            "recipient": {
+                "jwk": {"x": self.secured.peer.identity},
+                "label": self.secured.peer.label,
+            },
+            "offer_sha256": sha256(self._offer),
+            "manifest_sha256": sha256(self._data),
+            "closing_sha256": sha256(self._closing),
+            "content": {
+                "root": root,
+                "entries": len(entries),
+                "bytes": self._tape.total,
+                "delivered_entries": len(entries) - len(failed),
+                "delivered_bytes": self._tape.total - lost,
+            },
+            "security": {"transcript": self.secured.transcript, **security},
+            "times": {
+                "offered": self._offered,
+                "accepted": self._accept["time"],
+                "closed": self._closed,
+            },
+        }
+
+    def countersign(self, receipt: Receipted, expected: Mapping[str, Any]) -> bytes:
+        """Check the recipient's receipt against what happened; this side's signature of it.
+
+        Keep it on disk before `countersigned` sends it. Raises `PeerError`.
+        """
+        try:
+            check_signature(self.secured.peer.identity, receipt.payload, receipt.signature)
+            same_facts(read_payload(receipt.payload), expected)
+        except BadReceipt as reason:
+            raise PeerError(f"the receipt: {reason}") from None
+        return sign(self._identity, receipt.payload)
+
+    def countersigned(self, signature: bytes, now: float) -> None:
+        """Send the signature; the recipient's `done` ends it, or its absence for 10 s."""
+        self._say("countersignature", now, signature=signature)
+        self.state = SenderState.SIGNED
+        self._done_by = now + DONE_SECONDS
+
+    # -- messages
+
+    def _on_confirmed(self, message: Mapping[str, Any], now: float) -> None:
+        self._confirmed_there = True
+        self._events.append(Confirmed())
+
+    def _on_ack(self, message: Mapping[str, Any], now: float) -> None:
+        stream = Stream(message["stream"])
+        out = self._streams.get(stream)
+        if out is None:
+            raise PeerError("an acknowledgement of what was not sent")
+        if (stream == Stream.MANIFEST) == (self.state == SenderState.OFFERING):
+            out.acknowledge(message, now)
+            if stream == Stream.DATA:
+                self._events.append(Progressed(out.durable, out.verified, out.total))
+
+    def _on_late_ack(self, message: Mapping[str, Any], now: float) -> None:
+        """Acks cross the last messages on the wire; they say nothing new."""
+
+    def _on_accept(self, message: Mapping[str, Any], now: float) -> None:
+        body = self._read_signed(message, LABEL_ACCEPT, ACCEPT_BODY)
+        if (body["transfer_id"], body["transcript"], body["offer_sha256"]) != (
+            self.transfer_id,
+            self.secured.transcript,
+            sha256(self._offer),
+        ):
+            raise PeerError("the accept is of another offer")
+        self._accept = body
+        self.state = SenderState.SENDING
+        self._events.append(Accepted())
+
+    def _on_decline(self, message: Mapping[str, Any], now: float) -> None:
+        self._end(Ending.DECLINED, "declined")
+
+    def _on_failed(self, message: Mapping[str, Any], now: float) -> None:
+        for entry, status in message["entries"]:
+            if entry >= len(self._results) or status not in REFUSED:
+                raise PeerError("a failure of an entry that does not exist")
+            self._results.failed(entry, status)
+
+    def _on_receipt(self, message: Mapping[str, Any], now: float) -> None:
+        self.state = SenderState.COUNTERSIGNING
+        self._events.append(Receipted(message["payload"].encode(), message["signature"]))
+
+    def _on_done(self, message: Mapping[str, Any], now: float) -> None:
+        self._done_by = None
+        self._end(self._final())
+
+    def _give_up_waiting(self) -> None:
+        self._end(self._final(), "receipt_unconfirmed")
+
+    def _final(self) -> Ending:
+        return Ending.INCOMPLETE if any(True for _ in self._results.failures()) else Ending.COMPLETE
+
+    def lost(self) -> None:
+        if self.state == SenderState.SIGNED:
+            self._give_up_waiting()
+            return
+        early = self.state in (SenderState.ADMITTING, SenderState.OFFERING)
+        raise Failure("connection_lost_early" if early else "connection_lost")
+
+
+class RecipientState(Enum):
+    """Where a recipient stands."""
+
+    WAITING = "waiting"
+    READING = "reading"
+    DECIDING = "deciding"
+    RECEIVING = "receiving"
+    FINISHING = "finishing"
+    SIGNED = "signed"
+    CONFIRMED = "confirmed"
+
+
+class RecipientSession(_Session):
+    """The recipient: `accept` -> `admit`/`written`/`synced`/`verified` -> `finish` -> `confirm`."""
+
+    state: RecipientState
+    _TABLE: ClassVar[dict[tuple[Any, str], str]] = {
+        (RecipientState.WAITING, "offer"): "_on_offer",
+        (RecipientState.RECEIVING, "withdraw"): "_on_withdraw",
+        (RecipientState.RECEIVING, "closing"): "_on_closing",
+        (RecipientState.SIGNED, "countersignature"): "_on_countersignature",
+    }
+
+    def __init__(
+        self, secured: Secured, identity: SigningKey, now: float, *, verify: bool
+    ) -> None:
+        super().__init__(secured, identity, now)
+        self.state = RecipientState.WAITING
+        self.needs_confirmation = verify or secured.peer.verify
+        self._streams: dict[Stream, _Incoming] = {}
+        self._bytes: dict[Stream, bytearray] = {}
+        self._closing = b""
+        self._gone = False
+
+    def deadline(self) -> float:
+        owed = [s.changed + ACK_SECONDS for s in self._streams.values() if s.changed is not None]
+        return min([super().deadline(), *owed])
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        for stream in self._streams.values():
+            if stream.changed is not None and now - stream.changed >= ACK_SECONDS:
+                self._acknowledge(stream, now)
+
+    # -- decisions and answers
+
+    def confirmed(self, now: float) -> None:
+        """A person said that the digits are the same."""
+        self._say("confirmed", now)
+
+    def decline(self, now: float) -> None:
+        """Say no, kindly."""
+        self._say("decline", now)
+        self._end(Ending.DECLINED, "declined")
+
+    def accept(self, manifest: Manifest, tape: Tape, time: str, now: float) -> None:
+        """Say yes to the manifest that came; signed, before any byte of data.
+
+        Raises `PeerError` when the manifest is not what the offer said of it.
+        """
+        if (len(manifest.entries), tape.total) != (self._fields["entries"], self._fields["bytes"]):
+            raise PeerError("the manifest is not what the offer says")
+        self._manifest, self._tape = manifest, tape
+        self._open(Stream.DATA, tape.total)
+        self._open(Stream.DIGESTS, len(manifest.entries) * RECORD)
+        self._accepted = time
+        body = {
+            "type": "accept",
+            "transfer_id": self._fields["transfer_id"],
+            "transcript": self.secured.transcript,
+            "offer_sha256": sha256(self._offer),
+            "time": time,
+        }
+        self._say_signed("accept", LABEL_ACCEPT, encode_body(body), now)
+        self.state = RecipientState.RECEIVING
+
+    def admit(self, header: Header, now: float) -> bool:
+        """Whether to take in a range: True to write it, False for a repeated one.
+
+        Raises `PeerError` for one that may not come.
+        """
+        self.heard(now)
+        if self._streams and header.transfer_id != self._fields["transfer_id"]:
+            raise PeerError("a range of another transfer")
+        stream = self._streams.get(header.stream)
+        if stream is None:
+            raise PeerError("a range out of turn")
+        return stream.admit(header)
+
+    def written(self, header: Header, payload: bytes, now: float) -> None:
+        """A range was taken in (data: written to disk; other streams keep `payload` here)."""
+        stream = self._streams[header.stream]
+        if header.stream in self._bytes:
+            self._bytes[header.stream][header.offset : header.end] = payload
+        stream.frontier.add(header.offset, header.end)
+        self._advanced(stream, now)
+        if header.stream == Stream.MANIFEST and stream.durable == stream.total:
+            data = bytes(self._bytes.pop(Stream.MANIFEST))
+            if sha256(data) != self._fields["manifest_sha256"]:
+                raise PeerError("the manifest is not what the offer says")
+            self._acknowledge(stream, now)
+            self.state = RecipientState.DECIDING
+            self._events.append(ManifestArrived(data))
+        self._deliver_if_whole(now)
+
+    @property
+    def transfer_id(self) -> bytes:
+        """The transfer's id, from the offer (16 bytes)."""
+        transfer_id: bytes = self._fields["transfer_id"]
+        return transfer_id
+
+    @property
+    def frontier(self) -> int:
+        """How far the tape is written without a gap."""
+        return self._streams[Stream.DATA].frontier.offset
+
+    def synced(self, durable: int, now: float) -> None:
+        """The tape is on the disk for good up to `durable`."""
+        stream = self._streams[Stream.DATA]
+        stream.durable = durable
+        self._owe_ack(stream, now)
+        self._events.append(Progressed(durable, stream.verified, stream.total))
+
+    def verified(self, offset: int, now: float) -> None:
+        """The tape was read back from the disk and hashed up to `offset`."""
+        stream = self._streams[Stream.DATA]
+        stream.verified = offset
+        self._owe_ack(stream, now)
+        self._events.append(Progressed(stream.durable, offset, stream.total))
+        self._deliver_if_whole(now)
+
+    def finish(
+        self,
+        results: Results,
+        refused: Iterable[tuple[int, int]],
+        payload: bytes,
+        signature: bytes,
+        now: float,
+    ) -> None:
+        """Everything that could be is in its place: say what failed here, send the receipt.
+
+        `payload` was signed with `receipt.sign` and is on this side's disk already.
+        """
+        batch: list[list[int]] = []
+        for entry, status in refused:
+            batch.append([entry, status])
+            if len(batch) == BATCH:
+                self._say("failed", now, entries=batch)
+                batch = []
+        if batch:
+            self._say("failed", now, entries=batch)
+        self._results = results
+        self._say("receipt", now, payload=payload.decode(), signature=signature)
+        self._payload = payload
+        self.state = RecipientState.SIGNED
+        self._done_by = now + DONE_SECONDS
+        if self._gone:
+            self._give_up_waiting()
+
+    def facts(self, results: Results, root: bytes, time: str) -> dict[str, Any]:
+        """The members of the receipt that this session knows; binary ones as base64url."""
+        failed = dict(results.failures())
+        entries, total = self._manifest.entries, self._tape.total
+        return {
+            "transfer_id": encode_base64url(self._fields["transfer_id"]),
+            "outcome": "incomplete" if failed else "complete",
+            "offer_sha256": encode_base64url(sha256(self._offer)),
+            "manifest_sha256": encode_base64url(self._fields["manifest_sha256"]),
+            "closing_sha256": encode_base64url(sha256(self._closing)),
+            "content": {
+                "hash": "sha-256",
+                "tree": "rfc9162-salted",
+                "root": encode_base64url(root),
+                "entries": len(entries),
+                "bytes": total,
+                "delivered_entries": len(entries) - len(failed),
+                "delivered_bytes": total - sum(entries[index].size for index in failed),
+            },
+            "times": {
+                "offered": self._fields["time"],
+                "accepted": self._accepted,
+                "closed": self._closing_fields["time"],
+                "verified": time,
+            },
+        }
+
+    @property
+    def sender_audit_head(self) -> str:
+        """The head of the sender's audit log, from the closing."""
+        head: str = self._closing_fields["audit_head"]
+        return head
+
+    def confirm(self, now: float) -> None:
+        """The countersigned receipt is on this side's disk: the last word."""
+        self._say("done", now)
+        self.state = RecipientState.CONFIRMED
+        failed = any(True for _ in self._results.failures())
+        self._end(Ending.INCOMPLETE if failed else Ending.COMPLETE)
+
+    # -- messages
+
+    def _on_offer(self, message: Mapping[str, Any], now: float) -> None:
+        fields = self._read_signed(message, LABEL_OFFER, OFFER_BODY)
+        if (fields["sender"], fields["recipient"], fields["transcript"]) != (
+            self.secured.peer.identity,
+            bytes(self._identity.verify_key),
+            self.secured.transcript,
+        ):
+            raise PeerError("the offer is not for this session")
+        self._fields, self._offer = fields, message["body"].encode()
+        self._open(Stream.MANIFEST, fields["manifest_bytes"])
+        self.state = RecipientState.READING
+        self._events.append(Offered(fields["entries"], fields["bytes"]))
+
+    def _on_withdraw(self, message: Mapping[str, Any], now: float) -> None:
+        stream = self._streams[Stream.DATA]
+        for entry, status, offset in message["entries"]:
+            if entry >= len(self._manifest.entries) or status not in WITHDRAWN:
+                raise PeerError("a withdrawal of what does not exist")
+            end = self._tape.end(entry)
+            if not self._tape.start(entry) <= offset <= end:
+                raise PeerError("a withdrawal outside its entry")
+            if offset < end:
+                if stream.frontier.holds(offset, end):
+                    raise PeerError("a withdrawal of what was sent")
+                stream.frontier.add(offset, end)
+                self._advanced(stream, now)
+        self._events.append(Withdrawn(tuple((e, s) for e, s, _ in message["entries"])))
+
+    def _on_closing(self, message: Mapping[str, Any], now: float) -> None:
+        fields = self._read_signed(message, LABEL_CLOSING, CLOSING_BODY)
+        if (fields["transfer_id"], fields["manifest_sha256"]) != (
+            self._fields["transfer_id"],
+            self._fields["manifest_sha256"],
+        ):
+            raise PeerError("the closing is of another transfer")
+        if self._closing:
+            raise PeerError("a second closing")
+        self._closing, self._closing_fields = message["body"].encode(), fields
+        self._deliver_if_whole(now)
+
+    def _on_countersignature(self, message: Mapping[str, Any], now: float) -> None:
+        try:
+            check_signature(self.secured.peer.identity, self._payload, message["signature"])
+        except BadReceipt:
+            raise PeerError("the countersignature does not fit") from None
+        self._done_by = None
+        self._events.append(Countersigned(message["signature"]))
+
+    def _give_up_waiting(self) -> None:
+        self._end(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
+
+    def lost(self) -> None:
+        if self.state == RecipientState.FINISHING:
+            self._gone = True  # the files are being placed; the end is `finish`'s to tell
+        elif self.state == RecipientState.SIGNED:
+            self._give_up_waiting()
+        else:
+            early = (RecipientState.WAITING, RecipientState.READING, RecipientState.DECIDING)
+            code = "connection_lost_early" if self.state in early else "connection_lost"
+            raise Failure(code)
+
+    # -- streams
+
+    def _open(self, stream: Stream, total: int) -> None:
+        self._streams[stream] = _Incoming(stream, total)
+        if stream != Stream.DATA:
+            self._bytes[stream] = bytearray(total)
+
+    def _advanced(self, stream: _Incoming, now: float) -> None:
+        offset = stream.frontier.offset
+        stream.limit = max(stream.limit, offset + WINDOW)
+        if stream.stream != Stream.DATA:
+            stream.durable = stream.verified = offset
+        self._owe_ack(stream, now)
+        if offset - stream.acknowledged >= ACK_BYTES:
+            self._acknowledge(stream, now)
+
+    def _owe_ack(self, stream: _Incoming, now: float) -> None:
+        if stream.changed is None:
+            stream.changed = now
+
+    def _acknowledge(self, stream: _Incoming, now: float) -> None:
+        stream.changed, stream.acknowledged = None, stream.frontier.offset
+        self._say(
+            "ack",
+            now,
+            stream=int(stream.stream),
+            written=stream.frontier.offset,
+            limit=stream.limit,
+            durable=stream.durable,
+            verified=stream.verified,
+        )
+
+    def _deliver_if_whole(self, now: float) -> None:
+        if self.state != RecipientState.RECEIVING or not self._closing:
+            return
+        data, digests = self._streams[Stream.DATA], self._streams[Stream.DIGESTS]
+        if data.verified < data.total or digests.durable < digests.total:
+            return
+        content = bytes(self._bytes[Stream.DIGESTS])
+        if sha256(content) != self._closing_fields["digests_sha256"]:
+            raise PeerError("the digests are not what the closing says")
+        self.state = RecipientState.FINISHING
+        for stream in (data, digests):
+            self._acknowledge(stream, now)
+        self._events.append(Delivered(content))

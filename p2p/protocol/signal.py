@@ -1,0 +1,241 @@
+"""Sealed signaling: what the signaling server passes on without being able to read or alter it.
+
+An envelope is `nonce(24) || XChaCha20-Poly1305(key of the direction, padded JSON, associated data)`
+with the room, the attempt, the direction and a strict sequence number as associated data. Inside
+stand typed, bounded fields; no SDP text ever crosses (PROTOCOL.md, Signaling).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from nacl import bindings
+from nacl.exceptions import CryptoError
+
+from .codec import (
+    Json,
+    base64url,
+    decode_json,
+    encode_base64url,
+    encode_json,
+    integer,
+    list_of,
+    members,
+    one_of,
+    prefixed,
+    read_as,
+    text,
+)
+from .errors import PeerError
+
+LABEL = b"handover/1 signal"
+NONCE = 16  # of knock and description: enough never to meet twice
+PADDING = 1024  # steps that hide how many candidates there are
+MAX_PLAINTEXT = 8 * PADDING  # 32 candidates need under 6 KiB
+MAX_ENVELOPE = 24 + MAX_PLAINTEXT + 16
+MAX_ENVELOPES = 64  # in one attempt and direction (security: signaling flood)
+MAX_CANDIDATES = 32  # per peer; libjuice keeps 30
+# RFC 8841 6.1: 64 KiB is what an unannounced peer takes; above 256 KiB libdatachannel cuts.
+MIN_MESSAGE_SIZE, MAX_MESSAGE_SIZE = 65_535, 262_144
+
+Direction = Literal["s2r", "r2s"]
+PeerKind = Literal["native", "browser"]
+
+_ICE_CHARS = re.compile(r"^[A-Za-z0-9+/]+$")  # RFC 8839 5.4
+_FOUNDATION = re.compile(r"^[A-Za-z0-9+/]{1,32}$")  # RFC 8839 5.1
+_MDNS = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.local$")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An ICE candidate (RFC 8445), UDP and component 1 only."""
+
+    foundation: str
+    priority: int
+    address: str  # an IP literal, or `<uuid>.local` of a browser's mDNS
+    port: int
+    kind: Literal["host", "srflx", "relay"]
+
+
+@dataclass(frozen=True)
+class Knock:
+    """First message, recipient to sender."""
+
+    nonce_r: bytes
+    kind: PeerKind
+
+
+@dataclass(frozen=True)
+class Description:
+    """One side's transport description: what SDP would say of it (RFC 8829), as typed fields."""
+
+    nonce_r: bytes
+    nonce_s: bytes
+    ufrag: str
+    password: str
+    fingerprint: bytes  # sha-256 of the DTLS certificate (RFC 8122)
+    setup: Literal["actpass", "active", "passive"]  # RFC 8842
+    max_message_size: int
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidates found after the description was sent (RFC 8838)."""
+
+    candidates: tuple[Candidate, ...]
+
+
+Signal = Knock | Description | Candidates
+
+
+def usable(candidate: Candidate) -> bool:
+    """Whether an engine may see it: no loopback, multicast, link-local, low port, no DNS name.
+
+    libdatachannel resolves names, so a name would be a way to make a hospital's machine ask a
+    stranger's DNS server; a loopback address or low port, to make it talk to its own services.
+    """
+    if candidate.port < 1024:
+        return False
+    if _MDNS.match(candidate.address):
+        return True
+    try:
+        address = ipaddress.ip_address(candidate.address)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            return False
+        if address.ipv4_mapped is not None:
+            return False
+    return not (
+        address.is_loopback
+        or address.is_multicast
+        or address.is_unspecified
+        or address.is_link_local
+        or str(address) == "255.255.255.255"
+    )
+
+
+def _matching(pattern: re.Pattern[str], low: int, high: int) -> Callable[[Json], str]:
+    def read(value: Json) -> str:
+        if type(value) is not str or not low <= len(value) <= high or not pattern.match(value):
+            raise ValueError("not of the form")
+        return value
+
+    return read
+
+
+_candidate = members(
+    {
+        "foundation": _matching(_FOUNDATION, 1, 32),
+        "priority": integer(1, 2**31 - 1),
+        "address": text(64, empty=False),
+        "port": integer(0, 65535),
+        "kind": one_of("host", "srflx", "relay"),
+    }
+)
+_candidates = list_of(_candidate, MAX_CANDIDATES)
+_nonce = base64url(NONCE)
+_SHAPES = {
+    "knock": members(
+        {"type": text(16), "nonce_r": _nonce, "kind": one_of("native", "browser")}
+    ),
+    "description": members(
+        {
+            "type": text(16),
+            "nonce_r": _nonce,
+            "nonce_s": _nonce,
+            "ufrag": _matching(_ICE_CHARS, 4, 256),
+            "password": _matching(_ICE_CHARS, 22, 256),
+            "fingerprint": base64url(32),
+            "setup": one_of("actpass", "active", "passive"),
+            "max_message_size": integer(1, 2**32 - 1),
+            "candidates": _candidates,
+        }
+    ),
+    "candidates": members({"type": text(16), "candidates": _candidates}),
+}
+
+
+def _candidate_json(candidate: Candidate) -> Json:
+    return dict(candidate.__dict__)
+
+
+def encode_signal(signal: Signal) -> bytes:
+    """The JSON of a signal, unsealed and unpadded."""
+    fields = dict(signal.__dict__)
+    for name in ("nonce_r", "nonce_s", "fingerprint"):
+        if name in fields:
+            fields[name] = encode_base64url(fields[name])
+    if "candidates" in fields:
+        fields["candidates"] = [_candidate_json(one) for one in fields["candidates"]]
+    return encode_json({"type": type(signal).__name__.lower(), **fields})
+
+
+def decode_signal(data: bytes) -> Signal:
+    """Read a signal; unusable candidates are dropped, sizes clamped. Raises `PeerError`."""
+    value = decode_json(data, MAX_PLAINTEXT)
+    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in _SHAPES:
+        raise PeerError("an unknown signal")
+    fields = read_as(_SHAPES[kind], value, f"a {kind}")
+    if kind == "knock":
+        return Knock(fields["nonce_r"], fields["kind"])
+    found = (Candidate(**one) for one in fields["candidates"])
+    candidates = tuple(one for one in found if usable(one))
+    if kind == "candidates":
+        return Candidates(candidates)
+    del fields["type"]
+    size = min(max(fields["max_message_size"], MIN_MESSAGE_SIZE), MAX_MESSAGE_SIZE)
+    return Description(**{**fields, "candidates": candidates, "max_message_size": size})
+
+
+class Sealer:
+    """One direction of one attempt. Each side holds two: one that seals and one that opens."""
+
+    def __init__(self, key: bytes, room: bytes, attempt: bytes, direction: Direction) -> None:
+        self._key, self._sequence = key, 0
+        self._head = prefixed(LABEL, room, attempt) + (b"\x00" if direction == "s2r" else b"\x01")
+
+    def _associated(self) -> bytes:
+        if self._sequence >= MAX_ENVELOPES:
+            raise PeerError("too many envelopes")
+        self._sequence += 1
+        return self._head + (self._sequence - 1).to_bytes(4, "big")
+
+    def seal(self, signal: Signal, nonce: bytes) -> bytes:
+        """The next envelope; `nonce` is 24 fresh random bytes."""
+        data = encode_signal(signal)
+        padded = len(data).to_bytes(2, "big") + data
+        padded += bytes(-len(padded) % PADDING)
+        return nonce + bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
+            padded, self._associated(), nonce, self._key
+        )
+
+    def open(self, envelope: bytes) -> Signal:
+        """Open the next envelope. Raises `PeerError`; the attempt is then over."""
+        if not 24 + 16 + PADDING <= len(envelope) <= MAX_ENVELOPE:
+            raise PeerError("an envelope has a wrong length")
+        try:
+            padded = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
+                envelope[24:], self._associated(), envelope[:24], self._key
+            )
+        except CryptoError:
+            raise PeerError("an envelope does not authenticate") from None
+        length = int.from_bytes(padded[:2], "big")
+        if length > len(padded) - 2 or any(padded[2 + length :]):
+            raise PeerError("an envelope is padded wrongly")
+        return decode_signal(padded[2 : 2 + length])
+
+
+def merge(description: Description, more: tuple[Candidate, ...]) -> Description:
+    """The description with further candidates, never above the cap. Raises `PeerError`."""
+    candidates = description.candidates + more
+    if len(candidates) > MAX_CANDIDATES:
+        raise PeerError("too many candidates")
+    return replace(description, candidates=candidates)

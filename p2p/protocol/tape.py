@@ -1,0 +1,91 @@
+"""The tape: a manifest's files laid end to end, one address space (after BitTorrent's pieces).
+
+`Tape` maps offsets to entries; `Frontier` turns ranges that arrive in any order into one number.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from .codec import MAX_INTEGER
+from .errors import PeerError
+
+MAX_PENDING = 4096  # ranges beyond the frontier; 512 unacknowledged on each of a few lanes
+
+
+class Piece(NamedTuple):
+    """The part of a range that lies in one entry."""
+
+    entry: int
+    offset: int  # in the entry
+    length: int
+
+
+class Tape:
+    """Offsets of every entry; entries of size 0 (directories too) take no room."""
+
+    def __init__(self, sizes: Iterable[int]) -> None:
+        self._starts = array("Q", [0])
+        total = 0
+        for size in sizes:
+            total += size
+            if total > MAX_INTEGER:
+                raise PeerError("a manifest's sizes are too large")
+            self._starts.append(total)
+
+    @property
+    def total(self) -> int:
+        """Length of the tape in bytes."""
+        return self._starts[-1]
+
+    def start(self, entry: int) -> int:
+        """Where an entry begins."""
+        return self._starts[entry]
+
+    def end(self, entry: int) -> int:
+        """Where it ends."""
+        return self._starts[entry + 1]
+
+    def entry_at(self, offset: int) -> int:
+        """The entry that owns the byte at `offset`, which is below `total`."""
+        return bisect_right(self._starts, offset) - 1
+
+    def pieces(self, offset: int, length: int) -> Iterator[Piece]:
+        """The pieces of a range, in order; entries of size 0 are passed over."""
+        end = offset + length
+        entry = self.entry_at(offset) if length else 0
+        while offset < end:
+            stop = min(end, self.end(entry))
+            if stop > offset:
+                yield Piece(entry, offset - self.start(entry), stop - offset)
+                offset = stop
+            entry += 1
+
+
+class Frontier:
+    """How far everything is there, when ranges arrive in any order."""
+
+    def __init__(self, offset: int = 0) -> None:
+        self.offset = offset
+        self._pending: dict[int, int] = {}  # start -> end, beyond the frontier, disjoint
+
+    def holds(self, start: int, end: int) -> bool:
+        """True when the whole range is already there; a partial overlap raises `PeerError`."""
+        if end <= self.offset:
+            return True
+        if self._pending.get(start) == end:
+            return True
+        if start < self.offset or any(s < end and start < e for s, e in self._pending.items()):
+            raise PeerError("ranges overlap")
+        return False
+
+    def add(self, start: int, end: int) -> None:
+        """Take in a range that `holds` said False for."""
+        if len(self._pending) >= MAX_PENDING:
+            raise PeerError("too many ranges out of order")
+        self._pending[start] = end
+        while (following := self._pending.pop(self.offset, None)) is not None:
+            self.offset = following

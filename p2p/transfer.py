@@ -1,0 +1,1271 @@
+"""The conductor: it carries bytes and answers between room, lanes, session and disk.
+
+`send` and `receive` are the API. Both follow one line: meet (signaling), connect (WebRTC), shake
+hands, and then run a session until it ends. The session thinks; here is only the moving:
+
+    sender     disk -> Source.read -> seal_range -> data lane
+    recipient  data lane -> Opener.open -> Destination.write -> sync -> read_back
+
+each arrow a loop below, woken by what the session lets happen. Every ending leaves an entry in the
+audit log, and nothing here prints or asks: that is the caller's `watch` and `ask`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .events import (
+    Complete,
+    DigitsShown,
+    Error,
+    Event,
+    LinkMade,
+    Offer,
+    PeerMet,
+    Progress,
+    Question,
+    StateChanged,
+    Warned,
+)
+from .files import Destination, Listing, Source, check_paths, disk_failure, walk
+from .home import Contact, Home, Identity, now_text
+from .lanes import Connection, EngineName, LaneLost, available, load
+from .protocol import receipt as receipts
+from .protocol import session as facts
+from .protocol.codec import encode_base64url, encode_json, sha256
+from .protocol.errors import FAILURES, Ending, Failure, HandoverError, PeerError
+from .protocol.handshake import (
+    HANDSHAKE_SECONDS,
+    MAX_FAILED_ATTEMPTS,
+    MAX_HANDSHAKE_MESSAGE,
+    SUITE_NAMES,
+    Attempt,
+    Entropy,
+    RecipientHandshake,
+    Secured,
+    SenderHandshake,
+)
+from .protocol.link import Link, LinkKeys, derive_keys, make_link, noise_psk, parse_link
+from .protocol.manifest import (
+    SALT,
+    STATUS_TEXTS,
+    Manifest,
+    Results,
+    decode_manifest,
+    encode_manifest,
+    results_root,
+)
+from .protocol.paths import shown
+from .protocol.seal import OVERHEAD, TRANSFER_ID, Header, Opener, Stream, seal_range
+from .protocol.session import RecipientSession, RecipientState, SenderSession
+from .protocol.signal import (
+    MAX_CANDIDATES,
+    NONCE,
+    Candidates,
+    Description,
+    Knock,
+    Sealer,
+    Signal,
+    merge,
+)
+from .signaling_client import Attempt as Envelopes
+from .signaling_client import RecipientSeat, SenderSeat
+
+logger = logging.getLogger("handover.transfer")
+
+T = TypeVar("T")
+F = TypeVar("F", bound=facts.Event)
+Watch = Callable[[Event], None]
+Ask = Callable[[Question], Awaitable[bool]]
+
+SOFTWARE = "handover/0.1.0"
+DEFAULT_EXPIRES = 24 * 3600.0
+SYNC_BYTES, SYNC_SECONDS = 64 * 1024 * 1024, 0.5  # whichever comes first
+READ_BACK_STEP = 64 * 1024 * 1024
+PROGRESS_SECONDS = 0.1  # at most ten `progress` events a second
+RATE_SECONDS = 5.0  # what a rate is averaged over
+SHOWN_NAMES = 5
+SEALED_AHEAD = 4  # ranges read and sealed while the lane is busy
+MAX_ATTEMPTS = 2  # unproven recipients at once
+DISK_THREADS = 4
+DRAIN_SECONDS = 2.0  # for the last control frames
+
+
+@dataclass
+class Options:
+    """What `send` and `receive` have in common. `ask` None: nobody is there to answer."""
+
+    home: Home = field(default_factory=Home)
+    engine: EngineName | None = None
+    passphrase: str | None = None
+    verify: bool = False
+    auto: bool = False
+    watch: Watch = lambda event: None
+    ask: Ask | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended. `code` is a key of FAILURES, or "" when it is complete."""
+
+    ending: Ending
+    code: str
+    message: str
+    receipt: Path | None
+
+
+# --- send --------------------------------------------------------------------------------------
+
+
+async def send(
+    paths: Sequence[str],
+    options: Options,
+    *,
+    server: str | None = None,
+    listen: tuple[str, int] = ("", 0),
+    address: str | None = None,
+    expires: float = DEFAULT_EXPIRES,
+    to: str | None = None,
+    follow: bool = False,
+) -> Outcome:
+    """Send files and folders to whoever opens the link, and return how it ended.
+
+    `server` is an http(s) origin; without one this process serves itself on `listen`. Never raises
+    for anything that FAILURES names: that is the outcome. Cancelling it tells the peer.
+    """
+    sending = _Sending(paths, options, expires=expires, to=to, follow=follow)
+    async with _reporting(options, sending.record, "sender") as outcome:
+        await sending.run(server, listen, address)
+        outcome.append(sending.ended)
+    return outcome[-1]
+
+
+async def receive(link: str, options: Options, *, output: Path) -> Outcome:
+    """Receive what a link offers into the folder `output`, and return how it ended."""
+    receiving = _Receiving(link, options, output)
+    async with _reporting(options, receiving.record, "recipient") as outcome:
+        await receiving.run()
+        outcome.append(receiving.ended)
+    return outcome[-1]
+
+
+@dataclass
+class _Record:
+    """What the audit log and the last event say of a transfer, as far as it got."""
+
+    transfer_id: bytes = b""
+    peer: bytes = b""
+    manifest: Manifest | None = None
+    receipt: Path | None = None
+    results: Results | None = None
+    places: tuple[str, ...] = ()
+    manifest_hash: bytes = b""
+
+    def facts(self) -> dict[str, Any]:
+        """Members of the audit entry: no name, no path, no label."""
+        found: dict[str, Any] = {}
+        if self.transfer_id:
+            found["transfer_id"] = encode_base64url(self.transfer_id)
+        if self.peer:
+            found["peer"] = receipts.thumbprint(self.peer)
+        if self.manifest is not None:
+            found["entries"] = len(self.manifest.entries)
+            found["bytes"] = sum(entry.size for entry in self.manifest.entries)
+            found["manifest_sha256"] = encode_base64url(self.manifest_hash)
+        if self.receipt is not None:
+            found["receipt_sha256"] = sha256(self.receipt.read_bytes()).hex()
+        return found
+
+    def failed(self) -> tuple[tuple[str, str], ...]:
+        """(shown path, why) of what did not arrive."""
+        if self.results is None or self.manifest is None:
+            return ()
+        entries = self.manifest.entries
+        return tuple(
+            (shown(entries[i].path, 256), STATUS_TEXTS[s]) for i, s in self.results.failures()
+        )
+
+
+@asynccontextmanager
+async def _reporting(
+    options: Options, record: _Record, role: str
+) -> AsyncIterator[list[Outcome]]:
+    """Turn any failure into an outcome, and tell it: audit log first, then the last event."""
+    outcome: list[Outcome] = []
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        yield outcome
+    except HandoverError as error:
+        outcome.append(Outcome(error.ending, error.code, error.sentence, record.receipt))
+    except asyncio.CancelledError as error:
+        cancelled = error
+        text = FAILURES["cancelled"].sentence
+        outcome.append(Outcome(Ending.ABORTED, "cancelled", text, record.receipt))
+    except Exception as error:
+        logger.debug("internal error", exc_info=True)
+        text = Failure("internal", type(error).__name__).sentence
+        outcome.append(Outcome(Ending.FAILED, "internal", text, record.receipt))
+    end = outcome[-1]
+    members = {"role": role, "ending": end.ending.value, "code": end.code, **record.facts()}
+    options.home.append_audit("transfer", members)
+    if end.ending == Ending.COMPLETE and end.receipt is not None:
+        places = record.places
+        options.watch(Complete(end.ending, end.receipt, end.message, places))
+    else:
+        failed = record.failed()
+        options.watch(Error(end.ending, end.code, end.message, end.receipt, failed))
+    if cancelled is not None:
+        raise cancelled
+
+
+class _Sending:
+    """One `send`: the room and its attempts, until one of them is the transfer."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        options: Options,
+        *,
+        expires: float,
+        to: str | None,
+        follow: bool,
+    ) -> None:
+        self.record = _Record()
+        self.options, self._paths = options, paths
+        self._expires, self._to_name, self._follow = expires, to, follow
+        self._failed_attempts = 0
+        self._claimed = asyncio.Lock()  # held by the recipient that is being admitted or served
+        self._admitted = b""  # the identity the link is locked to
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self, server: str | None, listen: tuple[str, int], address: str | None) -> None:
+        """Until the transfer has ended; `ended` says how. Raises `HandoverError`."""
+        options = self.options
+        named = check_paths(self._paths)
+        for path in named.values():
+            if not os.access(path, os.R_OK):
+                raise Failure("not_readable", shown(path))
+        self._to = options.home.contact(self._to_name) if self._to_name else None
+        if options.ask is None and (options.verify or not (options.auto or self._to)):
+            raise Failure("needs_answer", "whether to let the recipient in")
+        self.identity = options.home.identity()
+        secret = os.urandom(32)
+        self.keys = derive_keys(secret)
+        async with contextlib.AsyncExitStack() as stack:
+            origin, origins, seat_origin = await _meeting_place(stack, server, listen, address)
+            self.link, *others = (
+                make_link(
+                    one, secret, self.identity.public, passphrase=options.passphrase is not None
+                )
+                for one in [origin, *origins]
+            )
+            options.watch(
+                LinkMade(
+                    str(self.link), tuple(map(str, others)), origin.startswith("https://")
+                )
+            )
+            seat = SenderSeat(seat_origin, self.keys, self._expires)
+            await _race(self._meet(seat), self._hold(seat))
+
+    async def _hold(self, seat: SenderSeat) -> None:
+        """Keep the sender's seat until cancelled."""
+        await seat.run(
+            lambda there: self.options.watch(
+                StateChanged("waiting" if there else "server_lost")
+            )
+            if not self._admitted
+            else None
+        )
+
+    async def _meet(self, seat: SenderSeat) -> None:
+        """Take attempts as they come, until one has become the transfer and ended."""
+        options = self.options
+        engine = _engine(options)
+        listing = asyncio.create_task(asyncio.to_thread(self._walk))
+        psk = asyncio.create_task(asyncio.to_thread(noise_psk, self.keys, options.passphrase))
+        loading = asyncio.create_task(asyncio.to_thread(load, engine))
+        attempts: set[asyncio.Task[facts.Ended | None]] = set()
+        ends = time.monotonic() + self._expires
+        taking = asyncio.create_task(seat.attempts.get())
+        try:
+            while True:
+                waiting = {taking, *attempts} | {t for t in (listing,) if not t.done()}
+                left = None if attempts else max(0.0, ends - time.monotonic())
+                done, _ = await asyncio.wait(
+                    waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    raise Failure("expired")
+                if listing in done:
+                    listing.result()  # what cannot be sent ends it before anyone comes
+                for task in done & attempts:
+                    attempts.discard(task)
+                    ended = await task
+                    if ended is not None:
+                        failed = len(self.record.failed())
+                        self.ended = _outcome(ended, self.record.receipt, f"{failed} of them")
+                        return
+                if taking in done:
+                    envelopes = taking.result()
+                    taking = asyncio.create_task(seat.attempts.get())
+                    if len(attempts) >= MAX_ATTEMPTS:
+                        await envelopes.leave()
+                    else:
+                        work = self._attempt(envelopes, loading, psk, listing)
+                        attempts.add(asyncio.create_task(work))
+        finally:
+            pending = [taking, listing, psk, loading, *attempts]
+            for one in pending:
+                one.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+            with suppress(asyncio.CancelledError):
+                await seat.close()
+
+    def _walk(self) -> tuple[Listing, Manifest, bytes]:
+        def warn(path: str, why: str) -> None:
+            self._loop_watch(Warned(shown(path, 256), why))
+
+        listing = walk(self._paths, follow=self._follow, warn=warn)
+        manifest = Manifest(listing.entries, os.urandom(SALT))
+        return listing, manifest, encode_manifest(manifest)
+
+    def _loop_watch(self, event: Event) -> None:
+        self._loop.call_soon_threadsafe(self.options.watch, event)
+
+    async def _attempt(
+        self,
+        envelopes: Envelopes,
+        loading: asyncio.Task[Callable[..., Connection]],
+        psk: asyncio.Task[bytes],
+        listing: asyncio.Task[tuple[Listing, Manifest, bytes]],
+    ) -> facts.Ended | None:
+        """One recipient, from its knock to its end; None when the link is to stay open for others.
+
+        Raises what ends the whole `send`.
+        """
+        if not self._admitted:
+            self.options.watch(StateChanged("opened"))
+        connection: Connection | None = None
+        try:
+            try:
+                async with asyncio.timeout(HANDSHAKE_SECONDS):
+                    connection = (await loading)(offerer=True)
+                    attempt = await _connect_sender(
+                        connection, envelopes, self.keys, self.options.passphrase is not None
+                    )
+                    handshake = SenderHandshake(
+                        attempt,
+                        psk=await psk,
+                        identity=self.identity.key,
+                        label=self.identity.label,
+                        software=SOFTWARE,
+                        verify=self.options.verify,
+                        entropy=_entropy(),
+                    )
+                    control = connection.control
+                    first = await _receive_early(control)
+                    await control.send(handshake.receive_1(first))
+                    secured = handshake.receive_3(await _receive_early(control))
+            finally:
+                await envelopes.leave()
+            refusal = self._refusal(secured)
+            if refusal:
+                await control.send(handshake.refuse_4(refusal))
+                if refusal == "contact_changed":
+                    self.options.home.known(secured.peer.identity, secured.peer.label)
+                return None
+            async with self._claimed:
+                await control.send(handshake.message_4())
+                run = _SenderRun(self, connection, attempt, secured, listing)
+                return await run.run()
+        except PeerError as error:
+            if error.code == "recipient_unproven":
+                self._failed_attempts += 1
+                left = MAX_FAILED_ATTEMPTS - self._failed_attempts
+                if not left:
+                    raise Failure("disarmed") from None
+                text = f"{error.sentence} {left} more and the link is disabled."
+                self.options.watch(Warned("", text))
+                return None
+            if self._admitted:
+                raise
+            self.options.watch(Warned("", error.sentence))
+            return None
+        except Failure as failure:
+            before = failure.code in ("peer_cancelled", "declined") and not self._admitted
+            if failure.code != "connection_lost_early" and not before:
+                raise
+            self.options.watch(Warned("", failure.sentence))
+            return None
+        except (LaneLost, TimeoutError):
+            self.options.watch(Warned("", FAILURES["no_connection"].sentence))
+            return None
+        finally:
+            if connection is not None:
+                await _uncancelled(connection.close())
+            if not self._admitted:
+                self.options.watch(StateChanged("waiting"))
+
+    def _refusal(self, secured: Secured) -> str:
+        """Why this recipient may not have it, or ""."""
+        if self._claimed.locked() or self._admitted not in (b"", secured.peer.identity):
+            return "claimed"
+        if self._to is not None and secured.peer.identity != self._to.identity:
+            return "not_for_you"
+        try:
+            self.options.home.known(secured.peer.identity, secured.peer.label)
+        except Failure:
+            return "contact_changed"
+        return ""
+
+    def admitted(self, identity: bytes) -> None:
+        """From now on the link is this recipient's alone."""
+        self._admitted = identity
+        self.options.watch(StateChanged("admitted"))
+
+
+class _Receiving:
+    """One `receive`."""
+
+    def __init__(self, link: str, options: Options, output: Path) -> None:
+        self.record = _Record()
+        self.options, self.output = options, output
+        self._text = link
+
+    async def run(self) -> None:
+        """Until the transfer has ended; `ended` says how. Raises `HandoverError`."""
+        options = self.options
+        self.link = link = parse_link(self._text)
+        if link.passphrase and options.passphrase is None:
+            raise Failure("needs_answer", "the passphrase")
+        if options.ask is None and (options.verify or not options.auto):
+            raise Failure("needs_answer", "whether to accept the files")
+        self.identity = options.home.identity()
+        self.keys = derive_keys(link.secret)
+        engine = _engine(options)
+        passphrase = options.passphrase if link.passphrase else None
+        psk, make = await asyncio.gather(
+            asyncio.to_thread(noise_psk, self.keys, passphrase), asyncio.to_thread(load, engine)
+        )
+        connection = make(offerer=False)
+        try:
+            attempt, secured, session_private = await self._shake_hands(connection, psk)
+            ended = await _RecipientRun(self, connection, attempt, secured, session_private).run()
+        finally:
+            await _uncancelled(connection.close())
+        failed = len(self.record.failed())
+        self.ended = _outcome(ended, self.record.receipt, f"{failed} of them")
+
+    async def _shake_hands(
+        self, connection: Connection, psk: bytes
+    ) -> tuple[Attempt, Secured, bytes]:
+        link, options = self.link, self.options
+        passed_3 = opened = False
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                async with RecipientSeat(link.origin, self.keys) as envelopes:
+                    options.watch(StateChanged("opened"))
+                    attempt = await _connect_recipient(
+                        connection, envelopes, self.keys, link.passphrase
+                    )
+                    opened = True
+                    entropy = _entropy()
+                    handshake = RecipientHandshake(
+                        attempt,
+                        psk=psk,
+                        secret=link.secret,
+                        commitment=link.commitment,
+                        identity=self.identity.key,
+                        label=self.identity.label,
+                        software=SOFTWARE,
+                        verify=options.verify,
+                        entropy=entropy,
+                    )
+                    control = connection.control
+                    await control.send(handshake.message_1())
+                    message_3 = handshake.receive_2(await _receive_early(control))
+                    await control.send(message_3)
+                    passed_3 = True
+                    secured = handshake.receive_4(await _receive_early(control))
+                    return attempt, secured, entropy.session
+        except (LaneLost, TimeoutError):
+            if passed_3 and link.passphrase:
+                raise Failure("passphrase_wrong") from None
+            raise Failure("connection_lost_early" if opened else "no_connection") from None
+
+
+def _outcome(ended: facts.Ended, receipt: Path | None, detail: str) -> Outcome:
+    if ended.ending == Ending.INCOMPLETE:
+        return Outcome(
+            ended.ending, "incomplete", Failure("incomplete", detail).sentence, receipt
+        )
+    if ended.code:
+        return Outcome(ended.ending, ended.code, Failure(ended.code).sentence, receipt)
+    text = "Delivered and verified; the receipt is signed by both."
+    return Outcome(ended.ending, "", text, receipt)
+
+
+# --- meeting and connecting ----------------------------------------------------------------------
+
+
+async def _meeting_place(
+    stack: contextlib.AsyncExitStack,
+    server: str | None,
+    listen: tuple[str, int],
+    address: str | None,
+) -> tuple[str, list[str], str]:
+    """The link's origin, the same by other addresses, and where this process reaches it."""
+    if server is not None:
+        origin = server.rstrip("/")
+        parse_link(f"{origin}/#1.{'A' * 43}.{'A' * 22}")  # an origin that makes a valid link
+        return origin, [], origin
+    from signaling.app import Server
+
+    from .addresses import reachable
+
+    embedded = Server()
+    try:
+        await embedded.start(*listen)
+    except OSError as error:
+        raise Failure("server_unreachable", error.strerror or "cannot listen") from None
+    stack.push_async_callback(embedded.stop)
+    hosts = [address] if address else reachable() if listen[0] in ("", "0.0.0.0", "::") else []
+    hosts = [f"[{h}]" if ":" in h else h for h in hosts or [listen[0] or "127.0.0.1"]]
+    origins = [f"http://{host}:{embedded.port}" for host in hosts]
+    own = listen[0] if listen[0] not in ("", "0.0.0.0", "::") else "127.0.0.1"
+    own = f"[{own}]" if ":" in own else own
+    return origins[0], origins[1:], f"http://{own}:{embedded.port}"
+
+
+def _engine(options: Options) -> EngineName:
+    found = available()
+    if options.engine is None and found:
+        return found[0]
+    if options.engine not in found:
+        raise Failure("engine_missing", f"{options.engine or 'none'} is not installed")
+    return options.engine
+
+
+def _entropy() -> Entropy:
+    return Entropy(os.urandom(32), os.urandom(32), os.urandom(32), os.urandom(32))
+
+
+async def _receive_early(control: Any) -> bytes:
+    """A handshake message: short, or the end."""
+    message: bytes = await control.recv()
+    if len(message) > MAX_HANDSHAKE_MESSAGE:
+        raise PeerError("a handshake message is too long")
+    return message
+
+
+async def _expect(envelopes: Envelopes, opening: Sealer) -> Signal:
+    envelope = await envelopes.recv()
+    if envelope is None:
+        raise LaneLost
+    return opening.open(envelope)
+
+
+async def _connect_sender(
+    connection: Connection, envelopes: Envelopes, keys: LinkKeys, passphrase: bool
+) -> Attempt:
+    """Answer a knock, exchange descriptions, wait for the lanes. Raises `LaneLost`, `PeerError`."""
+    sealing = Sealer(keys.signal_s2r, keys.room, envelopes.id, "s2r")
+    opening = Sealer(keys.signal_r2s, keys.room, envelopes.id, "r2s")
+    knock = await _expect(envelopes, opening)
+    if not isinstance(knock, Knock):
+        raise PeerError("no knock")
+    nonce_s = os.urandom(NONCE)
+    own = await connection.describe(knock.nonce_r, nonce_s)
+    await envelopes.send(sealing.seal(own, os.urandom(24)))
+    remote = await _expect(envelopes, opening)
+    return await _connect(connection, envelopes, keys, sealing, opening, own, remote, passphrase)
+
+
+async def _connect_recipient(
+    connection: Connection, envelopes: Envelopes, keys: LinkKeys, passphrase: bool
+) -> Attempt:
+    """Knock, and then as the sender does."""
+    sealing = Sealer(keys.signal_r2s, keys.room, envelopes.id, "r2s")
+    opening = Sealer(keys.signal_s2r, keys.room, envelopes.id, "s2r")
+    nonce_r = os.urandom(NONCE)
+    await envelopes.send(sealing.seal(Knock(nonce_r, "native"), os.urandom(24)))
+    remote = await _expect(envelopes, opening)
+    if not isinstance(remote, Description) or remote.nonce_r != nonce_r:
+        raise PeerError("a description of another attempt")
+    await connection.set_remote(remote)
+    own = await connection.describe(nonce_r, remote.nonce_s)
+    await envelopes.send(sealing.seal(own, os.urandom(24)))
+    return await _connect(connection, envelopes, keys, sealing, opening, own, remote, passphrase)
+
+
+async def _connect(
+    connection: Connection,
+    envelopes: Envelopes,
+    keys: LinkKeys,
+    sealing: Sealer,
+    opening: Sealer,
+    own: Description,
+    remote: Signal,
+    passphrase: bool,
+) -> Attempt:
+    """Candidates both ways until both lanes are open."""
+    if not isinstance(remote, Description) or (remote.nonce_r, remote.nonce_s) != (
+        own.nonce_r,
+        own.nonce_s,
+    ):
+        raise PeerError("a description of another attempt")
+    offered = own.setup == "actpass"
+    if offered:
+        await connection.set_remote(remote)
+
+    async def tell() -> None:
+        told = 0
+        async for candidate in connection.candidates():
+            if told < MAX_CANDIDATES:
+                await envelopes.send(sealing.seal(Candidates((candidate,)), os.urandom(24)))
+                told += 1
+
+    async def listen() -> None:
+        known = remote
+        while (envelope := await envelopes.recv()) is not None:
+            more = opening.open(envelope)
+            if not isinstance(more, Candidates):
+                raise PeerError("a signal out of turn")
+            known = merge(known, more.candidates)
+            await connection.add_candidates(more.candidates)
+
+    tasks = [asyncio.create_task(tell()), asyncio.create_task(listen())]
+    opened = asyncio.create_task(connection.opened())
+    try:
+        waiting: set[asyncio.Task[None]] = {*tasks, opened}
+        while not opened.done():
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in (*tasks, opened):
+            task.cancel()
+        await asyncio.gather(*tasks, opened, return_exceptions=True)
+    fingerprint_s = own.fingerprint if offered else remote.fingerprint
+    fingerprint_r = remote.fingerprint if offered else own.fingerprint
+    return Attempt(
+        keys.room,
+        envelopes.id,
+        own.nonce_r,
+        own.nonce_s,
+        fingerprint_s,
+        fingerprint_r,
+        passphrase,
+    )
+
+
+# --- running a session ---------------------------------------------------------------------------
+
+
+class _Meter:
+    """A rate over the last few seconds."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def rate(self, value: int) -> float:
+        now = time.monotonic()
+        self._seen.append((now, value))
+        while now - self._seen[0][0] > RATE_SECONDS:
+            self._seen.popleft()
+        since, base = self._seen[0]
+        return (value - base) / (now - since) if now > since else 0.0
+
+
+class _Run:
+    """What a running session needs on both sides: control lane, clock, people, threads."""
+
+    session: SenderSession | RecipientSession
+
+    def __init__(
+        self,
+        home: Home,
+        options: Options,
+        identity: Identity,
+        connection: Connection,
+        attempt: Attempt,
+        secured: Secured,
+        record: _Record,
+    ) -> None:
+        self._home, self._options, self._identity = home, options, identity
+        self._connection, self._attempt, self._secured = connection, attempt, secured
+        self._record = record
+        record.peer = secured.peer.identity
+        self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._facts: asyncio.Queue[facts.Event] = asyncio.Queue()
+        self._ended: facts.Ended | None = None
+        self._meter, self._progress_told = _Meter(), 0.0
+        self._threads = ThreadPoolExecutor(DISK_THREADS, "handover-disk")
+        self._wake = asyncio.Event()
+        self._state = ""
+
+    async def run(self) -> facts.Ended:
+        """Until the session ends. Raises `HandoverError`; the peer has then been told why."""
+        writer = asyncio.create_task(self._write_control())
+        try:
+            await _race(
+                self._until_ended(), self._read_control(), self._keep_time(), *self._work()
+            )
+        except HandoverError as error:
+            self._say_goodbye(error.code)
+            raise
+        except OSError as error:
+            failure = disk_failure(error)
+            self._say_goodbye(failure.code)
+            raise failure from None
+        except asyncio.CancelledError:
+            self._say_goodbye("cancelled")
+            raise
+        except Exception:
+            self._say_goodbye("internal")
+            raise
+        finally:
+            self._outbox.put_nowait(None)
+            await _uncancelled(asyncio.wait([writer], timeout=DRAIN_SECONDS))
+            writer.cancel()
+            await _uncancelled(asyncio.to_thread(self._threads.shutdown))
+            self._clean_up()
+        assert self._ended is not None
+        return self._ended
+
+    def _work(self) -> list[Coroutine[Any, Any, None]]:
+        raise NotImplementedError
+
+    def _on_event(self, event: facts.Event) -> None:
+        raise NotImplementedError
+
+    def _on_withdrawn(self, event: facts.Withdrawn) -> None:
+        raise NotImplementedError
+
+    def _clean_up(self) -> None:
+        raise NotImplementedError
+
+    def _step(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Every input of the session goes through here: call, then frames and events."""
+        try:
+            return call(*args, **kwargs)
+        finally:
+            for frame in self.session.frames():
+                self._outbox.put_nowait(frame)
+            for event in self.session.events():
+                if isinstance(event, facts.Ended):
+                    self._ended = event
+                elif isinstance(event, facts.Suspected):
+                    self._tell("silent" if event.silent else "resumed")
+                elif isinstance(event, facts.Progressed):
+                    self._tell_progress(event)
+                elif isinstance(event, facts.Withdrawn):
+                    self._on_withdrawn(event)
+                else:
+                    self._facts.put_nowait(event)
+            self._wake.set()
+
+    async def _woken(self) -> None:
+        """Wait for the session's next input of any kind."""
+        self._wake.clear()
+        await self._wake.wait()
+
+    async def _fact(self, kind: type[F]) -> F:
+        """Wait for the next event of a kind; what comes before it goes to `_on_event`."""
+        while not isinstance(event := await self._facts.get(), kind):
+            self._on_event(event)
+        return event
+
+    async def _read_control(self) -> None:
+        while self._ended is None:
+            try:
+                frame = await self._connection.control.recv()
+            except LaneLost:
+                self._lose()
+                return
+            self._step(self.session.receive_frame, frame, time.monotonic())
+
+    async def _write_control(self) -> None:
+        """One writer, never cancelled in the middle: a frame lost would break the cipher's count."""
+        with suppress(LaneLost):
+            while (frame := await self._outbox.get()) is not None:
+                await self._connection.control.send(frame)
+
+    async def _keep_time(self) -> None:
+        while True:
+            await asyncio.sleep(facts.ACK_SECONDS)
+            now = time.monotonic()
+            if now >= self.session.deadline():
+                self._step(self.session.tick, now)
+
+    async def _until_ended(self) -> None:
+        while self._ended is None:
+            await self._woken()
+
+    def _lose(self) -> None:
+        if self._ended is None:
+            self._step(self.session.lost)
+
+    def _say_goodbye(self, code: str) -> None:
+        self.session.abort(code, time.monotonic())
+        for frame in self.session.frames():
+            self._outbox.put_nowait(frame)
+
+    async def _thread(self, call: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+
+    def _tell(self, state: Any) -> None:
+        if state != self._state:
+            self._state = state
+            self._options.watch(StateChanged(state))
+
+    def _tell_progress(self, event: facts.Progressed) -> None:
+        now = time.monotonic()
+        last = event.verified == event.total
+        if last or now - self._progress_told >= PROGRESS_SECONDS:
+            self._progress_told = now
+            rate = self._meter.rate(event.durable)
+            self._options.watch(Progress(event.durable, event.verified, event.total, rate))
+
+    def _introduce(self) -> PeerMet:
+        """Who it is, proven; a known name with another key ends it. Raises `Failure`."""
+        peer = self._secured.peer
+        contact: Contact | None = self._home.known(peer.identity, peer.label)
+        met = PeerMet(
+            shown(peer.label),
+            receipts.fingerprint(peer.identity),
+            contact.name if contact else "",
+            contact.verified if contact else False,
+        )
+        self._options.watch(met)
+        self._options.watch(DigitsShown(self._secured.digits))
+        return met
+
+    async def _confirm_digits(self, met: PeerMet) -> None:
+        if self._options.ask is None:
+            raise Failure("needs_answer", "whether the check digits are the same")
+        if not await self._options.ask(Question("digits", met, self._secured.digits)):
+            raise Failure("digits_rejected")
+
+    def _keep_receipt(self, payload: bytes, signatures: list[tuple[bytes, bytes]]) -> None:
+        document = receipts.assemble(payload, signatures)
+        self._record.receipt = self._home.store_receipt(self._record.transfer_id, document)
+
+    def _security(self) -> dict[str, Any]:
+        return {
+            "fingerprint_sender": self._attempt.fingerprint_s,
+            "fingerprint_recipient": self._attempt.fingerprint_r,
+            "digits_confirmed": self.session.needs_confirmation,
+            "passphrase": self._attempt.passphrase,
+        }
+
+    def _pin(self) -> None:
+        peer = self._secured.peer
+        self._home.pin(peer.identity, peer.label, verified=self.session.needs_confirmation)
+
+
+class _SenderRun(_Run):
+    """The sender's session, from the admission on."""
+
+    session: SenderSession
+
+    def __init__(
+        self,
+        sending: _Sending,
+        connection: Connection,
+        attempt: Attempt,
+        secured: Secured,
+        listing: asyncio.Task[tuple[Listing, Manifest, bytes]],
+    ) -> None:
+        options = sending.options
+        super().__init__(
+            options.home, options, sending.identity, connection, attempt, secured, sending.record
+        )
+        self._sending, self._listing = sending, listing
+        self._record.transfer_id = os.urandom(TRANSFER_ID)
+        largest = connection.data.max_message_size - OVERHEAD
+        self.session = SenderSession(
+            secured,
+            sending.identity.key,
+            self._record.transfer_id,
+            largest & ~4095,
+            time.monotonic(),
+            verify=options.verify,
+        )
+        self._sealed: asyncio.Queue[tuple[Header, bytes]] = asyncio.Queue(SEALED_AHEAD)
+        self._source: Source | None = None
+
+    def _work(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._conduct(), self._produce(), self._transmit()]
+
+    def _clean_up(self) -> None:
+        if self._source is not None:
+            self._source.close()
+
+    def _on_event(self, event: facts.Event) -> None:
+        if isinstance(event, facts.Accepted):
+            self._tell("accepted")
+
+    async def _conduct(self) -> None:
+        """Admission, offer, and at the end the receipt."""
+        met = self._introduce()
+        options, session = self._options, self.session
+        if session.needs_confirmation:
+            await self._confirm_digits(met)
+            self._step(session.confirm_digits)
+            while not session.may_offer:
+                await self._fact(facts.Confirmed)
+        elif not (options.auto or met.contact or self._sending._to):
+            if options.ask is None:
+                raise Failure("needs_answer", "whether to let the recipient in")
+            if not await options.ask(Question("admit", met, self._secured.digits)):
+                raise Failure("declined")
+        self._sending.admitted(self._secured.peer.identity)
+        listing, manifest, data = await asyncio.shield(self._listing)
+        tape = manifest.tape()
+        self._record.manifest, self._record.manifest_hash = manifest, sha256(data)
+        self._source = Source(listing, tape)
+        self._tell("offered")
+        self._step(session.offer, manifest, data, tape, now_text(), time.monotonic())
+        receipted = await self._fact(facts.Receipted)
+        self._tell("signing")
+        await self._sign(manifest, receipted)
+
+    async def _sign(self, manifest: Manifest, receipted: facts.Receipted) -> None:
+        session, key = self.session, self._identity.key
+        root = await self._thread(results_root, manifest, session.results)
+        expected = session.expected(root, self._security())
+        signature = session.countersign(receipted, expected)
+        self._keep_receipt(
+            receipted.payload,
+            [
+                (self._secured.peer.identity, receipted.signature),
+                (bytes(key.verify_key), signature),
+            ],
+        )
+        self._record.results = session.results
+        await self._thread(
+            self._home.store_annex, self._record.transfer_id, manifest, session.results, {}
+        )
+        self._pin()
+        self._step(session.countersigned, signature, time.monotonic())
+
+    async def _produce(self) -> None:
+        """Ranges, read and sealed in a thread, a few ahead of the lane."""
+        session = self.session
+        while self._ended is None:
+            if session.all_sent:
+                await self._close()
+                continue
+            plan = session.plan()
+            if plan is None:
+                await self._woken()
+                continue
+            if plan.stream == Stream.DATA:
+                await self._produce_data(plan)
+            else:
+                payload = session.bytes_of(plan)
+                header = self._header(plan.stream, False, plan.offset, len(payload))
+                message = await self._thread(
+                    seal_range, self._secured.session_key, header, payload
+                )
+                self._step(session.sent, header, time.monotonic())
+                await self._sealed.put((header, message))
+
+    async def _produce_data(self, plan: facts.Plan) -> None:
+        source, session = self._source, self.session
+        assert source is not None
+        key = self._secured.session_key
+
+        def read_and_seal() -> tuple[Any, Header, bytes]:
+            block = source.read(plan.offset, plan.length)
+            header = self._header(Stream.DATA, block.hole, block.offset, block.length)
+            return block, header, seal_range(key, header, block.payload) if block.length else b""
+
+        block, header, message = await self._thread(read_and_seal)
+        if block.length:
+            self._step(session.sent, header, time.monotonic())
+            await self._sealed.put((header, message))
+        for entry, digest in block.finished:
+            session.hashed(entry, digest)
+        for entry, status in block.withdrawn:
+            self._step(session.withdraw, entry, status, time.monotonic())
+
+    async def _close(self) -> None:
+        """The tape is through: entries of size 0 that lie at its end, then the closing."""
+        source, session = self._source, self.session
+        assert source is not None
+        block = await self._thread(source.read, 0, 0)
+        for entry, digest in block.finished:
+            session.hashed(entry, digest)
+        for entry, status in block.withdrawn:
+            self._step(session.withdraw, entry, status, time.monotonic())
+        if not block.finished and not block.withdrawn:
+            head = self._home.audit_head()
+            self._step(session.close, now_text(), head, time.monotonic())
+            self._tell("verifying")
+
+    async def _transmit(self) -> None:
+        while True:
+            _, message = await self._sealed.get()
+            try:
+                await self._connection.data.send(message)
+            except LaneLost:
+                self._lose()
+                return
+
+    def _header(self, stream: Stream, hole: bool, offset: int, length: int) -> Header:
+        return Header(self._record.transfer_id, stream, hole, offset, length)
+
+
+class _RecipientRun(_Run):
+    """The recipient's session, from the sender's welcome on."""
+
+    session: RecipientSession
+
+    def __init__(
+        self,
+        receiving: _Receiving,
+        connection: Connection,
+        attempt: Attempt,
+        secured: Secured,
+        session_private: bytes,
+    ) -> None:
+        options = receiving.options
+        super().__init__(
+            options.home,
+            options,
+            receiving.identity,
+            connection,
+            attempt,
+            secured,
+            receiving.record,
+        )
+        self._output = receiving.output
+        self._opener = Opener(session_private)
+        self.session = RecipientSession(
+            secured, receiving.identity.key, time.monotonic(), verify=options.verify
+        )
+        self._destination: Destination | None = None
+        self._durable = 0
+        self._total = -1  # of the tape, once it is accepted
+        self._synced = asyncio.Event()
+        self._keep = False  # what arrived so far, when it ends
+
+    def _work(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._conduct(), self._take_in(), self._sync(), self._read_back()]
+
+    def _clean_up(self) -> None:
+        if self._destination is None:
+            return
+        if self._keep and self._durable:
+            self._destination.close()
+        else:
+            self._destination.discard()
+
+    def _say_goodbye(self, code: str) -> None:
+        self._keep = code in ("connection_lost", "disk_error")
+        super()._say_goodbye(code)
+
+    def _on_withdrawn(self, event: facts.Withdrawn) -> None:
+        assert self._destination is not None
+        for entry, _ in event.entries:
+            self._destination.withdraw(entry)
+
+    def _on_event(self, event: facts.Event) -> None:
+        if isinstance(event, facts.Offered):
+            self._tell("offered")
+
+    async def _conduct(self) -> None:
+        """Who, what, yes or no; at the end verify, place, sign."""
+        session = self.session
+        met = self._introduce()
+        self._tell("connected")
+        if session.needs_confirmation:
+            await self._confirm_digits(met)
+            self._step(session.confirmed, time.monotonic())
+        offered = await self._fact(facts.ManifestArrived)
+        manifest = await self._thread(decode_manifest, offered.data)
+        self._record.manifest = manifest
+        self._record.manifest_hash = sha256(offered.data)
+        tape = manifest.tape()
+        self._record.transfer_id = session.transfer_id
+        destination = Destination(self._output, manifest, tape, session.transfer_id)
+        await self._thread(destination.check_room)
+        if not await self._accepts(met, manifest, tape.total):
+            self._step(session.decline, time.monotonic())
+            return
+        await self._thread(destination.check_room)
+        await self._thread(destination.prepare)
+        self._destination, self._total = destination, tape.total
+        self._tell("accepted")
+        self._step(session.accept, manifest, tape, now_text(), time.monotonic())
+        delivered = await self._fact(facts.Delivered)
+        await self._finish(manifest, destination, delivered)
+
+    async def _accepts(self, met: PeerMet, manifest: Manifest, size: int) -> bool:
+        files = [entry for entry in manifest.entries if entry.kind == "file"]
+        tops = dict.fromkeys(entry.path.split("/")[0] for entry in manifest.entries)
+        offer = Offer(
+            len(files),
+            len(manifest.entries) - len(files),
+            size,
+            tuple(shown(name) for name in list(tops)[:SHOWN_NAMES]),
+        )
+        self._options.watch(offer)
+        if self._options.auto:
+            return True
+        if self._options.ask is None:
+            raise Failure("needs_answer", "whether to accept the files")
+        return await self._options.ask(Question("accept", met, self._secured.digits, offer))
+
+    async def _take_in(self) -> None:
+        """Data lane -> open -> write."""
+        session, opener = self.session, self._opener
+        lane = self._connection.data
+        while self._ended is None:
+            try:
+                message = await lane.recv()
+            except LaneLost:
+                self._lose()
+                return
+            header, payload = opener.open(message)  # a third of a millisecond
+            if not self._step(session.admit, header, time.monotonic()):
+                continue
+            if header.stream == Stream.DATA:
+                destination = self._destination
+                assert destination is not None
+                if header.hole:
+                    await self._thread(destination.hole, header.offset, header.length)
+                else:
+                    await self._thread(destination.write, header.offset, payload)
+            self._step(session.written, header, payload, time.monotonic())
+
+    async def _sync(self) -> None:
+        """Written -> on the disk for good."""
+        last = 0.0
+        while self._ended is None:
+            destination = self._destination
+            frontier = self.session.frontier if destination is not None else 0
+            owed = frontier - self._durable
+            due = last + SYNC_SECONDS - time.monotonic()
+            if destination is None or owed <= 0:
+                await self._woken()
+            elif due > 0 and owed < SYNC_BYTES and frontier < self._total:
+                await asyncio.sleep(min(due, 0.05))
+            else:
+                await self._thread(destination.sync, frontier)
+                last, self._durable = time.monotonic(), frontier
+                self._synced.set()
+                self._step(self.session.synced, frontier, last)
+
+    async def _read_back(self) -> None:
+        """On the disk for good -> read back and hashed."""
+        verified = 0
+        while self._ended is None:
+            if self._destination is None or self._durable <= verified:
+                self._synced.clear()
+                await self._synced.wait()
+                continue
+            upto = min(self._durable, verified + READ_BACK_STEP)
+            verified = await self._thread(self._destination.read_back, upto)
+            self._step(self.session.verified, verified, time.monotonic())
+            if verified == self._total:
+                self._tell("verifying")
+
+    async def _finish(
+        self, manifest: Manifest, destination: Destination, delivered: facts.Delivered
+    ) -> None:
+        """Compare, place, sign. The half-signed receipt is on the disk before it is sent."""
+        session, key = self.session, self._identity.key
+        self._tell("verifying")
+        claimed = await self._thread(Results.decode, delivered.digests, manifest)
+        results, refused = await self._thread(destination.settle, claimed)
+        self._record.results = results
+        self._record.places = tuple(dict.fromkeys(
+            path.split("/")[0] for path in destination.placed.values()
+        ))
+        root = await self._thread(results_root, manifest, results)
+        self._tell("signing")
+        peer, own = self._secured.peer, self._identity
+        security = {
+            "suite": SUITE_NAMES[self._secured.suite],
+            "transcript": self._secured.transcript,
+            "path": "direct",
+            **self._security(),
+        }
+        fields = {
+            "type": receipts.TYPE,
+            "sender": receipts.party(
+                peer.identity, peer.label, peer.software, session.sender_audit_head
+            ),
+            "recipient": receipts.party(
+                own.public, own.label, SOFTWARE, self._home.audit_head()
+            ),
+            "stored": "file",
+            "security": {
+                k: encode_base64url(v) if isinstance(v, bytes) else v for k, v in security.items()
+            },
+            **session.facts(results, root, now_text()),
+        }
+        payload = encode_json(fields)
+        signature = receipts.sign(key, payload)
+        self._keep_receipt(payload, [(own.public, signature)])
+        await self._thread(
+            self._home.store_annex,
+            self._record.transfer_id,
+            manifest,
+            results,
+            destination.placed,
+        )
+        self._step(session.finish, results, refused, payload, signature, time.monotonic())
+        countersigned = await self._fact(facts.Countersigned)
+        self._keep_receipt(
+            payload, [(own.public, signature), (peer.identity, countersigned.signature)]
+        )
+        self._pin()
+        self._step(session.confirm, time.monotonic())
+
+
+# --- asyncio -------------------------------------------------------------------------------------
+
+
+async def _race(main: Coroutine[Any, Any, T], *others: Coroutine[Any, Any, None]) -> T:
+    """Run all; give what `main` gives, or raise the first error of any. Nothing is left running.
+
+    An error is raised as itself, not in a group: there is one reason why a transfer ended.
+    """
+    first = asyncio.create_task(main)
+    tasks: list[asyncio.Task[Any]] = [first, *map(asyncio.create_task, others)]
+    try:
+        pending = set(tasks)
+        while not first.done():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        return first.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _uncancelled(work: Awaitable[Any]) -> None:
+    """Let clean-up finish even when the task is being cancelled (a second Ctrl-C ends it hard)."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=5)
+        raise

@@ -1,0 +1,325 @@
+"""The server's edge: HTTP and WebSockets (aiohttp). The rules are in `rooms`.
+
+Logs say what happened and how often, never to whom: no address, room, token or link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import hmac
+import ipaddress
+import logging
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from urllib.parse import urlsplit
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from . import messages
+from .rooms import Limits, Rates, Refused, Rooms
+
+logger = logging.getLogger("handover.signaling")
+
+SWEEP_SECONDS = 1.0
+PING_SECONDS = 20.0
+
+_PAGE = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+_STYLE = re.findall(r"<style>(.*?)</style>", _PAGE, re.DOTALL)[0]
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+SECURITY_HEADERS = {
+    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+}
+
+
+class _Seat:
+    """One WebSocket: a sender with a room, or a recipient with an attempt."""
+
+    def __init__(self, socket: web.WebSocketResponse, address: bytes) -> None:
+        self.socket, self.address = socket, address
+        self.room = b""
+        self.attempt = b""  # a recipient's
+        self.recipients: dict[bytes, _Seat] = {}  # a sender's
+
+    async def say(self, kind: str, **members: object) -> None:
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            await self.socket.send_str(messages.encode(kind, **members))
+
+
+class Server:
+    """A running signaling server. `port` is the one it listens on."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.port = 0
+        self._rooms = Rooms(self.limits)
+        self._rates = Rates(self.limits)
+        self._senders: dict[bytes, _Seat] = {}
+        self._seats: set[_Seat] = set()
+        self._silent: dict[int, asyncio.TimerHandle] = {}  # connections without a request yet
+        self._key, self._key_day = os.urandom(32), 0.0
+
+    # --- starting and stopping
+
+    def application(self) -> web.Application:
+        """The aiohttp application: `/`, `/healthz` and the WebSocket."""
+        app = web.Application(middlewares=[self._guard], client_max_size=1024)
+        app.router.add_get("/", self._page)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get(messages.PATH, self._signal)
+        return app
+
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        """Listen. Raises `OSError` when the address is not to be had."""
+        self._runner = web.AppRunner(
+            self.application(), access_log=None, handle_signals=False, keepalive_timeout=15
+        )
+        await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
+        loop = asyncio.get_running_loop()
+
+        def connection() -> asyncio.BaseProtocol:
+            protocol = server()
+            self._silent[id(protocol)] = loop.call_later(
+                self.limits.first_message_seconds, self._drop_silent, protocol
+            )
+            return protocol
+
+        sock = _listen(host, port)
+        self.port = sock.getsockname()[1]
+        self._listener = await loop.create_server(connection, sock=sock, ssl=tls)
+        self._sweeper = asyncio.create_task(self._sweep())
+        logger.info("listening on port %d", self.port)
+
+    async def stop(self) -> None:
+        """Tell everyone, and close."""
+        self._listener.close()
+        self._sweeper.cancel()
+        for seat in list(self._seats):
+            await seat.say("error", code="going_away")
+            await seat.socket.close(code=WSCloseCode.GOING_AWAY)
+        await self._runner.cleanup()
+        logger.info("stopped")
+
+    def _drop_silent(self, protocol: web.RequestHandler[web.Request]) -> None:
+        """A connection that has not sent whole headers by now never will (slow headers)."""
+        del self._silent[id(protocol)]
+        if protocol.transport is not None:
+            protocol.transport.abort()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = time.monotonic()
+            for name in self._rooms.expire(now):
+                sender = self._senders.pop(name, None)
+                if sender is not None:
+                    await sender.say("error", code="expired")
+                    await sender.socket.close()
+            for room, attempt in self._rooms.overdue(now):
+                await self._end_attempt(room, attempt)
+
+    # --- HTTP
+
+    @web.middleware
+    async def _guard(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        timer = self._silent.pop(id(request.protocol), None)
+        if timer is not None:
+            timer.cancel()
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            error.headers.update(SECURITY_HEADERS)
+            raise
+        if not response.prepared:
+            response.headers.update(SECURITY_HEADERS)
+        return response
+
+    async def _page(self, request: web.Request) -> web.Response:
+        return web.Response(text=_PAGE, content_type="text/html")
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok", "rooms": len(self._rooms)})
+
+    # --- WebSocket
+
+    def _address(self, request: web.Request) -> bytes:
+        """A key for the client's /24 or /56 that means nothing tomorrow and is never written."""
+        now = time.monotonic()
+        if now - self._key_day > 86_400:
+            self._key, self._key_day = os.urandom(32), now
+        address = ipaddress.ip_address((request.remote or "::").split("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        octets = address.packed[:3] if address.version == 4 else address.packed[:7]
+        return hmac.digest(self._key, octets, "sha256")
+
+    async def _signal(self, request: web.Request) -> web.StreamResponse:
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc != request.host:
+            raise web.HTTPForbidden(text="another origin")
+        if len(self._seats) >= self.limits.connections:
+            raise web.HTTPServiceUnavailable(text="full")
+        ws = web.WebSocketResponse(
+            max_msg_size=messages.MAX_FRAME,
+            compress=False,  # a small frame could blow up to a large one
+            heartbeat=PING_SECONDS,
+            protocols=(messages.SUBPROTOCOL,),
+        )
+        await ws.prepare(request)
+        seat = _Seat(ws, self._address(request))
+        self._seats.add(seat)
+        try:
+            await self._serve(seat)
+        finally:
+            self._seats.discard(seat)
+            await self._vacate(seat)
+        return ws
+
+    async def _serve(self, seat: _Seat) -> None:
+        """One message after the other, until the peer goes or breaks the rules."""
+        timeout: float | None = self.limits.first_message_seconds
+        while True:
+            try:
+                frame = await seat.socket.receive(timeout)
+            except TimeoutError:
+                break
+            if frame.type is not WSMsgType.TEXT:
+                break
+            timeout = None
+            try:
+                await self._act(seat, messages.decode(frame.data, messages.FROM_PEER))
+            except messages.BadMessage:
+                await seat.say("error", code="bad_message")
+                break
+            except Refused as refusal:
+                logger.info("refused: %s", refusal.code)
+                await seat.say("error", code=refusal.code)
+                break
+            if not seat.room:
+                break
+        await seat.socket.close()
+
+    async def _act(self, seat: _Seat, message: messages.Message) -> None:
+        kind = message["type"]
+        if not seat.room:
+            if kind == "create":
+                await self._create(seat, message)
+            elif kind == "join":
+                await self._join(seat, message)
+            else:
+                raise messages.BadMessage
+        elif kind == "envelope":
+            await self._pass_on(seat, message["attempt"], message["body"])
+        elif kind == "leave":
+            if seat.attempt not in (b"", message["attempt"]):
+                raise messages.BadMessage
+            await self._end_attempt(seat.room, message["attempt"])
+        elif kind == "close" and not seat.attempt:
+            self._rooms.close(seat.room)
+        else:
+            raise messages.BadMessage
+
+    async def _create(self, seat: _Seat, message: messages.Message) -> None:
+        now, room = time.monotonic(), message["room"]
+        self._rooms.create(
+            room, message["join_hash"], message["owner"], message["ttl"], seat.address, now
+        )
+        former = self._senders.get(room)
+        self._senders[room], seat.room = seat, room
+        if former is not None:
+            former.room = b""
+            await former.socket.close()
+        logger.info("room created, %d in all", len(self._rooms))
+        await seat.say("created")
+
+    async def _join(self, seat: _Seat, message: messages.Message) -> None:
+        now, limits = time.monotonic(), self.limits
+        if self._rates.exceeded(seat.address, "failed", limits.failed_joins_per_minute, now):
+            raise Refused("rate_limited")
+        if not self._rates.count(seat.address, "join", limits.joins_per_minute, now):
+            raise Refused("rate_limited")
+        room, attempt = message["room"], os.urandom(messages.ATTEMPT)
+        sender = self._senders.get(room)
+        try:
+            self._rooms.join(room, message["join"], attempt, now)
+        except Refused as refusal:
+            if refusal.code == "not_found":
+                self._rates.count(seat.address, "failed", limits.failed_joins_per_minute, now)
+            raise
+        if sender is None:  # the sender's connection is down; it will be back
+            self._rooms.leave(room, attempt)
+            raise Refused("not_found")
+        seat.room, seat.attempt = room, attempt
+        sender.recipients[attempt] = seat
+        await seat.say("joined", attempt=attempt)
+        await sender.say("attempt", attempt=attempt)
+
+    async def _pass_on(self, seat: _Seat, attempt: bytes, body: bytes) -> None:
+        sender = self._senders.get(seat.room)
+        from_sender = sender is seat
+        if sender is None or (not from_sender and attempt != seat.attempt):
+            raise messages.BadMessage
+        other = sender.recipients.get(attempt) if from_sender else sender
+        try:
+            self._rooms.pass_on(seat.room, attempt, len(body), from_sender=from_sender)
+        except Refused as refusal:
+            await self._end_attempt(seat.room, attempt)
+            if refusal.code == "not_found" and from_sender:
+                return  # it crossed the end of the attempt
+            raise
+        if other is not None:
+            await other.say("envelope", attempt=attempt, body=body)
+
+    async def _end_attempt(self, room: bytes, attempt: bytes) -> None:
+        self._rooms.leave(room, attempt)
+        sender = self._senders.get(room)
+        if sender is None:
+            return
+        recipient = sender.recipients.pop(attempt, None)
+        if recipient is not None:
+            await sender.say("left", attempt=attempt)
+            await recipient.say("left", attempt=attempt)
+            recipient.room = b""
+            await recipient.socket.close()
+
+    async def _vacate(self, seat: _Seat) -> None:
+        """A connection is gone. A room outlives its sender's, so that it can come back."""
+        if seat.attempt:
+            if seat.room:
+                await self._end_attempt(seat.room, seat.attempt)
+        elif seat.room and self._senders.get(seat.room) is seat:
+            for attempt in list(seat.recipients):
+                await self._end_attempt(seat.room, attempt)
+            del self._senders[seat.room]
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; an empty host means every address, IPv6 and IPv4 alike."""
+    if not host and socket.has_dualstack_ipv6():
+        with contextlib.suppress(OSError):
+            return socket.create_server(
+                ("::", port), family=socket.AF_INET6, dualstack_ipv6=True
+            )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)

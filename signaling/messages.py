@@ -1,0 +1,115 @@
+"""The messages between a peer and the signaling server, and the limits both sides know.
+
+The one module that `p2p` and `signaling` share; it imports the standard library only. JSON objects
+with a `type`, one per WebSocket text frame; binary values are unpadded base64url. The server takes
+exactly the members named here; a peer ignores members it does not know, so that servers may say
+more one day (PROTOCOL.md, The signaling server).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any, Final
+
+PATH = "/signal"
+SUBPROTOCOL = "handover.signal.1"
+
+MAX_FRAME = 16 * 1024  # bytes of one WebSocket message
+MAX_BODY = 9 * 1024  # bytes of a sealed envelope, before base64url
+MAX_TTL = 24 * 3600  # seconds a room may live
+ROOM, JOIN, JOIN_HASH, OWNER, ATTEMPT = 16, 32, 32, 32, 16  # bytes
+
+Message = dict[str, Any]
+Shape = dict[str, Any]  # member -> length of the bytes, or (least, most) of an integer, or str
+
+FROM_PEER: Final[dict[str, Shape]] = {
+    # Sender: take (or take again) the sender's seat of a room.
+    "create": {"room": ROOM, "join_hash": JOIN_HASH, "owner": OWNER, "ttl": (1, MAX_TTL)},
+    # Recipient: begin an attempt. Consumes nothing.
+    "join": {"room": ROOM, "join": JOIN},
+    # Either: pass this on to the other side of the attempt.
+    "envelope": {"attempt": ATTEMPT, "body": None},
+    # Either: this attempt is over (it failed, or the peers have met).
+    "leave": {"attempt": ATTEMPT},
+    # Sender: the room is finished.
+    "close": {},
+}
+FROM_SERVER: Final[dict[str, Shape]] = {
+    "created": {},
+    "joined": {"attempt": ATTEMPT},
+    "attempt": {"attempt": ATTEMPT},
+    "envelope": {"attempt": ATTEMPT, "body": None},
+    "left": {"attempt": ATTEMPT},
+    "error": {"code": str},
+}
+ERRORS: Final = (
+    "bad_message",
+    "not_found",  # no such room, or a wrong join token: the same on purpose
+    "busy",  # two attempts are under way
+    "room_taken",  # someone else holds the sender's seat
+    "rate_limited",
+    "full",  # the server has as many rooms as it takes
+    "expired",
+    "going_away",  # the server is stopping; come back
+)
+
+
+class BadMessage(ValueError):
+    """A message that is not of the form."""
+
+
+def encode_bytes(data: bytes) -> str:
+    """Unpadded base64url."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes(value: object, length: int | None) -> bytes:
+    if not isinstance(value, str) or len(value) > MAX_FRAME:
+        raise BadMessage
+    try:
+        data = base64.urlsafe_b64decode(value.encode("ascii") + b"=" * (-len(value) % 4))
+    except (ValueError, binascii.Error):
+        raise BadMessage from None
+    fits = 0 < len(data) <= MAX_BODY if length is None else len(data) == length
+    if not fits or encode_bytes(data) != value:
+        raise BadMessage
+    return data
+
+
+def _member(value: object, shape: object) -> Any:
+    if shape is str:
+        if not isinstance(value, str) or len(value) > 32:
+            raise BadMessage
+        return value
+    if isinstance(shape, tuple):
+        if type(value) is not int or not shape[0] <= value <= shape[1]:
+            raise BadMessage
+        return value
+    return _bytes(value, shape if isinstance(shape, int) else None)
+
+
+def encode(kind: str, **members: Any) -> str:
+    """One message as text."""
+    texts = {k: encode_bytes(v) if isinstance(v, bytes) else v for k, v in members.items()}
+    return json.dumps({"type": kind, **texts})
+
+
+def decode(text: str | bytes, shapes: dict[str, Shape]) -> Message:
+    """Read a message from the other side; bytes come out as bytes. Raises `BadMessage`."""
+    if not isinstance(text, str) or len(text) > MAX_FRAME:
+        raise BadMessage
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadMessage from None
+    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in shapes:
+        raise BadMessage
+    shape = shapes[kind]
+    if not shape.keys() <= value.keys():
+        raise BadMessage
+    if shapes is FROM_PEER and len(value) != len(shape) + 1:
+        raise BadMessage
+    return {"type": kind, **{name: _member(value[name], shape[name]) for name in shape}}
