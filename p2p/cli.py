@@ -51,7 +51,7 @@ EXIT_TABLE = "\n".join(
         f"  {EXIT_USAGE}  wrong usage, or a question that nobody can answer",
     ]
 )
-_DURATION = re.compile(r"^([1-9][0-9]{0,6})([smh])$")
+_DURATION = re.compile(r"([1-9][0-9]{0,6})([smh])")
 _STATES = {
     "waiting": "Waiting for the recipient. Keep this running.",
     "server_lost": "The signaling server is gone; trying again.",
@@ -280,7 +280,7 @@ def _has_terminal() -> bool:
     return terminal is not None
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType[Any]):
     name = "duration"
 
     def convert(
@@ -288,14 +288,14 @@ class _Duration(click.ParamType):
     ) -> float:
         if isinstance(value, float):
             return value
-        found = _DURATION.match(str(value))
+        found = _DURATION.fullmatch(str(value))
         seconds = int(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0
         if not 0 < seconds <= DEFAULT_EXPIRES:
             self.fail("write 90s, 30m or 24h; 24h is the longest", param, ctx)
         return float(seconds)
 
 
-class _Address(click.ParamType):
+class _Address(click.ParamType[Any]):
     name = "host:port"
 
     def convert(
@@ -350,9 +350,7 @@ def _run(work: Coroutine[Any, Any, Outcome]) -> NoReturn:
             outcome = await task
         except asyncio.CancelledError:
             return EXIT_CODES[Ending.ABORTED]
-        return (
-            EXIT_USAGE if outcome.code == "needs_answer" else EXIT_CODES[outcome.ending]
-        )
+        return EXIT_USAGE if outcome.code == "needs_answer" else EXIT_CODES[outcome.ending]
 
     code = asyncio.run(main())
     sys.stdout.flush()
@@ -374,9 +372,7 @@ def main() -> None:
 @main.command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--server", envvar="HANDOVER_SERVER", help="Signaling server, e.g. https://HOST.")
-@click.option(
-    "--listen", type=_Address(), default=":0", help="Where to serve without --server."
-)
+@click.option("--listen", type=_Address(), default=":0", help="Where to serve without --server.")
 @click.option("--address", help="The address of this machine to put into the link.")
 @click.option("--expires", type=_Duration(), default="24h", help="How long the link is good.")
 @click.option("--to", metavar="CONTACT", help="Only this contact can receive.")

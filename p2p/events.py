@@ -1,4 +1,4 @@
-"""What a caller can watch: frozen facts, in the order they happen. `--json` prints exactly these."""
+"""What a caller can watch: frozen facts, in order. `--json` prints exactly these."""
 
 from __future__ import annotations
 
@@ -129,15 +129,7 @@ class Error(_Fact):
 
 
 Event = (
-    LinkMade
-    | StateChanged
-    | PeerMet
-    | DigitsShown
-    | Offer
-    | Warned
-    | Progress
-    | Complete
-    | Error
+    LinkMade | StateChanged | PeerMet | DigitsShown | Offer | Warned | Progress | Complete | Error
 )
 
 

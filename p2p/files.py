@@ -114,9 +114,7 @@ def walk(paths: Sequence[str], *, follow: bool, warn: Warn) -> Listing:
             data = held if sparse else None
             entries.append(Entry(name, "file", info.st_size, modified, data))
             sources.append(
-                SourceFile(
-                    path, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, sparse
-                )
+                SourceFile(path, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, sparse)
             )
         elif stat.S_ISDIR(info.st_mode):
             here = (info.st_dev, info.st_ino)
@@ -435,7 +433,10 @@ class Destination:
         if crowded:
             self.sync(0)
         file = os.open(
-            self._name(entry), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=self._staging_fd
+            self._name(entry),
+            os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW,
+            0o600,
+            dir_fd=self._staging_fd,
         )
         if os.fstat(file).st_size != self._manifest.entries[entry].size:
             os.ftruncate(file, self._manifest.entries[entry].size)

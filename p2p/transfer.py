@@ -56,7 +56,7 @@ from .protocol.handshake import (
     Secured,
     SenderHandshake,
 )
-from .protocol.link import Link, LinkKeys, derive_keys, make_link, noise_psk, parse_link
+from .protocol.link import LinkKeys, derive_keys, make_link, noise_psk, parse_link
 from .protocol.manifest import (
     SALT,
     STATUS_TEXTS,
@@ -68,7 +68,7 @@ from .protocol.manifest import (
 )
 from .protocol.paths import shown
 from .protocol.seal import OVERHEAD, TRANSFER_ID, Header, Opener, Stream, seal_range
-from .protocol.session import RecipientSession, RecipientState, SenderSession
+from .protocol.session import RecipientSession, SenderSession
 from .protocol.signal import (
     MAX_CANDIDATES,
     NONCE,
@@ -198,9 +198,7 @@ class _Record:
 
 
 @asynccontextmanager
-async def _reporting(
-    options: Options, record: _Record, role: str
-) -> AsyncIterator[list[Outcome]]:
+async def _reporting(options: Options, record: _Record, role: str) -> AsyncIterator[list[Outcome]]:
     """Turn any failure into an outcome, and tell it: audit log first, then the last event."""
     outcome: list[Outcome] = []
     cancelled: asyncio.CancelledError | None = None
@@ -271,9 +269,7 @@ class _Sending:
                 for one in [origin, *origins]
             )
             options.watch(
-                LinkMade(
-                    str(self.link), tuple(map(str, others)), origin.startswith("https://")
-                )
+                LinkMade(str(self.link), tuple(map(str, others)), origin.startswith("https://"))
             )
             seat = SenderSeat(seat_origin, self.keys, self._expires)
             await _race(self._meet(seat), self._hold(seat))
@@ -281,11 +277,11 @@ class _Sending:
     async def _hold(self, seat: SenderSeat) -> None:
         """Keep the sender's seat until cancelled."""
         await seat.run(
-            lambda there: self.options.watch(
-                StateChanged("waiting" if there else "server_lost")
+            lambda there: (
+                self.options.watch(StateChanged("waiting" if there else "server_lost"))
+                if not self._admitted
+                else None
             )
-            if not self._admitted
-            else None
         )
 
     async def _meet(self, seat: SenderSeat) -> None:
@@ -300,7 +296,9 @@ class _Sending:
         taking = asyncio.create_task(seat.attempts.get())
         try:
             while True:
-                waiting = {taking, *attempts} | {t for t in (listing,) if not t.done()}
+                waiting: set[asyncio.Task[Any]] = {taking, *attempts}
+                if not listing.done():
+                    waiting.add(listing)
                 left = None if attempts else max(0.0, ends - time.monotonic())
                 done, _ = await asyncio.wait(
                     waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED
@@ -309,9 +307,9 @@ class _Sending:
                     raise Failure("expired")
                 if listing in done:
                     listing.result()  # what cannot be sent ends it before anyone comes
-                for task in done & attempts:
-                    attempts.discard(task)
-                    ended = await task
+                for one in [a for a in attempts if a in done]:
+                    attempts.discard(one)
+                    ended = one.result()
                     if ended is not None:
                         failed = len(self.record.failed())
                         self.ended = _outcome(ended, self.record.receipt, f"{failed} of them")
@@ -326,8 +324,8 @@ class _Sending:
                         attempts.add(asyncio.create_task(work))
         finally:
             pending = [taking, listing, psk, loading, *attempts]
-            for one in pending:
-                one.cancel()
+            for task in pending:
+                task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
             with suppress(asyncio.CancelledError):
                 await seat.close()
@@ -507,9 +505,7 @@ class _Receiving:
 
 def _outcome(ended: facts.Ended, receipt: Path | None, detail: str) -> Outcome:
     if ended.ending == Ending.INCOMPLETE:
-        return Outcome(
-            ended.ending, "incomplete", Failure("incomplete", detail).sentence, receipt
-        )
+        return Outcome(ended.ending, "incomplete", Failure("incomplete", detail).sentence, receipt)
     if ended.code:
         return Outcome(ended.ending, ended.code, Failure(ended.code).sentence, receipt)
     text = "Delivered and verified; the receipt is signed by both."
@@ -719,9 +715,7 @@ class _Run:
         """Until the session ends. Raises `HandoverError`; the peer has then been told why."""
         writer = asyncio.create_task(self._write_control())
         try:
-            await _race(
-                self._until_ended(), self._read_control(), self._keep_time(), *self._work()
-            )
+            await _race(self._until_ended(), self._read_control(), self._keep_time(), *self._work())
         except HandoverError as error:
             self._say_goodbye(error.code)
             raise
@@ -797,7 +791,7 @@ class _Run:
             self._step(self.session.receive_frame, frame, time.monotonic())
 
     async def _write_control(self) -> None:
-        """One writer, never cancelled in the middle: a frame lost would break the cipher's count."""
+        """One writer, never cancelled midway: a frame lost would break the cipher's count."""
         with suppress(LaneLost):
             while (frame := await self._outbox.get()) is not None:
                 await self._connection.control.send(frame)
@@ -977,9 +971,7 @@ class _SenderRun(_Run):
             else:
                 payload = session.bytes_of(plan)
                 header = self._header(plan.stream, False, plan.offset, len(payload))
-                message = await self._thread(
-                    seal_range, self._secured.session_key, header, payload
-                )
+                message = await self._thread(seal_range, self._secured.session_key, header, payload)
                 self._step(session.sent, header, time.monotonic())
                 await self._sealed.put((header, message))
 
@@ -1193,9 +1185,9 @@ class _RecipientRun(_Run):
         claimed = await self._thread(Results.decode, delivered.digests, manifest)
         results, refused = await self._thread(destination.settle, claimed)
         self._record.results = results
-        self._record.places = tuple(dict.fromkeys(
-            path.split("/")[0] for path in destination.placed.values()
-        ))
+        self._record.places = tuple(
+            dict.fromkeys(path.split("/")[0] for path in destination.placed.values())
+        )
         root = await self._thread(results_root, manifest, results)
         self._tell("signing")
         peer, own = self._secured.peer, self._identity
@@ -1210,9 +1202,7 @@ class _RecipientRun(_Run):
             "sender": receipts.party(
                 peer.identity, peer.label, peer.software, session.sender_audit_head
             ),
-            "recipient": receipts.party(
-                own.public, own.label, SOFTWARE, self._home.audit_head()
-            ),
+            "recipient": receipts.party(own.public, own.label, SOFTWARE, self._home.audit_head()),
             "stored": "file",
             "security": {
                 k: encode_base64url(v) if isinstance(v, bytes) else v for k, v in security.items()

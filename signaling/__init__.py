@@ -1,1 +1,1 @@
-"""The signaling server: it introduces two peers and sees nothing but hashes and sealed envelopes."""
+"""The signaling server: it introduces two peers and sees only hashes and sealed envelopes."""

@@ -117,7 +117,7 @@ class Server:
         await self._runner.cleanup()
         logger.info("stopped")
 
-    def _drop_silent(self, protocol: web.RequestHandler[web.Request]) -> None:
+    def _drop_silent(self, protocol: web.RequestHandler) -> None:
         """A connection that has not sent whole headers by now never will (slow headers)."""
         del self._silent[id(protocol)]
         if protocol.transport is not None:
@@ -318,8 +318,6 @@ def _listen(host: str, port: int) -> socket.socket:
     """A listening socket; an empty host means every address, IPv6 and IPv4 alike."""
     if not host and socket.has_dualstack_ipv6():
         with contextlib.suppress(OSError):
-            return socket.create_server(
-                ("::", port), family=socket.AF_INET6, dualstack_ipv6=True
-            )
+            return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family)

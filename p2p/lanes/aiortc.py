@@ -110,9 +110,7 @@ class _Connection:
 
     async def set_remote(self, description: Description) -> None:
         kind = "answer" if self._offerer else "offer"
-        await self._pc.setRemoteDescription(
-            RTCSessionDescription(sdp.build(description), kind)
-        )
+        await self._pc.setRemoteDescription(RTCSessionDescription(sdp.build(description), kind))
         for lane in (self.control, self.data):
             lane.max_message_size = min(MAX_MESSAGE, description.max_message_size)
 

@@ -1,4 +1,4 @@
-"""The few encodings everything else is made of: strict JSON, base64url, length-prefixed bytes, HKDF.
+"""What everything else is made of: strict JSON, base64url, length-prefixed bytes, HKDF.
 
 Strict JSON (RFC 8259 narrowed, after I-JSON RFC 7493): UTF-8, no duplicate member names, no floats,
 no NaN, integers within +-(2^53 - 1), no lone surrogates, nesting of at most 6. A signed document is
@@ -41,12 +41,12 @@ def _refuse(token: str) -> Json:
     raise ValueError(f"number {token[:16]} is not an integer")
 
 
-def _integer(token: str) -> int:
-    if len(token) > 17 or abs(int(token)) > MAX_INTEGER:
+def _integer(digits: str) -> int:
+    if len(digits) > 17 or abs(int(digits)) > MAX_INTEGER:
         raise ValueError("integer out of range")
-    if token == "-0":
+    if digits == "-0":
         raise ValueError("negative zero")
-    return int(token)
+    return int(digits)
 
 
 _DECODER = json.JSONDecoder(

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nacl import bindings
-from nacl.exceptions import BadSignatureError, RuntimeError as SodiumError
+from nacl.exceptions import BadSignatureError
+from nacl.exceptions import RuntimeError as SodiumError
 from nacl.signing import SigningKey, VerifyKey
 
 from . import noise
@@ -33,7 +34,7 @@ from .codec import (
     sha256,
     text,
 )
-from .errors import FAILURES, Failure, PeerError
+from .errors import Failure, PeerError
 from .link import sender_commitment
 
 PROTOCOL = b"handover/1"
@@ -377,5 +378,5 @@ class SenderHandshake:
 
     def refuse_4(self, code: str) -> bytes:
         """Turn it away: `claimed`, `not_for_you` or `contact_changed`."""
-        assert code in _REFUSALS and code in FAILURES
+        assert code in _REFUSALS
         return self._send.encrypt(encode_json({"type": "refuse", "code": code}))

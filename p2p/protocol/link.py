@@ -43,7 +43,7 @@ PASSPHRASE_PASSES = 3
 PASSPHRASE_MEMORY = 64 * 1024 * 1024
 MAX_PASSPHRASE = 1024
 
-_HOST = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?$")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def parse_link(text: str) -> Link:
         url = urlsplit(text)
     except ValueError:
         raise Failure("link_invalid", "it is not an address") from None
-    if url.scheme not in ("http", "https") or not _HOST.match(url.netloc):
+    if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.netloc):
         raise Failure("link_invalid", "it does not begin with https:// and a host")
     if url.path not in ("", "/") or url.query:
         raise Failure("link_invalid", "it has a path or a query")

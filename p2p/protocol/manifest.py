@@ -218,9 +218,7 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """Root over leaf hashes as RFC 9162 2.1.1 builds it: nodes are SHA-256 of 0x01 and both."""
     level = list(leaves) or [hashlib.sha256().digest()]
     while len(level) > 1:
-        above = [
-            sha256(b"\x01", level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)
-        ]
+        above = [sha256(b"\x01", level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
         if len(level) % 2:
             above.append(level[-1])
         level = above

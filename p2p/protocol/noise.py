@@ -13,7 +13,8 @@ in the pattern every `e` is also mixed into the chaining key (section 9.2).
 from __future__ import annotations
 
 from nacl import bindings
-from nacl.exceptions import CryptoError, RuntimeError as SodiumError
+from nacl.exceptions import CryptoError
+from nacl.exceptions import RuntimeError as SodiumError
 
 from .codec import hkdf_expand, hkdf_extract, sha256
 from .errors import PeerError

@@ -18,7 +18,7 @@ MAX_SEGMENTS = 64
 MAX_SHOWN = 64  # characters of a foreign string that a terminal line gets
 
 _RESERVED = re.compile(
-    r"^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])$", re.IGNORECASE
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])", re.IGNORECASE
 )
 # Windows forbids these; `:` would also name an alternate data stream there.
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\\/]')
@@ -32,7 +32,7 @@ class UnsafePath(ValueError):
 
 def _reserved(segment: str) -> bool:
     """Windows reserves `NUL`, `nul.txt` and even `NUL .txt`."""
-    return _RESERVED.match(segment.split(".")[0].rstrip(" ")) is not None
+    return _RESERVED.fullmatch(segment.split(".")[0].rstrip(" ")) is not None
 
 
 def check_segment(segment: str) -> None:

@@ -27,7 +27,6 @@ from .codec import (
     list_of,
     members,
     one_of,
-    optional,
     read_as,
     sha256,
     text,
@@ -61,9 +60,7 @@ def fingerprint(identity: bytes) -> str:
     return " ".join(digits[i : i + 4] for i in range(0, 32, 4))
 
 
-_key = members(
-    {"crv": one_of("Ed25519"), "kty": one_of("OKP"), "x": base64url(32)}
-)
+_key = members({"crv": one_of("Ed25519"), "kty": one_of("OKP"), "x": base64url(32)})
 _party = members(
     {
         "kid": text(43),
@@ -108,9 +105,7 @@ _payload = members(
                 "passphrase": boolean,
             }
         ),
-        "times": members(
-            {"offered": _time, "accepted": _time, "closed": _time, "verified": _time}
-        ),
+        "times": members({"offered": _time, "accepted": _time, "closed": _time, "verified": _time}),
     }
 )
 _header = members({"alg": one_of("Ed25519"), "kid": text(43)})

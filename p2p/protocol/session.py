@@ -455,7 +455,7 @@ class _Session:
             self._say("ping", now)
 
     def lost(self) -> None:
-        """The connection is gone. Raises `Failure`, unless what is missing is only the last word."""
+        """The connection is gone. Raises `Failure`, unless only the last word is missing."""
         raise NotImplementedError
 
     def abort(self, code: str, now: float) -> None:
@@ -548,9 +548,7 @@ class SenderSession(_Session):
         """Whether whoever has to confirm the digits has."""
         return self._confirmed_here and self._confirmed_there
 
-    def offer(
-        self, manifest: Manifest, data: bytes, tape: Tape, time: str, now: float
-    ) -> None:
+    def offer(self, manifest: Manifest, data: bytes, tape: Tape, time: str, now: float) -> None:
         """The recipient is admitted: offer the manifest (`data` is its encoding)."""
         if not self.may_offer:
             raise ValueError("the digits are not confirmed")
@@ -784,9 +782,7 @@ class RecipientSession(_Session):
         (RecipientState.SIGNED, "countersignature"): "_on_countersignature",
     }
 
-    def __init__(
-        self, secured: Secured, identity: SigningKey, now: float, *, verify: bool
-    ) -> None:
+    def __init__(self, secured: Secured, identity: SigningKey, now: float, *, verify: bool) -> None:
         super().__init__(secured, identity, now)
         self.state = RecipientState.WAITING
         self.needs_confirmation = verify or secured.peer.verify

@@ -45,9 +45,9 @@ MIN_MESSAGE_SIZE, MAX_MESSAGE_SIZE = 65_535, 262_144
 Direction = Literal["s2r", "r2s"]
 PeerKind = Literal["native", "browser"]
 
-_ICE_CHARS = re.compile(r"^[A-Za-z0-9+/]+$")  # RFC 8839 5.4
-_FOUNDATION = re.compile(r"^[A-Za-z0-9+/]{1,32}$")  # RFC 8839 5.1
-_MDNS = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.local$")
+_ICE_CHARS = re.compile(r"[A-Za-z0-9+/]+")  # RFC 8839 5.4
+_FOUNDATION = re.compile(r"[A-Za-z0-9+/]{1,32}")  # RFC 8839 5.1
+_MDNS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.local")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def usable(candidate: Candidate) -> bool:
     """
     if candidate.port < 1024:
         return False
-    if _MDNS.match(candidate.address):
+    if _MDNS.fullmatch(candidate.address):
         return True
     try:
         address = ipaddress.ip_address(candidate.address)
@@ -123,7 +123,7 @@ def usable(candidate: Candidate) -> bool:
 
 def _matching(pattern: re.Pattern[str], low: int, high: int) -> Callable[[Json], str]:
     def read(value: Json) -> str:
-        if type(value) is not str or not low <= len(value) <= high or not pattern.match(value):
+        if type(value) is not str or not low <= len(value) <= high or not pattern.fullmatch(value):
             raise ValueError("not of the form")
         return value
 
@@ -142,9 +142,7 @@ _candidate = members(
 _candidates = list_of(_candidate, MAX_CANDIDATES)
 _nonce = base64url(NONCE)
 _SHAPES = {
-    "knock": members(
-        {"type": text(16), "nonce_r": _nonce, "kind": one_of("native", "browser")}
-    ),
+    "knock": members({"type": text(16), "nonce_r": _nonce, "kind": one_of("native", "browser")}),
     "description": members(
         {
             "type": text(16),

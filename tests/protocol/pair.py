@@ -1,0 +1,284 @@
+"""Two sessions back to back over a simulated network, with simulated disks and time."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from nacl.signing import SigningKey
+
+from p2p.protocol import handshake, link, receipt, session
+from p2p.protocol.codec import encode_base64url, encode_json, sha256
+from p2p.protocol.manifest import (
+    Entry,
+    Manifest,
+    Results,
+    decode_manifest,
+    encode_manifest,
+    results_root,
+)
+from p2p.protocol.seal import Header, Stream
+
+SECRET = b"\x05" * 32
+S_KEY, R_KEY = SigningKey(b"\x01" * 32), SigningKey(b"\x02" * 32)
+TRANSFER = b"\x77" * 16
+TIME = "2026-01-02T03:04:05.000Z"
+SECURITY = {
+    "fingerprint_sender": b"f" * 32,
+    "fingerprint_recipient": b"g" * 32,
+    "digits_confirmed": False,
+    "passphrase": False,
+}
+
+
+def entropy(seed):
+    return handshake.Entropy(*(bytes([seed + i]) * 32 for i in range(4)))
+
+
+def secured(verify=False):
+    """Both ends of a finished handshake: (sender's, recipient's)."""
+    psk = link.noise_psk(link.derive_keys(SECRET), None)
+    where = handshake.Attempt(
+        b"r" * 16, b"a" * 16, b"n" * 16, b"m" * 16, b"f" * 32, b"g" * 32, False
+    )
+    r = handshake.RecipientHandshake(
+        where,
+        psk=psk,
+        secret=SECRET,
+        commitment=link.sender_commitment(SECRET, bytes(S_KEY.verify_key)),
+        identity=R_KEY,
+        label="r",
+        software="t",
+        verify=verify,
+        entropy=entropy(10),
+    )
+    s = handshake.SenderHandshake(
+        where, psk=psk, identity=S_KEY, label="s", software="t", verify=False, entropy=entropy(20)
+    )
+    at_sender = s.receive_3(r.receive_2(s.receive_1(r.message_1())))
+    return at_sender, r.receive_4(s.message_4())
+
+
+class Pair:
+    """`files` are contents; None is a directory, an int a file that is one hole of that length."""
+
+    def __init__(self, files=(b"hello", b"world"), *, largest=4096, verify=False):
+        self.now = 100.0
+        at_sender, at_recipient = secured(verify)
+        self.sender = session.SenderSession(
+            at_sender, S_KEY, TRANSFER, largest, self.now, verify=False
+        )
+        self.recipient = session.RecipientSession(at_recipient, R_KEY, self.now, verify=verify)
+        self.files = list(files)
+        entries = [
+            Entry(
+                f"f{i}",
+                "directory" if f is None else "file",
+                f if isinstance(f, int) else len(f or b""),
+                0,
+            )
+            for i, f in enumerate(files)
+        ]
+        self.manifest = Manifest(tuple(entries), bytes(32))
+        self.data, self.tape = encode_manifest(self.manifest), self.manifest.tape()
+        self.content = b"".join(f for f in files if isinstance(f, bytes))
+        self.to_recipient, self.to_sender, self.lane = deque(), deque(), deque()
+        self.disk = {}  # offset -> payload
+        self.facts = {"sender": [], "recipient": []}
+        self.withdraw_at = {}  # entry -> status, when its turn comes
+        self.refuse = []  # (entry, status) of the recipient
+        self.damage = None  # called with the digests the recipient reads back
+        self.digested = set()
+        self.receipts = []
+
+    # --- plumbing
+
+    def flush(self):
+        self.to_recipient.extend(self.sender.frames())
+        self.to_sender.extend(self.recipient.frames())
+        for event in self.sender.events():
+            self.facts["sender"].append(event)
+            if isinstance(event, session.Receipted):
+                self._countersign(event)
+        for event in self.recipient.events():
+            self.facts["recipient"].append(event)
+            if isinstance(event, session.ManifestArrived):
+                assert decode_manifest(event.data) == self.manifest
+            elif isinstance(event, session.Delivered):
+                self._finish(event)
+            elif isinstance(event, session.Countersigned):
+                self.recipient.confirm(self.now)
+                self.flush()
+
+    def saw(self, role, kind):
+        return [event for event in self.facts[role] if isinstance(event, kind)]
+
+    def _countersign(self, event):
+        root = results_root(self.manifest, self.sender.results)
+        self.signature = self.sender.countersign(event, self.sender.expected(root, SECURITY))
+        self.sender.countersigned(self.signature, self.now)
+        self.receipts.append(event.payload)
+        self.flush()
+
+    def _finish(self, event):
+        claimed = Results.decode(event.digests, self.manifest)
+        results = Results(len(claimed))
+        for index in range(len(claimed)):
+            status, digest = claimed[index]
+            if status:
+                results.failed(index, status)
+            else:
+                results.delivered(index, digest)
+        for index, status in self.refuse:
+            results.failed(index, status)
+        payload = self.payload(results)
+        self.recipient.finish(results, self.refuse, payload, receipt.sign(R_KEY, payload), self.now)
+        self.flush()
+
+    def payload(self, results, **changes):
+        root = results_root(self.manifest, results)
+        text = {k: encode_base64url(v) if isinstance(v, bytes) else v for k, v in SECURITY.items()}
+        fields = {
+            "type": receipt.TYPE,
+            "sender": receipt.party(
+                bytes(S_KEY.verify_key), "s", "t", self.recipient.sender_audit_head
+            ),
+            "recipient": receipt.party(bytes(R_KEY.verify_key), "r", "t", "0" * 64),
+            "stored": "file",
+            "security": {
+                "suite": "x",
+                "transcript": encode_base64url(self.recipient.secured.transcript),
+                "path": "direct",
+                **text,
+            },
+            **self.recipient.facts(results, root, TIME),
+            **changes,
+        }
+        return encode_json(fields)
+
+    # --- one step each; True when it did something
+
+    def offer(self):
+        self.sender.offer(self.manifest, self.data, self.tape, TIME, self.now)
+        self.flush()
+
+    def accept(self):
+        self.recipient.accept(self.manifest, self.tape, TIME, self.now)
+        self.flush()
+
+    def send_range(self):
+        if self.sender.all_sent:
+            self._finish_digests()
+            self.sender.close(TIME, "0" * 64, self.now)
+            self.flush()
+            return True
+        plan = self.sender.plan()
+        if plan is None:
+            return False
+        if plan.stream != Stream.DATA:
+            payload = self.sender.bytes_of(plan)
+            self._put(Header(TRANSFER, plan.stream, False, plan.offset, len(payload)), payload)
+            return True
+        entry = self.tape.entry_at(plan.offset)
+        if entry in self.withdraw_at:
+            self.sender.withdraw(entry, self.withdraw_at.pop(entry), self.now)
+            self.digested.add(entry)
+            self.flush()
+            return True
+        here, end = self.files[entry], self.tape.end(entry)
+        if isinstance(here, int):
+            self._put(Header(TRANSFER, Stream.DATA, True, plan.offset, end - plan.offset), b"")
+            return True
+        length = min(plan.length, end - plan.offset)
+        start = plan.offset - self.tape.start(entry)
+        self._put(
+            Header(TRANSFER, Stream.DATA, False, plan.offset, length), here[start : start + length]
+        )
+        return True
+
+    def _put(self, header, payload):
+        self.sender.sent(header, self.now)
+        self.lane.append((header, payload))
+        self.flush()
+
+    def _finish_digests(self):
+        for index, content in enumerate(self.files):
+            if content is not None and index not in self.digested:
+                whole = bytes(content) if isinstance(content, int) else content
+                self.sender.hashed(index, sha256(whole))
+
+    def deliver_control(self, to):
+        queue, other = (
+            (self.to_recipient, self.recipient)
+            if to == "recipient"
+            else (self.to_sender, self.sender)
+        )
+        if not queue:
+            return False
+        frame = queue.popleft()
+        other.receive_frame(frame, self.now)
+        self.flush()
+        return True
+
+    def deliver_data(self, at=0):
+        if at >= len(self.lane):
+            return False
+        header, payload = self.lane[at]
+        if header.stream == Stream.DATA and self.recipient.state.value == "deciding":
+            return False
+        del self.lane[at]
+        if self.recipient.admit(header, self.now):
+            if header.stream == Stream.DATA:
+                assert header.hole or header.end <= self.recipient._streams[Stream.DATA].limit
+                self.disk[header.offset] = bytes(header.length) if header.hole else payload
+            self.recipient.written(header, payload, self.now)
+        self.flush()
+        return True
+
+    def sync(self):
+        if (
+            self.recipient.state.value != "receiving"
+            or self.recipient.frontier == self.recipient._streams[Stream.DATA].durable
+        ):
+            return False
+        self.recipient.synced(self.recipient.frontier, self.now)
+        self.flush()
+        return True
+
+    def read_back(self):
+        if self.recipient.state.value != "receiving":
+            return False
+        stream = self.recipient._streams[Stream.DATA]
+        if stream.verified == stream.durable:
+            return False
+        self.recipient.verified(stream.durable, self.now)
+        self.flush()
+        return True
+
+    def tick(self, seconds=0.05):
+        self.now += seconds
+        for one in (self.sender, self.recipient):
+            one.tick(self.now)
+            self.flush()
+
+    @property
+    def over(self):
+        return self.sender.over and self.recipient.over
+
+    def run(self, limit=20_000):
+        """Everything in the obvious order until both are over."""
+        for _ in range(limit):
+            if self.over:
+                return self
+            if self.recipient.state.value == "deciding":
+                self.accept()
+            did = [
+                self.deliver_control("recipient"),
+                self.deliver_control("sender"),
+                self.send_range(),
+                self.deliver_data(),
+                self.sync(),
+                self.read_back(),
+            ]
+            if not any(did):
+                self.tick()
+        raise AssertionError("it does not end")

@@ -1,0 +1,688 @@
+"""The session: the whole line, every ending, every rule of the table and of the streams."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2p.protocol import codec, receipt, session
+from p2p.protocol.errors import Ending, Failure, PeerError
+from p2p.protocol.manifest import CHANGED, NOT_PLACED, Entry, Manifest, Results
+from p2p.protocol.seal import Header, Stream
+from p2p.protocol.session import RecipientState, SenderState
+
+from .pair import R_KEY, S_KEY, SECURITY, TIME, TRANSFER, Pair, secured
+from .vectors import cases
+
+SHAPES = {
+    **session.MESSAGES,
+    "offer body": session.OFFER_BODY,
+    "accept body": session.ACCEPT_BODY,
+    "closing body": session.CLOSING_BODY,
+}
+
+
+@cases("messages")
+def test_messages_follow_the_vectors(case):
+    if case["expect"] == "ok":
+        codec.read_as(SHAPES[case["kind"]], case["message"], "x")
+    else:
+        with pytest.raises(PeerError):
+            codec.read_as(SHAPES[case["kind"]], case["message"], "x")
+
+
+def endings(pair):
+    return [pair.saw(role, session.Ended)[-1].ending for role in ("sender", "recipient")]
+
+
+def offered(**options):
+    pair = Pair(**options)
+    pair.offer()
+    return pair
+
+
+def receiving(**options):
+    """A pair right after the accept."""
+    pair = offered(**options)
+    while pair.recipient.state != RecipientState.DECIDING:
+        if not (
+            pair.deliver_control("recipient")
+            or pair.send_range()
+            or pair.deliver_data()
+            or pair.deliver_control("sender")
+        ):
+            pair.tick()
+    pair.accept()
+    while pair.sender.state != SenderState.SENDING:
+        pair.deliver_control("sender")
+    return pair
+
+
+def signed(**options):
+    """A pair whose recipient has just sent its receipt, the sender not having it yet."""
+    pair = receiving(**options)
+    while pair.recipient.state != RecipientState.SIGNED:
+        if not (
+            pair.deliver_control("recipient")
+            or pair.send_range()
+            or pair.deliver_data()
+            or pair.sync()
+            or pair.read_back()
+        ):
+            if pair.sender.state in (SenderState.SENDING, SenderState.CLOSING) and pair.to_sender:
+                pair.deliver_control("sender")
+            else:
+                pair.tick()
+    return pair
+
+
+def say(pair, role, kind, **fields):
+    """Have a side say what it would not."""
+    one = pair.sender if role == "sender" else pair.recipient
+    one._say(kind, pair.now, **fields)
+    pair.flush()
+
+
+# --- the whole line ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        (b"hello", b"world"),
+        (b"",),
+        (None,),
+        (None, b"", b"x" * 100_000, b"", None),
+        (b"y" * 3_000_000,),
+        tuple(bytes([i]) * (i * 7) for i in range(200)),
+        (b"a" * 10, 500_000, b"b" * 10),
+        (100_000_000,),
+    ],
+)
+def test_everything_arrives_and_both_end_complete(files):
+    pair = offered(files=files, largest=60_000).run()
+    assert endings(pair) == [Ending.COMPLETE, Ending.COMPLETE]
+    if not any(isinstance(f, int) for f in files):
+        assert b"".join(payload for _, payload in sorted(pair.disk.items())) == pair.content
+    assert len(pair.receipts) == 1
+    whole = receipt.verify(
+        receipt.assemble(
+            pair.receipts[0],
+            [
+                (bytes(R_KEY.verify_key), pair.saw("sender", session.Receipted)[0].signature),
+                (bytes(S_KEY.verify_key), pair.signature),
+            ],
+        )
+    )
+    assert whole.confirmed
+    assert whole.payload["content"]["delivered_bytes"] == pair.tape.total
+
+
+def test_a_withdrawn_entry_leaves_the_others_and_makes_it_incomplete():
+    pair = offered(files=(b"a" * 50_000, b"b" * 50_000, b"c" * 50_000))
+    pair.withdraw_at = {1: CHANGED}
+    pair.run()
+    assert endings(pair) == [Ending.INCOMPLETE, Ending.INCOMPLETE]
+    assert pair.saw("recipient", session.Withdrawn)[0].entries == ((1, CHANGED),)
+    content = receipt.read_payload(pair.receipts[0])["content"]
+    assert (content["delivered_entries"], content["delivered_bytes"]) == (2, 100_000)
+
+
+def test_an_entry_withdrawn_after_its_last_byte_counts_as_well():
+    pair = receiving(files=(b"a" * 10, b"b" * 10))
+    pair.send_range()
+    pair.sender.withdraw(0, CHANGED, pair.now)
+    pair.digested.add(0)
+    pair.flush()
+    pair.run()
+    assert endings(pair) == [Ending.INCOMPLETE, Ending.INCOMPLETE]
+
+
+def test_an_entry_the_recipient_could_not_place_is_told_and_receipted():
+    pair = offered(files=tuple(b"x" for _ in range(600)))
+    pair.refuse = [(i, NOT_PLACED) for i in range(300)]
+    pair.run()
+    assert endings(pair) == [Ending.INCOMPLETE, Ending.INCOMPLETE]
+    assert list(pair.sender.results.failures()) == pair.refuse
+
+
+def test_exactly_one_batch_of_failures():
+    pair = offered(files=tuple(b"x" for _ in range(session.BATCH)))
+    pair.refuse = [(i, NOT_PLACED) for i in range(session.BATCH)]
+    pair.run()
+    assert endings(pair) == [Ending.INCOMPLETE, Ending.INCOMPLETE]
+
+
+def test_declining_ends_it_on_both_sides():
+    pair = offered()
+    pair.deliver_control("recipient")
+    pair.recipient.decline(pair.now)
+    pair.flush()
+    while pair.to_sender:
+        pair.deliver_control("sender")
+    assert endings(pair) == [Ending.DECLINED, Ending.DECLINED]
+
+
+def test_digits_have_to_be_confirmed_by_both_where_one_wants_it():
+    pair = Pair(verify=True)
+    assert pair.sender.needs_confirmation
+    assert pair.recipient.needs_confirmation
+    with pytest.raises(ValueError, match="digits"):
+        pair.offer()
+    pair.sender.confirm_digits()
+    assert not pair.sender.may_offer
+    pair.recipient.confirmed(pair.now)
+    pair.flush()
+    pair.deliver_control("sender")
+    assert pair.saw("sender", session.Confirmed)
+    pair.offer()
+    pair.run()
+
+
+def test_progress_is_what_is_durable_and_read_back():
+    pair = offered(files=(b"z" * 500_000,), largest=60_000).run()
+    for role in ("sender", "recipient"):
+        seen = pair.saw(role, session.Progressed)
+        assert seen[-1] == session.Progressed(500_000, 500_000, 500_000)
+        assert all(one.verified <= one.durable for one in seen)
+
+
+# --- aborts and losses ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ("cancelled", "peer_cancelled"),
+        ("no_space", "no_space"),
+        ("internal", "peer_failed"),
+        ("nonsense", "peer_failed"),
+    ],
+)
+def test_an_abort_is_told_in_the_others_words(said, heard):
+    pair = offered()
+    say(pair, "recipient", "abort", code=said)
+    with pytest.raises(Failure) as caught:
+        pair.deliver_control("sender")
+    assert caught.value.code == heard
+    assert pair.sender.over
+
+
+def test_an_abort_is_sent_once_and_what_follows_is_ignored():
+    pair = offered()
+    pair.sender.abort("cancelled", pair.now)
+    pair.sender.abort("cancelled", pair.now)
+    assert len(pair.sender.frames()) == 1
+    say(pair, "recipient", "decline")
+    pair.deliver_control("sender")
+    assert not pair.saw("sender", session.Ended)
+    pair.sender.tick(pair.now + 100)
+    assert pair.sender.plan() is None
+
+
+@pytest.mark.parametrize("role", ["sender", "recipient"])
+def test_silence_is_told_after_6_s_and_ends_it_after_10(role):
+    pair = receiving()
+    one = getattr(pair, role)
+    one.tick(pair.now + 6.1)
+    assert one.events()[-1] == session.Suspected(True)
+    one.tick(pair.now + 7)
+    assert not one.events()
+    one.heard(pair.now + 7)
+    assert one.events() == [session.Suspected(False)]
+    with pytest.raises(Failure) as caught:
+        one.tick(pair.now + 17.1)
+    assert caught.value.code == "connection_lost"
+
+
+@pytest.mark.parametrize("role", ["sender", "recipient"])
+def test_a_loss_before_the_accept_is_another_failure(role):
+    pair = offered()
+    with pytest.raises(Failure) as caught:
+        getattr(pair, role).lost()
+    assert caught.value.code == "connection_lost_early"
+
+
+def test_both_sides_ping_when_idle_and_so_stay_alive_for_hours():
+    pair = offered()
+    for _ in range(300):
+        pair.tick(1.9)
+        for to in ("sender", "recipient"):
+            while getattr(pair, f"to_{to}"):
+                pair.deliver_control(to)
+    assert not pair.saw("sender", session.Suspected)
+
+
+def test_a_lost_countersignature_leaves_the_recipient_delivered_unconfirmed():
+    pair = signed()
+    pair.recipient.lost()
+    pair.flush()
+    assert pair.saw("recipient", session.Ended) == [
+        session.Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
+    ]
+
+
+def test_a_countersignature_that_does_not_come_in_10_s_as_well():
+    pair = signed()
+    for _ in range(6):  # the sender is alive, but never signs
+        pair.now += 1.9
+        pair.recipient.heard(pair.now)
+        pair.recipient.tick(pair.now)
+        pair.flush()
+    assert pair.saw("recipient", session.Ended)[0].code == "unconfirmed"
+
+
+def test_a_connection_lost_while_placing_ends_the_same_way():
+    pair = receiving()
+    finish = pair._finish
+    pair._finish = lambda event: (pair.recipient.lost(), finish(event))
+    while not pair.recipient.over:
+        if not (
+            pair.deliver_control("recipient")
+            or pair.send_range()
+            or pair.deliver_data()
+            or pair.sync()
+            or pair.read_back()
+            or pair.deliver_control("sender")
+        ):
+            pair.tick()
+    assert pair.saw("recipient", session.Ended)[0].ending == Ending.DELIVERED_UNCONFIRMED
+
+
+@pytest.mark.parametrize("how", ["lost", "timeout"])
+def test_a_lost_last_word_leaves_the_sender_complete_but_says_so(how):
+    pair = signed()
+    while pair.sender.state != SenderState.SIGNED:
+        pair.deliver_control("sender")
+    if how == "lost":
+        pair.sender.lost()
+    else:
+        for _ in range(6):
+            pair.now += 1.9
+            pair.sender.heard(pair.now)
+            pair.sender.tick(pair.now)
+    pair.flush()
+    assert pair.saw("sender", session.Ended) == [
+        session.Ended(Ending.COMPLETE, "receipt_unconfirmed")
+    ]
+
+
+# --- what may not come ----------------------------------------------------------------------------
+
+
+def test_a_message_out_of_turn_is_refused():
+    for role, kind, fields in (
+        ("sender", "confirmed", {}),
+        ("sender", "withdraw", {"entries": [[0, CHANGED, 0]]}),
+        ("recipient", "done", {}),
+        ("recipient", "failed", {"entries": [[0, NOT_PLACED]]}),
+    ):
+        pair = offered()
+        pair.to_recipient.clear()
+        pair = Pair()
+        say(pair, role, kind, **fields)
+        with pytest.raises(PeerError, match="protocol"):
+            pair.deliver_control("recipient" if role == "sender" else "sender")
+
+
+@pytest.mark.parametrize(
+    "frame", [b"[]", b"{}", b'{"type":1}', b'{"type":"hello"}', b'{"type":"ping","x":1}', b"\xff"]
+)
+def test_an_unknown_or_malformed_message_is_refused(frame):
+    pair = Pair()
+    with pytest.raises(PeerError):
+        pair.recipient.receive_frame(pair.sender.secured.send.encrypt(frame), pair.now)
+
+
+def test_a_frame_that_does_not_authenticate_is_refused():
+    with pytest.raises(PeerError):
+        Pair().recipient.receive_frame(b"x" * 40, 0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"sender": b"x" * 32}, {"recipient": b"x" * 32}, {"transcript": b"x" * 32}]
+)
+def test_an_offer_for_someone_else_is_refused(change):
+    pair = Pair()
+    pair.sender.offer(pair.manifest, pair.data, pair.tape, TIME, pair.now)
+    pair.sender.frames()
+    fields = codec.decode_json(pair.sender._offer, 10_000)
+    fields.update({k: codec.encode_base64url(v) for k, v in change.items()})
+    # The frame that was dropped counted: say a ping first for the cipher's sake.
+    pair = Pair()
+    body = codec.encode_json(fields)
+    pair.sender._say_signed("offer", session.LABEL_OFFER, body, pair.now)
+    pair.flush()
+    with pytest.raises(PeerError, match="protocol"):
+        pair.deliver_control("recipient")
+
+
+def test_an_offer_signed_by_another_key_is_refused():
+    pair = Pair()
+    pair.sender._identity = R_KEY
+    pair.offer()
+    with pytest.raises(PeerError):
+        pair.deliver_control("recipient")
+
+
+def test_an_accept_of_another_offer_is_refused():
+    pair = offered()
+    body = session.encode_body(
+        {
+            "type": "accept",
+            "transfer_id": TRANSFER,
+            "transcript": pair.recipient.secured.transcript,
+            "offer_sha256": bytes(32),
+            "time": TIME,
+        }
+    )
+    pair.recipient._say_signed("accept", session.LABEL_ACCEPT, body, pair.now)
+    pair.flush()
+    with pytest.raises(PeerError):
+        pair.deliver_control("sender")
+
+
+def test_a_manifest_that_is_not_the_offers_is_refused():
+    pair = offered()
+    while not pair.lane:
+        pair.send_range()
+    header, payload = pair.lane.popleft()
+    pair.lane.appendleft((header, payload[:-2] + b" \n"))
+    pair.deliver_control("recipient")
+    with pytest.raises(PeerError):
+        while True:
+            pair.deliver_data() or pair.send_range()
+
+
+def test_a_manifest_with_other_counts_than_the_offer_is_refused():
+    pair = offered()
+    while pair.recipient.state != RecipientState.DECIDING:
+        pair.deliver_control("recipient") or pair.send_range() or pair.deliver_data()
+    other = Manifest((Entry("x", "file", 1, 0),), bytes(32))
+    with pytest.raises(PeerError):
+        pair.recipient.accept(other, other.tape(), TIME, pair.now)
+
+
+def header(offset=0, length=10, stream=Stream.DATA, transfer=TRANSFER, hole=False):
+    return Header(transfer, stream, hole, offset, length)
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (header(transfer=bytes(16)), "another transfer"),
+        (header(offset=3_000_000, length=1), "past the end"),
+        (header(length=3_000_001), "past the end"),
+        (header(hole=True, length=3_000_001), "past the end"),
+        (header(offset=session.INITIAL_LIMIT, length=1), "beyond the limit"),
+        (header(offset=session.INITIAL_LIMIT - 5, length=10), "beyond the limit"),
+        (header(offset=session.INITIAL_LIMIT, length=10, hole=True), "beyond the limit"),
+    ],
+)
+def test_a_range_that_may_not_come_is_refused(bad, why):
+    pair = receiving(files=(b"a" * 3_000_000,))
+    with pytest.raises(PeerError, match="protocol") as caught:
+        pair.recipient.admit(bad, pair.now)
+    assert why in caught.value.detail
+
+
+def test_a_range_before_the_offer_or_the_accept_is_refused():
+    with pytest.raises(PeerError):
+        Pair().recipient.admit(header(), 0)
+    pair = offered()
+    pair.deliver_control("recipient")
+    with pytest.raises(PeerError):
+        pair.recipient.admit(header(), 0)
+
+
+def test_a_hole_may_reach_beyond_the_limit_and_moves_it():
+    pair = receiving(files=(10**12,))
+    assert pair.recipient.admit(header(hole=True, length=10**12), pair.now)
+    pair.recipient.written(header(hole=True, length=10**12), b"", pair.now)
+    assert pair.recipient.frontier == 10**12
+
+
+def test_repeated_ranges_are_dropped_until_they_are_too_many():
+    pair = receiving(files=(b"a" * 100,))
+    assert pair.recipient.admit(header(length=100), pair.now)
+    pair.recipient.written(header(length=100), b"a" * 100, pair.now)
+    for _ in range(2):
+        assert not pair.recipient.admit(header(length=100), pair.now)
+    with pytest.raises(PeerError):
+        pair.recipient.admit(header(length=100), pair.now)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [[2, CHANGED, 0], [0, 99, 0], [0, NOT_PLACED, 0], [1, CHANGED, 0], [0, CHANGED, 11]],
+)
+def test_a_withdrawal_of_what_is_not_there_is_refused(entry):
+    pair = receiving(files=(b"a" * 10, b"b" * 10))
+    say(pair, "sender", "withdraw", entries=[entry])
+    with pytest.raises(PeerError):
+        while pair.deliver_control("recipient"):
+            pass
+
+
+def test_a_withdrawal_of_what_was_sent_is_refused():
+    pair = receiving(files=(b"a" * 10, b"b" * 10))
+    pair.send_range()
+    pair.deliver_data()
+    say(pair, "sender", "withdraw", entries=[[0, CHANGED, 0]])
+    with pytest.raises(PeerError):
+        while pair.deliver_control("recipient"):
+            pass
+
+
+def closing(pair, **changes):
+    fields = {
+        "type": "closing",
+        "transfer_id": TRANSFER,
+        "manifest_sha256": codec.sha256(pair.data),
+        "digests_sha256": bytes(32),
+        "audit_head": "",
+        "time": TIME,
+        **changes,
+    }
+    pair.sender._say_signed("closing", session.LABEL_CLOSING, session.encode_body(fields), pair.now)
+    pair.flush()
+
+
+def test_a_closing_of_another_transfer_is_refused():
+    for change in ({"transfer_id": bytes(16)}, {"manifest_sha256": bytes(32)}):
+        pair = receiving()
+        closing(pair, **change)
+        with pytest.raises(PeerError):
+            pair.deliver_control("recipient")
+
+
+def test_a_second_closing_is_refused():
+    pair = receiving()
+    closing(pair)
+    closing(pair)
+    pair.deliver_control("recipient")
+    with pytest.raises(PeerError):
+        pair.deliver_control("recipient")
+
+
+def test_digests_that_are_not_the_closings_are_refused():
+    pair = receiving(files=(b"",))
+    closing(pair)
+    while pair.to_recipient:
+        pair.deliver_control("recipient")
+    digests = header(stream=Stream.DIGESTS, length=33)
+    assert pair.recipient.admit(digests, pair.now)
+    with pytest.raises(PeerError):
+        pair.recipient.written(digests, bytes(33), pair.now)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"written": 20},
+        {"durable": 11, "written": 10},
+        {"verified": 11, "durable": 10, "written": 10},
+        {"written": 10, "limit": 1},
+        {"stream": 2, "written": 0, "durable": 0, "verified": 0},
+    ],
+)
+def test_an_acknowledgement_that_cannot_be_is_refused(change):
+    pair = receiving(files=(b"a" * 10,))
+    pair.send_range()
+    say(
+        pair,
+        "recipient",
+        "ack",
+        **{
+            "stream": 1,
+            "written": 10,
+            "limit": session.INITIAL_LIMIT,
+            "durable": 0,
+            "verified": 0,
+            **change,
+        },
+    )
+    with pytest.raises(PeerError):
+        while pair.deliver_control("sender"):
+            pass
+
+
+@pytest.mark.parametrize("back", [{"written": 9}, {"durable": 4, "verified": 4}])
+def test_an_acknowledgement_that_goes_back_is_refused(back):
+    pair = receiving(files=(b"a" * 10,))
+    pair.send_range()
+    good = {"stream": 1, "written": 10, "limit": session.INITIAL_LIMIT, "durable": 5, "verified": 5}
+    say(pair, "recipient", "ack", **good)
+    while pair.to_sender:
+        pair.deliver_control("sender")
+    low = {"durable": 5, "verified": 5}
+    say(pair, "recipient", "ack", **{**good, **low, **back})
+    with pytest.raises(PeerError):
+        pair.deliver_control("sender")
+
+
+def test_a_late_acknowledgement_of_the_manifest_is_nothing():
+    pair = receiving()
+    say(pair, "recipient", "ack", stream=0, written=0, limit=0, durable=0, verified=0)
+    while pair.to_sender:
+        pair.deliver_control("sender")
+    assert pair.sender.state == SenderState.SENDING
+
+
+@pytest.mark.parametrize("entry", [[99, NOT_PLACED], [0, 2]])
+def test_a_failure_of_what_is_not_there_is_refused(entry):
+    pair = signed()
+    pair.to_sender.clear()
+    with pytest.raises(PeerError):
+        pair.sender._on_failed({"entries": [tuple(entry)]}, pair.now)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outcome": "incomplete"},
+        {"transfer_id": codec.encode_base64url(bytes(16))},
+        {"manifest_sha256": codec.encode_base64url(bytes(32))},
+    ],
+)
+def test_a_receipt_that_says_something_else_is_not_countersigned(change):
+    pair = signed()
+    results = Results(2)
+    for i in range(2):
+        results.delivered(i, codec.sha256(pair.files[i]))
+    payload = pair.payload(results, **change)
+    event = session.Receipted(payload, receipt.sign(R_KEY, payload))
+    with pytest.raises(PeerError, match="protocol") as caught:
+        pair.sender.countersign(event, pair.sender.expected(bytes(32), SECURITY))
+    assert next(iter(change)) in caught.value.detail
+
+
+def test_a_receipt_signed_by_another_key_is_not_countersigned():
+    pair = signed()
+    event = session.Receipted(pair.recipient._payload, receipt.sign(S_KEY, pair.recipient._payload))
+    with pytest.raises(PeerError):
+        pair.sender.countersign(event, {})
+
+
+def test_a_countersignature_that_does_not_fit_is_refused():
+    pair = signed()
+    say(pair, "sender", "countersignature", signature=bytes(64))
+    with pytest.raises(PeerError):
+        while pair.deliver_control("recipient"):
+            pass
+
+
+# --- pace -----------------------------------------------------------------------------------------
+
+
+def test_a_slow_path_settles_at_one_smallest_range_and_a_fast_one_grows():
+    """0.05 MB/s: the queue never holds more than about a second and a half; nothing flaps."""
+    pace, now, end, written = session.Pace(256 * 1024), 0.0, 0, 0
+    for _ in range(60):
+        while length := pace.room():
+            end += length
+            pace.sent(end, length, now)
+        now += (end - written) / 50_000
+        written = end
+        pace.acknowledged(written, now)
+    assert pace.allowed == session.MIN_RANGE
+    for _ in range(200):
+        while length := pace.room():
+            end += length
+            pace.sent(end, length, now)
+        now += 0.01
+        pace.acknowledged(end, now)
+    assert pace.allowed > 16 * 1024 * 1024
+    assert pace.length() == 256 * 1024
+
+
+def test_no_more_than_512_ranges_are_under_way():
+    pace = session.Pace(4096)
+    pace.allowed = session.WINDOW
+    count = 0
+    while length := pace.room():
+        count += 1
+        pace.sent(count * length, length, 0.0)
+    assert count == session.MAX_UNACKNOWLEDGED
+
+
+def test_one_smallest_range_is_always_allowed():
+    pace = session.Pace(100_000)
+    assert pace.room() == session.MIN_RANGE
+    pace.sent(65536, 65536, 0.0)
+    assert pace.room() == 0
+
+
+def test_a_pace_narrows_once_a_second_and_not_in_between():
+    pace = session.Pace(100_000)
+    pace.allowed = 10_000_000
+    for i in range(3):
+        pace.sent(i + 1, 1, 0.0)
+    pace.acknowledged(1, 2.0)
+    pace.acknowledged(2, 2.1)
+    assert pace.allowed == 7_000_000
+    pace.acknowledged(3, 0.7)
+    assert pace.allowed == 7_000_000
+
+
+# --- small things ---------------------------------------------------------------------------------
+
+
+def test_the_deadline_is_the_next_thing_to_do():
+    pair = receiving()
+    pair.recipient.frames()
+    assert pair.recipient.deadline() <= pair.now + session.IDLE_SECONDS
+    pair.recipient.synced(0, pair.now)
+    assert pair.recipient.deadline() == pair.now + session.ACK_SECONDS
+    pair.sender.tick(pair.now + 6.5)
+    assert pair.sender.deadline() <= pair.now + session.LOST_SECONDS
+    after = signed()
+    assert after.recipient.deadline() <= after.now + session.DONE_SECONDS
+
+
+def test_a_body_of_bytes_is_written_as_base64url():
+    assert session.encode_body({"a": b"\x00", "b": 1}) == b'{"a":"AA","b":1}'
+
+
+def test_handshake_ends_agree():
+    one, other = secured()
+    assert one.transcript == other.transcript

@@ -1,0 +1,84 @@
+"""Sealed signaling."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2p.protocol import signal
+from p2p.protocol.errors import PeerError
+
+from .vectors import cases
+
+KEY, ROOM, ATTEMPT = b"\x01" * 32, b"\x02" * 16, b"\x03" * 16
+CANDIDATE = signal.Candidate("1", 1, "192.0.2.2", 40000, "host")
+
+
+@cases("signal")
+def test_signals_follow_the_vectors(case):
+    data = bytes.fromhex(case["data"])
+    if "error" in case["expect"]:
+        with pytest.raises(PeerError):
+            signal.decode_signal(data)
+    else:
+        assert json.loads(signal.encode_signal(signal.decode_signal(data))) == case["expect"]
+
+
+@cases("envelope")
+def test_envelopes_follow_the_vectors(case):
+    opener = signal.Sealer(
+        bytes.fromhex(case["key"]),
+        bytes.fromhex(case["room"]),
+        bytes.fromhex(case["attempt"]),
+        case["direction"],
+    )
+    envelopes = [bytes.fromhex(one) for one in case["envelopes"]]
+    if isinstance(case["expect"], dict):
+        with pytest.raises(PeerError):
+            [opener.open(one) for one in envelopes]
+    else:
+        opened = [json.loads(signal.encode_signal(opener.open(one))) for one in envelopes]
+        assert opened == case["expect"]
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_signal_or_a_peer_error(data):
+    with pytest.raises(PeerError):
+        signal.decode_signal(data)
+
+
+@given(st.binary(max_size=2000))
+def test_any_bytes_are_no_envelope(data):
+    with pytest.raises(PeerError):
+        signal.Sealer(KEY, ROOM, ATTEMPT, "s2r").open(data)
+
+
+def test_envelopes_hide_how_many_candidates_there_are():
+    sizes = set()
+    for count in (1, 2, 3):
+        sealer = signal.Sealer(KEY, ROOM, ATTEMPT, "r2s")
+        sizes.add(len(sealer.seal(signal.Candidates((CANDIDATE,) * count), bytes(24))))
+    assert len(sizes) == 1
+
+
+def test_what_is_sealed_opens_in_order_and_only_in_its_direction():
+    sealer, opener = (signal.Sealer(KEY, ROOM, ATTEMPT, "r2s") for _ in range(2))
+    for _ in range(3):
+        envelope = sealer.seal(signal.Knock(bytes(16), "native"), bytes(24))
+        with pytest.raises(PeerError):
+            signal.Sealer(KEY, ROOM, ATTEMPT, "s2r").open(envelope)
+        assert opener.open(envelope) == signal.Knock(bytes(16), "native")
+
+
+def test_candidates_are_capped_over_all_messages():
+    description = signal.Description(
+        bytes(16), bytes(16), "abcd", "a" * 22, bytes(32), "active", 65535
+    )
+    full = signal.merge(description, (CANDIDATE,) * 32)
+    assert full == replace(description, candidates=(CANDIDATE,) * 32)
+    with pytest.raises(PeerError):
+        signal.merge(full, (CANDIDATE,))

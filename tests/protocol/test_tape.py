@@ -1,0 +1,70 @@
+"""The address space and the frontier."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2p.protocol.errors import PeerError
+from p2p.protocol.tape import MAX_PENDING, Frontier, Tape
+
+SIZES = st.lists(st.integers(0, 20), max_size=12)
+
+
+@given(SIZES, st.data())
+def test_pieces_cover_a_range_exactly_once(sizes, data):
+    tape = Tape(sizes)
+    assert tape.total == sum(sizes)
+    offset = data.draw(st.integers(0, tape.total))
+    length = data.draw(st.integers(0, tape.total - offset))
+    at = offset
+    for piece in tape.pieces(offset, length):
+        assert piece.length > 0
+        assert tape.start(piece.entry) + piece.offset == at
+        assert at + piece.length <= tape.end(piece.entry)
+        assert tape.entry_at(at) == piece.entry
+        at += piece.length
+    assert at == offset + length
+
+
+def test_sizes_that_add_up_to_too_much_are_refused():
+    with pytest.raises(PeerError):
+        Tape([2**53 - 1, 1])
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.randoms(use_true_random=False))
+def test_the_frontier_is_the_longest_whole_beginning(lengths, random):
+    cuts, at = [], 0
+    for length in lengths:
+        cuts.append((at, at + length))
+        at += length
+    order = cuts[:]
+    random.shuffle(order)
+    frontier, have = Frontier(), set()
+    for start, end in order:
+        assert not frontier.holds(start, end)
+        frontier.add(start, end)
+        assert frontier.holds(start, end)
+        have |= set(range(start, end))
+        whole = next(i for i in range(at + 1) if i not in have)
+        assert frontier.offset == whole
+
+
+def test_overlaps_are_refused():
+    frontier = Frontier()
+    frontier.add(0, 10)
+    frontier.add(20, 30)
+    for start, end in ((5, 15), (25, 35), (15, 25), (21, 22), (15, 40)):
+        with pytest.raises(PeerError):
+            frontier.holds(start, end)
+    assert frontier.holds(3, 7)
+    assert not frontier.holds(10, 20)
+
+
+def test_what_may_be_out_of_order_is_bounded():
+    frontier = Frontier()
+    for i in range(MAX_PENDING):
+        frontier.add(2 * i + 1, 2 * i + 2)
+    with pytest.raises(PeerError):
+        frontier.add(10**6, 10**6 + 1)
