@@ -51,7 +51,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer"
     if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
+        return os.strerror(error.errno).lower() if error.errno else "no answer"
     return "it is not a Handover server"
 
 

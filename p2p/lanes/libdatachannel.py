@@ -20,6 +20,7 @@ from . import CONTROL_CHANNEL, DATA_CHANNEL, LaneLost, sdp
 HIGH_WATER = 4 * 1024 * 1024  # queued bytes above which `send` waits
 POLL_SECONDS = 0.005  # 20 KiB at 4 MiB/s: the queue cannot run dry between two looks
 CLOSE_SECONDS = 2.0
+FLUSH_SECONDS = 0.2  # for the last packets, once the queue is empty: usrsctp has one of its own
 
 
 class _Lane:
@@ -112,9 +113,13 @@ class _Connection:
     async def close(self) -> None:
         with contextlib.suppress(ldc.RTCError, TimeoutError, AttributeError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                for lane in (self.control, self.data):
+                lanes = (self.control, self.data)
+                for lane in lanes:
                     while lane.channel.buffered_amount and not lane.channel.is_closed:
                         await asyncio.sleep(POLL_SECONDS)
+                if self.control.channel.is_open:
+                    await asyncio.sleep(FLUSH_SECONDS)
+                for lane in lanes:
                     await lane.channel.aclose()
         with contextlib.suppress(ldc.RTCError):
             await self._pc.aclose()

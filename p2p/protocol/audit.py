@@ -46,32 +46,33 @@ def entry(previous: str, number: int, time: str, event: str, facts: Mapping[str,
 
 def verify(lines: Iterable[bytes]) -> Verified:
     """Check the chain from the first line. Raises `BadLine` with the first bad one."""
-    head, number, torn = GENESIS, 0, 0
+    head, number, torn = GENESIS, 0, False
     for line in lines:
         number += 1
-        if torn and torn != number - 1:
-            raise BadLine(torn, "not a log entry")
         whole = line.endswith(b"\n")
         line = line.removesuffix(b"\n")
-        try:
-            fields = decode_json(line, MAX_LINE)
-            names = {"seq", "time", "event", "prev"}
-            fine = whole and isinstance(fields, dict) and names <= fields.keys()
-        except PeerError:
-            fine = False
-        if not fine:
-            if torn:
-                raise BadLine(torn, "not a log entry")
-            torn = number
-        elif torn and fields["event"] != RECOVERED:
-            raise BadLine(torn, "not a log entry")
+        fields = _fields(line) if whole else None
+        if torn and (fields is None or fields["event"] != RECOVERED):
+            raise BadLine(number - 1, "not a log entry")
+        if fields is None:
+            torn = True
         elif fields["prev"] != head:
             raise BadLine(number, "the line before it was changed, removed or inserted")
         elif fields["seq"] != number:
             raise BadLine(number, "out of sequence")
         else:
-            torn = 0
+            torn = False
         head = line_hash(line)
     if torn:
-        raise BadLine(torn, "cut off or not a log entry")
+        raise BadLine(number, "cut off or not a log entry")
     return Verified(number, head)
+
+
+def _fields(line: bytes) -> dict[str, Json] | None:
+    """The members of a line, or None when it is no entry."""
+    try:
+        fields = decode_json(line, MAX_LINE)
+    except PeerError:
+        return None
+    fine = isinstance(fields, dict) and {"seq", "time", "event", "prev"} <= fields.keys()
+    return fields if fine else None

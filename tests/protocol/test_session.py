@@ -261,6 +261,14 @@ def test_a_lost_countersignature_leaves_the_recipient_delivered_unconfirmed():
     ]
 
 
+def test_silence_after_the_signature_is_no_failure_either():
+    pair = signed()
+    assert pair.recipient.transfer_id == TRANSFER
+    pair.recipient.tick(pair.now + 11)
+    pair.flush()
+    assert pair.saw("recipient", session.Ended)[0].code == "unconfirmed"
+
+
 def test_a_countersignature_that_does_not_come_in_10_s_as_well():
     pair = signed()
     for _ in range(6):  # the sender is alive, but never signs

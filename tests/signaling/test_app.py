@@ -1,0 +1,333 @@
+"""The server as its clients meet it: real sockets, real limits."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import re
+
+import aiohttp
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from p2p.protocol.errors import Failure
+from p2p.protocol.link import derive_keys
+from p2p.signaling_client import RecipientSeat, SenderSeat
+from signaling import messages
+from signaling.app import Server
+from signaling.rooms import Limits
+
+KEYS = derive_keys(b"\x01" * 32)
+OTHER = derive_keys(b"\x02" * 32)
+
+
+@pytest.fixture
+async def start():
+    servers = []
+
+    async def make(port=0, **limits):
+        server = Server(Limits(**limits))
+        await server.start("127.0.0.1", port)
+        servers.append(server)
+        return server
+
+    yield make
+    for server in servers:
+        await server.stop()
+
+
+def origin(server):
+    return f"http://127.0.0.1:{server.port}"
+
+
+async def raw(server, **options):
+    return await connect(
+        f"ws://127.0.0.1:{server.port}{messages.PATH}", compression=None, **options
+    )
+
+
+def create(keys=KEYS, owner=b"o" * 32, ttl=60):
+    return messages.encode(
+        "create", room=keys.room, join_hash=hashlib.sha256(keys.join).digest(), owner=owner, ttl=ttl
+    )
+
+
+async def say(socket, text):
+    await socket.send(text)
+    return json.loads(await asyncio.wait_for(socket.recv(), 5))
+
+
+def join(keys=KEYS):
+    return messages.encode("join", room=keys.room, join=keys.join)
+
+
+async def test_envelopes_pass_both_ways_and_the_server_says_who_left(start):
+    server = await start()
+    async with await raw(server) as sender, await raw(server) as recipient:
+        assert await say(sender, create()) == {"type": "created"}
+        attempt = (await say(recipient, join()))["attempt"]
+        assert json.loads(await sender.recv()) == {"type": "attempt", "attempt": attempt}
+        envelope = {"type": "envelope", "attempt": attempt, "body": "c2VhbGVk"}
+        await recipient.send(json.dumps(envelope))
+        assert json.loads(await sender.recv()) == envelope
+        await sender.send(json.dumps(envelope))
+        assert json.loads(await recipient.recv()) == envelope
+        await recipient.close()
+        assert json.loads(await sender.recv()) == {"type": "left", "attempt": attempt}
+
+
+async def test_a_join_with_a_wrong_token_and_an_unknown_room_get_the_same_answer(start):
+    server = await start()
+    async with await raw(server) as sender:
+        await say(sender, create())
+        wrong = messages.encode("join", room=KEYS.room, join=OTHER.join)
+        for text in (wrong, join(OTHER)):
+            async with await raw(server) as socket:
+                assert await say(socket, text) == {"type": "error", "code": "not_found"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "x" * 15_000,
+        "[" * 10_000,
+        '{"type":"leave","attempt":"AA"}',
+        messages.encode("close"),
+        messages.encode("envelope", attempt=b"a" * 16, body=b"x"),
+    ],
+)
+async def test_signaling_flood_of_nonsense_ends_the_connection(start, text):
+    server = await start()
+    async with await raw(server) as socket:
+        assert await say(socket, text) == {"type": "error", "code": "bad_message"}
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+
+
+async def test_a_huge_frame_and_a_binary_one_end_the_connection(start):
+    server = await start()
+    for frame in ("x" * 20_000, b"\x00"):
+        async with await raw(server) as socket:
+            await socket.send(frame)
+            with pytest.raises(ConnectionClosed):
+                await asyncio.wait_for(socket.recv(), 5)
+
+
+async def test_a_second_act_of_the_wrong_kind_is_refused(start):
+    server = await start()
+    async with await raw(server) as sender, await raw(server) as recipient:
+        await say(sender, create())
+        assert (await say(sender, join()))["code"] == "bad_message"
+        async with await raw(server) as again:
+            await say(again, create())
+            await say(recipient, join())
+            assert (await say(recipient, messages.encode("leave", attempt=b"x" * 16)))[
+                "code"
+            ] == "bad_message"
+
+
+async def test_a_connection_that_says_nothing_is_closed(start):
+    server = await start(first_message_seconds=0.2)
+    async with await raw(server) as socket:
+        with pytest.raises(ConnectionClosed):
+            await asyncio.wait_for(socket.recv(), 5)
+
+
+async def test_slow_headers_are_cut_off(start):
+    server = await start(first_message_seconds=0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    try:
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    except ConnectionError:
+        pass
+    writer.close()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(origin(server) + "/healthz") as answer,
+    ):
+        assert (await answer.json())["status"] == "ok"
+
+
+async def test_joins_and_failed_joins_are_limited_per_address(start):
+    server = await start(joins_per_minute=3, failed_joins_per_minute=2)
+    codes = []
+    for _ in range(3):
+        async with await raw(server) as socket:
+            codes.append((await say(socket, join()))["code"])
+    assert codes == ["not_found", "not_found", "rate_limited"]
+    server = await start(joins_per_minute=2)
+    async with await raw(server) as sender:
+        await say(sender, create())
+        for expected in ("joined", "joined", "error"):
+            async with await raw(server) as socket:
+                assert (await say(socket, join()))["type"] == expected
+
+
+async def test_an_attempt_has_its_share_of_envelopes_and_of_time(start):
+    server = await start(attempt_messages=3, attempt_seconds=1.0)
+    async with await raw(server) as sender:
+        await say(sender, create())
+        async with await raw(server) as recipient:
+            attempt = (await say(recipient, join()))["attempt"]
+            for _ in range(4):
+                await recipient.send(
+                    json.dumps({"type": "envelope", "attempt": attempt, "body": "AAAA"})
+                )
+            assert json.loads(await recipient.recv())["type"] in ("left", "error")
+        async with await raw(server) as recipient:
+            await say(recipient, join())
+            assert json.loads(await asyncio.wait_for(recipient.recv(), 5))["type"] == "left"
+
+
+async def test_a_room_expires_and_its_sender_is_told(start):
+    server = await start()
+    async with await raw(server) as sender:
+        await say(sender, create(ttl=1))
+        assert json.loads(await asyncio.wait_for(sender.recv(), 5)) == {
+            "type": "error",
+            "code": "expired",
+        }
+    async with await raw(server) as socket:
+        assert (await say(socket, join()))["code"] == "not_found"
+
+
+async def test_only_the_owner_takes_the_seat_again(start):
+    server = await start()
+    async with await raw(server) as first, await raw(server) as thief, await raw(server) as second:
+        await say(first, create())
+        assert (await say(thief, create(owner=b"t" * 32)))["code"] == "room_taken"
+        assert (await say(second, create()))["type"] == "created"
+        with pytest.raises(ConnectionClosed):
+            await first.recv()
+        async with await raw(server) as recipient:
+            assert (await say(recipient, join()))["type"] == "joined"
+
+
+async def test_another_origin_is_refused_and_none_is_fine(start):
+    server = await start()
+    with pytest.raises(InvalidStatus):
+        await raw(server, origin="https://evil.example")
+    async with await raw(server, origin=origin(server)) as socket:
+        assert (await say(socket, create()))["type"] == "created"
+
+
+async def test_connections_are_limited(start):
+    server = await start(connections=1)
+    async with await raw(server):
+        with pytest.raises(InvalidStatus):
+            await raw(server)
+
+
+async def test_the_page_is_static_reads_nothing_and_says_what_to_do(start):
+    server = await start()
+    async with aiohttp.ClientSession() as session:
+        async with session.get(origin(server) + "/") as answer:
+            text, headers = await answer.text(), answer.headers
+        assert "handover receive" in text
+        assert "<script" not in text
+        assert not re.search(r"\son\w+=|javascript:|https?://", text)
+        policy = headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "script-src" not in policy
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        async with session.get(origin(server) + "/nothing") as answer:
+            assert answer.status == 404
+            assert "Content-Security-Policy" in answer.headers
+        async with session.post(origin(server) + "/", data=bytes(5000)) as answer:
+            assert answer.status == 405
+
+
+async def test_logs_hold_no_address_room_or_token(start, caplog):
+    caplog.set_level(logging.DEBUG, logger="handover")
+    server = await start()
+    async with await raw(server) as sender, await raw(server) as recipient:
+        await say(sender, create())
+        await say(recipient, join())
+        async with await raw(server) as wrong:
+            await say(wrong, join(OTHER))
+    text = caplog.text
+    assert "refused: not_found" in text
+    for secret in (messages.encode_bytes(KEYS.room), messages.encode_bytes(KEYS.join), "127.0.0.1"):
+        assert secret not in text
+
+
+async def test_the_senders_client_takes_its_room_again_after_a_restart_with_empty_memory(start):
+    server = await start()
+    port, states = server.port, []
+    seat = SenderSeat(origin(server), KEYS, 60)
+    holding = asyncio.create_task(seat.run(states.append))
+    await asyncio.wait_for(seat.ready.wait(), 5)
+    await server.stop()
+    while states != [True, False]:
+        await asyncio.sleep(0.05)
+    server = await start(port=port)
+    while states[-1] is False:
+        await asyncio.sleep(0.05)
+    async with RecipientSeat(origin(server), KEYS) as mine:
+        theirs = await asyncio.wait_for(seat.attempts.get(), 5)
+        assert theirs.id == mine.id
+        await mine.send(b"knock")
+        assert await theirs.recv() == b"knock"
+        await theirs.send(b"answer")
+        assert await mine.recv() == b"answer"
+        await theirs.leave()
+        assert await mine.recv() is None
+    await seat.close()
+    holding.cancel()
+    async with await raw(server) as socket:
+        assert (await say(socket, join()))["code"] == "not_found"
+
+
+async def test_the_clients_say_what_is_wrong_with_a_server(start, unused_tcp_port):
+    server = await start()
+    for where, keys, code in (
+        (origin(server), KEYS, "not_found"),
+        (f"http://127.0.0.1:{unused_tcp_port}", KEYS, "server_unreachable"),
+    ):
+        with pytest.raises(Failure) as caught:
+            async with RecipientSeat(where, keys):
+                pass
+        assert caught.value.code == code
+        assert "127.0.0.1" not in caught.value.sentence
+
+    async def not_handover(reader, writer):
+        await reader.readline()
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    other = await asyncio.start_server(not_handover, "127.0.0.1", 0)
+    port = other.sockets[0].getsockname()[1]
+    with pytest.raises(Failure) as caught:
+        await SenderSeat(f"http://127.0.0.1:{port}", KEYS, 60).run(lambda there: None)
+    assert caught.value.code == "server_refused"
+    other.close()
+    with pytest.raises(Failure) as caught:
+        await SenderSeat(origin(server), KEYS, 0.5).run(lambda there: None)
+    assert caught.value.code == "expired"
+    with pytest.raises(Failure) as caught:
+        await SenderSeat(f"http://127.0.0.1:{unused_tcp_port}", KEYS, 60).run(lambda there: None)
+    assert caught.value.code == "server_unreachable"
+
+
+async def test_a_flood_from_the_server_ends_the_attempt(start):
+    server = await start(attempt_messages=10_000, attempt_bytes=10**9)
+    async with await raw(server) as sender:
+        await say(sender, create())
+        async with RecipientSeat(origin(server), KEYS) as mine:
+            attempt = json.loads(await sender.recv())["attempt"]
+            for _ in range(400):
+                await sender.send(
+                    json.dumps({"type": "envelope", "attempt": attempt, "body": "AAAA"})
+                )
+            await asyncio.sleep(0.5)
+            got = [await mine.recv() for _ in range(mine.inbox.qsize())]
+            assert None in got
+            assert len(got) <= 256
