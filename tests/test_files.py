@@ -1,0 +1,536 @@
+"""Disk: walking, reading, writing, reading back, placing. Real files, real links, real holes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from p2p.files import Destination, Source, check_paths, compare, walk
+from p2p.protocol.errors import Failure
+from p2p.protocol.manifest import (
+    CHANGED,
+    NOT_PLACED,
+    NOT_WRITTEN,
+    UNREADABLE,
+    Entry,
+    Manifest,
+    Results,
+)
+
+TRANSFER = b"\x07" * 16
+
+
+def listed(*paths, follow=False):
+    warnings = []
+    found = walk(
+        [str(p) for p in paths],
+        follow=follow,
+        warn=lambda path, why: warnings.append((os.path.basename(path), why)),
+    )
+    return found, warnings
+
+
+def read_all(listing, step=4096):
+    """Everything a source gives: blocks, finished entries, withdrawn entries."""
+    tape = Manifest(listing.entries, bytes(32)).tape()
+    source, offset, blocks, finished, withdrawn = Source(listing, tape), 0, [], {}, {}
+    while True:
+        block = source.read(offset, step)
+        blocks.append(block)
+        finished.update(block.finished)
+        withdrawn.update(block.withdrawn)
+        offset += block.length
+        for entry, _ in block.withdrawn:
+            offset = max(offset, tape.end(entry))
+        if not (block.length or block.finished or block.withdrawn):
+            source.close()
+            return blocks, finished, withdrawn
+
+
+def destination(tmp_path, entries, digests=None):
+    manifest = Manifest(tuple(entries), bytes(32))
+    made = Destination(tmp_path / "out", manifest, manifest.tape(), TRANSFER)
+    made.check_room()
+    made.prepare()
+    return made
+
+
+def results(manifest_entries, contents):
+    claimed = Results(len(manifest_entries))
+    for index, content in enumerate(contents):
+        if content is not None:
+            claimed.delivered(index, hashlib.sha256(content).digest())
+    return claimed
+
+
+def deliver(made, contents):
+    """Write all contents as one stretch of tape, sync, read back, settle."""
+    data = b"".join(content or b"" for content in contents)
+    for at in range(0, len(data), 1000):
+        made.write(at, data[at : at + 1000])
+    made.sync(len(data))
+    assert made.read_back(len(data)) == len(data)
+    return made.settle(results(made._manifest.entries, contents))
+
+
+# --- walking ---------------------------------------------------------------------------------------
+
+
+def test_links_fifos_sockets_and_devices_are_skipped_with_a_listed_warning(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "file").write_bytes(b"x")
+    (root / "link").symlink_to(root / "file")
+    (root / "dangling").symlink_to("nowhere")
+    os.mkfifo(root / "fifo")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(root / "socket"))
+        found, warnings = listed(root)
+    assert [entry.path for entry in found.entries] == ["root", "root/file"]
+    assert dict(warnings).keys() == {"link", "dangling", "fifo", "socket"}
+    device, warned = [], []
+    with pytest.raises(Failure):
+        walk(["/dev/null"], follow=False, warn=lambda p, w: warned.append(w))
+    assert warned == ["not a file or folder"]
+    assert device == []
+
+
+def test_links_are_followed_only_when_asked_and_only_inside_the_root(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "sub").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"x")
+    (root / "sub" / "file").write_bytes(b"y")
+    (root / "in").symlink_to("sub")
+    (root / "out").symlink_to(outside)
+    (root / "up").symlink_to("..")
+    (root / "sub" / "loop").symlink_to("..")
+    found, warnings = listed(root, follow=True)
+    paths = [entry.path for entry in found.entries]
+    assert "root/in/file" in paths
+    assert not any("secret" in path for path in paths)
+    assert {name for name, _ in warnings} == {"out", "up", "loop"}
+
+
+def test_names_that_are_not_safe_elsewhere_are_escaped_and_listed(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("scan 12:30.dcm", "CON", "dot.", "fine"):
+        (root / name).write_bytes(b"x")
+    found, warnings = listed(root)
+    assert {entry.path for entry in found.entries} == {
+        "root",
+        "root/scan 12_30.dcm",
+        "root/_CON",
+        "root/dot_",
+        "root/fine",
+    }
+    assert len(warnings) == 3
+
+
+def test_a_name_that_is_no_text_is_skipped_and_listed(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff\xfe")).write_bytes(b"x")
+    found, warnings = listed(root)
+    assert len(found.entries) == 1
+    assert warnings[0][1] == "not Unicode"
+
+
+@pytest.mark.parametrize("names", [("a", "A"), ("\u00e9", "e\u0301"), ("x:", "x?")])
+def test_names_that_would_fall_together_are_refused_by_name(tmp_path, names):
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in names:
+        (root / name).write_bytes(b"x")
+    with pytest.raises(Failure) as caught:
+        listed(root)
+    assert caught.value.code == "name_collision"
+
+
+def test_two_paths_of_one_base_name_are_refused_by_name(tmp_path):
+    for folder in ("1", "2"):
+        (tmp_path / folder / "same").mkdir(parents=True)
+    with pytest.raises(Failure) as caught:
+        check_paths([str(tmp_path / "1" / "same"), str(tmp_path / "2" / "same")])
+    assert caught.value.code == "same_name"
+    assert "same" in caught.value.sentence
+
+
+@pytest.mark.parametrize("paths", [[], ["/nonexistent/x"], ["/"]])
+def test_nothing_to_send_is_said(paths):
+    with pytest.raises(Failure) as caught:
+        check_paths(paths)
+    assert caught.value.code == "nothing_to_send"
+
+
+def test_a_path_that_is_too_long_is_refused_by_name(tmp_path):
+    deep = tmp_path / "root"
+    for _ in range(5):
+        deep /= "d" * 220
+    deep.mkdir(parents=True)
+    with pytest.raises(Failure) as caught:
+        listed(tmp_path / "root")
+    assert caught.value.code == "name_refused"
+
+
+def test_a_dot_means_the_folder_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "study").mkdir()
+    monkeypatch.chdir(tmp_path / "study")
+    assert list(check_paths(["."])) == ["study"]
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+def tree(tmp_path, **contents):
+    root = tmp_path / "root"
+    root.mkdir()
+    for name, content in contents.items():
+        (root / name).write_bytes(content)
+    return root
+
+
+def test_a_source_reads_the_tape_and_hashes_each_file(tmp_path):
+    contents = {"a": b"x" * 10_000, "b": b"", "c": b"y" * 3, "d": os.urandom(5000)}
+    found, _ = listed(tree(tmp_path, **contents))
+    blocks, finished, withdrawn = read_all(found)
+    assert b"".join(block.payload for block in blocks) == b"".join(contents.values())
+    assert list(finished.values()) == [hashlib.sha256(c).digest() for c in contents.values()]
+    assert not withdrawn
+    assert [block.offset for block in blocks if block.length] == [0, 4096, 8192, 12288]
+
+
+def change(path):
+    path.write_bytes(b"other content of this file")
+
+
+def shrink(path):
+    os.truncate(path, 10)
+
+
+def replace(path):
+    new = path.with_name("new")
+    new.write_bytes(path.read_bytes())
+    os.replace(new, path)
+
+
+@pytest.mark.parametrize(
+    ("do", "status"),
+    [
+        (change, CHANGED),
+        (shrink, CHANGED),
+        (replace, CHANGED),
+        (os.unlink, UNREADABLE),
+        (lambda p: (p.unlink(), os.mkfifo(p)), CHANGED),
+    ],
+)
+def test_a_file_that_changed_before_it_was_read_is_withdrawn_and_the_others_arrive(
+    tmp_path, do, status
+):
+    root = tree(tmp_path, a=b"a" * 100, b=b"b" * 100, c=b"c" * 100)
+    found, _ = listed(root)
+    do(root / "b")
+    blocks, finished, withdrawn = read_all(found)
+    assert withdrawn == {2: status}
+    assert set(finished) == {1, 3}
+    assert b"".join(block.payload for block in blocks) == b"a" * 100 + b"c" * 100
+
+
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda p: os.truncate(p, 5000),
+        lambda p: p.write_bytes(bytes(10_000)),
+        lambda p: os.truncate(p, 20_000),
+    ],
+)
+def test_a_file_that_changes_while_it_is_read_is_withdrawn(tmp_path, do):
+    root = tree(tmp_path, a=b"a" * 10_000, b=b"b")
+    found, _ = listed(root)
+    source = Source(found, Manifest(found.entries, bytes(32)).tape())
+    assert source.read(0, 4096).payload == b"a" * 4096
+    do(root / "a")
+    gone = []
+    for _ in range(5):
+        gone += source.read(4096, 4096).withdrawn
+    assert gone == [(1, CHANGED)]
+
+
+def test_holes_are_read_as_holes(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    with open(root / "sparse", "wb") as file:
+        file.truncate(10_000_000)
+        file.seek(4_194_304)
+        file.write(b"island")
+    found, _ = listed(root)
+    assert found.entries[1].data < 100_000
+    blocks, finished, _ = read_all(found, 65_536)
+    assert sum(block.length for block in blocks if block.hole) > 9_000_000
+    assert sum(block.length for block in blocks) == 10_000_000
+    assert finished[1] == hashlib.sha256((root / "sparse").read_bytes()).digest()
+
+
+# --- writing and placing -----------------------------------------------------------------------------
+
+
+def file(path, content, modified=1_600_000_000_123_456):
+    return Entry(path, "file", len(content), modified)
+
+
+def folder(path, modified=1_500_000_000_000_000):
+    return Entry(path, "directory", 0, modified)
+
+
+def test_everything_gets_its_place_time_and_ordinary_permissions(tmp_path):
+    contents = [None, b"x" * 2500, b"", None, b"z"]
+    entries = [
+        folder("d"),
+        file("d/\u00fcn\u00ef.dcm", contents[1]),
+        file("d/empty", b""),
+        folder("d/none"),
+        file("top", b"z"),
+    ]
+    made = destination(tmp_path, entries)
+    assert stat.S_IMODE(made.staging.stat().st_mode) == 0o700
+    final, refused = deliver(made, contents)
+    out = tmp_path / "out"
+    assert not refused
+    assert not list(final.failures())
+    assert (out / "d/\u00fcn\u00ef.dcm").read_bytes() == contents[1]
+    assert (out / "d/empty").read_bytes() == b""
+    assert (out / "d/none").is_dir()
+    assert (out / "top").stat().st_mtime_ns == 1_600_000_000_123_456_000
+    assert (out / "d").stat().st_mtime_ns == 1_500_000_000_000_000_000
+    assert (out / "top").stat().st_mode & 0o111 == 0
+    assert (out / "top").stat().st_nlink == 1
+    assert sorted(p.name for p in out.iterdir()) == ["d", "top"]
+    assert made.placed == {0: "d", 1: "d/\u00fcn\u00ef.dcm", 2: "d/empty", 3: "d/none", 4: "top"}
+
+
+def test_nothing_is_ever_overwritten(tmp_path):
+    out = tmp_path / "out"
+    (out / "d").mkdir(parents=True)
+    (out / "d" / "a").write_bytes(b"mine")
+    (out / "x.dcm").write_bytes(b"mine")
+    (out / "x (1).dcm").write_bytes(b"mine too")
+    made = destination(tmp_path, [folder("d"), file("d/a", b"theirs"), file("x.dcm", b"theirs")])
+    deliver(made, [None, b"theirs", b"theirs"])
+    assert (out / "d" / "a").read_bytes() == b"mine"
+    assert (out / "x.dcm").read_bytes() == b"mine"
+    assert (out / "d (1)" / "a").read_bytes() == b"theirs"
+    assert (out / "x (2).dcm").read_bytes() == b"theirs"
+    assert made.placed == {0: "d (1)", 1: "d (1)/a", 2: "x (2).dcm"}
+
+
+def test_a_symlink_swapped_into_the_destination_is_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    made = destination(
+        tmp_path, [folder("d"), folder("d/sub"), file("d/sub/a", b"x"), file("b", b"y")]
+    )
+    made.write(0, b"xy")
+    made.sync(2)
+    made.read_back(2)
+    real_mkdir = os.mkdir
+
+    def swapped(name, *args, **kwargs):
+        real_mkdir(name, *args, **kwargs)
+        if name == "sub":
+            os.rmdir(name, dir_fd=kwargs["dir_fd"])
+            os.symlink(victim, name, dir_fd=kwargs["dir_fd"])
+
+    os.mkdir = swapped
+    try:
+        final, refused = made.settle(results(made._manifest.entries, [None, None, b"x", b"y"]))
+    finally:
+        os.mkdir = real_mkdir
+    assert refused == [(1, NOT_PLACED), (2, NOT_PLACED)]
+    assert not list(victim.iterdir())
+    assert (tmp_path / "out" / "b").read_bytes() == b"y"
+    assert list(final.failures()) == refused
+
+
+def test_what_reads_back_otherwise_than_it_was_sent_fails_by_name(tmp_path):
+    made = destination(tmp_path, [file("a", b"aaaa"), file("b", b"bbbb")])
+    made.write(0, b"aaaabbbb")
+    made.sync(8)
+    with open(made.staging / "00000000", "r+b") as part:
+        part.write(b"X")
+    made.read_back(8)
+    final, refused = made.settle(results(made._manifest.entries, [b"aaaa", b"bbbb"]))
+    assert refused == [(0, CHANGED)]
+    assert not (tmp_path / "out" / "a").exists()
+    assert (tmp_path / "out" / "b").exists()
+    assert list(final.failures()) == refused
+
+
+def test_a_part_that_vanishes_or_shrinks_is_not_written(tmp_path):
+    for damage in (lambda p: p.unlink(), lambda p: os.truncate(p, 1)):
+        made = destination(tmp_path, [file("a", b"aaaa"), file("b", b"bbbb")])
+        made.write(0, b"aaaabbbb")
+        made.sync(8)
+        damage(made.staging / "00000000")
+        assert made.read_back(6) == 6
+        assert made.read_back(8) == 8
+        _, refused = made.settle(results(made._manifest.entries, [b"aaaa", b"bbbb"]))
+        assert refused == [(0, NOT_WRITTEN)]
+
+
+def test_a_withdrawn_entry_leaves_nothing_behind(tmp_path):
+    made = destination(tmp_path, [file("a", b"aaaa"), file("b", b"bbbb")])
+    made.write(0, b"aa")
+    made.withdraw(0)
+    made.write(4, b"bbbb")
+    made.sync(8)
+    made.read_back(8)
+    claimed = results(made._manifest.entries, [b"aaaa", b"bbbb"])
+    claimed.failed(0, CHANGED)
+    final, refused = made.settle(claimed)
+    assert not refused
+    assert list(final.failures()) == [(0, CHANGED)]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["b"]
+
+
+def test_a_hole_stays_a_hole(tmp_path):
+    size = 50_000_000
+    made = destination(tmp_path, [Entry("s", "file", size, 0, 4096), file("t", b"t")])
+    made.hole(0, 20_000_000)
+    made.write(20_000_000, b"island")
+    made.hole(20_000_006, size - 20_000_006)
+    made.write(size, b"t")
+    made.sync(size + 1)
+    assert made.read_back(size + 1) == size + 1
+    whole = bytearray(size)
+    whole[20_000_000:20_000_006] = b"island"
+    _, refused = made.settle(results(made._manifest.entries, [bytes(whole), b"t"]))
+    assert not refused
+    assert (tmp_path / "out" / "s").stat().st_blocks * 512 < 1_000_000
+    assert (tmp_path / "out" / "s").read_bytes() == whole
+
+
+def test_more_files_than_may_be_open_are_written(tmp_path):
+    contents = [bytes([i % 256]) for i in range(700)]
+    made = destination(tmp_path, [file(f"f{i}", c) for i, c in enumerate(contents)])
+    _, refused = deliver(made, contents)
+    assert not refused
+    assert len(list((tmp_path / "out").iterdir())) == 700
+
+
+def test_a_file_system_without_hard_links_is_served_too(tmp_path, monkeypatch):
+    def no_links(*args, **kwargs):
+        raise OSError(95, "Operation not supported")
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_bytes(b"mine")
+    made = destination(tmp_path, [file("a", b"aaaa")])
+    monkeypatch.setattr(os, "link", no_links)
+    deliver(made, [b"aaaa"])
+    assert (tmp_path / "out" / "a").read_bytes() == b"mine"
+    assert (tmp_path / "out" / "a (1)").read_bytes() == b"aaaa"
+
+
+def test_a_time_out_of_range_fails_that_file_only(tmp_path):
+    made = destination(tmp_path, [file("a", b"a", modified=2**53 - 1), file("b", b"b")])
+    _, refused = deliver(made, [b"a", b"b"])
+    assert [entry for entry, _ in refused] in ([], [0])
+    assert (tmp_path / "out" / "b").exists()
+
+
+def test_room_is_checked_and_holes_do_not_count(tmp_path):
+    big = Manifest((Entry("a", "file", 2**50, 0),), bytes(32))
+    with pytest.raises(Failure) as caught:
+        Destination(tmp_path, big, big.tape(), TRANSFER).check_room()
+    assert caught.value.code == "no_space"
+    assert "GB free" in caught.value.sentence
+    sparse = Manifest((Entry("a", "file", 2**50, 0, 4096),), bytes(32))
+    Destination(tmp_path, sparse, sparse.tape(), TRANSFER).check_room()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: p.write_bytes(b"a file"), lambda p: p.symlink_to("/nonexistent/x")]
+)
+def test_a_destination_that_is_no_folder_is_said(tmp_path, make):
+    make(tmp_path / "out")
+    one = Manifest((file("a", b""),), bytes(32))
+    with pytest.raises(Failure) as caught:
+        Destination(tmp_path / "out", one, one.tape(), TRANSFER).check_room()
+    assert caught.value.code == "not_writable"
+
+
+def test_a_staging_folder_that_is_already_there_is_not_shared(tmp_path):
+    made = destination(tmp_path, [file("a", b"")])
+    with pytest.raises(Failure):
+        made.prepare()
+    made.discard()
+
+
+NAMES = st.text(st.characters(categories=["L", "N"], max_codepoint=0x2000), min_size=1, max_size=8)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.dictionaries(NAMES, st.one_of(st.none(), st.binary(max_size=300)), max_size=8),
+    st.integers(1, 200),
+)
+def test_any_tree_goes_through_unaltered(tmp_path_factory, contents, step):
+    tmp_path = tmp_path_factory.mktemp("tree")
+    root = tmp_path / "root"
+    root.mkdir()
+    for name, content in contents.items():
+        if content is None:
+            (root / name).mkdir(exist_ok=True)
+        else:
+            (root / name).write_bytes(content)
+    try:
+        found, _ = listed(root)
+    except Failure as failure:
+        assert failure.code == "name_collision"
+        return
+    blocks, finished, _ = read_all(found, step)
+    manifest = Manifest(found.entries, bytes(32))
+    made = Destination(tmp_path / "out", manifest, manifest.tape(), TRANSFER)
+    made.check_room()
+    made.prepare()
+    for block in blocks:
+        made.write(block.offset, block.payload)
+    made.sync(manifest.tape().total)
+    made.read_back(manifest.tape().total)
+    claimed = Results(len(found.entries))
+    for entry, digest in finished.items():
+        claimed.delivered(entry, digest)
+    final, refused = made.settle(claimed)
+    assert not refused
+    assert not list(compare(tmp_path / "out", manifest, final, made.placed))
+    for source in root.rglob("*"):
+        twin = tmp_path / "out" / "root" / source.relative_to(root)
+        assert twin.is_dir() == source.is_dir()
+        assert abs(twin.stat().st_mtime_ns - source.stat().st_mtime_ns) < 1000
+        if source.is_file():
+            assert twin.read_bytes() == source.read_bytes()
+    (tmp_path / "out" / "root" / "extra").mkdir(exist_ok=True)
+
+
+def test_compare_names_what_is_not_as_it_was(tmp_path):
+    entries = [folder("d"), file("d/a", b"a"), file("d/b", b"b"), folder("e"), file("w", b"w")]
+    made = destination(tmp_path, entries)
+    claimed = results(entries, [None, b"a", b"b", None, b"w"])
+    claimed.failed(4, CHANGED)
+    made.write(0, b"abw")
+    made.sync(3)
+    made.read_back(3)
+    final, _ = made.settle(claimed)
+    out = tmp_path / "out"
+    (out / "d" / "a").write_bytes(b"A")
+    (out / "d" / "b").unlink()
+    (out / "e").rmdir()
+    wrong = dict(compare(out, made._manifest, final, made.placed | {4: "w"}))
+    assert set(wrong) == {"d/a", "d/b", "e"}
