@@ -216,6 +216,11 @@ class _Terminal:
         except OSError:
             return None
 
+    async def prompt(self, text: str) -> str:
+        """One line that the person types."""
+        self._write(text)
+        return (await self._line()).strip()
+
     async def ask(self, question: Question) -> bool:
         """Yes or no; only a clear yes is one."""
         text = {
@@ -224,8 +229,7 @@ class _Terminal:
             "accept": "Receive these files?",
         }[question.kind]
         while True:
-            self._write(f"{text} [y/n] ")
-            answer = (await self._line()).strip().lower()
+            answer = (await self.prompt(f"{text} [y/n] ")).lower()
             if answer in ("y", "yes", "n", "no"):
                 return answer.startswith("y")
 
@@ -271,6 +275,24 @@ def _passphrase(wanted: bool, file: Path | None, *, twice: bool) -> str | None:
         "Passphrase", hide_input=True, confirmation_prompt=twice, err=True, type=str
     )
     return text
+
+
+def _prompt(text: str, what: str) -> str:
+    terminal = _Terminal.open()
+    if terminal is None:
+        _fail(Failure("needs_answer", what))
+
+    async def line() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+        return await terminal.prompt(text)
+
+    try:
+        return asyncio.run(line())
+    except asyncio.CancelledError:
+        _say()
+        _fail(Failure("cancelled"))
 
 
 def _has_terminal() -> bool:
@@ -447,7 +469,7 @@ def receive(
     if link is None and not sys.stdin.isatty():
         link = sys.stdin.readline()
     if link is None:
-        link = str(click.prompt("Link", err=True))
+        link = _prompt("Link: ", "the link")
     secret = None
     with contextlib.suppress(HandoverError):  # told by the transfer itself, as its last event
         needed = parse_link(link).passphrase

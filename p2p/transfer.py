@@ -1092,6 +1092,7 @@ class _RecipientRun(_Run):
         self._record.manifest = manifest
         self._record.manifest_hash = sha256(offered.data)
         tape = manifest.tape()
+        session.read(manifest, tape)
         self._record.transfer_id = session.transfer_id
         destination = Destination(self._output, manifest, tape, session.transfer_id)
         await self._thread(destination.check_room)
@@ -1100,9 +1101,9 @@ class _RecipientRun(_Run):
             return
         await self._thread(destination.check_room)
         await self._thread(destination.prepare)
-        self._destination, self._total = destination, tape.total
         self._tell("accepted")
-        self._step(session.accept, manifest, tape, now_text(), time.monotonic())
+        self._step(session.accept, now_text(), time.monotonic())
+        self._destination, self._total = destination, tape.total
         delivered = await self._fact(facts.Delivered)
         await self._finish(manifest, destination, delivered)
 

@@ -772,7 +772,7 @@ class RecipientState(Enum):
 
 
 class RecipientSession(_Session):
-    """The recipient: `accept` -> `admit`/`written`/`synced`/`verified` -> `finish` -> `confirm`."""
+    """The recipient: `read`, `accept`, `admit`, `written`, `synced`, `verified`, `finish`, `confirm`."""
 
     state: RecipientState
     _TABLE: ClassVar[dict[tuple[Any, str], str]] = {
@@ -812,14 +812,15 @@ class RecipientSession(_Session):
         self._say("decline", now)
         self._end(Ending.DECLINED, "declined")
 
-    def accept(self, manifest: Manifest, tape: Tape, time: str, now: float) -> None:
-        """Say yes to the manifest that came; signed, before any byte of data.
-
-        Raises `PeerError` when the manifest is not what the offer said of it.
-        """
+    def read(self, manifest: Manifest, tape: Tape) -> None:
+        """The manifest, decoded. Raises `PeerError` when it is not what the offer said of it."""
         if (len(manifest.entries), tape.total) != (self._fields["entries"], self._fields["bytes"]):
             raise PeerError("the manifest is not what the offer says")
         self._manifest, self._tape = manifest, tape
+
+    def accept(self, time: str, now: float) -> None:
+        """Say yes to the manifest that was read; signed, before any byte of data."""
+        tape, manifest = self._tape, self._manifest
         self._open(Stream.DATA, tape.total)
         self._open(Stream.DIGESTS, len(manifest.entries) * RECORD)
         self._accepted = time

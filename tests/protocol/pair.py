@@ -162,7 +162,8 @@ class Pair:
         self.flush()
 
     def accept(self):
-        self.recipient.accept(self.manifest, self.tape, TIME, self.now)
+        self.recipient.read(self.manifest, self.tape)
+        self.recipient.accept(TIME, self.now)
         self.flush()
 
     def send_range(self):

@@ -407,7 +407,7 @@ def test_a_manifest_with_other_counts_than_the_offer_is_refused():
         pair.deliver_control("recipient") or pair.send_range() or pair.deliver_data()
     other = Manifest((Entry("x", "file", 1, 0),), bytes(32))
     with pytest.raises(PeerError):
-        pair.recipient.accept(other, other.tape(), TIME, pair.now)
+        pair.recipient.read(other, other.tape())
 
 
 def header(offset=0, length=10, stream=Stream.DATA, transfer=TRANSFER, hole=False):

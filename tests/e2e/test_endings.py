@@ -1,0 +1,391 @@
+"""Every ending, every refusal, every Ctrl-C: one sentence, the right exit code, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from .harness import Peer, Terminal, kill_hard
+
+
+def ended(process, code, failure=None):
+    found, last = process.end()
+    assert found == code, (last, process.stderr())
+    assert last["event"] == "error"
+    if failure:
+        assert last["code"] == failure, last
+    assert last["message"].endswith(".")
+    assert process.stderr() == ""
+    return last
+
+
+def nothing_arrived(out):
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_without_anyone_to_ask_it_says_so_at_once(sender, recipient, some, out):
+    last = ended(sender.start("send", str(some)), 2, "needs_answer")
+    assert "--auto" in last["message"]
+    sending, link = sender.send("--auto", some)
+    ended(recipient.receive(link, out), 2, "needs_answer")
+    ended(recipient.receive(link, out, "--auto", "--verify"), 2, "needs_answer")
+    ended(sender.start("send", "--auto", "--verify", str(some)), 2, "needs_answer")
+    done = recipient.run("receive", link)  # no terminal, and not --json
+    assert done.returncode == 2
+    assert done.stdout == ""
+    sending.signal(signal.SIGINT)
+    ended(sending, 8, "cancelled")
+    protected, link = sender.send("--auto", some, HANDOVER_PASSPHRASE="secret")
+    ended(recipient.receive(link, out, "--auto"), 2, "needs_answer")
+    nothing_arrived(out)
+    protected.signal(signal.SIGINT)
+    ended(protected, 8)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["hello", "http://127.0.0.1/#2.x.y", "http://127.0.0.1:1/#1." + "A" * 43 + "." + "A" * 22],
+)
+def test_a_bad_link_or_a_dead_server_is_one_sentence(recipient, out, bad):
+    last = ended(recipient.receive(bad, out, "--auto"), 1)
+    assert last["code"] in ("link_invalid", "link_unsupported", "server_unreachable")
+    assert recipient.audit()[-1]["ending"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("send",),
+        ("send", "--nonsense"),
+        ("receive", "--engine", "x"),
+        ("send", "--expires", "2d", "x"),
+        ("send", "--listen", "x", "y"),
+        ("serve", "--tls-cert", "x"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(sender, arguments):
+    done = sender.run(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_what_cannot_be_sent_is_said_before_anything(sender, some, tmp_path):
+    (tmp_path / "other" / "study").mkdir(parents=True)
+    ended(
+        sender.start("send", "--auto", str(some), str(tmp_path / "other" / "study")), 1, "same_name"
+    )
+    ended(sender.start("send", "--auto", str(tmp_path / "none")), 1, "nothing_to_send")
+    (some / "A").write_bytes(b"")
+    (some / "a").write_bytes(b"")
+    ended(sender.start("send", "--auto", str(some)), 1, "name_collision")
+    ended(sender.start("send", "--auto", "--to", "Nobody", str(some)), 1, "contact_unknown")
+    ended(sender.start("send", "--auto", "--server", "ftp://x", str(some)), 1, "link_invalid")
+
+
+def test_an_expired_link_ends_the_sender_and_is_unknown_to_the_recipient(
+    sender, recipient, some, out
+):
+    sending, link = sender.send("--auto", "--expires", "2s", some)
+    ended(sending, 7, "expired")
+    last = ended(recipient.receive(link, out, "--auto"), 1)
+    assert last["code"] in ("server_unreachable", "not_found")
+    assert sender.audit()[-1]["ending"] == "expired"
+
+
+def test_a_passphrase_is_needed_and_three_wrong_ones_disarm_the_link_loudly(
+    sender, recipient, some, out
+):
+    sending, link = sender.send("--auto", some, HANDOVER_PASSPHRASE="correct horse")
+    assert link.endswith(".p")
+    for number in range(3):
+        ended(
+            recipient.receive(link, out, "--auto", HANDOVER_PASSPHRASE=f"guess {number}"),
+            1,
+            "passphrase_wrong",
+        )
+    last = ended(sending, 1, "disarmed")
+    assert last["message"].startswith("WARNING")
+    nothing_arrived(out)
+    file = some.parent / "passphrase"
+    file.write_text("correct horse\n")
+    sending, link = sender.send("--auto", "--passphrase-file", file, some)
+    receiving = recipient.receive(link, out, "--auto", HANDOVER_PASSPHRASE="correct horse")
+    assert receiving.end()[0] == 0
+    assert sending.end()[0] == 0
+
+
+def test_two_wrong_passphrases_do_not_hurt_the_right_one(sender, recipient, some, out):
+    sending, link = sender.send("--auto", some, HANDOVER_PASSPHRASE="right")
+    for _ in range(2):
+        ended(
+            recipient.receive(link, out, "--auto", HANDOVER_PASSPHRASE="wrong"),
+            1,
+            "passphrase_wrong",
+        )
+    assert recipient.receive(link, out, "--auto", HANDOVER_PASSPHRASE="right").end()[0] == 0
+    assert sending.end()[0] == 0
+
+
+def test_a_link_whose_sender_is_someone_else_reveals_nothing(sender, recipient, some, out):
+    sending, link = sender.send("--auto", some)
+    forged = link[:-4] + ("AAAA" if link[-4:] != "AAAA" else "AAAE")
+    forged = forged[:-1] + "A"
+    ended(recipient.receive(forged, out, "--auto"), 1, "sender_unproven")
+    assert recipient.receive(link, out, "--auto").end()[0] == 0
+    assert sending.end()[0] == 0
+
+
+def test_only_the_contact_named_by_to_can_receive(sender, recipient, third, some, out):
+    sending, link = sender.send("--auto", some)
+    assert recipient.receive(link, out, "--auto").end()[0] == 0
+    sending.end()
+    (name,) = [line.split("\t")[0] for line in sender.run("contacts", "list").stdout.splitlines()]
+    assert sender.run("contacts", "rename", name, "St. Mary").returncode == 0
+    sending, link = sender.send("--to", "st. mary", some)  # nobody is asked: the contact is pinned
+    ended(third.receive(link, out, "--auto"), 1, "not_for_you")
+    assert recipient.receive(link, out, "--auto").end()[0] == 0
+    assert sending.end()[0] == 0
+
+
+def test_a_known_name_with_another_key_is_blocked_loudly_on_both_sides(tmp_path, some, out):
+    peers = [
+        Peer(tmp_path / f"{i}", label)
+        for i, label in enumerate(["Sender", "Mary", "Mary", "Sender"])
+    ]
+    one, mary, other_mary, other_sender = peers
+    sending, link = one.send("--auto", some)
+    assert mary.receive(link, out, "--auto").end()[0] == 0
+    assert sending.end()[0] == 0
+    sending, link = one.send("--auto", some)
+    ended(other_mary.receive(link, tmp_path / "out2", "--auto"), 1, "contact_changed")
+    assert ended(sending, 1, "contact_changed")["message"].startswith("WARNING")
+    sending, link = other_sender.send("--auto", some)
+    last = ended(mary.receive(link, tmp_path / "out2", "--auto"), 1, "contact_changed")
+    assert "contacts remove" in last["message"]
+    sending.signal(signal.SIGINT)
+    sending.end()
+    nothing_arrived(tmp_path / "out2")
+    assert mary.run("contacts", "remove", "Sender").returncode == 0
+    for peer in peers:
+        peer.close()
+
+
+def test_no_room_is_said_before_anything_is_accepted(sender, recipient, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], capture_output=True
+    )
+    assert mounted.returncode == 0, "this test needs to mount a tmpfs"
+    try:
+        (tmp_path / "big").write_bytes(os.urandom(3_000_000))
+        sending, link = sender.send("--auto", tmp_path / "big")
+        last = ended(recipient.receive(link, small / "out", "--auto"), 1, "no_space")
+        assert "0.0 GB needed" in last["message"] or "GB free" in last["message"]
+        assert "other side" in ended(sending, 1, "no_space")["message"]
+        nothing_arrived(small / "out")
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_disk_that_fills_up_on_the_way_ends_partial_and_truncates_nothing(
+    sender, recipient, tmp_path
+):
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", small], check=True)
+    try:
+        (tmp_path / "big").write_bytes(os.urandom(50_000_000))
+        sending, link = sender.send("--auto", tmp_path / "big")
+        receiving = recipient.receive(link, small / "out", "--auto")
+        receiving.wait_for("state", state="accepted")
+        (small / "thief").write_bytes(bytes(40_000_000))
+        ended(receiving, 5, "disk_error")
+        ended(sending, 5, "disk_error")
+        assert not [p for p in (small / "out").iterdir() if not p.name.startswith(".handover-")]
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+@pytest.mark.parametrize("who", ["sender", "recipient"])
+def test_a_killed_peer_leaves_the_other_with_a_partial_transfer(
+    sender, recipient, out, tmp_path, who
+):
+    (tmp_path / "big").write_bytes(os.urandom(150_000_000))
+    sending, link = sender.send("--auto", tmp_path / "big")
+    receiving = recipient.receive(link, out, "--auto")
+    receiving.wait_for("progress")
+    receiving.wait_for("progress")
+    kill_hard(sending if who == "sender" else receiving)
+    began = time.monotonic()
+    left = receiving if who == "sender" else sending
+    ended(left, 5, "connection_lost")
+    assert time.monotonic() - began < 30
+    assert not (out / "big").exists()
+    if who == "sender":
+        assert [p.name.startswith(".handover-") for p in out.iterdir()] == [True]
+    peer = recipient if who == "sender" else sender
+    assert peer.audit()[-1]["ending"] == "partial"
+
+
+def test_ctrl_c_while_waiting_ends_cleanly(sender, some):
+    sending, _ = sender.send("--auto", some)
+    sending.wait_for("state", state="waiting")
+    sending.signal(signal.SIGINT)
+    ended(sending, 8, "cancelled")
+
+
+@pytest.mark.parametrize("who", ["sender", "recipient"])
+def test_ctrl_c_ends_cleanly_on_both_sides_with_one_sentence_each(
+    sender, recipient, out, tmp_path, who
+):
+    (tmp_path / "big").write_bytes(os.urandom(150_000_000))
+    sending, link = sender.send("--auto", tmp_path / "big")
+    receiving = recipient.receive(link, out, "--auto")
+    receiving.wait_for("progress")
+    mine, other = (sending, receiving) if who == "sender" else (receiving, sending)
+    mine.signal(signal.SIGINT)
+    assert "stopped on this side" in ended(mine, 8, "cancelled")["message"]
+    assert "other side stopped" in ended(other, 8, "peer_cancelled")["message"]
+    nothing_arrived(out)
+    for peer in (sender, recipient):
+        assert peer.audit()[-1]["ending"] == "aborted"
+
+
+def test_a_person_is_asked_on_both_sides_and_sees_who_what_and_digits(tmp_path, some, out):
+    sender, recipient = Peer(tmp_path / "s", "Klinik Süd"), Peer(tmp_path / "r", "Reading room")
+    sending = Terminal(sender, "send", str(some))
+    link = sending.expect(r"(http://\S+#\S+)")
+    receiving = Terminal(recipient, "receive", "--output", str(out))
+    receiving.expect("Link")
+    receiving.type(link + "\n")
+    digits = receiving.expect(r"check digits (\d{4}-\d{4}-\d{4})")
+    sending.expect(r"Recipient: Reading room \(new\)")
+    assert sending.expect(r"check digits (\d{4}-\d{4}-\d{4})") == digits
+    sending.expect(r"Let this recipient have the files\? \[y/n\]")
+    sending.type("maybe\n")
+    sending.type("y\n")
+    receiving.expect(r"From: Klinik Süd \(new\)")
+    receiving.expect(r"Offered: 3 files in 1 folder, 150\.0 kB")
+    receiving.expect(r"Receive these files\? \[y/n\]")
+    receiving.type("y\n")
+    assert receiving.end() == 0
+    assert sending.end() == 0
+    assert "Delivered and verified" in receiving.text
+    assert "Receipt: " in sending.text
+    assert (out / "study" / "2.dcm").exists()
+
+
+def test_a_person_may_decline_on_either_side(sender, recipient, some, out):
+    sending = Terminal(sender, "send", str(some))
+    link = sending.expect(r"(http://\S+#\S+)")
+    first = Terminal(recipient, "receive", "--output", str(out), HANDOVER_LINK=link)
+    sending.expect(r"Let this recipient")
+    sending.type("n\n")
+    assert first.end() == 6
+    assert "declined" in first.text
+    # The link is still good for the one who was meant.
+    second = Terminal(recipient, "receive", "--output", str(out), HANDOVER_LINK=link)
+    sending.text = sending.text.split("Let this recipient")[-1]
+    sending.expect(r"Let this recipient")
+    sending.type("y\n")
+    second.expect(r"Receive these files")
+    second.type("no\n")
+    assert second.end() == 6
+    assert sending.end() == 6
+    nothing_arrived(out)
+
+
+def test_digits_are_confirmed_by_both_where_one_side_wants_it(tmp_path, some, out):
+    sender, recipient = Peer(tmp_path / "s"), Peer(tmp_path / "r")
+    for answer, code in (("y", 0), ("n", 8)):
+        sending = Terminal(sender, "send", "--verify", str(some))
+        link = sending.expect(r"(http://\S+#\S+)")
+        receiving = Terminal(
+            recipient, "receive", "--auto", "--output", str(out), HANDOVER_LINK=link
+        )
+        receiving.expect(r"Are the check digits \d{4}-\d{4}-\d{4} on both sides")
+        sending.expect(r"Are the check digits \d{4}-\d{4}-\d{4} on both sides")
+        sending.type("y\n")
+        receiving.type(answer + "\n")
+        assert receiving.end() == code
+        assert sending.end() == code
+        if answer == "n":
+            assert "Someone may be in between" in sending.text
+    (receipt,) = recipient.receipts()
+    assert "digits       confirmed" in recipient.run("receipt", "show", str(receipt)).stdout
+    assert "\tchecked" in sender.run("contacts", "list").stdout
+
+
+@pytest.mark.parametrize("where", ["prompt for the link", "admission", "acceptance"])
+def test_ctrl_c_at_a_question_ends_it_too(sender, recipient, some, out, where):
+    sending = Terminal(sender, "send", str(some))
+    link = sending.expect(r"(http://\S+#\S+)")
+    if where == "prompt for the link":
+        receiving = Terminal(recipient, "receive")
+        receiving.expect("Link")
+        receiving.interrupt()
+        assert receiving.end() == 8
+        sending.interrupt()
+        assert sending.end() == 8
+        return
+    receiving = Terminal(recipient, "receive", "--output", str(out), HANDOVER_LINK=link)
+    sending.expect("Let this recipient")
+    if where == "admission":
+        sending.interrupt()
+        assert sending.end() == 8
+        assert receiving.end() == 8
+        assert "other side stopped" in receiving.text
+    else:
+        sending.type("y\n")
+        receiving.expect("Receive these files")
+        receiving.interrupt()
+        assert receiving.end() == 8
+        assert sending.end() == 8
+        assert "other side stopped" in sending.text
+    nothing_arrived(out)
+
+
+def test_a_second_recipient_is_turned_away_and_learns_nothing(tmp_path, some, out):
+    sender, recipient, third = (
+        Peer(tmp_path / name, label) for name, label in (("s", "Klinik"), ("r", "R"), ("t", "T"))
+    )
+    sending = Terminal(sender, "send", str(some))
+    link = sending.expect(r"(http://\S+#\S+)")
+    first = Terminal(recipient, "receive", "--auto", "--output", str(out), HANDOVER_LINK=link)
+    sending.expect("Let this recipient")
+    late = third.receive(link, tmp_path / "late", "--auto")
+    ended(late, 1, "claimed")
+    assert not [e for e in late.events if e["event"] in ("peer", "digits", "offer")]
+    sending.type("y\n")
+    assert first.end() == 0
+    assert sending.end() == 0
+    nothing_arrived(tmp_path / "late")
+    third.close()
+
+
+def test_a_scanner_that_opens_the_link_consumes_nothing(sender, recipient, some, out):
+    import urllib.request
+
+    sending, link = sender.send("--auto", some)
+    for _ in range(5):
+        with urllib.request.urlopen(link.split("#")[0]) as answer:
+            assert b"handover receive" in answer.read()
+    assert recipient.receive(link, out, "--auto").end()[0] == 0
+    assert sending.end()[0] == 0
+
+
+def test_identity_and_contacts_on_the_command_line(sender):
+    assert sender.run("identity", "set-label", "Radiology, St. Mary").returncode == 0
+    shown = sender.run("identity", "show").stdout
+    assert "Radiology, St. Mary" in shown
+    assert "fingerprint" in shown
+    assert sender.run("identity", "set-label", "a\nb").returncode == 1
+    assert sender.run("contacts", "remove", "nobody").returncode == 1
+    assert sender.run("receipt", "verify", "/nonexistent").returncode == 1
+    assert "Exit codes" in sender.run("--help").stdout
+    assert sender.run("audit", "verify").returncode == 0

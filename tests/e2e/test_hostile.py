@@ -1,0 +1,346 @@
+"""A sender that lies, in a real transfer: one clear sentence, nothing outside the destination.
+
+Named after the lines of the hostile-input table in PROTOCOL.md. The sender is the real one with one
+part replaced; the recipient is untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+import p2p
+from p2p import events, transfer
+from p2p.protocol import manifest as manifests
+from p2p.protocol.codec import encode_json
+from p2p.protocol.manifest import Entry, Manifest, encode_manifest
+from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range
+
+
+async def run(tmp_path, *, ask=None, timeout=60, content=b"x" * 100_000):
+    """One transfer in this process over real WebRTC: (sender's, recipient's) outcome."""
+    source = tmp_path / "study"
+    source.mkdir(exist_ok=True)
+    (source / "a.dcm").write_bytes(content)
+    link = asyncio.get_running_loop().create_future()
+    told = {"sender": [], "recipient": []}
+
+    def watch_sender(event):
+        told["sender"].append(event)
+        if isinstance(event, events.LinkMade):
+            link.set_result(event.link)
+
+    async with asyncio.timeout(timeout):
+        sending = asyncio.create_task(
+            p2p.send(
+                [str(source)],
+                p2p.Options(home=p2p.Home(tmp_path / "s"), auto=True, watch=watch_sender),
+                listen=("127.0.0.1", 0),
+            )
+        )
+        received = await p2p.receive(
+            await link,
+            p2p.Options(home=p2p.Home(tmp_path / "r"), auto=True, watch=told["recipient"].append),
+            output=tmp_path / "out",
+        )
+        try:
+            sent = await asyncio.wait_for(sending, 30)
+        except TimeoutError:
+            sent = None
+    return sent, received, told
+
+
+def untouched(tmp_path):
+    out = tmp_path / "out"
+    found = (
+        [p for p in out.iterdir() if not p.name.startswith(".handover-")] if out.exists() else []
+    )
+    assert not found
+    assert (
+        sorted(p.name for p in tmp_path.iterdir() if p.name not in ("s", "r", "out", "study")) == []
+    )
+
+
+def refused(outcome, tmp_path, *words):
+    assert outcome.code == "protocol", outcome
+    assert outcome.ending is p2p.Ending.FAILED
+    assert "\x1b" not in outcome.message
+    for word in words:
+        assert word in outcome.message
+    untouched(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../escape",
+        "/tmp/escape",
+        "C:\\escape",
+        "a/../../escape",
+        "\\\\host\\share",
+        ".",
+        "a//b",
+        "a\x00b",
+        "CON",
+        "x:y",
+        "dot.",
+        "\x1b[2J\x1b]0;owned\x07",
+        "a\nb",
+        "n" * 256,
+    ],
+)
+async def test_unsafe_paths(tmp_path, monkeypatch, path):
+    def lie(manifest):
+        lines = encode_manifest(Manifest(manifest.entries, manifest.salt)).split(b"\n")
+        return b"\n".join(
+            [lines[0], encode_json({"path": path, "kind": "file", "size": 1, "modified": 0}), b""]
+        )
+
+    monkeypatch.setattr(transfer, "encode_manifest", lie)
+    _, received, _ = await run(tmp_path)
+    refused(received, tmp_path, "unsafe name")
+
+
+@pytest.mark.parametrize("pair", [("a", "A"), ("\u00e9", "e\u0301"), ("x", "x/y")])
+async def test_case_and_unicode_collisions(tmp_path, monkeypatch, pair):
+    def lie(manifest):
+        head = encode_manifest(manifest).split(b"\n")[0]
+        return b"\n".join(
+            [
+                head,
+                *(encode_json({"path": p, "kind": "file", "size": 1, "modified": 0}) for p in pair),
+                b"",
+            ]
+        )
+
+    monkeypatch.setattr(transfer, "encode_manifest", lie)
+    _, received, _ = await run(tmp_path)
+    refused(received, tmp_path, "fall together")
+
+
+async def test_absurd_manifests_sum_overflow(tmp_path, monkeypatch):
+    def lie(manifest):
+        head = encode_manifest(manifest).split(b"\n")[0]
+        return b"\n".join(
+            [
+                head,
+                *(
+                    encode_json({"path": p, "kind": "file", "size": 2**53 - 1, "modified": 0})
+                    for p in "ab"
+                ),
+                b"",
+            ]
+        )
+
+    monkeypatch.setattr(transfer, "encode_manifest", lie)
+    _, received, _ = await run(tmp_path)
+    refused(received, tmp_path, "too large")
+
+
+async def test_absurd_manifests_counts_that_lie(tmp_path, monkeypatch):
+    real = transfer.SenderSession.offer
+
+    def lie(self, manifest, data, tape, time, now):
+        more = Manifest((*manifest.entries, Entry("more", "file", 5, 0)), manifest.salt)
+        real(self, more, data, more.tape(), time, now)
+
+    monkeypatch.setattr(transfer.SenderSession, "offer", lie)
+    _, received, _ = await run(tmp_path)
+    refused(received, tmp_path, "not what the offer says")
+
+
+def inject(monkeypatch, make):
+    """The sender seals something of `make(run)` before its first range of data."""
+    real = transfer._SenderRun._produce_data
+
+    async def produce(self, plan):
+        if plan.offset == 0:
+            for header, payload in make(self):
+                await self._sealed.put(
+                    (header, seal_range(self._secured.session_key, header, payload))
+                )
+        await real(self, plan)
+
+    monkeypatch.setattr(transfer._SenderRun, "_produce_data", produce)
+
+
+def data(run, offset, length, hole=False, transfer_id=None):
+    header = Header(transfer_id or run._record.transfer_id, Stream.DATA, hole, offset, length)
+    return header, b"" if hole else bytes(length)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (lambda run: [data(run, 50_000_000, 10)], "beyond the limit"),
+        (lambda run: [data(run, 100_000_000, 1)], "past the end"),
+        (lambda run: [data(run, 0, 100_000_001, hole=True)], "past the end"),
+        (lambda run: [data(run, 0, 10, transfer_id=bytes(16))], "another transfer"),
+        (lambda run: [data(run, 0, 100), data(run, 50, 100)], "overlap"),
+        (
+            lambda run: (
+                [(Header(run._record.transfer_id, Stream.MANIFEST, False, 0, 10), bytes(10))] * 3000
+            ),
+            "too many repeated",
+        ),
+    ],
+    ids=[
+        "beyond the limit",
+        "past the end",
+        "hole past the end",
+        "another transfer",
+        "overlap",
+        "duplicate flood",
+    ],
+)
+async def test_ranges_beyond_the_limit_past_the_end_or_overlapping(
+    tmp_path, monkeypatch, what, words
+):
+    inject(monkeypatch, what)
+    _, received, _ = await run(tmp_path, content=bytes(os.urandom(1000)) * 100_000)
+    refused(received, tmp_path, words)
+
+
+async def test_chunk_flood_without_acknowledgement(tmp_path, monkeypatch):
+    """A sender that ignores the limit cannot make the recipient hold more than it allowed."""
+    monkeypatch.setattr(transfer.SenderSession, "plan", lambda self: flood(self))
+
+    def flood(session):
+        state = session.state.value
+        stream = {
+            "offering": Stream.MANIFEST,
+            "sending": Stream.DATA,
+            "closing": Stream.DIGESTS,
+        }.get(state)
+        if stream is None:
+            return None
+        out = session._streams[stream]
+        length = min(200_000, out.total - out.next)
+        return transfer.facts.Plan(stream, out.next, length) if length else None
+
+    _, received, _ = await run(tmp_path, content=os.urandom(1000) * 60_000)
+    assert received.code in ("protocol", "")
+    if received.code:
+        refused(received, tmp_path, "beyond the limit")
+
+
+async def test_a_message_that_does_not_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        transfer, "seal_range", lambda key, header, payload: os.urandom(OVERHEAD + 10)
+    )
+    _, received, _ = await run(tmp_path)
+    refused(received, tmp_path, "does not open")
+
+
+async def test_data_before_the_accept(tmp_path, monkeypatch):
+    real = transfer._SenderRun._produce
+
+    async def produce(self):
+        await asyncio.sleep(0.2)
+        header, payload = data(self, 0, 10)
+        await self._sealed.put((header, seal_range(self._secured.session_key, header, payload)))
+        await real(self)
+
+    monkeypatch.setattr(transfer._SenderRun, "_produce", produce)
+    monkeypatch.setattr(transfer.SenderSession, "offer", lambda *a, **k: None)
+    _, received, _ = await run(tmp_path)
+    refused(received, tmp_path, "out of turn")
+
+
+async def test_control_characters_in_a_label_never_reach_the_terminal(tmp_path, monkeypatch):
+    home = p2p.Home(tmp_path / "s")
+    identity = home.identity()
+    home._store_identity(type(identity)(identity.key, "\x1b[2Jevil\u202e\nname"))
+    _, received, told = await run(tmp_path)
+    assert received.ending is p2p.Ending.COMPLETE
+    (met,) = [e for e in told["recipient"] if isinstance(e, events.PeerMet)]
+    assert met.label == "\\u{1b}[2Jevil\\u{202e}\\u{a}name"
+
+
+async def test_digests_that_lie_fail_that_file_and_it_is_not_placed(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        transfer.SenderSession,
+        "hashed",
+        lambda self, entry, digest: self._results.delivered(entry, bytes(32)),
+    )
+    sent, received, told = await run(tmp_path)
+    assert received.code == "incomplete"
+    assert sent.code == "incomplete"
+    assert not (tmp_path / "out" / "study" / "a.dcm").exists()
+    assert told["recipient"][-1].failed == (("study/a.dcm", "changed while sending"),)
+
+
+async def test_a_closing_that_lies_about_the_digests(tmp_path, monkeypatch):
+    real = transfer.SenderSession.close
+
+    def lie(self, *args):
+        real(self, *args)
+        self._digests = bytes(len(self._digests))
+
+    monkeypatch.setattr(transfer.SenderSession, "close", lie)
+    _, received, _ = await run(tmp_path)
+    refused(received, tmp_path, "digests")
+
+
+async def test_a_receipt_that_lies_is_not_countersigned(tmp_path, monkeypatch):
+    real = transfer.RecipientSession.facts
+
+    def lie(self, results, root, time):
+        return {**real(self, results, root, time), "outcome": "incomplete"}
+
+    monkeypatch.setattr(transfer.RecipientSession, "facts", lie)
+    sent, received, _ = await run(tmp_path)
+    assert sent.code == "protocol"
+    assert "outcome" in sent.message
+    assert sent.receipt is None
+    assert received.code == "peer_failed"
+
+
+async def test_delivered_unconfirmed_when_the_countersignature_is_lost(tmp_path, monkeypatch):
+    """The sender dies between the receipt and its countersignature."""
+
+    async def die(self, manifest, receipted):
+        await self._connection.close()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(transfer._SenderRun, "_sign", die)
+    _, received, _ = await run(tmp_path)
+    assert received.ending is p2p.Ending.DELIVERED_UNCONFIRMED
+    assert received.code == "unconfirmed"
+    assert (tmp_path / "out" / "study" / "a.dcm").exists()
+    half = p2p.verify_receipt(received.receipt.read_bytes())
+    assert not half.confirmed
+    assert p2p.Home(tmp_path / "r").verify_audit().lines == 1
+
+
+async def test_a_lost_last_word_leaves_the_sender_complete(tmp_path, monkeypatch):
+    """The recipient has the countersigned receipt, but its `done` is lost."""
+
+    def swallow(self, now):
+        self.state = transfer.facts.RecipientState.CONFIRMED
+        self._end(p2p.Ending.COMPLETE)
+
+    monkeypatch.setattr(transfer.RecipientSession, "confirm", swallow)
+    sent, received, told = await run(tmp_path)
+    assert (sent.ending, received.ending) == (p2p.Ending.COMPLETE, p2p.Ending.COMPLETE)
+    assert sent.code == "receipt_unconfirmed"
+    assert isinstance(told["sender"][-1], events.Complete)
+    assert p2p.verify_receipt(sent.receipt.read_bytes()).confirmed
+
+
+async def test_an_error_of_our_own_is_one_sentence_and_told_to_the_peer(tmp_path, monkeypatch):
+    def broken(*args):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(transfer.Source, "read", broken)
+    sent, received, _ = await run(tmp_path)
+    assert sent.code == "internal"
+    assert received.code == "peer_failed"
+    untouched(tmp_path)
+
+
+def test_the_limits_of_the_manifest_are_those_of_the_design():
+    assert manifests.MAX_ENTRIES == 200_000
+    assert manifests.MAX_MANIFEST == 64 * 1024 * 1024
