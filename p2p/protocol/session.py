@@ -772,7 +772,7 @@ class RecipientState(Enum):
 
 
 class RecipientSession(_Session):
-    """The recipient: `read`, `accept`, `admit`, `written`, `synced`, `verified`, `finish`, `confirm`."""
+    """The recipient. In order: `read`, `accept`, `admit` and `written`, `finish`, `confirm`."""
 
     state: RecipientState
     _TABLE: ClassVar[dict[tuple[Any, str], str]] = {
