@@ -84,8 +84,11 @@ def _say(text: str = "") -> None:
     click.echo(text, err=True)
 
 
-def _fail(error: HandoverError) -> NoReturn:
-    _say(error.sentence)
+def _fail(error: HandoverError, as_json: bool = False) -> NoReturn:
+    if as_json:
+        _print_json(Error(error.ending, error.code, error.sentence, None, ()))
+    else:
+        _say(error.sentence)
     code = EXIT_USAGE if error.code == "needs_answer" else EXIT_CODES[error.ending]
     raise SystemExit(code)
 
@@ -257,20 +260,20 @@ class _Terminal:
 # --- options ------------------------------------------------------------------------------------
 
 
-def _passphrase(wanted: bool, file: Path | None, *, twice: bool) -> str | None:
+def _passphrase(wanted: bool, file: Path | None, as_json: bool, *, twice: bool) -> str | None:
     """From a file, the environment or a prompt; never from an argument."""
     if file is not None:
         try:
             return file.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError):
-            _fail(Failure("not_readable", shown(str(file))))
+            _fail(Failure("not_readable", shown(str(file))), as_json)
     if not wanted:
         return None
     named = os.environ.get("HANDOVER_PASSPHRASE")
     if named is not None:
         return named
-    if not _has_terminal():
-        _fail(Failure("needs_answer", "the passphrase"))
+    if as_json or not _has_terminal():
+        _fail(Failure("needs_answer", "the passphrase"), as_json)
     text: str = click.prompt(
         "Passphrase", hide_input=True, confirmation_prompt=twice, err=True, type=str
     )
@@ -424,8 +427,8 @@ def send(
     from .transfer import send as transfer
 
     wanted = passphrase or "HANDOVER_PASSPHRASE" in os.environ
-    secret = _passphrase(wanted, passphrase_file, twice=True)
-    with _told():
+    secret = _passphrase(wanted, passphrase_file, as_json, twice=True)
+    with _told(as_json):
         options = _options("sender", as_json, engine, auto, verify, secret)
     _run(
         transfer(
@@ -472,16 +475,11 @@ def receive(
         link = _prompt("Link: ", "the link")
     secret = None
     with contextlib.suppress(HandoverError):  # told by the transfer itself, as its last event
-        needed = parse_link(link).passphrase
-        if needed and not (as_json and passphrase_file is None and not _named_passphrase()):
-            secret = _passphrase(True, passphrase_file, twice=False)
-    with _told():
+        if parse_link(link).passphrase:
+            secret = _passphrase(True, passphrase_file, as_json, twice=False)
+    with _told(as_json):
         options = _options("recipient", as_json, engine, auto, verify, secret)
     _run(transfer(link, options, output=output))
-
-
-def _named_passphrase() -> bool:
-    return "HANDOVER_PASSPHRASE" in os.environ
 
 
 @main.command()
@@ -531,12 +529,12 @@ def serve(
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _told(as_json: bool = False) -> Iterator[None]:
     """Say a failure as its sentence and exit with its code."""
     try:
         yield
     except HandoverError as error:
-        _fail(error)
+        _fail(error, as_json)
 
 
 @main.group()

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from .protocol.codec import MAX_INTEGER
 from .protocol.errors import Failure
 from .protocol.manifest import (
     CHANGED,
@@ -29,7 +30,15 @@ from .protocol.manifest import (
     Manifest,
     Results,
 )
-from .protocol.paths import UnsafePath, check_path, collisions, escape_segment, shown
+from .protocol.paths import (
+    MAX_SEGMENT,
+    MAX_SEGMENTS,
+    UnsafePath,
+    check_path,
+    collisions,
+    escape_segment,
+    shown,
+)
 from .protocol.tape import Tape
 
 MIN_HOLE = 64 * 1024  # shorter holes are read as zeros
@@ -38,6 +47,7 @@ READ_BACK = 1024 * 1024
 MAX_OPEN = 256  # part files open at once; the usual limit of a process is 1,024
 SYNC_THREADS = 8  # small files: fsyncs one by one cost twice as much
 MIN_RESERVE, RESERVE_SHARE = 1024**3, 20  # leave 1 GiB or a twentieth free, whichever is less
+CHECK_ROOM_BYTES = 1024**3  # how often the reserve is looked at while writing
 MAX_NAMES = 1000  # `name (1)` to `name (999)`
 
 _ZEROS = bytes(READ_BACK)
@@ -87,11 +97,13 @@ def check_paths(paths: Sequence[str]) -> dict[str, str]:
     return named
 
 
-def walk(paths: Sequence[str], *, follow: bool, warn: Warn) -> Listing:
+def walk(
+    paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Callable[[], bool] = lambda: False
+) -> Listing:
     """List files and folders as entries, in a stable order, folders before what is in them.
 
     What cannot be sent is left out and told to `warn(path, why)`. Links are followed only with
-    `follow` and only inside the root they lie in. Raises `Failure`.
+    `follow` and only inside the root they lie in. `stopped` ends it early. Raises `Failure`.
     """
     entries: list[Entry] = []
     sources: list[SourceFile | None] = []
@@ -107,7 +119,12 @@ def walk(paths: Sequence[str], *, follow: bool, warn: Warn) -> Listing:
                 info = os.stat(path)
         except OSError as error:
             return warn(path, _words(error))
+        if stopped():
+            raise Failure("cancelled")
         modified = info.st_mtime_ns // 1000
+        if abs(modified) > MAX_INTEGER:
+            warn(path, "its modified time is out of range and left out")
+            modified = 0
         if stat.S_ISREG(info.st_mode):
             held = info.st_blocks * 512
             sparse = held < info.st_size
@@ -120,6 +137,8 @@ def walk(paths: Sequence[str], *, follow: bool, warn: Warn) -> Listing:
             here = (info.st_dev, info.st_ino)
             if here in above:
                 return warn(path, "a symbolic link to a folder it lies in")
+            if name.count("/") >= MAX_SEGMENTS:
+                raise Failure("name_refused", f"{shown(name)} (too deep)")
             entries.append(Entry(name, "directory", 0, modified))
             sources.append(None)
             try:
@@ -337,9 +356,13 @@ class Destination:
         self.digests: dict[int, bytes] = {}
         self._open: dict[int, int] = {}  # entry -> file descriptor
         self._dirty: set[int] = set()
+        self._writing = -1  # the entry under the writer's hands: dirty only after, never closed
+        self._unchecked = 0  # bytes written since the free space was looked at
+        self._staged = False
         self._lock = threading.Lock()  # of the two above
         self._sync_lock = threading.Lock()  # one sync at a time; only a sync closes files
         self._gone: set[int] = set()
+        self._root_fd = self._staging_fd = -1
         self._read_back = _ReadBack(self)
         self._mask = os.umask(0o077)
         os.umask(self._mask)
@@ -350,13 +373,12 @@ class Destination:
         """Raises `Failure` (no_space, not_writable) before anything is accepted."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
+            free, reserve = self._room()
             room = os.statvfs(self.directory)
         except OSError as error:
             raise Failure("not_writable", _words(error)) from None
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise Failure("not_writable", "permission denied")
-        free = room.f_bavail * room.f_frsize
-        reserve = min(MIN_RESERVE, room.f_blocks * room.f_frsize // RESERVE_SHARE)
         needed = self._manifest.room()
         if needed > free - reserve:
             text = f"{needed / 1e9:.1f} GB needed, {max(free - reserve, 0) / 1e9:.1f} GB free"
@@ -364,11 +386,22 @@ class Destination:
         if room.f_files and len(self._manifest.entries) > room.f_favail:
             raise Failure("no_space", "too many files for this disk")
 
+    def _room(self) -> tuple[int, int]:
+        """Bytes that are free, and bytes that are to stay so."""
+        room = os.statvfs(self.directory)
+        reserve = min(MIN_RESERVE, room.f_blocks * room.f_frsize // RESERVE_SHARE)
+        return room.f_bavail * room.f_frsize, reserve
+
     def prepare(self) -> None:
         """Make the staging folder, readable by nobody else. Raises `Failure`."""
         try:
-            self.staging.mkdir(mode=0o700)
-            self._staging_fd = os.open(self.staging, os.O_DIRECTORY | os.O_NOFOLLOW)
+            # From here on by descriptor: whoever moves or links the folder moves nothing of ours.
+            self._root_fd = os.open(self.directory, os.O_DIRECTORY)
+            os.mkdir(self.staging.name, 0o700, dir_fd=self._root_fd)
+            self._staged = True
+            self._staging_fd = os.open(
+                self.staging.name, os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._root_fd
+            )
         except OSError as error:
             raise Failure("not_writable", _words(error)) from None
 
@@ -384,11 +417,24 @@ class Destination:
             while part:
                 done = os.pwrite(file, part, at)
                 part, at = part[done:], at + done
+            self._written(piece.entry)
+        self._unchecked += len(payload)
+        if self._unchecked >= CHECK_ROOM_BYTES:
+            self._unchecked = 0
+            free, reserve = self._room()
+            if free < reserve:
+                raise OSError(errno.ENOSPC, "the reserve is reached")
 
     def hole(self, offset: int, length: int) -> None:
         """A stretch of zeros: the part file is made at full length, so nothing is written."""
         for piece in self._tape.pieces(offset, length):
             self._part(piece.entry)
+            self._written(piece.entry)
+
+    def _written(self, entry: int) -> None:
+        with self._lock:
+            self._dirty.add(entry)
+            self._writing = -1
 
     def withdraw(self, entry: int) -> None:
         """The sender gave it up: forget its part."""
@@ -413,7 +459,8 @@ class Destination:
                 full = len(self._open) >= MAX_OPEN
                 for entry in list(self._open):
                     whole = self._tape.end(entry) <= frontier
-                    if entry not in self._dirty and (whole or full):
+                    idle = entry not in self._dirty and entry != self._writing
+                    if idle and (whole or full):
                         os.close(self._open.pop(entry))
 
     def read_back(self, upto: int) -> int:
@@ -427,7 +474,7 @@ class Destination:
         with self._lock:
             file = self._open.get(entry)
             if file is not None:
-                self._dirty.add(entry)
+                self._writing = entry
                 return file
             crowded = len(self._open) >= MAX_OPEN
         if crowded:
@@ -442,8 +489,12 @@ class Destination:
             os.ftruncate(file, self._manifest.entries[entry].size)
         with self._lock:
             self._open[entry] = file
-            self._dirty.add(entry)
+            self._writing = entry
         return file
+
+    def open_root(self) -> int:
+        """A descriptor of the destination folder."""
+        return os.dup(self._root_fd)
 
     def open_part(self, entry: int) -> int:
         """A part file for reading. Raises `OSError`."""
@@ -493,7 +544,10 @@ class Destination:
             else:
                 results.delivered(index, digest)
         placing.finish()
-        self.discard()
+        if any(status == NOT_PLACED for _, status in refused):
+            self.close()  # what is verified but has no place yet is kept for a person to find
+        else:
+            self.discard()
         return results, refused
 
     def part_for_placing(self, index: int, entry: Entry) -> None:
@@ -519,14 +573,19 @@ class Destination:
                 raise
             # A file system without hard links: reserve the name, then rename over our own file.
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, dir_fd=folder))
-            os.rename(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
+            try:
+                os.rename(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
+            except OSError:
+                os.unlink(name, dir_fd=folder)
+                raise
         else:
             os.unlink(part, dir_fd=self._staging_fd)
 
     def discard(self) -> None:
         """Remove the staging folder and everything in it."""
         self.close()
-        shutil.rmtree(self.staging, ignore_errors=True)
+        if self._staged:  # somebody else's folder of that name is not ours to remove
+            shutil.rmtree(self.staging, ignore_errors=True)
 
     def close(self) -> None:
         """Close every file."""
@@ -536,9 +595,10 @@ class Destination:
             self._open.clear()
             self._dirty.clear()
         self._read_back.close()
-        file, self._staging_fd = getattr(self, "_staging_fd", -1), -1
-        if file >= 0:
-            os.close(file)
+        for file in (self._staging_fd, self._root_fd):
+            if file >= 0:
+                os.close(file)
+        self._staging_fd = self._root_fd = -1
 
 
 class _ReadBack:
@@ -595,7 +655,7 @@ class _Placing:
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
-        self._root = os.open(destination.directory, os.O_DIRECTORY)
+        self._root = destination.open_root()
         self._tops: dict[str, str] = {}  # top name as sent -> as placed
         self._times: list[tuple[str, int]] = []
         self._folders: set[str] = set()
@@ -621,9 +681,12 @@ class _Placing:
             with contextlib.suppress(OSError, OverflowError), self._opened(path) as folder:
                 os.utime(folder, ns=(modified * 1000, modified * 1000))
         for path in sorted(self._folders):
-            with contextlib.suppress(OSError), self._opened(path) as folder:
-                os.fsync(folder)
-        os.fsync(self._root)
+            with (
+                contextlib.suppress(FileNotFoundError, NotADirectoryError),
+                self._opened(path) as f,
+            ):
+                _sync_folder(f)
+        _sync_folder(self._root)
         os.close(self._root)
 
     @contextlib.contextmanager
@@ -644,7 +707,8 @@ class _Placing:
         if self._here[0] != path:
             self._leave()
             self._here = (path, self._descend(path.split("/"), make=True))
-            self._folders.add(path)
+            parts = path.split("/")
+            self._folders.update("/".join(parts[:count]) for count in range(1, len(parts) + 1))
         return self._here
 
     def _leave(self) -> None:
@@ -680,12 +744,24 @@ class _Placing:
         raise FileExistsError(errno.EEXIST, "too many of that name")
 
 
+def _sync_folder(folder: int) -> None:
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # file systems that need none
+            raise
+
+
 def _names(name: str, *, directory: bool) -> Iterable[str]:
     """`name`, `name (1)`, `name (2)`, ..; the number stands before a file's ending."""
     yield name
     stem, ending = (name, "") if directory else os.path.splitext(name)
     for number in range(1, MAX_NAMES):
-        yield f"{stem} ({number}){ending}"
+        mark = f" ({number}){ending}"
+        short = stem
+        while len((short + mark).encode()) > MAX_SEGMENT and short:
+            short = short[:-1]
+        yield short + mark
 
 
 # --- years later -------------------------------------------------------------------------------

@@ -36,6 +36,11 @@ def now_text() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _same_name(one: str, other: str) -> bool:
+    """Whether a person might take one for the other."""
+    return collision_key(one).strip() == collision_key(other).strip()
+
+
 def default_home() -> Path:
     """`HANDOVER_HOME`, or the platform's place."""
     named = os.environ.get("HANDOVER_HOME")
@@ -43,7 +48,17 @@ def default_home() -> Path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file so that after a crash it is either the old or the new one."""
+    """Replace a file so that after a crash it is either the old or the new one.
+
+    Raises `Failure` (home_unwritable).
+    """
+    try:
+        _write_whole(path, data)
+    except OSError as error:
+        raise Failure("home_unwritable", (error.strerror or "the disk fails").lower()) from None
+
+
+def _write_whole(path: Path, data: bytes) -> None:
     file, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
         with os.fdopen(file, "wb") as stream:
@@ -151,20 +166,21 @@ class Home:
     def contact(self, name: str) -> Contact:
         """The contact of this name, however it is capitalised. Raises `Failure`."""
         for contact in self.contacts().values():
-            if collision_key(contact.name) == collision_key(name):
+            if _same_name(contact.name, name):
                 return contact
         raise Failure("contact_unknown", shown(name))
 
     def known(self, identity: bytes, label: str) -> Contact | None:
-        """The contact with this key. Raises `Failure` (contact_changed) when the label is known
-        but with another key: someone may be posing as them."""
-        by_key = None
-        for contact in self.contacts().values():
+        """The contact with this key. Raises `Failure` (contact_changed) when there is none but the
+        label is a contact's, with another key: someone may be posing as them."""
+        contacts = list(self.contacts().values())
+        for contact in contacts:
             if contact.identity == identity:
-                by_key = contact
-            elif collision_key(contact.name) == collision_key(label):
+                return contact
+        for contact in contacts:
+            if _same_name(contact.name, label):
                 raise Failure("contact_changed", shown(contact.name))
-        return by_key
+        return None
 
     def pin(self, identity: bytes, label: str, *, verified: bool) -> None:
         """Remember a peer after a transfer."""
@@ -173,6 +189,8 @@ class Home:
             known = next((one for one in contacts.values() if one.identity == identity), None)
             if known is None:
                 name = label.strip() or fingerprint(identity)
+                if any(_same_name(one, name) for one in contacts):  # never over another's key
+                    name = fingerprint(identity)
                 known = Contact(name, identity, now_text(), verified)
             contacts[known.name] = replace(known, verified=known.verified or verified)
             self._store_contacts(contacts)
@@ -184,10 +202,10 @@ class Home:
             raise Failure("name_refused", shown(new))
         with self._locked():
             contacts = self.contacts()
-            if any(collision_key(new) == collision_key(n) for n in contacts if n != old.name):
+            if any(_same_name(new, one) for one in contacts if one != old.name):
                 raise Failure("same_name", shown(new))
             del contacts[old.name]
-            contacts[new] = replace(old, name=new)
+            contacts[new.strip()] = replace(old, name=new.strip())
             self._store_contacts(contacts)
 
     def remove_contact(self, name: str) -> None:

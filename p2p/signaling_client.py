@@ -42,7 +42,7 @@ async def _open(origin: str) -> ClientConnection:
         )
     except InvalidStatus as error:
         raise Failure("server_refused", f"status {error.response.status_code}") from None
-    except (OSError, TimeoutError, WebSocketException) as error:
+    except (OSError, TimeoutError, WebSocketException, ValueError) as error:
         raise Failure("server_unreachable", _reason(error)) from None
 
 
@@ -125,10 +125,12 @@ class SenderSeat:
                     on_state(True)
                     await self._converse(socket)
             except Failure as failure:
-                if failure.code != "server_unreachable" or not self.ready.is_set():
+                # Once it was there, a server that refuses may be a proxy whose server restarts.
+                if failure.code == "expired" or not self.ready.is_set():
                     raise
-            except WebSocketException:
-                pass
+            except (WebSocketException, TimeoutError):
+                if not self.ready.is_set():
+                    raise Failure("server_unreachable", "no answer") from None
             for attempt in self._attempts.values():
                 attempt.put(None)
             self._attempts.clear()

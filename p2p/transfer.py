@@ -41,6 +41,7 @@ from .events import (
 from .files import Destination, Listing, Source, check_paths, disk_failure, walk
 from .home import Contact, Home, Identity, now_text
 from .lanes import Connection, EngineName, LaneLost, available, load
+from .meeting import connect_recipient, connect_sender, meeting_place, receive_early
 from .protocol import receipt as receipts
 from .protocol import session as facts
 from .protocol.codec import encode_base64url, encode_json, sha256
@@ -48,7 +49,6 @@ from .protocol.errors import FAILURES, Ending, Failure, HandoverError, PeerError
 from .protocol.handshake import (
     HANDSHAKE_SECONDS,
     MAX_FAILED_ATTEMPTS,
-    MAX_HANDSHAKE_MESSAGE,
     SUITE_NAMES,
     Attempt,
     Entropy,
@@ -56,7 +56,7 @@ from .protocol.handshake import (
     Secured,
     SenderHandshake,
 )
-from .protocol.link import LinkKeys, derive_keys, make_link, noise_psk, parse_link
+from .protocol.link import derive_keys, make_link, noise_psk, parse_link
 from .protocol.manifest import (
     SALT,
     STATUS_TEXTS,
@@ -69,16 +69,6 @@ from .protocol.manifest import (
 from .protocol.paths import shown
 from .protocol.seal import OVERHEAD, TRANSFER_ID, Header, Opener, Stream, seal_range
 from .protocol.session import RecipientSession, SenderSession
-from .protocol.signal import (
-    MAX_CANDIDATES,
-    NONCE,
-    Candidates,
-    Description,
-    Knock,
-    Sealer,
-    Signal,
-    merge,
-)
 from .signaling_client import Attempt as Envelopes
 from .signaling_client import RecipientSeat, SenderSeat
 
@@ -147,6 +137,7 @@ async def send(
     sending = _Sending(paths, options, expires=expires, to=to, follow=follow)
     async with _reporting(options, sending.record, "sender") as outcome:
         await sending.run(server, listen, address)
+        assert sending.ended is not None
         outcome.append(sending.ended)
     return outcome[-1]
 
@@ -216,7 +207,11 @@ async def _reporting(options: Options, record: _Record, role: str) -> AsyncItera
         outcome.append(Outcome(Ending.FAILED, "internal", text, record.receipt))
     end = outcome[-1]
     members = {"role": role, "ending": end.ending.value, "code": end.code, **record.facts()}
-    options.home.append_audit("transfer", members)
+    try:
+        options.home.append_audit("transfer", members)
+    except OSError as error:
+        reason = (error.strerror or "the disk fails").lower()
+        options.watch(Warned("", f"The audit log could not be written ({reason})."))
     if end.ending == Ending.COMPLETE and end.receipt is not None:
         places = record.places
         options.watch(Complete(end.ending, end.receipt, end.message, places))
@@ -245,6 +240,11 @@ class _Sending:
         self._failed_attempts = 0
         self._claimed = asyncio.Lock()  # held by the recipient that is being admitted or served
         self._admitted = b""  # the identity the link is locked to
+        self._serving = b""  # the identity of whoever holds `_claimed`
+        self._stopped = False
+        self._attempts: set[asyncio.Task[facts.Ended | None]] = set()
+        self._link_made: LinkMade | None = None
+        self.ended: Outcome | None = None
         self._loop = asyncio.get_running_loop()
 
     async def run(self, server: str | None, listen: tuple[str, int], address: str | None) -> None:
@@ -261,28 +261,39 @@ class _Sending:
         secret = os.urandom(32)
         self.keys = derive_keys(secret)
         async with contextlib.AsyncExitStack() as stack:
-            origin, origins, seat_origin = await _meeting_place(stack, server, listen, address)
+            origin, origins, seat_origin = await meeting_place(stack, server, listen, address)
             self.link, *others = (
                 make_link(
                     one, secret, self.identity.public, passphrase=options.passphrase is not None
                 )
                 for one in [origin, *origins]
             )
-            options.watch(
-                LinkMade(str(self.link), tuple(map(str, others)), origin.startswith("https://"))
-            )
+            browser = origin.startswith("https://")
+            self._link_made = LinkMade(str(self.link), tuple(map(str, others)), browser)
             seat = SenderSeat(seat_origin, self.keys, self._expires)
-            await _race(self._meet(seat), self._hold(seat))
+            try:
+                await _race(self._meet(seat), self._hold(seat))
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if self.ended is None or task is None:
+                    raise
+                task.uncancel()  # it was only signing, and came to its end
 
     async def _hold(self, seat: SenderSeat) -> None:
         """Keep the sender's seat until cancelled."""
-        await seat.run(
-            lambda there: (
-                self.options.watch(StateChanged("waiting" if there else "server_lost"))
-                if not self._admitted
-                else None
-            )
-        )
+        try:
+            await seat.run(self._on_server)
+        except Failure:
+            while self._attempts or self.ended:  # a transfer under way does not need the server
+                await asyncio.sleep(0.2)
+            raise
+
+    def _on_server(self, there: bool) -> None:
+        if self._link_made is not None:  # not before: a link that nobody waits behind is no link
+            self.options.watch(self._link_made)
+            self._link_made = None
+        if not self._claimed.locked():
+            self.options.watch(StateChanged("waiting" if there else "server_lost"))
 
     async def _meet(self, seat: SenderSeat) -> None:
         """Take attempts as they come, until one has become the transfer and ended."""
@@ -291,50 +302,60 @@ class _Sending:
         listing = asyncio.create_task(asyncio.to_thread(self._walk))
         psk = asyncio.create_task(asyncio.to_thread(noise_psk, self.keys, options.passphrase))
         loading = asyncio.create_task(asyncio.to_thread(load, engine))
-        attempts: set[asyncio.Task[facts.Ended | None]] = set()
+        attempts = self._attempts
         ends = time.monotonic() + self._expires
         taking = asyncio.create_task(seat.attempts.get())
         try:
             while True:
-                waiting: set[asyncio.Task[Any]] = {taking, *attempts}
-                if not listing.done():
-                    waiting.add(listing)
+                preparing = [task for task in (listing, psk, loading) if not task.done()]
+                waiting: set[asyncio.Task[Any]] = {taking, *attempts, *preparing}
                 left = None if attempts else max(0.0, ends - time.monotonic())
                 done, _ = await asyncio.wait(
                     waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED
                 )
                 if not done:
                     raise Failure("expired")
-                if listing in done:
-                    listing.result()  # what cannot be sent ends it before anyone comes
+                for prepared in preparing:
+                    if prepared in done:
+                        prepared.result()  # what cannot be sent ends it before anyone comes
                 for one in [a for a in attempts if a in done]:
                     attempts.discard(one)
-                    ended = one.result()
-                    if ended is not None:
-                        failed = len(self.record.failed())
-                        self.ended = _outcome(ended, self.record.receipt, f"{failed} of them")
+                    self._conclude(one.result())
+                    if self.ended:
                         return
+                disarmed = self._failed_attempts >= MAX_FAILED_ATTEMPTS
+                if disarmed and not self._claimed.locked():
+                    raise Failure("disarmed")
                 if taking in done:
                     envelopes = taking.result()
                     taking = asyncio.create_task(seat.attempts.get())
-                    if len(attempts) >= MAX_ATTEMPTS:
+                    if disarmed or len(attempts) >= MAX_ATTEMPTS:
                         await envelopes.leave()
                     else:
                         work = self._attempt(envelopes, loading, psk, listing)
                         attempts.add(asyncio.create_task(work))
         finally:
+            self._stopped = True
             pending = [taking, listing, psk, loading, *attempts]
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
+            for one in attempts:  # one that was only signing may have come to its end
+                if not one.cancelled() and one.exception() is None:
+                    self._conclude(one.result())
             with suppress(asyncio.CancelledError):
                 await seat.close()
+
+    def _conclude(self, ended: facts.Ended | None) -> None:
+        if ended is not None:
+            failed = len(self.record.failed())
+            self.ended = _outcome(ended, self.record.receipt, f"{failed} of them")
 
     def _walk(self) -> tuple[Listing, Manifest, bytes]:
         def warn(path: str, why: str) -> None:
             self._loop_watch(Warned(shown(path, 256), why))
 
-        listing = walk(self._paths, follow=self._follow, warn=warn)
+        listing = walk(self._paths, follow=self._follow, warn=warn, stopped=lambda: self._stopped)
         manifest = Manifest(listing.entries, os.urandom(SALT))
         return listing, manifest, encode_manifest(manifest)
 
@@ -348,76 +369,99 @@ class _Sending:
         psk: asyncio.Task[bytes],
         listing: asyncio.Task[tuple[Listing, Manifest, bytes]],
     ) -> facts.Ended | None:
-        """One recipient, from its knock to its end; None when the link is to stay open for others.
+        """One recipient, from its knock to its end; None when the link stays open for others.
 
-        Raises what ends the whole `send`.
+        Until a recipient is admitted, hardly anything it does can end the `send`; and what a second
+        one does never touches a transfer that is under way.
         """
-        if not self._admitted:
+        if not self._claimed.locked():
             self.options.watch(StateChanged("opened"))
-        connection: Connection | None = None
+        connection = (await loading)(offerer=True)
         try:
-            try:
-                async with asyncio.timeout(HANDSHAKE_SECONDS):
-                    connection = (await loading)(offerer=True)
-                    attempt = await _connect_sender(
-                        connection, envelopes, self.keys, self.options.passphrase is not None
-                    )
-                    handshake = SenderHandshake(
-                        attempt,
-                        psk=await psk,
-                        identity=self.identity.key,
-                        label=self.identity.label,
-                        software=SOFTWARE,
-                        verify=self.options.verify,
-                        entropy=_entropy(),
-                    )
-                    control = connection.control
-                    first = await _receive_early(control)
-                    await control.send(handshake.receive_1(first))
-                    secured = handshake.receive_3(await _receive_early(control))
-            finally:
-                await envelopes.leave()
-            refusal = self._refusal(secured)
-            if refusal:
-                await control.send(handshake.refuse_4(refusal))
-                if refusal == "contact_changed":
-                    self.options.home.known(secured.peer.identity, secured.peer.label)
+            greeted = await self._greet(connection, envelopes, await psk)
+            if greeted is None:
                 return None
+            attempt, handshake, secured = greeted
             async with self._claimed:
-                await control.send(handshake.message_4())
-                run = _SenderRun(self, connection, attempt, secured, listing)
-                return await run.run()
-        except PeerError as error:
-            if error.code == "recipient_unproven":
-                self._failed_attempts += 1
-                left = MAX_FAILED_ATTEMPTS - self._failed_attempts
-                if not left:
-                    raise Failure("disarmed") from None
-                text = f"{error.sentence} {left} more and the link is disabled."
-                self.options.watch(Warned("", text))
-                return None
-            if self._admitted:
-                raise
-            self.options.watch(Warned("", error.sentence))
-            return None
-        except Failure as failure:
-            before = failure.code in ("peer_cancelled", "declined") and not self._admitted
-            if failure.code != "connection_lost_early" and not before:
-                raise
-            self.options.watch(Warned("", failure.sentence))
-            return None
-        except (LaneLost, TimeoutError):
-            self.options.watch(Warned("", FAILURES["no_connection"].sentence))
+                self._serving = secured.peer.identity
+                await connection.control.send(handshake.message_4())
+                return await self._serve(_SenderRun(self, connection, attempt, secured, listing))
+        except LaneLost:
+            self._note(FAILURES["no_connection"].sentence)
             return None
         finally:
-            if connection is not None:
-                await _uncancelled(connection.close())
-            if not self._admitted:
+            await _uncancelled(connection.close())
+            if not self._claimed.locked():
                 self.options.watch(StateChanged("waiting"))
+
+    async def _greet(
+        self, connection: Connection, envelopes: Envelopes, psk: bytes
+    ) -> tuple[Attempt, SenderHandshake, Secured] | None:
+        """Connect and shake hands; None when it came to nothing. Raises `Failure` when the link is
+        disarmed, or a contact's name came with another key."""
+        passphrase = self.options.passphrase is not None
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                attempt = await connect_sender(connection, envelopes, self.keys, passphrase)
+                handshake = SenderHandshake(
+                    attempt,
+                    psk=psk,
+                    identity=self.identity.key,
+                    label=self.identity.label,
+                    software=SOFTWARE,
+                    verify=self.options.verify,
+                    entropy=_entropy(),
+                )
+                control = connection.control
+                await control.send(handshake.receive_1(await receive_early(control)))
+                secured = handshake.receive_3(await receive_early(control))
+                refusal = self._refusal(secured)
+                if not refusal:
+                    return attempt, handshake, secured
+                await control.send(handshake.refuse_4(refusal))
+        except HandoverError as error:
+            if error.code == "recipient_unproven":
+                self._failed_attempts += 1
+            left = MAX_FAILED_ATTEMPTS - self._failed_attempts
+            if left <= 0 and not self._claimed.locked():
+                raise Failure("disarmed") from None
+            guess = f" {left} more and the link is disabled."
+            self._note(error.sentence + (guess if error.code == "recipient_unproven" else ""))
+        except (LaneLost, TimeoutError):
+            self._note(FAILURES["no_connection"].sentence)
+        except Exception as error:  # a stranger must not end the send, whatever it found
+            logger.debug("an attempt failed", exc_info=True)
+            self._note(Failure("internal", type(error).__name__).sentence)
+        else:
+            if refusal == "contact_changed":
+                self.options.home.known(secured.peer.identity, secured.peer.label)
+        finally:
+            await envelopes.leave()
+        return None
+
+    async def _serve(self, run: _SenderRun) -> facts.Ended | None:
+        """The session with a proven recipient. Raises what ends the whole `send`."""
+        try:
+            return await run.run()
+        except HandoverError as error:
+            again = error.code == "connection_lost_early"
+            loud = error.code in ("digits_rejected", "needs_answer", "contact_changed")
+            if not again and (self._admitted or loud):
+                raise
+            self._note(error.sentence)
+            return None
+        finally:
+            self._serving = b""
+
+    def _note(self, text: str) -> None:
+        self.options.watch(Warned("", text))
 
     def _refusal(self, secured: Secured) -> str:
         """Why this recipient may not have it, or ""."""
-        if self._claimed.locked() or self._admitted not in (b"", secured.peer.identity):
+        identity = secured.peer.identity
+        if self._admitted not in (b"", identity):
+            return "claimed"
+        if self._claimed.locked() and self._serving != identity:  # the same one may come back
             return "claimed"
         if self._to is not None and secured.peer.identity != self._to.identity:
             return "not_for_you"
@@ -474,7 +518,7 @@ class _Receiving:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 async with RecipientSeat(link.origin, self.keys) as envelopes:
                     options.watch(StateChanged("opened"))
-                    attempt = await _connect_recipient(
+                    attempt = await connect_recipient(
                         connection, envelopes, self.keys, link.passphrase
                     )
                     opened = True
@@ -492,10 +536,10 @@ class _Receiving:
                     )
                     control = connection.control
                     await control.send(handshake.message_1())
-                    message_3 = handshake.receive_2(await _receive_early(control))
+                    message_3 = handshake.receive_2(await receive_early(control))
                     await control.send(message_3)
                     passed_3 = True
-                    secured = handshake.receive_4(await _receive_early(control))
+                    secured = handshake.receive_4(await receive_early(control))
                     return attempt, secured, entropy.session
         except (LaneLost, TimeoutError):
             if passed_3 and link.passphrase:
@@ -512,38 +556,6 @@ def _outcome(ended: facts.Ended, receipt: Path | None, detail: str) -> Outcome:
     return Outcome(ended.ending, "", text, receipt)
 
 
-# --- meeting and connecting ----------------------------------------------------------------------
-
-
-async def _meeting_place(
-    stack: contextlib.AsyncExitStack,
-    server: str | None,
-    listen: tuple[str, int],
-    address: str | None,
-) -> tuple[str, list[str], str]:
-    """The link's origin, the same by other addresses, and where this process reaches it."""
-    if server is not None:
-        origin = server.rstrip("/")
-        parse_link(f"{origin}/#1.{'A' * 43}.{'A' * 22}")  # an origin that makes a valid link
-        return origin, [], origin
-    from signaling.app import Server
-
-    from .addresses import reachable
-
-    embedded = Server()
-    try:
-        await embedded.start(*listen)
-    except OSError as error:
-        raise Failure("server_unreachable", error.strerror or "cannot listen") from None
-    stack.push_async_callback(embedded.stop)
-    hosts = [address] if address else reachable() if listen[0] in ("", "0.0.0.0", "::") else []
-    hosts = [f"[{h}]" if ":" in h else h for h in hosts or [listen[0] or "127.0.0.1"]]
-    origins = [f"http://{host}:{embedded.port}" for host in hosts]
-    own = listen[0] if listen[0] not in ("", "0.0.0.0", "::") else "127.0.0.1"
-    own = f"[{own}]" if ":" in own else own
-    return origins[0], origins[1:], f"http://{own}:{embedded.port}"
-
-
 def _engine(options: Options) -> EngineName:
     found = available()
     if options.engine is None and found:
@@ -555,115 +567,6 @@ def _engine(options: Options) -> EngineName:
 
 def _entropy() -> Entropy:
     return Entropy(os.urandom(32), os.urandom(32), os.urandom(32), os.urandom(32))
-
-
-async def _receive_early(control: Any) -> bytes:
-    """A handshake message: short, or the end."""
-    message: bytes = await control.recv()
-    if len(message) > MAX_HANDSHAKE_MESSAGE:
-        raise PeerError("a handshake message is too long")
-    return message
-
-
-async def _expect(envelopes: Envelopes, opening: Sealer) -> Signal:
-    envelope = await envelopes.recv()
-    if envelope is None:
-        raise LaneLost
-    return opening.open(envelope)
-
-
-async def _connect_sender(
-    connection: Connection, envelopes: Envelopes, keys: LinkKeys, passphrase: bool
-) -> Attempt:
-    """Answer a knock, exchange descriptions, wait for the lanes. Raises `LaneLost`, `PeerError`."""
-    sealing = Sealer(keys.signal_s2r, keys.room, envelopes.id, "s2r")
-    opening = Sealer(keys.signal_r2s, keys.room, envelopes.id, "r2s")
-    knock = await _expect(envelopes, opening)
-    if not isinstance(knock, Knock):
-        raise PeerError("no knock")
-    nonce_s = os.urandom(NONCE)
-    own = await connection.describe(knock.nonce_r, nonce_s)
-    await envelopes.send(sealing.seal(own, os.urandom(24)))
-    remote = await _expect(envelopes, opening)
-    return await _connect(connection, envelopes, keys, sealing, opening, own, remote, passphrase)
-
-
-async def _connect_recipient(
-    connection: Connection, envelopes: Envelopes, keys: LinkKeys, passphrase: bool
-) -> Attempt:
-    """Knock, and then as the sender does."""
-    sealing = Sealer(keys.signal_r2s, keys.room, envelopes.id, "r2s")
-    opening = Sealer(keys.signal_s2r, keys.room, envelopes.id, "s2r")
-    nonce_r = os.urandom(NONCE)
-    await envelopes.send(sealing.seal(Knock(nonce_r, "native"), os.urandom(24)))
-    remote = await _expect(envelopes, opening)
-    if not isinstance(remote, Description) or remote.nonce_r != nonce_r:
-        raise PeerError("a description of another attempt")
-    await connection.set_remote(remote)
-    own = await connection.describe(nonce_r, remote.nonce_s)
-    await envelopes.send(sealing.seal(own, os.urandom(24)))
-    return await _connect(connection, envelopes, keys, sealing, opening, own, remote, passphrase)
-
-
-async def _connect(
-    connection: Connection,
-    envelopes: Envelopes,
-    keys: LinkKeys,
-    sealing: Sealer,
-    opening: Sealer,
-    own: Description,
-    remote: Signal,
-    passphrase: bool,
-) -> Attempt:
-    """Candidates both ways until both lanes are open."""
-    if not isinstance(remote, Description) or (remote.nonce_r, remote.nonce_s) != (
-        own.nonce_r,
-        own.nonce_s,
-    ):
-        raise PeerError("a description of another attempt")
-    offered = own.setup == "actpass"
-    if offered:
-        await connection.set_remote(remote)
-
-    async def tell() -> None:
-        told = 0
-        async for candidate in connection.candidates():
-            if told < MAX_CANDIDATES:
-                await envelopes.send(sealing.seal(Candidates((candidate,)), os.urandom(24)))
-                told += 1
-
-    async def listen() -> None:
-        known = remote
-        while (envelope := await envelopes.recv()) is not None:
-            more = opening.open(envelope)
-            if not isinstance(more, Candidates):
-                raise PeerError("a signal out of turn")
-            known = merge(known, more.candidates)
-            await connection.add_candidates(more.candidates)
-
-    tasks = [asyncio.create_task(tell()), asyncio.create_task(listen())]
-    opened = asyncio.create_task(connection.opened())
-    try:
-        waiting: set[asyncio.Task[None]] = {*tasks, opened}
-        while not opened.done():
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-    finally:
-        for task in (*tasks, opened):
-            task.cancel()
-        await asyncio.gather(*tasks, opened, return_exceptions=True)
-    fingerprint_s = own.fingerprint if offered else remote.fingerprint
-    fingerprint_r = remote.fingerprint if offered else own.fingerprint
-    return Attempt(
-        keys.room,
-        envelopes.id,
-        own.nonce_r,
-        own.nonce_s,
-        fingerprint_s,
-        fingerprint_r,
-        passphrase,
-    )
 
 
 # --- running a session ---------------------------------------------------------------------------
@@ -714,8 +617,9 @@ class _Run:
     async def run(self) -> facts.Ended:
         """Until the session ends. Raises `HandoverError`; the peer has then been told why."""
         writer = asyncio.create_task(self._write_control())
+        work = _race(self._until_ended(), self._read_control(), self._keep_time(), *self._work())
         try:
-            await _race(self._until_ended(), self._read_control(), self._keep_time(), *self._work())
+            await self._carry_out(asyncio.create_task(work))
         except HandoverError as error:
             self._say_goodbye(error.code)
             raise
@@ -730,13 +634,34 @@ class _Run:
             self._say_goodbye("internal")
             raise
         finally:
-            self._outbox.put_nowait(None)
-            await _uncancelled(asyncio.wait([writer], timeout=DRAIN_SECONDS))
-            writer.cancel()
-            await _uncancelled(asyncio.to_thread(self._threads.shutdown))
-            self._clean_up()
+            await _uncancelled(self._wind_up(writer))
         assert self._ended is not None
         return self._ended
+
+    async def _carry_out(self, work: asyncio.Task[None]) -> None:
+        """Wait for the work. A Ctrl-C stops it, but not while only signatures are missing: the
+        files are delivered, and half a receipt helps nobody. A second one stops it then too."""
+        asked = False
+        while True:
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if self.session.settling and not asked and not work.done() and task is not None:
+                    asked = True
+                    task.uncancel()
+                    continue
+                work.cancel()
+                await asyncio.wait([work])
+                raise
+
+    async def _wind_up(self, writer: asyncio.Task[None]) -> None:
+        """The last frames out, the threads at rest, the disk tidy."""
+        self._outbox.put_nowait(None)
+        await asyncio.wait([writer], timeout=DRAIN_SECONDS)
+        writer.cancel()
+        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._clean_up)
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
         raise NotImplementedError
@@ -858,6 +783,8 @@ class _Run:
 
     def _security(self) -> dict[str, Any]:
         return {
+            "suite": SUITE_NAMES[self._secured.suite],
+            "path": "direct",
             "fingerprint_sender": self._attempt.fingerprint_s,
             "fingerprint_recipient": self._attempt.fingerprint_r,
             "digits_confirmed": self.session.needs_confirmation,
@@ -939,7 +866,8 @@ class _SenderRun(_Run):
     async def _sign(self, manifest: Manifest, receipted: facts.Receipted) -> None:
         session, key = self.session, self._identity.key
         root = await self._thread(results_root, manifest, session.results)
-        expected = session.expected(root, self._security())
+        own = {"label": self._identity.label, "software": SOFTWARE}
+        expected = session.expected(root, own, self._security())
         signature = session.countersign(receipted, expected)
         self._keep_receipt(
             receipted.payload,
@@ -1094,16 +1022,19 @@ class _RecipientRun(_Run):
         tape = manifest.tape()
         session.read(manifest, tape)
         self._record.transfer_id = session.transfer_id
+        if self._home.receipt_path(session.transfer_id).exists():
+            raise PeerError("a transfer id that was used before")
         destination = Destination(self._output, manifest, tape, session.transfer_id)
         await self._thread(destination.check_room)
         if not await self._accepts(met, manifest, tape.total):
             self._step(session.decline, time.monotonic())
             return
         await self._thread(destination.check_room)
+        self._destination = destination
         await self._thread(destination.prepare)
         self._tell("accepted")
         self._step(session.accept, now_text(), time.monotonic())
-        self._destination, self._total = destination, tape.total
+        self._total = tape.total
         delivered = await self._fact(facts.Delivered)
         await self._finish(manifest, destination, delivered)
 
@@ -1150,7 +1081,7 @@ class _RecipientRun(_Run):
         last = 0.0
         while self._ended is None:
             destination = self._destination
-            frontier = self.session.frontier if destination is not None else 0
+            frontier = self.session.frontier if self._total >= 0 else 0
             owed = frontier - self._durable
             due = last + SYNC_SECONDS - time.monotonic()
             if destination is None or owed <= 0:
@@ -1192,12 +1123,7 @@ class _RecipientRun(_Run):
         root = await self._thread(results_root, manifest, results)
         self._tell("signing")
         peer, own = self._secured.peer, self._identity
-        security = {
-            "suite": SUITE_NAMES[self._secured.suite],
-            "transcript": self._secured.transcript,
-            "path": "direct",
-            **self._security(),
-        }
+        security = {"transcript": self._secured.transcript, **self._security()}
         fields = {
             "type": receipts.TYPE,
             "sender": receipts.party(
@@ -1247,9 +1173,10 @@ async def _race(main: Coroutine[Any, Any, T], *others: Coroutine[Any, Any, None]
                 task.result()
         return first.result()
     finally:
+        # The main one first: it may still need the others to say goodbye.
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait([task])
 
 
 async def _uncancelled(work: Awaitable[Any]) -> None:
@@ -1258,5 +1185,5 @@ async def _uncancelled(work: Awaitable[Any]) -> None:
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=5)
+        await asyncio.wait([task], timeout=10)
         raise

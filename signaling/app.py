@@ -54,6 +54,7 @@ class _Seat:
         self.socket, self.address = socket, address
         self.room = b""
         self.attempt = b""  # a recipient's
+        self.strays = 0
         self.recipients: dict[bytes, _Seat] = {}  # a sender's
 
     async def say(self, kind: str, **members: object) -> None:
@@ -232,6 +233,7 @@ class Server:
         elif kind == "envelope":
             await self._pass_on(seat, message["attempt"], message["body"])
         elif kind == "leave":
+            self._stray(seat, message["attempt"])
             if seat.attempt not in (b"", message["attempt"]):
                 raise messages.BadMessage
             await self._end_attempt(seat.room, message["attempt"])
@@ -281,6 +283,7 @@ class Server:
         if sender is None or (not from_sender and attempt != seat.attempt):
             raise messages.BadMessage
         other = sender.recipients.get(attempt) if from_sender else sender
+        self._stray(seat, attempt)
         try:
             self._rooms.pass_on(seat.room, attempt, len(body), from_sender=from_sender)
         except Refused as refusal:
@@ -290,6 +293,13 @@ class Server:
             raise
         if other is not None:
             await other.say("envelope", attempt=attempt, body=body)
+
+    def _stray(self, seat: _Seat, attempt: bytes) -> None:
+        """Messages cross the end of an attempt, but not for ever."""
+        if attempt not in seat.recipients and attempt != seat.attempt:
+            seat.strays += 1
+            if seat.strays > self.limits.stray_messages:
+                raise messages.BadMessage
 
     async def _end_attempt(self, room: bytes, attempt: bytes) -> None:
         self._rooms.leave(room, attempt)
@@ -312,6 +322,7 @@ class Server:
             for attempt in list(seat.recipients):
                 await self._end_attempt(seat.room, attempt)
             del self._senders[seat.room]
+            self._rooms.away(seat.room, time.monotonic())
 
 
 def _listen(host: str, port: int) -> socket.socket:

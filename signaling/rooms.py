@@ -23,6 +23,8 @@ class Limits:
     attempt_bytes: int = 64 * 1024
     joins_per_minute: int = 30
     failed_joins_per_minute: int = 10
+    away_seconds: float = 300.0  # a sender that comes back creates its room anew anyway
+    stray_messages: int = 256  # about attempts that are over, from one connection
     connections: int = 20_000
     first_message_seconds: float = 4.0
     addresses: int = 100_000  # remembered for a minute at most
@@ -79,6 +81,7 @@ class Rooms:
             if not _same(owner, known.owner_hash):
                 raise Refused("room_taken")
             known.attempts.clear()
+            known.ends = now + ttl
             return
         self.expire(now)
         if len(self._rooms) >= self._limits.rooms:
@@ -117,6 +120,12 @@ class Rooms:
         known = self._rooms.get(room)
         if known is not None:
             known.attempts.pop(attempt, None)
+
+    def away(self, room: bytes, now: float) -> None:
+        """The sender's connection is gone: keep the room a while for it to come back."""
+        known = self._rooms.get(room)
+        if known is not None:
+            known.ends = min(known.ends, now + self._limits.away_seconds)
 
     def close(self, room: bytes) -> None:
         """Forget a room."""

@@ -181,6 +181,22 @@ def test_a_path_that_is_too_long_is_refused_by_name(tmp_path):
     assert caught.value.code == "name_refused"
 
 
+def test_a_folder_that_is_too_deep_is_refused_by_name(tmp_path):
+    deep = tmp_path / "root"
+    for _ in range(100):
+        deep /= "d"
+    deep.mkdir(parents=True)
+    with pytest.raises(Failure) as caught:
+        listed(tmp_path / "root")
+    assert caught.value.code == "name_refused"
+
+
+def test_walking_stops_when_told(tmp_path):
+    (tmp_path / "root").mkdir()
+    with pytest.raises(Failure):
+        walk([str(tmp_path / "root")], follow=False, warn=lambda p, w: None, stopped=lambda: True)
+
+
 def test_a_dot_means_the_folder_by_its_name(tmp_path, monkeypatch):
     (tmp_path / "study").mkdir()
     monkeypatch.chdir(tmp_path / "study")
@@ -423,6 +439,79 @@ def test_more_files_than_may_be_open_are_written(tmp_path):
     _, refused = deliver(made, contents)
     assert not refused
     assert len(list((tmp_path / "out").iterdir())) == 700
+
+
+def test_a_range_is_durable_only_when_it_was_synced_after_it_was_written(tmp_path, monkeypatch):
+    """A sync between choosing the file and writing to it must not count for the write."""
+    made = destination(tmp_path, [file("a", b"aaaa"), file("b", b"bbbb")])
+    real_pwrite, real_fsync, steps = os.pwrite, os.fsync, []
+
+    def pwrite(*args):
+        made.sync(8)
+        steps.append("write")
+        return real_pwrite(*args)
+
+    def fsync(descriptor):
+        steps.append("fsync")
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr("p2p.files.MAX_OPEN", 1)
+    made.write(0, b"aaaabbbb")
+    monkeypatch.setattr(os, "pwrite", real_pwrite)
+    made.sync(8)
+    assert steps[-1] == "fsync"
+    assert steps.count("write") == 2
+    made.read_back(8)
+    _, refused = made.settle(results(made._manifest.entries, [b"aaaa", b"bbbb"]))
+    assert not refused
+
+
+def test_a_name_of_255_bytes_that_is_taken_gets_a_shorter_one(tmp_path):
+    name = "x" * 251 + ".dcm"
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"mine")
+    made = destination(tmp_path, [file(name, b"aaaa")])
+    _, refused = deliver(made, [b"aaaa"])
+    assert not refused
+    assert (tmp_path / "out" / ("x" * 247 + " (1).dcm")).read_bytes() == b"aaaa"
+
+
+def test_what_is_verified_but_has_no_place_is_kept(tmp_path, monkeypatch):
+    made = destination(tmp_path, [file("a", b"aaaa"), file("b", b"bbbb")])
+    real = os.link
+
+    def link(source, name, **kwargs):
+        if name.startswith("a"):
+            raise OSError(5, "Input/output error")
+        real(source, name, **kwargs)
+
+    monkeypatch.setattr(os, "link", link)
+    _, refused = deliver(made, [b"aaaa", b"bbbb"])
+    assert refused == [(0, NOT_PLACED)]
+    assert (made.staging / "00000000").read_bytes() == b"aaaa"
+    assert (tmp_path / "out" / "b").exists()
+
+
+def test_the_reserve_is_kept_while_writing_too(tmp_path, monkeypatch):
+    """A manifest may say that a file is all holes and then send data."""
+    made = destination(tmp_path, [file("a", bytes(3000))])
+    monkeypatch.setattr("p2p.files.CHECK_ROOM_BYTES", 1000)
+    monkeypatch.setattr(Destination, "_room", lambda self: (5, 10))
+    with pytest.raises(OSError, match="reserve"):
+        made.write(0, bytes(3000))
+    made.discard()
+
+
+def test_a_destination_that_is_swapped_on_the_way_is_not_followed(tmp_path):
+    made = destination(tmp_path, [file("a", b"aaaa")])
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "out").rename(tmp_path / "moved")
+    (tmp_path / "out").symlink_to(tmp_path / "victim")
+    deliver(made, [b"aaaa"])
+    assert not list((tmp_path / "victim").iterdir())
+    assert (tmp_path / "moved" / "a").read_bytes() == b"aaaa"
 
 
 def test_a_file_system_without_hard_links_is_served_too(tmp_path, monkeypatch):

@@ -55,6 +55,12 @@ def test_contacts_are_pinned_found_renamed_and_removed(home):
     assert home.contact("MARY").verified
     assert home.known(ONE, "whatever").name == "Mary"
     assert home.known(OTHER, "John") is None
+    for label in ("Mary ", " MARY", "mary"):
+        with pytest.raises(Failure):
+            home.known(OTHER, label)
+    home.pin(OTHER, " Mary", verified=False)  # not over another's key, whoever calls
+    assert home.contact("Mary").identity == ONE
+    home.remove_contact(next(n for n, c in home.contacts().items() if c.identity == OTHER))
     home.pin(OTHER, "", verified=False)
     assert len(home.contacts()) == 2
     home.rename_contact("mary", "St. Mary")
@@ -76,6 +82,14 @@ def test_a_known_name_with_another_key_is_blocked_loudly(home):
         home.known(OTHER, "mary")
     assert caught.value.code == "contact_changed"
     assert "WARNING" in caught.value.sentence
+
+
+def test_a_key_that_is_known_is_never_taken_for_another(home):
+    home.pin(ONE, "pc", verified=False)
+    home.rename_contact("pc", "Bob")
+    home.pin(OTHER, "pc", verified=False)
+    assert home.known(ONE, "pc").name == "Bob"
+    assert home.known(OTHER, "pc").name == "pc"
 
 
 def test_damaged_contacts_are_said(home):
@@ -177,8 +191,9 @@ def test_a_failed_replacement_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="space"):
+    with pytest.raises(Failure) as caught:
         write_whole(path, b"new")
+    assert "no space left" in caught.value.sentence
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

@@ -136,6 +136,9 @@ FAILURES: dict[str, Kind] = {
         _F, "There is not enough room at the destination ({detail}). Make room, or choose another."
     ),
     "not_writable": Kind(_F, "The destination cannot be written to ({detail})."),
+    "home_unwritable": Kind(
+        _F, "The folder for identity, receipts and audit log cannot be written to ({detail})."
+    ),
     "disk_error": Kind(Ending.PARTIAL, "The disk at the destination failed ({detail})."),
     "incomplete": Kind(
         Ending.INCOMPLETE,

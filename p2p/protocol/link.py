@@ -89,6 +89,7 @@ def parse_link(text: str) -> Link:
         raise Failure("link_invalid", "it is too long")
     try:
         url = urlsplit(text)
+        _ = url.port  # a number beyond 65535 raises
     except ValueError:
         raise Failure("link_invalid", "it is not an address") from None
     if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.netloc):

@@ -426,6 +426,9 @@ class _Session:
         if self.over or kind == "ping":
             return
         if kind == "abort":
+            if self.settling:
+                self.lost()  # the files are delivered: an abort is no more than a missing last word
+                return
             self.over = True
             code = message["code"]
             if code == "cancelled":
@@ -456,6 +459,11 @@ class _Session:
 
     def lost(self) -> None:
         """The connection is gone. Raises `Failure`, unless only the last word is missing."""
+        raise NotImplementedError
+
+    @property
+    def settling(self) -> bool:
+        """The files are delivered and only signatures are under way: no time to stop."""
         raise NotImplementedError
 
     def abort(self, code: str, now: float) -> None:
@@ -536,6 +544,7 @@ class SenderSession(_Session):
         self._confirmed_here = self._confirmed_there = not self.needs_confirmation
         self._streams: dict[Stream, _Outgoing] = {}
         self._accept: dict[str, Any] = {}
+        self._gone = False
 
     # -- decisions and answers
 
@@ -555,6 +564,8 @@ class SenderSession(_Session):
         self._manifest, self._data, self._tape = manifest, data, tape
         self._results = Results(len(manifest.entries))
         self._streams[Stream.MANIFEST] = _Outgoing(len(data), self._largest)
+        # Lanes are not ordered against each other: nothing before the recipient has the offer.
+        self._streams[Stream.MANIFEST].limit = 0
         self._streams[Stream.DATA] = _Outgoing(tape.total, self._largest)
         self._offer = encode_body(
             {
@@ -642,10 +653,12 @@ class SenderSession(_Session):
         """What became of each entry, as far as this side knows."""
         return self._results
 
-    def expected(self, root: bytes, security: Mapping[str, Json | bytes]) -> dict[str, Any]:
+    def expected(
+        self, root: bytes, own: Mapping[str, Json], security: Mapping[str, Json | bytes]
+    ) -> dict[str, Any]:
         """What a receipt must say; `root` is `results_root` of the final results.
 
-        `security` is what this side knows of the connection (fingerprints, digits, passphrase).
+        `own` is this side's label and software, `security` what it knows of the connection.
         """
         failed = dict(self._results.failures())
         entries = self._manifest.entries
@@ -656,10 +669,12 @@ class SenderSession(_Session):
             "sender": {
                 "jwk": {"x": bytes(self._identity.verify_key)},
                 "audit_head": self._audit_head,
+                **own,
             },
             "recipient": {
                 "jwk": {"x": self.secured.peer.identity},
                 "label": self.secured.peer.label,
+                "software": self.secured.peer.software,
             },
             "offer_sha256": sha256(self._offer),
             "manifest_sha256": sha256(self._data),
@@ -696,6 +711,8 @@ class SenderSession(_Session):
         self._say("countersignature", now, signature=signature)
         self.state = SenderState.SIGNED
         self._done_by = now + DONE_SECONDS
+        if self._gone:
+            self._give_up_waiting()
 
     # -- messages
 
@@ -751,9 +768,16 @@ class SenderSession(_Session):
     def _final(self) -> Ending:
         return Ending.INCOMPLETE if any(True for _ in self._results.failures()) else Ending.COMPLETE
 
+    @property
+    def settling(self) -> bool:
+        return self.state in (SenderState.COUNTERSIGNING, SenderState.SIGNED)
+
     def lost(self) -> None:
         if self.state == SenderState.SIGNED:
             self._give_up_waiting()
+            return
+        if self.state == SenderState.COUNTERSIGNING:
+            self._gone = True  # the receipt is being checked; the end is `countersigned`'s to tell
             return
         early = self.state in (SenderState.ADMITTING, SenderState.OFFERING)
         raise Failure("connection_lost_early" if early else "connection_lost")
@@ -969,6 +993,7 @@ class RecipientSession(_Session):
             raise PeerError("the offer is not for this session")
         self._fields, self._offer = fields, message["body"].encode()
         self._open(Stream.MANIFEST, fields["manifest_bytes"])
+        self._acknowledge(self._streams[Stream.MANIFEST], now)
         self.state = RecipientState.READING
         self._events.append(Offered(fields["entries"], fields["bytes"]))
 
@@ -1009,6 +1034,10 @@ class RecipientSession(_Session):
 
     def _give_up_waiting(self) -> None:
         self._end(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
+
+    @property
+    def settling(self) -> bool:
+        return self.state in (RecipientState.FINISHING, RecipientState.SIGNED)
 
     def lost(self) -> None:
         if self.state == RecipientState.FINISHING:

@@ -21,6 +21,7 @@ from p2p.protocol.seal import Header, Stream
 SECRET = b"\x05" * 32
 S_KEY, R_KEY = SigningKey(b"\x01" * 32), SigningKey(b"\x02" * 32)
 TRANSFER = b"\x77" * 16
+OWN = {"label": "s", "software": "t"}
 TIME = "2026-01-02T03:04:05.000Z"
 SECURITY = {
     "fingerprint_sender": b"f" * 32,
@@ -114,7 +115,7 @@ class Pair:
 
     def _countersign(self, event):
         root = results_root(self.manifest, self.sender.results)
-        self.signature = self.sender.countersign(event, self.sender.expected(root, SECURITY))
+        self.signature = self.sender.countersign(event, self.sender.expected(root, OWN, SECURITY))
         self.sender.countersigned(self.signature, self.now)
         self.receipts.append(event.payload)
         self.flush()

@@ -49,9 +49,7 @@ class Interleavings(RuleBasedStateMachine):
     def deliver_data(self, at):
         """Ranges may overtake each other: they will, on several lanes."""
         pair = self.pair
-        accepted = pair.recipient.state.value not in ("waiting", "reading", "deciding")
-        if at < len(pair.lane) and (accepted or pair.recipient.state.value == "reading"):
-            pair.deliver_data(at)
+        pair.deliver_data(at)
 
     @rule()
     def accept(self):

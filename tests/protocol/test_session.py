@@ -10,7 +10,7 @@ from p2p.protocol.manifest import CHANGED, NOT_PLACED, Entry, Manifest, Results
 from p2p.protocol.seal import Header, Stream
 from p2p.protocol.session import RecipientState, SenderState
 
-from .pair import R_KEY, S_KEY, SECURITY, TIME, TRANSFER, Pair, secured
+from .pair import OWN, R_KEY, S_KEY, SECURITY, TIME, TRANSFER, Pair, secured
 from .vectors import cases
 
 SHAPES = {
@@ -252,6 +252,45 @@ def test_both_sides_ping_when_idle_and_so_stay_alive_for_hours():
     assert not pair.saw("sender", session.Suspected)
 
 
+@pytest.mark.parametrize("state", [RecipientState.FINISHING, RecipientState.SIGNED])
+def test_an_abort_after_the_delivery_is_no_more_than_a_missing_last_word(state):
+    pair = signed()
+    pair.recipient.state = state
+    assert pair.recipient.settling
+    say(pair, "sender", "abort", code="cancelled")
+    while pair.to_recipient:
+        pair.deliver_control("recipient")
+    if state == RecipientState.SIGNED:
+        assert pair.saw("recipient", session.Ended)[0].ending == Ending.DELIVERED_UNCONFIRMED
+    else:
+        assert not pair.recipient.over
+
+
+@pytest.mark.parametrize("when", ["countersigning", "signed"])
+def test_an_abort_of_the_recipient_after_its_receipt_leaves_the_sender_complete(when):
+    pair = signed()
+    say(pair, "recipient", "abort", code="cancelled")
+    if when == "countersigning":
+        countersign, pair._countersign = pair._countersign, lambda event: None
+    while pair.to_sender:
+        pair.deliver_control("sender")
+    assert pair.sender.settling
+    if when == "countersigning":
+        countersign(pair.saw("sender", session.Receipted)[0])
+    assert pair.saw("sender", session.Ended) == [
+        session.Ended(Ending.COMPLETE, "receipt_unconfirmed")
+    ]
+
+
+def test_nothing_of_the_manifest_is_sent_before_the_recipient_has_the_offer():
+    pair = offered()
+    assert pair.sender.plan() is None
+    pair.deliver_control("recipient")
+    assert pair.sender.plan() is None
+    pair.deliver_control("sender")
+    assert pair.sender.plan().stream == Stream.MANIFEST
+
+
 def test_a_lost_countersignature_leaves_the_recipient_delivered_unconfirmed():
     pair = signed()
     pair.recipient.lost()
@@ -392,10 +431,9 @@ def test_an_accept_of_another_offer_is_refused():
 def test_a_manifest_that_is_not_the_offers_is_refused():
     pair = offered()
     while not pair.lane:
-        pair.send_range()
+        pair.deliver_control("recipient") or pair.deliver_control("sender") or pair.send_range()
     header, payload = pair.lane.popleft()
     pair.lane.appendleft((header, payload[:-2] + b" \n"))
-    pair.deliver_control("recipient")
     with pytest.raises(PeerError):
         while True:
             pair.deliver_data() or pair.send_range()
@@ -404,7 +442,9 @@ def test_a_manifest_that_is_not_the_offers_is_refused():
 def test_a_manifest_with_other_counts_than_the_offer_is_refused():
     pair = offered()
     while pair.recipient.state != RecipientState.DECIDING:
-        pair.deliver_control("recipient") or pair.send_range() or pair.deliver_data()
+        pair.deliver_control("recipient") or pair.deliver_control(
+            "sender"
+        ) or pair.send_range() or pair.deliver_data()
     other = Manifest((Entry("x", "file", 1, 0),), bytes(32))
     with pytest.raises(PeerError):
         pair.recipient.read(other, other.tape())
@@ -600,7 +640,7 @@ def test_a_receipt_that_says_something_else_is_not_countersigned(change):
     payload = pair.payload(results, **change)
     event = session.Receipted(payload, receipt.sign(R_KEY, payload))
     with pytest.raises(PeerError, match="protocol") as caught:
-        pair.sender.countersign(event, pair.sender.expected(bytes(32), SECURITY))
+        pair.sender.countersign(event, pair.sender.expected(bytes(32), OWN, SECURITY))
     assert next(iter(change)) in caught.value.detail
 
 

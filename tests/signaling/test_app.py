@@ -186,6 +186,17 @@ async def test_an_attempt_has_its_share_of_envelopes_and_of_time(start):
             assert json.loads(await asyncio.wait_for(recipient.recv(), 5))["type"] == "left"
 
 
+async def test_strays_about_attempts_that_are_over_are_borne_but_not_for_ever(start):
+    server = await start(stray_messages=5)
+    async with await raw(server) as sender:
+        await say(sender, create())
+        for _ in range(5):
+            await sender.send(messages.encode("envelope", attempt=b"x" * 16, body=b"x"))
+        assert (await say(sender, messages.encode("leave", attempt=b"x" * 16)))[
+            "code"
+        ] == "bad_message"
+
+
 async def test_a_room_expires_and_its_sender_is_told(start):
     server = await start()
     async with await raw(server) as sender:

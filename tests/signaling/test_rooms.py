@@ -29,7 +29,7 @@ def refused(call, *args, **kwargs):
 def test_only_the_owner_takes_the_seat_again_and_attempts_begin_anew():
     made = rooms()
     made.join(b"room", JOIN, b"a", 1.0)
-    made.create(b"room", HASH, OWNER, 100, b"address", 2.0)
+    made.create(b"room", HASH, OWNER, 98, b"address", 2.0)
     assert refused(made.pass_on, b"room", b"a", 1, from_sender=True) == "not_found"
     assert refused(made.create, b"room", HASH, b"x" * 32, 100, b"address", 2.0) == "room_taken"
 
@@ -74,6 +74,17 @@ def test_rooms_are_limited_in_all_and_per_address():
     made.close(b"4")
     made.leave(b"4", b"a")
     assert len(made) == 0
+
+
+def test_a_room_whose_sender_is_away_is_kept_for_a_while():
+    made = rooms(away_seconds=10.0)
+    made.away(b"room", 5.0)
+    made.away(b"none", 5.0)
+    assert made.expire(14.0) == []
+    made.create(b"room", HASH, OWNER, 100, b"address", 14.0)
+    assert made.expire(20.0) == []
+    made.away(b"room", 20.0)
+    assert made.expire(30.0) == [b"room"]
 
 
 def test_an_expired_room_is_free_for_anyone():

@@ -196,6 +196,7 @@ def make_link() -> None:
         "not base64url": good.replace(k, "*" + k[1:]),
         "too long": good + ".p" * 2000,
         "bad port": good.replace("org", "org:port"),
+        "port 65536": good.replace("org", "org:65536"),
         "bad IPv6": good.replace("example.org", "[2001:db8"),
         "control character in host": good.replace("example", "exa\x1bmple"),
         "percent in host": good.replace("example", "exa%2fmple"),

@@ -1,0 +1,169 @@
+"""Meeting and connecting: from an attempt at the signaling server to two open lanes.
+
+Knock, descriptions, candidates (PROTOCOL.md 5 and 6); what comes out is the `Attempt` that the
+handshake is bound to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+
+from .addresses import reachable
+from .lanes import Connection, Lane, LaneLost
+from .protocol.errors import Failure, PeerError
+from .protocol.handshake import MAX_HANDSHAKE_MESSAGE, Attempt
+from .protocol.link import LinkKeys, parse_link
+from .protocol.signal import (
+    MAX_CANDIDATES,
+    NONCE,
+    Candidates,
+    Description,
+    Knock,
+    Sealer,
+    Signal,
+    merge,
+)
+from .signaling_client import Attempt as Envelopes
+
+EVERYWHERE = ("", "0.0.0.0", "::")
+
+
+async def meeting_place(
+    stack: AsyncExitStack,
+    server: str | None,
+    listen: tuple[str, int],
+    address: str | None,
+) -> tuple[str, list[str], str]:
+    """The link's origin, the same by other addresses, and where this process reaches it."""
+    if server is not None:
+        origin = server.rstrip("/")
+        parse_link(f"{origin}/#1.{'A' * 43}.{'A' * 22}")  # an origin that makes a valid link
+        return origin, [], origin
+    from signaling.app import Server
+
+    embedded = Server()
+    try:
+        await embedded.start(*listen)
+    except OSError as error:
+        raise Failure("server_unreachable", error.strerror or "cannot listen") from None
+    stack.push_async_callback(embedded.stop)
+    hosts = [address] if address else reachable() if listen[0] in EVERYWHERE else []
+    hosts = [f"[{h}]" if ":" in h else h for h in hosts or [listen[0] or "127.0.0.1"]]
+    origins = [f"http://{host}:{embedded.port}" for host in hosts]
+    own = listen[0] if listen[0] not in EVERYWHERE else "127.0.0.1"
+    own = f"[{own}]" if ":" in own else own
+    return origins[0], origins[1:], f"http://{own}:{embedded.port}"
+
+
+async def receive_early(control: Lane) -> bytes:
+    """A handshake message: short, or the end."""
+    message = await control.recv()
+    if len(message) > MAX_HANDSHAKE_MESSAGE:
+        raise PeerError("a handshake message is too long")
+    return message
+
+
+async def _expect(envelopes: Envelopes, opening: Sealer) -> Signal:
+    envelope = await envelopes.recv()
+    if envelope is None:
+        raise LaneLost
+    return opening.open(envelope)
+
+
+async def connect_sender(
+    connection: Connection, envelopes: Envelopes, keys: LinkKeys, passphrase: bool
+) -> Attempt:
+    """Answer a knock, exchange descriptions, wait for the lanes. Raises `LaneLost`, `PeerError`."""
+    sealing = Sealer(keys.signal_s2r, keys.room, envelopes.id, "s2r")
+    opening = Sealer(keys.signal_r2s, keys.room, envelopes.id, "r2s")
+    knock = await _expect(envelopes, opening)
+    if not isinstance(knock, Knock):
+        raise PeerError("no knock")
+    nonce_s = os.urandom(NONCE)
+    own = await connection.describe(knock.nonce_r, nonce_s)
+    await envelopes.send(sealing.seal(own, os.urandom(24)))
+    remote = await _expect(envelopes, opening)
+    return await _connect(connection, envelopes, keys, sealing, opening, own, remote, passphrase)
+
+
+async def connect_recipient(
+    connection: Connection, envelopes: Envelopes, keys: LinkKeys, passphrase: bool
+) -> Attempt:
+    """Knock, and then as the sender does."""
+    sealing = Sealer(keys.signal_r2s, keys.room, envelopes.id, "r2s")
+    opening = Sealer(keys.signal_s2r, keys.room, envelopes.id, "s2r")
+    nonce_r = os.urandom(NONCE)
+    await envelopes.send(sealing.seal(Knock(nonce_r, "native"), os.urandom(24)))
+    remote = await _expect(envelopes, opening)
+    ours = isinstance(remote, Description) and remote.nonce_r == nonce_r
+    if not isinstance(remote, Description) or not ours or remote.setup != "actpass":
+        raise PeerError("a description of another attempt")
+    await connection.set_remote(remote)
+    own = await connection.describe(nonce_r, remote.nonce_s)
+    await envelopes.send(sealing.seal(own, os.urandom(24)))
+    return await _connect(connection, envelopes, keys, sealing, opening, own, remote, passphrase)
+
+
+async def _connect(
+    connection: Connection,
+    envelopes: Envelopes,
+    keys: LinkKeys,
+    sealing: Sealer,
+    opening: Sealer,
+    own: Description,
+    remote: Signal,
+    passphrase: bool,
+) -> Attempt:
+    """Candidates both ways until both lanes are open."""
+    if not isinstance(remote, Description) or (remote.nonce_r, remote.nonce_s) != (
+        own.nonce_r,
+        own.nonce_s,
+    ):
+        raise PeerError("a description of another attempt")
+    offered = own.setup == "actpass"
+    if offered == (remote.setup == "actpass"):  # one offers, the other answers (RFC 8842 5)
+        raise PeerError("a description of the wrong kind")
+    if offered:
+        await connection.set_remote(remote)
+
+    async def tell() -> None:
+        told = 0
+        async for candidate in connection.candidates():
+            if told < MAX_CANDIDATES:
+                await envelopes.send(sealing.seal(Candidates((candidate,)), os.urandom(24)))
+                told += 1
+
+    async def listen() -> None:
+        known = remote
+        while (envelope := await envelopes.recv()) is not None:
+            more = opening.open(envelope)
+            if not isinstance(more, Candidates):
+                raise PeerError("a signal out of turn")
+            known = merge(known, more.candidates)
+            await connection.add_candidates(more.candidates)
+
+    tasks = [asyncio.create_task(tell()), asyncio.create_task(listen())]
+    opened = asyncio.create_task(connection.opened())
+    try:
+        waiting: set[asyncio.Task[None]] = {*tasks, opened}
+        while not opened.done():
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in (*tasks, opened):
+            task.cancel()
+        await asyncio.gather(*tasks, opened, return_exceptions=True)
+    fingerprint_s = own.fingerprint if offered else remote.fingerprint
+    fingerprint_r = remote.fingerprint if offered else own.fingerprint
+    return Attempt(
+        keys.room,
+        envelopes.id,
+        own.nonce_r,
+        own.nonce_s,
+        fingerprint_s,
+        fingerprint_r,
+        passphrase,
+    )

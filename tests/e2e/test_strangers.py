@@ -1,0 +1,280 @@
+"""Whoever else comes to the link, and whatever the server does, a transfer under way goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+import p2p
+from p2p import events, transfer
+from p2p.protocol import handshake
+from p2p.protocol.link import derive_keys, parse_link
+from p2p.protocol.manifest import Entry
+from p2p.signaling_client import RecipientSeat, SenderSeat
+
+BIG = 80_000_000
+
+
+class Transfer:
+    """One transfer in this process; `told` is what the sender's caller saw."""
+
+    def __init__(self, tmp_path, *, size=BIG, passphrase=None, **options):
+        self.folder, self.passphrase = tmp_path, passphrase
+        (tmp_path / "big").write_bytes(os.urandom(size))
+        self.link = asyncio.get_running_loop().create_future()
+        self.accepted = asyncio.Event()
+        self.told = []
+        self.sending = asyncio.create_task(
+            p2p.send(
+                [str(tmp_path / "big")],
+                p2p.Options(
+                    home=p2p.Home(tmp_path / "s"),
+                    auto=True,
+                    watch=self._watch,
+                    passphrase=passphrase,
+                ),
+                listen=("127.0.0.1", 0),
+                **options,
+            )
+        )
+
+    def _watch(self, event):
+        self.told.append(event)
+        if isinstance(event, events.LinkMade):
+            self.link.set_result(event.link)
+        if isinstance(event, events.StateChanged) and event.state == "accepted":
+            self.accepted.set()
+
+    async def receive(self, name="r", passphrase=None, watch=lambda event: None):
+        home = p2p.Home(self.folder / name)
+        options = p2p.Options(
+            home=home, auto=True, passphrase=passphrase or self.passphrase, watch=watch
+        )
+        return await p2p.receive(await self.link, options, output=self.folder / f"out-{name}")
+
+    async def both(self, receiving):
+        async with asyncio.timeout(60):
+            return await asyncio.gather(self.sending, receiving)
+
+
+def complete(*outcomes):
+    assert [one.ending for one in outcomes] == [p2p.Ending.COMPLETE] * len(outcomes), outcomes
+
+
+async def garbage(link):
+    keys = derive_keys(parse_link(link).secret)
+    async with RecipientSeat(parse_link(link).origin, keys) as attempt:
+        await attempt.send(os.urandom(2000))
+        while await attempt.recv() is not None:
+            pass
+
+
+async def test_garbage_and_wrong_passphrases_during_a_transfer_touch_nothing(tmp_path):
+    one = Transfer(tmp_path, passphrase="right")
+    receiving = asyncio.create_task(one.receive())
+    await one.accepted.wait()
+    await garbage(await one.link)
+    for guess in range(3):
+        turned_away = await one.receive(f"guess{guess}", "wrong")
+        assert turned_away.ending is p2p.Ending.FAILED
+    complete(*await one.both(receiving))
+
+
+async def test_garbage_before_anybody_is_admitted_keeps_the_link_open(tmp_path):
+    one = Transfer(tmp_path, size=1000)
+    await garbage(await one.link)
+    complete(*await one.both(asyncio.create_task(one.receive())))
+    assert [e for e in one.told if isinstance(e, events.Warned)]
+
+
+async def test_a_stranger_with_an_unknown_version_keeps_the_link_open(tmp_path, monkeypatch):
+    one = Transfer(tmp_path, size=1000)
+    link = await one.link
+    monkeypatch.setattr(
+        handshake,
+        "_body",
+        lambda fields, real=handshake._body: real(
+            {**fields, "versions": [9]} if "versions" in fields else fields
+        ),
+    )
+    assert (await one.receive("new")).ending is p2p.Ending.FAILED
+    monkeypatch.undo()
+    assert link
+    complete(*await one.both(asyncio.create_task(one.receive())))
+
+
+async def test_a_link_that_expires_during_its_transfer_does_not_end_it(tmp_path):
+    one = Transfer(tmp_path, size=2 * BIG, expires=2.0)
+    complete(*await one.both(asyncio.create_task(one.receive())))
+
+
+async def test_a_seat_that_cannot_be_kept_does_not_end_a_transfer(tmp_path, monkeypatch):
+    real = SenderSeat.run
+
+    async def run(self, on_state):
+        holding = asyncio.create_task(real(self, on_state))
+        await one.accepted.wait()
+        holding.cancel()
+        raise p2p.Failure("server_refused", "status 502")
+
+    monkeypatch.setattr(SenderSeat, "run", run)
+    one = Transfer(tmp_path)
+    complete(*await one.both(asyncio.create_task(one.receive())))
+
+
+async def test_cancelled_sends_leave_no_rooms_behind(tmp_path):
+    from signaling.app import Server
+
+    server = Server()
+    await server.start("127.0.0.1", 0)
+    (tmp_path / "file").write_bytes(b"x")
+    for _ in range(22):
+        waiting = asyncio.Event()
+
+        def watch(event, waiting=waiting):
+            if isinstance(event, events.StateChanged) and event.state == "waiting":
+                waiting.set()
+
+        options = p2p.Options(home=p2p.Home(tmp_path / "s"), auto=True, watch=watch)
+        sending = asyncio.create_task(
+            p2p.send([str(tmp_path / "file")], options, server=f"http://127.0.0.1:{server.port}")
+        )
+        await asyncio.wait_for(waiting.wait(), 20)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+    assert len(server._rooms) == 0
+    await server.stop()
+
+
+async def test_a_transfer_id_that_was_used_before_is_refused_and_the_receipt_kept(
+    tmp_path, monkeypatch
+):
+    real = transfer._SenderRun.__init__
+
+    def same_id(self, *args):
+        real(self, *args)
+        self.session.transfer_id = self._record.transfer_id = b"\x11" * 16
+
+    monkeypatch.setattr(transfer._SenderRun, "__init__", same_id)
+    outcomes = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        one = Transfer(tmp_path, size=1000)
+        _, received = await one.both(asyncio.create_task(one.receive()))
+        outcomes.append(received)
+        if number == 0:
+            first = received.receipt.read_bytes()
+    assert outcomes[1].code == "protocol"
+    assert "used before" in outcomes[1].message
+    assert outcomes[0].receipt.read_bytes() == first
+
+
+async def test_a_false_label_in_the_receipt_is_not_countersigned(tmp_path, monkeypatch):
+    real = transfer.receipts.party
+
+    def lie(identity, label, software, head):
+        return real(
+            identity, "Some Other Hospital" if label.endswith("sender") else label, software, head
+        )
+
+    p2p.Home(tmp_path / "s").set_label("the sender")
+    monkeypatch.setattr(transfer.receipts, "party", lie)
+    one = Transfer(tmp_path, size=1000)
+    sent, _ = await one.both(asyncio.create_task(one.receive()))
+    assert sent.code == "protocol"
+    assert "sender.label" in sent.message
+
+
+async def test_an_audit_log_that_cannot_be_written_is_said_and_ends_nothing(tmp_path):
+    one = Transfer(tmp_path, size=1000)
+    (tmp_path / "s" / "audit.jsonl").mkdir(parents=True)
+    sent, received = await one.both(asyncio.create_task(one.receive()))
+    assert received.ending is p2p.Ending.COMPLETE or received.code
+    assert isinstance(one.told[-1], events.Complete | events.Error)
+    assert sent is not None
+
+
+async def test_a_disk_that_cannot_keep_the_receipt_is_said(tmp_path, monkeypatch):
+    one = Transfer(tmp_path, size=1000)
+    home = tmp_path / "r"
+    p2p.Home(home)
+    (home / "receipts").rmdir()
+    (home / "receipts").symlink_to("/proc/self")
+    monkeypatch.setattr(
+        transfer.Home, "receipt_path", lambda self, transfer: home / "receipts" / "x"
+    )
+    received = await one.receive()
+    assert received.code == "home_unwritable"
+    one.sending.cancel()
+    await asyncio.gather(one.sending, return_exceptions=True)
+
+
+@pytest.mark.parametrize("role", ["sender", "recipient"])
+async def test_a_ctrl_c_while_only_signatures_are_missing_lets_them_finish(
+    tmp_path, monkeypatch, role
+):
+    one = Transfer(tmp_path, size=1000)
+    receiving = asyncio.create_task(one.receive())
+    run = transfer._SenderRun if role == "sender" else transfer._RecipientRun
+    task = one.sending if role == "sender" else receiving
+    real = run._keep_receipt
+
+    def cancel_then_keep(self, *args):
+        if not task.cancelling():
+            task.cancel()
+        monkeypatch.setattr(run, "_keep_receipt", real)
+        real(self, *args)
+
+    monkeypatch.setattr(run, "_keep_receipt", cancel_then_keep)
+    complete(*await one.both(receiving))
+
+
+async def test_a_second_ctrl_c_leaves_no_staging_behind(tmp_path):
+    one = Transfer(tmp_path)
+    got = asyncio.Event()
+    receiving = asyncio.create_task(
+        one.receive(watch=lambda event: isinstance(event, events.Progress) and got.set())
+    )
+    await got.wait()
+    receiving.cancel()
+    await asyncio.sleep(0)
+    receiving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await receiving
+    assert not list((tmp_path / "out-r").iterdir())
+    sent = await asyncio.wait_for(one.sending, 30)
+    assert sent.code == "peer_cancelled"
+
+
+async def test_control_messages_that_are_late_hurt_nothing(tmp_path, monkeypatch):
+    """Lanes are not ordered against each other: one may lag behind the other by far."""
+    real = transfer._Run._write_control
+
+    async def slow(self):
+        queue, self._outbox = self._outbox, asyncio.Queue()
+        fast, self._outbox = self._outbox, queue
+
+        async def lag():
+            while True:
+                frame = await queue.get()
+                await asyncio.sleep(0.05)
+                fast.put_nowait(frame)
+                if frame is None:
+                    return
+
+        lagging = asyncio.create_task(lag())
+        shadow = type("Shadow", (), {"_outbox": fast, "_connection": self._connection})()
+        await real(shadow)
+        await lagging
+
+    monkeypatch.setattr(transfer._Run, "_write_control", slow)
+    one = Transfer(tmp_path, size=2_000_000)
+    complete(*await one.both(asyncio.create_task(one.receive())))
+
+
+def test_an_entry_is_small():
+    """200,000 of them are held at once."""
+    assert not hasattr(Entry("a", "file", 0, 0), "__dict__")
