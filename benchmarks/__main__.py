@@ -124,13 +124,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2048, help="MiB for the default engine")
     parser.add_argument("--slow-size", type=int, default=64, help="MiB for aiortc")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--engine", help="only this engine")
     parser.add_argument("--small", action="store_true", help="also 5,000 files of 0.5 MB")
     options = parser.parse_args()
     print("| case | MB/s, median [range] | ratio | CPU s/GB send / receive | peak MB | link s |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
         place = Path(folder)
-        for engine in available():
+        for engine in [e for e in available() if options.engine in (None, e)]:
             mib = options.size if engine == "libdatachannel" else options.slow_size
             one = make(place / f"{engine}.bin", mib * 1024 * 1024)
             measure(engine, one, mib * 1024 * 1024, options.rounds, place)

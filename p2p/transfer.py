@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -38,7 +39,7 @@ from .events import (
     StateChanged,
     Warned,
 )
-from .files import Destination, Listing, Source, check_paths, disk_failure, walk
+from .files import Block, Destination, Listing, Source, check_paths, disk_failure, walk
 from .home import Contact, Home, Identity, now_text
 from .lanes import Connection, EngineName, LaneLost, available, load
 from .meeting import connect_recipient, connect_sender, meeting_place, receive_early
@@ -86,9 +87,10 @@ READ_BACK_STEP = 64 * 1024 * 1024
 PROGRESS_SECONDS = 0.1  # at most ten `progress` events a second
 RATE_SECONDS = 5.0  # what a rate is averaged over
 SHOWN_NAMES = 5
-SEALED_AHEAD = 4  # ranges read and sealed while the lane is busy
+TAKEN_IN = 16  # ranges opened and written in one go
 MAX_ATTEMPTS = 2  # unproven recipients at once
 DISK_THREADS = 4
+DISK_NICENESS = 10
 DRAIN_SECONDS = 2.0  # for the last control frames
 
 
@@ -610,7 +612,7 @@ class _Run:
         self._facts: asyncio.Queue[facts.Event] = asyncio.Queue()
         self._ended: facts.Ended | None = None
         self._meter, self._progress_told = _Meter(), 0.0
-        self._threads = ThreadPoolExecutor(DISK_THREADS, "handover-disk")
+        self._threads = ThreadPoolExecutor(DISK_THREADS, "handover-disk", _step_back)
         self._wake = asyncio.Event()
         self._state = ""
 
@@ -824,11 +826,10 @@ class _SenderRun(_Run):
             time.monotonic(),
             verify=options.verify,
         )
-        self._sealed: asyncio.Queue[tuple[Header, bytes]] = asyncio.Queue(SEALED_AHEAD)
         self._source: Source | None = None
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._conduct(), self._produce(), self._transmit()]
+        return [self._conduct(), self._move()]
 
     def _clean_up(self) -> None:
         if self._source is not None:
@@ -883,9 +884,9 @@ class _SenderRun(_Run):
         self._pin()
         self._step(session.countersigned, signature, time.monotonic())
 
-    async def _produce(self) -> None:
-        """Ranges, read and sealed in a thread, a few ahead of the lane."""
-        session = self.session
+    async def _move(self) -> None:
+        """Disk -> read and seal, a few ranges at a time in a thread -> lane."""
+        session, lane = self.session, self._connection.data
         while self._ended is None:
             if session.all_sent:
                 await self._close()
@@ -894,59 +895,52 @@ class _SenderRun(_Run):
             if plan is None:
                 await self._woken()
                 continue
+            for block, header, message in await self._thread(self._seal, plan):
+                if message:
+                    self._step(session.sent, header, time.monotonic())
+                    try:
+                        await lane.send(message)
+                    except LaneLost:
+                        self._lose()
+                        return
+                self._note_ends(block)
+
+    def _seal(self, plan: facts.Plan) -> list[tuple[Block, Header, bytes]]:
+        """A stretch, cut into ranges; it ends early at a hole or a withdrawn entry."""
+        sealed, offset, end = [], plan.offset, plan.offset + plan.length
+        while offset < end:
+            length = min(plan.step, end - offset)
             if plan.stream == Stream.DATA:
-                await self._produce_data(plan)
+                assert self._source is not None
+                block = self._source.read(offset, length)
             else:
-                payload = session.bytes_of(plan)
-                header = self._header(plan.stream, False, plan.offset, len(payload))
-                message = await self._thread(seal_range, self._secured.session_key, header, payload)
-                self._step(session.sent, header, time.monotonic())
-                await self._sealed.put((header, message))
+                payload = self.session.bytes_of(plan.stream, offset, length)
+                block = Block(offset, len(payload), False, payload, (), ())
+            header = Header(self._record.transfer_id, plan.stream, block.hole, offset, block.length)
+            key = self._secured.session_key
+            message = seal_range(key, header, block.payload) if block.length else b""
+            sealed.append((block, header, message))
+            offset += block.length
+            if block.hole or block.withdrawn or not block.length:
+                break
+        return sealed
 
-    async def _produce_data(self, plan: facts.Plan) -> None:
-        source, session = self._source, self.session
-        assert source is not None
-        key = self._secured.session_key
-
-        def read_and_seal() -> tuple[Any, Header, bytes]:
-            block = source.read(plan.offset, plan.length)
-            header = self._header(Stream.DATA, block.hole, block.offset, block.length)
-            return block, header, seal_range(key, header, block.payload) if block.length else b""
-
-        block, header, message = await self._thread(read_and_seal)
-        if block.length:
-            self._step(session.sent, header, time.monotonic())
-            await self._sealed.put((header, message))
+    def _note_ends(self, block: Block) -> None:
         for entry, digest in block.finished:
-            session.hashed(entry, digest)
+            self.session.hashed(entry, digest)
         for entry, status in block.withdrawn:
-            self._step(session.withdraw, entry, status, time.monotonic())
+            self._step(self.session.withdraw, entry, status, time.monotonic())
 
     async def _close(self) -> None:
         """The tape is through: entries of size 0 that lie at its end, then the closing."""
         source, session = self._source, self.session
         assert source is not None
         block = await self._thread(source.read, 0, 0)
-        for entry, digest in block.finished:
-            session.hashed(entry, digest)
-        for entry, status in block.withdrawn:
-            self._step(session.withdraw, entry, status, time.monotonic())
+        self._note_ends(block)
         if not block.finished and not block.withdrawn:
             head = self._home.audit_head()
             self._step(session.close, now_text(), head, time.monotonic())
             self._tell("verifying")
-
-    async def _transmit(self) -> None:
-        while True:
-            _, message = await self._sealed.get()
-            try:
-                await self._connection.data.send(message)
-            except LaneLost:
-                self._lose()
-                return
-
-    def _header(self, stream: Stream, hole: bool, offset: int, length: int) -> Header:
-        return Header(self._record.transfer_id, stream, hole, offset, length)
 
 
 class _RecipientRun(_Run):
@@ -981,10 +975,18 @@ class _RecipientRun(_Run):
         self._durable = 0
         self._total = -1  # of the tape, once it is accepted
         self._synced = asyncio.Event()
+        self._arrived: deque[bytes] = deque()
+        self._arrival = asyncio.Event()
         self._keep = False  # what arrived so far, when it ends
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._conduct(), self._take_in(), self._sync(), self._read_back()]
+        return [
+            self._conduct(),
+            self._listen(),
+            self._take_in(),
+            self._sync(),
+            self._read_back(),
+        ]
 
     def _clean_up(self) -> None:
         if self._destination is None:
@@ -1054,27 +1056,49 @@ class _RecipientRun(_Run):
             raise Failure("needs_answer", "whether to accept the files")
         return await self._options.ask(Question("accept", met, self._secured.digits, offer))
 
+    async def _listen(self) -> None:
+        """Data lane -> memory; the session's window bounds how much that is."""
+        try:
+            while True:
+                self._arrived.append(await self._connection.data.recv())
+                self._arrival.set()
+        except LaneLost:
+            self._lose()
+
     async def _take_in(self) -> None:
-        """Data lane -> open -> write."""
-        session, opener = self.session, self._opener
-        lane = self._connection.data
+        """Memory -> open -> write, as many ranges at a time as are there."""
         while self._ended is None:
-            try:
-                message = await lane.recv()
-            except LaneLost:
-                self._lose()
-                return
-            header, payload = opener.open(message)  # a third of a millisecond
-            if not self._step(session.admit, header, time.monotonic()):
-                continue
+            if not self._arrived:
+                self._arrival.clear()
+                await self._arrival.wait()
+            batch = [self._arrived.popleft() for _ in range(min(len(self._arrived), TAKEN_IN))]
+            opened = await self._thread(lambda batch=batch: [self._opener.open(m) for m in batch])
+            while opened:
+                opened = await self._write_some(opened)
+
+    async def _write_some(self, opened: list[tuple[Header, bytes]]) -> list[tuple[Header, bytes]]:
+        """Write the first ranges that do not touch each other; what is left."""
+        fresh: list[tuple[Header, bytes]] = []
+        count = 0
+        for header, payload in opened:
+            if any(one.touches(header) for one, _ in fresh):
+                break
+            count += 1
+            if self._step(self.session.admit, header, time.monotonic()):
+                fresh.append((header, payload))
+        await self._thread(self._write, fresh)
+        for header, payload in fresh:
+            self._step(self.session.written, header, payload, time.monotonic())
+        return opened[count:]
+
+    def _write(self, ranges: list[tuple[Header, bytes]]) -> None:
+        for header, payload in ranges:
             if header.stream == Stream.DATA:
-                destination = self._destination
-                assert destination is not None
+                assert self._destination is not None
                 if header.hole:
-                    await self._thread(destination.hole, header.offset, header.length)
+                    self._destination.hole(header.offset, header.length)
                 else:
-                    await self._thread(destination.write, header.offset, payload)
-            self._step(session.written, header, payload, time.monotonic())
+                    self._destination.write(header.offset, payload)
 
     async def _sync(self) -> None:
         """Written -> on the disk for good."""
@@ -1153,6 +1177,12 @@ class _RecipientRun(_Run):
         )
         self._pin()
         self._step(session.confirm, time.monotonic())
+
+
+def _step_back() -> None:
+    """Let the engine's threads go first: a packet that waits for a core costs more than a range."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), DISK_NICENESS)
 
 
 # --- asyncio -------------------------------------------------------------------------------------

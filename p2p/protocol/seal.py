@@ -47,6 +47,11 @@ class Header(NamedTuple):
         """The offset behind the range."""
         return self.offset + self.length
 
+    def touches(self, other: Header) -> bool:
+        """Whether both hold a same byte of one stream."""
+        same = self.stream == other.stream
+        return same and self.offset < other.end and other.offset < self.end
+
 
 def seal_range(session_key: bytes, header: Header, payload: bytes) -> bytes:
     """One message for a lane. `session_key` is x_R, 32 bytes, public."""

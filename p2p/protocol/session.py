@@ -60,8 +60,10 @@ WINDOW = 32 * 1024 * 1024  # bytes a recipient lets come beyond what it has writ
 INITIAL_LIMIT = 1024 * 1024  # of every stream, before the first ack
 MIN_RANGE = 64 * 1024
 MAX_UNACKNOWLEDGED = 512  # ranges; libdatachannel's queue drops its oldest above 1,024
-ACK_BYTES = 1024 * 1024  # an ack at the latest after so many written bytes ...
-ACK_SECONDS = 0.02  # ... or after so long
+ACK_SHARE = 8  # an ack at the latest after an eighth of what was written so far ...
+MIN_ACK, MAX_ACK = 64 * 1024, 4 * 1024 * 1024  # ... within these: often at first, for the pace ...
+ACK_SECONDS = 0.05  # ... or after so long
+STRETCH = 4  # ranges that one plan may hold
 IDLE_SECONDS = 2.0  # then a ping
 SUSPECT_SECONDS = 6.0  # silence after which people are told
 LOST_SECONDS = 10.0  # silence after which the connection is given up
@@ -288,10 +290,11 @@ class Pace:
         self._narrowed = float("-inf")
 
     def room(self) -> int:
-        """How long the next range may be; 0 for not now."""
-        if self._sent and self._in_flight + self.length() > self.allowed:
-            return 0
-        return 0 if len(self._sent) >= MAX_UNACKNOWLEDGED else self.length()
+        """How much may be sent now, in whole ranges of `length`; one is allowed when idle."""
+        length = self.length()
+        ranges = min((self.allowed - self._in_flight) // length, STRETCH)
+        ranges = min(ranges, MAX_UNACKNOWLEDGED - len(self._sent))
+        return max(ranges, 0 if self._sent else 1) * length
 
     def length(self) -> int:
         """Length of a range that suits the rate: an eighth of the allowance, page-aligned."""
@@ -315,11 +318,12 @@ class Pace:
 
 
 class Plan(NamedTuple):
-    """The next stretch to read and send; the reader may make it shorter, or a longer hole."""
+    """The next stretch to send, in ranges of `step`; a reader may stop early, or find a hole."""
 
     stream: Stream
     offset: int
     length: int
+    step: int
 
 
 class _Outgoing:
@@ -595,15 +599,18 @@ class SenderSession(_Session):
         if stream is None or self.over:
             return None
         out = self._streams[stream]
-        length = min(out.pace.room(), out.total - out.next)
-        if length <= 0 or out.limit - out.next < length:
+        step, left = out.pace.length(), out.total - out.next
+        length = min(out.pace.room(), left)
+        if length > out.limit - out.next:  # whole ranges only: no dribbling at the limit
+            length = (out.limit - out.next) // step * step
+        if length <= 0:
             return None
-        return Plan(stream, out.next, length)
+        return Plan(stream, out.next, length, step)
 
-    def bytes_of(self, plan: Plan) -> bytes:
+    def bytes_of(self, stream: Stream, offset: int, length: int) -> bytes:
         """The payload of a manifest's or digests' range."""
-        data = self._data if plan.stream == Stream.MANIFEST else self._digests
-        return data[plan.offset : plan.offset + plan.length]
+        data = self._data if stream == Stream.MANIFEST else self._digests
+        return data[offset : offset + length]
 
     def sent(self, header: Header, now: float) -> None:
         """The range `plan` asked for (or its shorter or longer form) was handed to the lane."""
@@ -1062,7 +1069,7 @@ class RecipientSession(_Session):
         if stream.stream != Stream.DATA:
             stream.durable = stream.verified = offset
         self._owe_ack(stream, now)
-        if offset - stream.acknowledged >= ACK_BYTES:
+        if offset - stream.acknowledged >= min(max(offset // ACK_SHARE, MIN_ACK), MAX_ACK):
             self._acknowledge(stream, now)
 
     def _owe_ack(self, stream: _Incoming, now: float) -> None:

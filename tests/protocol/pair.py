@@ -177,7 +177,7 @@ class Pair:
         if plan is None:
             return False
         if plan.stream != Stream.DATA:
-            payload = self.sender.bytes_of(plan)
+            payload = self.sender.bytes_of(plan.stream, plan.offset, min(plan.step, plan.length))
             self._put(Header(TRANSFER, plan.stream, False, plan.offset, len(payload)), payload)
             return True
         entry = self.tape.entry_at(plan.offset)
@@ -190,7 +190,7 @@ class Pair:
         if isinstance(here, int):
             self._put(Header(TRANSFER, Stream.DATA, True, plan.offset, end - plan.offset), b"")
             return True
-        length = min(plan.length, end - plan.offset)
+        length = min(plan.step, plan.length, end - plan.offset)
         start = plan.offset - self.tape.start(entry)
         self._put(
             Header(TRANSFER, Stream.DATA, False, plan.offset, length), here[start : start + length]
