@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from p2p.lanes import Connection, load
+from p2p.lanes import Connection, keep_buffers, load
 from p2p.protocol.signal import Candidate, Description
 
 WINDOW = 16 * 1024 * 1024
@@ -95,4 +95,5 @@ async def _receive(connection: Connection, size: int) -> None:
 
 
 if __name__ == "__main__":
+    keep_buffers()  # as the program does
     asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

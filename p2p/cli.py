@@ -35,7 +35,7 @@ from .events import (
     Warned,
 )
 from .home import Home
-from .lanes import ENGINES
+from .lanes import ENGINES, keep_buffers
 from .protocol import audit
 from .protocol import receipt as receipts
 from .protocol.codec import encode_base64url
@@ -366,6 +366,8 @@ def _options(
 
 
 def _run(work: Coroutine[Any, Any, Outcome]) -> NoReturn:
+    keep_buffers()
+
     async def main() -> int:
         task = asyncio.ensure_future(work)
         loop = asyncio.get_running_loop()

@@ -87,7 +87,8 @@ READ_BACK_STEP = 64 * 1024 * 1024
 PROGRESS_SECONDS = 0.1  # at most ten `progress` events a second
 RATE_SECONDS = 5.0  # what a rate is averaged over
 SHOWN_NAMES = 5
-TAKEN_IN = 16  # ranges opened and written in one go
+TAKEN_IN = 16  # ranges opened and written in one go ...
+GATHERED, GATHER_SECONDS = 4, 0.008  # ... once so many are there, or after so long
 MAX_ATTEMPTS = 2  # unproven recipients at once
 DISK_THREADS = 4
 DISK_NICENESS = 10
@@ -1071,6 +1072,8 @@ class _RecipientRun(_Run):
             if not self._arrived:
                 self._arrival.clear()
                 await self._arrival.wait()
+            if len(self._arrived) < GATHERED:
+                await asyncio.sleep(GATHER_SECONDS)
             batch = [self._arrived.popleft() for _ in range(min(len(self._arrived), TAKEN_IN))]
             opened = await self._thread(lambda batch=batch: [self._opener.open(m) for m in batch])
             while opened:
