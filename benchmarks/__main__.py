@@ -157,10 +157,9 @@ def small(place: Path, rounds: int) -> None:
     many = place / "many"
     many.mkdir()
     one = make(place / "one.bin", size)
-    data = one.read_bytes()
-    for number in range(SMALL_FILES):
-        part = data[number * SMALL_SIZE : (number + 1) * SMALL_SIZE]
-        (many / f"{number:05d}.dcm").write_bytes(part)
+    with open(one, "rb") as data:
+        for number in range(SMALL_FILES):
+            (many / f"{number:05d}.dcm").write_bytes(data.read(SMALL_SIZE))
     runs: dict[str, list[Any]] = {"one": [], "many": []}
     for _ in range(rounds):
         runs["one"].append(whole(available()[0], one, size, place))
