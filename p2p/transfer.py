@@ -326,6 +326,8 @@ class _Sending:
                     self._conclude(one.result())
                     if self.ended:
                         return
+                    if not self._claimed.locked():
+                        options.watch(StateChanged("waiting"))
                 disarmed = self._failed_attempts >= MAX_FAILED_ATTEMPTS
                 if disarmed and not self._claimed.locked():
                     raise Failure("disarmed")
@@ -394,8 +396,6 @@ class _Sending:
             return None
         finally:
             await _uncancelled(connection.close())
-            if not self._claimed.locked():
-                self.options.watch(StateChanged("waiting"))
 
     async def _greet(
         self, connection: Connection, envelopes: Envelopes, psk: bytes
