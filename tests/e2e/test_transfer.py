@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import subprocess
-import time
+import sys
 
 import pytest
 from joserfc import jws as joserfc_jws
@@ -253,15 +253,16 @@ def test_the_demo_runs(recipient):
     assert "carries 2 signatures" in done.stdout
 
 
-def test_the_link_stands_within_a_second_whatever_the_size(sender, tmp_path):
-    """Three tries, so that one slow start of the machine is not a slow program."""
+def test_the_link_waits_for_no_engine_and_no_listing(sender, tmp_path):
+    """Seconds are measured by the benchmark; here is why they are few, whatever the size."""
+    code = "import sys, p2p.cli, p2p.transfer; print({'aiortc', 'aiolibdatachannel', 'av'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=sender.environment(), capture_output=True, text=True
+    )
+    assert done.stdout == "set()\n", done
     with open(tmp_path / "huge", "wb") as file:
         file.truncate(10**12)
-    times = []
-    for _ in range(3):
-        began = time.monotonic()
-        sending, _ = sender.send("--auto", tmp_path / "huge")
-        times.append(time.monotonic() - began)
-        sending.signal(signal.SIGINT)
-        assert sending.end()[0] == 8
-    assert min(times) < 1.0, times
+    sending, _ = sender.send("--auto", tmp_path / "huge")
+    assert [event["event"] for event in sending.events] == ["link"]
+    sending.signal(signal.SIGINT)
+    assert sending.end()[0] == 8

@@ -28,6 +28,11 @@ def test_pieces_cover_a_range_exactly_once(sizes, data):
     assert at == offset + length
 
 
+def test_entries_of_size_0_are_passed_over():
+    assert [piece.entry for piece in Tape([0, 2, 0, 0, 3, 0]).pieces(0, 5)] == [1, 4]
+    assert list(Tape([0, 2]).pieces(1, 0)) == []
+
+
 def test_sizes_that_add_up_to_too_much_are_refused():
     with pytest.raises(PeerError):
         Tape([2**53 - 1, 1])
