@@ -64,6 +64,7 @@ def test_overlaps_are_refused():
         with pytest.raises(PeerError):
             frontier.holds(start, end)
     assert frontier.holds(3, 7)
+    assert frontier.holds(20, 30)
     assert not frontier.holds(10, 20)
 
 
