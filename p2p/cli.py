@@ -61,6 +61,7 @@ _STATES = {
     "offered": "Reading the list of files.",
     "accepted": "Accepted.",
     "silent": "Nothing heard from the other side for a while; still waiting.",
+    "lost": "The connection was lost; waiting for the recipient to come back. Nothing is lost.",
     "resumed": "The other side is back.",
     "verifying": "All sent; verifying what is on the disk.",
     "signing": "Verified; signing the receipt.",

@@ -17,6 +17,7 @@ StateName = Literal[
     "offered",
     "accepted",
     "silent",
+    "lost",
     "resumed",
     "verifying",
     "signing",

@@ -53,6 +53,7 @@ CHECK_ROOM_BYTES = 1024**3  # how often the reserve is looked at while writing
 MAX_NAMES = 1000  # `name (1)` to `name (999)`
 
 _ZEROS = bytes(READ_BACK)
+SKIP_STEP = 1024 * 1024  # read and hashed at once, where nothing is sent
 EMPTY_DIGEST = hashlib.sha256().digest()
 
 
@@ -271,6 +272,42 @@ class Source:
             tuple(finished),
             tuple(withdrawn),
         )
+
+    def skip(self, offset: int, known: Callable[[int], bool]) -> Block:
+        """Begin at `offset`: the recipient has everything before it. On a fresh source only.
+
+        What ends before is read and hashed all the same, unless it is `known`; so is the beginning
+        of the file in which `offset` lies.
+        """
+        finished: list[tuple[int, bytes]] = []
+        withdrawn: list[tuple[int, int]] = []
+        while self._entry < len(self._sources) and self._tape.start(self._entry) < offset:
+            source, end = self._sources[self._entry], self._tape.end(self._entry)
+            if source is None or (end <= offset and known(self._entry)):
+                self._entry += 1
+                continue
+            try:
+                self._open(source)
+                self._hash_upto(source, min(end, offset) - self._tape.start(self._entry))
+                if end > offset:
+                    break
+                self._check(source)
+                finished.append((self._entry, self._digest.digest()))
+            except _Changed:
+                withdrawn.append((self._entry, CHANGED))
+            except OSError:
+                withdrawn.append((self._entry, UNREADABLE))
+            self._close()
+        return Block(offset, 0, False, b"", tuple(finished), tuple(withdrawn))
+
+    def _hash_upto(self, source: SourceFile, stop: int) -> None:
+        while self._at < stop:
+            data_at, data_end = self._next_data(source)
+            if data_at > self._at:
+                self._hash_zeros(min(data_at, stop) - self._at)
+                self._at = min(data_at, stop)
+            else:
+                self._at += len(self._read(min(data_end, stop, self._at + SKIP_STEP) - self._at))
 
     def close(self) -> None:
         """Close what is open."""

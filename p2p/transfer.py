@@ -37,6 +37,7 @@ from .events import (
     Progress,
     Question,
     StateChanged,
+    StateName,
     Warned,
 )
 from .files import Block, Destination, Listing, Source, check_paths, disk_failure, walk
@@ -50,6 +51,7 @@ from .protocol.errors import FAILURES, Ending, Failure, HandoverError, PeerError
 from .protocol.handshake import (
     HANDSHAKE_SECONDS,
     MAX_FAILED_ATTEMPTS,
+    RESUME,
     SUITE_NAMES,
     Attempt,
     Entropy,
@@ -243,6 +245,10 @@ class _Sending:
         self._failed_attempts = 0
         self._claimed = asyncio.Lock()  # held by the recipient that is being admitted or served
         self._admitted = b""  # the identity the link is locked to
+        self._run: _SenderRun | None = None  # of whoever holds `_claimed`
+        self._cut = False  # a transfer was under way and its recipient has not come back yet
+        self.transfer_id = os.urandom(TRANSFER_ID)
+        self.results: Results | None = None  # as far as earlier sessions came
         self._serving = b""  # the identity of whoever holds `_claimed`
         self._stopped = False
         self._attempts: set[asyncio.Task[facts.Ended | None]] = set()
@@ -286,17 +292,20 @@ class _Sending:
         """Keep the sender's seat until cancelled."""
         try:
             await seat.run(self._on_server)
-        except Failure:
+        except Failure as failure:
             while self._attempts or self.ended:  # a transfer under way does not need the server
                 await asyncio.sleep(0.2)
-            raise
+            raise (Failure("connection_lost") if self._cut else failure) from None
 
     def _on_server(self, there: bool) -> None:
         if self._link_made is not None:  # not before: a link that nobody waits behind is no link
             self.options.watch(self._link_made)
             self._link_made = None
         if not self._claimed.locked():
-            self.options.watch(StateChanged("waiting" if there else "server_lost"))
+            self.options.watch(StateChanged(self._waiting() if there else "server_lost"))
+
+    def _waiting(self) -> StateName:
+        return "lost" if self._cut else "waiting"
 
     async def _meet(self, seat: SenderSeat) -> None:
         """Take attempts as they come, until one has become the transfer and ended."""
@@ -317,7 +326,7 @@ class _Sending:
                     waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED
                 )
                 if not done:
-                    raise Failure("expired")
+                    raise Failure("connection_lost" if self._cut else "expired")
                 for prepared in preparing:
                     if prepared in done:
                         prepared.result()  # what cannot be sent ends it before anyone comes
@@ -327,7 +336,7 @@ class _Sending:
                     if self.ended:
                         return
                     if not self._claimed.locked():
-                        options.watch(StateChanged("waiting"))
+                        options.watch(StateChanged(self._waiting()))
                 disarmed = self._failed_attempts >= MAX_FAILED_ATTEMPTS
                 if disarmed and not self._claimed.locked():
                     raise Failure("disarmed")
@@ -387,10 +396,13 @@ class _Sending:
             if greeted is None:
                 return None
             attempt, handshake, secured = greeted
+            if self._run is not None and self._serving == secured.peer.identity:
+                self._run.give_way()  # it came back before its old connection was known to be dead
             async with self._claimed:
                 self._serving = secured.peer.identity
                 await connection.control.send(handshake.message_4())
-                return await self._serve(_SenderRun(self, connection, attempt, secured, listing))
+                self._run = _SenderRun(self, connection, attempt, secured, listing)
+                return await self._serve(self._run)
         except LaneLost:
             self._note(FAILURES["no_connection"].sentence)
             return None
@@ -447,14 +459,16 @@ class _Sending:
         try:
             return await run.run()
         except HandoverError as error:
-            again = error.code == "connection_lost_early"
+            again = error.code == "connection_lost_early" or run.resumable(error.code)
+            self._cut = self._cut or run.resumable(error.code)
             loud = error.code in ("digits_rejected", "needs_answer", "contact_changed")
             if not again and (self._admitted or loud):
                 raise
-            self._note(error.sentence)
+            if not self._cut:
+                self._note(error.sentence)
             return None
         finally:
-            self._serving = b""
+            self._serving, self._run = b"", None
 
     def _note(self, text: str) -> None:
         self.options.watch(Warned("", text))
@@ -477,7 +491,11 @@ class _Sending:
     def admitted(self, identity: bytes) -> None:
         """From now on the link is this recipient's alone."""
         self._admitted = identity
-        self.options.watch(StateChanged("admitted"))
+        self.options.watch(StateChanged("resumed" if self._cut else "admitted"))
+
+    def knows(self, identity: bytes) -> bool:
+        """Whether this recipient was admitted before: nobody has to be asked again."""
+        return self._admitted == identity
 
 
 class _Receiving:
@@ -817,7 +835,7 @@ class _SenderRun(_Run):
             options.home, options, sending.identity, connection, attempt, secured, sending.record
         )
         self._sending, self._listing = sending, listing
-        self._record.transfer_id = os.urandom(TRANSFER_ID)
+        self._record.transfer_id = sending.transfer_id
         largest = connection.data.max_message_size - OVERHEAD
         self.session = SenderSession(
             secured,
@@ -828,9 +846,23 @@ class _SenderRun(_Run):
             verify=options.verify,
         )
         self._source: Source | None = None
+        self._fresh = True  # nothing of the tape was read in this session yet
+        self._superseded = asyncio.Event()
+
+    def resumable(self, code: str) -> bool:
+        """Whether the recipient can take it up again after this failure."""
+        return code == "connection_lost" and RESUME in self._secured.peer.capabilities
+
+    def give_way(self) -> None:
+        """The same recipient is there by a new connection: this one is over."""
+        self._superseded.set()
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._conduct(), self._move()]
+        return [self._conduct(), self._move(), self._watch_successor()]
+
+    async def _watch_successor(self) -> None:
+        await self._superseded.wait()
+        self._lose()
 
     def _clean_up(self) -> None:
         if self._source is not None:
@@ -844,12 +876,14 @@ class _SenderRun(_Run):
         """Admission, offer, and at the end the receipt."""
         met = self._introduce()
         options, session = self._options, self.session
+        again = self._sending.knows(self._secured.peer.identity)
         if session.needs_confirmation:
-            await self._confirm_digits(met)
+            if not again:
+                await self._confirm_digits(met)
             self._step(session.confirm_digits)
             while not session.may_offer:
                 await self._fact(facts.Confirmed)
-        elif not (options.auto or met.contact or self._sending._to):
+        elif not (options.auto or met.contact or self._sending._to or again):
             if options.ask is None:
                 raise Failure("needs_answer", "whether to let the recipient in")
             if not await options.ask(Question("admit", met, self._secured.digits)):
@@ -860,7 +894,9 @@ class _SenderRun(_Run):
         self._record.manifest, self._record.manifest_hash = manifest, sha256(data)
         self._source = Source(listing, tape)
         self._tell("offered")
-        self._step(session.offer, manifest, data, tape, now_text(), time.monotonic())
+        earlier, now = self._sending.results, time.monotonic()
+        self._step(session.offer, manifest, data, tape, now_text(), now, earlier)
+        self._sending.results = session.results
         receipted = await self._fact(facts.Receipted)
         self._tell("signing")
         await self._sign(manifest, receipted)
@@ -896,6 +932,10 @@ class _SenderRun(_Run):
             if plan is None:
                 await self._woken()
                 continue
+            if plan.stream == Stream.DATA and self._fresh:
+                self._fresh = False
+                await self._skip_to(plan.offset)
+                continue
             for block, header, message in await self._thread(self._seal, plan):
                 if message:
                     self._step(session.sent, header, time.monotonic())
@@ -905,6 +945,12 @@ class _SenderRun(_Run):
                         self._lose()
                         return
                 self._note_ends(block)
+
+    async def _skip_to(self, offset: int) -> None:
+        """Take up an earlier session where the recipient stands."""
+        source, known = self._source, self.session.results.known
+        assert source is not None
+        self._note_ends(await self._thread(source.skip, offset, known))
 
     def _seal(self, plan: facts.Plan) -> list[tuple[Block, Header, bytes]]:
         """A stretch, cut into ranges; it ends early at a hole or a withdrawn entry."""

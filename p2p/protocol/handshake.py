@@ -51,6 +51,7 @@ MAX_LABEL = 128  # bytes of the name its owner chose
 MAX_SOFTWARE = 64  # bytes of a program's name and version
 HANDSHAKE_SECONDS = 20.0  # for an attempt, from joining to message 4
 MAX_FAILED_ATTEMPTS = 3  # then the link is disarmed
+RESUME = "resume"  # capability of a recipient that takes a transfer up again after a cut
 SIGNATURE = 64
 
 _FLAG_PASSPHRASE = 1

@@ -189,6 +189,14 @@ class Results:
         """Note that an entry was given up."""
         self._records[index * RECORD : (index + 1) * RECORD] = bytes([status]) + NO_DIGEST
 
+    def forget(self, index: int) -> None:
+        """Nothing is known of an entry any more."""
+        self._records[index * RECORD : (index + 1) * RECORD] = bytes(RECORD)
+
+    def known(self, index: int) -> bool:
+        """Whether anything was noted of an entry yet."""
+        return self[index] != (DELIVERED, NO_DIGEST)
+
     def failures(self) -> Iterator[tuple[int, int]]:
         """(entry, status) of everything that was not delivered."""
         for index, status in enumerate(self._records[::RECORD]):

@@ -103,7 +103,9 @@ class ManifestArrived:
 
 @dataclass(frozen=True)
 class Accepted:
-    """Sender: the recipient's signed accept is there."""
+    """Sender: the recipient's signed accept is there; it holds the tape up to `offset` already."""
+
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,7 @@ ACCEPT_BODY = members(
         "transfer_id": base64url(16),
         "transcript": _id,
         "offer_sha256": _id,
+        "offset": _offset,
         "time": _time,
     }
 )
@@ -335,6 +338,11 @@ class _Outgoing:
         self.limit = INITIAL_LIMIT
         self.pace = Pace(largest)
 
+    def begin(self, offset: int) -> None:
+        """Everything before `offset` is there from an earlier session."""
+        self.next = self.written = self.durable = offset
+        self.limit = offset + INITIAL_LIMIT
+
     def acknowledge(self, ack: Mapping[str, int], now: float) -> None:
         written, limit = ack["written"], ack["limit"]
         if not ack["verified"] <= ack["durable"] <= written <= self.next:
@@ -349,12 +357,12 @@ class _Outgoing:
 class _Incoming:
     """A stream as its recipient sees it."""
 
-    def __init__(self, stream: Stream, total: int) -> None:
+    def __init__(self, stream: Stream, total: int, offset: int) -> None:
         self.stream, self.total = stream, total
-        self.frontier = Frontier()
-        self.limit = INITIAL_LIMIT
-        self.durable = self.verified = self.repeated = 0
-        self.acknowledged = 0
+        self.frontier = Frontier(offset)
+        self.limit = offset + INITIAL_LIMIT
+        self.durable = self.acknowledged = offset
+        self.verified = self.repeated = 0
         self.changed: float | None = None  # since when an ack is owed
 
     def admit(self, header: Header) -> bool:
@@ -561,12 +569,26 @@ class SenderSession(_Session):
         """Whether whoever has to confirm the digits has."""
         return self._confirmed_here and self._confirmed_there
 
-    def offer(self, manifest: Manifest, data: bytes, tape: Tape, time: str, now: float) -> None:
-        """The recipient is admitted: offer the manifest (`data` is its encoding)."""
+    def offer(
+        self,
+        manifest: Manifest,
+        data: bytes,
+        tape: Tape,
+        time: str,
+        now: float,
+        results: Results | None = None,
+    ) -> None:
+        """The recipient is admitted: offer the manifest (`data` is its encoding).
+
+        `results` are those of an earlier session of the same transfer, as far as it came.
+        """
         if not self.may_offer:
             raise ValueError("the digits are not confirmed")
         self._manifest, self._data, self._tape = manifest, data, tape
-        self._results = Results(len(manifest.entries))
+        self._results = results or Results(len(manifest.entries))
+        for entry, status in list(self._results.failures()):
+            if status not in WITHDRAWN:  # the earlier recipient's word, for it to say again
+                self._results.forget(entry)
         self._streams[Stream.MANIFEST] = _Outgoing(len(data), self._largest)
         # Lanes are not ordered against each other: nothing before the recipient has the offer.
         self._streams[Stream.MANIFEST].limit = 0
@@ -748,9 +770,17 @@ class SenderSession(_Session):
             sha256(self._offer),
         ):
             raise PeerError("the accept is of another offer")
+        offset = body["offset"]
+        if offset > self._tape.total:
+            raise PeerError("an accept of more than there is")
         self._accept = body
+        self._streams[Stream.DATA].begin(offset)
         self.state = SenderState.SENDING
-        self._events.append(Accepted())
+        if offset:  # what was given up before, this session's recipient may not know of
+            for entry, status in list(self._results.failures()):
+                if self._tape.end(entry) <= offset:
+                    self.withdraw(entry, status, now)
+        self._events.append(Accepted(offset))
 
     def _on_decline(self, message: Mapping[str, Any], now: float) -> None:
         self._end(Ending.DECLINED, "declined")
@@ -849,10 +879,13 @@ class RecipientSession(_Session):
             raise PeerError("the manifest is not what the offer says")
         self._manifest, self._tape = manifest, tape
 
-    def accept(self, time: str, now: float) -> None:
-        """Say yes to the manifest that was read; signed, before any byte of data."""
+    def accept(self, time: str, now: float, offset: int = 0) -> None:
+        """Say yes to the manifest that was read; signed, before any byte of data.
+
+        `offset` is how much of the tape is durable here from an earlier session.
+        """
         tape, manifest = self._tape, self._manifest
-        self._open(Stream.DATA, tape.total)
+        self._open(Stream.DATA, tape.total, offset)
         self._open(Stream.DIGESTS, len(manifest.entries) * RECORD)
         self._accepted = time
         body = {
@@ -860,6 +893,7 @@ class RecipientSession(_Session):
             "transfer_id": self._fields["transfer_id"],
             "transcript": self.secured.transcript,
             "offer_sha256": sha256(self._offer),
+            "offset": offset,
             "time": time,
         }
         self._say_signed("accept", LABEL_ACCEPT, encode_body(body), now)
@@ -1058,8 +1092,8 @@ class RecipientSession(_Session):
 
     # -- streams
 
-    def _open(self, stream: Stream, total: int) -> None:
-        self._streams[stream] = _Incoming(stream, total)
+    def _open(self, stream: Stream, total: int, offset: int = 0) -> None:
+        self._streams[stream] = _Incoming(stream, total, offset)
         if stream != Stream.DATA:
             self._bytes[stream] = bytearray(total)
 

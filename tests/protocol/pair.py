@@ -90,6 +90,7 @@ class Pair:
         self.damage = None  # called with the digests the recipient reads back
         self.digested = set()
         self.receipts = []
+        self.durable, self.earlier = 0, None  # what an earlier session left behind
 
     # --- plumbing
 
@@ -159,12 +160,27 @@ class Pair:
     # --- one step each; True when it did something
 
     def offer(self):
-        self.sender.offer(self.manifest, self.data, self.tape, TIME, self.now)
+        self.sender.offer(self.manifest, self.data, self.tape, TIME, self.now, self.earlier)
         self.flush()
+
+    def reconnect(self):
+        """Cut, and there again: new sessions, and the recipient has what was durable."""
+        self.durable = self.recipient._streams[Stream.DATA].durable
+        self.earlier = self.sender.results
+        at_sender, at_recipient = secured(False)
+        largest = self.sender._largest
+        self.sender = session.SenderSession(
+            at_sender, S_KEY, TRANSFER, largest, self.now, verify=False
+        )
+        self.recipient = session.RecipientSession(at_recipient, R_KEY, self.now, verify=False)
+        for queue in (self.to_recipient, self.to_sender, self.lane):
+            queue.clear()
+        self.disk = {at: data for at, data in self.disk.items() if at < self.durable}
+        return self
 
     def accept(self):
         self.recipient.read(self.manifest, self.tape)
-        self.recipient.accept(TIME, self.now)
+        self.recipient.accept(TIME, self.now, self.durable)
         self.flush()
 
     def send_range(self):

@@ -17,7 +17,10 @@ ANY = st.text(st.characters(), max_size=40)
 
 @cases("paths")
 def test_names_follow_the_vectors(case):
-    if "text" in case:
+    if "pair" in case:
+        one, other = map(paths.collision_key, case["pair"])
+        assert (one == other) == case["expect"]
+    elif "text" in case:
         assert paths.shown(case["text"]) == case["expect"]
     elif isinstance(case["expect"], dict):
         with pytest.raises(paths.UnsafePath):

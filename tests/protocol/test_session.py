@@ -416,6 +416,7 @@ def test_an_accept_of_another_offer_is_refused():
     body = session.encode_body(
         {
             "type": "accept",
+            "offset": 0,
             "transfer_id": TRANSFER,
             "transcript": pair.recipient.secured.transcript,
             "offer_sha256": bytes(32),
@@ -734,3 +735,69 @@ def test_a_body_of_bytes_is_written_as_base64url():
 def test_handshake_ends_agree():
     one, other = secured()
     assert one.transcript == other.transcript
+
+
+# --- a later session of the same transfer ---------------------------------------------------------
+
+
+def test_a_later_session_begins_where_the_recipient_stands():
+    pair = receiving(files=(b"a" * 10_000, b"b" * 90_000, b"c" * 10))
+    for _ in range(12):
+        pair.send_range()
+        pair.deliver_data()
+    pair.sync()
+    assert 10_000 < pair.recipient.frontier < 100_000
+    pair.reconnect().offer()
+    durable = pair.durable
+    pair.run()
+    assert durable > 10_000
+    assert pair.saw("sender", session.Accepted)[-1].offset == durable
+    assert b"".join(payload for _, payload in sorted(pair.disk.items())) == pair.content
+    assert pair.saw("recipient", session.Ended)[-1].ending == Ending.COMPLETE
+    assert len(pair.receipts) == 1
+
+
+def test_what_was_given_up_before_is_told_again():
+    pair = receiving(files=(b"a" * 10_000, b"b" * 90_000))
+    pair.withdraw_at = {0: CHANGED}
+    for _ in range(12):
+        pair.send_range()
+        pair.deliver_control("recipient")
+        pair.deliver_data()
+    pair.sync()
+    pair.reconnect().offer()
+    pair.run()
+    assert pair.saw("recipient", session.Withdrawn)[-1].entries == ((0, CHANGED),)
+    assert pair.saw("recipient", session.Ended)[-1].ending == Ending.INCOMPLETE
+
+
+def test_what_the_earlier_recipient_refused_is_open_again():
+    pair = receiving(files=(b"a" * 10_000, b"b" * 10_000))
+    earlier = Results(2)
+    earlier.failed(0, NOT_PLACED)
+    earlier.failed(1, CHANGED)
+    pair.reconnect()
+    pair.earlier = earlier
+    pair.offer()
+    assert not pair.sender.results.known(0)
+    assert pair.sender.results.known(1)
+
+
+def test_an_accept_of_more_than_there_is_is_refused():
+    pair = receiving()
+    pair.reconnect()
+    pair.durable = pair.tape.total + 1
+    pair.offer()
+    with pytest.raises(PeerError):
+        pair.run()
+
+
+def test_what_was_given_up_beyond_is_tried_again():
+    pair = receiving(files=(b"a" * 10_000, b"b" * 10_000))
+    pair.reconnect()
+    pair.durable, pair.earlier = 5_000, Results(2)
+    pair.earlier.failed(1, CHANGED)
+    pair.offer()
+    pair.run()
+    assert not pair.saw("recipient", session.Withdrawn)
+    assert pair.saw("recipient", session.Ended)[-1].ending == Ending.COMPLETE

@@ -819,6 +819,35 @@ def make_paths() -> None:
         cases.append(
             {"name": f"shown {json.dumps(text[:20])}", "text": text, "expect": paths.shown(text)}
         )
+    for one, other in [
+        ("A", "a"),
+        ("a", "b"),
+        ("stra\u00dfe", "STRASSE"),
+        ("\u1e9e", "ss"),
+        ("\u0131", "i"),
+        ("I", "\u0131"),
+        ("\u0130", "i"),
+        ("\u017f", "s"),
+        ("\u03c3", "\u03c2"),
+        ("\u039f\u0394\u039f\u03a3", "\u03bf\u03b4\u03bf\u03c2"),
+        ("\ufb01", "fi"),
+        ("\ufb05", "\ufb06"),
+        ("e\u0301", "\u00e9"),
+        ("\u212a", "k"),
+        ("\u00b5", "\u03bc"),
+        ("\u13a0", "\uab70"),
+        ("\u1e9b\u0323", "\u1e69"),
+        ("\u0390", "\u1fd3"),
+        ("\u1f80", "\u1f00\u03b9"),
+        ("\u01c5", "\u01c6"),
+        ("\u0345", "\u03b9"),
+        ("\uff21", "a"),
+        ("\u2160", "i"),
+        ("\u10a0", "\u2d00"),
+        ("\U00010400", "\U00010428"),
+    ]:
+        same = paths.collision_key(one) == paths.collision_key(other)
+        cases.append({"name": f"pair {one!a} {other!a}", "pair": [one, other], "expect": same})
     write("paths", cases)
 
 
@@ -1178,6 +1207,7 @@ def make_messages() -> None:
         },
         "accept body": {
             "type": "accept",
+            "offset": 0,
             "transfer_id": b64(TRANSFER),
             "transcript": h,
             "offer_sha256": h,
@@ -1250,7 +1280,12 @@ def make_messages() -> None:
             {"time": "x" * 41},
             {"sender": b64(bytes(31))},
         ],
-        "accept body": [{"type": "offer"}, {"offer_sha256": "x"}],
+        "accept body": [
+            {"type": "offer"},
+            {"offer_sha256": "x"},
+            {"offset": -1},
+            {"offset": 2**53},
+        ],
         "closing body": [{"audit_head": "0" * 65}, {"digests_sha256": b64(bytes(33))}],
     }
     cases: list[Case] = []

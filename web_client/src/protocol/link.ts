@@ -1,0 +1,138 @@
+/** The link, and every key that is derived from its secret (mirrors `p2p/protocol/link.py`). */
+import sodium from "libsodium-wrappers-sumo";
+
+import {
+  concat,
+  decodeBase64url,
+  encodeBase64url,
+  hkdfExpand,
+  hkdfExtract,
+  prefixed,
+  sha256,
+  utf8,
+  type Bytes,
+} from "./codec";
+import { Failure } from "./errors";
+
+export const VERSION = "1";
+export const SECRET_BYTES = 32;
+export const COMMITMENT_BYTES = 16;
+export const MAX_LINK = 2048; // longer than any link of ours by far; keeps the parser bounded
+
+const LABEL_EXTRACT = utf8("handover/1");
+const LABEL_SENDER = utf8("handover/1 sender");
+const LABEL_ROOM = utf8("handover/1 room");
+const LABEL_JOIN = utf8("handover/1 join");
+const LABEL_SIGNAL_S2R = utf8("handover/1 signal s2r");
+const LABEL_SIGNAL_R2S = utf8("handover/1 signal r2s");
+const LABEL_PSK = utf8("handover/1 psk");
+const LABEL_PASSPHRASE_SALT = utf8("handover/1 passphrase salt");
+
+// Argon2id, second choice of RFC 9106 4 with libsodium's one lane: 3 passes over 64 MiB.
+const PASSPHRASE_PASSES = 3;
+const PASSPHRASE_MEMORY = 64 * 1024 * 1024;
+const MAX_PASSPHRASE = 1024;
+
+const LINK = /^(https?):\/\/([^/?#]*)([^?#]*)(\?[^#]*)?(?:#(.*))?$/is;
+const HOST = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?$/;
+
+/** An invitation. `origin` is scheme and host. */
+export interface Link {
+  readonly origin: string;
+  readonly secret: Bytes;
+  readonly commitment: Bytes;
+  readonly passphrase: boolean;
+}
+
+/** What both sides derive from K. The server learns `room` and SHA-256 of `join`, no more. */
+export interface LinkKeys {
+  readonly room: Bytes;
+  readonly join: Bytes;
+  readonly signalS2r: Bytes;
+  readonly signalR2s: Bytes;
+  readonly psk: Bytes;
+  readonly passphraseSalt: Bytes;
+}
+
+/** C: the first 16 bytes of SHA-256 over a label, K and the sender's Ed25519 public key. */
+export function senderCommitment(secret: Bytes, identity: Bytes): Bytes {
+  return sha256(LABEL_SENDER, secret, identity).subarray(0, COMMITMENT_BYTES);
+}
+
+/** The link as text. */
+export function linkText(link: Link): string {
+  const parts = [VERSION, encodeBase64url(link.secret), encodeBase64url(link.commitment)];
+  return `${link.origin}/#${[...parts, ...(link.passphrase ? ["p"] : [])].join(".")}`;
+}
+
+/** Read a link as a person pastes it. Throws `Failure` (link_invalid, link_unsupported). */
+export function parseLink(pasted: string): Link {
+  const text = pasted.trim();
+  if (text.length > MAX_LINK) throw new Failure("link_invalid", "it is too long");
+  const [, scheme, host, path, query, fragment] = LINK.exec(text) ?? [];
+  const port = HOST.exec(host ?? "");
+  if (!scheme || !port || Number(port[2] ?? 0) > 65_535) {
+    throw new Failure("link_invalid", "it does not begin with https:// and a host");
+  }
+  if ((path && path !== "/") || (query && query !== "?")) {
+    throw new Failure("link_invalid", "it has a path or a query");
+  }
+  const parts = (fragment ?? "").split(".");
+  if (parts.length < 3) {
+    throw new Failure("link_invalid", "the part behind # is missing or cut off");
+  }
+  if (parts[0] !== VERSION) throw new Failure("link_unsupported");
+  let secret: Bytes, commitment: Bytes;
+  try {
+    [secret, commitment] = [decodeBase64url(parts[1]!), decodeBase64url(parts[2]!)];
+  } catch {
+    throw new Failure("link_invalid", "the part behind # has a typing error");
+  }
+  if (secret.length !== SECRET_BYTES || commitment.length !== COMMITMENT_BYTES) {
+    throw new Failure("link_invalid", "the part behind # is cut off");
+  }
+  const rest = parts.slice(3);
+  if (rest.length > 1 || (rest.length === 1 && rest[0] !== "p")) {
+    throw new Failure("link_invalid", "something follows the link");
+  }
+  const origin = `${scheme.toLowerCase()}://${host}`;
+  return { origin, secret, commitment, passphrase: rest.length === 1 };
+}
+
+/** All keys of a link, each by HKDF-SHA256 under its own label. */
+export function deriveKeys(secret: Bytes): LinkKeys {
+  const root = hkdfExtract(LABEL_EXTRACT, secret);
+  return {
+    room: hkdfExpand(root, LABEL_ROOM, 16),
+    join: hkdfExpand(root, LABEL_JOIN, 32),
+    signalS2r: hkdfExpand(root, LABEL_SIGNAL_S2R, 32),
+    signalR2s: hkdfExpand(root, LABEL_SIGNAL_R2S, 32),
+    psk: hkdfExpand(root, LABEL_PSK, 32),
+    passphraseSalt: hkdfExpand(root, LABEL_PASSPHRASE_SALT, 16),
+  };
+}
+
+/**
+ * The Noise psk: the link's own, with Argon2id of the passphrase's NFC form mixed in.
+ *
+ * Takes about half a second with a passphrase. Throws `Failure` (passphrase_wrong) for one that
+ * cannot be one: empty or above 1,024 bytes.
+ */
+export function noisePsk(keys: LinkKeys, passphrase: string | null): Bytes {
+  let stretched: Bytes = concat();
+  if (passphrase !== null) {
+    const octets = utf8(passphrase.normalize("NFC"));
+    if (octets.length === 0 || octets.length > MAX_PASSPHRASE) {
+      throw new Failure("passphrase_wrong");
+    }
+    stretched = sodium.crypto_pwhash(
+      32,
+      octets,
+      keys.passphraseSalt,
+      PASSPHRASE_PASSES,
+      PASSPHRASE_MEMORY,
+      sodium.crypto_pwhash_ALG_ARGON2ID13,
+    );
+  }
+  return hkdfExtract(keys.psk, prefixed(stretched));
+}

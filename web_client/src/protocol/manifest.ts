@@ -1,0 +1,218 @@
+/** The manifest, the results and their tree (mirrors `p2p/protocol/manifest.py`). */
+import {
+  MAX_INTEGER,
+  base64url,
+  concat,
+  decodeJson,
+  encodeBase64url,
+  encodeJson,
+  hkdfExpand,
+  integer,
+  members,
+  oneOf,
+  optional,
+  readAs,
+  sha256,
+  text,
+  u32,
+  utf8,
+  type Bytes,
+} from "./codec";
+import { PeerError } from "./errors";
+import { MAX_PATH, checkPath, collisions, shown } from "./paths";
+import { Tape } from "./tape";
+
+export const MAX_ENTRIES = 200_000;
+export const MAX_MANIFEST = 64 * 1024 * 1024;
+const MAX_LINE = 8192; // MAX_PATH with every byte escaped, and the numbers
+export const SALT = 32;
+const LABEL_LEAF_SALT = utf8("handover/1 leaf salt");
+export const RECORD = 33;
+
+export const DELIVERED = 0;
+// Given up by the sender (`withdraw`) ...
+export const CHANGED = 1;
+export const UNREADABLE = 2;
+// ... or by the recipient (`failed`).
+export const NOT_WRITTEN = 16;
+export const NOT_PLACED = 17;
+export const WITHDRAWN: readonly number[] = [CHANGED, UNREADABLE];
+
+/** One file or directory. `modified` is microseconds since the epoch; `data` bytes that are no holes. */
+export interface Entry {
+  readonly path: string;
+  readonly kind: "file" | "directory";
+  readonly size: number;
+  readonly modified: number;
+  readonly data: number | null;
+}
+
+/** The entries and the salt of their leaves. */
+export interface Manifest {
+  readonly entries: readonly Entry[];
+  readonly salt: Bytes;
+}
+
+/** Where each entry lies. */
+export const tapeOf = (manifest: Manifest): Tape =>
+  new Tape(manifest.entries.map((entry) => entry.size));
+
+/** Bytes of disk the content takes. */
+export function roomOf(manifest: Manifest): number {
+  return manifest.entries.reduce((sum, e) => sum + Math.min(e.data ?? e.size, e.size), 0);
+}
+
+const head = members({ salt: base64url(SALT) });
+const entryLine = members({
+  path: text(MAX_PATH, { empty: false }),
+  kind: oneOf("file", "directory"),
+  size: integer(0, MAX_INTEGER),
+  modified: integer(-MAX_INTEGER, MAX_INTEGER),
+  data: optional(integer(0, MAX_INTEGER)),
+});
+
+/** JSON Lines. */
+export function encodeManifest(manifest: Manifest): Bytes {
+  const lines = [encodeJson({ salt: encodeBase64url(manifest.salt) })];
+  for (const { data, ...fields } of manifest.entries) {
+    lines.push(encodeJson(data === null ? fields : { ...fields, data }));
+  }
+  return concat(...lines.flatMap((line) => [line, utf8("\n")]));
+}
+
+/** Read a manifest and hold it against every rule for names. Throws `PeerError`. */
+export function decodeManifest(data: Bytes): Manifest {
+  if (data[data.length - 1] !== 10) throw new PeerError("a manifest is cut off");
+  const entries: Entry[] = [];
+  let salt: Bytes | null = null;
+  for (let at = 0; at < data.length; ) {
+    const end = data.indexOf(10, at);
+    const line = data.subarray(at, end);
+    at = end + 1;
+    if (salt === null) {
+      salt = readAs(head, decodeJson(line, MAX_LINE), "a manifest's head").salt;
+      continue;
+    }
+    if (entries.length === MAX_ENTRIES) throw new PeerError("a manifest has too many entries");
+    const entry: Entry = readAs(entryLine, decodeJson(line, MAX_LINE), "a manifest's entry");
+    try {
+      checkPath(entry.path);
+    } catch (reason) {
+      const why = (reason as Error).message;
+      throw new PeerError(`an unsafe name, ${shown(entry.path)}: ${why}`);
+    }
+    if (entry.kind === "directory" && (entry.size || entry.data !== null)) {
+      throw new PeerError("a directory with a size");
+    }
+    entries.push(entry);
+  }
+  if (salt === null || !entries.length) throw new PeerError("a manifest without entries");
+  const [pair] = collisions(entries.map((e): [string, boolean] => [e.path, e.kind === "directory"]));
+  if (pair) throw new PeerError(`names that fall together: ${pair.map((p) => shown(p)).join(" and ")}`);
+  return { entries, salt };
+}
+
+/** What became of each entry: a status and a digest (zeros where there is none). */
+export class Results {
+  private constructor(private readonly records: Bytes) {}
+
+  /** All delivered with no digest yet. */
+  static of(count: number): Results {
+    return new Results(new Uint8Array(count * RECORD));
+  }
+
+  /** Read a sender's digests. Throws `PeerError`. */
+  static decode(data: Bytes, manifest: Manifest): Results {
+    if (data.length !== manifest.entries.length * RECORD) {
+      throw new PeerError("the digests have a wrong length");
+    }
+    const results = new Results(data.slice());
+    manifest.entries.forEach((entry, index) => {
+      const [status, digest] = results.at(index);
+      if (status !== DELIVERED && !WITHDRAWN.includes(status)) {
+        throw new PeerError("the digests have an unknown status");
+      }
+      const none = status !== DELIVERED || entry.kind === "directory";
+      if (none && digest.some((octet) => octet !== 0)) {
+        throw new PeerError("a digest where there can be none");
+      }
+    });
+    return results;
+  }
+
+  /** The records as they travel. */
+  encode(): Bytes {
+    return this.records.slice();
+  }
+
+  get length(): number {
+    return this.records.length / RECORD;
+  }
+
+  /** Status and digest of an entry. */
+  at(index: number): [number, Bytes] {
+    const record = this.records.subarray(index * RECORD, (index + 1) * RECORD);
+    return [record[0]!, record.slice(1)];
+  }
+
+  /** Note the SHA-256 of an entry that is there. */
+  delivered(index: number, digest: Bytes): void {
+    this.records[index * RECORD] = DELIVERED;
+    this.records.set(digest, index * RECORD + 1);
+  }
+
+  /** Note that an entry was given up. */
+  failed(index: number, status: number): void {
+    this.records.fill(0, index * RECORD, (index + 1) * RECORD);
+    this.records[index * RECORD] = status;
+  }
+
+  /** (entry, status) of everything that was not delivered. */
+  failures(): [number, number][] {
+    const found: [number, number][] = [];
+    for (let index = 0; index < this.length; index++) {
+      const status = this.records[index * RECORD]!;
+      if (status !== DELIVERED) found.push([index, status]);
+    }
+    return found;
+  }
+}
+
+/** The salt of one leaf: known to who has the manifest, shown alone when one entry is shown. */
+export function leafSalt(salt: Bytes, index: number): Bytes {
+  return hkdfExpand(salt, concat(LABEL_LEAF_SALT, u32(index)), 16);
+}
+
+/** SHA-256 of 0x00, the salted hash of the path, kind, status, size and the content's digest. */
+export function leaf(manifest: Manifest, results: Results, index: number): Bytes {
+  const entry = manifest.entries[index]!;
+  const [status, digest] = results.at(index);
+  const size = new Uint8Array(8);
+  new DataView(size.buffer).setBigUint64(0, BigInt(entry.size));
+  return sha256(
+    Uint8Array.of(0),
+    sha256(leafSalt(manifest.salt, index), utf8(entry.path)),
+    Uint8Array.of(entry.kind === "directory" ? 1 : 0, status),
+    size,
+    digest,
+  );
+}
+
+/** Root over leaf hashes as RFC 9162 2.1.1 builds it: nodes are SHA-256 of 0x01 and both. */
+export function merkleRoot(leaves: readonly Bytes[]): Bytes {
+  let level = leaves.length ? leaves : [sha256(new Uint8Array(0))];
+  while (level.length > 1) {
+    const above: Bytes[] = [];
+    for (let i = 0; i + 1 < level.length; i += 2) {
+      above.push(sha256(Uint8Array.of(1), level[i]!, level[i + 1]!));
+    }
+    if (level.length % 2) above.push(level[level.length - 1]!);
+    level = above;
+  }
+  return level[0]!;
+}
+
+/** The one hash a receipt carries for everything that was sent and what became of it. */
+export function resultsRoot(manifest: Manifest, results: Results): Bytes {
+  return merkleRoot(manifest.entries.map((_, index) => leaf(manifest, results, index)));
+}

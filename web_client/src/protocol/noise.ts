@@ -1,0 +1,165 @@
+/**
+ * Noise_XXpsk3_25519_ChaChaPoly_SHA256 (noiseprotocol.org, revision 34), the initiator's side.
+ *
+ * Mirrors `p2p/protocol/noise.py`: one pattern, so the three messages are written out.
+ */
+import sodium from "libsodium-wrappers-sumo";
+
+import { concat, hkdfExpand, hkdfExtract, sha256, utf8, type Bytes } from "./codec";
+import { PeerError } from "./errors";
+
+const NAME = utf8("Noise_XXpsk3_25519_ChaChaPoly_SHA256");
+export const MAX_MESSAGE = 65535; // specification section 3
+export const KEY = 32;
+export const TAG = 16;
+const NOTHING: Bytes = new Uint8Array(0);
+
+function dh(private_: Bytes, public_: Bytes): Bytes {
+  try {
+    return sodium.crypto_scalarmult(private_, public_);
+  } catch {
+    throw new PeerError("a public key of low order"); // an all-zero result (RFC 7748 6.1)
+  }
+}
+
+/** The X25519 public key of a private one (32 bytes each). */
+export function publicKey(private_: Bytes): Bytes {
+  return sodium.crypto_scalarmult_base(private_);
+}
+
+/** ChaCha20-Poly1305 with a counter nonce: no message can be replayed, dropped or reordered. */
+export class CipherState {
+  private counter = 0n;
+  constructor(private readonly key: Bytes) {}
+
+  private nonce(): Bytes {
+    const nonce = new Uint8Array(12);
+    new DataView(nonce.buffer).setBigUint64(4, this.counter++, true);
+    return nonce;
+  }
+
+  /** Seal the next message. */
+  encrypt(plaintext: Bytes, associated: Bytes = NOTHING): Bytes {
+    return sodium.crypto_aead_chacha20poly1305_ietf_encrypt(
+      plaintext,
+      associated,
+      null,
+      this.nonce(),
+      this.key,
+    );
+  }
+
+  /** Open the next message. Throws `PeerError`; the state is then of no more use. */
+  decrypt(ciphertext: Bytes, associated: Bytes = NOTHING): Bytes {
+    try {
+      return sodium.crypto_aead_chacha20poly1305_ietf_decrypt(
+        null,
+        ciphertext,
+        associated,
+        this.nonce(),
+        this.key,
+      );
+    } catch {
+      throw new PeerError("a message does not authenticate");
+    }
+  }
+}
+
+/** The chaining key and the handshake hash (specification section 5.2). */
+export class SymmetricState {
+  h: Bytes = sha256(NAME); // longer than 32 bytes, hence hashed (section 5.2)
+  chainingKey = this.h;
+  private cipher!: CipherState; // with a psk there is a key from the first `e` on
+
+  constructor(prologue: Bytes) {
+    this.mixHash(prologue);
+  }
+
+  mixHash(data: Bytes): void {
+    this.h = sha256(this.h, data);
+  }
+
+  mixKey(material: Bytes): void {
+    const output = hkdfExpand(hkdfExtract(this.chainingKey, material), NOTHING, 64);
+    this.chainingKey = output.slice(0, 32);
+    this.cipher = new CipherState(output.slice(32));
+  }
+
+  mixKeyAndHash(material: Bytes): void {
+    const output = hkdfExpand(hkdfExtract(this.chainingKey, material), NOTHING, 96);
+    this.chainingKey = output.slice(0, 32);
+    this.cipher = new CipherState(output.slice(64));
+    this.mixHash(output.slice(32, 64));
+  }
+
+  encryptAndHash(plaintext: Bytes): Bytes {
+    const ciphertext = this.cipher.encrypt(plaintext, this.h);
+    this.mixHash(ciphertext);
+    return ciphertext;
+  }
+
+  decryptAndHash(ciphertext: Bytes): Bytes {
+    const plaintext = this.cipher.decrypt(ciphertext, this.h);
+    this.mixHash(ciphertext);
+    return plaintext;
+  }
+
+  /** The transport ciphers: initiator to responder, and back. */
+  split(): [CipherState, CipherState] {
+    const output = hkdfExpand(hkdfExtract(this.chainingKey, NOTHING), NOTHING, 64);
+    return [new CipherState(output.slice(0, 32)), new CipherState(output.slice(32))];
+  }
+}
+
+/** The recipient's side. Call `write1`, `read2`, `begin3`, `finish3`, in this order, once each. */
+export class Initiator {
+  readonly state: SymmetricState;
+  remoteStatic = NOTHING;
+  remoteEphemeral = NOTHING;
+
+  /** Private keys are arguments: this module draws nothing. */
+  constructor(
+    prologue: Bytes,
+    private readonly static_: Bytes,
+    private readonly ephemeral: Bytes,
+  ) {
+    this.state = new SymmetricState(prologue);
+  }
+
+  private mixEphemeral(public_: Bytes): void {
+    this.state.mixHash(public_);
+    this.state.mixKey(public_); // with a psk in the pattern (section 9.2)
+  }
+
+  write1(payload: Bytes): Bytes {
+    const public_ = publicKey(this.ephemeral);
+    this.mixEphemeral(public_);
+    return concat(public_, this.state.encryptAndHash(payload));
+  }
+
+  /** The payload, and the handshake hash as it was before the payload. Throws `PeerError`. */
+  read2(message: Bytes): [Bytes, Bytes] {
+    if (message.length < KEY + KEY + TAG || message.length > MAX_MESSAGE) {
+      throw new PeerError("a handshake message has a wrong length");
+    }
+    this.remoteEphemeral = message.slice(0, KEY);
+    this.mixEphemeral(this.remoteEphemeral);
+    this.state.mixKey(dh(this.ephemeral, this.remoteEphemeral));
+    this.remoteStatic = this.state.decryptAndHash(message.slice(KEY, KEY + KEY + TAG));
+    this.state.mixKey(dh(this.ephemeral, this.remoteStatic));
+    const h = this.state.h;
+    return [this.state.decryptAndHash(message.slice(KEY + KEY + TAG)), h];
+  }
+
+  /** The head of message 3, and the handshake hash its payload is signed over. */
+  begin3(psk: Bytes): [Bytes, Bytes] {
+    const head = this.state.encryptAndHash(publicKey(this.static_));
+    this.state.mixKey(dh(this.static_, this.remoteEphemeral));
+    this.state.mixKeyAndHash(psk);
+    return [head, this.state.h];
+  }
+
+  finish3(head: Bytes, payload: Bytes): Bytes {
+    return concat(head, this.state.encryptAndHash(payload));
+  }
+}

@@ -1,0 +1,112 @@
+/** The one rule for names that come from elsewhere, and how to show them (mirrors `paths.py`). */
+import { utf8 } from "./codec";
+
+export const MAX_SEGMENT = 255; // bytes: NAME_MAX of every common file system
+export const MAX_PATH = 1024; // bytes: PATH_MAX of macOS, the smallest of the Unix ones
+export const MAX_SEGMENTS = 64;
+export const MAX_SHOWN = 64; // characters of a foreign string that a line gets
+
+const RESERVED = /^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])$/i;
+// Windows forbids these; `:` would also name an alternate data stream there.
+// eslint-disable-next-line no-control-regex
+const FORBIDDEN = /[\u0000-\u001f\u007f-\u009f<>:"|?*\\/]/g;
+// Shown escaped though allowed in names: format characters, bidi controls among them.
+const UNSEEN = /[\p{C}\p{Zl}\p{Zp}]/u;
+
+/** A path that must not be used. The message says why; it never holds the path. */
+export class UnsafePath extends Error {}
+
+/** Windows reserves `NUL`, `nul.txt` and even `NUL .txt`. */
+function reserved(segment: string): boolean {
+  return RESERVED.test(segment.split(".")[0]!.replace(/ +$/, ""));
+}
+
+/** Throws `UnsafePath` unless the name is safe everywhere. */
+export function checkSegment(segment: string): void {
+  if (segment === "" || segment === "." || segment === "..") {
+    throw new UnsafePath("an empty, '.' or '..' part");
+  }
+  if (!segment.isWellFormed()) throw new UnsafePath("not Unicode");
+  if (utf8(segment).length > MAX_SEGMENT) throw new UnsafePath("a name above 255 bytes");
+  if (segment.search(FORBIDDEN) >= 0) throw new UnsafePath("a control or forbidden character");
+  if (/[ .]$/.test(segment)) throw new UnsafePath("a trailing dot or space");
+  if (reserved(segment)) throw new UnsafePath("a name reserved on Windows");
+}
+
+/** The segments of a safe relative path. Throws `UnsafePath`. */
+export function checkPath(path: string): string[] {
+  const segments = path.split("/");
+  segments.forEach(checkSegment);
+  if (utf8(path).length > MAX_PATH || segments.length > MAX_SEGMENTS) {
+    throw new UnsafePath("a path that is too long or too deep");
+  }
+  return segments;
+}
+
+/** A safe name as like the given one as can be: what is not allowed becomes `_`. */
+export function escapeSegment(segment: string): string {
+  if (segment !== "" && segment !== "." && segment !== "..") {
+    segment = segment.replace(FORBIDDEN, "_");
+    const stripped = segment.replace(/[ .]+$/, "");
+    segment = stripped + "_".repeat(segment.length - stripped.length);
+    if (reserved(segment)) segment = `_${segment}`;
+  }
+  checkSegment(segment);
+  return segment;
+}
+
+/** Full case folding of one character; JavaScript has upper and lower case only. */
+function fold(character: string): string {
+  // U+0131 would meet `i` by way of `I`, which folding keeps apart.
+  if (character === "\u0131") return character;
+  return character.toLowerCase().toUpperCase().toLowerCase();
+}
+
+/** Equal for two paths that some file system would take for one: NFKC and case folding. */
+export function collisionKey(path: string): string {
+  const folded = Array.from(path.normalize("NFKC"), fold).join("");
+  return folded.normalize("NFKC");
+}
+
+/**
+ * Pairs of paths that fall together; given (path, is a directory), parents are implied.
+ *
+ * A file and a directory of one name collide, and so do `A/x` and `a/y`: their parents would.
+ */
+export function collisions(paths: Iterable<[string, boolean]>): [string, string][] {
+  const seen = new Map<string, { path: string; directory: boolean; listed: boolean }>();
+  const implied = new Set<string>();
+  const pairs: [string, string][] = [];
+  const meet = (path: string, directory: boolean, listed: boolean) => {
+    const key = collisionKey(path);
+    const known = seen.get(key) ?? { path, directory, listed: false };
+    seen.set(key, known);
+    if (known.path !== path || known.directory !== directory || (listed && known.listed)) {
+      pairs.push([known.path, path]);
+    }
+    known.listed ||= listed;
+  };
+  for (const [path, directory] of paths) {
+    for (let end = path.indexOf("/"); end >= 0; end = path.indexOf("/", end + 1)) {
+      const parent = path.slice(0, end);
+      if (!implied.has(parent)) {
+        implied.add(parent);
+        meet(parent, true, false);
+      }
+    }
+    meet(path, directory, true);
+  }
+  return pairs;
+}
+
+/** A foreign string made safe to show: unseen characters as `\u{..}`; a long one loses its middle. */
+export function shown(text: string, limit = MAX_SHOWN): string {
+  const clean = Array.from(text).flatMap((character) =>
+    UNSEEN.test(character)
+      ? Array.from(`\\u{${character.codePointAt(0)!.toString(16)}}`)
+      : [character],
+  );
+  if (clean.length <= limit) return clean.join("");
+  const head = Math.floor(limit / 2) - 1;
+  return [...clean.slice(0, head), "…", ...clean.slice(clean.length - (limit - head - 1))].join("");
+}

@@ -1,0 +1,60 @@
+/** Sealed ranges (mirrors `p2p/protocol/seal.py`): one NaCl sealed box each, its header inside. */
+import sodium from "libsodium-wrappers-sumo";
+
+import { MAX_INTEGER, type Bytes } from "./codec";
+import { PeerError } from "./errors";
+
+export const TRANSFER_ID = 16;
+export const HEADER = 34; // transfer(16) || u8(stream) || u8(flags) || u64(offset) || u64(length)
+export const OVERHEAD = 48 + HEADER; // crypto_box_SEALBYTES
+const HOLE = 0x01;
+
+/** What a range belongs to; each stream has its own offsets and acknowledgements. */
+export const Stream = { MANIFEST: 0, DATA: 1, DIGESTS: 2 } as const;
+export type Stream = (typeof Stream)[keyof typeof Stream];
+
+/** What a range is. `length` counts true bytes; a hole has a length and no payload. */
+export interface Header {
+  readonly transferId: Bytes;
+  readonly stream: Stream;
+  readonly hole: boolean;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** The offset behind a range. */
+export const endOf = (header: Header): number => header.offset + header.length;
+
+/** Opens what is sealed to a session key whose private half is `private` (32 bytes). */
+export class Opener {
+  private readonly public: Bytes;
+
+  constructor(private readonly private_: Bytes) {
+    this.public = sodium.crypto_scalarmult_base(private_);
+  }
+
+  /** The header and the payload of a message. Throws `PeerError`. */
+  open(message: Bytes): [Header, Bytes] {
+    if (message.length < OVERHEAD) throw new PeerError("a range is too short");
+    let plain: Bytes;
+    try {
+      plain = sodium.crypto_box_seal_open(message, this.public, this.private_);
+    } catch {
+      throw new PeerError("a range does not open");
+    }
+    const view = new DataView(plain.buffer, plain.byteOffset, HEADER);
+    const [stream, flags] = [view.getUint8(16), view.getUint8(17)];
+    const [offset, length] = [Number(view.getBigUint64(18)), Number(view.getBigUint64(26))];
+    if (stream > 2 || flags & ~HOLE || Math.max(offset, length) > MAX_INTEGER) {
+      throw new PeerError("a range has a malformed header");
+    }
+    const hole = flags === HOLE;
+    const payload = plain.subarray(HEADER);
+    if (length === 0 || payload.length !== (hole ? 0 : length)) {
+      throw new PeerError("a range has a wrong length");
+    }
+    if (hole && stream !== Stream.DATA) throw new PeerError("a hole where there can be none");
+    const transferId = plain.slice(0, TRANSFER_ID);
+    return [{ transferId, stream: stream as Stream, hole, offset, length }, payload];
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * The tape: a manifest's files laid end to end, one address space (mirrors `p2p/protocol/tape.py`).
+ *
+ * `Tape` maps offsets to entries; `Frontier` turns ranges that arrive in any order into one number.
+ */
+import { MAX_INTEGER } from "./codec";
+import { PeerError } from "./errors";
+
+export const MAX_PENDING = 4096; // ranges beyond the frontier
+
+/** The part of a range that lies in one entry; `offset` is in the entry. */
+export interface Piece {
+  readonly entry: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Offsets of every entry; entries of size 0 (directories too) take no room. */
+export class Tape {
+  private readonly starts: Float64Array; // exact up to 2^53
+
+  constructor(sizes: readonly number[]) {
+    this.starts = new Float64Array(sizes.length + 1);
+    let total = 0;
+    sizes.forEach((size, i) => {
+      total += size;
+      if (total > MAX_INTEGER) throw new PeerError("a manifest's sizes are too large");
+      this.starts[i + 1] = total;
+    });
+  }
+
+  /** Length of the tape in bytes. */
+  get total(): number {
+    return this.starts[this.starts.length - 1]!;
+  }
+
+  /** Where an entry begins. */
+  start(entry: number): number {
+    return this.starts[entry]!;
+  }
+
+  /** Where it ends. */
+  end(entry: number): number {
+    return this.starts[entry + 1]!;
+  }
+
+  /** The entry that owns the byte at `offset`, which is below `total`. */
+  entryAt(offset: number): number {
+    let [low, high] = [0, this.starts.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.starts[middle]! <= offset) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
+  }
+
+  /** The pieces of a range, in order; entries of size 0 are passed over. */
+  *pieces(offset: number, length: number): Generator<Piece> {
+    const end = offset + length;
+    let entry = length ? this.entryAt(offset) : 0;
+    for (; offset < end; entry++) {
+      const stop = Math.min(end, this.end(entry));
+      if (stop > offset) {
+        yield { entry, offset: offset - this.start(entry), length: stop - offset };
+        offset = stop;
+      }
+    }
+  }
+}
+
+/** How far everything is there, when ranges arrive in any order. */
+export class Frontier {
+  private readonly pending = new Map<number, number>(); // start -> end, beyond, disjoint
+
+  constructor(public offset = 0) {}
+
+  /** True when the whole range is already there; a partial overlap throws `PeerError`. */
+  holds(start: number, end: number): boolean {
+    if (end <= this.offset || this.pending.get(start) === end) return true;
+    const overlaps = () => [...this.pending].some(([s, e]) => s < end && start < e);
+    if (start < this.offset || overlaps()) throw new PeerError("ranges overlap");
+    return false;
+  }
+
+  /** Take in a range that `holds` said false for. */
+  add(start: number, end: number): void {
+    if (this.pending.size >= MAX_PENDING) throw new PeerError("too many ranges out of order");
+    this.pending.set(start, end);
+    for (let next; (next = this.pending.get(this.offset)) !== undefined; this.offset = next) {
+      this.pending.delete(this.offset);
+    }
+  }
+}

@@ -1,0 +1,269 @@
+/** Every vector of `tests/vectors/`, the same files that the Python implementation runs. */
+import { readFileSync } from "node:fs";
+
+import sodium from "libsodium-wrappers-sumo";
+import { beforeAll, describe, expect, test } from "vitest";
+
+import * as audit from "../src/protocol/audit";
+import * as codec from "../src/protocol/codec";
+import * as handshake from "../src/protocol/handshake";
+import * as link from "../src/protocol/link";
+import * as manifest from "../src/protocol/manifest";
+import * as noise from "../src/protocol/noise";
+import * as paths from "../src/protocol/paths";
+import * as receipt from "../src/protocol/receipt";
+import * as seal from "../src/protocol/seal";
+import * as session from "../src/protocol/session";
+import * as signal from "../src/protocol/signal";
+import * as signaling from "../src/signaling";
+import { HandoverError } from "../src/protocol/errors";
+
+beforeAll(() => sodium.ready);
+
+type Case = { name: string; expect: any; [input: string]: any };
+const bytes = (text: string) => Uint8Array.from(Buffer.from(text, "hex"));
+const hex = (data: Uint8Array) => Buffer.from(data).toString("hex");
+
+function vectors(file: string, check: (one: Case) => unknown) {
+  const cases: Case[] = JSON.parse(
+    readFileSync(new URL(`../../tests/vectors/${file}.json`, import.meta.url), "utf8"),
+  );
+  describe(file, () => {
+    test("there are cases", () => expect(cases.length).toBeGreaterThan(0));
+    for (const one of cases) test(one.name, () => check(one));
+  });
+}
+
+/** What a call gives, or the code of the error it ends with. */
+function outcome(call: () => unknown): unknown {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof HandoverError) return { error: error.code };
+    throw error;
+  }
+}
+
+const isError = (one: Case) => typeof one.expect === "object" && one.expect && "error" in one.expect;
+
+vectors("json", (one) => {
+  const read = () => codec.decodeJson(bytes(one.data), one["limit"] ?? 100);
+  if (isError(one)) expect(outcome(read)).toEqual({ error: "protocol" });
+  else expect(read()).toEqual(one.expect);
+});
+
+vectors("base64url", (one) => {
+  if (isError(one)) expect(() => codec.decodeBase64url(one.text)).toThrow();
+  else expect(hex(codec.decodeBase64url(one.text))).toBe(one.expect);
+});
+
+vectors("link", (one) => {
+  const read = () => {
+    const found = link.parseLink(one.link);
+    return {
+      origin: found.origin,
+      secret: hex(found.secret),
+      commitment: hex(found.commitment),
+      passphrase: found.passphrase,
+      text: link.linkText(found),
+    };
+  };
+  expect(outcome(read)).toEqual(one.expect);
+});
+
+vectors("kdf", (one) => {
+  const keys = link.deriveKeys(bytes(one.secret));
+  if (!("identity" in one)) {
+    const read = () => ({ psk: hex(link.noisePsk(keys, one.passphrase)) });
+    return expect(outcome(read)).toEqual(one.expect);
+  }
+  return expect({
+    commitment: hex(link.senderCommitment(bytes(one.secret), bytes(one.identity))),
+    room: hex(keys.room),
+    join: hex(keys.join),
+    signal_s2r: hex(keys.signalS2r),
+    signal_r2s: hex(keys.signalR2s),
+    psk: hex(keys.psk),
+    passphrase_salt: hex(keys.passphraseSalt),
+  }).toEqual(one.expect);
+});
+
+vectors("signaling", (one) => {
+  const read = () => signaling.decode(one.text, signaling.FROM_PEER);
+  if (isError(one)) expect(read).toThrow(signaling.BadMessage);
+  else expect(read()).toBeTruthy();
+});
+
+const asJson = (found: signal.Signal) => JSON.parse(codec.fromUtf8(signal.encodeSignal(found)));
+
+vectors("signal", (one) => {
+  expect(outcome(() => asJson(signal.decodeSignal(bytes(one.data))))).toEqual(one.expect);
+});
+
+vectors("envelope", (one) => {
+  const opener = new signal.Sealer(
+    bytes(one.key),
+    bytes(one.room),
+    bytes(one.attempt),
+    one.direction,
+  );
+  const read = () => one.envelopes.map((envelope: string) => asJson(opener.open(bytes(envelope))));
+  expect(outcome(read)).toEqual(one.expect);
+});
+
+vectors("noise", (one) => {
+  const messages = one.messages.map((m: any) => [bytes(m.payload), m.ciphertext]);
+  const i = new noise.Initiator(
+    bytes(one.init_prologue),
+    bytes(one.init_static),
+    bytes(one.init_ephemeral),
+  );
+  expect(hex(i.write1(messages[0][0]))).toBe(messages[0][1]);
+  expect(hex(i.read2(bytes(messages[1][1]))[0])).toBe(hex(messages[1][0]));
+  const [head] = i.begin3(bytes(one.init_psks[0]));
+  expect(hex(i.finish3(head, messages[2][0]))).toBe(messages[2][1]);
+  expect(hex(i.state.h)).toBe(one.handshake_hash);
+  const [send, receive] = i.state.split();
+  messages.slice(3).forEach(([payload, ciphertext]: [Uint8Array, string], number: number) => {
+    if (number % 2 === 0) expect(hex(receive.decrypt(bytes(ciphertext)))).toBe(hex(payload));
+    else expect(hex(send.encrypt(payload))).toBe(ciphertext);
+  });
+});
+
+/** An identity from a seed, signing with libsodium. */
+function seeded(seed: Uint8Array, label: string): handshake.Identity {
+  const pair = sodium.crypto_sign_seed_keypair(seed);
+  const sign = async (data: Uint8Array) => sodium.crypto_sign_detached(data, pair.privateKey);
+  return { public: pair.publicKey, label, sign };
+}
+
+vectors("handshake", async (one) => {
+  const fields = one.attempt;
+  const attempt: handshake.Attempt = {
+    room: bytes(fields.room),
+    attempt: bytes(fields.attempt),
+    nonceR: bytes(fields.nonce_r),
+    nonceS: bytes(fields.nonce_s),
+    fingerprintS: bytes(fields.fingerprint_s),
+    fingerprintR: bytes(fields.fingerprint_r),
+    passphrase: fields.passphrase,
+  };
+  expect(hex(handshake.prologue(attempt))).toBe(one.expect.prologue);
+  const secret = bytes(one.secret);
+  const sender = seeded(bytes(one.sender.identity_seed), one.sender.label);
+  const r = new handshake.RecipientHandshake(attempt, {
+    psk: link.noisePsk(link.deriveKeys(secret), one.passphrase),
+    secret,
+    commitment: link.senderCommitment(secret, sender.public),
+    identity: seeded(bytes(one.recipient.identity_seed), one.recipient.label),
+    software: one.software,
+    verify: one.verify,
+    capabilities: [],
+    entropy: {
+      static_: bytes(one.recipient.static),
+      ephemeral: bytes(one.recipient.ephemeral),
+      nonce: bytes(one.recipient.nonce),
+      session: bytes(one.recipient.session),
+    },
+  });
+  const [m1, m2, m3, m4] = one.expect.messages;
+  expect(hex(r.message1())).toBe(m1);
+  expect(hex(await r.receive2(bytes(m2)))).toBe(m3);
+  const secured = r.receive4(bytes(m4));
+  expect(secured.digits).toBe(one.expect.digits);
+  expect(hex(secured.transcript)).toBe(one.expect.transcript);
+  expect(hex(secured.sessionKey)).toBe(one.expect.session_key);
+  expect(secured.peer.label).toBe(one.sender.label);
+  expect(hex(secured.send.encrypt(codec.utf8('{"type":"ping"}')))).toMatch(/^[0-9a-f]+$/);
+});
+
+vectors("messages", (one) => {
+  const [kind, isBody] = one.kind.split(" ");
+  const shapes: { [kind: string]: codec.Reader<unknown> } = isBody
+    ? session.BODIES
+    : session.MESSAGES;
+  const shape = shapes[kind]!;
+  const data = codec.utf8(JSON.stringify(one.message));
+  const read = () => codec.readAs(shape, codec.decodeJson(data, 1 << 20), "a message") && "ok";
+  expect(outcome(read)).toEqual(one.expect);
+});
+
+vectors("seal", (one) => {
+  const read = () => {
+    const [header, payload] = new seal.Opener(bytes(one.private)).open(bytes(one.message));
+    return {
+      transfer_id: hex(header.transferId),
+      stream: header.stream,
+      hole: header.hole,
+      offset: header.offset,
+      length: header.length,
+      payload: hex(payload),
+    };
+  };
+  expect(outcome(read)).toEqual(one.expect);
+});
+
+vectors("manifest", (one) => {
+  const read = () => {
+    const found = manifest.decodeManifest(bytes(one.data));
+    expect(manifest.decodeManifest(manifest.encodeManifest(found))).toEqual(found);
+    return {
+      entries: found.entries.length,
+      total: manifest.tapeOf(found).total,
+      room: manifest.roomOf(found),
+      salt: hex(found.salt),
+    };
+  };
+  expect(outcome(read)).toEqual(one.expect);
+});
+
+vectors("results", (one) => {
+  if ("leaves" in one) {
+    return expect(hex(manifest.merkleRoot(one["leaves"].map(bytes)))).toBe(one.expect);
+  }
+  const read = () => {
+    const whole = manifest.decodeManifest(bytes(one.manifest));
+    const found = manifest.Results.decode(bytes(one.results), whole);
+    expect(hex(found.encode())).toBe(one.results);
+    return {
+      failures: found.failures(),
+      leaves: whole.entries.map((_, index) => hex(manifest.leaf(whole, found, index))),
+      root: hex(manifest.resultsRoot(whole, found)),
+    };
+  };
+  return expect(outcome(read)).toEqual(one.expect);
+});
+
+vectors("paths", (one) => {
+  if ("text" in one) expect(paths.shown(one["text"])).toBe(one.expect);
+  else if ("pair" in one) {
+    const [first, second] = one["pair"].map(paths.collisionKey);
+    expect(first === second).toBe(one.expect);
+  } else if (isError(one)) expect(() => paths.escapeSegment(one.segment)).toThrow(paths.UnsafePath);
+  else expect(paths.escapeSegment(one.segment)).toBe(one.expect);
+});
+
+vectors("receipt", (one) => {
+  const data = Uint8Array.from(Buffer.from(one.receipt, "latin1"));
+  if (isError(one)) return expect(() => receipt.verify(data)).toThrow(receipt.BadReceipt);
+  const found = receipt.verify(data);
+  return expect({
+    sender: hex(found.sender),
+    recipient: hex(found.recipient),
+    confirmed: found.confirmed,
+    outcome: found.payload.outcome,
+  }).toEqual(one.expect);
+});
+
+vectors("audit", (one) => {
+  const lines = one.lines.map(codec.utf8);
+  if (!("bad_line" in one.expect)) return expect(audit.verify(lines)).toEqual(one.expect);
+  let found: unknown;
+  try {
+    audit.verify(lines);
+  } catch (error) {
+    found = error;
+  }
+  expect(found).toBeInstanceOf(audit.BadLine);
+  return expect((found as audit.BadLine).number).toBe(one.expect.bad_line);
+});
