@@ -1,1 +1,138 @@
-document.title = "Handover";
+/**
+ * The page's thread: it has the link, the worker, the peer connections and the person; no byte of a
+ * file and no key but the link itself ever comes here.
+ */
+import type { Command, Event } from "./events";
+import { Connections } from "./lanes";
+import { preferred, type Language } from "./messages";
+import { START, View, reduce, type Model } from "./view";
+
+const LINK = "handover link"; // in this tab only; a reload goes on with it
+const ACTIVE = "handover active"; // a transfer was accepted in this tab and is not over
+const LANGUAGE = "handover language";
+
+// Trusted Types: the worker's own script, from this server, is the only script a string may become.
+(window as any).trustedTypes?.createPolicy("default", {
+  createScriptURL: (url: string) => {
+    if (new URL(url, location.href).origin !== location.origin) throw new TypeError("another origin");
+    return url;
+  },
+});
+
+/** Take the link out of the address bar at once: it is a key, and screens are shared. */
+function takeLink(): string | null {
+  if (location.hash.length > 1) {
+    sessionStorage.setItem(LINK, `${location.origin}/${location.hash}`);
+    sessionStorage.removeItem(ACTIVE);
+    history.replaceState(null, "", "/");
+  }
+  return sessionStorage.getItem(LINK);
+}
+
+function supported(): boolean {
+  const needed = ["RTCPeerConnection", "WebAssembly", "Worker", "indexedDB"];
+  return isSecureContext && needed.every((name) => name in window);
+}
+
+let model: Model = START;
+let worker: Worker | null = null;
+let active = false;
+let wakeLock: WakeLockSentinel | null = null;
+const urls: string[] = [];
+
+const language = (sessionStorage.getItem(LANGUAGE) as Language) ?? preferred(navigator.languages);
+const view = new View(language, {
+  command,
+  again: () => location.reload(),
+  language(chosen) {
+    sessionStorage.setItem(LANGUAGE, chosen);
+    view.setLanguage(chosen);
+    show(model);
+  },
+});
+view.stopping = (stopping) => show({ ...model, stopping });
+
+function show(next: Model): void {
+  model = next;
+  view.show(model);
+}
+
+function command(given: Command, transfer: Transferable[] = []): void {
+  if (given.command === "answer" && given.yes && model.screen === "offer") setActive(true);
+  worker?.postMessage(given, transfer);
+}
+
+/** While files are under way: the screen stays on, and leaving asks first. */
+function setActive(now: boolean): void {
+  active = now;
+  if (now) sessionStorage.setItem(ACTIVE, "1");
+  else sessionStorage.removeItem(ACTIVE);
+  void keepAwake();
+}
+
+async function keepAwake(): Promise<void> {
+  if (!active) {
+    await wakeLock?.release();
+    wakeLock = null;
+  } else if (document.visibilityState === "visible") {
+    wakeLock = (await navigator.wakeLock?.request("screen").catch(() => null)) ?? null;
+  }
+}
+
+function download(name: string, content: Blob): void {
+  const url = URL.createObjectURL(content);
+  urls.push(url); // a download reads it as it goes; it lives as long as the page
+  const anchor = document.createElement("a");
+  [anchor.href, anchor.download] = [url, name];
+  anchor.click();
+}
+
+const connections = new Connections((event, transfer = []) => {
+  command({ command: "rtc", event }, transfer);
+});
+
+async function take(event: Event): Promise<void> {
+  if (event.event === "rtc") return connections.call(event.call);
+  if (event.event === "persist") {
+    const granted = await navigator.storage.persist().catch(() => false);
+    return command({ command: "persisted", granted });
+  }
+  if (event.event === "file") download(event.name, event.file);
+  if (event.event === "receipt") {
+    download(event.name, new Blob([event.document as BlobPart], { type: "application/json" }));
+    return;
+  }
+  if (event.event === "state" && event.state === "receiving" && !active) setActive(true);
+  if (event.event === "ended") setActive(false);
+  show(reduce(model, event));
+  if (event.event === "ready") goOn(event);
+}
+
+/** After a reload in the middle of a transfer nobody has to click again. */
+function goOn(event: Extract<Event, { event: "ready" }>): void {
+  const inTheMiddle = sessionStorage.getItem(ACTIVE) && event.earlier && !event.delivered;
+  if (inTheMiddle && !event.passphrase && event.label) {
+    command({ command: "start", label: event.label, passphrase: null });
+  }
+}
+
+addEventListener("hashchange", () => {
+  if (takeLink()) location.reload();
+});
+addEventListener("beforeunload", (event) => {
+  const unsaved = model.screen === "done" && model.offer?.where === "memory" && model.saved === "no";
+  if (active || unsaved) event.preventDefault();
+});
+document.addEventListener("visibilitychange", () => void keepAwake());
+
+const link = takeLink();
+if (!supported()) show({ ...model, screen: "unsupported" });
+else if (link === null) show({ ...model, screen: "no_link" });
+else {
+  worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  worker.onmessage = ({ data }: MessageEvent<Event>) => void take(data);
+  worker.onerror = () => {
+    show(reduce(model, { event: "ended", ending: "failed", code: "internal", detail: "", delivered: null }));
+  };
+  command({ command: "open", link });
+}

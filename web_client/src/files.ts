@@ -1,0 +1,341 @@
+/**
+ * The recipient's disk as a browser has it (what `p2p/files.py` is for the command line).
+ *
+ * Ranges are written to their place in one container (`Layout`), synced, read back and hashed; what
+ * lies there in the end is the file that is saved. The container is a file of the origin private
+ * file system where there is one on a disk, else memory up to a stated size.
+ */
+import CRC32 from "crc-32";
+import sodium, { type StateAddress } from "libsodium-wrappers-sumo";
+
+import { same, type Bytes } from "./protocol/codec";
+import { Failure } from "./protocol/errors";
+import { CHANGED, NOT_WRITTEN, Results, tapeOf, type Manifest } from "./protocol/manifest";
+import { sha256 } from "./protocol/codec";
+import type { Tape } from "./protocol/tape";
+import { Layout } from "./zip";
+
+const READ_BACK = 1024 * 1024; // read and hashed at once
+const FOLDER = "handover"; // of the origin private file system
+export const MAX_IN_MEMORY = 512 * 1024 * 1024; // beyond it a tab is in danger
+
+/** A file that is read and written at any place: the part of `FileSystemSyncAccessHandle` we use. */
+export interface Store {
+  read(buffer: Bytes, options: { at: number }): number;
+  write(data: Bytes, options: { at: number }): number;
+  truncate(size: number): void;
+  getSize(): number;
+  flush(): void;
+  close(): void;
+}
+
+/** A store in memory, for where there is no disk. Pages come into being as they are written. */
+export class MemoryStore implements Store {
+  private static readonly PAGE = 1024 * 1024;
+  private readonly pages = new Map<number, Bytes>();
+  private size = 0;
+
+  private *parts(at: number, length: number): Generator<[page: number, from: number, part: number]> {
+    for (let done = 0; done < length; ) {
+      const from = (at + done) % MemoryStore.PAGE;
+      const part = Math.min(length - done, MemoryStore.PAGE - from);
+      yield [Math.floor((at + done) / MemoryStore.PAGE), from, part];
+      done += part;
+    }
+  }
+
+  read(buffer: Bytes, { at }: { at: number }): number {
+    const length = Math.max(0, Math.min(buffer.length, this.size - at));
+    let done = 0;
+    for (const [page, from, part] of this.parts(at, length)) {
+      const content = this.pages.get(page);
+      if (content) buffer.set(content.subarray(from, from + part), done);
+      else buffer.fill(0, done, done + part);
+      done += part;
+    }
+    return length;
+  }
+
+  write(data: Bytes, { at }: { at: number }): number {
+    let done = 0;
+    for (const [page, from, part] of this.parts(at, data.length)) {
+      const content = this.pages.get(page) ?? new Uint8Array(MemoryStore.PAGE);
+      this.pages.set(page, content);
+      content.set(data.subarray(done, done + part), from);
+      done += part;
+    }
+    this.size = Math.max(this.size, at + data.length);
+    return data.length;
+  }
+
+  truncate(size: number): void {
+    this.size = size;
+  }
+
+  getSize(): number {
+    return this.size;
+  }
+
+  flush(): void {}
+
+  close(): void {}
+
+  /** All of it, to be saved. */
+  blob(): Blob {
+    const parts: BlobPart[] = [];
+    for (const [page, from, part] of this.parts(0, this.size)) {
+      const content = this.pages.get(page) ?? new Uint8Array(MemoryStore.PAGE);
+      parts.push(content.slice(from, from + part) as BlobPart);
+    }
+    return new Blob(parts);
+  }
+}
+
+/** What holds the bytes: a file on a disk that survives a reload, or memory that does not. */
+export type Kept =
+  | { readonly where: "disk"; readonly store: Store; readonly tight: boolean }
+  | { readonly where: "memory"; readonly store: MemoryStore; readonly tight: boolean };
+
+async function folder(): Promise<FileSystemDirectoryHandle> {
+  const root = await navigator.storage.getDirectory();
+  return root.getDirectoryHandle(FOLDER, { create: true });
+}
+
+/** Names of all containers on this browser's disk; none where it has no disk for pages. */
+export async function containers(): Promise<string[]> {
+  try {
+    const names: string[] = [];
+    for await (const name of (await folder()).keys()) names.push(name);
+    return names;
+  } catch {
+    return [];
+  }
+}
+
+/** Erase a container. */
+export async function erase(name: string): Promise<void> {
+  try {
+    await (await folder()).removeEntry(name);
+  } catch {
+    // there is none
+  }
+}
+
+/** A container as a file to be saved. Throws when it is not there. */
+export async function containerFile(name: string): Promise<File> {
+  return (await (await folder()).getFileHandle(name)).getFile();
+}
+
+/** Open a container that an earlier session left. Throws when it is not there or in use. */
+export async function reopen(name: string): Promise<Kept> {
+  const handle = await (await folder()).getFileHandle(name);
+  return { where: "disk", store: await handle.createSyncAccessHandle!(), tight: false };
+}
+
+/**
+ * Make room for `size` bytes, and for as many again when they are saved.
+ *
+ * `persist` asks the person or the browser for more than the usual share. `tight` says that room for
+ * the saved copy could not be established. Throws `Failure` (no_space).
+ */
+export async function reserve(
+  name: string,
+  size: number,
+  persist: () => Promise<boolean>,
+): Promise<Kept> {
+  let store: FileSystemSyncAccessHandle | null = null;
+  try {
+    const handle = await (await folder()).getFileHandle(name, { create: true });
+    store = await handle.createSyncAccessHandle!();
+    const room = fits(store, 2 * size) || ((await persist()) && fits(store, 2 * size));
+    if (room || fits(store, size)) {
+      store.truncate(0);
+      store.truncate(size);
+      return { where: "disk", store, tight: !room };
+    }
+  } catch {
+    // no file system for this page (a private window), or it is broken: memory, then
+  }
+  const onDisk = store !== null && fits(store, 1);
+  store?.close();
+  await erase(name);
+  if (size > MAX_IN_MEMORY) {
+    throw new Failure("no_space", onDisk ? "" : "private window");
+  }
+  return { where: "memory", store: new MemoryStore(), tight: false };
+}
+
+/** Whether a file of this size is allowed. Browsers that keep it in memory ignore the call. */
+function fits(store: FileSystemSyncAccessHandle, size: number): boolean {
+  try {
+    store.truncate(size);
+    return store.getSize() === size;
+  } catch {
+    return false;
+  }
+}
+
+/** What a failing write means. */
+export function diskFailure(error: unknown): Failure {
+  const full = error instanceof DOMException && error.name === "QuotaExceededError";
+  return new Failure("disk_error", full ? "no room is left" : "the browser's store failed");
+}
+
+/** Takes ranges in and accounts for them. */
+export class Destination {
+  readonly layout: Layout;
+  private readonly tape: Tape;
+  private readonly gone = new Set<number>();
+  private readonly digests = new Map<number, Bytes>();
+  private readonly crcs = new Map<number, number>();
+  private readonly buffer = new Uint8Array(READ_BACK);
+  private hashing: { entry: number; sha: StateAddress; crc: number } | null = null;
+  /** How far along the tape it is read back and hashed. */
+  hashed = 0;
+  /** Bytes of the finished container; known once it is settled. */
+  size = 0;
+
+  constructor(
+    private readonly manifest: Manifest,
+    private readonly store: Store,
+  ) {
+    this.layout = new Layout(manifest);
+    this.tape = tapeOf(manifest);
+  }
+
+  /** Write a range. Throws `Failure` (disk_error). */
+  write(offset: number, payload: Bytes): void {
+    let done = 0;
+    for (const piece of this.tape.pieces(offset, payload.length)) {
+      const part = payload.subarray(done, done + piece.length);
+      this.put(part, this.layout.start(piece.entry) + piece.offset);
+      done += piece.length;
+    }
+  }
+
+  private put(data: Bytes, at: number): void {
+    try {
+      while (data.length) {
+        const done = this.store.write(data, { at });
+        if (done <= 0) throw new Error("nothing was written");
+        [data, at] = [data.subarray(done), at + done];
+      }
+    } catch (error) {
+      throw diskFailure(error);
+    }
+  }
+
+  /** The sender gave it up. */
+  withdraw(entry: number): void {
+    this.gone.add(entry);
+  }
+
+  /** Bring what is written to the disk for good. Throws `Failure` (disk_error). */
+  sync(): void {
+    try {
+      this.store.flush();
+    } catch (error) {
+      throw diskFailure(error);
+    }
+  }
+
+  /** Read back from the disk and hash, up to `upto`, which is synced. */
+  readBack(upto: number): void {
+    for (const { entry, offset, length } of this.tape.pieces(this.hashed, upto - this.hashed)) {
+      if (!this.gone.has(entry)) this.hash(entry, offset, length);
+      this.hashed = this.tape.start(entry) + offset + length;
+    }
+  }
+
+  private hash(entry: number, offset: number, length: number): void {
+    if (this.hashing?.entry !== entry) {
+      this.forget();
+      if (offset) return; // it failed before; half a digest is none
+      this.hashing = { entry, sha: sodium.crypto_hash_sha256_init(), crc: 0 };
+    }
+    const { sha } = this.hashing;
+    for (let at = offset; at < offset + length; ) {
+      const wanted = this.buffer.subarray(0, Math.min(READ_BACK, offset + length - at));
+      let got = 0;
+      try {
+        got = this.store.read(wanted, { at: this.layout.start(entry) + at });
+      } catch {
+        // as if nothing were there
+      }
+      if (got <= 0) return this.forget(); // no digest: the entry fails
+      const data = wanted.subarray(0, got);
+      sodium.crypto_hash_sha256_update(sha, data);
+      if (!this.layout.single) this.hashing.crc = CRC32.buf(data, this.hashing.crc);
+      at += got;
+    }
+    if (offset + length === this.manifest.entries[entry]!.size) {
+      this.digests.set(entry, sodium.crypto_hash_sha256_final(sha));
+      this.crcs.set(entry, this.hashing.crc >>> 0);
+      this.hashing = null;
+    }
+  }
+
+  private forget(): void {
+    if (this.hashing) sodium.crypto_hash_sha256_final(this.hashing.sha); // frees its memory
+    this.hashing = null;
+  }
+
+  /**
+   * Hold the sender's digests against what was read back, and finish the container.
+   *
+   * Gives the final results and what failed on this side, as [entry, status]. Throws `Failure`.
+   */
+  settle(claimed: Results): [Results, [number, number][]] {
+    const results = Results.of(claimed.length);
+    const refused: [number, number][] = [];
+    const arrived = new Map<number, number>();
+    const empty = sha256(new Uint8Array(0));
+    this.manifest.entries.forEach((entry, index) => {
+      const [given, digest] = claimed.at(index);
+      if (given) {
+        this.wipe(index);
+        return results.failed(index, given);
+      }
+      const found = entry.size ? this.digests.get(index) : empty;
+      const right = entry.kind === "directory" || (found !== undefined && same(found, digest));
+      if (right) {
+        results.delivered(index, digest);
+        arrived.set(index, this.crcs.get(index) ?? 0);
+      } else {
+        const status = found === undefined ? NOT_WRITTEN : CHANGED;
+        this.wipe(index);
+        results.failed(index, status);
+        refused.push([index, status]);
+      }
+    });
+    this.size = this.layout.single && !arrived.size ? 0 : this.layout.size;
+    for (const [at, data] of this.layout.frame(arrived)) {
+      this.put(data, at);
+      this.size = at + data.length;
+    }
+    try {
+      this.store.truncate(this.size);
+      this.store.flush();
+      this.store.close();
+    } catch (error) {
+      throw diskFailure(error);
+    }
+    return [results, refused];
+  }
+
+  /** What failed leaves nothing behind. */
+  private wipe(entry: number): void {
+    const start = this.layout.start(entry);
+    const zeros = new Uint8Array(READ_BACK);
+    for (let at = 0; at < this.manifest.entries[entry]!.size; at += READ_BACK) {
+      const length = Math.min(READ_BACK, this.manifest.entries[entry]!.size - at);
+      this.put(zeros.subarray(0, length), start + at);
+    }
+  }
+
+  /** Close the store; what is durable stays. */
+  close(): void {
+    this.forget();
+    this.store.close();
+  }
+}

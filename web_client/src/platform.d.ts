@@ -1,0 +1,25 @@
+/** What the DOM types leave out: members that exist in workers only, or in some browsers only. */
+
+interface FileSystemSyncAccessHandle {
+  read(buffer: Uint8Array, options?: { at?: number }): number;
+  write(buffer: Uint8Array, options?: { at?: number }): number;
+  truncate(size: number): void;
+  getSize(): number;
+  flush(): void;
+  close(): void;
+}
+
+interface FileSystemFileHandle {
+  createSyncAccessHandle?(): Promise<FileSystemSyncAccessHandle>;
+}
+
+interface FileSystemDirectoryHandle {
+  keys(): AsyncIterableIterator<string>;
+}
+
+interface Window {
+  showDirectoryPicker?(options?: {
+    id?: string;
+    mode?: "read" | "readwrite";
+  }): Promise<FileSystemDirectoryHandle>;
+}

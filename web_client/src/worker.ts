@@ -1,0 +1,132 @@
+/** The worker's edge: commands of the page in, facts out. One transfer at a time. */
+import sodium from "libsodium-wrappers-sumo";
+
+import type { Command, Event } from "./events";
+import { containerFile, containers, erase } from "./files";
+import { Home, type Delivered } from "./home";
+import { hex } from "./protocol/codec";
+import { HandoverError } from "./protocol/errors";
+import { deriveKeys, parseLink, type Link } from "./protocol/link";
+import { LINK_SECONDS, Receiving } from "./transfer";
+
+const DELIVERED_SECONDS = 7 * 24 * 3600; // what was not saved by then is erased
+
+let home: Home;
+let link: Link | null = null;
+let room = "";
+let receiving: Receiving | null = null;
+let delivered: Delivered | null = null;
+let answer: ((yes: boolean) => void) | null = null;
+let persisted: ((granted: boolean) => void) | null = null;
+
+const tell = (event: Event): void => {
+  if (event.event === "ended") delivered = event.delivered;
+  postMessage(event);
+};
+
+const people = {
+  tell,
+  ask(kind: "digits" | "accept"): Promise<boolean> {
+    tell({ event: "question", kind });
+    return new Promise((resolve) => (answer = resolve));
+  },
+  persist(): Promise<boolean> {
+    tell({ event: "persist" });
+    return new Promise((resolve) => (persisted = resolve));
+  },
+};
+
+/** Hold the link for this tab until the page is gone; false when another tab has it. */
+function claim(name: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const claimed = navigator.locks.request(`handover ${name}`, { ifAvailable: true }, (lock) => {
+      resolve(lock !== null);
+      return lock && new Promise(() => {});
+    });
+    claimed.catch(() => resolve(true)); // a browser without locks
+  });
+}
+
+/** Erase what nobody came back for, and containers that no journal knows. */
+async function tidy(): Promise<void> {
+  const known = new Set<string>();
+  for (const journal of await home.journals()) {
+    const seconds = journal.delivered ? DELIVERED_SECONDS : LINK_SECONDS;
+    if (Date.now() - journal.startedAt < seconds * 1000) known.add(journal.room);
+    else {
+      await home.dropJournal(journal.room);
+      await home.appendAudit("erased", {});
+    }
+  }
+  for (const name of await containers()) if (!known.has(name)) await erase(name);
+}
+
+async function open(text: string): Promise<void> {
+  await sodium.ready;
+  try {
+    link = parseLink(text);
+  } catch (error) {
+    const { code, detail, ending } = error as HandoverError;
+    return tell({ event: "ended", ending, code, detail, delivered: null });
+  }
+  room = hex(deriveKeys(link.secret).room);
+  if (!(await claim(room))) return tell({ event: "elsewhere" });
+  home = await Home.open();
+  await tidy();
+  const journal = await home.journal(room);
+  delivered = journal?.delivered ?? null;
+  const earlier = journal && { durable: journal.durable, total: journal.total };
+  tell({
+    event: "ready",
+    passphrase: link.passphrase,
+    label: await home.label(),
+    earlier: earlier ?? null,
+    delivered,
+    lasting: home.lasting,
+  });
+}
+
+async function save(): Promise<void> {
+  if (!delivered) return;
+  const kept = receiving?.progress?.kept;
+  const file = kept?.where === "memory" ? kept.store.blob() : await containerFile(room);
+  tell({ event: "file", name: delivered.name, file });
+}
+
+async function exportReceipt(): Promise<void> {
+  const document = delivered && (await home.receipt(delivered.transferId));
+  if (document) {
+    const name = `handover-${delivered!.transferId}.receipt.json`;
+    tell({ event: "receipt", name, document });
+  }
+}
+
+async function discard(): Promise<void> {
+  await home.dropJournal(room);
+  await erase(room);
+  tell({ event: "discarded" });
+}
+
+onmessage = async ({ data }: MessageEvent<Command>) => {
+  switch (data.command) {
+    case "open":
+      return open(data.link);
+    case "start":
+      receiving = new Receiving(link!, home, people);
+      return receiving.receive(data.label, data.passphrase);
+    case "answer":
+      return answer?.(data.yes);
+    case "rtc":
+      return receiving?.takeRtc(data.event);
+    case "persisted":
+      return persisted?.(data.granted);
+    case "stop":
+      return receiving?.stop();
+    case "save":
+      return save();
+    case "receipt":
+      return exportReceipt();
+    case "discard":
+      return discard();
+  }
+};
