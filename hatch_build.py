@@ -1,8 +1,8 @@
 """Builds the web client into `signaling/web`, with the Node that comes from PyPI.
 
 Runs for every wheel and editable install; whoever installs the finished wheel needs no Node. A
-stamp over the sources keeps an unchanged client from being built again. `HANDOVER_SKIP_WEB=1` leaves
-it out: the server then serves browsers the page that names the command line.
+stamp over the sources keeps an unchanged client from being built again. `HANDOVER_SKIP_WEB=1`
+leaves it out: the server then serves browsers the page that names the command line.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import re
 
 import aiohttp
 import pytest
@@ -234,26 +233,6 @@ async def test_connections_are_limited(start):
     async with await raw(server):
         with pytest.raises(InvalidStatus):
             await raw(server)
-
-
-async def test_the_page_is_static_reads_nothing_and_says_what_to_do(start):
-    server = await start()
-    async with aiohttp.ClientSession() as session:
-        async with session.get(origin(server) + "/") as answer:
-            text, headers = await answer.text(), answer.headers
-        assert "handover receive" in text
-        assert "<script" not in text
-        assert not re.search(r"\son\w+=|javascript:|https?://", text)
-        policy = headers["Content-Security-Policy"]
-        assert policy.startswith("default-src 'none'")
-        assert "script-src" not in policy
-        assert headers["Cache-Control"] == "no-store"
-        assert headers["Referrer-Policy"] == "no-referrer"
-        async with session.get(origin(server) + "/nothing") as answer:
-            assert answer.status == 404
-            assert "Content-Security-Policy" in answer.headers
-        async with session.post(origin(server) + "/", data=bytes(5000)) as answer:
-            assert answer.status == 405
 
 
 async def test_logs_hold_no_address_room_or_token(start, caplog):
