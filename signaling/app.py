@@ -56,6 +56,11 @@ class Server:
         self._silent: dict[int, asyncio.TimerHandle] = {}  # connections without a request yet
         self._key, self._key_day = os.urandom(32), 0.0
 
+    @property
+    def has_client(self) -> bool:
+        """Whether browsers get a client here, where they may have one at all."""
+        return bool(pages.shipped())
+
     # --- starting and stopping
 
     def application(self) -> web.Application:

@@ -123,6 +123,16 @@ class Authority:
         """SHA-256 of the certificate, as browsers and systems show it."""
         return self.certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
+    @property
+    def valid(self) -> tuple[datetime, datetime]:
+        """From when to when."""
+        return self.certificate.not_valid_before_utc, self.certificate.not_valid_after_utc
+
+    @property
+    def constraints(self) -> list[str]:
+        """The names, with all below them, and the networks it may vouch for."""
+        return [*self._names, *map(str, self._networks)]
+
     def permits(self, host: str) -> bool:
         """Whether it may vouch for this name or address. Raises `BadName`."""
         one = _parse(host)
