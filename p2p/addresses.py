@@ -29,6 +29,14 @@ def reachable() -> list[str]:
     return sorted(usable, key=lambda address: ":" in address)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a link's host, bracketed or not, is this very machine."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def _usable(address: str) -> bool:
     ip = ipaddress.ip_address(address.split("%")[0])
     return not (ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast)

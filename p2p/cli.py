@@ -15,12 +15,13 @@ import re
 import signal
 import ssl
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from .addresses import reachable
 from .events import (
     Complete,
     DigitsShown,
@@ -42,6 +43,9 @@ from .protocol.codec import encode_base64url
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
 from .protocol.paths import shown
 from .transfer import DEFAULT_EXPIRES, SOFTWARE, Options, Outcome
+
+if TYPE_CHECKING:
+    from signaling.certificates import Authority, Served
 
 EXIT_TABLE = "\n".join(
     [
@@ -157,7 +161,9 @@ class _Human:
             segno.make(event.link, error="l").terminal(out=sys.stderr, compact=True)
         for other in event.others:
             _say(f"The same by another address of this machine: {other}")
-        if not event.browser:
+        if event.browser:
+            _say("It works in a browser and on the command line.")
+        else:
             _say("It works on the command line: handover receive (browsers need https).")
 
     def _line(self, text: str) -> None:
@@ -351,6 +357,75 @@ def _common(command: Any) -> Any:
     return command
 
 
+def _tls_files(command: Any) -> Any:
+    for name, text in (("key", "Its private key, PEM."), ("cert", "Certificate chain, PEM.")):
+        command = click.option(f"--tls-{name}", type=click.Path(path_type=Path), help=text)(command)
+    return command
+
+
+def _names(command: Any) -> Any:
+    return click.option(
+        "--name", "names", multiple=True, help="A further name or address of this machine."
+    )(command)
+
+
+def _from_files(certificate: Path | None, key: Path | None) -> Served | None:
+    from signaling.certificates import from_files
+
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise click.UsageError("--tls-cert and --tls-key go together")
+    try:
+        return from_files(certificate, key)
+    except (ssl.SSLError, ValueError):  # OpenSSL's reasons help nobody
+        raise Failure("certificate_unusable", "damaged, or not a pair") from None
+    except OSError as error:
+        reason = (error.strerror or "it cannot be read").lower()
+        raise Failure("certificate_unusable", reason) from None
+
+
+@contextlib.contextmanager
+def _authority_told() -> Iterator[None]:
+    from signaling.certificates import BadName, Unusable
+
+    try:
+        yield
+    except BadName as error:
+        raise Failure("host_invalid", shown(str(error)) or "Nothing") from None
+    except Unusable:
+        raise Failure("local_ca_unusable", str(Home().local_ca)) from None
+    except OSError as error:
+        raise Failure("home_unwritable", (error.strerror or "the disk fails").lower()) from None
+
+
+def _authority(names: Sequence[str]) -> Authority:
+    """The local certificate authority, made where there is none. Raises `Failure`, also when it
+    was made without one of these names."""
+    from signaling import certificates
+
+    with _authority_told():
+        known = [*certificates.own_names(), *names]
+        authority = certificates.open_authority(Home().local_ca, known, reachable())
+        for name in names:
+            if not authority.permits(name):
+                raise Failure("local_ca_uncovered", shown(name))
+        return authority
+
+
+def _issue(authority: Authority, names: Sequence[str]) -> Served:
+    """A server certificate for this machine and these names, those not covered left out."""
+    from signaling import certificates
+
+    with _authority_told():
+        return authority.issue([*certificates.own_names(), *names], reachable())
+
+
+def _left_out(served: Served) -> None:
+    for host in served.left_out:
+        _say(f"Note: the local certificate authority was not made for {shown(host)}.")
+
+
 def _options(
     role: str, as_json: bool, engine: Any, auto: bool, verify: bool, passphrase: str | None
 ) -> Options:
@@ -406,6 +481,12 @@ def main() -> None:
 @click.option("--to", metavar="CONTACT", help="Only this contact can receive.")
 @click.option("--passphrase", is_flag=True, help="Ask for a passphrase that is needed as well.")
 @click.option("--follow", is_flag=True, help="Follow symbolic links, inside the folder only.")
+@click.option(
+    "--local-ca/--no-local-ca",
+    default=None,
+    help="Serve https by this machine's own certificate authority; the default once there is one.",
+)
+@_tls_files
 @_common
 def send(
     paths: tuple[str, ...],
@@ -416,6 +497,9 @@ def send(
     to: str | None,
     passphrase: bool,
     follow: bool,
+    local_ca: bool | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     passphrase_file: Path | None,
     verify: bool,
     auto: bool,
@@ -431,8 +515,23 @@ def send(
 
     wanted = passphrase or "HANDOVER_PASSPHRASE" in os.environ
     secret = _passphrase(wanted, passphrase_file, as_json, twice=True)
+    if server and (local_ca or tls_cert or tls_key):
+        raise click.UsageError(
+            "--local-ca, --tls-cert and --tls-key are for sending without --server"
+        )
     with _told(as_json):
         options = _options("sender", as_json, engine, auto, verify, secret)
+        served = None if server else _from_files(tls_cert, tls_key)
+        if local_ca and served:
+            raise click.UsageError("--local-ca and --tls-cert exclude each other")
+        names = [address] if address else []
+        if local_ca:
+            served = _issue(_authority(names), names)
+        elif local_ca is None and not (server or served) and options.home.local_ca.exists():
+            local_ca, served = True, _issue(_authority([]), names)
+        if local_ca and served and not as_json:
+            _say("A browser needs the local certificate authority: handover local-ca show.")
+            _left_out(served)
     _run(
         transfer(
             paths,
@@ -443,6 +542,8 @@ def send(
             expires=expires,
             to=to,
             follow=follow,
+            tls=served.context if served else None,
+            hosts=served.hosts if served else (),
         )
     )
 
@@ -487,15 +588,21 @@ def receive(
 
 @main.command()
 @click.option("--listen", type=_Address(), default=":8080", help="HOST:PORT; [::] by default.")
-@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate chain, PEM.")
-@click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key, PEM.")
+@_tls_files
+@click.option("--local-ca", is_flag=True, help="https by this machine's own certificate authority.")
+@_names
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
 )
 def serve(
-    listen: tuple[str, int], tls_cert: Path | None, tls_key: Path | None, log_level: str
+    listen: tuple[str, int],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    local_ca: bool,
+    names: tuple[str, ...],
+    log_level: str,
 ) -> None:
     """Run the signaling server on its own."""
     from signaling.app import Server
@@ -503,15 +610,19 @@ def serve(
     logging.basicConfig(
         level=log_level.upper(), force=True, format="%(asctime)s %(levelname)s %(message)s"
     )
-    tls = None
-    if (tls_cert is None) != (tls_key is None):
-        raise click.UsageError("--tls-cert and --tls-key go together")
-    if tls_cert is not None:
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            tls.load_cert_chain(tls_cert, tls_key)
-        except (OSError, ssl.SSLError) as error:
-            _fail(Failure("not_readable", f"the certificate or key ({error.strerror})"))
+    if local_ca and (tls_cert or tls_key):
+        raise click.UsageError("--local-ca and --tls-cert exclude each other")
+    if names and not local_ca:
+        raise click.UsageError("--name goes with --local-ca")
+    with _told():
+        served = _from_files(tls_cert, tls_key)
+        if local_ca:
+            authority = _authority(names)
+            served = _issue(authority, names)
+            for line in _authority_lines(authority):
+                _say(line)
+            _left_out(served)
+    tls = served.context if served else None
 
     async def run() -> None:
         server = Server()
@@ -538,6 +649,71 @@ def _told(as_json: bool = False) -> Iterator[None]:
         yield
     except HandoverError as error:
         _fail(error, as_json)
+
+
+def _authority_lines(authority: Authority) -> list[str]:
+    return [
+        f"certificate  {authority.path}",
+        f"SHA-256      {authority.fingerprint}",
+        f"valid        {authority.valid[0]:%Y-%m-%d} to {authority.valid[1]:%Y-%m-%d}",
+        f"for          {', '.join(authority.constraints)}, and nothing else",
+        "IT has to install this certificate once, as a trusted root, on every computer whose "
+        "browser is to use this machine's server; the command line needs none of it.",
+    ]
+
+
+@main.group("local-ca")
+def local_ca_group() -> None:
+    """This machine's own certificate authority: https where there is no public name."""
+
+
+@local_ca_group.command("show")
+@_names
+@click.option("--export", type=click.Path(path_type=Path), help="Copy the certificate there.")
+def local_ca_show(names: tuple[str, ...], export: Path | None) -> None:
+    """Show certificate, fingerprint and validity; makes the authority where there is none."""
+    with _told():
+        authority = _authority(names)
+        if export is not None:
+            try:
+                with open(export, "xb") as file:
+                    file.write(authority.path.read_bytes())
+            except OSError as error:
+                raise Failure("not_writable", (error.strerror or "").lower()) from None
+    for line in _authority_lines(authority):
+        click.echo(line)
+
+
+@main.command("verify-web")
+@click.argument("url")
+@click.option("--ca", type=click.Path(path_type=Path), help="Trust this certificate (PEM) as well.")
+def verify_web(url: str, ca: Path | None) -> None:
+    """Compare the page a server gives browsers with the one this version ships.
+
+    Exit code 0 only when every file and every security header is the same.
+    """
+    from signaling import pages
+
+    from .verify_web import compare
+
+    with _told():
+        shipped = pages.shipped()
+        if not shipped:
+            raise Failure("no_web_client")
+        found = asyncio.run(compare(url, shipped, pages.client_headers, ca))
+    for one in found:
+        click.echo(f"{one.verdict:12} {one.path}{f' ({one.detail})' if one.detail else ''}")
+    if any(one.verdict != "same" for one in found):
+        click.echo(
+            "This server does not give browsers the web client of this version: it may be another "
+            "version's or an altered one, so receive on the command line until whoever runs it has "
+            "explained it. What others are given, this cannot tell."
+        )
+        raise SystemExit(1)
+    click.echo(
+        f"This server just gave this computer exactly the web client of this version, "
+        f"{_many(len(found), 'file')}; that does not prove that others are given the same."
+    )
 
 
 @main.group()

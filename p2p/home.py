@@ -111,6 +111,11 @@ class Home:
         except OSError as error:
             raise Failure("not_writable", f"HANDOVER_HOME: {error.strerror}") from None
 
+    @property
+    def local_ca(self) -> Path:
+        """Where this machine's own certificate authority lies, if it has one."""
+        return self.path / "local-ca"
+
     # --- identity
 
     def identity(self) -> Identity:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from .addresses import reachable
+from .addresses import is_loopback, reachable
 from .lanes import Connection, Lane, LaneLost
 from .protocol.errors import Failure, PeerError
 from .protocol.handshake import MAX_HANDSHAKE_MESSAGE, Attempt
@@ -30,31 +34,76 @@ from .signaling_client import Attempt as Envelopes
 EVERYWHERE = ("", "0.0.0.0", "::")
 
 
+@dataclass(frozen=True)
+class MeetingPlace:
+    """Where the peers meet."""
+
+    origin: str  # the link's
+    others: tuple[str, ...]  # the same by other addresses of this machine
+    reached: str  # where this process reaches it
+    browser: bool  # whether a browser may open the link and gets a client there
+
+
 async def meeting_place(
     stack: AsyncExitStack,
     server: str | None,
     listen: tuple[str, int],
     address: str | None,
-) -> tuple[str, list[str], str]:
-    """The link's origin, the same by other addresses, and where this process reaches it."""
+    tls: ssl.SSLContext | None,
+    hosts: Sequence[str],
+) -> MeetingPlace:
+    """The server named, or one of this process's own until `stack` closes. Raises `Failure`.
+
+    `hosts` are the names and addresses that `tls` has a certificate for.
+    """
     if server is not None:
         origin = server.rstrip("/")
         parse_link(f"{origin}/#1.{'A' * 43}.{'A' * 22}")  # an origin that makes a valid link
-        return origin, [], origin
+        url = urlsplit(origin)
+        browser = url.scheme == "https" or is_loopback(url.hostname or "")
+        return MeetingPlace(origin, (), origin, browser)
     from signaling.app import Server
 
     embedded = Server()
     try:
-        await embedded.start(*listen)
+        await embedded.start(*listen, tls)
     except OSError as error:
         raise Failure("server_unreachable", error.strerror or "cannot listen") from None
     stack.push_async_callback(embedded.stop)
-    hosts = [address] if address else reachable() if listen[0] in EVERYWHERE else []
-    hosts = [f"[{h}]" if ":" in h else h for h in hosts or [listen[0] or "127.0.0.1"]]
-    origins = [f"http://{host}:{embedded.port}" for host in hosts]
+    named = _link_hosts(listen[0], address, hosts)
+    scheme = "http" if tls is None else "https"
+    origins = [f"{scheme}://{_bracketed(host)}:{embedded.port}" for host in named]
     own = listen[0] if listen[0] not in EVERYWHERE else "127.0.0.1"
-    own = f"[{own}]" if ":" in own else own
-    return origins[0], origins[1:], f"http://{own}:{embedded.port}"
+    trusted = is_loopback(named[0]) if tls is None else _certified(named[0], hosts)
+    return MeetingPlace(
+        origins[0],
+        tuple(origins[1:]),
+        f"{scheme}://{_bracketed(own)}:{embedded.port}",
+        trusted and embedded.has_client,
+    )
+
+
+def _link_hosts(listening: str, address: str | None, certified: Sequence[str]) -> list[str]:
+    """Hosts for the link, the likeliest to work first: those a browser accepts before others."""
+    if address:
+        return [address]
+    found = reachable() if listening in EVERYWHERE else [listening]
+    found = found or ["127.0.0.1"]
+    if certified and not any(_certified(host, certified) for host in found):
+        names = [host for host in certified if not is_loopback(host) and "*" not in host]
+        found = names + found
+    return sorted(found, key=lambda host: not _certified(host, certified)) if certified else found
+
+
+def _certified(host: str, certified: Sequence[str]) -> bool:
+    """Whether a certificate for these is one for this host; `*` stands for one label (RFC 9525)."""
+    host = host.lower().strip("[]")
+    below = host.partition(".")[2]
+    return host in certified or (bool(below) and f"*.{below}" in certified)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 async def receive_early(control: Lane) -> bytes:

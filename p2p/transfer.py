@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import ssl
 import threading
 import time
 from collections import deque
@@ -133,15 +134,18 @@ async def send(
     expires: float = DEFAULT_EXPIRES,
     to: str | None = None,
     follow: bool = False,
+    tls: ssl.SSLContext | None = None,
+    hosts: Sequence[str] = (),
 ) -> Outcome:
     """Send files and folders to whoever opens the link, and return how it ended.
 
-    `server` is an http(s) origin; without one this process serves itself on `listen`. Never raises
-    for anything that FAILURES names: that is the outcome. Cancelling it tells the peer.
+    `server` is an http(s) origin; without one this process serves itself on `listen`, by https with
+    `tls`, whose certificate is good for `hosts`. Never raises for anything that FAILURES names:
+    that is the outcome. Cancelling it tells the peer.
     """
     sending = _Sending(paths, options, expires=expires, to=to, follow=follow)
     async with _reporting(options, sending.record, "sender") as outcome:
-        await sending.run(server, listen, address)
+        await sending.run(server, listen, address, tls, hosts)
         assert sending.ended is not None
         outcome.append(sending.ended)
     return outcome[-1]
@@ -256,7 +260,14 @@ class _Sending:
         self.ended: Outcome | None = None
         self._loop = asyncio.get_running_loop()
 
-    async def run(self, server: str | None, listen: tuple[str, int], address: str | None) -> None:
+    async def run(
+        self,
+        server: str | None,
+        listen: tuple[str, int],
+        address: str | None,
+        tls: ssl.SSLContext | None,
+        hosts: Sequence[str],
+    ) -> None:
         """Until the transfer has ended; `ended` says how. Raises `HandoverError`."""
         options = self.options
         named = check_paths(self._paths)
@@ -270,16 +281,15 @@ class _Sending:
         secret = os.urandom(32)
         self.keys = derive_keys(secret)
         async with contextlib.AsyncExitStack() as stack:
-            origin, origins, seat_origin = await meeting_place(stack, server, listen, address)
+            place = await meeting_place(stack, server, listen, address, tls, hosts)
             self.link, *others = (
                 make_link(
                     one, secret, self.identity.public, passphrase=options.passphrase is not None
                 )
-                for one in [origin, *origins]
+                for one in [place.origin, *place.others]
             )
-            browser = origin.startswith("https://")
-            self._link_made = LinkMade(str(self.link), tuple(map(str, others)), browser)
-            seat = SenderSeat(seat_origin, self.keys, self._expires)
+            self._link_made = LinkMade(str(self.link), tuple(map(str, others)), place.browser)
+            seat = SenderSeat(place.reached, self.keys, self._expires)
             try:
                 await _race(self._meet(seat), self._hold(seat))
             except asyncio.CancelledError:

@@ -6,45 +6,26 @@ Logs say what happened and how often, never to whom: no address, room, token or 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import hmac
 import ipaddress
 import logging
 import os
-import re
 import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from importlib.resources import files
 from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from . import messages
+from . import messages, pages
 from .rooms import Limits, Rates, Refused, Rooms
 
 logger = logging.getLogger("handover.signaling")
 
 SWEEP_SECONDS = 1.0
 PING_SECONDS = 20.0
-
-_PAGE = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-_STYLE = re.findall(r"<style>(.*?)</style>", _PAGE, re.DOTALL)[0]
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-SECURITY_HEADERS = {
-    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Robots-Tag": "noindex",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-    "Cache-Control": "no-store",
-}
 
 
 class _Seat:
@@ -75,12 +56,19 @@ class Server:
         self._silent: dict[int, asyncio.TimerHandle] = {}  # connections without a request yet
         self._key, self._key_day = os.urandom(32), 0.0
 
+    @property
+    def has_client(self) -> bool:
+        """Whether browsers get a client here, where they may have one at all."""
+        return bool(pages.shipped())
+
     # --- starting and stopping
 
     def application(self) -> web.Application:
-        """The aiohttp application: `/`, `/healthz` and the WebSocket."""
+        """The aiohttp application: `/`, its assets, `/healthz` and the WebSocket."""
         app = web.Application(middlewares=[self._guard], client_max_size=1024)
+        app.on_response_prepare.append(self._protect)
         app.router.add_get("/", self._page)
+        app.router.add_get("/assets/{name}", self._asset)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get(messages.PATH, self._signal)
         return app
@@ -147,17 +135,25 @@ class Server:
         timer = self._silent.pop(id(request.protocol), None)
         if timer is not None:
             timer.cancel()
-        try:
-            response = await handler(request)
-        except web.HTTPException as error:
-            error.headers.update(SECURITY_HEADERS)
-            raise
-        if not response.prepared:
-            response.headers.update(SECURITY_HEADERS)
-        return response
+        return await handler(request)
+
+    async def _protect(self, request: web.Request, response: web.StreamResponse) -> None:
+        """The security headers on every response, refusals and failures included."""
+        for name, value in pages.HEADERS.items():
+            response.headers.setdefault(name, value)
 
     async def _page(self, request: web.Request) -> web.Response:
-        return web.Response(text=_PAGE, content_type="text/html")
+        if pages.shipped() and _trustworthy(request):
+            return self._client("/")
+        return web.Response(text=pages.NOTICE, content_type="text/html")
+
+    async def _asset(self, request: web.Request) -> web.Response:
+        if request.path not in pages.shipped() or not _trustworthy(request):
+            raise web.HTTPNotFound
+        return self._client(request.path)
+
+    def _client(self, path: str) -> web.Response:
+        return web.Response(body=pages.shipped()[path], headers=pages.client_headers(path))
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "rooms": len(self._rooms)})
@@ -323,6 +319,35 @@ class Server:
                 await self._end_attempt(seat.room, attempt)
             del self._senders[seat.room]
             self._rooms.away(seat.room, time.monotonic())
+
+
+def _trustworthy(request: web.Request) -> bool:
+    """Whether the page reaches the browser as it leaves here, and the browser will believe that.
+
+    Browsers call https so, and plain http to this very machine (W3C Secure Contexts 3.1). `Host`
+    alone would be the client's word; that the connection arrived on a loopback address is not.
+    """
+    if request.secure:
+        return True
+    transport = request.transport
+    arrived = transport.get_extra_info("sockname", [""])[0] if transport is not None else ""
+    try:
+        host = urlsplit(f"//{request.host}").hostname or ""
+    except ValueError:
+        return False
+    return _is_loopback(host) and _is_loopback(arrived)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_loopback
 
 
 def _listen(host: str, port: int) -> socket.socket:

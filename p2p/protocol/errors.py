@@ -59,6 +59,37 @@ FAILURES: dict[str, Kind] = {
         _F, "The signaling server cannot be reached ({detail}). Check the network and the address."
     ),
     "server_refused": Kind(_F, "The signaling server refused ({detail}). Try again in a minute."),
+    "address_invalid": Kind(
+        _F, "{detail} is not a server's address. Write it like https://HOST or https://HOST:PORT."
+    ),
+    "certificate_untrusted": Kind(
+        _F,
+        "The server's certificate is not trusted here ({detail}). If it comes from a local "
+        "certificate authority, get that one's certificate from whoever runs it and say --ca FILE.",
+    ),
+    "no_web_client": Kind(
+        _F,
+        "This installation holds no web client to compare with. Install Handover from its wheel, "
+        "or build it with python3 run.py setup.",
+    ),
+    "certificate_unusable": Kind(
+        _F,
+        "The TLS certificate or its key cannot be used ({detail}). "
+        "Give PEM files that belong together.",
+    ),
+    "local_ca_unusable": Kind(
+        _F,
+        "The local certificate authority in {detail} is damaged or has expired. Remove that folder "
+        "to make a new one, which then has to be installed again.",
+    ),
+    "local_ca_uncovered": Kind(
+        _F,
+        "The local certificate authority was not made for {detail}. Remove its folder "
+        "(handover local-ca show) to make a new one, which then has to be installed again.",
+    ),
+    "host_invalid": Kind(
+        _F, "{detail} is not a host name. Write a name like pacs.example.org, or an address."
+    ),
     "not_found": Kind(
         _F,
         "Nobody is waiting behind this link: it is finished, expired or mistyped. "

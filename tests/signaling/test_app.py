@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import re
 
 import aiohttp
 import pytest
@@ -18,6 +17,7 @@ from p2p.protocol.link import derive_keys
 from p2p.signaling_client import RecipientSeat, SenderSeat
 from signaling import messages
 from signaling.app import Server
+from signaling.certificates import open_authority
 from signaling.rooms import Limits
 
 KEYS = derive_keys(b"\x01" * 32)
@@ -236,26 +236,6 @@ async def test_connections_are_limited(start):
             await raw(server)
 
 
-async def test_the_page_is_static_reads_nothing_and_says_what_to_do(start):
-    server = await start()
-    async with aiohttp.ClientSession() as session:
-        async with session.get(origin(server) + "/") as answer:
-            text, headers = await answer.text(), answer.headers
-        assert "handover receive" in text
-        assert "<script" not in text
-        assert not re.search(r"\son\w+=|javascript:|https?://", text)
-        policy = headers["Content-Security-Policy"]
-        assert policy.startswith("default-src 'none'")
-        assert "script-src" not in policy
-        assert headers["Cache-Control"] == "no-store"
-        assert headers["Referrer-Policy"] == "no-referrer"
-        async with session.get(origin(server) + "/nothing") as answer:
-            assert answer.status == 404
-            assert "Content-Security-Policy" in answer.headers
-        async with session.post(origin(server) + "/", data=bytes(5000)) as answer:
-            assert answer.status == 405
-
-
 async def test_logs_hold_no_address_room_or_token(start, caplog):
     caplog.set_level(logging.DEBUG, logger="handover")
     server = await start()
@@ -326,6 +306,36 @@ async def test_the_clients_say_what_is_wrong_with_a_server(start, unused_tcp_por
     with pytest.raises(Failure) as caught:
         await SenderSeat(f"http://127.0.0.1:{unused_tcp_port}", KEYS, 60).run(lambda there: None)
     assert caught.value.code == "server_unreachable"
+
+
+async def test_the_client_goes_on_without_trust_and_says_so_once_without_a_host(
+    tmp_path, caplog, monkeypatch
+):
+    authority = open_authority(tmp_path / "ca", [], [])
+    server = Server()
+    await server.start("127.0.0.1", 0, authority.issue([], []).context)
+    where = f"https://127.0.0.1:{server.port}"
+    caplog.set_level(logging.WARNING)
+
+    async def meet():
+        seat = SenderSeat(where, KEYS, 60)
+        holding = asyncio.create_task(seat.run(lambda there: None))
+        await asyncio.wait_for(seat.ready.wait(), 5)
+        caplog.clear()
+        async with RecipientSeat(where, KEYS) as mine:
+            theirs = await asyncio.wait_for(seat.attempts.get(), 5)
+            assert theirs.id == mine.id
+        said = [record.getMessage() for record in caplog.records]
+        await seat.close()
+        holding.cancel()
+        return said
+
+    (line,) = await meet()
+    assert "not trusted" in line
+    assert "127.0.0.1" not in line
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))  # trusted: nothing to say
+    assert await meet() == []
+    await server.stop()
 
 
 async def test_a_flood_from_the_server_ends_the_attempt(start):
