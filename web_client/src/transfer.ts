@@ -542,9 +542,10 @@ class Run {
     });
   }
 
-  private async journal(): Promise<void> {
+  /** Note how far it is: the order is write, sync, journal, acknowledge. */
+  private async journal(durable = this.underway.durable): Promise<void> {
     const { home, room } = this.given;
-    const { transferId, manifestHash, sender, durable, startedAt, kept, delivered } = this.underway;
+    const { transferId, manifestHash, sender, startedAt, kept, delivered } = this.underway;
     if (kept.where === "memory") return;
     const total = tapeOf(this.manifest).total;
     const journal: Journal = {
@@ -590,8 +591,8 @@ class Run {
     this.syncing = true;
     const work = async () => {
       this.underway.destination.sync();
+      await this.journal(frontier);
       this.underway.durable = frontier;
-      await this.journal();
       [this.syncedAt, this.syncing] = [clock(), false];
       this.step(() => this.session.synced(frontier, clock()));
       this.readBack();
