@@ -65,6 +65,7 @@ class PeerMet(_Fact):
     fingerprint: str
     contact: str
     verified: bool  # check digits were compared with it before
+    changed: str  # the contact whose name this is, with another key, or ""
 
 
 @dataclass(frozen=True)

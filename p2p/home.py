@@ -175,17 +175,17 @@ class Home:
                 return contact
         raise Failure("contact_unknown", shown(name))
 
-    def known(self, identity: bytes, label: str) -> Contact | None:
-        """The contact with this key. Raises `Failure` (contact_changed) when there is none but the
-        label is a contact's, with another key: someone may be posing as them."""
+    def known(self, identity: bytes, label: str) -> tuple[Contact | None, str]:
+        """The contact with this key; and where there is none but the label is a contact's, with
+        another key, that contact's name: someone may be posing as them."""
         contacts = list(self.contacts().values())
         for contact in contacts:
             if contact.identity == identity:
-                return contact
+                return contact, ""
         for contact in contacts:
             if _same_name(contact.name, label):
-                raise Failure("contact_changed", shown(contact.name))
-        return None
+                return None, contact.name
+        return None, ""
 
     def pin(self, identity: bytes, label: str, *, verified: bool) -> None:
         """Remember a peer after a transfer."""

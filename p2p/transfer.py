@@ -42,7 +42,7 @@ from .events import (
     Warned,
 )
 from .files import Block, Destination, Listing, Source, check_paths, disk_failure, walk
-from .home import Contact, Home, Identity, now_text
+from .home import Home, Identity, now_text
 from .lanes import Connection, EngineName, LaneLost, available, load
 from .meeting import connect_recipient, connect_sender, meeting_place, receive_early
 from .protocol import receipt as receipts
@@ -457,9 +457,6 @@ class _Sending:
         except Exception as error:  # a stranger must not end the send, whatever it found
             logger.debug("an attempt failed", exc_info=True)
             self._note(Failure("internal", type(error).__name__).sentence)
-        else:
-            if refusal == "contact_changed":
-                self.options.home.known(secured.peer.identity, secured.peer.label)
         finally:
             await envelopes.leave()
         return None
@@ -471,7 +468,7 @@ class _Sending:
         except HandoverError as error:
             again = error.code == "connection_lost_early" or run.resumable(error.code)
             self._cut = self._cut or run.resumable(error.code)
-            loud = error.code in ("digits_rejected", "needs_answer", "contact_changed")
+            loud = error.code in ("digits_rejected", "needs_answer")
             if not again and (self._admitted or loud):
                 raise
             if not self._cut:
@@ -492,10 +489,6 @@ class _Sending:
             return "claimed"
         if self._to is not None and secured.peer.identity != self._to.identity:
             return "not_for_you"
-        try:
-            self.options.home.known(secured.peer.identity, secured.peer.label)
-        except Failure:
-            return "contact_changed"
         return ""
 
     def admitted(self, identity: bytes) -> None:
@@ -789,16 +782,20 @@ class _Run:
             self._options.watch(Progress(event.durable, event.verified, event.total, rate))
 
     def _introduce(self) -> PeerMet:
-        """Who it is, proven; a known name with another key ends it. Raises `Failure`."""
+        """Who it is, proven; a known name with another key is a loud warning."""
         peer = self._secured.peer
-        contact: Contact | None = self._home.known(peer.identity, peer.label)
+        contact, changed = self._home.known(peer.identity, peer.label)
         met = PeerMet(
             shown(peer.label),
             receipts.fingerprint(peer.identity),
             contact.name if contact else "",
             contact.verified if contact else False,
+            shown(changed),
         )
         self._options.watch(met)
+        if changed:
+            warning = Failure("contact_changed", shown(changed)).sentence
+            self._options.watch(Warned("", warning))
         self._options.watch(DigitsShown(self._secured.digits))
         return met
 

@@ -126,9 +126,9 @@ FAILURES: dict[str, Kind] = {
     "claimed": Kind(_F, "This link is already in use by another recipient. Ask the sender."),
     "contact_changed": Kind(
         _F,
-        "WARNING: {detail} is a known contact, but the key is a different one. Nothing was "
-        "transferred. Call them; if they really have a new key, remove the old one with "
-        "`handover contacts remove` and try again.",
+        "WARNING: {detail} is a known contact, but this is a different key: a new computer or "
+        "browser of theirs, or someone else. Call them and compare the check digits before you go "
+        "on. If they have a new key, remove the old one with `handover contacts remove`.",
     ),
     "contact_unknown": Kind(
         _F, "There is no contact named {detail}. `handover contacts list` shows the known ones."

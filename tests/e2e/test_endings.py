@@ -151,7 +151,7 @@ def test_only_the_contact_named_by_to_can_receive(sender, recipient, third, some
     assert sending.end()[0] == 0
 
 
-def test_a_known_name_with_another_key_is_blocked_loudly_on_both_sides(tmp_path, some, out):
+def test_a_known_name_with_another_key_is_a_loud_warning_on_both_sides(tmp_path, some, out):
     peers = [
         Peer(tmp_path / f"{i}", label)
         for i, label in enumerate(["Sender", "Mary", "Mary", "Sender"])
@@ -160,16 +160,23 @@ def test_a_known_name_with_another_key_is_blocked_loudly_on_both_sides(tmp_path,
     sending, link = one.send("--auto", some)
     assert mary.receive(link, out, "--auto").end()[0] == 0
     assert sending.end()[0] == 0
-    sending, link = one.send("--auto", some)
-    ended(other_mary.receive(link, tmp_path / "out2", "--auto"), 1, "contact_changed")
-    assert ended(sending, 1, "contact_changed")["message"].startswith("WARNING")
-    sending, link = other_sender.send("--auto", some)
-    last = ended(mary.receive(link, tmp_path / "out2", "--auto"), 1, "contact_changed")
-    assert "contacts remove" in last["message"]
-    sending.signal(signal.SIGINT)
-    sending.end()
+    sending = Terminal(one, "send", str(some))  # the pinned one is not asked about, this one is
+    link = sending.expect(r"(http://\S+)")
+    receiving = other_mary.receive(link, tmp_path / "out2", "--auto")
+    sending.expect("WARNING: Mary is a known contact")
+    sending.expect(r"\[y/n\]")
+    sending.type("n\n")
+    ended(receiving, 6, "declined")
+    sending.interrupt()  # it waits on: the link was not used up
+    assert sending.end() == 8
     nothing_arrived(tmp_path / "out2")
-    assert mary.run("contacts", "remove", "Sender").returncode == 0
+    sending, link = other_sender.send("--auto", some)
+    receiving = Terminal(mary, "receive", "--output", str(tmp_path / "out2"), HANDOVER_LINK=link)
+    receiving.expect("WARNING: Sender is a known contact.*contacts remove")
+    receiving.expect(r"Receive these files\? \[y/n\]")
+    receiving.type("y\n")
+    assert receiving.end() == 0
+    assert sending.end()[0] == 0
     for peer in peers:
         peer.close()
 
