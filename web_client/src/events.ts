@@ -33,7 +33,7 @@ export interface Offer {
   readonly entries: readonly (readonly [path: string, size: number, directory: boolean])[];
   readonly name: string; // what it will be saved under
   readonly single: boolean; // one file, saved as itself; else an archive
-  readonly where: "disk" | "memory";
+  readonly where: "disk" | "memory" | "none"; // what the browser has for it
   readonly tight: boolean; // whether room for the saved copy could not be established
 }
 
@@ -79,10 +79,18 @@ export type Event =
   | { readonly event: "file"; readonly name: string; readonly file: Blob }
   | { readonly event: "discarded" };
 
+/** A person's answer: yes, no, or yes into this folder. */
+export type Answer = boolean | FileSystemDirectoryHandle;
+
 export type Command =
   | { readonly command: "open"; readonly link: string }
-  | { readonly command: "start"; readonly passphrase: string | null; readonly label: string }
-  | { readonly command: "answer"; readonly yes: boolean }
+  | {
+      readonly command: "start";
+      readonly passphrase: string | null;
+      readonly label: string;
+      readonly folders: boolean; // whether the page can ask for a folder
+    }
+  | { readonly command: "answer"; readonly answer: Answer }
   | { readonly command: "rtc"; readonly event: RtcEvent }
   | { readonly command: "persisted"; readonly granted: boolean }
   | { readonly command: "stop" }

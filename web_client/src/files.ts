@@ -91,6 +91,57 @@ export class MemoryStore implements Store {
   }
 }
 
+/** Where the bytes go. One at a time; every method throws `Failure` (disk_error) at most. */
+export interface Destination {
+  /** What the receipt says was read back: the file itself, or the browser's store. */
+  readonly stored: "file" | "browser";
+  /** How far along the tape it is read back and hashed. */
+  readonly hashed: number;
+  /** Bytes of what lies there in the end; known once it is settled. */
+  readonly size: number;
+  /** Write a range. */
+  write(offset: number, payload: Bytes): void | Promise<void>;
+  /** The sender gave it up. */
+  withdraw(entry: number): void;
+  /** Bring what is written before `frontier` to the disk for good. */
+  sync(frontier: number): void | Promise<void>;
+  /** Read back from the disk and hash, up to `upto` at most, which is synced. */
+  readBack(upto: number): void | Promise<void>;
+  /** Hold the sender's digests against what was read back; what failed here is [entry, status]. */
+  settle(claimed: Results): Settled | Promise<Settled>;
+  /** Close it; what is durable stays. */
+  close(): void;
+  /** Erase everything. */
+  discard(): Promise<void>;
+}
+
+export type Settled = [Results, [number, number][]];
+
+/** The final results: what the sender gave up, and what was not found here as it said. */
+export function held(
+  manifest: Manifest,
+  claimed: Results,
+  found: (index: number) => Bytes | undefined,
+): Settled {
+  const results = Results.of(claimed.length);
+  const refused: [number, number][] = [];
+  manifest.entries.forEach((entry, index) => {
+    const [given, digest] = claimed.at(index);
+    const here = entry.size ? found(index) : EMPTY();
+    if (given) results.failed(index, given);
+    else if (entry.kind === "directory" || (here !== undefined && same(here, digest))) {
+      results.delivered(index, digest);
+    } else {
+      const status = here === undefined ? NOT_WRITTEN : CHANGED;
+      results.failed(index, status);
+      refused.push([index, status]);
+    }
+  });
+  return [results, refused];
+}
+
+const EMPTY = () => sha256(new Uint8Array(0));
+
 /** What holds the bytes: a file on a disk that survives a reload, or memory that does not. */
 export type Kept =
   | { readonly where: "disk"; readonly store: Store; readonly tight: boolean }
@@ -181,8 +232,9 @@ export function diskFailure(error: unknown): Failure {
   return new Failure("disk_error", full ? "no room is left" : "the browser's store failed");
 }
 
-/** Takes ranges in and accounts for them. */
-export class Destination {
+/** The container of this link: on the browser's disk, or in memory. */
+export class Container implements Destination {
+  readonly stored = "browser";
   readonly layout: Layout;
   private readonly tape: Tape;
   private readonly gone = new Set<number>();
@@ -190,20 +242,18 @@ export class Destination {
   private readonly crcs = new Map<number, number>();
   private readonly buffer = new Uint8Array(READ_BACK);
   private hashing: { entry: number; sha: StateAddress; crc: number } | null = null;
-  /** How far along the tape it is read back and hashed. */
   hashed = 0;
-  /** Bytes of the finished container; known once it is settled. */
   size = 0;
 
   constructor(
     private readonly manifest: Manifest,
+    private readonly room: string,
     private readonly store: Store,
   ) {
     this.layout = new Layout(manifest);
     this.tape = tapeOf(manifest);
   }
 
-  /** Write a range. Throws `Failure` (disk_error). */
   write(offset: number, payload: Bytes): void {
     let done = 0;
     for (const piece of this.tape.pieces(offset, payload.length)) {
@@ -225,12 +275,10 @@ export class Destination {
     }
   }
 
-  /** The sender gave it up. */
   withdraw(entry: number): void {
     this.gone.add(entry);
   }
 
-  /** Bring what is written to the disk for good. Throws `Failure` (disk_error). */
   sync(): void {
     try {
       this.store.flush();
@@ -239,7 +287,6 @@ export class Destination {
     }
   }
 
-  /** Read back from the disk and hash, up to `upto`, which is synced. */
   readBack(upto: number): void {
     for (const { entry, offset, length } of this.tape.pieces(this.hashed, upto - this.hashed)) {
       if (!this.gone.has(entry)) this.hash(entry, offset, length);
@@ -280,33 +327,12 @@ export class Destination {
     this.hashing = null;
   }
 
-  /**
-   * Hold the sender's digests against what was read back, and finish the container.
-   *
-   * Gives the final results and what failed on this side, as [entry, status]. Throws `Failure`.
-   */
-  settle(claimed: Results): [Results, [number, number][]] {
-    const results = Results.of(claimed.length);
-    const refused: [number, number][] = [];
+  settle(claimed: Results): Settled {
+    const [results, refused] = held(this.manifest, claimed, (index) => this.digests.get(index));
     const arrived = new Map<number, number>();
-    const empty = sha256(new Uint8Array(0));
-    this.manifest.entries.forEach((entry, index) => {
-      const [given, digest] = claimed.at(index);
-      if (given) {
-        this.wipe(index);
-        return results.failed(index, given);
-      }
-      const found = entry.size ? this.digests.get(index) : empty;
-      const right = entry.kind === "directory" || (found !== undefined && same(found, digest));
-      if (right) {
-        results.delivered(index, digest);
-        arrived.set(index, this.crcs.get(index) ?? 0);
-      } else {
-        const status = found === undefined ? NOT_WRITTEN : CHANGED;
-        this.wipe(index);
-        results.failed(index, status);
-        refused.push([index, status]);
-      }
+    this.manifest.entries.forEach((_, index) => {
+      if (results.at(index)[0]) this.wipe(index);
+      else arrived.set(index, this.crcs.get(index) ?? 0);
     });
     this.size = this.layout.single && !arrived.size ? 0 : this.layout.size;
     for (const [at, data] of this.layout.frame(arrived)) {
@@ -333,9 +359,13 @@ export class Destination {
     }
   }
 
-  /** Close the store; what is durable stays. */
   close(): void {
     this.forget();
     this.store.close();
+  }
+
+  async discard(): Promise<void> {
+    this.close();
+    await erase(this.room);
   }
 }

@@ -38,7 +38,8 @@ export interface Journal {
 
 /** A transfer whose files lie verified in this browser and wait to be saved. */
 export interface Delivered {
-  readonly name: string; // to be saved under
+  readonly name: string; // to be saved under, or of the folder it is in
+  readonly where: "browser" | "folder";
   readonly size: number; // of what is saved, in bytes
   readonly entries: number;
   readonly failed: readonly (readonly [path: string, status: number])[];

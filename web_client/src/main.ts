@@ -41,8 +41,17 @@ let wakeLock: WakeLockSentinel | null = null;
 const urls: string[] = [];
 
 const language = (sessionStorage.getItem(LANGUAGE) as Language) ?? preferred(navigator.languages);
+const canChooseFolder = "showDirectoryPicker" in window;
 const view = new View(language, {
   command,
+  canChooseFolder,
+  chooseFolder: async () => {
+    try {
+      return (await window.showDirectoryPicker!({ id: "handover", mode: "readwrite" })) ?? null;
+    } catch {
+      return null; // the person changed their mind
+    }
+  },
   again: () => location.reload(),
   language(chosen) {
     sessionStorage.setItem(LANGUAGE, chosen);
@@ -58,7 +67,7 @@ function show(next: Model): void {
 }
 
 function command(given: Command, transfer: Transferable[] = []): void {
-  if (given.command === "answer" && given.yes && model.screen === "offer") setActive(true);
+  if (given.command === "answer" && given.answer && model.screen === "offer") setActive(true);
   worker?.postMessage(given, transfer);
 }
 
@@ -112,7 +121,7 @@ async function take(event: Event): Promise<void> {
 function goOn(event: Extract<Event, { event: "ready" }>): void {
   const inTheMiddle = sessionStorage.getItem(ACTIVE) && event.earlier && !event.delivered;
   if (inTheMiddle && !event.passphrase && event.label) {
-    command({ command: "start", label: event.label, passphrase: null });
+    command({ command: "start", label: event.label, passphrase: null, folders: canChooseFolder });
   }
 }
 

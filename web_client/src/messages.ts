@@ -93,6 +93,10 @@ const en = {
       "There is room in this browser. Whether there is room for the saved copy as well, the browser does not tell: have as much again free.",
     memory:
       "This window keeps nothing on the disk (a private window), so it is held in memory. Do not close or reload the page before you have saved.",
+    none: "This browser has no room for it. You can receive into a folder of this computer, or decline and use the command line.",
+    folder: "Receive into a folder…",
+    folderHint:
+      "Straight into a folder, it needs the room only once and files stay files. But it cannot go on after this page was closed or reloaded.",
     accept: "Receive",
     decline: "Decline",
   },
@@ -112,6 +116,8 @@ const en = {
   done: {
     title: (files: string) => `Delivered and verified: ${files}`,
     text: "Every byte was read back from this browser’s store and is what the sender sent.",
+    textFolder: (name: string) =>
+      `The files are in the folder “${name}”. Every byte was read back from there and is what the sender sent.`,
     incompleteTitle: (count: string) => `Finished, but ${count} did not arrive`,
     incomplete: "The rest was read back and verified. The receipt says how many are missing.",
     nothing: "Nothing arrived. The receipt says so.",
@@ -127,10 +133,6 @@ const en = {
     remove: "Remove from this browser",
     removed: "Removed. The receipt stays in this browser.",
     keeps: "Not saved within seven days, it is erased.",
-    folder: "Save into a folder",
-    savingInto: "Saving into the folder, and reading back",
-    savedInto: (files: string) => `Saved into the folder and compared: ${files}.`,
-    folderFailed: (files: string) => `${files} could not be saved into the folder. Save again, or elsewhere.`,
     status: {
       1: "changed while it was sent",
       2: "could not be read by the sender",
@@ -276,6 +278,10 @@ const de: Messages = {
       "Im Browser ist Platz. Ob auch für die gespeicherte Kopie Platz ist, sagt der Browser nicht: Halten Sie noch einmal so viel frei.",
     memory:
       "Dieses Fenster legt nichts auf die Platte (ein privates Fenster), also liegt alles im Arbeitsspeicher. Schließen oder laden Sie die Seite nicht neu, bevor Sie gespeichert haben.",
+    none: "Dieser Browser hat dafür keinen Platz. Sie können in einen Ordner dieses Computers empfangen, oder ablehnen und die Kommandozeile nehmen.",
+    folder: "In einen Ordner empfangen…",
+    folderHint:
+      "Direkt in einen Ordner braucht es den Platz nur einmal, und Dateien bleiben Dateien. Aber es kann nicht weitergehen, wenn diese Seite geschlossen oder neu geladen wurde.",
     accept: "Empfangen",
     decline: "Ablehnen",
   },
@@ -295,6 +301,8 @@ const de: Messages = {
   done: {
     title: (files) => `Angekommen und geprüft: ${files}`,
     text: "Jedes Byte wurde aus dem Speicher dieses Browsers zurückgelesen und ist das, was der Absender gesendet hat.",
+    textFolder: (name) =>
+      `Die Dateien sind im Ordner „${name}“. Jedes Byte wurde von dort zurückgelesen und ist das, was der Absender gesendet hat.`,
     incompleteTitle: (count) => `Fertig, aber ${count} kamen nicht an`,
     incomplete: "Der Rest wurde zurückgelesen und geprüft. In der Quittung steht, wie viele fehlen.",
     nothing: "Nichts ist angekommen. So steht es in der Quittung.",
@@ -310,10 +318,6 @@ const de: Messages = {
     remove: "Aus diesem Browser entfernen",
     removed: "Entfernt. Die Quittung bleibt in diesem Browser.",
     keeps: "Was nach sieben Tagen nicht gespeichert ist, wird gelöscht.",
-    folder: "In einen Ordner speichern",
-    savingInto: "Wird in den Ordner gespeichert und zurückgelesen",
-    savedInto: (files) => `In den Ordner gespeichert und verglichen: ${files}.`,
-    folderFailed: (files) => `${files} ließen sich nicht in den Ordner speichern. Versuchen Sie es noch einmal, oder anderswo.`,
     status: {
       1: "hat sich beim Senden geändert",
       2: "konnte der Absender nicht lesen",

@@ -9,8 +9,9 @@
  */
 import sodium from "libsodium-wrappers-sumo";
 
-import type { Event, StateName } from "./events";
-import { Destination, erase, reopen, reserve, type Kept } from "./files";
+import type { Answer, Event, StateName } from "./events";
+import { Container, reopen, reserve, type Destination, type Kept } from "./files";
+import { FolderDestination } from "./folder";
 import { nowText, type Delivered, type Home, type Journal } from "./home";
 import type { RtcEvent } from "./lanes";
 import { Connection, LaneLost, connectRecipient } from "./meeting";
@@ -68,11 +69,12 @@ const breathe = (() => {
     });
 })();
 
-/** What a person was asked and the transfer waits for. */
+/** The person in front of the page. */
 export interface People {
   tell(event: Event): void;
-  ask(kind: "digits" | "accept"): Promise<boolean>;
+  ask(kind: "digits" | "accept"): Promise<Answer>;
   persist(): Promise<boolean>;
+  readonly folders: boolean; // whether a folder can be chosen
 }
 
 /** One transfer, over as many sessions as it takes. */
@@ -230,9 +232,8 @@ export class Receiving {
 
   /** Erase what an ended transfer left. */
   private async forget(): Promise<void> {
-    this.progress?.destination.close();
+    await this.progress?.destination.discard();
     await this.home.dropJournal(this.room).catch(() => {});
-    await erase(this.room);
   }
 
   tell(state: StateName): void {
@@ -254,7 +255,7 @@ export interface Underway {
   readonly transferId: Bytes;
   readonly manifestHash: Bytes;
   readonly sender: Bytes;
-  readonly kept: Kept;
+  readonly kept: Kept | null; // null: in a folder
   readonly destination: Destination;
   readonly startedAt: number;
   durable: number;
@@ -447,7 +448,7 @@ class Run {
     });
     this.receiving.tell("waiting");
     if (!this.session.needsConfirmation) return;
-    if (!this.receiving.progress && !(await people.ask("digits"))) {
+    if (!this.receiving.progress && (await people.ask("digits")) !== true) {
       throw new Failure("digits_rejected");
     }
     this.step(() => this.session.confirmed(clock()));
@@ -466,26 +467,24 @@ class Run {
     if (underway && this.continues(underway)) {
       this.receiving.progress = underway;
     } else {
-      underway?.destination.close();
+      await underway?.destination.discard();
       this.receiving.progress = null;
       const layout = new Layout(this.manifest);
-      const kept = await reserve(room, layout.size, () => people.persist());
+      const kept = await this.reserve(layout);
+      const container = kept && new Container(this.manifest, room, kept.store);
       this.tellOffer(layout, kept);
-      if (!(await people.ask("accept"))) {
-        kept.store.close();
-        await erase(room);
-        return this.step(() => session.decline(clock()));
-      }
-      if (this.over) {
-        kept.store.close();
-        return erase(room);
-      }
+      const answer = await people.ask("accept");
+      if (answer !== true || this.over) await container?.discard();
+      if (this.over) return;
+      if (!answer) return this.step(() => session.decline(clock()));
+      const destination =
+        answer === true ? container! : new FolderDestination(this.manifest, answer);
       this.receiving.progress = {
         transferId: session.transferId,
         manifestHash: session.manifestHash,
         sender: secured.peer.identity,
-        kept,
-        destination: new Destination(this.manifest, kept.store),
+        kept: answer === true ? kept : null,
+        destination,
         startedAt: Date.now(),
         durable: 0,
         delivered: null,
@@ -498,6 +497,17 @@ class Run {
     this.receiving.tell("receiving");
     this.step(() => session.synced(this.underway.durable, clock()));
     this.readBack();
+  }
+
+  /** Room in the browser; null when there is none but a folder can be chosen. */
+  private async reserve(layout: Layout): Promise<Kept | null> {
+    const { people, room } = this.given;
+    try {
+      return await reserve(room, layout.size, () => people.persist());
+    } catch (error) {
+      if (!people.folders) throw error;
+      return null;
+    }
   }
 
   private continues(underway: Underway): boolean {
@@ -516,7 +526,7 @@ class Run {
     try {
       const kept = await reopen(room);
       const { sender, transferId, manifestHash, startedAt, durable } = journal;
-      const destination = new Destination(this.manifest, kept.store);
+      const destination = new Container(this.manifest, room, kept.store);
       const delivered = null;
       return { transferId, manifestHash, sender, kept, destination, startedAt, durable, delivered };
     } catch {
@@ -524,7 +534,7 @@ class Run {
     }
   }
 
-  private tellOffer(layout: Layout, kept: Kept): void {
+  private tellOffer(layout: Layout, kept: Kept | null): void {
     const { entries } = this.manifest;
     const files = entries.filter((entry) => entry.kind === "file");
     this.given.people.tell({
@@ -537,8 +547,8 @@ class Run {
         .map((entry) => [shown(entry.path, 256), entry.size, entry.kind === "directory"]),
       name: shown(layout.name, 256),
       single: layout.single,
-      where: kept.where,
-      tight: kept.tight,
+      where: kept?.where ?? "none",
+      tight: kept?.tight ?? false,
     });
   }
 
@@ -546,7 +556,7 @@ class Run {
   private async journal(durable = this.underway.durable): Promise<void> {
     const { home, room } = this.given;
     const { transferId, manifestHash, sender, startedAt, kept, delivered } = this.underway;
-    if (kept.where === "memory") return;
+    if (kept?.where !== "disk") return;
     const total = tapeOf(this.manifest).total;
     const journal: Journal = {
       room,
@@ -568,11 +578,16 @@ class Run {
       const [header, payload] = this.given.opener.open(message);
       const now = clock();
       if (!this.session.admit(header, now)) return;
-      if (header.stream === Stream.DATA && !header.hole) {
-        this.underway.destination.write(header.offset, payload);
-      }
-      this.session.written(header as Header, payload, now);
+      const data = header.stream === Stream.DATA && !header.hole;
+      const writing = data && this.underway.destination.write(header.offset, payload);
+      if (writing) void this.guard(writing.then(() => this.written(header, payload)));
+      else this.session.written(header, payload, now);
     });
+    this.sync();
+  }
+
+  private written(header: Header, payload: Bytes): void {
+    this.step(() => this.session.written(header, payload, clock()));
     this.sync();
   }
 
@@ -590,7 +605,7 @@ class Run {
     if (owed <= 0 || !(due || frontier === this.total)) return;
     this.syncing = true;
     const work = async () => {
-      this.underway.destination.sync();
+      await this.underway.destination.sync(frontier);
       await this.journal(frontier);
       this.underway.durable = frontier;
       [this.syncedAt, this.syncing] = [clock(), false];
@@ -608,9 +623,12 @@ class Run {
       let verified = -1;
       while (!this.over && verified < this.underway.durable) {
         const { destination, durable } = this.underway;
-        destination.readBack(Math.min(durable, destination.hashed + READ_BACK_STEP));
+        const step = destination.stored === "browser" ? READ_BACK_STEP : Infinity; // whole files
+        const before = destination.hashed;
+        await destination.readBack(Math.min(durable, before + step));
         verified = Math.min(destination.hashed, durable);
         this.step(() => this.session.verified(verified, clock()));
+        if (destination.hashed === before) break; // nothing whole to read yet: after the next sync
         await breathe();
       }
       this.reading = false;
@@ -640,7 +658,7 @@ class Run {
     this.receiving.tell("verifying");
     const claimed = Results.decode(digests, manifest);
     const { destination } = this.underway;
-    const [results, refused] = destination.settle(claimed);
+    const [results, refused] = await destination.settle(claimed);
     const root = resultsRoot(manifest, results);
     this.receiving.tell("signing");
     const { peer } = secured;
@@ -648,7 +666,7 @@ class Run {
       type: receipts.TYPE,
       sender: receipts.party(peer.identity, peer.label, peer.software, session.senderAuditHead),
       recipient: receipts.party(identity.public, identity.label, SOFTWARE, await home.auditHead()),
-      stored: "browser",
+      stored: destination.stored,
       security: {
         suite: SUITE_NAMES[secured.suite]!,
         transcript: encodeBase64url(secured.transcript),
@@ -663,7 +681,7 @@ class Run {
     const signature = await receipts.sign(identity, payload);
     const transferId = encodeBase64url(session.transferId);
     const delivered: Delivered = {
-      name: destination.layout.name,
+      ...this.place(destination),
       size: destination.size,
       entries: manifest.entries.length,
       failed: results
@@ -679,6 +697,11 @@ class Run {
     this.underway.delivered = delivered;
     await this.journal();
     this.step(() => session.finish(results, refused, payload, signature, clock()));
+  }
+
+  private place(destination: Destination): Pick<Delivered, "name" | "where"> {
+    if (destination instanceof FolderDestination) return { name: destination.name, where: "folder" };
+    return { name: new Layout(this.manifest).name, where: "browser" };
   }
 
   private async confirm(signature: Bytes): Promise<void> {

@@ -4,7 +4,7 @@
  * No framework: ten screens of one card, of which one is shown, need a function that makes elements
  * and one that replaces them; text is only ever set as text.
  */
-import type { Command, Event, Offer, PeerMet, Progress, StateName } from "./events";
+import type { Answer, Command, Event, Offer, PeerMet, Progress, StateName } from "./events";
 import type { Delivered } from "./home";
 import { LANGUAGES, size, type Language, type Messages } from "./messages";
 import type { Code } from "./protocol/errors";
@@ -124,6 +124,8 @@ function h<K extends keyof HTMLElementTagNameMap>(
 export interface Actions {
   command(command: Command): void;
   again(): void;
+  readonly canChooseFolder: boolean;
+  chooseFolder(): Promise<FileSystemDirectoryHandle | null>;
   language(language: Language): void;
 }
 
@@ -329,6 +331,7 @@ export class View {
         command: "start",
         label: label.value.trim(),
         passphrase: model.passphrase ? passphrase.value : null,
+        folders: this.actions.canChooseFolder,
       });
     };
     return [
@@ -399,11 +402,16 @@ export class View {
     return h("div", { class: "note", role: "status" }, h("p", {}, t.slow), h("ul", {}, ...causes));
   }
 
-  private answer(yes: boolean): () => void {
+  private answer(answer: Answer): () => void {
     return () => {
       for (const button of this.main.querySelectorAll("button")) button.disabled = true;
-      this.actions.command({ command: "answer", yes });
+      this.actions.command({ command: "answer", answer });
     };
+  }
+
+  private async intoFolder(): Promise<void> {
+    const folder = await this.actions.chooseFolder();
+    if (folder) this.answer(folder)();
   }
 
   private digits(model: Model): Child[] {
@@ -433,18 +441,23 @@ export class View {
     const t = this.t.offer;
     const offer = model.offer!;
     const saving = offer.single ? t.saveSingle(offer.name) : t.saveArchive(offer.name);
-    const room = offer.where === "memory" ? t.memory : offer.tight ? t.tight : t.fits;
-    const noted = offer.where === "memory" || offer.tight;
+    const tight = offer.tight ? t.tight : t.fits;
+    const room = { disk: tight, memory: t.memory, none: t.none }[offer.where];
+    const noted = offer.where !== "disk" || offer.tight;
+    const folder = this.actions.canChooseFolder;
+    const none = offer.where === "none";
     return [
       this.title(t.title(this.what(offer))),
       this.peer(model),
       this.list(offer),
-      h("p", {}, saving, " ", noted ? "" : room),
+      !none && h("p", {}, saving, " ", noted ? "" : room),
       noted && h("p", { class: "note" }, room),
+      folder && h("p", { class: "small" }, t.folderHint),
       h(
         "div",
         { class: "choices" },
-        this.button(t.accept, this.answer(true)),
+        !none && this.button(t.accept, this.answer(true)),
+        folder && this.button(t.folder, () => void this.intoFolder(), none ? "primary" : "quiet"),
         this.button(t.decline, this.answer(false), "quiet"),
       ),
     ];
@@ -552,7 +565,10 @@ export class View {
     const rows = delivered.failed
       .slice(0, 50)
       .map(([path, status]) => h("li", {}, h("b", { dir: "auto" }, path), `: ${t.done.status[status] ?? ""}`));
-    const text = failed ? (arrived ? t.done.incomplete : t.done.nothing) : t.done.text;
+    const inFolder = delivered.where === "folder";
+    const whole = inFolder ? t.done.textFolder(delivered.name) : t.done.text;
+    const text = failed ? (arrived ? t.done.incomplete : t.done.nothing) : whole;
+    const toSave = model.saved !== "removed" && arrived > 0 && !inFolder;
     const receipt = this.button(
       t.done.receipt,
       () => this.actions.command({ command: "receipt" }),
@@ -576,9 +592,8 @@ export class View {
       failed > 0 && h("ul", { class: "failed" }, ...rows),
       !delivered.confirmed && h("p", { class: "note" }, t.done.unconfirmed),
       model.saved === "removed" && h("p", { role: "status" }, t.done.removed),
-      model.saved !== "removed" && arrived > 0 && h("div", { class: "choices" }, save, receipt),
-      (model.saved === "removed" || arrived === 0) && receipt,
-      model.saved === "no" && h("p", { class: "small" }, t.done.keeps),
+      toSave ? h("div", { class: "choices" }, save, receipt) : receipt,
+      toSave && model.saved === "no" && h("p", { class: "small" }, t.done.keeps),
       ...(model.saved === "offered" ? after : []),
       h("p", { class: "small proves" }, t.done.proves),
     ];

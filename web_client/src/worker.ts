@@ -1,7 +1,7 @@
 /** The worker's edge: commands of the page in, facts out. One transfer at a time. */
 import sodium from "libsodium-wrappers-sumo";
 
-import type { Command, Event } from "./events";
+import type { Answer, Command, Event } from "./events";
 import { containerFile, containers, erase } from "./files";
 import { Home, type Delivered } from "./home";
 import { hex } from "./protocol/codec";
@@ -16,7 +16,7 @@ let link: Link | null = null;
 let room = "";
 let receiving: Receiving | null = null;
 let delivered: Delivered | null = null;
-let answer: ((yes: boolean) => void) | null = null;
+let answer: ((answer: Answer) => void) | null = null;
 let persisted: ((granted: boolean) => void) | null = null;
 
 const tell = (event: Event): void => {
@@ -26,7 +26,8 @@ const tell = (event: Event): void => {
 
 const people = {
   tell,
-  ask(kind: "digits" | "accept"): Promise<boolean> {
+  folders: false,
+  ask(kind: "digits" | "accept"): Promise<Answer> {
     tell({ event: "question", kind });
     return new Promise((resolve) => (answer = resolve));
   },
@@ -112,10 +113,11 @@ onmessage = async ({ data }: MessageEvent<Command>) => {
     case "open":
       return open(data.link);
     case "start":
+      people.folders = data.folders;
       receiving = new Receiving(link!, home, people);
       return receiving.receive(data.label, data.passphrase);
     case "answer":
-      return answer?.(data.yes);
+      return answer?.(data.answer);
     case "rtc":
       return receiving?.takeRtc(data.event);
     case "persisted":
