@@ -2,6 +2,8 @@
 
 A process of its own sends over libdatachannel; a page in Chromium or Firefox takes the bytes in a
 worker and throws them away, acknowledging as the web client must. No sealing, no hashing, no disk.
+Beside it, with `--whole`, a real transfer: `handover send` to the web client, from the click that
+accepts until the files are verified, and until they are saved to the disk and verified.
 `python -m benchmarks.browser` prints a table; CPU is user and system seconds for a GB (10^9 bytes)
 of the sender, of the tab, of the process that holds its sockets, and of the rest of the browser.
 """
@@ -37,13 +39,17 @@ PARTS = ("sender", "tab", "network", "rest")
 
 
 class Result(NamedTuple):
-    """One measurement: MB/s, CPU s/GB by part, peak MB of each side, cores others kept busy."""
+    """One measurement: MB/s, CPU s/GB by part, peak MB of each side, cores others kept busy.
+
+    `saved` is MB/s until the download has ended, of a whole transfer.
+    """
 
     rate: float
     cpu: dict[str, float]
     sender_memory: float
     tab_memory: float
     others: float
+    saved: float = 0.0
 
 
 async def raw_to_browser(
@@ -95,6 +101,56 @@ async def raw_to_browser(
                 _tab_memory(browser),
                 (all_after - all_before - sum(used.values())) / sent["seconds"],
             )
+
+
+async def whole_to_browser(kind: Kind, source: Path) -> Result:
+    """A real transfer of one file to a browser just started, from the accept on."""
+    total = source.stat().st_size
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDOVER_")}
+    with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
+        sender = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "p2p", "send", "--auto", "--json"),
+            *("--listen", "127.0.0.1:0", str(source)),
+            env={**kept, "HANDOVER_HOME": f"{folder}/home"},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert sender.stdout
+        link = json.loads(await asyncio.wait_for(sender.stdout.readline(), SECONDS))["link"]
+        reading = asyncio.create_task(sender.stdout.read())  # its progress, so that it can go on
+        try:
+            async with open_browser(kind, Path(folder)) as browser:
+                page, process = browser.page, psutil.Process(sender.pid)
+                await page.goto(link)
+                await page.fill("#label", "Benchmark")
+                await page.click("button.primary")
+                await page.wait_for(".card.offer")
+                before, all_before = _cpu(browser), _cpu_of_all()
+                own = _cpu_of(process)
+                began = time.perf_counter()
+                await page.click(".card.offer button.primary")
+                await page.wait_for(".card.done", SECONDS)
+                verified = time.perf_counter() - began
+                after, all_after = _cpu(browser), _cpu_of_all()
+                used = {part: after[part] - before[part] for part in PARTS}
+                used["sender"] = _cpu_of(process) - own
+                memory = process.memory_info().rss / 1e6
+                await page.click(".card.done button.primary")
+                await browser.downloaded(source.name, SECONDS)
+                saved = time.perf_counter() - began
+                assert not page.errors, page.errors
+                return Result(
+                    total / verified / 1e6,
+                    {part: used[part] / total * 1e9 for part in PARTS},
+                    memory,
+                    _tab_memory(browser),
+                    (all_after - all_before - sum(used.values())) / verified,
+                    total / saved / 1e6,
+                )
+        finally:
+            if sender.returncode is None:
+                sender.kill()
+            await sender.wait()
+            await reading
 
 
 @asynccontextmanager
@@ -155,12 +211,16 @@ def _part(process: psutil.Process, browser: Browser) -> str:
     return "network" if "--utility-sub-type=network.mojom.NetworkService" in line else "rest"
 
 
+def _cpu_of(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
 def _cpu(browser: Browser) -> dict[str, float]:
     """CPU seconds so far, by part."""
     used = dict.fromkeys(PARTS, 0.0)
     for process in browser.processes():
-        times = process.cpu_times()
-        used[_part(process, browser)] += times.user + times.system
+        used[_part(process, browser)] += _cpu_of(process)
     return used
 
 
@@ -248,6 +308,26 @@ async def _send(connection: Connection, share: int, message_size: int, window: i
     await hearing
 
 
+def whole(kinds: list[Kind], size: int, rounds: int) -> None:
+    """Raw and whole in turns, and the ratios of their medians."""
+    with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
+        source = Path(folder) / "random.bin"
+        with source.open("wb") as file:
+            for _ in range(size):
+                file.write(os.urandom(1 << 20))
+        runs: dict[Kind, tuple[list[Result], list[Result]]] = {kind: ([], []) for kind in kinds}
+        for _ in range(rounds):
+            for kind, (bare, real) in runs.items():
+                bare.append(asyncio.run(raw_to_browser(kind, size << 20)))
+                real.append(asyncio.run(whole_to_browser(kind, source)))
+    for kind, (bare, real) in runs.items():
+        base = statistics.median(run.rate for run in bare)
+        row(f"{kind}, raw", bare)
+        row(f"{kind}, whole: {statistics.median(r.rate for r in real) / base:.2f} verified", real)
+        saved = statistics.median(run.saved for run in real)
+        print(f"| {kind}, whole: {saved / base:.2f} saved | {saved:.1f} | | | |", flush=True)
+
+
 def row(name: str, runs: list[Result]) -> None:
     """One line of the table."""
     rates = [run.rate for run in runs]
@@ -265,6 +345,7 @@ def main() -> None:
     parser.add_argument("--browser", choices=KINDS, nargs="+", default=KINDS)
     parser.add_argument("--size", type=int, default=256, help="MiB")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--whole", action="store_true", help="whole transfers beside the baseline")
     parser.add_argument("--message-size", type=int, nargs="+", default=[MAX_MESSAGE_SIZE])
     parser.add_argument("--ack", type=int, nargs="+", default=[MAX_ACK], help="bytes")
     parser.add_argument("--window", type=int, nargs="+", default=[WINDOW], help="bytes")
@@ -274,6 +355,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.send:
         asyncio.run(send(**json.loads(options.send)))
+        return
+    head = (
+        f"| case | MB/s, median [range] | CPU s/GB {' / '.join(PARTS)} | peak MB | others' cores |"
+    )
+    if options.whole:
+        print(f"{head}\n|---|---|---|---|---|")
+        whole(options.browser, options.size, options.rounds)
         return
     cases = [
         (kind, {"message_size": m, "ack": a, "window": w, "connections": c, "mtu": u, "worker": t})
@@ -289,10 +377,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for (kind, how), done in zip(cases, runs, strict=True):
             done.append(asyncio.run(raw_to_browser(kind, options.size << 20, **how)))
-    print(
-        f"| case | MB/s, median [range] | CPU s/GB {' / '.join(PARTS)} | peak MB | others' cores |"
-    )
-    print("|---|---|---|---|---|")
+    print(f"{head}\n|---|---|---|---|---|")
     for (kind, how), done in zip(cases, runs, strict=True):
         row(f"{kind}, " + ", ".join(f"{k} {v}" for k, v in how.items()), done)
 
