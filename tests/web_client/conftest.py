@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+from pathlib import Path
 
 import pytest
 
+from tests.e2e.harness import Peer
+
 from .browsers import KINDS, Options
 from .browsers import open_browser as start_browser
+from .recipient import Recipient
 
 
 @pytest.fixture
@@ -41,3 +46,23 @@ async def firefox(open_browser):
 async def browser(request, open_browser):
     """Each browser in turn."""
     return await open_browser(request.param)
+
+
+@pytest.fixture
+def recipient(browser):
+    """Someone at each browser in turn."""
+    return Recipient(browser.page, browser)
+
+
+@pytest.fixture
+def sender(tmp_path):
+    """A machine to send from."""
+    peer = Peer(tmp_path / "sender", "Klinik Süd, Radiologie")
+    yield peer
+    peer.close()
+
+
+@pytest.fixture(scope="session")
+def dicom():
+    """The DICOM files that ship with pydicom: 176 of many kinds."""
+    return Path(importlib.util.find_spec("pydicom").origin).parent / "data" / "test_files"
