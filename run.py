@@ -24,6 +24,8 @@ TEST = (
     ("ruff", "format", "--check", "."),
     ("mypy",),
     ("lint-imports",),
+    ("python", "hatch_build.py", "run", "check"),
+    ("python", "hatch_build.py", "test"),
     ("pytest", "tests/protocol", "--cov", "--cov-fail-under=100", "--cov-report=term"),
     ("pytest", "tests", "--ignore=tests/protocol", "-m", "not large", "-n", "3"),
     ("pytest", "tests", "--ignore=tests/protocol", "-m", "large"),

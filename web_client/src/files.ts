@@ -85,7 +85,7 @@ export class MemoryStore implements Store {
     const parts: BlobPart[] = [];
     for (const [page, from, part] of this.parts(0, this.size)) {
       const content = this.pages.get(page) ?? new Uint8Array(MemoryStore.PAGE);
-      parts.push(content.slice(from, from + part) as BlobPart);
+      parts.push(content.subarray(from, from + part) as BlobPart);
     }
     return new Blob(parts);
   }

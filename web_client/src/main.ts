@@ -113,6 +113,7 @@ async function take(event: Event): Promise<void> {
   }
   if (event.event === "state" && event.state === "receiving" && !active) setActive(true);
   if (event.event === "ended") setActive(false);
+  if (event.event === "discarded") sessionStorage.removeItem(LINK);
   show(reduce(model, event));
   if (event.event === "ready") goOn(event);
 }

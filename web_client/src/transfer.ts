@@ -20,6 +20,7 @@ import {
   encodeJson,
   hex,
   same,
+  utf8,
   type Bytes,
   type JsonObject,
 } from "./protocol/codec";
@@ -27,6 +28,7 @@ import { Failure, HandoverError, PeerError, type Code, type Ending } from "./pro
 import {
   HANDSHAKE_SECONDS,
   MAX_HANDSHAKE_MESSAGE,
+  MAX_LABEL,
   RESUME,
   RecipientHandshake,
   SUITE_NAMES,
@@ -118,7 +120,7 @@ export class Receiving {
     let ending: Ending = "complete";
     let delivered: Delivered | null = null;
     try {
-      this.identity = await this.home.identity(label);
+      this.identity = await this.home.identity(fitting(label));
       this.psk = noisePsk(this.keys, this.link.passphrase ? (passphrase ?? "") : null);
       const ended = await this.sessions();
       [code, ending, delivered] = [ended.code, ended.ending, ended.delivered];
@@ -156,6 +158,7 @@ export class Receiving {
   /** Whether trying again may help: files were under way, and only the way there is gone. */
   private resumable(error: unknown): boolean {
     if (this.stopped || !this.progress || !(error instanceof HandoverError)) return false;
+    if (Date.now() - this.progress.startedAt > LINK_SECONDS * 1000) return false;
     return [
       "connection_lost",
       "connection_lost_early",
@@ -248,6 +251,13 @@ interface Outcome {
   readonly ending: Ending;
   readonly code: Code | "";
   readonly delivered: Delivered;
+}
+
+/** A label cut to the bytes that the protocol has for it. */
+function fitting(label: string): string {
+  const characters = Array.from(label);
+  while (utf8(characters.join("")).length > MAX_LABEL) characters.pop();
+  return characters.join("");
 }
 
 /** What is under way across sessions. */
@@ -448,7 +458,9 @@ class Run {
     });
     this.receiving.tell("waiting");
     if (!this.session.needsConfirmation) return;
-    if (!this.receiving.progress && (await people.ask("digits")) !== true) {
+    const earlier = this.receiving.progress ?? (await home.journal(this.given.room));
+    const again = earlier && same(earlier.sender, peer.identity); // both said so then
+    if (!again && (await people.ask("digits")) !== true) {
       throw new Failure("digits_rejected");
     }
     this.step(() => this.session.confirmed(clock()));

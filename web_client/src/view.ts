@@ -548,6 +548,7 @@ export class View {
       bar,
       numbers,
       note,
+      model.slow && this.causes(),
       h("ol", { class: "phases" }, ...phases),
       path,
       ...stop,

@@ -1,0 +1,386 @@
+"""The baseline of the web client: what the engine alone can move to a page in a real browser.
+
+A process of its own sends over libdatachannel; a page in Chromium or Firefox takes the bytes in a
+worker and throws them away, acknowledging as the web client must. No sealing, no hashing, no disk.
+Beside it, with `--whole`, a real transfer: `handover send` to the web client, from the click that
+accepts until the files are verified, and until they are saved to the disk and verified.
+`python -m benchmarks.browser` prints a table; CPU is user and system seconds for a GB (10^9 bytes)
+of the sender, of the tab, of the process that holds its sockets, and of the rest of the browser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import functools
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+from aiohttp import web
+
+from p2p.lanes import Connection, keep_buffers, load, sdp
+from p2p.protocol.session import MAX_ACK, WINDOW
+from p2p.protocol.signal import MAX_MESSAGE_SIZE
+from tests.web_client.browsers import KINDS, Browser, Kind, open_browser
+
+SECONDS = 600.0
+LINE = 1 << 20  # offers of eight connections are longer than asyncio's lines
+PARTS = ("sender", "tab", "network", "rest")
+
+
+class Result(NamedTuple):
+    """One measurement: MB/s, CPU s/GB by part, peak MB of each side, cores others kept busy.
+
+    `saved` is MB/s until the download has ended, of a whole transfer.
+    """
+
+    rate: float
+    cpu: dict[str, float]
+    sender_memory: float
+    tab_memory: float
+    others: float
+    saved: float = 0.0
+
+
+async def raw_to_browser(
+    kind: Kind,
+    total: int,
+    *,
+    message_size: int = MAX_MESSAGE_SIZE,
+    window: int = WINDOW,
+    ack: int = MAX_ACK,
+    connections: int = 1,
+    mtu: int = 0,
+    worker: bool = True,
+) -> Result:
+    """Send `total` bytes to a page of a browser just started; the browser ends with the call.
+
+    Each connection carries an equal share with a window of its own. `mtu` 0 is the engine's own.
+    """
+    share = total // connections
+    sending = {
+        "share": share,
+        "message_size": message_size,
+        "window": window,
+        "connections": connections,
+        "mtu": mtu,
+    }
+    with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
+        async with (
+            _serve() as address,
+            open_browser(kind, Path(folder)) as browser,
+            _start_sender(sending) as (hear, say),
+        ):
+            page = browser.page
+            await page.goto(address)
+            how = {"share": share, "ack": ack, "worker": worker}
+            offers = await hear()
+            say(await page.evaluate(f"meet({json.dumps(offers)}, {json.dumps(how)})"))
+            await hear()  # open
+            before, all_before = _cpu(browser), _cpu_of_all()
+            say("go")
+            sent = await hear()
+            after, all_after = _cpu(browser), _cpu_of_all()
+            assert not page.errors, page.errors
+            used = {part: after[part] - before[part] for part in PARTS}
+            used["sender"] = sent["cpu"]
+            return Result(
+                share * connections / sent["seconds"] / 1e6,
+                {part: used[part] / total * 1e9 for part in PARTS},
+                sent["memory"],
+                _tab_memory(browser),
+                (all_after - all_before - sum(used.values())) / sent["seconds"],
+            )
+
+
+async def whole_to_browser(kind: Kind, source: Path) -> Result:
+    """A real transfer of one file to a browser just started, from the accept on."""
+    total = source.stat().st_size
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDOVER_")}
+    with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
+        sender = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "p2p", "send", "--auto", "--json"),
+            *("--listen", "127.0.0.1:0", str(source)),
+            env={**kept, "HANDOVER_HOME": f"{folder}/home"},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert sender.stdout
+        link = json.loads(await asyncio.wait_for(sender.stdout.readline(), SECONDS))["link"]
+        reading = asyncio.create_task(sender.stdout.read())  # its progress, so that it can go on
+        try:
+            async with open_browser(kind, Path(folder)) as browser:
+                page, process = browser.page, psutil.Process(sender.pid)
+                await page.goto(link)
+                await page.fill("#label", "Benchmark")
+                await page.click("button.primary")
+                await page.wait_for(".card.offer")
+                before, all_before = _cpu(browser), _cpu_of_all()
+                own = _cpu_of(process)
+                began = time.perf_counter()
+                await page.click(".card.offer button.primary")
+                await page.wait_for(".card.done", SECONDS)
+                verified = time.perf_counter() - began
+                after, all_after = _cpu(browser), _cpu_of_all()
+                used = {part: after[part] - before[part] for part in PARTS}
+                used["sender"] = _cpu_of(process) - own
+                memory = process.memory_info().rss / 1e6
+                await page.click(".card.done button.primary")
+                await browser.downloaded(source.name, SECONDS)
+                saved = time.perf_counter() - began
+                assert not page.errors, page.errors
+                return Result(
+                    total / verified / 1e6,
+                    {part: used[part] / total * 1e9 for part in PARTS},
+                    memory,
+                    _tab_memory(browser),
+                    (all_after - all_before - sum(used.values())) / verified,
+                    total / saved / 1e6,
+                )
+        finally:
+            if sender.returncode is None:
+                sender.kill()
+            await sender.wait()
+            await reading
+
+
+@asynccontextmanager
+async def _serve() -> AsyncIterator[str]:
+    """The page's address: `localhost`, which browsers take for a secure context."""
+    script = (Path(__file__).parent / "receiver.js").read_text()
+    page = '<!doctype html><link rel="icon" href="data:,"><script src="receiver.js"></script>'
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/":
+            return web.Response(text=page, content_type="text/html")
+        return web.Response(text=script, content_type="text/javascript")
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    app.router.add_get("/receiver.js", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "localhost", 0)
+    await site.start()
+    yield f"http://localhost:{runner.addresses[0][1]}/"
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def _start_sender(sending: dict[str, Any]) -> AsyncIterator[tuple[Any, Any]]:
+    """A process that sends, and lines of JSON from and to it."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.browser", "--send", json.dumps(sending)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=LINE,
+    )
+    assert process.stdin
+    assert process.stdout
+    output, entry = process.stdout, process.stdin
+
+    async def hear() -> Any:
+        return json.loads(await asyncio.wait_for(output.readline(), SECONDS))
+
+    def say(value: Any) -> None:
+        entry.write(json.dumps(value).encode() + b"\n")
+
+    try:
+        yield hear, say
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def _part(process: psutil.Process, browser: Browser) -> str:
+    line = process.cmdline()
+    if browser.kind == "firefox":
+        return {"tab": "tab", "socket": "network"}.get(line[-1] if line else "", "rest")
+    if "--type=renderer" in line:
+        return "tab"
+    return "network" if "--utility-sub-type=network.mojom.NetworkService" in line else "rest"
+
+
+def _cpu_of(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _cpu(browser: Browser) -> dict[str, float]:
+    """CPU seconds so far, by part."""
+    used = dict.fromkeys(PARTS, 0.0)
+    for process in browser.processes():
+        used[_part(process, browser)] += _cpu_of(process)
+    return used
+
+
+def _cpu_of_all() -> float:
+    """CPU seconds of the whole machine so far."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait)
+
+
+def _tab_memory(browser: Browser) -> float:
+    """Peak resident MB of the largest tab."""
+    peak = 0.0
+    for process in browser.processes():
+        if _part(process, browser) == "tab":
+            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    peak = max(peak, int(line.split()[1]) * 1024 / 1e6)
+    return peak
+
+
+def _say(value: Any) -> None:
+    print(json.dumps(value), flush=True)
+
+
+async def _hear() -> Any:
+    return json.loads(await asyncio.to_thread(sys.stdin.readline))
+
+
+async def send(share: int, message_size: int, window: int, connections: int, mtu: int) -> None:
+    """The sending process: meets over standard input and output."""
+    keep_buffers()  # as the program does
+    if mtu:
+        _set_mtu(mtu)
+    made = [load("libdatachannel")(offerer=True) for _ in range(connections)]
+    _say([await _offer(connection) for connection in made])
+    for connection, answer in zip(made, await _hear(), strict=True):
+        own = sdp.read_own(answer, bytes(16), bytes(16), MAX_MESSAGE_SIZE)
+        await connection.set_remote(own)
+        await connection.add_candidates(sdp.read_own_candidates(answer))
+    await asyncio.gather(*(connection.opened() for connection in made))
+    _say("open")
+    await _hear()
+    began, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(_send(each, share, message_size, window) for each in made))
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    _say({"seconds": seconds, "cpu": cpu, "memory": psutil.Process().memory_info().rss / 1e6})
+    for connection in made:
+        await connection.close()
+
+
+def _set_mtu(mtu: int) -> None:
+    """The lane leaves it to the engine; only this benchmark looks at other values."""
+    import aiolibdatachannel as engine  # not there on every Python
+
+    configure = functools.partial(engine.RTCConfiguration, mtu=mtu)
+    engine.RTCConfiguration = configure  # type: ignore[assignment,misc]
+
+
+async def _offer(connection: Connection) -> str:
+    own = await connection.describe(bytes(16), bytes(16))
+    candidates = [each async for each in connection.candidates()]
+    return sdp.build(dataclasses.replace(own, candidates=tuple(candidates)))
+
+
+async def _send(connection: Connection, share: int, message_size: int, window: int) -> None:
+    message = os.urandom(message_size)
+    acknowledged = 0
+    more = asyncio.Event()
+
+    async def hear() -> None:
+        nonlocal acknowledged
+        while acknowledged < share:
+            acknowledged = int(await connection.control.recv())
+            more.set()
+
+    hearing = asyncio.create_task(hear())
+    sent = 0
+    while sent < share:
+        if sent - acknowledged > window - message_size:
+            more.clear()
+            await more.wait()
+            continue
+        await connection.data.send(message[: min(message_size, share - sent)])
+        sent += message_size
+    await hearing
+
+
+def whole(kinds: list[Kind], size: int, rounds: int) -> None:
+    """Raw and whole in turns, and the ratios of their medians."""
+    with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
+        source = Path(folder) / "random.bin"
+        with source.open("wb") as file:
+            for _ in range(size):
+                file.write(os.urandom(1 << 20))
+        runs: dict[Kind, tuple[list[Result], list[Result]]] = {kind: ([], []) for kind in kinds}
+        for _ in range(rounds):
+            for kind, (bare, real) in runs.items():
+                bare.append(asyncio.run(raw_to_browser(kind, size << 20)))
+                real.append(asyncio.run(whole_to_browser(kind, source)))
+    for kind, (bare, real) in runs.items():
+        base = statistics.median(run.rate for run in bare)
+        row(f"{kind}, raw", bare)
+        row(f"{kind}, whole: {statistics.median(r.rate for r in real) / base:.2f} verified", real)
+        saved = statistics.median(run.saved for run in real)
+        print(f"| {kind}, whole: {saved / base:.2f} saved | {saved:.1f} | | | |", flush=True)
+
+
+def row(name: str, runs: list[Result]) -> None:
+    """One line of the table."""
+    rates = [run.rate for run in runs]
+    spread = f"{statistics.median(rates):.1f} [{min(rates):.1f}-{max(rates):.1f}]"
+    cpu = " / ".join(f"{statistics.median([r.cpu[part] for r in runs]):.1f}" for part in PARTS)
+    memory = f"{max(r.sender_memory for r in runs):.0f} / {max(r.tab_memory for r in runs):.0f}"
+    busy = f"{min(r.others for r in runs):.1f}-{max(r.others for r in runs):.1f}"
+    print(f"| {name} | {spread} | {cpu} | {memory} | {busy} |", flush=True)
+
+
+def main() -> None:
+    """Measure and print; every option that takes several values is measured with each, in turns."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.browser", description=__doc__)
+    parser.add_argument("--send", help=argparse.SUPPRESS)
+    parser.add_argument("--browser", choices=KINDS, nargs="+", default=KINDS)
+    parser.add_argument("--size", type=int, default=256, help="MiB")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--whole", action="store_true", help="whole transfers beside the baseline")
+    parser.add_argument("--message-size", type=int, nargs="+", default=[MAX_MESSAGE_SIZE])
+    parser.add_argument("--ack", type=int, nargs="+", default=[MAX_ACK], help="bytes")
+    parser.add_argument("--window", type=int, nargs="+", default=[WINDOW], help="bytes")
+    parser.add_argument("--connections", type=int, nargs="+", default=[1])
+    parser.add_argument("--mtu", type=int, nargs="+", default=[0])
+    parser.add_argument("--thread", choices=("worker", "page"), nargs="+", default=["worker"])
+    options = parser.parse_args()
+    if options.send:
+        asyncio.run(send(**json.loads(options.send)))
+        return
+    head = (
+        f"| case | MB/s, median [range] | CPU s/GB {' / '.join(PARTS)} | peak MB | others' cores |"
+    )
+    if options.whole:
+        print(f"{head}\n|---|---|---|---|---|")
+        whole(options.browser, options.size, options.rounds)
+        return
+    cases = [
+        (kind, {"message_size": m, "ack": a, "window": w, "connections": c, "mtu": u, "worker": t})
+        for kind in options.browser
+        for m in options.message_size
+        for a in options.ack
+        for w in options.window
+        for c in options.connections
+        for u in options.mtu
+        for t in [thread == "worker" for thread in options.thread]
+    ]
+    runs: list[list[Result]] = [[] for _ in cases]
+    for _ in range(options.rounds):
+        for (kind, how), done in zip(cases, runs, strict=True):
+            done.append(asyncio.run(raw_to_browser(kind, options.size << 20, **how)))
+    print(f"{head}\n|---|---|---|---|---|")
+    for (kind, how), done in zip(cases, runs, strict=True):
+        row(f"{kind}, " + ", ".join(f"{k} {v}" for k, v in how.items()), done)
+
+
+if __name__ == "__main__":
+    main()
