@@ -92,6 +92,16 @@ class Recipient:
         await self.page.click(".card.done .choices .quiet")
         return await self.browser.downloaded(f"handover-{transfer_id}.receipt.json")
 
+    async def decline(self) -> None:
+        """Not take what is offered."""
+        await self.page.click(".card.offer .choices .quiet:last-child", SECONDS)
+
+    async def again(self) -> None:
+        """Try again, after it has ended."""
+        await self.page.evaluate("void (window.before = true)")
+        await self.page.click(".card.ended > .primary")
+        await self.page.wait_until("!window.before && document.querySelector('h1') !== null")
+
     async def stop(self) -> None:
         """Stop while files are under way, and mean it."""
         await self.page.click(".card.running > button")
@@ -126,14 +136,17 @@ class Recipient:
         return await self.page.evaluate(script)
 
     async def nothing_left(self) -> None:
-        """Neither a container nor a journal."""
+        """Neither a container nor a journal; erasing ends shortly after it is said."""
+        ends = asyncio.get_running_loop().time() + 5
+        while await self.containers() and asyncio.get_running_loop().time() < ends:
+            await asyncio.sleep(0.05)
         assert await self.containers() == []
         assert await self.records("journals") == []
 
 
-async def finish(process: Process, seconds: float = SECONDS) -> tuple[int, dict[str, Any]]:
-    """Wait for a process beside the browser; exit code and last event."""
-    return await asyncio.to_thread(process.end, seconds)
+def finish(process: Process, seconds: float = SECONDS) -> asyncio.Task[tuple[int, dict[str, Any]]]:
+    """Read what a process says until it ends, beside the browser; exit code and last event."""
+    return asyncio.create_task(asyncio.to_thread(process.end, seconds))
 
 
 def transfer_of(receipt: dict[str, Any]) -> dict[str, Any]:
