@@ -53,6 +53,7 @@ const PROGRESS_SECONDS = 0.25; // at most four `progress` events a second: paint
 const RATE_SECONDS = 5; // what a rate is averaged over
 const SLOW_SECONDS = 5; // without a connection, after which people are told the usual causes
 const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5];
+const LAST_WORD_SECONDS = 2; // for the sender to hear why this side ends it
 const LISTED = 1000; // entries that are shown before the accept
 export const LINK_SECONDS = 24 * 3600; // no link lives longer, so no unfinished transfer does
 
@@ -392,14 +393,23 @@ class Run {
     }
   }
 
-  private fail(error: unknown): void {
+  /** `said`: a last word that the sender is to hear is on its way already. */
+  private fail(error: unknown, said = false): void {
     if (this.over) return;
     const code = error instanceof HandoverError ? error.code : "internal";
     if (!(error instanceof HandoverError)) console.error("internal", (error as Error).name);
     this.session.abort(code, clock());
-    for (const frame of this.session.frames()) this.given.connection.control.send(frame);
+    const frames = this.session.frames();
+    for (const frame of frames) this.given.connection.control.send(frame);
     this.finishUp();
-    this.reject(error);
+    void (said || frames.length ? this.lastWord() : Promise.resolve()).then(() => this.reject(error));
+  }
+
+  /** Wait until the sender has heard why and hung up; closing at once would drop what is queued. */
+  private lastWord(): Promise<unknown> {
+    const { connection } = this.given;
+    const heard = new Promise<void>((resolve) => (connection.onLost = resolve));
+    return Promise.race([heard, sleep(LAST_WORD_SECONDS)]);
   }
 
   private finishUp(): void {
@@ -426,11 +436,10 @@ class Run {
       case "suspected":
         return this.given.people.tell({ event: "silence", silent: fact.silent });
       case "ended": {
-        if (fact.ending === "declined") return this.fail(new Failure("declined"));
+        if (fact.ending === "declined") return this.fail(new Failure("declined"), true);
         this.finishUp();
         const { delivered } = this.receipt;
-        // The last word needs a moment on the wire before the connection is closed.
-        return void sleep(0.2).then(() =>
+        return void this.lastWord().then(() =>
           this.resolve({ code: fact.code, ending: fact.ending, delivered }),
         );
       }
@@ -485,7 +494,11 @@ class Run {
       const kept = await this.reserve(layout);
       const container = kept && new Container(this.manifest, room, kept.store);
       this.tellOffer(layout, kept);
-      const answer = await people.ask("accept");
+      const over = this.ended.then(
+        () => false,
+        () => false,
+      );
+      const answer = await Promise.race([people.ask("accept"), over]);
       if (answer !== true || this.over) await container?.discard();
       if (this.over) return;
       if (!answer) return this.step(() => session.decline(clock()));
