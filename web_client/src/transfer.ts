@@ -186,7 +186,7 @@ export class Receiving {
       return await this.run.ended;
     } finally {
       clearTimeout(slow);
-      connection.close();
+      void (this.run?.heard ?? Promise.resolve()).then(() => connection.close());
     }
   }
 
@@ -340,6 +340,8 @@ class Run {
   private over = false;
   /** Whether files were under way in this session. */
   began = false;
+  /** When the connection may be closed. */
+  heard: Promise<unknown> = Promise.resolve();
   /** Settles once, with how it ended. */
   readonly ended: Promise<Outcome>;
 
@@ -402,14 +404,16 @@ class Run {
     const frames = this.session.frames();
     for (const frame of frames) this.given.connection.control.send(frame);
     this.finishUp();
-    void (said || frames.length ? this.lastWord() : Promise.resolve()).then(() => this.reject(error));
+    const cut = code === "connection_lost" || code === "connection_lost_early";
+    if (said || (frames.length && !cut)) this.lastWord();
+    this.reject(error);
   }
 
-  /** Wait until the sender has heard why and hung up; closing at once would drop what is queued. */
-  private lastWord(): Promise<unknown> {
+  /** The sender is to hear why and hang up; closing at once would drop what is queued. */
+  private lastWord(): void {
     const { connection } = this.given;
     const heard = new Promise<void>((resolve) => (connection.onLost = resolve));
-    return Promise.race([heard, sleep(LAST_WORD_SECONDS)]);
+    this.heard = Promise.race([heard, sleep(LAST_WORD_SECONDS)]);
   }
 
   private finishUp(): void {
@@ -438,10 +442,9 @@ class Run {
       case "ended": {
         if (fact.ending === "declined") return this.fail(new Failure("declined"), true);
         this.finishUp();
+        this.lastWord();
         const { delivered } = this.receipt;
-        return void this.lastWord().then(() =>
-          this.resolve({ code: fact.code, ending: fact.ending, delivered }),
-        );
+        return this.resolve({ code: fact.code, ending: fact.ending, delivered });
       }
     }
   }
