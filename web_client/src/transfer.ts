@@ -46,8 +46,8 @@ import { RecipientSeat } from "./signaling_client";
 import { Layout } from "./zip";
 
 export const SOFTWARE = "handover-web/0.1.0";
-const SYNC_BYTES = 32 * 1024 * 1024; // whichever comes first ...
-const SYNC_SECONDS = 0.5;
+const SYNC_BYTES = 64 * 1024 * 1024; // whichever comes first; a journal entry costs some milliseconds ...
+const SYNC_SECONDS = 1;
 const READ_BACK_STEP = 2 * 1024 * 1024; // some ten milliseconds, between which messages are taken
 const PROGRESS_SECONDS = 0.25; // at most four `progress` events a second: painting costs as well
 const RATE_SECONDS = 5; // what a rate is averaged over
