@@ -17,6 +17,7 @@ import { Layout } from "./zip";
 
 const READ_BACK = 1024 * 1024; // read and hashed at once
 const FOLDER = "handover"; // of the origin private file system
+const [REOPEN_TRIES, REOPEN_PAUSE] = [20, 150]; // milliseconds
 export const MAX_IN_MEMORY = 512 * 1024 * 1024; // beyond it a tab is in danger
 
 /** A file that is read and written at any place: the part of `FileSystemSyncAccessHandle` we use. */
@@ -99,6 +100,10 @@ export interface Destination {
   readonly hashed: number;
   /** Bytes of what lies there in the end; known once it is settled. */
   readonly size: number;
+  /** Whether it would be good to sync soon. */
+  readonly crowded: boolean;
+  /** A session begins at this offset: what was withdrawn beyond it is open again. */
+  begin(offset: number): void;
   /** Write a range. */
   write(offset: number, payload: Bytes): void | Promise<void>;
   /** The sender gave it up. */
@@ -122,6 +127,7 @@ export function held(
   manifest: Manifest,
   claimed: Results,
   found: (index: number) => Bytes | undefined,
+  unwritable: ReadonlySet<number> = new Set(),
 ): Settled {
   const results = Results.of(claimed.length);
   const refused: [number, number][] = [];
@@ -129,7 +135,10 @@ export function held(
     const [given, digest] = claimed.at(index);
     const here = entry.size ? found(index) : EMPTY();
     if (given) results.failed(index, given);
-    else if (entry.kind === "directory" || (here !== undefined && same(here, digest))) {
+    else if (unwritable.has(index)) {
+      results.failed(index, NOT_WRITTEN);
+      refused.push([index, NOT_WRITTEN]);
+    } else if (entry.kind === "directory" || (here !== undefined && same(here, digest))) {
       results.delivered(index, digest);
     } else {
       const status = here === undefined ? NOT_WRITTEN : CHANGED;
@@ -180,7 +189,15 @@ export async function containerFile(name: string): Promise<File> {
 /** Open a container that an earlier session left. Throws when it is not there or in use. */
 export async function reopen(name: string): Promise<Kept> {
   const handle = await (await folder()).getFileHandle(name);
-  return { where: "disk", store: await handle.createSyncAccessHandle!(), tight: false };
+  for (let tries = 0; ; tries++) {
+    try {
+      return { where: "disk", store: await handle.createSyncAccessHandle!(), tight: false };
+    } catch (error) {
+      // A page that was just left may hold it for a moment yet.
+      if (tries === REOPEN_TRIES) throw error;
+      await new Promise((resolve) => setTimeout(resolve, REOPEN_PAUSE));
+    }
+  }
 }
 
 /**
@@ -235,6 +252,7 @@ export function diskFailure(error: unknown): Failure {
 /** The container of this link: on the browser's disk, or in memory. */
 export class Container implements Destination {
   readonly stored = "browser";
+  readonly crowded = false;
   readonly layout: Layout;
   private readonly tape: Tape;
   private readonly gone = new Set<number>();
@@ -252,6 +270,10 @@ export class Container implements Destination {
   ) {
     this.layout = new Layout(manifest);
     this.tape = tapeOf(manifest);
+  }
+
+  begin(offset: number): void {
+    for (const entry of this.gone) if (this.tape.end(entry) > offset) this.gone.delete(entry);
   }
 
   write(offset: number, payload: Bytes): void {

@@ -21,7 +21,7 @@ const LANGUAGE = "handover language";
 
 /** Take the link out of the address bar at once: it is a key, and screens are shared. */
 function takeLink(): string | null {
-  if (location.hash.length > 1) {
+  if (/^#\d+\./.test(location.hash)) {
     sessionStorage.setItem(LINK, `${location.origin}/${location.hash}`);
     sessionStorage.removeItem(ACTIVE);
     history.replaceState(null, "", "/");
@@ -127,7 +127,8 @@ function goOn(event: Extract<Event, { event: "ready" }>): void {
 }
 
 addEventListener("hashchange", () => {
-  if (takeLink()) location.reload();
+  if (active) history.replaceState(null, "", "/"); // one transfer at a time in a tab
+  else if (takeLink()) location.reload();
 });
 addEventListener("beforeunload", (event) => {
   const unsaved = model.screen === "done" && model.offer?.where === "memory" && model.saved === "no";
