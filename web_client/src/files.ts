@@ -18,6 +18,7 @@ import { Layout } from "./zip";
 const READ_BACK = 1024 * 1024; // read and hashed at once
 const FOLDER = "handover"; // of the origin private file system
 const [REOPEN_TRIES, REOPEN_PAUSE] = [20, 150]; // milliseconds
+const BEYOND_MEMORY = 2 ** 32; // more than Chromium's file in memory can be
 export const MAX_IN_MEMORY = 512 * 1024 * 1024; // beyond it a tab is in danger
 
 /** A file that is read and written at any place: the part of `FileSystemSyncAccessHandle` we use. */
@@ -215,6 +216,7 @@ export async function reserve(
   try {
     const handle = await (await folder()).getFileHandle(name, { create: true });
     store = await handle.createSyncAccessHandle!();
+    if (inMemory(store)) throw new Error("no disk");
     const room = fits(store, 2 * size) || ((await persist()) && fits(store, 2 * size));
     if (room || fits(store, size)) {
       store.truncate(0);
@@ -233,7 +235,20 @@ export async function reserve(
   return { where: "memory", store: new MemoryStore(), tight: false };
 }
 
-/** Whether a file of this size is allowed. Browsers that keep it in memory ignore the call. */
+/**
+ * Whether it is no file but memory, as off the record in Chromium: there sizes above 2 GiB are
+ * ignored, where a disk takes or refuses them.
+ */
+function inMemory(store: FileSystemSyncAccessHandle): boolean {
+  try {
+    store.truncate(BEYOND_MEMORY);
+    return store.getSize() !== BEYOND_MEMORY;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a file of this size is allowed. */
 function fits(store: FileSystemSyncAccessHandle, size: number): boolean {
   try {
     store.truncate(size);

@@ -10,6 +10,7 @@ import { START, View, reduce, type Model } from "./view";
 const LINK = "handover link"; // in this tab only; a reload goes on with it
 const ACTIVE = "handover active"; // a transfer was accepted in this tab and is not over
 const LANGUAGE = "handover language";
+const ANSWER_SECONDS = 20; // for the browser's own question about storage, which is easy to miss
 
 // Trusted Types: the worker's own script, from this server, is the only script a string may become.
 (window as any).trustedTypes?.createPolicy("default", {
@@ -103,7 +104,11 @@ const connections = new Connections((event, transfer = []) => {
 async function take(event: Event): Promise<void> {
   if (event.event === "rtc") return connections.call(event.call);
   if (event.event === "persist") {
-    const granted = await navigator.storage.persist().catch(() => false);
+    const unanswered = new Promise<boolean>((resolve) => {
+      setTimeout(() => resolve(false), ANSWER_SECONDS * 1000);
+    });
+    const asked = navigator.storage.persist().catch(() => false); // some browsers ask the person
+    const granted = await Promise.race([asked, unanswered]);
     return command({ command: "persisted", granted });
   }
   if (event.event === "file") download(event.name, event.file);
