@@ -160,6 +160,7 @@ export class View {
   private announced = "";
   private readonly main = h("main", { tabindex: "-1" });
   private readonly status = h("p", { class: "unseen", role: "status", id: "status" });
+  private readonly typed = new Map<string, string>(); // field -> what stood there
   private readonly steps = h("ol", { class: "steps" });
   private t: Messages = LANGUAGES.en;
 
@@ -174,6 +175,7 @@ export class View {
   /** Change the language; the same screen is built anew. */
   setLanguage(language: Language): void {
     this.language = language;
+    for (const { id, value } of this.main.querySelectorAll("input")) this.typed.set(id, value);
     document.body.replaceChildren();
     this.frame();
     this.shownKey = "";
@@ -203,7 +205,7 @@ export class View {
         h("p", { class: "name" }, t.name),
         h("div", { class: "languages", role: "group", "aria-label": "Language, Sprache" }, ...languages),
       ),
-      this.steps,
+      h("section", { "aria-label": t.stepsTitle }, this.steps),
       this.main,
       this.status,
     );
@@ -219,16 +221,33 @@ export class View {
       const moved = key.split(",")[0] !== this.shownKey.split(",")[0];
       this.shownKey = key;
       this.update = () => {};
+      const active = document.activeElement;
+      const held = this.main.contains(active) ? active : null;
       this.main.replaceChildren(h("section", { class: `card ${model.screen}` }, ...this.screen(model)));
+      this.retype();
       this.showSteps(model);
       const title = this.main.querySelector("h1");
       const field = this.main.querySelector<HTMLElement>("[autofocus]");
       if (field) field.focus();
       else if (!first && moved) title?.focus();
+      else if (held) (this.alike(held) ?? title)?.focus(); // the same screen, made anew
     }
     this.update(model);
     this.showTitle(model);
     this.announce(model);
+  }
+
+  /** What was typed before the screen was made anew. */
+  private retype(): void {
+    for (const field of this.main.querySelectorAll("input")) {
+      field.value = this.typed.get(field.id) ?? field.value;
+    }
+    this.typed.clear();
+  }
+
+  private alike(element: Element): HTMLElement | undefined {
+    const candidates = this.main.querySelectorAll<HTMLElement>(element.localName);
+    return [...candidates].find((one) => one.textContent === element.textContent);
   }
 
   private showSteps(model: Model): void {
