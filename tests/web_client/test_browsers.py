@@ -203,6 +203,7 @@ async def test_options_reach_the_page(open_browser, kind, address):
 @pytest.mark.parametrize("kind", KINDS)
 async def test_no_process_outlives_its_test(kind, tmp_path):
     """Neither of a closed browser, nor of one whose test failed."""
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
     async with open_browser(kind, tmp_path / "one") as browser:
         assert len(browser.processes()) > 2
     with pytest.raises(ZeroDivisionError):
@@ -214,8 +215,8 @@ async def test_no_process_outlives_its_test(kind, tmp_path):
         except psutil.Error:
             continue
         assert str(tmp_path) not in line
-    ours = [child.name() for child in psutil.Process().children(recursive=True)]
-    assert not any("chrom" in name or "firefox" in name for name in ours)
+    left = [c for c in psutil.Process().children(recursive=True) if c.pid not in before]
+    assert not any("chrom" in one.name() or "firefox" in one.name() for one in left)
     assert os.listdir(tmp_path / "one" / "downloads") == []
 
 

@@ -17,8 +17,9 @@ from joserfc.jwk import OKPKey
 from p2p.protocol import receipt as receipts
 from p2p.protocol.codec import encode_base64url
 from tests.e2e.harness import sha256sums
+from tests.e2e.test_web import serving
 
-from .recipient import NAME, finish, transfer_of
+from .recipient import NAME, Recipient, finish, transfer_of
 
 LISTEN = ("--listen", "127.0.0.1:0")
 ENGINES = ("libdatachannel", "aiortc")
@@ -170,3 +171,45 @@ async def test_the_receipt_holds_and_both_know_each_other_the_next_time(
     assert receipts.verify(saved.read_bytes()).confirmed
     assert await recipient.records("settings", 'get("keys")', KEY) == "InvalidAccessError"
     assert page.errors == []
+
+
+CHOOSE = """void (window.showDirectoryPicker = async () =>
+  (await navigator.storage.getDirectory()).getDirectoryHandle("chosen", { create: true }))"""
+READ = """(async () => {
+  const found = {};
+  const walk = async (folder, path) => {
+    for await (const [name, handle] of folder.entries()) {
+      if (handle.kind === "directory") { await walk(handle, `${path}${name}/`); continue; }
+      const bytes = await (await handle.getFile()).arrayBuffer();
+      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+      found[`${path}${name}`] = Array.from(digest, (b) => b.toString(16).padStart(2, "0")).join("");
+    }
+  };
+  await walk(await (await navigator.storage.getDirectory()).getDirectoryHandle("chosen"), "./");
+  return found;
+})()"""
+
+
+async def test_straight_into_a_folder_nothing_is_replaced(chromium, sender, study):
+    """Twice into one folder. No dialog can be clicked here: it chooses one of the page's own."""
+    recipient = Recipient(chromium.page, chromium)
+    with serving(sender) as (port, _):
+        for title in (study.name, f"{study.name} (1)"):
+            sending, link = sender.send(study, "--auto", "--server", f"http://127.0.0.1:{port}")
+            await recipient.open(link)
+            await recipient.start()
+            await recipient.page.wait_for(".card.offer")
+            await recipient.page.evaluate(CHOOSE)
+            await recipient.page.click(".card.offer .choices .quiet")
+            await recipient.delivered()
+            code, last = await finish(sending)
+            assert code == 0, last
+            payload = transfer_of(json.loads(Path(last["receipt"]).read_text()))
+            assert payload["stored"] == "file"
+            found = await recipient.page.evaluate(READ)
+            top = f"./{title}/"
+            arrived = {p.removeprefix(top): d for p, d in found.items() if p.startswith(top)}
+            sent = {p.removeprefix("./"): d for p, d in sha256sums(study).items()}
+            assert arrived == sent
+    assert await recipient.containers() == []
+    assert recipient.page.errors == []

@@ -1,0 +1,259 @@
+"""How the page looks and behaves: every state of it, in both languages, light and dark, at any width."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import hatch_build
+from tests.e2e.harness import ROOT, Terminal, kill_hard
+
+from .recipient import Recipient, finish
+
+AUTO = ("--auto", "--listen", "127.0.0.1:0")
+LINK = r"(http://\S+#\S+)"
+WIDTHS = (320, 768, 1280)
+LANGUAGES = ("en", "de")
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory):
+    """The source of axe-core, from the client's own development dependencies."""
+    client = ROOT / "web_client"
+    path = client / "node_modules" / "axe-core" / "axe.min.js"
+    with open(tmp_path_factory.getbasetemp().parent / "axe.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one of the parallel workers gets it for all
+        if not path.exists():
+            hatch_build.npm(client, "ci")
+    return path.read_text()
+
+
+class Look:
+    """Looks at a state from every side, and keeps pictures of it."""
+
+    def __init__(self, axe: str, folder: Path, scheme: str) -> None:
+        self._axe, self._folder, self._scheme = axe, folder, scheme
+        self.seen: list[str] = []
+
+    async def __call__(self, recipient: Recipient, name: str) -> None:
+        """Accessible, nothing wider than the screen, in every language."""
+        page = recipient.page
+        for language in LANGUAGES:
+            await page.click(f".languages [lang={language}]")
+            assert await page.evaluate("document.documentElement.lang") == language
+            for width in WIDTHS:
+                await page.set_viewport(width, 800)
+                wide = await page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, f"{name} is {wide} wide at {width} ({language})"
+                height = await page.evaluate("document.documentElement.scrollHeight")
+                await page.set_viewport(width, max(800, height))
+                file = f"{name}-{width}-{language}-{self._scheme}.png"
+                await page.screenshot(self._folder / file)
+            assert await self._violations(recipient) == [], name
+        await page.click(".languages [lang=en]")
+        self.seen.append(name)
+
+    async def _violations(self, recipient: Recipient) -> list[str]:
+        page = recipient.page
+        if not await page.evaluate("'axe' in window"):
+            await page.evaluate(f"(() => {{ {self._axe} }})()")
+        found = await page.evaluate(
+            """axe.run(document).then(({ violations }) => violations.map(({ id, nodes }) =>
+            `${id}: ${nodes.map(({ html }) => html).join(" | ")}`))"""
+        )
+        return list(found)
+
+
+@pytest.fixture(params=["light", "dark"])
+async def recipient(request, open_browser):
+    browser = await open_browser("chromium", color_scheme=request.param)
+    return Recipient(browser.page, browser)
+
+
+@pytest.fixture
+def look(request, axe, tmp_path):
+    folder = Path(os.environ.get("HANDOVER_SCREENSHOTS") or tmp_path / "screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return Look(axe, folder, request.node.callspec.params["recipient"])
+
+
+@pytest.fixture
+def big(tmp_path):
+    path = tmp_path / "CT Thorax.dcm"
+    path.write_bytes(os.urandom(1_000_000) * 500)
+    return path
+
+
+@pytest.mark.timeout(300)
+async def test_states_of_a_transfer_that_goes_well(recipient, look, sender, some):
+    """From no link to the receipt, and one of which a file is missing."""
+    page = recipient.page
+    sending, link = sender.send(some, *AUTO)
+    await recipient.open(link.split("#")[0])
+    await look(recipient, "no-link")
+    await recipient.open(f"{link}.p")
+    await look(recipient, "welcome-passphrase")
+    await recipient.open(link)
+    await look(recipient, "welcome")
+    sending.signal(signal.SIGSTOP)
+    await recipient.start()
+    await page.wait_for(".card.working .note")
+    await look(recipient, "connecting")
+    sending.signal(signal.SIGCONT)
+    await page.wait_for(".card.offer")
+    assert await page.evaluate("document.querySelector('.list').open")
+    await look(recipient, "offer")
+    await recipient.accept()
+    await recipient.delivered()
+    await look(recipient, "done")
+    await recipient.save("study.zip")
+    await page.wait_for(".card.done h2")
+    await look(recipient, "saved")
+    await page.click(".card.done > button.quiet")
+    await page.wait_until("document.querySelector('.choices') === null")
+    await look(recipient, "removed")
+    assert (await finish(sending))[0] == 0
+    sending, link = sender.send(some, *AUTO)
+    await recipient.open(link)
+    await recipient.start()
+    await page.wait_for(".card.offer")
+    (some / "1.dcm").unlink()
+    await recipient.accept()
+    await page.wait_for(".card.done")
+    assert await page.text(".failed") == "study/1.dcm: could not be read by the sender"
+    await look(recipient, "incomplete")
+    assert (await finish(sending))[0] == 3
+    assert page.errors == []
+    assert len(look.seen) == 9
+
+
+@pytest.mark.timeout(300)
+async def test_states_of_a_transfer_that_does_not(recipient, look, sender, some, big):
+    """Waiting, digits, running, stopping, lost, declined, open elsewhere."""
+    page = recipient.page
+    sending = Terminal(sender, "send", "--listen", "127.0.0.1:0", str(some))
+    await recipient.open(sending.expect(LINK))
+    await recipient.start()
+    await page.wait_for(".card.working .peer")
+    await look(recipient, "waiting")
+    second = Recipient(await recipient.browser.new_page(), recipient.browser)
+    await second.open(sending.expect(LINK))
+    await second.page.wait_for(".card.elsewhere")
+    await look(second, "elsewhere")
+    assert second.page.errors == []
+    await second.page.close()
+    sending.expect(r"Let this recipient")
+    sending.type("n\n")
+    await recipient.ended()
+    await look(recipient, "ended")
+    sending.interrupt()
+    assert sending.end() == 8
+    verifying = Terminal(sender, "send", "--verify", "--listen", "127.0.0.1:0", str(some))
+    await recipient.open(verifying.expect(LINK))
+    await recipient.start()
+    await page.wait_for(".card.digits")
+    await look(recipient, "digits")
+    verifying.interrupt()
+    assert verifying.end() == 8
+    sending, link = sender.send(big, *AUTO)
+    await recipient.take(link)
+    draining = finish(sending, 120)
+    await recipient.come_to(0.05)
+    await look(recipient, "running")
+    assert await page.wait_until(r"/^\d+ % – Handover$/.test(document.title)")
+    assert await recipient.guarded()
+    await page.click(".card.running > button")
+    await look(recipient, "stopping")
+    assert await recipient.come_to(0) < 1, "it was over before it was looked at"
+    await page.click(".card.running .choices .primary")
+    kill_hard(sending)
+    await page.wait_until("document.querySelector('.note').textContent.includes('lost')", 40)
+    await look(recipient, "lost")
+    await recipient.stop()
+    await recipient.ended()
+    assert not await recipient.guarded()
+    assert await page.evaluate("document.title") == "Handover"
+    with pytest.raises((AssertionError, ValueError)):
+        await draining  # killed: without a last event
+    assert page.errors == []
+    assert len(look.seen) == 7
+
+
+FOCUSED = "((e) => [e?.localName, e?.className, e?.textContent])(document.activeElement)"
+
+
+async def tab_to(page, selector):
+    """By the keyboard alone, as far as it takes."""
+    for _ in range(20):
+        if await page.evaluate(f"document.activeElement?.matches({json.dumps(selector)})"):
+            return
+        await page.press("Tab")
+    raise AssertionError(await page.evaluate(FOCUSED))
+
+
+async def test_a_transfer_by_the_keyboard_alone(browser, sender, some):
+    """Tab, Enter and typing, from the name to the saved file and the receipt."""
+    page = await browser.new_page()  # the first one of a headless Firefox is no active window
+    sending, link = sender.send(some, *AUTO)
+    visitor = Recipient(page, browser)
+    await visitor.open(link)
+    await page.wait_until("document.activeElement?.id === 'label'")
+    for letter in "Raum 2":
+        await page.press(letter)
+    await page.press("Enter")
+    await page.wait_for(".card.offer")
+    assert await page.evaluate("document.activeElement?.localName") == "h1"
+    await tab_to(page, ".card.offer .primary")
+    await page.press("Enter")
+    await visitor.delivered()
+    await page.wait_until("document.activeElement?.localName === 'h1'")
+    await tab_to(page, ".card.done .primary")
+    await page.press("Enter")
+    await browser.downloaded("study.zip")
+    await page.wait_for(".card.done h2")
+    await tab_to(page, ".card.done .choices .quiet")
+    await page.press("Enter")
+    assert (await finish(sending))[0] == 0
+    assert page.errors == []
+
+
+async def test_the_focus_is_seen(chromium, sender, some):
+    """On whatever it comes to; a headless Firefox has no window that could be active."""
+    page = chromium.page
+    _, link = sender.send(some, *AUTO)
+    await Recipient(page, chromium).open(link)
+    for selector in (".languages button", "#label", "form .primary"):
+        await tab_to(page, selector)
+        assert (
+            await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        )
+
+
+async def test_the_language_follows_the_browser(open_browser, sender, some):
+    """German, if that is preferred; the choice made on the page outlives a reload."""
+    browser = await open_browser("chromium", locale="de-DE")
+    _, link = sender.send(some, *AUTO)
+    visitor = Recipient(browser.page, browser)
+    await visitor.open(link)
+    assert await visitor.title() == "Jemand sendet Ihnen Dateien"
+    await visitor.page.click(".languages [lang=en]")
+    assert await visitor.title() == "Someone is sending you files"
+    await visitor.page.reload()
+    await visitor.page.wait_until(
+        "document.querySelector('h1')?.textContent === 'Someone is sending you files'"
+    )
+
+
+async def test_what_was_typed_survives_a_change_of_language(open_browser, sender, some):
+    browser = await open_browser("chromium")
+    _, link = sender.send(some, *AUTO)
+    visitor = Recipient(browser.page, browser)
+    await visitor.open(link)
+    await visitor.page.fill("#label", "Befundraum")
+    await visitor.page.click(".languages [lang=de]")
+    assert await visitor.page.evaluate("document.querySelector('#label').value") == "Befundraum"
