@@ -54,6 +54,59 @@ def read_all(listing, step=4096):
             return blocks, finished, withdrawn
 
 
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 5000, 70_000, 300_000]), min_size=1, max_size=6),
+    share=st.floats(0, 1),
+    holes=st.booleans(),
+    known=st.sets(st.integers(0, 5)),
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_source_takes_up_again_anywhere(tmp_path_factory, sizes, share, holes, known):
+    """What is skipped is hashed unless it is known; the rest reads as if from the beginning."""
+    root = tmp_path_factory.mktemp("study")
+    for number, size in enumerate(sizes):
+        path = root / f"{number}"
+        if holes and size > 100_000:
+            with path.open("wb") as file:
+                file.truncate(size)
+                file.write(b"head")
+        else:
+            path.write_bytes(os.urandom(size))
+    listing, _ = listed(root)
+    tape = Manifest(listing.entries, bytes(32)).tape()
+    offset = int(share * tape.total)
+    whole = b"".join(path.read_bytes() for path in sorted(root.iterdir()))
+    source = Source(listing, tape)
+    block = source.skip(offset, lambda entry: entry in known)
+    finished, rest, at = dict(block.finished), b"", offset
+    while True:
+        block = source.read(at, 65_536)
+        rest += bytes(block.length) if block.hole else block.payload
+        finished.update(block.finished)
+        at += block.length
+        if not (block.length or block.finished or block.withdrawn):
+            break
+    assert rest == whole[offset:]
+    for entry, one in enumerate(listing.entries):
+        if one.kind == "file":
+            digest = hashlib.sha256((root / one.path.split("/")[1]).read_bytes()).digest()
+            passed = tape.end(entry) <= offset and tape.start(entry) < offset
+            if not (passed and entry in known):
+                assert finished[entry] == digest
+
+
+def test_a_source_that_changed_before_the_place_to_go_on_is_given_up(tmp_path):
+    root = tmp_path / "study"
+    root.mkdir()
+    for name in ("a", "b"):
+        (root / name).write_bytes(b"x" * 10_000)
+    listing, _ = listed(root)
+    (root / "a").write_bytes(b"y" * 10_000)
+    (root / "b").unlink()
+    source = Source(listing, Manifest(listing.entries, bytes(32)).tape())
+    assert source.skip(15_000, lambda entry: False).withdrawn == ((1, CHANGED), (2, UNREADABLE))
+
+
 def destination(tmp_path, entries, digests=None):
     manifest = Manifest(tuple(entries), bytes(32))
     made = Destination(tmp_path / "out", manifest, manifest.tape(), TRANSFER)

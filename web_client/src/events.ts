@@ -47,6 +47,23 @@ export interface Progress {
   readonly relayed: boolean | null;
 }
 
+/** What the receipt says, checked, for people. Hashes are hex. */
+export interface ReceiptFacts {
+  readonly transferId: string;
+  readonly sender: string;
+  readonly senderKey: string;
+  readonly recipient: string;
+  readonly recipientKey: string;
+  readonly entries: number;
+  readonly deliveredEntries: number;
+  readonly deliveredBytes: number;
+  readonly root: string;
+  readonly digitsConfirmed: boolean;
+  readonly offered: string; // by the sender's clock
+  readonly verified: string; // by this one
+  readonly confirmed: boolean; // signed by both
+}
+
 export interface Ended {
   readonly event: "ended";
   readonly ending: Ending;
@@ -76,6 +93,7 @@ export type Event =
   | { readonly event: "rtc"; readonly call: RtcCall }
   | { readonly event: "persist" }
   | { readonly event: "receipt"; readonly name: string; readonly document: Uint8Array }
+  | { readonly event: "receipted"; readonly facts: ReceiptFacts }
   | { readonly event: "file"; readonly name: string; readonly file: Blob }
   | { readonly event: "discarded" };
 

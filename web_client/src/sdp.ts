@@ -7,6 +7,7 @@ import {
   type Description,
 } from "./protocol/signal";
 
+const DEFAULT_MESSAGE_SIZE = 65_536; // where a description names none (RFC 8841 6.1)
 const FINGERPRINT = /^a=fingerprint:sha-256 ([0-9A-F:]{95})\r?$/im;
 const CANDIDATE = /candidate:(\S+) 1 (\S+) (\d+) (\S+) (\d+) typ (host|srflx|relay)/i;
 
@@ -43,14 +44,15 @@ export function build(description: Description): string {
 
 /** This side's description from its own browser's SDP; candidates are read one by one. */
 export function readOwn(sdp: string, nonceR: Bytes, nonceS: Bytes): Description {
+  const optional = (name: string) => new RegExp(`^a=${name}:(\\S+)`, "m").exec(sdp)?.[1];
   const attribute = (name: string): string => {
-    const found = new RegExp(`^a=${name}:(\\S+)`, "m").exec(sdp)?.[1];
+    const found = optional(name);
     if (found === undefined) throw new Error(`the browser's description has no ${name}`);
     return found;
   };
   const octets = FINGERPRINT.exec(sdp)?.[1]?.split(":");
   if (!octets) throw new Error("the browser's description has no sha-256 fingerprint");
-  const announced = Number(attribute("max-message-size"));
+  const announced = Number(optional("max-message-size") ?? DEFAULT_MESSAGE_SIZE);
   return {
     type: "description",
     nonceR,

@@ -49,10 +49,11 @@ export const SOFTWARE = "handover-web/0.1.0";
 const SYNC_BYTES = 32 * 1024 * 1024; // whichever comes first ...
 const SYNC_SECONDS = 0.5;
 const READ_BACK_STEP = 2 * 1024 * 1024; // some ten milliseconds, between which messages are taken
-const PROGRESS_SECONDS = 0.1; // at most ten `progress` events a second
+const PROGRESS_SECONDS = 0.25; // at most four `progress` events a second: painting costs as well
 const RATE_SECONDS = 5; // what a rate is averaged over
 const SLOW_SECONDS = 5; // without a connection, after which people are told the usual causes
 const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5];
+const LAST_WORD_SECONDS = 2; // for the sender to hear why this side ends it
 const LISTED = 1000; // entries that are shown before the accept
 export const LINK_SECONDS = 24 * 3600; // no link lives longer, so no unfinished transfer does
 
@@ -185,7 +186,7 @@ export class Receiving {
       return await this.run.ended;
     } finally {
       clearTimeout(slow);
-      connection.close();
+      void (this.run?.heard ?? Promise.resolve()).then(() => connection.close());
     }
   }
 
@@ -339,6 +340,8 @@ class Run {
   private over = false;
   /** Whether files were under way in this session. */
   began = false;
+  /** When the connection may be closed. */
+  heard: Promise<unknown> = Promise.resolve();
   /** Settles once, with how it ended. */
   readonly ended: Promise<Outcome>;
 
@@ -392,14 +395,25 @@ class Run {
     }
   }
 
-  private fail(error: unknown): void {
+  /** `said`: a last word that the sender is to hear is on its way already. */
+  private fail(error: unknown, said = false): void {
     if (this.over) return;
     const code = error instanceof HandoverError ? error.code : "internal";
     if (!(error instanceof HandoverError)) console.error("internal", (error as Error).name);
     this.session.abort(code, clock());
-    for (const frame of this.session.frames()) this.given.connection.control.send(frame);
+    const frames = this.session.frames();
+    for (const frame of frames) this.given.connection.control.send(frame);
     this.finishUp();
+    const cut = code === "connection_lost" || code === "connection_lost_early";
+    if (said || (frames.length && !cut)) this.lastWord();
     this.reject(error);
+  }
+
+  /** The sender is to hear why and hang up; closing at once would drop what is queued. */
+  private lastWord(): void {
+    const { connection } = this.given;
+    const heard = new Promise<void>((resolve) => (connection.onLost = resolve));
+    this.heard = Promise.race([heard, sleep(LAST_WORD_SECONDS)]);
   }
 
   private finishUp(): void {
@@ -426,13 +440,11 @@ class Run {
       case "suspected":
         return this.given.people.tell({ event: "silence", silent: fact.silent });
       case "ended": {
-        if (fact.ending === "declined") return this.fail(new Failure("declined"));
+        if (fact.ending === "declined") return this.fail(new Failure("declined"), true);
         this.finishUp();
+        this.lastWord();
         const { delivered } = this.receipt;
-        // The last word needs a moment on the wire before the connection is closed.
-        return void sleep(0.2).then(() =>
-          this.resolve({ code: fact.code, ending: fact.ending, delivered }),
-        );
+        return this.resolve({ code: fact.code, ending: fact.ending, delivered });
       }
     }
   }
@@ -485,7 +497,11 @@ class Run {
       const kept = await this.reserve(layout);
       const container = kept && new Container(this.manifest, room, kept.store);
       this.tellOffer(layout, kept);
-      const answer = await people.ask("accept");
+      const over = this.ended.then(
+        () => false,
+        () => false,
+      );
+      const answer = await Promise.race([people.ask("accept"), over]);
       if (answer !== true || this.over) await container?.discard();
       if (this.over) return;
       if (!answer) return this.step(() => session.decline(clock()));

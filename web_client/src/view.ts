@@ -4,7 +4,16 @@
  * No framework: ten screens of one card, of which one is shown, need a function that makes elements
  * and one that replaces them; text is only ever set as text.
  */
-import type { Answer, Command, Event, Offer, PeerMet, Progress, StateName } from "./events";
+import type {
+  Answer,
+  Command,
+  Event,
+  Offer,
+  PeerMet,
+  Progress,
+  ReceiptFacts,
+  StateName,
+} from "./events";
 import type { Delivered } from "./home";
 import { LANGUAGES, size, type Language, type Messages } from "./messages";
 import type { Code } from "./protocol/errors";
@@ -36,6 +45,7 @@ export interface Model {
   readonly stopping: boolean;
   readonly code: Code | "";
   readonly delivered: Delivered | null;
+  readonly receipt: ReceiptFacts | null;
   readonly saved: "no" | "offered" | "removed";
 }
 
@@ -54,6 +64,7 @@ export const START: Model = {
   stopping: false,
   code: "",
   delivered: null,
+  receipt: null,
   saved: "no",
 };
 
@@ -92,6 +103,8 @@ export function reduce(model: Model, event: Event): Model {
       const { code, delivered } = event;
       return { ...model, screen: delivered ? "done" : "ended", code, delivered, stopping: false };
     }
+    case "receipted":
+      return { ...model, receipt: event.facts };
     case "file":
       return { ...model, saved: "offered" };
     case "discarded":
@@ -199,7 +212,7 @@ export class View {
   show(model: Model): void {
     const { screen, state, slow, saved, stopping, code, delivered } = model;
     const working = screen === "working" ? state : "";
-    const key = [screen, working, slow, saved, stopping, code, delivered?.confirmed].join();
+    const key = [screen, working, slow, saved, stopping, code, delivered?.confirmed, model.receipt !== null].join();
     if (key !== this.shownKey) {
       const first = this.shownKey === "";
       const moved = key.split(",")[0] !== this.shownKey.split(",")[0];
@@ -597,7 +610,30 @@ export class View {
       toSave && model.saved === "no" && h("p", { class: "small" }, t.done.keeps),
       ...(model.saved === "offered" ? after : []),
       h("p", { class: "small proves" }, t.done.proves),
+      model.receipt && this.receipt(model.receipt),
     ];
+  }
+
+  private receipt(facts: ReceiptFacts): HTMLElement {
+    const t = this.t.receipt;
+    const key = (label: string, print: string) => [h("b", { dir: "auto" }, label), h("br"), h("code", {}, print)];
+    const count = this.t.of(
+      facts.deliveredEntries.toLocaleString(this.t.locale),
+      facts.entries.toLocaleString(this.t.locale),
+    );
+    const rows: [string, Child[]][] = [
+      [t.transfer, [h("code", {}, facts.transferId)]],
+      [t.sender, key(facts.sender, facts.senderKey)],
+      [t.recipient, key(facts.recipient, facts.recipientKey)],
+      [t.delivered, [`${count}, ${this.bytes(facts.deliveredBytes)}`]],
+      [t.root, [h("code", {}, facts.root)]],
+      [t.digits, [facts.digitsConfirmed ? t.compared : t.notCompared]],
+      [t.offered, [facts.offered]],
+      [t.verified, [facts.verified]],
+      [t.signed, [facts.confirmed ? t.byBoth : t.byOne]],
+    ];
+    const list = rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, ...value)]);
+    return h("details", { class: "list" }, h("summary", {}, t.show), h("dl", { class: "small" }, ...list));
   }
 
   private ended(model: Model): Child[] {

@@ -7,6 +7,8 @@ import { Home, type Delivered } from "./home";
 import { hex } from "./protocol/codec";
 import { HandoverError } from "./protocol/errors";
 import { deriveKeys, parseLink, type Link } from "./protocol/link";
+import { shown } from "./protocol/paths";
+import * as receipts from "./protocol/receipt";
 import { LINK_SECONDS, Receiving } from "./transfer";
 
 const DELIVERED_SECONDS = 7 * 24 * 3600; // what was not saved by then is erased
@@ -85,6 +87,7 @@ async function open(text: string): Promise<void> {
     delivered,
     lasting: home.lasting,
   });
+  await tellReceipt();
 }
 
 async function save(): Promise<void> {
@@ -92,6 +95,30 @@ async function save(): Promise<void> {
   const kept = receiving?.progress?.kept;
   const file = kept?.where === "memory" ? kept.store.blob() : await containerFile(room);
   tell({ event: "file", name: delivered.name, file });
+}
+
+/** What the kept receipt says, once its signatures are checked again. */
+async function tellReceipt(): Promise<void> {
+  const document = delivered && (await home.receipt(delivered.transferId));
+  if (!document) return;
+  const { payload, sender, recipient, confirmed } = receipts.verify(document);
+  const { content, times, security } = payload;
+  const facts = {
+    transferId: delivered!.transferId,
+    sender: shown(payload.sender.label),
+    senderKey: receipts.fingerprint(sender),
+    recipient: shown(payload.recipient.label),
+    recipientKey: receipts.fingerprint(recipient),
+    entries: content.entries,
+    deliveredEntries: content.delivered_entries,
+    deliveredBytes: content.delivered_bytes,
+    root: hex(content.root),
+    digitsConfirmed: security.digits_confirmed,
+    offered: shown(times.offered),
+    verified: shown(times.verified),
+    confirmed,
+  };
+  tell({ event: "receipted", facts });
 }
 
 async function exportReceipt(): Promise<void> {
@@ -115,7 +142,8 @@ onmessage = async ({ data }: MessageEvent<Command>) => {
     case "start":
       people.folders = data.folders;
       receiving = new Receiving(link!, home, people);
-      return receiving.receive(data.label, data.passphrase);
+      await receiving.receive(data.label, data.passphrase);
+      return tellReceipt();
     case "answer":
       return answer?.(data.answer);
     case "rtc":

@@ -1,0 +1,172 @@
+"""Files that arrive in a browser are those that were sent, and the receipt says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from joserfc import jws
+from joserfc.jwk import OKPKey
+
+from p2p.protocol import receipt as receipts
+from p2p.protocol.codec import encode_base64url
+from tests.e2e.harness import sha256sums
+
+from .recipient import NAME, finish, transfer_of
+
+LISTEN = ("--listen", "127.0.0.1:0")
+ENGINES = ("libdatachannel", "aiortc")
+TIMES = (1_000_000_001, 1_700_000_007, 1_751_364_059, 2_000_000_001)  # odd seconds, summer, 2033
+
+
+@pytest.fixture
+def study(tmp_path, dicom):
+    """A folder as it comes: DICOM of many kinds, umlauts, empty files and folders."""
+    root = tmp_path / "Größe Ä & Co"
+    shutil.copytree(dicom, root / "DICOM", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "leer").mkdir()
+    (root / "Müller, Jörg").mkdir()
+    (root / "Müller, Jörg" / "Überweisung.txt").write_text("Grüße")
+    (root / "Müller, Jörg" / "nichts").write_bytes(b"")
+    (root / "日本 🩻.dcm").write_bytes(os.urandom(70_000))
+    for number, path in enumerate(sorted(root.rglob("*"))):
+        os.utime(path, (0, TIMES[number % len(TIMES)]))
+    return root
+
+
+def unpacked(archive: Path, folder: Path) -> Path:
+    """By Python's own reader, which checks names and sizes; then, where it is, by Info-ZIP."""
+    with zipfile.ZipFile(archive) as file:
+        assert file.testzip() is None
+        file.extractall(folder)
+    if program := shutil.which("unzip"):
+        again = folder.with_name(f"{folder.name}-again")
+        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+        subprocess.run([program, "-q", archive, "-d", again], check=True, env=environment)
+        assert sha256sums(again) == sha256sums(folder)
+        right_times(again)
+    return folder
+
+
+def right_times(folder: Path) -> None:
+    """Each as the sender had it, to the two seconds of the format."""
+    top = next(folder.iterdir())
+    for number, path in enumerate(sorted(top.rglob("*"))):
+        if path.is_file():
+            assert abs(path.stat().st_mtime - TIMES[number % len(TIMES)]) <= 2, path
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_folder_arrives_as_an_archive(sender, recipient, study, tmp_path, engine):
+    """Every name, byte and time of it, empty folders too."""
+    sending, link = sender.send(study, "--auto", *LISTEN, "--engine", engine)
+    await recipient.take(link)
+    count = sum(path.is_file() for path in study.rglob("*"))
+    assert (await recipient.delivered()).startswith(f"Delivered and verified: {count} files in")
+    archive = await recipient.save(f"{study.name}.zip")
+    assert (await finish(sending))[0] == 0
+    out = unpacked(archive, tmp_path / "out")
+    assert sha256sums(out / study.name) == sha256sums(study)
+    assert sorted(p.relative_to(out / study.name) for p in (out / study.name).rglob("*")) == sorted(
+        p.relative_to(study) for p in study.rglob("*")
+    )
+    with zipfile.ZipFile(archive) as file:
+        for number, path in enumerate(sorted(study.rglob("*"))):
+            name = f"{study.name}/{path.relative_to(study)}{'/' * path.is_dir()}"
+            said = time.mktime((*file.getinfo(name).date_time, 0, 0, -1))
+            if path.is_file():
+                assert abs(said - TIMES[number % len(TIMES)]) <= 2, name
+    assert recipient.page.errors == []
+
+
+async def test_a_large_file_arrives_as_itself(sender, recipient, tmp_path):
+    """Under its own name, 300 MB of it."""
+    source = tmp_path / "CT Thorax.dcm"
+    source.write_bytes(os.urandom(1_000_000) * 300)
+    sending, link = sender.send(source, "--auto", *LISTEN)
+    await recipient.take(link)
+    ending = finish(sending, 150)
+    await recipient.delivered(150)
+    path = await recipient.save(source.name)
+    assert (await ending)[0] == 0
+    assert subprocess.run(["cmp", source, path]).returncode == 0
+    assert (
+        sha256sums(path.parent)[f"./{path.name}"] == sha256sums(source.parent)[f"./{source.name}"]
+    )
+    assert recipient.page.errors == []
+
+
+async def test_a_sparse_file_arrives_whole(sender, recipient, tmp_path):
+    """Its holes are not sent, and read as zeros; 400 MB with three islands."""
+    source = tmp_path / "image.raw"
+    with open(source, "wb") as file:
+        file.truncate(400_000_000)
+        for place in (0, 200_000_123, 399_000_000):
+            file.seek(place)
+            file.write(os.urandom(1_000_000))
+    sending, link = sender.send(source, "--auto", *LISTEN)
+    await recipient.take(link)
+    ending = finish(sending, 150)
+    await recipient.delivered(150)
+    path = await recipient.save(source.name)
+    assert (await ending)[0] == 0
+    assert subprocess.run(["cmp", source, path]).returncode == 0
+
+
+def joserfc_verifies(document: bytes) -> None:
+    """Both signatures, by a library that is not ours."""
+    value, payload = json.loads(document), transfer_of(json.loads(document))
+    parties = (payload["recipient"], payload["sender"])
+    for signature, party in zip(value["signatures"], parties, strict=True):
+        one = {"payload": value["payload"], "signatures": [signature]}
+        key = OKPKey.import_key(party["jwk"])
+        assert jws.deserialize_json(one, key, algorithms=["Ed25519"]).payload
+
+
+KEY = """({ kind, pair }) => kind === "webcrypto" && crypto.subtle
+  .exportKey("pkcs8", pair.privateKey).then(() => "taken out", (error) => error.name)"""
+
+
+async def test_the_receipt_holds_and_both_know_each_other_the_next_time(
+    sender, recipient, study, tmp_path, unused_tcp_port
+):
+    """Twice from one address: the same key of the recipient's, which no script can take out."""
+    keys, page = [], recipient.page
+    listen = ("--listen", f"127.0.0.1:{unused_tcp_port}")
+    for number in range(2):
+        sending, link = sender.send(study, "--auto", *listen)
+        await recipient.open(link)
+        assert await page.evaluate("document.querySelector('#label').value") == NAME * number
+        if number:
+            await page.click("form .primary")
+        else:
+            await recipient.start()
+        await page.wait_for(".card.offer .who")
+        assert await page.text(".who") == "Klinik Süd, Radiologie"
+        assert (await page.text(".trust")).startswith("Known" if number else "Not checked yet")
+        await recipient.accept()
+        await recipient.delivered()
+        code, last = await finish(sending)
+        assert code == 0, last
+        kept = Path(last["receipt"])
+        transfer_id = encode_base64url(bytes.fromhex(kept.name.split(".")[0]))
+        saved = await recipient.save_receipt(transfer_id)
+        assert saved.read_bytes() == kept.read_bytes()
+        joserfc_verifies(saved.read_bytes())
+        done = sender.run("receipt", "verify", str(saved), "--files", str(study.parent))
+        assert done.returncode == 0, done.stderr
+        assert "every delivered file is as it was" in done.stdout
+        payload = transfer_of(json.loads(saved.read_bytes()))
+        assert payload["stored"] == "browser"
+        assert payload["recipient"]["label"] == NAME
+        keys.append(payload["recipient"]["jwk"])
+    assert keys[0] == keys[1]
+    assert receipts.verify(saved.read_bytes()).confirmed
+    assert await recipient.records("settings", 'get("keys")', KEY) == "InvalidAccessError"
+    assert page.errors == []
