@@ -69,6 +69,9 @@ export class MemoryStore implements Store {
   }
 
   truncate(size: number): void {
+    const [last, from] = [Math.floor(size / MemoryStore.PAGE), size % MemoryStore.PAGE];
+    for (const page of this.pages.keys()) if (page > last) this.pages.delete(page);
+    this.pages.get(last)?.fill(0, from); // what is cut off is zeros when the store grows again
     this.size = size;
   }
 
