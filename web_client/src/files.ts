@@ -120,7 +120,12 @@ export interface Destination {
 
 export type Settled = [Results, [number, number][]];
 
-/** The final results: what the sender gave up, and what was not found here as it said. */
+/**
+ * The final results: what the sender gave up, and what was not found here as it said.
+ *
+ * `found` gives the digest of what is there, undefined where nothing is; of a folder it does not matter
+ * which.
+ */
 export function held(
   manifest: Manifest,
   claimed: Results,
@@ -130,9 +135,9 @@ export function held(
   const refused: [number, number][] = [];
   manifest.entries.forEach((entry, index) => {
     const [given, digest] = claimed.at(index);
-    const here = entry.size ? found(index) : EMPTY();
+    const here = found(index);
     if (given) results.failed(index, given);
-    else if (entry.kind === "directory" || (here !== undefined && same(here, digest))) {
+    else if (here !== undefined && (entry.kind === "directory" || same(here, digest))) {
       results.delivered(index, digest);
     } else {
       const status = here === undefined ? NOT_WRITTEN : CHANGED;
@@ -143,7 +148,8 @@ export function held(
   return [results, refused];
 }
 
-const EMPTY = () => sha256(new Uint8Array(0));
+/** The digest of an entry without content. */
+export const EMPTY = () => sha256(new Uint8Array(0));
 
 /** What holds the bytes: a file on a disk that survives a reload, or memory that does not. */
 export type Kept =
@@ -331,7 +337,9 @@ export class Container implements Destination {
   }
 
   settle(claimed: Results): Settled {
-    const [results, refused] = held(this.manifest, claimed, (index) => this.digests.get(index));
+    const [results, refused] = held(this.manifest, claimed, (index) =>
+      this.manifest.entries[index]!.size ? this.digests.get(index) : EMPTY(),
+    );
     const arrived = new Map<number, number>();
     this.manifest.entries.forEach((_, index) => {
       if (results.at(index)[0]) this.wipe(index);

@@ -7,7 +7,7 @@
  */
 import sodium from "libsodium-wrappers-sumo";
 
-import { diskFailure, held, type Destination } from "./files";
+import { EMPTY, diskFailure, held, type Destination } from "./files";
 import type { Bytes } from "./protocol/codec";
 import { tapeOf, type Manifest, type Results } from "./protocol/manifest";
 import type { Tape } from "./protocol/tape";
@@ -122,7 +122,10 @@ export class FolderDestination implements Destination {
         this.unwritable.add(index);
       }
     }
-    const found = (index: number) => (this.unwritable.has(index) ? undefined : this.digests.get(index));
+    const found = (index: number) => {
+      if (this.unwritable.has(index)) return undefined;
+      return this.manifest.entries[index]!.size ? this.digests.get(index) : EMPTY();
+    };
     const [results, refused] = held(this.manifest, claimed, found);
     for (const [index, entry] of this.manifest.entries.entries()) {
       if (results.at(index)[0]) await this.remove(index);
