@@ -94,6 +94,7 @@ export class FolderDestination implements Destination {
     for (; this.next < this.manifest.entries.length; this.next++) {
       const end = this.tape.end(this.next);
       if (end > upto) return;
+      await this.makeHole(this.next);
       const part = await this.parts.get(this.next)?.catch(() => null);
       if (part?.writer) return; // not closed yet: the next sync does
       if (part && !this.gone.has(this.next)) {
@@ -105,6 +106,20 @@ export class FolderDestination implements Destination {
       }
       this.hashed = end;
     }
+  }
+
+  /** A file that is nothing but a hole was never written to. */
+  private async makeHole(entry: number): Promise<void> {
+    const { size } = this.manifest.entries[entry]!;
+    if (!size || this.parts.has(entry) || this.gone.has(entry)) return;
+    const make = async () => {
+      const part = await this.open(entry);
+      await part.writer!.close();
+      return { ...part, writer: null };
+    };
+    const making = make();
+    this.parts.set(entry, making);
+    await making.catch((error) => this.givenUp(entry, error));
   }
 
   async settle(claimed: Results): Promise<[Results, [number, number][]]> {
