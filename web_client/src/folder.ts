@@ -153,6 +153,15 @@ export class FolderDestination implements Destination {
 
   async discard(): Promise<void> {
     for (const index of this.parts.keys()) await this.remove(index);
+    const depth = (path: string) => path.split("/").length;
+    for (const path of [...this.folders.keys()].sort((a, b) => depth(b) - depth(a))) {
+      try {
+        const above = await this.folder(path.split("/").slice(0, -1));
+        await above.removeEntry((await this.folders.get(path)!).name);
+      } catch {
+        // it never came to be, or someone put something into it
+      }
+    }
   }
 
   private async remove(index: number): Promise<void> {
