@@ -10,6 +10,7 @@ import sodium from "libsodium-wrappers-sumo";
 import { EMPTY, diskFailure, held, type Destination } from "./files";
 import type { Bytes } from "./protocol/codec";
 import { tapeOf, type Manifest, type Results } from "./protocol/manifest";
+import { collisionKey } from "./protocol/paths";
 import type { Tape } from "./protocol/tape";
 
 const MAX_NAMES = 1000; // of one kind, before it is given up
@@ -33,6 +34,7 @@ export class FolderDestination implements Destination {
   private readonly unwritable = new Set<number>();
   private readonly folders = new Map<string, Promise<FileSystemDirectoryHandle>>();
   private readonly tops = new Map<string, Promise<string>>(); // as sent -> as it is here
+  private readonly promised = new Set<string>(); // names at the top, by their collision key
   private next = 0; // the entry to be hashed
 
   constructor(
@@ -219,7 +221,10 @@ export class FolderDestination implements Destination {
       const [stem, ending] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];
       for (let number = 0; number < MAX_NAMES; number++) {
         const candidate = number ? `${stem} (${number})${ending}` : name;
-        if (!(await this.taken(candidate))) return candidate;
+        const key = collisionKey(candidate);
+        if ((await this.taken(candidate)) || this.promised.has(key)) continue;
+        this.promised.add(key);
+        return candidate;
       }
       throw new TypeError("too many of that name");
     };
