@@ -71,6 +71,9 @@ export class MemoryStore implements Store {
   }
 
   truncate(size: number): void {
+    const [last, from] = [Math.floor(size / MemoryStore.PAGE), size % MemoryStore.PAGE];
+    for (const page of this.pages.keys()) if (page > last) this.pages.delete(page);
+    this.pages.get(last)?.fill(0, from); // what is cut off is zeros when the store grows again
     this.size = size;
   }
 
@@ -123,7 +126,12 @@ export interface Destination {
 
 export type Settled = [Results, [number, number][]];
 
-/** The final results: what the sender gave up, and what was not found here as it said. */
+/**
+ * The final results: what the sender gave up, and what was not found here as it said.
+ *
+ * `found` gives the digest of what is there, undefined where nothing is; of a folder it does not matter
+ * which.
+ */
 export function held(
   manifest: Manifest,
   claimed: Results,
@@ -150,6 +158,7 @@ export function held(
   return [results, refused];
 }
 
+/** The digest of an entry without content. */
 const EMPTY = () => sha256(new Uint8Array(0));
 
 /** What holds the bytes: a file on a disk that survives a reload, or memory that does not. */

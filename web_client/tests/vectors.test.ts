@@ -44,7 +44,8 @@ function outcome(call: () => unknown): unknown {
   }
 }
 
-const isError = (one: Case) => typeof one.expect === "object" && one.expect && "error" in one.expect;
+const isError = (one: Case) =>
+  typeof one.expect === "object" && one.expect && "error" in one.expect;
 
 vectors("json", (one) => {
   const read = () => codec.decodeJson(bytes(one.data), one["limit"] ?? 100);
