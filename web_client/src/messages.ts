@@ -336,7 +336,7 @@ const de: Messages = {
     text: "Jedes Byte wurde aus dem Speicher dieses Browsers zurückgelesen und ist das, was der Absender gesendet hat.",
     textFolder: (name) =>
       `Die Dateien sind im Ordner „${name}“. Jedes Byte wurde von dort zurückgelesen und ist das, was der Absender gesendet hat.`,
-    incompleteTitle: (count) => `Fertig, aber ${count} kamen nicht an`,
+    incompleteTitle: (count) => `Fertig, aber nicht angekommen: ${count}`,
     incomplete: "Der Rest wurde zurückgelesen und geprüft. In der Quittung steht, wie viele fehlen.",
     nothing: "Nichts ist angekommen. So steht es in der Quittung.",
     unconfirmed:

@@ -176,6 +176,7 @@ export class Receiving {
 
   private async sessions(): Promise<Outcome> {
     let backoff = FIRST_BACKOFF;
+    let lostAt = clock();
     for (;;) {
       try {
         if (this.stopped) throw new Failure("cancelled");
@@ -184,6 +185,8 @@ export class Receiving {
       } catch (error) {
         if (!this.resumable(error)) throw error;
         this.tell("lost");
+        if (this.run?.began) lostAt = clock();
+        if (clock() - lostAt > SLOW_SECONDS) this.people.tell({ event: "slow" });
         await Promise.race([sleep(backoff), new Promise<void>((wake) => (this.wakeUp = wake))]);
         backoff = Math.min(2 * backoff, LAST_BACKOFF);
       } finally {

@@ -549,7 +549,7 @@ export class View {
         else bar.value = done;
         percent.textContent = `${this.percent(progress)} %`;
         const parts = [t.of(this.bytes(durable), this.bytes(total))];
-        if (rate > 0 && durable < total && state === "receiving") {
+        if (rate > 0 && durable < total && state === "receiving" && !trouble) {
           parts.push(t.rate(this.bytes(rate)), t.left((total - durable) / rate));
         }
         numbers.textContent = parts.join(" · ");
