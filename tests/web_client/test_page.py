@@ -173,6 +173,7 @@ async def test_states_of_a_transfer_that_does_not(recipient, look, sender, some,
     await page.click(".card.running .choices .primary")
     kill_hard(sending)
     await page.wait_until("document.querySelector('.note').textContent.includes('lost')", 40)
+    await page.wait_for(".card.running ul", 30)
     await look(recipient, "lost")
     await recipient.stop()
     await recipient.ended()

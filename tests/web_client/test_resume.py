@@ -137,6 +137,8 @@ async def test_a_sender_that_died_is_waited_for_until_the_person_stops(sender, r
     await recipient.page.wait_until(
         "document.querySelector('.note').textContent.includes('Trying again; nothing is lost.')", 40
     )
+    await recipient.page.wait_until("document.body.innerText.includes('common causes')", 30)
+    assert "The sender closed the program" in await recipient.text()
     assert await recipient.containers() != []
     await recipient.stop()
     assert "Stopped on this side" in await recipient.ended()
