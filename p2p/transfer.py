@@ -932,16 +932,16 @@ class _SenderRun(_Run):
         """Disk -> read and seal, a few ranges at a time in a thread -> lane."""
         session, lane = self.session, self._connection.data
         while self._ended is None:
+            if self._fresh and session.begins >= 0:
+                self._fresh = False
+                await self._skip_to(session.begins)
+                continue
             if session.all_sent:
                 await self._close()
                 continue
             plan = session.plan()
             if plan is None:
                 await self._woken()
-                continue
-            if plan.stream == Stream.DATA and self._fresh:
-                self._fresh = False
-                await self._skip_to(plan.offset)
                 continue
             for block, header, message in await self._thread(self._seal, plan):
                 if message:

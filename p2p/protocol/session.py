@@ -76,6 +76,7 @@ MAX_CONTROL = MAX_MESSAGE - TAG
 
 # An abort with one of these reads the same on both sides; any other becomes `peer_failed`.
 _SHARED_FAILURES = ("declined", "digits_rejected", "no_space", "not_writable", "disk_error")
+_LOST = ("connection_lost", "connection_lost_early")  # nothing that a side ends: it may be resumed
 
 
 # --- events: what happened, as facts -----------------------------------------------------------
@@ -438,11 +439,12 @@ class _Session:
         if self.over or kind == "ping":
             return
         if kind == "abort":
-            if self.settling:
-                self.lost()  # the files are delivered: an abort is no more than a missing last word
+            code = message["code"]
+            # When the files are delivered, an abort is no more than a missing last word.
+            if self.settling or code in _LOST:
+                self.lost()
                 return
             self.over = True
-            code = message["code"]
             if code == "cancelled":
                 raise Failure("peer_cancelled")
             if code in _SHARED_FAILURES:
@@ -479,9 +481,10 @@ class _Session:
         raise NotImplementedError
 
     def abort(self, code: str, now: float) -> None:
-        """End it, and tell the peer why (a key of FAILURES)."""
+        """End it, and tell the peer why (a key of FAILURES); a lost connection tells itself."""
         if not self.over:
-            self._say("abort", now, code=code)
+            if code not in _LOST:
+                self._say("abort", now, code=code)
             self.over = True
 
     def _give_up_waiting(self) -> None:
@@ -552,6 +555,7 @@ class SenderSession(_Session):
         self.transfer_id = transfer_id
         self.state = SenderState.ADMITTING
         self._largest = largest
+        self.begins = -1  # where the recipient wants the tape from, once it has accepted
         self.needs_confirmation = verify or secured.peer.verify
         self._confirmed_here = self._confirmed_there = not self.needs_confirmation
         self._streams: dict[Stream, _Outgoing] = {}
@@ -660,7 +664,10 @@ class SenderSession(_Session):
         return self.state == SenderState.SENDING and out is not None and out.next == out.total
 
     def close(self, time: str, audit_head: str, now: float) -> None:
-        """Sign the closing: every digest is known."""
+        """Sign the closing. Raises `ValueError` unless every file's digest or failure is known."""
+        for index, entry in enumerate(self._manifest.entries):
+            if entry.kind == "file" and not self._results.known(index):
+                raise ValueError("a file without a digest")
         self._digests = self._results.encode()
         self._streams[Stream.DIGESTS] = _Outgoing(len(self._digests), self._largest)
         self._closing = encode_body(
@@ -773,7 +780,7 @@ class SenderSession(_Session):
         offset = body["offset"]
         if offset > self._tape.total:
             raise PeerError("an accept of more than there is")
-        self._accept = body
+        self._accept, self.begins = body, offset
         self._streams[Stream.DATA].begin(offset)
         self.state = SenderState.SENDING
         if offset:  # what was given up before, this session's recipient may not know of
@@ -850,7 +857,7 @@ class RecipientSession(_Session):
         self._streams: dict[Stream, _Incoming] = {}
         self._bytes: dict[Stream, bytearray] = {}
         self._closing = b""
-        self._gone = False
+        self._gone = self._countersigned = False
 
     def deadline(self) -> float:
         owed = [s.changed + ACK_SECONDS for s in self._streams.values() if s.changed is not None]
@@ -1070,7 +1077,7 @@ class RecipientSession(_Session):
             check_signature(self.secured.peer.identity, self._payload, message["signature"])
         except BadReceipt:
             raise PeerError("the countersignature does not fit") from None
-        self._done_by = None
+        self._done_by, self._countersigned = None, True
         self._events.append(Countersigned(message["signature"]))
 
     def _give_up_waiting(self) -> None:
@@ -1084,7 +1091,8 @@ class RecipientSession(_Session):
         if self.state == RecipientState.FINISHING:
             self._gone = True  # the files are being placed; the end is `finish`'s to tell
         elif self.state == RecipientState.SIGNED:
-            self._give_up_waiting()
+            if not self._countersigned:  # else the end is `confirm`'s to tell
+                self._give_up_waiting()
         else:
             early = (RecipientState.WAITING, RecipientState.READING, RecipientState.DECIDING)
             code = "connection_lost_early" if self.state in early else "connection_lost"

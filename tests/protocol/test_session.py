@@ -801,3 +801,34 @@ def test_what_was_given_up_beyond_is_tried_again():
     pair.run()
     assert not pair.saw("recipient", session.Withdrawn)
     assert pair.saw("recipient", session.Ended)[-1].ending == Ending.COMPLETE
+
+
+@pytest.mark.parametrize("role", ["sender", "recipient"])
+def test_a_side_that_heard_nothing_for_too_long_does_not_end_the_other(role):
+    """Both are told the same: the connection was lost, which can be taken up again."""
+    pair = receiving()
+    other = "recipient" if role == "sender" else "sender"
+    getattr(pair, role).abort("connection_lost", pair.now)
+    assert not getattr(pair, role).frames()
+    say(pair, role, "abort", code="connection_lost")  # as an older version would
+    with pytest.raises(Failure) as caught:
+        pair.deliver_control(other)
+    assert caught.value.code == "connection_lost"
+
+
+def test_a_loss_after_the_countersignature_came_changes_nothing():
+    pair = signed()
+    while not pair.to_recipient:
+        pair.deliver_control("sender")
+    pair.recipient.receive_frame(pair.to_recipient.popleft(), pair.now)
+    pair.recipient.lost()  # while the receipt is being kept
+    assert not pair.recipient.over
+    pair.flush()
+    assert pair.saw("recipient", session.Ended)[0].ending == Ending.COMPLETE
+
+
+def test_nothing_is_closed_over_a_file_without_a_digest():
+    pair = receiving(files=(b"a" * 10, b""))
+    pair._finish_digests = lambda: pair.sender.hashed(0, codec.sha256(b"a" * 10))
+    with pytest.raises(ValueError, match="digest"):
+        pair.run()

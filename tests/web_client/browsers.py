@@ -250,7 +250,7 @@ class ChromiumPage(_Tab):
 
     def __init__(self, page: playwright.Page, devtools: playwright.CDPSession) -> None:
         super().__init__()
-        self._page, self._devtools = page, devtools
+        self._page, self.devtools = page, devtools
         page.set_default_timeout(COMMAND_SECONDS * 1000)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
@@ -269,7 +269,7 @@ class ChromiumPage(_Tab):
     async def evaluate(self, js: str) -> Any:
         # Playwright's own evaluation calls the page's eval(), which Trusted Types forbid.
         try:
-            answer = await self._devtools.send(
+            answer = await self.devtools.send(
                 "Runtime.evaluate",
                 {
                     "expression": f"(async () => ({js}))()",

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.e2e.harness import Process
 
-from .browsers import Browser, Page
+from .browsers import Browser, Page, PageError
 
 NAME = "Reading room 2"
 SECONDS = 60.0
@@ -107,6 +107,11 @@ class Recipient:
         await self.page.click(".card.running > button")
         await self.page.click(".card.running .choices .quiet")
 
+    async def guarded(self) -> bool:
+        """Whether leaving the page would ask first."""
+        event = "new Event('beforeunload', { cancelable: true })"
+        return not await self.page.evaluate(f"dispatchEvent({event})")
+
     async def title(self) -> str:
         return await self.page.text("h1")
 
@@ -129,6 +134,14 @@ class Recipient:
     async def containers(self) -> list[str]:
         """Files in the page's own file system."""
         return list(await self.page.evaluate(_OPFS))
+
+    async def containers_or_none(self) -> list[str]:
+        """The same, where there may be no file system for pages at all."""
+        try:
+            return await self.containers()
+        except PageError as error:
+            assert "Security" in str(error)
+            return []
 
     async def records(self, store: str, call: str = "getAll()", then: str = "(all) => all") -> Any:
         """What a store of the page's database holds."""

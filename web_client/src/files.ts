@@ -17,6 +17,8 @@ import { Layout } from "./zip";
 
 const READ_BACK = 1024 * 1024; // read and hashed at once
 const FOLDER = "handover"; // of the origin private file system
+const [REOPEN_TRIES, REOPEN_PAUSE] = [20, 150]; // milliseconds
+const BEYOND_MEMORY = 2 ** 32; // more than Chromium's file in memory can be
 export const MAX_IN_MEMORY = 512 * 1024 * 1024; // beyond it a tab is in danger
 
 /** A file that is read and written at any place: the part of `FileSystemSyncAccessHandle` we use. */
@@ -102,6 +104,10 @@ export interface Destination {
   readonly hashed: number;
   /** Bytes of what lies there in the end; known once it is settled. */
   readonly size: number;
+  /** Whether it would be good to sync soon. */
+  readonly crowded: boolean;
+  /** A session begins at this offset: what was withdrawn beyond it is open again. */
+  begin(offset: number): void;
   /** Write a range. */
   write(offset: number, payload: Bytes): void | Promise<void>;
   /** The sender gave it up. */
@@ -130,14 +136,18 @@ export function held(
   manifest: Manifest,
   claimed: Results,
   found: (index: number) => Bytes | undefined,
+  unwritable: ReadonlySet<number> = new Set(),
 ): Settled {
   const results = Results.of(claimed.length);
   const refused: [number, number][] = [];
   manifest.entries.forEach((entry, index) => {
     const [given, digest] = claimed.at(index);
-    const here = found(index);
+    const here = entry.size ? found(index) : EMPTY();
     if (given) results.failed(index, given);
-    else if (here !== undefined && (entry.kind === "directory" || same(here, digest))) {
+    else if (unwritable.has(index)) {
+      results.failed(index, NOT_WRITTEN);
+      refused.push([index, NOT_WRITTEN]);
+    } else if (entry.kind === "directory" || (here !== undefined && same(here, digest))) {
       results.delivered(index, digest);
     } else {
       const status = here === undefined ? NOT_WRITTEN : CHANGED;
@@ -149,7 +159,7 @@ export function held(
 }
 
 /** The digest of an entry without content. */
-export const EMPTY = () => sha256(new Uint8Array(0));
+const EMPTY = () => sha256(new Uint8Array(0));
 
 /** What holds the bytes: a file on a disk that survives a reload, or memory that does not. */
 export type Kept =
@@ -189,7 +199,15 @@ export async function containerFile(name: string): Promise<File> {
 /** Open a container that an earlier session left. Throws when it is not there or in use. */
 export async function reopen(name: string): Promise<Kept> {
   const handle = await (await folder()).getFileHandle(name);
-  return { where: "disk", store: await handle.createSyncAccessHandle!(), tight: false };
+  for (let tries = 0; ; tries++) {
+    try {
+      return { where: "disk", store: await handle.createSyncAccessHandle!(), tight: false };
+    } catch (error) {
+      // A page that was just left may hold it for a moment yet.
+      if (tries === REOPEN_TRIES) throw error;
+      await new Promise((resolve) => setTimeout(resolve, REOPEN_PAUSE));
+    }
+  }
 }
 
 /**
@@ -207,6 +225,7 @@ export async function reserve(
   try {
     const handle = await (await folder()).getFileHandle(name, { create: true });
     store = await handle.createSyncAccessHandle!();
+    if (inMemory(store)) throw new Error("no disk");
     const room = fits(store, 2 * size) || ((await persist()) && fits(store, 2 * size));
     if (room || fits(store, size)) {
       store.truncate(0);
@@ -225,7 +244,20 @@ export async function reserve(
   return { where: "memory", store: new MemoryStore(), tight: false };
 }
 
-/** Whether a file of this size is allowed. Browsers that keep it in memory ignore the call. */
+/**
+ * Whether it is no file but memory, as off the record in Chromium: there sizes above 2 GiB are
+ * ignored, where a disk takes or refuses them.
+ */
+function inMemory(store: FileSystemSyncAccessHandle): boolean {
+  try {
+    store.truncate(BEYOND_MEMORY);
+    return store.getSize() !== BEYOND_MEMORY;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a file of this size is allowed. */
 function fits(store: FileSystemSyncAccessHandle, size: number): boolean {
   try {
     store.truncate(size);
@@ -244,6 +276,7 @@ export function diskFailure(error: unknown): Failure {
 /** The container of this link: on the browser's disk, or in memory. */
 export class Container implements Destination {
   readonly stored = "browser";
+  readonly crowded = false;
   readonly layout: Layout;
   private readonly tape: Tape;
   private readonly gone = new Set<number>();
@@ -261,6 +294,10 @@ export class Container implements Destination {
   ) {
     this.layout = new Layout(manifest);
     this.tape = tapeOf(manifest);
+  }
+
+  begin(offset: number): void {
+    for (const entry of this.gone) if (this.tape.end(entry) > offset) this.gone.delete(entry);
   }
 
   write(offset: number, payload: Bytes): void {
@@ -337,9 +374,7 @@ export class Container implements Destination {
   }
 
   settle(claimed: Results): Settled {
-    const [results, refused] = held(this.manifest, claimed, (index) =>
-      this.manifest.entries[index]!.size ? this.digests.get(index) : EMPTY(),
-    );
+    const [results, refused] = held(this.manifest, claimed, (index) => this.digests.get(index));
     const arrived = new Map<number, number>();
     this.manifest.entries.forEach((_, index) => {
       if (results.at(index)[0]) this.wipe(index);

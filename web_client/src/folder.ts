@@ -1,25 +1,33 @@
 /**
  * Receiving straight into a folder that the person chose (File System Access, WICG).
  *
- * It needs the room only once and files stay files, but a browser shows a file only once it is closed,
- * so nothing of it survives a reload. Paths were held to the safe rule with the manifest; nothing is
- * ever replaced: a name that is taken becomes `name (1)`.
+ * It needs the room only once and files stay files. But a browser shows a file's content only once it
+ * is closed, so nothing of it survives a reload. Paths were held to the safe rule with the manifest;
+ * nothing is ever replaced: a name that is taken at the top becomes `name (1)`.
  */
 import sodium from "libsodium-wrappers-sumo";
 
-import { EMPTY, diskFailure, held, type Destination } from "./files";
+import { diskFailure, held, type Destination, type Settled } from "./files";
 import type { Bytes } from "./protocol/codec";
 import { tapeOf, type Manifest, type Results } from "./protocol/manifest";
 import { collisionKey } from "./protocol/paths";
 import type { Tape } from "./protocol/tape";
 
 const MAX_NAMES = 1000; // of one kind, before it is given up
+const MAX_OPEN = 256; // files at once; each is a descriptor and a temporary file of the browser
 
-/** A file that was begun here, and where. */
+/** A file that was begun here, and where. `closed` once that was asked for. */
 interface Part {
   readonly parent: FileSystemDirectoryHandle;
   readonly handle: FileSystemFileHandle;
-  writer: FileSystemWritableFileStream | null; // null once it is closed
+  readonly writer: FileSystemWritableFileStream;
+  closed: Promise<void> | null;
+}
+
+/** A folder that was made here. */
+interface Made {
+  readonly parent: FileSystemDirectoryHandle;
+  readonly handle: FileSystemDirectoryHandle;
 }
 
 /** A destination in a chosen folder. */
@@ -32,9 +40,13 @@ export class FolderDestination implements Destination {
   private readonly digests = new Map<number, Bytes>();
   private readonly parts = new Map<number, Promise<Part>>();
   private readonly unwritable = new Set<number>();
-  private readonly folders = new Map<string, Promise<FileSystemDirectoryHandle>>();
+  private readonly folders = new Map<string, Promise<Made>>();
   private readonly tops = new Map<string, Promise<string>>(); // as sent -> as it is here
-  private readonly promised = new Set<string>(); // names at the top, by their collision key
+  private readonly reserved: ReadonlySet<string>; // what the manifest calls its own tops
+  private readonly waiting: (() => void)[] = []; // for one of the open files to be closed
+  private openFiles = 0;
+  private choosing: Promise<unknown> = Promise.resolve();
+  private whole = 0; // entries before it are closed
   private next = 0; // the entry to be hashed
 
   constructor(
@@ -42,6 +54,13 @@ export class FolderDestination implements Destination {
     private readonly root: FileSystemDirectoryHandle,
   ) {
     this.tape = tapeOf(manifest);
+    this.reserved = new Set(
+      manifest.entries.map(({ path }) => collisionKey(path.split("/")[0]!)),
+    );
+  }
+
+  get crowded(): boolean {
+    return this.openFiles >= MAX_OPEN / 2;
   }
 
   /** The folder's name, for people. */
@@ -49,26 +68,32 @@ export class FolderDestination implements Destination {
     return this.root.name;
   }
 
+  begin(offset: number): void {
+    for (const entry of this.gone) if (this.tape.end(entry) > offset) this.gone.delete(entry);
+  }
+
   async write(offset: number, payload: Bytes): Promise<void> {
     let done = 0;
     for (const { entry, offset: position, length } of this.tape.pieces(offset, payload.length)) {
       const data = payload.subarray(done, done + length) as Uint8Array<ArrayBuffer>;
       done += length;
-      if (this.gone.has(entry) || this.unwritable.has(entry)) continue;
-      try {
-        const { writer } = await this.part(entry);
-        await writer?.write({ type: "write", position, data });
-      } catch (error) {
-        this.givenUp(entry, error);
-      }
+      await this.attempt(entry, async () => {
+        const { writer, closed } = await this.part(entry);
+        if (!closed) await writer.write({ type: "write", position, data });
+      });
     }
   }
 
   /** A name this computer does not take fails that file; a disk that fails ends it all. */
-  private givenUp(entry: number, error: unknown): void {
-    const refused = error instanceof TypeError || (error as DOMException)?.name === "NotAllowedError";
-    if (!refused) throw diskFailure(error);
-    this.unwritable.add(entry);
+  private async attempt(entry: number, work: () => Promise<unknown>): Promise<void> {
+    if (this.gone.has(entry) || this.unwritable.has(entry)) return;
+    try {
+      await work();
+    } catch (error) {
+      const name = (error as DOMException).name;
+      if (!(error instanceof TypeError) && name !== "NotAllowedError") throw diskFailure(error);
+      this.unwritable.add(entry);
+    }
   }
 
   withdraw(entry: number): void {
@@ -76,32 +101,35 @@ export class FolderDestination implements Destination {
   }
 
   async sync(frontier: number): Promise<void> {
-    try {
-      const whole = [...this.parts].filter(([entry]) => this.tape.end(entry) <= frontier);
-      await Promise.all(
-        whole.map(async ([, opening]) => {
-          const part = await opening.catch(() => null);
-          const writer = part?.writer;
-          if (!part || !writer) return;
-          part.writer = null;
-          await writer.close();
-        }),
-      );
-    } catch (error) {
-      throw diskFailure(error);
+    const closing: Promise<void>[] = [];
+    for (; this.whole < this.manifest.entries.length; this.whole++) {
+      const entry = this.whole;
+      if (this.tape.end(entry) > frontier) break;
+      if (!this.manifest.entries[entry]!.size) continue;
+      // One that is a single hole was never written to: it is made now.
+      closing.push(this.attempt(entry, async () => this.close_(await this.part(entry, true))));
     }
+    await Promise.all(closing);
+  }
+
+  private close_(part: Part): Promise<void> {
+    return (part.closed ??= part.writer.close().finally(() => this.closedOne()));
+  }
+
+  private closedOne(): void {
+    this.openFiles--;
+    this.waiting.shift()?.();
   }
 
   async readBack(upto: number): Promise<void> {
-    for (; this.next < this.manifest.entries.length; this.next++) {
-      const end = this.tape.end(this.next);
+    for (; this.next < this.whole; this.next++) {
+      const [entry, end] = [this.next, this.tape.end(this.next)];
       if (end > upto) return;
-      await this.makeHole(this.next);
-      const part = await this.parts.get(this.next)?.catch(() => null);
-      if (part?.writer) return; // not closed yet: the next sync does
-      if (part && !this.gone.has(this.next)) {
+      const part = await this.parts.get(entry)?.catch(() => null);
+      if (part?.closed && !this.gone.has(entry)) {
         try {
-          this.digests.set(this.next, await digestOf(await part.handle.getFile()));
+          await part.closed;
+          this.digests.set(entry, await digestOf(await part.handle.getFile()));
         } catch {
           // no digest: the entry fails
         }
@@ -110,109 +138,93 @@ export class FolderDestination implements Destination {
     }
   }
 
-  /** A file that is nothing but a hole was never written to. */
-  private async makeHole(entry: number): Promise<void> {
-    const { size } = this.manifest.entries[entry]!;
-    if (!size || this.parts.has(entry) || this.gone.has(entry)) return;
-    const make = async () => {
-      const part = await this.open(entry);
-      await part.writer!.close();
-      return { ...part, writer: null };
-    };
-    const making = make();
-    this.parts.set(entry, making);
-    await making.catch((error) => this.givenUp(entry, error));
-  }
-
-  async settle(claimed: Results): Promise<[Results, [number, number][]]> {
+  async settle(claimed: Results): Promise<Settled> {
     for (const [index, entry] of this.manifest.entries.entries()) {
-      const [given] = claimed.at(index);
-      if (given || entry.size) continue;
-      try {
+      if (claimed.at(index)[0] || entry.size) continue;
+      await this.attempt(index, async () => {
         if (entry.kind === "directory") await this.folder(entry.path.split("/"));
-        else {
-          const part = await this.part(index);
-          await part.writer!.close();
-          part.writer = null;
-        }
-      } catch {
-        this.unwritable.add(index);
-      }
+        else await this.close_(await this.part(index, true));
+      });
     }
-    const found = (index: number) => {
-      if (this.unwritable.has(index)) return undefined;
-      return this.manifest.entries[index]!.size ? this.digests.get(index) : EMPTY();
-    };
-    const [results, refused] = held(this.manifest, claimed, found);
+    const found = (index: number) => this.digests.get(index);
+    const settled = held(this.manifest, claimed, found, this.unwritable);
     for (const [index, entry] of this.manifest.entries.entries()) {
-      if (results.at(index)[0]) await this.remove(index);
+      if (settled[0].at(index)[0]) await this.remove(index);
       else this.size += entry.size;
     }
-    return [results, refused];
+    return settled;
   }
 
   close(): void {}
 
   async discard(): Promise<void> {
     for (const index of this.parts.keys()) await this.remove(index);
-    const depth = (path: string) => path.split("/").length;
-    for (const path of [...this.folders.keys()].sort((a, b) => depth(b) - depth(a))) {
-      try {
-        const above = await this.folder(path.split("/").slice(0, -1));
-        await above.removeEntry((await this.folders.get(path)!).name);
-      } catch {
-        // it never came to be, or someone put something into it
-      }
+    for (const making of [...this.folders.values()].reverse()) {
+      // Only what is empty goes: a person may have put something there meanwhile.
+      await making.then(({ parent, handle }) => parent.removeEntry(handle.name)).catch(() => {});
     }
   }
 
   private async remove(index: number): Promise<void> {
-    try {
-      const part = await this.parts.get(index);
-      await part?.writer?.abort();
-      await part?.parent.removeEntry(part.handle.name);
-    } catch {
-      // it never came to be
-    }
+    const part = await this.parts.get(index)?.catch(() => null);
+    if (!part) return; // it never came to be
+    part.closed ??= part.writer.abort().finally(() => this.closedOne());
+    await part.closed.catch(() => {});
+    await part.parent.removeEntry(part.handle.name).catch(() => {});
   }
 
-  private part(index: number): Promise<Part> {
+  /** `urgent`: not to wait until another is closed, for that may wait for this one. */
+  private part(index: number, urgent = false): Promise<Part> {
     const known = this.parts.get(index);
     if (known) return known;
-    const opening = this.open(index);
+    const opening = this.open(index, urgent);
     this.parts.set(index, opening);
     return opening;
   }
 
-  private async open(index: number): Promise<Part> {
+  private async open(index: number, urgent: boolean): Promise<Part> {
+    if (this.openFiles >= MAX_OPEN && !urgent) {
+      await new Promise<void>((resolve) => this.waiting.push(resolve));
+    }
+    this.openFiles++;
     const { path, size } = this.manifest.entries[index]!;
     const segments = path.split("/");
     const last = segments.pop()!;
-    const parent = await this.folder(segments);
-    const name = segments.length ? last : await this.free(last, false);
-    const handle = await parent.getFileHandle(name, { create: true });
-    const writer = await handle.createWritable();
-    await writer.truncate(size); // what is a hole stays zeros
-    return { parent, handle, writer };
+    try {
+      const parent = segments.length ? (await this.folder(segments)).handle : this.root;
+      const name = segments.length ? last : await this.free(last, false);
+      const handle = await parent.getFileHandle(name, { create: true });
+      try {
+        const writer = await handle.createWritable();
+        await writer.truncate(size); // what is a hole stays zeros
+        return { parent, handle, writer, closed: null };
+      } catch (error) {
+        await parent.removeEntry(name).catch(() => {});
+        throw error;
+      }
+    } catch (error) {
+      this.closedOne();
+      throw error;
+    }
   }
 
-  private folder(segments: string[]): Promise<FileSystemDirectoryHandle> {
-    const [top] = segments;
-    if (top === undefined) return Promise.resolve(this.root);
+  private folder(segments: string[]): Promise<Made> {
     const path = segments.join("/");
     const known = this.folders.get(path);
     if (known) return known;
-    const make = async () => {
-      const above = await this.folder(segments.slice(0, -1));
-      const name = segments.length === 1 ? await this.free(top, true) : segments.at(-1)!;
-      return above.getDirectoryHandle(name, { create: true });
+    const make = async (): Promise<Made> => {
+      const [top] = segments as [string];
+      const above = segments.slice(0, -1);
+      const parent = above.length ? (await this.folder(above)).handle : this.root;
+      const name = above.length ? segments.at(-1)! : await this.free(top, true);
+      return { parent, handle: await parent.getDirectoryHandle(name, { create: true }) };
     };
     const making = make();
     this.folders.set(path, making);
     return making;
   }
 
-  /** A name at the top that nothing has yet. */
+  /** A name at the top that nothing has yet, and that nothing else of the manifest will have. */
   private free(name: string, directory: boolean): Promise<string> {
     const known = this.tops.get(name);
     if (known) return known;
@@ -221,14 +233,13 @@ export class FolderDestination implements Destination {
       const [stem, ending] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];
       for (let number = 0; number < MAX_NAMES; number++) {
         const candidate = number ? `${stem} (${number})${ending}` : name;
-        const key = collisionKey(candidate);
-        if ((await this.taken(candidate)) || this.promised.has(key)) continue;
-        this.promised.add(key);
-        return candidate;
+        const another = number && this.reserved.has(collisionKey(candidate));
+        if (!another && !(await this.taken(candidate))) return candidate;
       }
       throw new TypeError("too many of that name");
     };
-    const looking = look();
+    const looking = this.choosing.then(look);
+    this.choosing = looking.catch(() => {});
     this.tops.set(name, looking);
     return looking;
   }
@@ -238,7 +249,8 @@ export class FolderDestination implements Destination {
       await this.root.getFileHandle(name);
       return true;
     } catch (error) {
-      return (error as DOMException).name !== "NotFoundError"; // a folder has it, or it is refused
+      if (error instanceof TypeError) throw error; // a name this computer does not take
+      return (error as DOMException).name !== "NotFoundError"; // a folder has it
     }
   }
 }

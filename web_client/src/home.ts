@@ -41,7 +41,8 @@ export interface Delivered {
   readonly name: string; // to be saved under, or of the folder it is in
   readonly where: "browser" | "folder";
   readonly size: number; // of what is saved, in bytes
-  readonly entries: number;
+  readonly files: number; // that arrived
+  readonly failures: number; // entries that did not; the first ones are listed
   readonly failed: readonly (readonly [path: string, status: number])[];
   readonly transferId: string; // base64url; names the receipt
   readonly confirmed: boolean; // whether the sender has signed it too
@@ -63,6 +64,7 @@ interface Records {
   getAll<S extends StoreName>(store: S): Promise<Schema[S]["value"][]>;
   put<S extends StoreName>(store: S, value: Schema[S]["value"], key: Schema[S]["key"]): Promise<unknown>;
   delete<S extends StoreName>(store: S, key: Schema[S]["key"]): Promise<void>;
+  transaction?: IDBPDatabase<Schema>["transaction"];
 }
 
 /** Records that last as long as the page, where the browser keeps none. */
@@ -177,8 +179,17 @@ export class Home {
     return this.records.get("receipts", transferId);
   }
 
-  async storeReceipt(transferId: string, document: Bytes): Promise<void> {
-    await this.records.put("receipts", document, transferId);
+  /** Keep a receipt, and with it the journal that speaks of it: both or neither. */
+  async storeReceipt(transferId: string, document: Bytes, journal: Journal | null): Promise<void> {
+    const together = this.records.transaction?.(["receipts", "journals"], "readwrite");
+    if (!together) {
+      await this.records.put("receipts", document, transferId);
+      if (journal) await this.records.put("journals", journal, journal.room);
+      return;
+    }
+    void together.objectStore("receipts").put(document, transferId);
+    if (journal) void together.objectStore("journals").put(journal, journal.room);
+    await together.done;
   }
 
   /** The journal of a link's room (hex). */
@@ -214,8 +225,12 @@ export class Home {
 
   /** Append an entry; it names no file, path or label. */
   async appendAudit(event: string, facts: JsonObject): Promise<void> {
-    const [head, count] = await this.chain();
-    const line = audit.entry(head, count + 1, nowText(), event, facts);
-    await this.records.put("audit", line, count + 1);
+    const append = async () => {
+      const [head, count] = await this.chain();
+      const line = audit.entry(head, count + 1, nowText(), event, facts);
+      await this.records.put("audit", line, count + 1);
+    };
+    // One tab at a time: two would write the same line.
+    await (navigator.locks?.request("handover audit", append) ?? append());
   }
 }

@@ -10,6 +10,7 @@ import { START, View, reduce, type Model } from "./view";
 const LINK = "handover link"; // in this tab only; a reload goes on with it
 const ACTIVE = "handover active"; // a transfer was accepted in this tab and is not over
 const LANGUAGE = "handover language";
+const ANSWER_SECONDS = 20; // for the browser's own question about storage, which is easy to miss
 
 // Trusted Types: the worker's own script, from this server, is the only script a string may become.
 (window as any).trustedTypes?.createPolicy("default", {
@@ -21,7 +22,7 @@ const LANGUAGE = "handover language";
 
 /** Take the link out of the address bar at once: it is a key, and screens are shared. */
 function takeLink(): string | null {
-  if (location.hash.length > 1) {
+  if (/^#\d+\./.test(location.hash)) {
     sessionStorage.setItem(LINK, `${location.origin}/${location.hash}`);
     sessionStorage.removeItem(ACTIVE);
     history.replaceState(null, "", "/");
@@ -103,7 +104,11 @@ const connections = new Connections((event, transfer = []) => {
 async function take(event: Event): Promise<void> {
   if (event.event === "rtc") return connections.call(event.call);
   if (event.event === "persist") {
-    const granted = await navigator.storage.persist().catch(() => false);
+    const unanswered = new Promise<boolean>((resolve) => {
+      setTimeout(() => resolve(false), ANSWER_SECONDS * 1000);
+    });
+    const asked = navigator.storage.persist().catch(() => false); // some browsers ask the person
+    const granted = await Promise.race([asked, unanswered]);
     return command({ command: "persisted", granted });
   }
   if (event.event === "file") download(event.name, event.file);
@@ -127,7 +132,8 @@ function goOn(event: Extract<Event, { event: "ready" }>): void {
 }
 
 addEventListener("hashchange", () => {
-  if (takeLink()) location.reload();
+  if (active) history.replaceState(null, "", "/"); // one transfer at a time in a tab
+  else if (takeLink()) location.reload();
 });
 addEventListener("beforeunload", (event) => {
   const unsaved = model.screen === "done" && model.offer?.where === "memory" && model.saved === "no";

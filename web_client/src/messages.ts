@@ -10,8 +10,17 @@ export function size(bytes: number, locale: string): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let unit = 0;
   for (; bytes >= 1000 && unit < units.length - 1; unit++) bytes /= 1000;
-  const maximumFractionDigits = unit === 0 ? 0 : bytes < 100 ? 1 : 0;
-  return `${bytes.toLocaleString(locale, { maximumFractionDigits })}\u00a0${units[unit]}`;
+  const digits = unit === 0 ? 0 : bytes < 100 ? 1 : 0;
+  return `${format(locale, digits).format(bytes)}\u00a0${units[unit]}`;
+}
+
+const formats = new Map<string, Intl.NumberFormat>(); // making one takes longer than a row of a list
+
+function format(locale: string, maximumFractionDigits: number): Intl.NumberFormat {
+  const key = `${locale} ${maximumFractionDigits}`;
+  const known = formats.get(key) ?? new Intl.NumberFormat(locale, { maximumFractionDigits });
+  formats.set(key, known);
+  return known;
 }
 
 const en = {
@@ -81,7 +90,10 @@ const en = {
     yes: "They are the same",
     no: "They differ",
   },
-  reading: { title: "Reading the list of files", text: "" },
+  reading: {
+    title: "Reading the list of files",
+    text: "If the browser asks whether this page may keep data, allow it.",
+  },
   offer: {
     title: (what: string) => `You are offered ${what}`,
     list: "Show the list",
@@ -282,7 +294,10 @@ const de: Messages = {
     yes: "Sie sind gleich",
     no: "Sie sind verschieden",
   },
-  reading: { title: "Die Liste der Dateien wird gelesen", text: "" },
+  reading: {
+    title: "Die Liste der Dateien wird gelesen",
+    text: "Wenn der Browser fragt, ob diese Seite Daten behalten darf, erlauben Sie es.",
+  },
   offer: {
     title: (what) => `Ihnen angeboten: ${what}`,
     list: "Liste zeigen",

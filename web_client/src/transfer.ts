@@ -40,20 +40,40 @@ import { deriveKeys, noisePsk, type Link, type LinkKeys } from "./protocol/link"
 import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "./protocol/manifest";
 import { shown } from "./protocol/paths";
 import * as receipts from "./protocol/receipt";
-import { Opener, Stream, type Header } from "./protocol/seal";
+import { Opener, Stream, endOf, type Header } from "./protocol/seal";
 import { RecipientSession, type Event as Fact } from "./protocol/session";
+import { Frontier } from "./protocol/tape";
 import { RecipientSeat } from "./signaling_client";
 import { Layout } from "./zip";
 
 export const SOFTWARE = "handover-web/0.1.0";
-const SYNC_BYTES = 32 * 1024 * 1024; // whichever comes first ...
-const SYNC_SECONDS = 0.5;
+const SYNC_BYTES = 64 * 1024 * 1024; // whichever comes first; a journal entry costs some milliseconds ...
+const SYNC_SECONDS = 1;
 const READ_BACK_STEP = 2 * 1024 * 1024; // some ten milliseconds, between which messages are taken
 const PROGRESS_SECONDS = 0.25; // at most four `progress` events a second: painting costs as well
 const RATE_SECONDS = 5; // what a rate is averaged over
 const SLOW_SECONDS = 5; // without a connection, after which people are told the usual causes
 const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5];
 const LAST_WORD_SECONDS = 2; // for the sender to hear why this side ends it
+/** Failures after which what had arrived is of no more use, or not wanted. */
+const FINAL: readonly Code[] = [
+  "cancelled",
+  "peer_cancelled",
+  "declined",
+  "digits_rejected",
+  "disk_error",
+  "no_space",
+];
+/** Failures of the way to the other side. */
+const ON_THE_WAY: readonly Code[] = [
+  "connection_lost",
+  "connection_lost_early",
+  "no_connection",
+  "server_unreachable",
+  "server_refused",
+  "not_found",
+  "busy",
+];
 const LISTED = 1000; // entries that are shown before the accept
 export const LINK_SECONDS = 24 * 3600; // no link lives longer, so no unfinished transfer does
 
@@ -89,6 +109,8 @@ export class Receiving {
   private connection: Connection | null = null;
   private run: Run | null = null;
   private stopped = false;
+  private proven = false; // whether the sender of this session is
+  private earlier: Journal | null = null; // of before a reload or a crash
   private wakeUp: () => void = () => {};
   /** What is under way, once it was accepted. */
   progress: Underway | null = null;
@@ -122,6 +144,7 @@ export class Receiving {
     let delivered: Delivered | null = null;
     try {
       this.identity = await this.home.identity(fitting(label));
+      this.earlier = (await this.home.journal(this.room)) ?? null;
       this.psk = noisePsk(this.keys, this.link.passphrase ? (passphrase ?? "") : null);
       const ended = await this.sessions();
       [code, ending, delivered] = [ended.code, ended.ending, ended.delivered];
@@ -129,8 +152,7 @@ export class Receiving {
       const failure =
         error instanceof HandoverError ? error : new Failure("internal", String((error as Error).name));
       [code, detail, ending] = [failure.code, failure.detail, failure.ending];
-      delivered = this.progress?.delivered ?? null; // then only the last signature is missing
-      if (this.progress && !delivered) await this.forget();
+      delivered = await this.settleDown(failure.code);
     }
     const facts: JsonObject = { role: "recipient", ending, code };
     if (this.progress) facts["transfer_id"] = encodeBase64url(this.progress.transferId);
@@ -138,17 +160,32 @@ export class Receiving {
     this.people.tell({ event: "ended", ending, code, detail, delivered });
   }
 
+  /** After a failure: what is delivered all the same, or what becomes of what had arrived. */
+  private async settleDown(code: Code): Promise<Delivered | null> {
+    const { progress } = this;
+    await progress?.busy;
+    if (!progress || progress.delivered) return progress?.delivered ?? null;
+    const resumable = progress.kept?.where === "disk" && !FINAL.includes(code);
+    if (resumable) progress.destination.close();
+    else {
+      await progress.destination.discard();
+      await this.home.dropJournal(this.room).catch(() => {});
+    }
+    return null;
+  }
+
   private async sessions(): Promise<Outcome> {
     let backoff = FIRST_BACKOFF;
     for (;;) {
       try {
+        if (this.stopped) throw new Failure("cancelled");
+        this.proven = false;
         return await this.session();
       } catch (error) {
         if (!this.resumable(error)) throw error;
         this.tell("lost");
         await Promise.race([sleep(backoff), new Promise<void>((wake) => (this.wakeUp = wake))]);
         backoff = Math.min(2 * backoff, LAST_BACKOFF);
-        if (this.stopped) throw new Failure("cancelled");
       } finally {
         if (this.run?.began) backoff = FIRST_BACKOFF;
         this.run = null;
@@ -156,19 +193,17 @@ export class Receiving {
     }
   }
 
-  /** Whether trying again may help: files were under way, and only the way there is gone. */
+  /**
+   * Whether trying again may help: files were under way, and only the way there is gone.
+   *
+   * What goes wrong before the sender is proven may be a server's or a stranger's doing: no reason
+   * to give up what is there.
+   */
   private resumable(error: unknown): boolean {
-    if (this.stopped || !this.progress || !(error instanceof HandoverError)) return false;
-    if (Date.now() - this.progress.startedAt > LINK_SECONDS * 1000) return false;
-    return [
-      "connection_lost",
-      "connection_lost_early",
-      "no_connection",
-      "server_unreachable",
-      "server_refused",
-      "not_found",
-      "busy",
-    ].includes(error.code);
+    const under = this.progress ?? this.earlier;
+    if (this.stopped || !under || !(error instanceof HandoverError)) return false;
+    if (under.delivered || Date.now() - under.startedAt > LINK_SECONDS * 1000) return false;
+    return (this.progress !== null && !this.proven) || ON_THE_WAY.includes(error.code);
   }
 
   /** One connection and one session. */
@@ -179,6 +214,7 @@ export class Receiving {
     const slow = setTimeout(() => this.people.tell({ event: "slow" }), SLOW_SECONDS * 1000);
     try {
       const [attempt, secured, opener, early] = await this.shakeHands(connection);
+      this.proven = true;
       clearTimeout(slow);
       const { home, people, identity, room } = this;
       const given = { home, people, identity, room, connection, attempt, secured, opener, early };
@@ -191,12 +227,19 @@ export class Receiving {
   }
 
   private async shakeHands(connection: Connection): Promise<Shaken> {
-    let [opened, passed3] = [false, false];
+    let [opened, passed3, over] = [false, false, false];
+    const check = () => {
+      if (over) throw new LaneLost(); // nobody waits for it any more
+    };
     let seat: RecipientSeat | null = null;
     const { link, keys, psk, identity } = this;
     const work = async (): Promise<Shaken> => {
-      seat = await RecipientSeat.join(link.origin, keys);
+      const joined = await RecipientSeat.join(link.origin, keys);
+      if (over) joined.close();
+      check();
+      seat = joined;
       const attempt = await connectRecipient(connection, seat, keys, link.passphrase);
+      check();
       opened = true;
       const random = () => sodium.randombytes_buf(32);
       const entropy = { static_: random(), ephemeral: random(), nonce: random(), session: random() };
@@ -212,7 +255,9 @@ export class Receiving {
       });
       const inbox = new EarlyFrames(connection);
       connection.control.send(handshake.message1());
-      connection.control.send(await handshake.receive2(await inbox.next()));
+      const message3 = await handshake.receive2(await inbox.next());
+      check();
+      connection.control.send(message3);
       passed3 = true;
       const secured = handshake.receive4(await inbox.next());
       return [attempt, secured, new Opener(entropy.session), inbox];
@@ -230,14 +275,9 @@ export class Receiving {
       if (passed3 && link.passphrase && !this.progress) throw new Failure("passphrase_wrong");
       throw new Failure(opened ? "connection_lost_early" : "no_connection");
     } finally {
+      over = true;
       (seat as RecipientSeat | null)?.close();
     }
-  }
-
-  /** Erase what an ended transfer left. */
-  private async forget(): Promise<void> {
-    await this.progress?.destination.discard();
-    await this.home.dropJournal(this.room).catch(() => {});
   }
 
   tell(state: StateName): void {
@@ -271,6 +311,8 @@ export interface Underway {
   readonly startedAt: number;
   durable: number;
   delivered: Delivered | null;
+  /** Disk work of any session: the next one begins only after it. */
+  busy: Promise<unknown>;
 }
 
 /** Handshake messages as they come; few and small, before anybody is proven. */
@@ -329,6 +371,7 @@ class Run {
   private manifest!: Manifest;
   private total = -1; // of the tape, once it is accepted
   private syncedAt = clock();
+  private admitted!: Frontier; // of the data, writes under way counted in
   private syncing = false;
   private reading = false;
   private toldAt = 0;
@@ -386,6 +429,12 @@ class Run {
     for (const fact of this.session.events()) this.handle(fact);
   }
 
+  /** Carry disk work to its end; the next session waits for it. */
+  private onDisk(work: Promise<void>): void {
+    const done = this.guard(work);
+    this.underway.busy = Promise.all([this.underway.busy, done]);
+  }
+
   /** Carry an asynchronous part to its end; its error is the session's. */
   private async guard(work: Promise<void>): Promise<void> {
     try {
@@ -434,7 +483,7 @@ class Run {
       case "withdrawn":
         return fact.entries.forEach(([entry]) => this.underway.destination.withdraw(entry));
       case "delivered":
-        return void this.guard(this.finish(fact.digests));
+        return this.onDisk(this.finish(fact.digests));
       case "countersigned":
         return void this.guard(this.confirm(fact.signature));
       case "suspected":
@@ -516,14 +565,20 @@ class Run {
         startedAt: Date.now(),
         durable: 0,
         delivered: null,
+        busy: Promise.resolve(),
       };
       await this.journal();
     }
-    await session.accept(nowText(), this.underway.durable, clock);
+    await this.underway.busy;
+    const { durable, destination } = this.underway;
+    destination.begin(durable);
+    this.admitted = new Frontier(durable);
+    await session.accept(nowText(), durable, clock);
+    if (this.over) return;
     this.total = tape.total;
     this.began = true;
     this.receiving.tell("receiving");
-    this.step(() => session.synced(this.underway.durable, clock()));
+    this.step(() => session.synced(durable, clock()));
     this.readBack();
   }
 
@@ -555,8 +610,8 @@ class Run {
       const kept = await reopen(room);
       const { sender, transferId, manifestHash, startedAt, durable } = journal;
       const destination = new Container(this.manifest, room, kept.store);
-      const delivered = null;
-      return { transferId, manifestHash, sender, kept, destination, startedAt, durable, delivered };
+      const begun = { transferId, manifestHash, sender, kept, destination, startedAt, durable };
+      return { ...begun, delivered: null, busy: Promise.resolve() };
     } catch {
       return null; // the container is gone: it begins anew
     }
@@ -582,21 +637,17 @@ class Run {
 
   /** Note how far it is: the order is write, sync, journal, acknowledge. */
   private async journal(durable = this.underway.durable): Promise<void> {
-    const { home, room } = this.given;
+    const journal = this.asJournal(durable);
+    if (journal) await this.given.home.writeJournal(journal);
+  }
+
+  /** The journal as it is now; null where nothing survives a reload. */
+  private asJournal(durable = this.underway.durable): Journal | null {
     const { transferId, manifestHash, sender, startedAt, kept, delivered } = this.underway;
-    if (kept?.where !== "disk") return;
-    const total = tapeOf(this.manifest).total;
-    const journal: Journal = {
-      room,
-      sender,
-      transferId,
-      manifestHash,
-      durable,
-      total,
-      startedAt,
-      delivered,
-    };
-    await home.writeJournal(journal);
+    if (kept?.where !== "disk") return null;
+    const { total } = tapeOf(this.manifest);
+    const { room } = this.given;
+    return { room, sender, transferId, manifestHash, durable, total, startedAt, delivered };
   }
 
   // --- bytes
@@ -606,9 +657,14 @@ class Run {
       const [header, payload] = this.given.opener.open(message);
       const now = clock();
       if (!this.session.admit(header, now)) return;
+      if (header.stream === Stream.DATA) {
+        // Writes may be under way, of which the session does not know yet.
+        if (this.admitted.holds(header.offset, endOf(header))) return;
+        this.admitted.add(header.offset, endOf(header));
+      }
       const data = header.stream === Stream.DATA && !header.hole;
       const writing = data && this.underway.destination.write(header.offset, payload);
-      if (writing) void this.guard(writing.then(() => this.written(header, payload)));
+      if (writing) this.onDisk(writing.then(() => this.written(header, payload)));
       else this.session.written(header, payload, now);
     });
     this.sync();
@@ -629,7 +685,8 @@ class Run {
     if (this.total < 0 || this.syncing || this.over) return;
     const { frontier } = this.session;
     const owed = frontier - this.underway.durable;
-    const due = owed >= SYNC_BYTES || clock() - this.syncedAt >= SYNC_SECONDS;
+    const late = clock() - this.syncedAt >= SYNC_SECONDS;
+    const due = owed >= SYNC_BYTES || late || this.underway.destination.crowded;
     if (owed <= 0 || !(due || frontier === this.total)) return;
     this.syncing = true;
     const work = async () => {
@@ -640,7 +697,7 @@ class Run {
       this.step(() => this.session.synced(frontier, clock()));
       this.readBack();
     };
-    void this.guard(work());
+    this.onDisk(work());
   }
 
   /** On the disk for good -> read back and hashed, a little at a time. */
@@ -664,7 +721,7 @@ class Run {
         this.receiving.tell("verifying");
       }
     };
-    void this.guard(work());
+    this.onDisk(work());
   }
 
   private tellProgress(fact: Extract<Fact, { type: "progressed" }>): void {
@@ -687,6 +744,7 @@ class Run {
     const claimed = Results.decode(digests, manifest);
     const { destination } = this.underway;
     const [results, refused] = await destination.settle(claimed);
+    if (this.over) return;
     const root = resultsRoot(manifest, results);
     this.receiving.tell("signing");
     const { peer } = secured;
@@ -707,11 +765,15 @@ class Run {
       ...session.facts(results, root, nowText()),
     });
     const signature = await receipts.sign(identity, payload);
+    if (this.over) return;
     const transferId = encodeBase64url(session.transferId);
     const delivered: Delivered = {
       ...this.place(destination),
       size: destination.size,
-      entries: manifest.entries.length,
+      files: manifest.entries.filter(
+        ({ kind }, index) => kind === "file" && !results.at(index)[0],
+      ).length,
+      failures: results.failures().length,
       failed: results
         .failures()
         .slice(0, LISTED)
@@ -721,9 +783,8 @@ class Run {
     };
     this.receipt = { payload, signature, delivered };
     const half = receipts.assemble(payload, [[identity.public, signature]]);
-    await home.storeReceipt(transferId, half);
     this.underway.delivered = delivered;
-    await this.journal();
+    await home.storeReceipt(transferId, half, this.asJournal());
     this.step(() => session.finish(results, refused, payload, signature, clock()));
   }
 
@@ -739,9 +800,8 @@ class Run {
       [identity.public, own],
       [secured.peer.identity, signature],
     ]);
-    await home.storeReceipt(delivered.transferId, document);
     this.receipt.delivered = this.underway.delivered = { ...delivered, confirmed: true };
-    await this.journal();
+    await home.storeReceipt(delivered.transferId, document, this.asJournal());
     const { identity: key, label } = secured.peer;
     await home.pin(key, label, this.session.needsConfirmation);
     this.step(() => this.session.confirm(clock()));

@@ -158,7 +158,7 @@ export class View {
   private update: (model: Model) => void = () => {};
   private announcedAt = 0;
   private announced = "";
-  private readonly main = h("main", { id: "content" });
+  private readonly main = h("main", { tabindex: "-1" });
   private readonly status = h("p", { class: "unseen", role: "status", id: "status" });
   private readonly steps = h("ol", { class: "steps" });
   private t: Messages = LANGUAGES.en;
@@ -195,7 +195,8 @@ export class View {
       ),
     );
     document.body.append(
-      h("a", { class: "skip", href: "#content" }, t.skip),
+      // Not a link: its fragment would take the place of the secret.
+      h("button", { type: "button", class: "skip", click: () => this.main.focus() }, t.skip),
       h(
         "header",
         {},
@@ -574,8 +575,7 @@ export class View {
   private done(model: Model): Child[] {
     const { t } = this;
     const delivered = model.delivered!;
-    const failed = delivered.failed.length;
-    const arrived = delivered.entries - failed;
+    const [failed, arrived] = [delivered.failures, delivered.files];
     const rows = delivered.failed
       .slice(0, 50)
       .map(([path, status]) => h("li", {}, h("b", { dir: "auto" }, path), `: ${t.done.status[status] ?? ""}`));
@@ -607,9 +607,11 @@ export class View {
       !delivered.confirmed && h("p", { class: "note" }, t.done.unconfirmed),
       model.saved === "removed" && h("p", { role: "status" }, t.done.removed),
       toSave ? h("div", { class: "choices" }, save, receipt) : receipt,
-      toSave && model.saved === "no" && h("p", { class: "small" }, t.done.keeps),
+      toSave &&
+        model.saved === "no" &&
+        h("p", { class: "small" }, model.offer?.where === "memory" ? t.offer.memory : t.done.keeps),
       ...(model.saved === "offered" ? after : []),
-      h("p", { class: "small proves" }, t.done.proves),
+      delivered.confirmed && h("p", { class: "small proves" }, t.done.proves),
       model.receipt && this.receipt(model.receipt),
     ];
   }

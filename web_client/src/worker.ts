@@ -56,12 +56,20 @@ async function tidy(): Promise<void> {
   for (const journal of await home.journals()) {
     const seconds = journal.delivered ? DELIVERED_SECONDS : LINK_SECONDS;
     if (Date.now() - journal.startedAt < seconds * 1000) known.add(journal.room);
-    else {
+    else if (await idle(journal.room)) {
       await home.dropJournal(journal.room);
       await home.appendAudit("erased", {});
     }
   }
-  for (const name of await containers()) if (!known.has(name)) await erase(name);
+  for (const name of await containers()) {
+    if (!known.has(name) && (name === room || (await idle(name)))) await erase(name);
+  }
+}
+
+/** Whether no tab has this link open. */
+async function idle(name: string): Promise<boolean> {
+  const { held } = await navigator.locks.query();
+  return !held?.some((lock) => lock.name === `handover ${name}`);
 }
 
 async function open(text: string): Promise<void> {
@@ -93,8 +101,13 @@ async function open(text: string): Promise<void> {
 async function save(): Promise<void> {
   if (!delivered) return;
   const kept = receiving?.progress?.kept;
-  const file = kept?.where === "memory" ? kept.store.blob() : await containerFile(room);
-  tell({ event: "file", name: delivered.name, file });
+  try {
+    const file = kept?.where === "memory" ? kept.store.blob() : await containerFile(room);
+    tell({ event: "file", name: delivered.name, file });
+  } catch {
+    const ended = { ending: "failed", code: "disk_error", detail: "" } as const;
+    tell({ event: "ended", ...ended, delivered: null });
+  }
 }
 
 /** What the kept receipt says, once its signatures are checked again. */

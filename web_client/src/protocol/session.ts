@@ -57,6 +57,8 @@ const MAX_CONTROL = MAX_MESSAGE - TAG;
 // An abort with one of these reads the same on both sides; any other becomes `peer_failed`.
 const SHARED_FAILURES = ["declined", "digits_rejected", "no_space", "not_writable", "disk_error"];
 
+const LOST = ["connection_lost", "connection_lost_early"]; // nothing that a side ends
+
 // --- events: what happened, as facts --------------------------------------------------------------
 
 export type Event =
@@ -216,6 +218,7 @@ export class RecipientSession {
   private silent = false;
   private doneBy: number | null = null;
   private gone = false;
+  private countersigned = false;
 
   private readonly streams = new Map<Stream, Incoming>();
   private readonly bytes = new Map<Stream, Bytes>();
@@ -332,7 +335,7 @@ export class RecipientSession {
     if (this.state === "finishing") {
       this.gone = true; // the files are being placed; the end is `finish`'s to tell
     } else if (this.state === "signed") {
-      this.giveUpWaiting();
+      if (!this.countersigned) this.giveUpWaiting(); // else the end is `confirm`'s to tell
     } else {
       const early = ["waiting", "reading", "deciding"].includes(this.state);
       throw new Failure(early ? "connection_lost_early" : "connection_lost");
@@ -344,10 +347,10 @@ export class RecipientSession {
     return this.state === "finishing" || this.state === "signed";
   }
 
-  /** End it, and tell the peer why. */
+  /** End it, and tell the peer why; a lost connection tells itself. */
   abort(code: Code, now: number): void {
     if (this.over) return;
-    this.say("abort", now, { code });
+    if (!LOST.includes(code)) this.say("abort", now, { code });
     this.over = true;
   }
 
@@ -527,7 +530,7 @@ export class RecipientSession {
 
   private onAbort(code: string): void {
     // When the files are delivered, an abort is no more than a missing last word.
-    if (this.settling) return this.lost();
+    if (this.settling || LOST.includes(code)) return this.lost();
     this.over = true;
     if (code === "cancelled") throw new Failure("peer_cancelled");
     if (SHARED_FAILURES.includes(code)) throw new Failure(code as Code, "at the other side");
@@ -589,7 +592,7 @@ export class RecipientSession {
       if (!(error instanceof BadReceipt)) throw error;
       throw new PeerError("the countersignature does not fit");
     }
-    this.doneBy = null;
+    [this.doneBy, this.countersigned] = [null, true];
     this.happened.push({ type: "countersigned", signature: message.signature });
   }
 

@@ -1,0 +1,71 @@
+"""Windows that keep nothing on the disk: small transfers in memory, large ones refused beforehand."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.e2e.harness import sha256sums
+
+from .browsers import KINDS
+from .recipient import Recipient, finish
+
+AUTO = ("--auto", "--listen", "127.0.0.1:0")
+
+
+@pytest.fixture(params=KINDS)
+async def private(request, open_browser):
+    """Someone at a window off the record, in each browser."""
+    browser = await open_browser(request.param, private=True)
+    return Recipient(browser.page, browser)
+
+
+async def test_small_files_are_held_in_memory_and_that_is_said_before(private, sender, tmp_path):
+    source = tmp_path / "source" / "scan.dcm"
+    source.parent.mkdir()
+    source.write_bytes(os.urandom(1_000_000) * 40)
+    sending, link = sender.send(source, *AUTO)
+    await private.open(link)
+    await private.start()
+    await private.page.wait_for(".card.offer")
+    said = await private.text()
+    assert "This window keeps nothing on the disk" in said
+    assert "Do not close or reload the page before you have saved." in said
+    assert await private.containers_or_none() == []
+    await private.accept()
+    ending = finish(sending)
+    await private.delivered()
+    assert (await ending)[0] == 0
+    assert await private.guarded()  # it would be lost
+    path = await private.save(source.name)
+    assert sha256sums(path.parent) == sha256sums(source.parent)
+    assert not await private.guarded()
+    assert private.page.errors == []
+
+
+async def test_large_ones_are_refused_with_another_way(private, sender, tmp_path):
+    """Above 512 MiB; before a byte came, and before anybody said yes."""
+    source = tmp_path / "large.raw"
+    with open(source, "wb") as file:
+        file.truncate(600_000_000)
+    sending, link = sender.send(source, *AUTO)
+    await private.open(link)
+    await private.start()
+    await private.page.wait_for(".card.offer, .card.ended", 40)
+    said = await private.text()
+    if private.browser.kind == "chromium":  # it could receive into a folder
+        assert "This browser has no room for it." in said
+        assert "Receive into a folder…" in said
+        assert "use the command line" in said
+        await private.decline()
+        await private.ended()
+        code, last = await finish(sending)
+        assert (code, last["code"]) == (6, "declined")
+    else:
+        assert "not enough room for this in the browser" in said
+        assert "a normal window instead of a private one" in said
+        assert "handover receive" in said
+        assert (await finish(sending))[1]["code"] == "no_space"
+    assert await private.containers_or_none() == []
+    assert private.page.errors == []
