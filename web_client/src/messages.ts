@@ -118,8 +118,8 @@ const en = {
   running: {
     title: "Receiving",
     stay: "Leave this page open.",
-    direct: "straight from computer to computer",
-    relayed: "through a relay, still encrypted end to end",
+    direct: "The files come straight from computer to computer.",
+    relayed: "They come through a relay, still encrypted from end to end.",
     stop: "Stop",
     stopSure: "Really stop? What has arrived is erased.",
     stopYes: "Stop and erase",
@@ -337,8 +337,8 @@ const de: Messages = {
   running: {
     title: "Empfang läuft",
     stay: "Lassen Sie diese Seite offen.",
-    direct: "direkt von Computer zu Computer",
-    relayed: "über eine Zwischenstation, weiter durchgehend verschlüsselt",
+    direct: "Die Dateien kommen direkt von Computer zu Computer.",
+    relayed: "Sie kommen über eine Zwischenstation, weiter durchgehend verschlüsselt.",
     stop: "Abbrechen",
     stopSure: "Wirklich abbrechen? Was angekommen ist, wird gelöscht.",
     stopYes: "Abbrechen und löschen",

@@ -569,12 +569,12 @@ export class View {
         else bar.value = done;
         percent.textContent = `${this.percent(progress)} %`;
         const parts = [t.of(this.bytes(durable), this.bytes(total))];
-        if (rate > 0 && durable < total && state === "receiving") {
+        if (rate > 0 && durable < total && state === "receiving" && !trouble) {
           parts.push(t.rate(this.bytes(rate)), t.left((total - durable) / rate));
         }
         numbers.textContent = parts.join(" · ");
         const way = relayed ? t.running.relayed : t.running.direct;
-        path.textContent = relayed === null ? t.running.stay : `${t.running.stay} (${way})`;
+        path.textContent = relayed === null ? t.running.stay : `${t.running.stay} ${way}`;
       }
       const at = ["receiving", "verifying", "signing"].indexOf(state);
       phases.forEach((item, index) => {
