@@ -37,8 +37,11 @@ export class MemoryStore implements Store {
   private readonly pages = new Map<number, Bytes>();
   private size = 0;
 
-  private *parts(at: number, length: number): Generator<[page: number, from: number, part: number]> {
-    for (let done = 0; done < length; ) {
+  private *parts(
+    at: number,
+    length: number,
+  ): Generator<[page: number, from: number, part: number]> {
+    for (let done = 0; done < length;) {
       const from = (at + done) % MemoryStore.PAGE;
       const part = Math.min(length - done, MemoryStore.PAGE - from);
       yield [Math.floor((at + done) / MemoryStore.PAGE), from, part];
@@ -347,7 +350,7 @@ export class Container implements Destination {
       this.hashing = { entry, sha: sodium.crypto_hash_sha256_init(), crc: 0 };
     }
     const { sha } = this.hashing;
-    for (let at = offset; at < offset + length; ) {
+    for (let at = offset; at < offset + length;) {
       const wanted = this.buffer.subarray(0, Math.min(READ_BACK, offset + length - at));
       let got = 0;
       try {

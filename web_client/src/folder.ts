@@ -54,9 +54,7 @@ export class FolderDestination implements Destination {
     private readonly root: FileSystemDirectoryHandle,
   ) {
     this.tape = tapeOf(manifest);
-    this.reserved = new Set(
-      manifest.entries.map(({ path }) => collisionKey(path.split("/")[0]!)),
-    );
+    this.reserved = new Set(manifest.entries.map(({ path }) => collisionKey(path.split("/")[0]!)));
   }
 
   get crowded(): boolean {

@@ -60,9 +60,16 @@ type StoreName = (typeof STORES)[number];
 
 /** The part of a database that is used here; also kept by `Forgetful`. */
 interface Records {
-  get<S extends StoreName>(store: S, key: Schema[S]["key"]): Promise<Schema[S]["value"] | undefined>;
+  get<S extends StoreName>(
+    store: S,
+    key: Schema[S]["key"],
+  ): Promise<Schema[S]["value"] | undefined>;
   getAll<S extends StoreName>(store: S): Promise<Schema[S]["value"][]>;
-  put<S extends StoreName>(store: S, value: Schema[S]["value"], key: Schema[S]["key"]): Promise<unknown>;
+  put<S extends StoreName>(
+    store: S,
+    value: Schema[S]["value"],
+    key: Schema[S]["key"],
+  ): Promise<unknown>;
   delete<S extends StoreName>(store: S, key: Schema[S]["key"]): Promise<void>;
   transaction?: IDBPDatabase<Schema>["transaction"];
 }
@@ -152,7 +159,10 @@ export class Home {
   // --- contacts
 
   /** Who this is, if met before; and whether its name is known with another key. */
-  async known(identity: Bytes, label: string): Promise<{ contact: Contact | null; changed: boolean }> {
+  async known(
+    identity: Bytes,
+    label: string,
+  ): Promise<{ contact: Contact | null; changed: boolean }> {
     const contacts = await this.records.getAll("contacts");
     const contact = contacts.find((one) => same(one.identity, identity)) ?? null;
     const key = (name: string) => collisionKey(name).trim();

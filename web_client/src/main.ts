@@ -15,7 +15,8 @@ const ANSWER_SECONDS = 20; // for the browser's own question about storage, whic
 // Trusted Types: the worker's own script, from this server, is the only script a string may become.
 (window as any).trustedTypes?.createPolicy("default", {
   createScriptURL: (url: string) => {
-    if (new URL(url, location.href).origin !== location.origin) throw new TypeError("another origin");
+    if (new URL(url, location.href).origin !== location.origin)
+      throw new TypeError("another origin");
     return url;
   },
 });
@@ -132,11 +133,13 @@ function goOn(event: Extract<Event, { event: "ready" }>): void {
 }
 
 addEventListener("hashchange", () => {
-  if (active) history.replaceState(null, "", "/"); // one transfer at a time in a tab
+  if (active)
+    history.replaceState(null, "", "/"); // one transfer at a time in a tab
   else if (takeLink()) location.reload();
 });
 addEventListener("beforeunload", (event) => {
-  const unsaved = model.screen === "done" && model.offer?.where === "memory" && model.saved === "no";
+  const unsaved =
+    model.screen === "done" && model.offer?.where === "memory" && model.saved === "no";
   if (active || unsaved) event.preventDefault();
 });
 document.addEventListener("visibilitychange", () => void keepAwake());
@@ -148,7 +151,15 @@ else {
   worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
   worker.onmessage = ({ data }: MessageEvent<Event>) => void take(data);
   worker.onerror = () => {
-    show(reduce(model, { event: "ended", ending: "failed", code: "internal", detail: "", delivered: null }));
+    show(
+      reduce(model, {
+        event: "ended",
+        ending: "failed",
+        code: "internal",
+        detail: "",
+        delivered: null,
+      }),
+    );
   };
   command({ command: "open", link });
 }

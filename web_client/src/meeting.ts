@@ -6,7 +6,14 @@ import { same } from "./protocol/codec";
 import { PeerError } from "./protocol/errors";
 import type { Attempt } from "./protocol/handshake";
 import type { LinkKeys } from "./protocol/link";
-import { MAX_CANDIDATES, NONCE, Sealer, merge, type Description, type Signal } from "./protocol/signal";
+import {
+  MAX_CANDIDATES,
+  NONCE,
+  Sealer,
+  merge,
+  type Description,
+  type Signal,
+} from "./protocol/signal";
 import * as sdp from "./sdp";
 import type { RecipientSeat } from "./signaling_client";
 

@@ -47,7 +47,8 @@ const en = {
     title: "Someone is sending you files",
     text: "They come straight from the sender’s computer to this one, encrypted from end to end. Nothing has been used up by opening this page.",
     label: "Your name",
-    labelHint: "The sender sees it, and it stands in the receipt. For example: Radiology, reading room 2",
+    labelHint:
+      "The sender sees it, and it stands in the receipt. For example: Radiology, reading room 2",
     passphrase: "Passphrase",
     passphraseHint: "The sender has it. Ask for it by phone, not by the way the link came.",
     go: "Continue",
@@ -117,8 +118,8 @@ const en = {
   running: {
     title: "Receiving",
     stay: "Leave this page open.",
-    direct: "straight from computer to computer",
-    relayed: "through a relay, still encrypted end to end",
+    direct: "The files come straight from computer to computer.",
+    relayed: "They come through a relay, still encrypted from end to end.",
     stop: "Stop",
     stopSure: "Really stop? What has arrived is erased.",
     stopYes: "Stop and erase",
@@ -197,32 +198,43 @@ const en = {
   percent: (value: number) => `${value} percent`,
   failures: {
     link_invalid: "This is not a whole Handover link. Copy the whole link and open it again.",
-    link_unsupported: "This link was made by a newer version. Ask for the page of that version, or use a current command line.",
-    server_unreachable: "The server of this page cannot be reached. Check the network, then try again.",
+    link_unsupported:
+      "This link was made by a newer version. Ask for the page of that version, or use a current command line.",
+    server_unreachable:
+      "The server of this page cannot be reached. Check the network, then try again.",
     server_refused: "The server refused the attempt. Try again in a minute.",
-    not_found: "Nobody is waiting behind this link: it is finished, expired or mistyped. Ask the sender for a new one.",
+    not_found:
+      "Nobody is waiting behind this link: it is finished, expired or mistyped. Ask the sender for a new one.",
     busy: "Someone else is using this link right now. Ask the sender, then try again in a minute.",
     expired: "The link has expired. Ask the sender for a new one.",
-    no_connection: "The two computers found no path to each other. Usual causes: the sender closed the program, a firewall blocks UDP, or the two networks are kept apart.",
-    sender_unproven: "The other side is not the sender who made this link. Nothing was revealed. Tell the sender, and ask for a new link by another way.",
-    passphrase_wrong: "The passphrase is wrong. Nothing was revealed. Ask the sender for it and try again.",
+    no_connection:
+      "The two computers found no path to each other. Usual causes: the sender closed the program, a firewall blocks UDP, or the two networks are kept apart.",
+    sender_unproven:
+      "The other side is not the sender who made this link. Nothing was revealed. Tell the sender, and ask for a new link by another way.",
+    passphrase_wrong:
+      "The passphrase is wrong. Nothing was revealed. Ask the sender for it and try again.",
     disarmed: "The link was disabled after three failed attempts. Ask the sender for a new one.",
     not_for_you: "This transfer is meant for someone else’s key. Ask the sender.",
     claimed: "This link is in use by another recipient. Ask the sender.",
     contact_changed: "The sender knows your name with another key and refused. Call them.",
-    digits_rejected: "The digits were said to differ: someone may be in between. Nothing was transferred. Use another network, or another way to pass on the link.",
-    version_unsupported: "The two versions do not understand each other. The older one needs an update.",
+    digits_rejected:
+      "The digits were said to differ: someone may be in between. Nothing was transferred. Use another network, or another way to pass on the link.",
+    version_unsupported:
+      "The two versions do not understand each other. The older one needs an update.",
     declined: "Declined. Nothing was transferred.",
     cancelled: "Stopped on this side. What had arrived is erased.",
     peer_cancelled: "The sender stopped the transfer.",
-    no_space: "There is not enough room for this in the browser. Make room on this computer, or use a normal window instead of a private one.",
+    no_space:
+      "There is not enough room for this in the browser. Make room on this computer, or use a normal window instead of a private one.",
     not_writable: "The browser’s store cannot be written to.",
     disk_error: "The disk failed or is full. Free some space, then ask the sender to send again.",
     connection_lost: "The connection was lost and did not come back. Ask the sender to send again.",
     connection_lost_early: "The connection was lost before any file came. Try again.",
     peer_failed: "The sender’s side could not go on.",
-    protocol: "The other side broke the protocol; nothing was damaged. If both versions are current, report this.",
-    internal: "This page itself failed. Please report this, and receive on the command line meanwhile.",
+    protocol:
+      "The other side broke the protocol; nothing was damaged. If both versions are current, report this.",
+    internal:
+      "This page itself failed. Please report this, and receive on the command line meanwhile.",
   } as { [code in Code]?: string },
 };
 
@@ -252,9 +264,11 @@ const de: Messages = {
     title: "Jemand sendet Ihnen Dateien",
     text: "Sie kommen direkt vom Computer des Absenders auf diesen, durchgehend verschlüsselt. Durch das Öffnen dieser Seite ist noch nichts geschehen.",
     label: "Ihr Name",
-    labelHint: "Der Absender sieht ihn, und er steht in der Quittung. Zum Beispiel: Radiologie, Befundraum 2",
+    labelHint:
+      "Der Absender sieht ihn, und er steht in der Quittung. Zum Beispiel: Radiologie, Befundraum 2",
     passphrase: "Passwort",
-    passphraseHint: "Der Absender kennt es. Fragen Sie am Telefon danach, nicht auf dem Weg, auf dem der Link kam.",
+    passphraseHint:
+      "Der Absender kennt es. Fragen Sie am Telefon danach, nicht auf dem Weg, auf dem der Link kam.",
     go: "Weiter",
     earlierTitle: "Weiter, wo Sie waren",
     earlier: (part) => `${part} sind schon auf diesem Computer. Nichts ist verloren.`,
@@ -284,7 +298,8 @@ const de: Messages = {
     changed:
       "Warnung: Sie kennen diesen Namen mit einem anderen Schlüssel. Es kann ein neuer Computer sein oder jemand anderes. Rufen Sie an und vergleichen Sie die Ziffern, bevor Sie weitermachen.",
     digits: "Prüfziffern",
-    compare: "Sie telefonieren mit dem Absender? Diese Ziffern müssen auf beiden Seiten gleich sein.",
+    compare:
+      "Sie telefonieren mit dem Absender? Diese Ziffern müssen auf beiden Seiten gleich sein.",
   },
   waiting: {
     title: "Warten, bis der Absender Sie einlässt",
@@ -322,8 +337,8 @@ const de: Messages = {
   running: {
     title: "Empfang läuft",
     stay: "Lassen Sie diese Seite offen.",
-    direct: "direkt von Computer zu Computer",
-    relayed: "über eine Zwischenstation, weiter durchgehend verschlüsselt",
+    direct: "Die Dateien kommen direkt von Computer zu Computer.",
+    relayed: "Sie kommen über eine Zwischenstation, weiter durchgehend verschlüsselt.",
     stop: "Abbrechen",
     stopSure: "Wirklich abbrechen? Was angekommen ist, wird gelöscht.",
     stopYes: "Abbrechen und löschen",
@@ -337,7 +352,8 @@ const de: Messages = {
     textFolder: (name) =>
       `Die Dateien sind im Ordner „${name}“. Jedes Byte wurde von dort zurückgelesen und ist das, was der Absender gesendet hat.`,
     incompleteTitle: (count) => `Fertig, aber nicht angekommen: ${count}`,
-    incomplete: "Der Rest wurde zurückgelesen und geprüft. In der Quittung steht, wie viele fehlen.",
+    incomplete:
+      "Der Rest wurde zurückgelesen und geprüft. In der Quittung steht, wie viele fehlen.",
     nothing: "Nichts ist angekommen. So steht es in der Quittung.",
     unconfirmed:
       "Die Unterschrift des Absenders auf der Quittung kam nicht. Die Dateien sind vollständig; die Quittung trägt nur Ihre Unterschrift.",
@@ -401,33 +417,52 @@ const de: Messages = {
   },
   percent: (value) => `${value} Prozent`,
   failures: {
-    link_invalid: "Das ist kein ganzer Handover-Link. Kopieren Sie den ganzen Link und öffnen Sie ihn noch einmal.",
-    link_unsupported: "Dieser Link stammt von einer neueren Version. Fragen Sie nach deren Seite, oder nehmen Sie eine aktuelle Kommandozeile.",
-    server_unreachable: "Der Server dieser Seite ist nicht erreichbar. Prüfen Sie das Netz, dann versuchen Sie es noch einmal.",
-    server_refused: "Der Server hat den Versuch abgelehnt. Versuchen Sie es in einer Minute noch einmal.",
-    not_found: "Hinter diesem Link wartet niemand: Er ist benutzt, abgelaufen oder falsch abgeschrieben. Bitten Sie den Absender um einen neuen.",
+    link_invalid:
+      "Das ist kein ganzer Handover-Link. Kopieren Sie den ganzen Link und öffnen Sie ihn noch einmal.",
+    link_unsupported:
+      "Dieser Link stammt von einer neueren Version. Fragen Sie nach deren Seite, oder nehmen Sie eine aktuelle Kommandozeile.",
+    server_unreachable:
+      "Der Server dieser Seite ist nicht erreichbar. Prüfen Sie das Netz, dann versuchen Sie es noch einmal.",
+    server_refused:
+      "Der Server hat den Versuch abgelehnt. Versuchen Sie es in einer Minute noch einmal.",
+    not_found:
+      "Hinter diesem Link wartet niemand: Er ist benutzt, abgelaufen oder falsch abgeschrieben. Bitten Sie den Absender um einen neuen.",
     busy: "Diesen Link benutzt gerade jemand anderes. Fragen Sie den Absender, dann versuchen Sie es in einer Minute noch einmal.",
     expired: "Der Link ist abgelaufen. Bitten Sie den Absender um einen neuen.",
-    no_connection: "Die beiden Computer fanden keinen Weg zueinander. Häufige Gründe: Der Absender hat das Programm geschlossen, eine Firewall sperrt UDP, oder die beiden Netze sind getrennt.",
-    sender_unproven: "Die andere Seite ist nicht der Absender, der diesen Link gemacht hat. Nichts wurde preisgegeben. Sagen Sie es dem Absender, und bitten Sie auf anderem Weg um einen neuen Link.",
-    passphrase_wrong: "Das Passwort ist falsch. Nichts wurde preisgegeben. Fragen Sie den Absender danach und versuchen Sie es noch einmal.",
-    disarmed: "Der Link wurde nach drei Fehlversuchen gesperrt. Bitten Sie den Absender um einen neuen.",
-    not_for_you: "Diese Übertragung ist für einen anderen Schlüssel bestimmt. Fragen Sie den Absender.",
+    no_connection:
+      "Die beiden Computer fanden keinen Weg zueinander. Häufige Gründe: Der Absender hat das Programm geschlossen, eine Firewall sperrt UDP, oder die beiden Netze sind getrennt.",
+    sender_unproven:
+      "Die andere Seite ist nicht der Absender, der diesen Link gemacht hat. Nichts wurde preisgegeben. Sagen Sie es dem Absender, und bitten Sie auf anderem Weg um einen neuen Link.",
+    passphrase_wrong:
+      "Das Passwort ist falsch. Nichts wurde preisgegeben. Fragen Sie den Absender danach und versuchen Sie es noch einmal.",
+    disarmed:
+      "Der Link wurde nach drei Fehlversuchen gesperrt. Bitten Sie den Absender um einen neuen.",
+    not_for_you:
+      "Diese Übertragung ist für einen anderen Schlüssel bestimmt. Fragen Sie den Absender.",
     claimed: "Diesen Link benutzt ein anderer Empfänger. Fragen Sie den Absender.",
-    contact_changed: "Der Absender kennt Ihren Namen mit einem anderen Schlüssel und hat abgelehnt. Rufen Sie an.",
-    digits_rejected: "Die Ziffern wurden als verschieden gemeldet: Vielleicht ist jemand dazwischen. Nichts wurde übertragen. Nehmen Sie ein anderes Netz oder einen anderen Weg für den Link.",
-    version_unsupported: "Die beiden Versionen verstehen einander nicht. Die ältere braucht eine Aktualisierung.",
+    contact_changed:
+      "Der Absender kennt Ihren Namen mit einem anderen Schlüssel und hat abgelehnt. Rufen Sie an.",
+    digits_rejected:
+      "Die Ziffern wurden als verschieden gemeldet: Vielleicht ist jemand dazwischen. Nichts wurde übertragen. Nehmen Sie ein anderes Netz oder einen anderen Weg für den Link.",
+    version_unsupported:
+      "Die beiden Versionen verstehen einander nicht. Die ältere braucht eine Aktualisierung.",
     declined: "Abgelehnt. Nichts wurde übertragen.",
     cancelled: "Auf dieser Seite abgebrochen. Was angekommen war, ist gelöscht.",
     peer_cancelled: "Der Absender hat die Übertragung abgebrochen.",
-    no_space: "Im Browser ist dafür nicht genug Platz. Schaffen Sie Platz auf diesem Computer, oder nehmen Sie ein gewöhnliches statt eines privaten Fensters.",
+    no_space:
+      "Im Browser ist dafür nicht genug Platz. Schaffen Sie Platz auf diesem Computer, oder nehmen Sie ein gewöhnliches statt eines privaten Fensters.",
     not_writable: "In den Speicher des Browsers kann nicht geschrieben werden.",
-    disk_error: "Die Platte ist voll oder fehlerhaft. Schaffen Sie Platz, dann bitten Sie den Absender, noch einmal zu senden.",
-    connection_lost: "Die Verbindung ist abgebrochen und kam nicht wieder. Bitten Sie den Absender, noch einmal zu senden.",
-    connection_lost_early: "Die Verbindung ist abgebrochen, bevor eine Datei kam. Versuchen Sie es noch einmal.",
+    disk_error:
+      "Die Platte ist voll oder fehlerhaft. Schaffen Sie Platz, dann bitten Sie den Absender, noch einmal zu senden.",
+    connection_lost:
+      "Die Verbindung ist abgebrochen und kam nicht wieder. Bitten Sie den Absender, noch einmal zu senden.",
+    connection_lost_early:
+      "Die Verbindung ist abgebrochen, bevor eine Datei kam. Versuchen Sie es noch einmal.",
     peer_failed: "Die Seite des Absenders konnte nicht weitermachen.",
-    protocol: "Die andere Seite hat das Protokoll verletzt; nichts wurde beschädigt. Wenn beide Versionen aktuell sind, melden Sie es bitte.",
-    internal: "Diese Seite selbst ist gescheitert. Bitte melden Sie es, und empfangen Sie solange auf der Kommandozeile.",
+    protocol:
+      "Die andere Seite hat das Protokoll verletzt; nichts wurde beschädigt. Wenn beide Versionen aktuell sind, melden Sie es bitte.",
+    internal:
+      "Diese Seite selbst ist gescheitert. Bitte melden Sie es, und empfangen Sie solange auf der Kommandozeile.",
   },
 };
 

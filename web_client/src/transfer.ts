@@ -150,7 +150,9 @@ export class Receiving {
       [code, ending, delivered] = [ended.code, ended.ending, ended.delivered];
     } catch (error) {
       const failure =
-        error instanceof HandoverError ? error : new Failure("internal", String((error as Error).name));
+        error instanceof HandoverError
+          ? error
+          : new Failure("internal", String((error as Error).name));
       [code, detail, ending] = [failure.code, failure.detail, failure.ending];
       delivered = await this.settleDown(failure.code);
     }
@@ -245,7 +247,12 @@ export class Receiving {
       check();
       opened = true;
       const random = () => sodium.randombytes_buf(32);
-      const entropy = { static_: random(), ephemeral: random(), nonce: random(), session: random() };
+      const entropy = {
+        static_: random(),
+        ephemeral: random(),
+        nonce: random(),
+        session: random(),
+      };
       const handshake = new RecipientHandshake(attempt, {
         psk,
         secret: link.secret,
@@ -773,9 +780,8 @@ class Run {
     const delivered: Delivered = {
       ...this.place(destination),
       size: destination.size,
-      files: manifest.entries.filter(
-        ({ kind }, index) => kind === "file" && !results.at(index)[0],
-      ).length,
+      files: manifest.entries.filter(({ kind }, index) => kind === "file" && !results.at(index)[0])
+        .length,
       failures: results.failures().length,
       failed: results
         .failures()
@@ -792,7 +798,8 @@ class Run {
   }
 
   private place(destination: Destination): Pick<Delivered, "name" | "where"> {
-    if (destination instanceof FolderDestination) return { name: destination.name, where: "folder" };
+    if (destination instanceof FolderDestination)
+      return { name: destination.name, where: "folder" };
     return { name: new Layout(this.manifest).name, where: "browser" };
   }
 

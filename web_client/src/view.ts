@@ -203,7 +203,11 @@ export class View {
         "header",
         {},
         h("p", { class: "name" }, t.name),
-        h("div", { class: "languages", role: "group", "aria-label": "Language, Sprache" }, ...languages),
+        h(
+          "div",
+          { class: "languages", role: "group", "aria-label": "Language, Sprache" },
+          ...languages,
+        ),
       ),
       h("section", { "aria-label": t.stepsTitle }, this.steps),
       this.main,
@@ -215,7 +219,16 @@ export class View {
   show(model: Model): void {
     const { screen, state, slow, saved, stopping, code, delivered } = model;
     const working = screen === "working" ? state : "";
-    const key = [screen, working, slow, saved, stopping, code, delivered?.confirmed, model.receipt !== null].join();
+    const key = [
+      screen,
+      working,
+      slow,
+      saved,
+      stopping,
+      code,
+      delivered?.confirmed,
+      model.receipt !== null,
+    ].join();
     if (key !== this.shownKey) {
       const first = this.shownKey === "";
       const moved = key.split(",")[0] !== this.shownKey.split(",")[0];
@@ -223,7 +236,9 @@ export class View {
       this.update = () => {};
       const active = document.activeElement;
       const held = this.main.contains(active) ? active : null;
-      this.main.replaceChildren(h("section", { class: `card ${model.screen}` }, ...this.screen(model)));
+      this.main.replaceChildren(
+        h("section", { class: `card ${model.screen}` }, ...this.screen(model)),
+      );
       this.retype();
       this.showSteps(model);
       const title = this.main.querySelector("h1");
@@ -254,7 +269,11 @@ export class View {
     const step = STEP_OF[model.screen] ?? -1;
     this.steps.hidden = step < 0;
     const items = this.t.steps.map((name, index) =>
-      h("li", index === step ? { "aria-current": "step" } : index < step ? { class: "past" } : {}, name),
+      h(
+        "li",
+        index === step ? { "aria-current": "step" } : index < step ? { class: "past" } : {},
+        name,
+      ),
     );
     this.steps.replaceChildren(...items);
   }
@@ -299,7 +318,11 @@ export class View {
       case "no_link":
         return [this.title(t.noLink.title), h("p", {}, t.noLink.text)];
       case "unsupported":
-        return [this.title(t.unsupported.title), h("p", {}, t.unsupported.text), this.commandLine()];
+        return [
+          this.title(t.unsupported.title),
+          h("p", {}, t.unsupported.text),
+          this.commandLine(),
+        ];
       case "elsewhere":
         return [this.title(t.elsewhere.title), h("p", {}, t.elsewhere.text)];
       case "welcome":
@@ -356,8 +379,7 @@ export class View {
       autofocus: Boolean(model.label),
     });
     const { earlier } = model;
-    const part =
-      earlier && this.t.of(this.bytes(earlier.durable), this.bytes(earlier.total));
+    const part = earlier && this.t.of(this.bytes(earlier.durable), this.bytes(earlier.total));
     const submit = (event: globalThis.Event) => {
       event.preventDefault();
       this.actions.command({
@@ -464,9 +486,7 @@ export class View {
 
   private what(offer: Offer): string {
     const files = this.t.files(offer.files);
-    const counted = offer.folders
-      ? this.t.inFolders(files, this.t.folders(offer.folders))
-      : files;
+    const counted = offer.folders ? this.t.inFolders(files, this.t.folders(offer.folders)) : files;
     return `${counted}, ${this.bytes(offer.size)}`;
   }
 
@@ -554,7 +574,7 @@ export class View {
         }
         numbers.textContent = parts.join(" · ");
         const way = relayed ? t.running.relayed : t.running.direct;
-        path.textContent = relayed === null ? t.running.stay : `${t.running.stay} (${way})`;
+        path.textContent = relayed === null ? t.running.stay : `${t.running.stay} ${way}`;
       }
       const at = ["receiving", "verifying", "signing"].indexOf(state);
       phases.forEach((item, index) => {
@@ -571,7 +591,11 @@ export class View {
             "div",
             { class: "choices" },
             this.button(t.running.stopNo, () => this.stopping(false)),
-            this.button(t.running.stopYes, () => this.actions.command({ command: "stop" }), "quiet"),
+            this.button(
+              t.running.stopYes,
+              () => this.actions.command({ command: "stop" }),
+              "quiet",
+            ),
           ),
         ]
       : [this.button(t.running.stop, () => this.stopping(true), "quiet")];
@@ -597,7 +621,9 @@ export class View {
     const [failed, arrived] = [delivered.failures, delivered.files];
     const rows = delivered.failed
       .slice(0, 50)
-      .map(([path, status]) => h("li", {}, h("b", { dir: "auto" }, path), `: ${t.done.status[status] ?? ""}`));
+      .map(([path, status]) =>
+        h("li", {}, h("b", { dir: "auto" }, path), `: ${t.done.status[status] ?? ""}`),
+      );
     const inFolder = delivered.where === "folder";
     const whole = inFolder ? t.done.textFolder(delivered.name) : t.done.text;
     const text = failed ? (arrived ? t.done.incomplete : t.done.nothing) : whole;
@@ -637,7 +663,11 @@ export class View {
 
   private receipt(facts: ReceiptFacts): HTMLElement {
     const t = this.t.receipt;
-    const key = (label: string, print: string) => [h("b", { dir: "auto" }, label), h("br"), h("code", {}, print)];
+    const key = (label: string, print: string) => [
+      h("b", { dir: "auto" }, label),
+      h("br"),
+      h("code", {}, print),
+    ];
     const count = this.t.of(
       facts.deliveredEntries.toLocaleString(this.t.locale),
       facts.entries.toLocaleString(this.t.locale),
@@ -654,7 +684,12 @@ export class View {
       [t.signed, [facts.confirmed ? t.byBoth : t.byOne]],
     ];
     const list = rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, ...value)]);
-    return h("details", { class: "list" }, h("summary", {}, t.show), h("dl", { class: "small" }, ...list));
+    return h(
+      "details",
+      { class: "list" },
+      h("summary", {}, t.show),
+      h("dl", { class: "small" }, ...list),
+    );
   }
 
   private ended(model: Model): Child[] {
@@ -662,12 +697,20 @@ export class View {
     const code = model.code as Code;
     const sentence = t.failures[code] ?? t.failures.internal!;
     const cut = sentence.search(/[.:;] /) + 1;
-    const [head, rest] = cut > 0 ? [sentence.slice(0, cut - 1), sentence.slice(cut)] : [sentence, ""];
-    const hopeless = ["declined", "link_invalid", "expired", "cancelled", "disarmed"].includes(code);
+    const [head, rest] =
+      cut > 0 ? [sentence.slice(0, cut - 1), sentence.slice(cut)] : [sentence, ""];
+    const hopeless = ["declined", "link_invalid", "expired", "cancelled", "disarmed"].includes(
+      code,
+    );
     const byCommand = ["no_space", "not_writable", "internal", "disk_error"].includes(code);
     return [
       this.title(head.replace(/\.$/, "")),
-      rest && h("p", {}, rest.trim().replace(/^./, (letter) => letter.toUpperCase())),
+      rest &&
+        h(
+          "p",
+          {},
+          rest.trim().replace(/^./, (letter) => letter.toUpperCase()),
+        ),
       !hopeless && this.button(t.ended.again, () => this.actions.again()),
       byCommand && h("p", {}, t.ended.commandLine),
       byCommand && this.commandLine(),

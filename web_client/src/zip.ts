@@ -79,7 +79,13 @@ function localHeader(entry: Entry, crc: number): Bytes {
 
 function centralHeader(entry: Entry, crc: number, offset: number): Bytes {
   const name = zipName(entry);
-  const large: [8, number][] = entry.size >= MAX_32 ? [[8, entry.size], [8, entry.size]] : [];
+  const large: [8, number][] =
+    entry.size >= MAX_32
+      ? [
+          [8, entry.size],
+          [8, entry.size],
+        ]
+      : [];
   if (offset >= MAX_32) large.push([8, offset]);
   const zip64 = large.length ? record([2, 1], [2, 8 * large.length], ...large) : new Uint8Array(0);
   const extra = concat(timestamp(entry.modified), zip64);

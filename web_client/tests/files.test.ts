@@ -105,7 +105,7 @@ test("a store in memory reads and writes as one array would", { timeout: 30_000 
           const data = new Uint8Array(length).fill(value);
           expect(store.write(data, { at })).toBe(length);
           plain.set(data, at);
-          size = length ? Math.max(size, at + length) : size;
+          size = Math.max(size, at + length); // of no bytes, too: as an access handle does
         } else if (what === "truncate") {
           store.truncate(at);
           plain.fill(0, at);
@@ -238,6 +238,18 @@ describe("a container", () => {
     made.readBack(TOTAL);
     const [results, refused] = made.settle(claim(SOURCES, { 2: UNREADABLE }));
     expect([results.failures(), refused]).toEqual([[[2, UNREADABLE]], []]);
+  });
+
+  test("takes in what was withdrawn when a later session begins before its end", () => {
+    const made = container();
+    made.write(0, utf8("firstse"));
+    made.withdraw(0);
+    made.withdraw(2);
+    made.begin(7);
+    made.write(7, utf8("condthird"));
+    made.readBack(TOTAL);
+    const [results, refused] = made.settle(claim(SOURCES, { 0: CHANGED }));
+    expect([results.failures(), refused]).toEqual([[[0, CHANGED]], []]);
   });
 
   test("writes on when the store takes only a part", () => {
@@ -570,6 +582,44 @@ describe("a chosen folder", () => {
       expect(root.tree()).toEqual({ sparse: text, d: null, "d/sparse": text });
     },
   );
+
+  test("takes in what was withdrawn when a later session begins before its end", async () => {
+    const root = new MemoryDirectory();
+    const folder = new FolderDestination(manifestOf(SOURCES), root.handle);
+    const tape = tapeBytes(SOURCES);
+    await folder.write(0, tape.subarray(0, 12));
+    folder.withdraw(1);
+    folder.withdraw(2);
+    folder.begin(12);
+    await folder.write(12, tape.subarray(12));
+    await folder.sync(tape.length);
+    await folder.readBack(tape.length);
+    const [results, refused] = await folder.settle(claim(SOURCES, { 1: CHANGED }));
+    expect([results.failures(), refused]).toEqual([[[1, CHANGED]], []]);
+    expect(root.tree()).not.toHaveProperty("Befunde/Müller.txt");
+    expect(root.tree()["Befunde/Bilder/1.dcm"]).toBe("pixels");
+  });
+
+  test("has no more than 256 files open, and says beforehand when it has many", async () => {
+    const sources = Array.from({ length: 300 }, (_, i): Source => [`f${i}`, utf8("x")]);
+    const root = new MemoryDirectory();
+    const folder = new FolderDestination(manifestOf(sources), root.handle);
+    const writing: Promise<void>[] = [];
+    for (let at = 0; at < 100; at++) writing.push(folder.write(at, utf8("x")));
+    await Promise.all(writing);
+    expect(folder.crowded).toBe(false);
+    for (let at = 100; at < 300; at++) writing.push(folder.write(at, utf8("x")));
+    await Promise.all(writing.slice(0, 256));
+    expect(root.openWriters).toBe(256);
+    expect(folder.crowded).toBe(true);
+    await folder.sync(100);
+    await Promise.all(writing);
+    expect(root.openWriters).toBe(200);
+    await folder.sync(300);
+    await folder.readBack(300);
+    expect((await folder.settle(claim(sources)))[1]).toEqual([]);
+    expect([root.openWriters, folder.crowded]).toEqual([0, false]);
+  });
 
   test("a full disk ends it", async () => {
     const error = () => new DOMException("", "QuotaExceededError");

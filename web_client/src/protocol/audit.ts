@@ -1,5 +1,14 @@
 /** The audit log's lines and their chain (mirrors `p2p/protocol/audit.py`). */
-import { concat, decodeJson, encodeJson, hex, sha256, utf8, type Bytes, type JsonObject } from "./codec";
+import {
+  concat,
+  decodeJson,
+  encodeJson,
+  hex,
+  sha256,
+  utf8,
+  type Bytes,
+  type JsonObject,
+} from "./codec";
 
 export const GENESIS = "0".repeat(64);
 const MAX_LINE = 65536;

@@ -85,7 +85,7 @@ export function decodeManifest(data: Bytes): Manifest {
   if (data[data.length - 1] !== 10) throw new PeerError("a manifest is cut off");
   const entries: Entry[] = [];
   let salt: Bytes | null = null;
-  for (let at = 0; at < data.length; ) {
+  for (let at = 0; at < data.length;) {
     const end = data.indexOf(10, at);
     const line = data.subarray(at, end);
     at = end + 1;
@@ -107,8 +107,11 @@ export function decodeManifest(data: Bytes): Manifest {
     entries.push(entry);
   }
   if (salt === null || !entries.length) throw new PeerError("a manifest without entries");
-  const [pair] = collisions(entries.map((e): [string, boolean] => [e.path, e.kind === "directory"]));
-  if (pair) throw new PeerError(`names that fall together: ${pair.map((p) => shown(p)).join(" and ")}`);
+  const [pair] = collisions(
+    entries.map((e): [string, boolean] => [e.path, e.kind === "directory"]),
+  );
+  if (pair)
+    throw new PeerError(`names that fall together: ${pair.map((p) => shown(p)).join(" and ")}`);
   return { entries, salt };
 }
 

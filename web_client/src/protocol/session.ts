@@ -31,7 +31,14 @@ import {
 } from "./codec";
 import { FAILURES, Failure, PeerError, type Code, type Ending } from "./errors";
 import { checkSigned, type Identity, type Secured } from "./handshake";
-import { MAX_ENTRIES, MAX_MANIFEST, RECORD, WITHDRAWN, type Manifest, type Results } from "./manifest";
+import {
+  MAX_ENTRIES,
+  MAX_MANIFEST,
+  RECORD,
+  WITHDRAWN,
+  type Manifest,
+  type Results,
+} from "./manifest";
 import { MAX_MESSAGE, TAG } from "./noise";
 import { BadReceipt, MAX_RECEIPT, checkSignature } from "./receipt";
 import { Stream, endOf, type Header } from "./seal";
@@ -190,13 +197,7 @@ class Incoming {
 }
 
 export type RecipientState =
-  | "waiting"
-  | "reading"
-  | "deciding"
-  | "receiving"
-  | "finishing"
-  | "signed"
-  | "confirmed";
+  "waiting" | "reading" | "deciding" | "receiving" | "finishing" | "signed" | "confirmed";
 
 // Which message may come in which state; what is not here is a protocol error (PROTOCOL.md 10).
 const TABLE: { readonly [state in RecipientState]?: readonly Kind[] } = {

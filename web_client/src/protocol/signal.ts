@@ -144,7 +144,8 @@ const laterCandidates = members({ type: text(16), candidates });
 
 /** The JSON of a signal, unsealed and unpadded. */
 export function encodeSignal(signal: Signal): Bytes {
-  const found = "candidates" in signal ? { candidates: signal.candidates.map((c) => ({ ...c })) } : {};
+  const found =
+    "candidates" in signal ? { candidates: signal.candidates.map((c) => ({ ...c })) } : {};
   switch (signal.type) {
     case "knock":
       return encodeJson({
