@@ -143,9 +143,9 @@ async def test_absurd_manifests_sum_overflow(tmp_path, monkeypatch):
 async def test_absurd_manifests_counts_that_lie(tmp_path, monkeypatch):
     real = transfer.SenderSession.offer
 
-    def lie(self, manifest, data, tape, time, now):
+    def lie(self, manifest, data, tape, *rest):
         more = Manifest((*manifest.entries, Entry("more", "file", 5, 0)), manifest.salt)
-        real(self, more, data, more.tape(), time, now)
+        real(self, more, data, more.tape(), *rest)
 
     monkeypatch.setattr(transfer.SenderSession, "offer", lie)
     _, received, _ = await run(tmp_path)
@@ -255,7 +255,11 @@ async def test_data_before_the_accept(tmp_path, monkeypatch):
         await real(self)
 
     monkeypatch.setattr(transfer._SenderRun, "_move", move)
-    monkeypatch.setattr(transfer.SenderSession, "offer", lambda *a, **k: None)
+
+    def silent(self, *args):
+        self._results = None  # nothing is offered
+
+    monkeypatch.setattr(transfer.SenderSession, "offer", silent)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "out of turn")
 
@@ -274,7 +278,7 @@ async def test_digests_that_lie_fail_that_file_and_it_is_not_placed(tmp_path, mo
     monkeypatch.setattr(
         transfer.SenderSession,
         "hashed",
-        lambda self, entry, digest: self._results.delivered(entry, bytes(32)),
+        lambda self, entry, digest: self._results.delivered(entry, b"\1" * 32),
     )
     sent, received, told = await run(tmp_path)
     assert received.code == "incomplete"
