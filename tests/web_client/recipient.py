@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,12 @@ class Recipient:
 def finish(process: Process, seconds: float = SECONDS) -> asyncio.Task[tuple[int, dict[str, Any]]]:
     """Read what a process says until it ends, beside the browser; exit code and last event."""
     return asyncio.create_task(asyncio.to_thread(process.end, seconds))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, by a tool that is not ours."""
+    done = subprocess.run(["sha256sum", "-b", path], capture_output=True, text=True, check=True)
+    return done.stdout.split()[0].lstrip("\\")
 
 
 def transfer_of(receipt: dict[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import subprocess
 import pytest
 
 from p2p.protocol.codec import encode_base64url
-from tests.e2e.harness import Peer, kill_hard, sha256sums
+from tests.e2e.harness import Peer, kill_hard
 from tests.e2e.test_web import serving
 
 from .browsers import KINDS
-from .recipient import NAME, Recipient, finish
+from .recipient import NAME, Recipient, digest, finish
 
 AUTO = ("--auto", "--listen", "127.0.0.1:0")
 SIZE = 160_000_000
@@ -32,7 +32,7 @@ async def arrived_as(recipient, scan, ending):
     await recipient.delivered(120)
     assert (await ending)[0] == 0
     path = await recipient.save(scan.name)
-    assert sha256sums(path.parent)[f"./{path.name}"] == sha256sums(scan.parent)[f"./{scan.name}"]
+    assert digest(path) == digest(scan)
 
 
 def taken_up(sending, part):
