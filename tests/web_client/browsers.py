@@ -369,7 +369,7 @@ class Chromium:
         self._main = next(
             process
             for process in psutil.Process().children(recursive=True)
-            if mark in process.cmdline() and not _is_part(process)
+            if mark in (line := _line(process)) and not _is_part(line)
         )
         first = self._context.pages[0] if self._context.pages else await self._context.new_page()
         self.page = await self._take(first)
@@ -432,9 +432,17 @@ class Chromium:
             self._playwright = None
 
 
-def _is_part(process: psutil.Process) -> bool:
+def _line(process: psutil.Process) -> list[str]:
+    """A process's command line; of one that is over, nothing."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _is_part(line: list[str]) -> bool:
     """Whether it is a process of Chromium's other than the main one."""
-    return any(argument.startswith("--type=") for argument in process.cmdline())
+    return any(argument.startswith("--type=") for argument in line)
 
 
 # Key names to the code points of WebDriver's 17.4.2.

@@ -24,7 +24,7 @@ LINK = r"(http://\S+#\S+)"
 def big(tmp_path):
     """Long enough under way to be stopped."""
     path = tmp_path / "big.raw"
-    path.write_bytes(os.urandom(1_000_000) * 150)
+    path.write_bytes(os.urandom(1_000_000) * 90)
     return path
 
 

@@ -34,9 +34,9 @@ def axe(tmp_path_factory):
 
 
 class Look:
-    """Looks at a state from every side, and keeps pictures of it."""
+    """Looks at a state from every side; keeps pictures of it where a folder is given for them."""
 
-    def __init__(self, axe: str, folder: Path, scheme: str) -> None:
+    def __init__(self, axe: str, folder: Path | None, scheme: str) -> None:
         self._axe, self._folder, self._scheme = axe, folder, scheme
         self.seen: list[str] = []
 
@@ -50,10 +50,11 @@ class Look:
                 await page.set_viewport(width, 800)
                 wide = await page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width, f"{name} is {wide} wide at {width} ({language})"
-                height = await page.evaluate("document.documentElement.scrollHeight")
-                await page.set_viewport(width, max(800, height))
-                file = f"{name}-{width}-{language}-{self._scheme}.png"
-                await page.screenshot(self._folder / file)
+                if self._folder:
+                    height = await page.evaluate("document.documentElement.scrollHeight")
+                    await page.set_viewport(width, max(800, height))
+                    file = f"{name}-{width}-{language}-{self._scheme}.png"
+                    await page.screenshot(self._folder / file)
             assert await self._violations(recipient) == [], name
         await page.click(".languages [lang=en]")
         self.seen.append(name)
@@ -76,10 +77,12 @@ async def recipient(request, open_browser):
 
 
 @pytest.fixture
-def look(request, axe, tmp_path):
-    folder = Path(os.environ.get("HANDOVER_SCREENSHOTS") or tmp_path / "screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return Look(axe, folder, request.node.callspec.params["recipient"])
+def look(request, axe):
+    """With HANDOVER_SCREENSHOTS, pictures of everything go to that folder."""
+    folder = os.environ.get("HANDOVER_SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    return Look(axe, Path(folder) if folder else None, request.node.callspec.params["recipient"])
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from .browsers import KINDS
 from .recipient import NAME, Recipient, digest, finish
 
 AUTO = ("--auto", "--listen", "127.0.0.1:0")
-SIZE = 160_000_000
+SIZE = 100_000_000
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ async def test_a_killed_browser_goes_on_after_a_click(sender, browser, scan):
     await recipient.open(link)
     await recipient.page.wait_for(".card.welcome")
     assert await recipient.title() == "Carry on where you were"
-    assert "of 160 MB are on this computer already. Nothing is lost." in await recipient.text()
+    assert "of 100 MB are on this computer already. Nothing is lost." in await recipient.text()
     assert await recipient.page.evaluate("document.querySelector('#label').value") == NAME
     await recipient.page.click("form .primary")
     assert await recipient.come_to(0.01) >= 0.8 * part
