@@ -43,7 +43,16 @@ from .events import (
 )
 from .files import Block, Destination, Listing, Source, check_paths, disk_failure, walk
 from .home import Home, Identity, now_text
-from .lanes import Connection, EngineName, LaneLost, available, load
+from .lanes import (
+    LARGE_PACKET,
+    SMALL_PACKET,
+    Connection,
+    EngineName,
+    Lane,
+    LaneLost,
+    available,
+    load,
+)
 from .meeting import connect_recipient, connect_sender, meeting_place, receive_early
 from .protocol import receipt as receipts
 from .protocol import session as facts
@@ -93,6 +102,8 @@ SHOWN_NAMES = 5
 TAKEN_IN = 16  # ranges opened and written in one go ...
 GATHERED, GATHER_SECONDS = 4, 0.008  # ... once so many are there, or after so long
 MAX_ATTEMPTS = 2  # unproven recipients at once
+PROBE_SECONDS = 4.0  # for the answer to the handshake's large packet
+PROBES = 3  # connections that may come to nothing before the handshake is through
 DISK_THREADS = 4
 DISK_NICENESS = 10
 DRAIN_SECONDS = 2.0  # for the last control frames
@@ -247,6 +258,7 @@ class _Sending:
         self.options, self._paths = options, paths
         self._expires, self._to_name, self._follow = expires, to, follow
         self._failed_attempts = 0
+        self._packet = LARGE_PACKET
         self._claimed = asyncio.Lock()  # held by the recipient that is being admitted or served
         self._admitted = b""  # the identity the link is locked to
         self._run: _SenderRun | None = None  # of whoever holds `_claimed`
@@ -400,7 +412,7 @@ class _Sending:
         """
         if not self._claimed.locked():
             self.options.watch(StateChanged("opened"))
-        connection = (await loading)(offerer=True)
+        connection = (await loading)(offerer=True, packet=self._packet)
         try:
             greeted = await self._greet(connection, envelopes, await psk)
             if greeted is None:
@@ -424,7 +436,7 @@ class _Sending:
     ) -> tuple[Attempt, SenderHandshake, Secured] | None:
         """Connect and shake hands; None when it came to nothing. Raises `Failure` when the link is
         disarmed, or a contact's name came with another key."""
-        passphrase = self.options.passphrase is not None
+        passphrase, packet = self.options.passphrase is not None, self._packet
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 attempt = await connect_sender(connection, envelopes, self.keys, passphrase)
@@ -436,10 +448,11 @@ class _Sending:
                     software=SOFTWARE,
                     verify=self.options.verify,
                     entropy=_entropy(),
+                    fill=packet if packet > SMALL_PACKET else 0,
                 )
                 control = connection.control
                 await control.send(handshake.receive_1(await receive_early(control)))
-                secured = handshake.receive_3(await receive_early(control))
+                secured = handshake.receive_3(await self._answered(control))
                 refusal = self._refusal(secured)
                 if not refusal:
                     return attempt, handshake, secured
@@ -453,13 +466,24 @@ class _Sending:
             guess = f" {left} more and the link is disabled."
             self._note(error.sentence + (guess if error.code == "recipient_unproven" else ""))
         except (LaneLost, TimeoutError):
-            self._note(FAILURES["no_connection"].sentence)
+            if self._packet == packet:
+                self._note(FAILURES["no_connection"].sentence)
         except Exception as error:  # a stranger must not end the send, whatever it found
             logger.debug("an attempt failed", exc_info=True)
             self._note(Failure("internal", type(error).__name__).sentence)
         finally:
             await envelopes.leave()
         return None
+
+    async def _answered(self, control: Lane) -> bytes:
+        """The answer to message 2, which filled a packet. Where none comes, the path may carry only
+        small ones: the next connection uses them, and the recipient tries again by itself."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS if self._packet > SMALL_PACKET else None):
+                return await receive_early(control)
+        except TimeoutError:
+            self._packet = SMALL_PACKET
+            raise
 
     async def _serve(self, run: _SenderRun) -> facts.Ended | None:
         """The session with a proven recipient. Raises what ends the whole `send`."""
@@ -524,14 +548,28 @@ class _Receiving:
         psk, make = await asyncio.gather(
             asyncio.to_thread(noise_psk, self.keys, passphrase), asyncio.to_thread(load, engine)
         )
-        connection = make(offerer=False)
+        connection, attempt, secured, private = await self._connect(make, psk)
         try:
-            attempt, secured, session_private = await self._shake_hands(connection, psk)
-            ended = await _RecipientRun(self, connection, attempt, secured, session_private).run()
+            ended = await _RecipientRun(self, connection, attempt, secured, private).run()
         finally:
             await _uncancelled(connection.close())
         failed = len(self.record.failed())
         self.ended = _outcome(ended, self.record.receipt, f"{failed} of them")
+
+    async def _connect(
+        self, make: Callable[..., Connection], psk: bytes
+    ) -> tuple[Connection, Attempt, Secured, bytes]:
+        """A connection, and what the handshake on it gave; again where it broke off halfway."""
+        for left in reversed(range(PROBES)):
+            connection = make(offerer=False)
+            try:
+                return connection, *await self._shake_hands(connection, psk)
+            except BaseException as error:
+                await _uncancelled(connection.close())
+                lost = isinstance(error, Failure) and error.code == "connection_lost_early"
+                if not lost or not left:
+                    raise
+        raise AssertionError
 
     async def _shake_hands(
         self, connection: Connection, psk: bytes

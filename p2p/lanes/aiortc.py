@@ -22,7 +22,7 @@ from aiortc.exceptions import InvalidStateError
 from aiortc.sdp import candidate_from_sdp
 
 from ..protocol.signal import Candidate, Description
-from . import CONTROL_CHANNEL, DATA_CHANNEL, LaneLost, sdp
+from . import CONTROL_CHANNEL, DATA_CHANNEL, SMALL_PACKET, LaneLost, sdp
 
 MAX_MESSAGE = 65_536
 HIGH_WATER = 1024 * 1024
@@ -139,6 +139,6 @@ class _Connection:
         await self._pc.close()
 
 
-def open_connection(*, offerer: bool) -> _Connection:
-    """A new connection. Needs a running event loop."""
+def open_connection(*, offerer: bool, packet: int = SMALL_PACKET) -> _Connection:
+    """A new connection; its packets have 1,200 bytes at most, whatever `packet` allows."""
     return _Connection(offerer)

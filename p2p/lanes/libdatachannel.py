@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import aiolibdatachannel as ldc
 
 from ..protocol.signal import MAX_MESSAGE_SIZE, Candidate, Description
-from . import CONTROL_CHANNEL, DATA_CHANNEL, LaneLost, sdp
+from . import CONTROL_CHANNEL, DATA_CHANNEL, SMALL_PACKET, LaneLost, sdp
 
 HIGH_WATER = 4 * 1024 * 1024  # queued bytes above which `send` waits
 POLL_SECONDS = 0.005  # 20 KiB at 4 MiB/s: the queue cannot run dry between two looks
@@ -55,8 +55,9 @@ class _Connection:
     data: _Lane
     fingerprint: bytes
 
-    def __init__(self, offerer: bool) -> None:
-        self._pc = ldc.PeerConnection(ldc.RTCConfiguration(max_message_size=MAX_MESSAGE_SIZE))
+    def __init__(self, offerer: bool, packet: int) -> None:
+        configuration = ldc.RTCConfiguration(max_message_size=MAX_MESSAGE_SIZE, mtu=packet)
+        self._pc = ldc.PeerConnection(configuration)
         self._offerer = offerer
 
     async def _create_channels(self) -> None:
@@ -125,6 +126,6 @@ class _Connection:
             await self._pc.aclose()
 
 
-def open_connection(*, offerer: bool) -> _Connection:
-    """A new connection. Needs a running event loop."""
-    return _Connection(offerer)
+def open_connection(*, offerer: bool, packet: int = SMALL_PACKET) -> _Connection:
+    """A new connection that sends packets up to `packet` bytes. Needs a running event loop."""
+    return _Connection(offerer, packet)

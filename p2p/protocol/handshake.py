@@ -295,7 +295,10 @@ class RecipientHandshake:
 
 
 class SenderHandshake:
-    """Call `receive_1`, `receive_3`, then `message_4` or `refuse_4`, once each."""
+    """Call `receive_1`, `receive_3`, then `message_4` or `refuse_4`, once each.
+
+    Message 2 has at least `fill` bytes: an answer to it shows that the path carries such packets.
+    """
 
     def __init__(
         self,
@@ -307,7 +310,9 @@ class SenderHandshake:
         software: str,
         verify: bool,
         entropy: Entropy,
+        fill: int = 0,
     ) -> None:
+        self._fill = fill
         self._attempt, self._psk, self._identity = attempt, psk, identity
         self._label, self._software = label, software
         self._noise = noise.Responder(attempt.prologue(), entropy.static, entropy.ephemeral)
@@ -331,7 +336,7 @@ class SenderHandshake:
                 "verify": self._verify_wanted,
                 "capabilities": [],
             }
-        )
+        ).ljust(self._fill)  # JSON may end in spaces
         head, h = self._noise.begin_2()
         proof = _signed(LABEL_SENDER_PROOF, self._identity, h, self._body)
         return self._noise.finish_2(head, proof)

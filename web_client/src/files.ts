@@ -10,6 +10,7 @@ import sodium, { type StateAddress } from "libsodium-wrappers-sumo";
 
 import { same, type Bytes } from "./protocol/codec";
 import { Failure } from "./protocol/errors";
+import { HeapBuffer } from "./protocol/heap";
 import { CHANGED, NOT_WRITTEN, Results, tapeOf, type Manifest } from "./protocol/manifest";
 import { sha256 } from "./protocol/codec";
 import type { Tape } from "./protocol/tape";
@@ -285,7 +286,7 @@ export class Container implements Destination {
   private readonly gone = new Set<number>();
   private readonly digests = new Map<number, Bytes>();
   private readonly crcs = new Map<number, number>();
-  private readonly buffer = new Uint8Array(READ_BACK);
+  private readonly buffer = new HeapBuffer(READ_BACK);
   private hashing: { entry: number; sha: StateAddress; crc: number } | null = null;
   hashed = 0;
   size = 0;
@@ -351,7 +352,7 @@ export class Container implements Destination {
     }
     const { sha } = this.hashing;
     for (let at = offset; at < offset + length;) {
-      const wanted = this.buffer.subarray(0, Math.min(READ_BACK, offset + length - at));
+      const wanted = this.buffer.view(offset + length - at);
       let got = 0;
       try {
         got = this.store.read(wanted, { at: this.layout.start(entry) + at });
@@ -359,9 +360,10 @@ export class Container implements Destination {
         // as if nothing were there
       }
       if (got <= 0) return this.forget(); // no digest: the entry fails
-      const data = wanted.subarray(0, got);
-      sodium.crypto_hash_sha256_update(sha, data);
-      if (!this.layout.single) this.hashing.crc = CRC32.buf(data, this.hashing.crc);
+      this.buffer.hashInto(sha, got);
+      if (!this.layout.single) {
+        this.hashing.crc = CRC32.buf(this.buffer.view(got), this.hashing.crc);
+      }
       at += got;
     }
     if (offset + length === this.manifest.entries[entry]!.size) {

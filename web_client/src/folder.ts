@@ -71,9 +71,10 @@ export class FolderDestination implements Destination {
   }
 
   async write(offset: number, payload: Bytes): Promise<void> {
+    const kept = payload.slice() as Uint8Array<ArrayBuffer>; // it is good only until the next range
     let done = 0;
     for (const { entry, offset: position, length } of this.tape.pieces(offset, payload.length)) {
-      const data = payload.subarray(done, done + length) as Uint8Array<ArrayBuffer>;
+      const data = kept.subarray(done, done + length);
       done += length;
       await this.attempt(entry, async () => {
         const { writer, closed } = await this.part(entry);

@@ -50,10 +50,11 @@ export const SOFTWARE = "handover-web/0.1.0";
 const SYNC_BYTES = 64 * 1024 * 1024; // whichever comes first; a journal entry costs some milliseconds ...
 const SYNC_SECONDS = 1;
 const READ_BACK_STEP = 2 * 1024 * 1024; // some ten milliseconds, between which messages are taken
-const PROGRESS_SECONDS = 0.25; // at most four `progress` events a second: painting costs as well
+const PROGRESS_SECONDS = 0.5; // at most two `progress` events a second: painting costs as well
 const RATE_SECONDS = 5; // what a rate is averaged over
 const SLOW_SECONDS = 5; // without a connection, after which people are told the usual causes
 const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5];
+const PROBES = 3; // connections that may come to nothing before the handshake is through
 const LAST_WORD_SECONDS = 2; // for the sender to hear why this side ends it
 /** Failures after which what had arrived is of no more use, or not wanted. */
 const FINAL: readonly Code[] = [
@@ -179,12 +180,14 @@ export class Receiving {
   private async sessions(): Promise<Outcome> {
     let backoff = FIRST_BACKOFF;
     let lostAt = clock();
+    let probes = PROBES;
     for (;;) {
       try {
         if (this.stopped) throw new Failure("cancelled");
         this.proven = false;
         return await this.session();
       } catch (error) {
+        if (this.brokeOff(error) && --probes) continue;
         if (!this.resumable(error)) throw error;
         this.tell("lost");
         if (this.run?.began) lostAt = clock();
@@ -209,6 +212,13 @@ export class Receiving {
     if (this.stopped || !under || !(error instanceof HandoverError)) return false;
     if (under.delivered || Date.now() - under.startedAt > LINK_SECONDS * 1000) return false;
     return (this.progress !== null && !this.proven) || ON_THE_WAY.includes(error.code);
+  }
+
+  /** Whether a handshake ended halfway: the path may carry only small packets, which the sender
+   * uses the next time. */
+  private brokeOff(error: unknown): boolean {
+    const early = error instanceof Failure && error.code === "connection_lost_early";
+    return early && !this.proven && !this.stopped && !this.progress;
   }
 
   /** One connection and one session. */

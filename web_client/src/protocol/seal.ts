@@ -3,10 +3,13 @@ import sodium from "libsodium-wrappers-sumo";
 
 import { MAX_INTEGER, type Bytes } from "./codec";
 import { PeerError } from "./errors";
+import { HeapBuffer } from "./heap";
+import { MAX_MESSAGE_SIZE } from "./signal";
 
 export const TRANSFER_ID = 16;
 export const HEADER = 34; // transfer(16) || u8(stream) || u8(flags) || u64(offset) || u64(length)
-export const OVERHEAD = 48 + HEADER; // crypto_box_SEALBYTES
+const SEALBYTES = 48; // crypto_box_SEALBYTES
+export const OVERHEAD = SEALBYTES + HEADER;
 const HOLE = 0x01;
 
 /** What a range belongs to; each stream has its own offsets and acknowledgements. */
@@ -27,21 +30,29 @@ export const endOf = (header: Header): number => header.offset + header.length;
 
 /** Opens what is sealed to a session key whose private half is `private` (32 bytes). */
 export class Opener {
-  private readonly public: Bytes;
+  private readonly public: HeapBuffer;
+  private readonly private: HeapBuffer;
+  private static buffers: [HeapBuffer, HeapBuffer] | null = null; // one pair for all sessions
 
-  constructor(private readonly private_: Bytes) {
-    this.public = sodium.crypto_scalarmult_base(private_);
+  constructor(private_: Bytes) {
+    this.public = HeapBuffer.of(sodium.crypto_scalarmult_base(private_));
+    this.private = HeapBuffer.of(private_);
   }
 
-  /** The header and the payload of a message. Throws `PeerError`. */
+  /** The header and the payload of a message, which is good until the next. Throws `PeerError`. */
   open(message: Bytes): [Header, Bytes] {
-    if (message.length < OVERHEAD) throw new PeerError("a range is too short");
-    let plain: Bytes;
-    try {
-      plain = sodium.crypto_box_seal_open(message, this.public, this.private_);
-    } catch {
+    const { length: size } = message;
+    if (size < OVERHEAD) throw new PeerError("a range is too short");
+    if (size > MAX_MESSAGE_SIZE) throw new PeerError("a range is too long");
+    const [sealed, opened] = (Opener.buffers ??= [
+      new HeapBuffer(MAX_MESSAGE_SIZE),
+      new HeapBuffer(MAX_MESSAGE_SIZE),
+    ]);
+    sealed.view(size).set(message);
+    if (!sealed.openSealed(size, opened, this.public, this.private)) {
       throw new PeerError("a range does not open");
     }
+    const plain = opened.view(size - SEALBYTES);
     const view = new DataView(plain.buffer, plain.byteOffset, HEADER);
     const [stream, flags] = [view.getUint8(16), view.getUint8(17)];
     const [offset, length] = [Number(view.getBigUint64(18)), Number(view.getBigUint64(26))];

@@ -1,0 +1,58 @@
+/**
+ * Buffers in libsodium's own memory, for what passes through it by the gigabyte: what is put there is
+ * opened and hashed without a copy, and no new pages are asked for. Everything else uses the wrappers.
+ */
+import sodium, { type StateAddress } from "libsodium-wrappers-sumo";
+
+import type { Bytes } from "./codec";
+
+/** The part of libsodium's C functions that we call; lengths are two halves of 64 bits, low first. */
+interface Functions {
+  readonly HEAPU8: Bytes; // another one after the memory has grown
+  _malloc(size: number): number;
+  _crypto_box_seal_open(
+    plain: number,
+    sealed: number,
+    low: number,
+    high: number,
+    publicKey: number,
+    privateKey: number,
+  ): number;
+  _crypto_hash_sha256_update(state: StateAddress, data: number, low: number, high: number): number;
+}
+
+const functions = (): Functions => (sodium as unknown as { libsodium: Functions }).libsodium;
+
+/** A buffer that stays where it is. It lives as long as the worker. */
+export class HeapBuffer {
+  private readonly address: number;
+
+  constructor(readonly size: number) {
+    this.address = functions()._malloc(size);
+    if (!this.address) throw new RangeError("no memory");
+  }
+
+  /** A buffer with a copy of `bytes`. */
+  static of(bytes: Bytes): HeapBuffer {
+    const made = new HeapBuffer(bytes.length);
+    made.view().set(bytes);
+    return made;
+  }
+
+  /** Its beginning. Good until the next call of anything in libsodium. */
+  view(length = this.size): Bytes {
+    return functions().HEAPU8.subarray(this.address, this.address + Math.min(length, this.size));
+  }
+
+  /** Open the sealed box of `length` bytes that lies here into `plain`; whether it opens. */
+  openSealed(length: number, plain: HeapBuffer, publicKey: HeapBuffer, key: HeapBuffer): boolean {
+    const [into, from] = [plain.address, this.address];
+    const [known, secret] = [publicKey.address, key.address];
+    return functions()._crypto_box_seal_open(into, from, length, 0, known, secret) === 0;
+  }
+
+  /** Hash the first `length` bytes. */
+  hashInto(state: StateAddress, length: number): void {
+    functions()._crypto_hash_sha256_update(state, this.address, length, 0);
+  }
+}
