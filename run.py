@@ -18,6 +18,8 @@ VENV = ROOT / ".venv"
 PREFERRED = ("3.13", "3.12")  # those with wheels of both WebRTC engines
 FETCH_SECONDS = 120
 
+ORDINARY = "not large and (smoke or not faults)"
+
 # The test command, step by step; each stops the rest when it fails.
 TEST = (
     ("ruff", "check", "."),
@@ -27,7 +29,7 @@ TEST = (
     ("python", "hatch_build.py", "run", "check"),
     ("python", "hatch_build.py", "test"),
     ("pytest", "tests/protocol", "--cov", "--cov-fail-under=100", "--cov-report=term"),
-    ("pytest", "tests", "--ignore=tests/protocol", "-m", "not large", "-n", "3"),
+    ("pytest", "tests", "--ignore=tests/protocol", "-m", ORDINARY, "-n", "3"),
     ("pytest", "tests", "--ignore=tests/protocol", "-m", "large"),
 )
 
