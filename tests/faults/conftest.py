@@ -66,14 +66,13 @@ class World:
         self.machines.append(made)
         return made, ("--server", "http://10.77.1.1:8080")
 
-    def transfer(self, source, *, sender=None, recipient=None, send=(), receive=(), out=None):
+    def transfer(self, source, *, sender=None, recipient=None, out=None, **options):
         return Transfer(
             sender or self.machine("sender"),
             recipient or self.machine("recipient"),
             source,
             out or self.out,
-            send=send,
-            receive=receive,
+            **options,
         )
 
     def close(self):
@@ -126,28 +125,41 @@ def pytest_terminal_summary(terminalreporter):
         for report in terminalreporter.stats.get(outcome, []):
             told = [json.loads(v) for k, v in getattr(report, "user_properties", ()) if k == "row"]
             if report.when == "call" and "tests/faults/" in report.nodeid.replace(os.sep, "/"):
-                rows += [_cells(one) for one in told]
+                rows += told
                 if outcome == "failed":
-                    name = report.nodeid.split("::")[-1]
-                    rows.append(("FAILED", name, *("",) * (len(COLUMNS) - 2)))
+                    rows.append({"fault": "FAILED", "how": report.nodeid.split("::")[-1]})
     if not rows:
         return
-    widths = [max(len(row[i]) for row in (COLUMNS, *rows)) for i in range(len(COLUMNS))]
+    lines = [COLUMNS, *_grouped(rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
     terminalreporter.section("faults")
-    for line in (COLUMNS, *rows):
+    for line in lines:
         cells = zip(line, widths, strict=True)
         terminalreporter.write_line("  ".join(text.ljust(width) for text, width in cells).rstrip())
 
 
-def _cells(one):
-    peaks = one.get("peaks")
-    return (
-        one["fault"],
-        one["how"],
-        f"{one['seconds']:.1f} s" if one.get("seconds") else "-",
-        "/".join(map(str, peaks)) if peaks else "-",
-        one.get("message", "-")[:60],
-        {True: "yes", False: "no"}.get(one.get("same"), "-"),
-        str(one.get("receipts", "-")),
-        f"{one['took']:.0f} s" if one.get("took") else "-",
-    )
+def _grouped(rows):
+    """One line for many rounds of one fault: how many, the middle and the worst of each figure."""
+    groups = {}
+    for one in rows:
+        groups.setdefault((one["fault"], one["how"]), []).append(one)
+    for (fault, how), ones in groups.items():
+        peaks = [one["peaks"] for one in ones if one.get("peaks")]
+        said = dict.fromkeys(word for one in ones for word in one.get("message", "-").split())
+        yield (
+            fault,
+            how + (f" ({len(ones)} rounds)" if len(ones) > 1 else ""),
+            _figures([one["seconds"] for one in ones if one.get("seconds")]),
+            "/".join(str(max(column)) for column in zip(*peaks, strict=True)) or "-",
+            (ones[0].get("message", "-") if len(ones) == 1 else " ".join(said))[:60],
+            "-" if "same" not in ones[0] else "yes" if all(one["same"] for one in ones) else "NO",
+            str(ones[0].get("receipts", "-")),
+            _figures([one["took"] for one in ones if one.get("took")]),
+        )
+
+
+def _figures(found):
+    if not found:
+        return "-"
+    middle, worst = sorted(found)[len(found) // 2], max(found)
+    return f"{middle:.1f} s" if len(found) == 1 else f"{middle:.1f}, {worst:.1f} s"

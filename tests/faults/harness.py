@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -37,10 +38,11 @@ def compile_c(source: str, program: Path, *flags: str) -> Path:
     return program
 
 
+PLACES = {"errno": 0, "clock": 1, "kill_at": 2, "calls": 3}
+
+
 class Faults:
     """The numbers that `shim.c` reads: turned while the process runs."""
-
-    _PLACES = {"errno": 0, "clock": 1, "kill_at": 2, "calls": 3}
 
     def __init__(self, shim: Path, file: Path) -> None:
         file.write_bytes(bytes(32))
@@ -49,10 +51,10 @@ class Faults:
         self.environment = {"LD_PRELOAD": str(shim), "FAULTS_FILE": str(file)}
 
     def __getitem__(self, name: str) -> int:
-        return struct.unpack_from("q", self._shared, 8 * self._PLACES[name])[0]
+        return struct.unpack_from("q", self._shared, 8 * PLACES[name])[0]
 
     def __setitem__(self, name: str, value: int) -> None:
-        struct.pack_into("q", self._shared, 8 * self._PLACES[name], value)
+        struct.pack_into("q", self._shared, 8 * PLACES[name], value)
 
 
 class Watched(Process):
@@ -181,19 +183,42 @@ class Transfer:
         *,
         send: tuple[str, ...] = (),
         receive: tuple[str, ...] = (),
+        come: bool = True,
     ):
         self.sender, self.recipient, self.source, self.out = sender, recipient, source, out
         self._send, self._receive = (*AUTO, *map(str, send)), (*AUTO, *map(str, receive))
         self.began = time.monotonic()
         self.recovery = 0.0
-        self.processes: list[Watched] = []
         self.sending, self.link = sender.send(*self._send, source)
-        self.receiving = recipient.receive(self.link, out, *self._receive)
+        if come:
+            self.come()
+
+    def come(self) -> None:
+        """The recipient opens the link."""
+        self.receiving = self.recipient.receive(self.link, self.out, *self._receive)
 
     # --- on the way
 
     def process(self, role: str) -> Watched:
         return self.sending if role == "sender" else self.receiving
+
+    def machine(self, role: str) -> Machine:
+        return self.sender if role == "sender" else self.recipient
+
+    def durable(self) -> int:
+        """The most that was told to be on the recipient's disk, by now."""
+        while self.receiving._next(0) is not None:
+            pass
+        told = [e for p in self._received() for e in p.events if e["event"] == "progress"]
+        return max((e["durable"] for e in told), default=0)
+
+    def first_progress(self, since: float, otherwise: int) -> int:
+        """What the recipient told first to be durable after a moment."""
+        told = [e for p in self._received() for e in p.events if e["event"] == "progress"]
+        return next((e["durable"] for e in told if e["at"] >= since), otherwise)
+
+    def _received(self) -> list[Watched]:
+        return [p for p in self.recipient.started if isinstance(p, Watched)]
 
     def reach(self, part: float, seconds: float = WAIT) -> int:
         """Wait until so much is on the recipient's disk for good; gives how much is."""
@@ -207,14 +232,21 @@ class Transfer:
         self.process(role).signal(signal.SIGKILL)
         self.process(role).process.wait()
 
-    def again(self, role: str) -> None:
-        """Start a side that died anew, as a person would: the same command, or `--resume`."""
-        if role == "recipient":
-            self.receiving = self.recipient.receive(self.link, self.out, *self._receive)
+    def again(self, role: str, by_id: bool = False) -> None:
+        """Start a side that died anew, as a person would: the same command, or by the id."""
+        if role == "recipient" and not by_id:
+            return self.come()
+        command = ("send", "--resume") if role == "sender" else ("resume",)
+        machine = self.machine(role)
+        options = self._send if role == "sender" else self._receive
+        (one,) = machine.transfers()
+        assert one["role"] == role, one
+        process = machine.start(*command, one["id"][:8], *options)
+        if role == "sender":
+            self.sending = process
         else:
-            (one,) = self.sender.transfers()
-            assert one["role"] == "sender", one
-            self.sending = self.sender.start("send", "--resume", one["id"][:8], *self._send)
+            self.receiving = process
+        return None
 
     def recovered(self, since: float, durable: int, seconds: float = WAIT) -> float:
         """Seconds until more is durable than was; the end of the transfer counts as that."""
@@ -230,23 +262,28 @@ class Transfer:
 
     # --- the end
 
-    def finish(self, seconds: float = WAIT) -> dict:
-        """Both end complete, with the same bytes; gives what stands in the table."""
-        facts = self.finish_otherwise((0, 0), seconds)
+    def finish(self, seconds: float = WAIT, over: Sequence[str] = ()) -> dict:
+        """Both end complete, with the same bytes; gives what stands in the table. Those that are
+        `over` were killed after their last word."""
+        codes = (None if "sender" in over else 0, None if "recipient" in over else 0)
+        facts = self.finish_otherwise(codes, seconds)
         same(self.source, self.out / self.source.name)
         return {**facts, "same": True}
 
-    def finish_otherwise(self, codes: tuple[int, int], seconds: float = WAIT) -> dict:
+    def finish_otherwise(self, codes: tuple[int | None, int | None], seconds: float = WAIT) -> dict:
         """Both end with these codes (sender's, recipient's), with a receipt each."""
-        got, last = self.receiving.end(seconds)
-        sent, _ = self.sending.end(seconds)
-        assert (sent, got) == codes, f"exit codes {sent}, {got}: {self.story()}"
+        ended, last = [], {"message": ""}
+        for role, code in zip(("sender", "recipient"), codes, strict=True):
+            if code is not None:
+                got, last = self.process(role).end(seconds)
+                ended.append((role, got, code))
+        assert all(got == code for _, got, code in ended), f"exit codes {ended}: {self.story()}"
         self.tidy()
         assert self.receipts() == 2, "not one receipt on each side"
         return {
             "seconds": self.recovery,
             "peaks": [round(self._peak(peer) / 1e6) for peer in (self.sender, self.recipient)],
-            "message": last["message"] if got else self._message(),
+            "message": last["message"] if any(codes) else self._message(),
             "receipts": 2,
             "took": time.monotonic() - self.began,
         }

@@ -40,8 +40,7 @@ def test_two_race_for_one_link_and_one_wins(world, row):
 
 def test_a_scanner_that_opens_the_link_first_takes_nothing(world, row):
     source = random_file(world.folder / "scan.raw", 1_000_000)
-    moved = world.transfer(source, receive=("--nonsense",))
-    moved.receiving.process.wait()  # wrong usage: nobody came yet
+    moved = world.transfer(source, come=False)
     scan = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=9).status)"
     for _ in range(20):
         done = subprocess.run(
@@ -50,7 +49,7 @@ def test_a_scanner_that_opens_the_link_first_takes_nothing(world, row):
             text=True,
         )
         assert done.stdout == "200\n", done.stderr
-    moved.receiving = moved.recipient.receive(moved.link, world.out, "--auto")
+    moved.come()
     row("a scanner", "20 times before", moved.finish())
 
 
