@@ -168,7 +168,8 @@ class Server:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        self.process.stderr.close()
 
 
 class Transfer:
@@ -256,7 +257,7 @@ class Transfer:
             assert event is not None, f"did not go on: {self.story()}"
             assert event["event"] != "error", f"ended: {self.story()}"
             more = event["event"] == "progress" and event["durable"] > durable
-            if event["at"] >= since and (more or event["event"] == "complete"):
+            if (more and event["at"] >= since) or event["event"] == "complete":
                 self.recovery = max(self.recovery, event["at"] - since)
                 return self.recovery
 
