@@ -10,7 +10,9 @@ from .home import Home
 from .protocol.errors import Ending, Failure
 from .protocol.receipt import BadReceipt, Receipt
 from .protocol.receipt import verify as verify_receipt
-from .transfer import Options, Outcome, receive, send
+from .receiving import receive
+from .running import Options, Outcome
+from .sending import resume, send
 
 __all__ = [
     "BadReceipt",
@@ -23,6 +25,7 @@ __all__ = [
     "Question",
     "Receipt",
     "receive",
+    "resume",
     "send",
     "verify_receipt",
 ]

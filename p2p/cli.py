@@ -17,7 +17,7 @@ import ssl
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
@@ -36,13 +36,15 @@ from .events import (
     Warned,
 )
 from .home import Home
+from .journal import Journal, Journals, SenderRecord
 from .lanes import ENGINES, keep_buffers
 from .protocol import audit
 from .protocol import receipt as receipts
 from .protocol.codec import encode_base64url
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
 from .protocol.paths import shown
-from .transfer import DEFAULT_EXPIRES, SOFTWARE, Options, Outcome
+from .running import SOFTWARE, Options, Outcome
+from .sending import DEFAULT_EXPIRES, Tls
 
 if TYPE_CHECKING:
     from signaling.certificates import Authority, Served
@@ -55,6 +57,7 @@ EXIT_TABLE = "\n".join(
         f"  {EXIT_USAGE}  wrong usage, or a question that nobody can answer",
     ]
 )
+RECENT = 10  # ended transfers that are listed
 _DURATION = re.compile(r"([1-9][0-9]{0,6})([smh])")
 _STATES = {
     "waiting": "Waiting for the recipient. Keep this running.",
@@ -65,7 +68,9 @@ _STATES = {
     "offered": "Reading the list of files.",
     "accepted": "Accepted.",
     "silent": "Nothing heard from the other side for a while; still waiting.",
-    "lost": "The connection was lost; waiting for the recipient to come back. Nothing is lost.",
+    "lost": "The connection was lost; trying again until it is back. Nothing is lost.",
+    "paused": "The recipient's disk takes no more; going on as soon as it does. Nothing is lost.",
+    "checking": "Checking what is on the disk already.",
     "resumed": "The other side is back.",
     "verifying": "All sent; verifying what is on the disk.",
     "signing": "Verified; signing the receipt.",
@@ -473,7 +478,8 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1)
+@click.option("--resume", "resumed", metavar="ID", help="Go on with an unfinished transfer.")
 @click.option("--server", envvar="HANDOVER_SERVER", help="Signaling server, e.g. https://HOST.")
 @click.option("--listen", type=_Address(), default=":0", help="Where to serve without --server.")
 @click.option("--address", help="The address of this machine to put into the link.")
@@ -490,6 +496,7 @@ def main() -> None:
 @_common
 def send(
     paths: tuple[str, ...],
+    resumed: str | None,
     server: str | None,
     listen: tuple[str, int],
     address: str | None,
@@ -511,8 +518,14 @@ def send(
     A passphrase is asked for, or read from --passphrase-file or HANDOVER_PASSPHRASE; it is never an
     argument, because arguments are visible to other users of this machine.
     """
-    from .transfer import send as transfer
+    from .sending import send as transfer
 
+    if resumed is not None:
+        if paths:
+            raise click.UsageError("--resume sends what it began with: name no files")
+        _resume(resumed, passphrase_file, verify, auto, engine, as_json)
+    if not paths:
+        raise click.UsageError("name the files and folders to send")
     wanted = passphrase or "HANDOVER_PASSPHRASE" in os.environ
     secret = _passphrase(wanted, passphrase_file, as_json, twice=True)
     if server and (local_ca or tls_cert or tls_key):
@@ -521,6 +534,7 @@ def send(
         )
     with _told(as_json):
         options = _options("sender", as_json, engine, auto, verify, secret)
+        Journals(options.home).tidy()
         served = None if server else _from_files(tls_cert, tls_key)
         if local_ca and served:
             raise click.UsageError("--local-ca and --tls-cert exclude each other")
@@ -532,6 +546,11 @@ def send(
         if local_ca and served and not as_json:
             _say("A browser needs the local certificate authority: handover local-ca show.")
             _left_out(served)
+        tls = None
+        if served:
+            kind: Literal["local-ca", "files"] = "local-ca" if local_ca else "files"
+            pair = str(tls_cert or ""), str(tls_key or "")
+            tls = Tls(served.context, served.hosts, kind, *pair)
     _run(
         transfer(
             paths,
@@ -542,8 +561,7 @@ def send(
             expires=expires,
             to=to,
             follow=follow,
-            tls=served.context if served else None,
-            hosts=served.hosts if served else (),
+            tls=tls,
         )
     )
 
@@ -569,7 +587,7 @@ def receive(
     argument it is visible to other users of this machine. Nothing is overwritten.
     """
     from .protocol.link import parse_link
-    from .transfer import receive as transfer
+    from .receiving import receive as transfer
 
     if link is None:
         link = os.environ.get("HANDOVER_LINK")
@@ -583,7 +601,125 @@ def receive(
             secret = _passphrase(True, passphrase_file, as_json, twice=False)
     with _told(as_json):
         options = _options("recipient", as_json, engine, auto, verify, secret)
+        Journals(options.home).tidy()
     _run(transfer(link, options, output=output))
+
+
+def _resume(
+    wanted: str,
+    passphrase_file: Path | None,
+    verify: bool,
+    auto: bool,
+    engine: Any,
+    as_json: bool,
+) -> NoReturn:
+    """Go on with an unfinished transfer, in whichever role."""
+    from .protocol.link import parse_link
+    from .receiving import receive as transfer
+    from .sending import resume
+
+    with _told(as_json):
+        journal = Journals(Home()).find(wanted)
+        record = journal.record
+        if not journal.hold():
+            raise Failure("transfer_running", journal.short_id)
+        secret = None
+        if parse_link(record.link).passphrase:
+            secret = _passphrase(True, passphrase_file, as_json, twice=False)
+        options = _options(record.role, as_json, engine, auto, verify, secret)
+        if not isinstance(record, SenderRecord):
+            journal.release()
+            _run(transfer(record.link, options, output=Path()))
+        tls = None
+        if record.tls == "local-ca":
+            served = _issue(_authority([]), [record.address] if record.address else [])
+            tls = Tls(served.context, served.hosts, "local-ca")
+        elif record.tls == "files":
+            certificate, key = os.fsdecode(record.certificate), os.fsdecode(record.key)
+            chain = _from_files(Path(certificate), Path(key))
+            assert chain is not None
+            tls = Tls(chain.context, chain.hosts, "files", certificate, key)
+        _run(resume(journal, options, tls=tls))
+
+
+@main.command("resume")
+@click.argument("wanted", metavar="ID", required=False)
+@_common
+def resume_transfer(
+    wanted: str | None,
+    passphrase_file: Path | None,
+    verify: bool,
+    auto: bool,
+    engine: Any,
+    as_json: bool,
+) -> None:
+    """Go on with an unfinished transfer; without ID with the only one, or list them."""
+    with _told(as_json):
+        unfinished = list(Journals(Home()))
+    if wanted is None and len(unfinished) == 1:
+        wanted = unfinished[0].short_id
+    if wanted is None:
+        _list_unfinished(unfinished, as_json)
+        if unfinished:
+            _say("Say which: handover resume ID.")
+            raise SystemExit(EXIT_USAGE)
+        return
+    _resume(wanted, passphrase_file, verify, auto, engine, as_json)
+
+
+@main.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.pass_context
+def transfers(context: click.Context, as_json: bool) -> None:
+    """Unfinished transfers, and the last that ended."""
+    if context.invoked_subcommand is not None:
+        return
+    with _told(as_json):
+        home = Home()
+        journals = Journals(home)
+        journals.tidy()
+        _list_unfinished(list(journals), as_json)
+        if not as_json:
+            for one in home.recent_audit("transfer", RECENT):
+                size = _size(one.get("bytes", 0))
+                click.echo(f"{one['time'][:19]}  {one['role']:9}  {one['ending']:12}  {size}")
+
+
+@transfers.command("discard")
+@click.argument("wanted", metavar="ID")
+def transfers_discard(wanted: str) -> None:
+    """Erase what has arrived of a transfer, and forget it."""
+    with _told():
+        home = Home()
+        Journals(home).find(wanted).erase(home)
+    _say("Erased.")
+
+
+def _list_unfinished(unfinished: Sequence[Journal], as_json: bool) -> None:
+    for one in unfinished:
+        record, state = one.record, "running" if one.running else "unfinished"
+        if as_json:
+            click.echo(
+                json.dumps(
+                    {
+                        "id": record.transfer_id.hex(),
+                        "role": record.role,
+                        "state": state,
+                        "peer": record.label,
+                        "began": record.began,
+                        "durable": record.durable,
+                        "total": record.total,
+                    }
+                )
+            )
+        else:
+            who = record.label or "(nobody yet)"
+            way = "to" if record.role == "sender" else "from"
+            size = f"{_size(record.durable)} of {_size(record.total)}"
+            began = record.began[:19]
+            click.echo(f"{one.short_id}  {began}  {state:10}  {way} {shown(who, 64)}, {size}")
+    if not unfinished and not as_json:
+        _say("Nothing is unfinished.")
 
 
 @main.command()

@@ -18,7 +18,9 @@ StateName = Literal[
     "accepted",
     "silent",
     "lost",
+    "paused",
     "resumed",
+    "checking",
     "verifying",
     "signing",
 ]

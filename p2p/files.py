@@ -51,6 +51,18 @@ SYNC_THREADS = 8  # small files: fsyncs one by one cost twice as much
 MIN_RESERVE, RESERVE_SHARE = 1024**3, 20  # leave 1 GiB or a twentieth free, whichever is less
 CHECK_ROOM_BYTES = 1024**3  # how often the reserve is looked at while writing
 MAX_NAMES = 1000  # `name (1)` to `name (999)`
+MARK = 64 * 1024 * 1024  # of tape: how often the running digest of what was read back is noted
+ROOM_TO_GO_ON = 64 * 1024 * 1024  # or what is missing, if that is less
+# Errors that a person can end while a transfer waits: room, quota, a file system that went away.
+PASSING = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.ESTALE,
+}
 
 _ZEROS = bytes(READ_BACK)
 SKIP_STEP = 1024 * 1024  # read and hashed at once, where nothing is sent
@@ -70,6 +82,22 @@ class SourceFile:
     size: int
     modified_ns: int
     sparse: bool
+
+
+def changed(source: SourceFile) -> bool:
+    """Whether a source is no longer what it was when it was listed."""
+    try:
+        info = os.stat(source.path)
+    except OSError:
+        return True
+    return not stat.S_ISREG(info.st_mode) or source != _described(source, info)
+
+
+def _described(source: SourceFile, info: os.stat_result) -> SourceFile:
+    """The source as it is now."""
+    return SourceFile(
+        source.path, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, source.sparse
+    )
 
 
 @dataclass(frozen=True)
@@ -323,14 +351,7 @@ class Source:
 
     def _check(self, source: SourceFile) -> None:
         info = os.fstat(self._file)
-        if not stat.S_ISREG(info.st_mode) or source != SourceFile(
-            source.path,
-            info.st_dev,
-            info.st_ino,
-            info.st_size,
-            info.st_mtime_ns,
-            source.sparse,
-        ):
+        if not stat.S_ISREG(info.st_mode) or source != _described(source, info):
             raise _Changed
 
     def _next_data(self, source: SourceFile) -> tuple[int, int]:
@@ -375,10 +396,14 @@ class _Changed(Exception):
 
 
 def disk_failure(error: OSError) -> Failure:
-    """What a failing disk means for the transfer."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return Failure("disk_error", "no room is left")
-    return Failure("disk_error", _words(error))
+    """What a failing disk means for the transfer: it waits, or it ends."""
+    words = "no room is left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else _words(error)
+    return Failure("disk_paused" if error.errno in PASSING else "disk_error", words)
+
+
+def staging(directory: Path, transfer: bytes) -> Path:
+    """Where the parts of a transfer into `directory` lie."""
+    return directory / f".handover-{transfer.hex()[:16]}.part"
 
 
 class Destination:
@@ -388,9 +413,17 @@ class Destination:
     names anything before `place` walks it, segment by segment, without following links.
     """
 
-    def __init__(self, directory: Path, manifest: Manifest, tape: Tape, transfer: bytes) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        tape: Tape,
+        transfer: bytes,
+        marked: Callable[[int, bytes], None] = lambda index, mark: None,
+    ) -> None:
         self.directory, self._manifest, self._tape = directory, manifest, tape
-        self.staging = directory / f".handover-{transfer.hex()[:16]}.part"
+        self._marked = marked  # called with each running digest, in the thread that reads back
+        self.staging = staging(directory, transfer)
         self.placed: dict[int, str] = {}  # entry -> its path below `directory`
         self.digests: dict[int, bytes] = {}
         self._open: dict[int, int] = {}  # entry -> file descriptor
@@ -402,7 +435,7 @@ class Destination:
         self._sync_lock = threading.Lock()  # one sync at a time; only a sync closes files
         self._gone: set[int] = set()
         self._root_fd = self._staging_fd = -1
-        self._read_back = _ReadBack(self)
+        self._read_back = _ReadBack(self, marked)
         self._mask = os.umask(0o077)
         os.umask(self._mask)
 
@@ -431,18 +464,65 @@ class Destination:
         reserve = min(MIN_RESERVE, room.f_blocks * room.f_frsize // RESERVE_SHARE)
         return room.f_bavail * room.f_frsize, reserve
 
-    def prepare(self) -> None:
-        """Make the staging folder, readable by nobody else. Raises `Failure`."""
+    def prepare(self, *, again: bool = False) -> None:
+        """Make the staging folder, readable by nobody else; `again`: an earlier process may have.
+
+        Raises `Failure`.
+        """
         try:
             # From here on by descriptor: whoever moves or links the folder moves nothing of ours.
             self._root_fd = os.open(self.directory, os.O_DIRECTORY)
-            os.mkdir(self.staging.name, 0o700, dir_fd=self._root_fd)
+            with contextlib.suppress(*([FileExistsError] if again else [])):
+                os.mkdir(self.staging.name, 0o700, dir_fd=self._root_fd)
             self._staged = True
             self._staging_fd = os.open(
                 self.staging.name, os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._root_fd
             )
         except OSError as error:
             raise Failure("not_writable", _words(error)) from None
+
+    def recheck(self, tail: int, tail_mark: bytes, marks: Sequence[bytes]) -> int:
+        """Read back what an earlier process left, up to `tail`; how far it is as it was noted.
+
+        `marks` are the running digests at every MARK, `tail_mark` the one at `tail`.
+        """
+        good = 0
+        for index, mark in enumerate(marks[: tail // MARK]):
+            self._read_back.advance((index + 1) * MARK, quiet=True)
+            if self._read_back.mark() != mark:
+                break
+            good = (index + 1) * MARK
+        else:
+            if good == tail // MARK * MARK:
+                self._read_back.advance(tail, quiet=True)
+                good = tail if self._read_back.mark() == tail_mark else good
+        if self._read_back.at > good:
+            self.digests.clear()
+            self._read_back.close()
+            self._read_back = _ReadBack(self, self._marked)
+            self._read_back.advance(good, quiet=True)
+        return good
+
+    def begin(self, offset: int) -> None:
+        """A session begins at `offset`: what was withdrawn beyond it is open again."""
+        self._gone = {entry for entry in self._gone if self._tape.end(entry) <= offset}
+
+    def usable(self, left: int) -> bool:
+        """Whether there is room again, and the disk takes data; `left` bytes are to come."""
+        probe = f"probe-{os.getpid()}"
+        try:
+            free, reserve = self._room()
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            file = os.open(probe, flags, 0o600, dir_fd=self._staging_fd)
+            try:
+                os.pwrite(file, _ZEROS, 0)
+                os.fsync(file)
+            finally:
+                os.close(file)
+                os.unlink(probe, dir_fd=self._staging_fd)
+        except OSError:
+            return False
+        return free - reserve >= min(left, ROOM_TO_GO_ON)
 
     # --- while it comes in
 
@@ -509,6 +589,11 @@ class Destination:
         """
         return self._read_back.advance(upto)
 
+    @property
+    def tail(self) -> tuple[int, bytes]:
+        """How far it was read back, and the running digest there."""
+        return self._read_back.tail
+
     def _part(self, entry: int) -> int:
         with self._lock:
             file = self._open.get(entry)
@@ -557,46 +642,78 @@ class Destination:
 
     # --- the end
 
-    def settle(self, claimed: Results) -> tuple[Results, list[tuple[int, int]]]:
-        """Hold the sender's digests against what was read back, and place what is right.
-
-        Gives the final results and what failed on this side, as (entry, status).
-        """
+    def compare(self, claimed: Results) -> Results:
+        """The sender's digests held against what was read back."""
         results = Results(len(claimed))
-        refused: list[tuple[int, int]] = []
-        placing = _Placing(self)
         for index, entry in enumerate(self._manifest.entries):
             status, digest = claimed[index]
-            if status:
-                results.failed(index, status)
-                continue
-            if entry.kind == "file":
+            if not status and entry.kind == "file":
                 found = self.digests.get(index, None if entry.size else EMPTY_DIGEST)
                 if found is None:
                     status = NOT_WRITTEN
                 elif found != digest:
                     status = CHANGED
-            if not status:
-                try:
-                    placing.place(index, entry)
-                except OSError:
-                    status = NOT_PLACED
             if status:
                 results.failed(index, status)
-                refused.append((index, status))
             else:
                 results.delivered(index, digest)
+        return results
+
+    def choose_names(self) -> dict[str, str]:
+        """Top names that are taken already, each with the free one it gets instead."""
+        renamed = {}
+        for entry in self._manifest.entries:
+            top = entry.path.split("/")[0]
+            if top not in renamed and self._exists(top):
+                folder = "/" in entry.path or entry.kind == "directory"
+                free = (name for name in _names(top, directory=folder) if not self._exists(name))
+                renamed[top] = next(free, top)
+        return renamed
+
+    def _exists(self, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=self._root_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def place(
+        self,
+        results: Results,
+        renamed: dict[str, str],
+        note: Callable[[], None] = lambda: None,
+        *,
+        again: bool = False,
+    ) -> None:
+        """Give what is delivered its final names; `again` after a crash, as often as need be.
+
+        `renamed` is from `choose_names`; when another program takes a name in between it changes,
+        and `note` is called before the new one is used. What has no place is failed in `results`.
+        Raises `OSError` when no room is left.
+        """
+        placing = _Placing(self, renamed, note, again)
+        for index, entry in enumerate(self._manifest.entries):
+            if results[index][0]:
+                continue
+            try:
+                placing.place(index, entry)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                    raise
+                results.failed(index, NOT_PLACED)
         placing.finish()
-        if any(status == NOT_PLACED for _, status in refused):
+
+    def finish(self, results: Results) -> None:
+        """Everything that could be is in its place: the staging folder goes."""
+        if any(status == NOT_PLACED for _, status in results.failures()):
             self.close()  # what is verified but has no place yet is kept for a person to find
         else:
             self.discard()
-        return results, refused
 
-    def part_for_placing(self, index: int, entry: Entry) -> None:
-        """Give a part its modified time and ordinary permissions."""
+    def part_for_placing(self, index: int, entry: Entry, *, make: bool) -> None:
+        """Give a part its modified time and ordinary permissions. `make`: it is an empty file."""
         name = self._name(index)
-        flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if not entry.size else 0)
+        flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
         file = os.open(name, flags, 0o600, dir_fd=self._staging_fd)
         try:
             os.fchmod(file, 0o666 & ~self._mask)
@@ -611,6 +728,12 @@ class Destination:
         part = self._name(index)
         try:
             os.link(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
+        except FileExistsError:
+            there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            ours = os.stat(part, dir_fd=self._staging_fd, follow_symlinks=False)
+            if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
+                raise
+            os.unlink(part, dir_fd=self._staging_fd)  # linked before a crash
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
                 raise
@@ -647,23 +770,37 @@ class Destination:
 class _ReadBack:
     """Hashes part files from the disk, along the tape."""
 
-    def __init__(self, destination: Destination) -> None:
-        self._destination = destination
-        self._at, self._entry, self._file = 0, -1, -1
+    def __init__(self, destination: Destination, marked: Callable[[int, bytes], None]) -> None:
+        self._destination, self._marked = destination, marked
+        self.at, self._entry, self._file = 0, -1, -1
         self._digest = hashlib.sha256()
+        self._chain = hashlib.sha256()  # over the digests of all entries that are through
+        self.tail = (0, self.mark())
         # Direct reads cost a third of what dropping and refilling the page cache does.
         self._direct = True
         self._buffer = mmap.mmap(-1, READ_BACK)  # aligned, as direct reads need it
         self._view = memoryview(self._buffer)
 
-    def advance(self, upto: int) -> int:
+    def advance(self, upto: int, *, quiet: bool = False) -> int:
         tape = self._destination.tape
-        for piece in tape.pieces(self._at, upto - self._at):
-            if not self._destination.is_gone(piece.entry):
-                with contextlib.suppress(OSError):  # the entry then has no digest, and fails
-                    self._hash(piece.entry, piece.offset, piece.length, tape)
-            self._at = tape.start(piece.entry) + piece.offset + piece.length
-        return self._at
+        while self.at < upto:
+            stop = min(upto, (self.at // MARK + 1) * MARK)
+            for piece in tape.pieces(self.at, stop - self.at):
+                if not self._destination.is_gone(piece.entry):
+                    with contextlib.suppress(OSError):  # the entry then has no digest, and fails
+                        self._hash(piece.entry, piece.offset, piece.length, tape)
+            self.at = stop
+            self.tail = (stop, self.mark())
+            if stop % MARK == 0 and not quiet:
+                self._marked(stop // MARK - 1, self.tail[1])
+        return self.at
+
+    def mark(self) -> bytes:
+        """The running digest: of every entry that is through, and of the one at hand so far."""
+        chain = self._chain.copy()
+        if self._entry >= 0:
+            chain.update(self._digest.digest())
+        return chain.digest()
 
     def _hash(self, entry: int, offset: int, length: int, tape: Tape) -> None:
         if entry != self._entry:
@@ -686,6 +823,7 @@ class _ReadBack:
             raise
         if end == tape.end(entry) - tape.start(entry):
             self._destination.digests[entry] = self._digest.digest()
+            self._chain.update(self._digest.digest())
             self.close()
 
     def _read(self, start: int) -> int:
@@ -715,10 +853,17 @@ class _Placing:
 
     _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW
 
-    def __init__(self, destination: Destination) -> None:
-        self._destination = destination
+    def __init__(
+        self,
+        destination: Destination,
+        renamed: dict[str, str],
+        note: Callable[[], None],
+        again: bool,
+    ) -> None:
+        self._destination, self._renamed, self._note = destination, renamed, note
+        self._again = again
         self._root = destination.open_root()
-        self._tops: dict[str, str] = {}  # top name as sent -> as placed
+        self._tops: set[str] = set()  # folders that are there, by their name as sent
         self._times: list[tuple[str, int]] = []
         self._folders: set[str] = set()
         self._here: tuple[str, int] = ("", -1)  # the folder at hand
@@ -730,9 +875,8 @@ class _Placing:
             path = self._enter([*folders, name])[0]
             self._times.append((path, entry.modified))
         else:
-            self._destination.part_for_placing(index, entry)
             path, folder = self._enter(folders)
-            name = self._link(index, name, folder)
+            name = self._link(index, name, folder, entry)
             path = f"{path}/{name}" if path else name
         self._destination.placed[index] = path
 
@@ -764,8 +908,9 @@ class _Placing:
         if not segments:
             return "", self._root
         if segments[0] not in self._tops:
-            self._tops[segments[0]] = self._new_top(segments[0])
-        path = "/".join([self._tops[segments[0]], *segments[1:]])
+            self._make_top(segments[0])
+            self._tops.add(segments[0])
+        path = "/".join([self._renamed.get(segments[0], segments[0]), *segments[1:]])
         if self._here[0] != path:
             self._leave()
             self._here = (path, self._descend(path.split("/"), make=True))
@@ -791,19 +936,37 @@ class _Placing:
             folder = deeper
         return folder
 
-    def _new_top(self, name: str) -> str:
-        for candidate in _names(name, directory=True):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(candidate, dir_fd=self._root)
-                return candidate
-        raise FileExistsError(errno.EEXIST, "too many of that name")
+    def _make_top(self, name: str) -> None:
+        """Its name was free when it was chosen: if it is there now, a crash came in between."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._renamed.get(name, name), dir_fd=self._root)
 
-    def _link(self, index: int, name: str, folder: int) -> str:
-        for candidate in _names(name, directory=False):
+    def _link(self, index: int, name: str, folder: int, entry: Entry) -> str:
+        top = folder == self._root
+        chosen = self._renamed.get(name, name) if top else name
+        if self._again and not entry.size and _is_empty(chosen, folder):
+            return chosen  # an empty file has no part that would tell
+        try:
+            self._destination.part_for_placing(index, entry, make=not entry.size)
+        except FileNotFoundError:
+            os.stat(chosen, dir_fd=folder, follow_symlinks=False)  # placed before a crash
+            return chosen
+        for candidate in [chosen, *_names(name, directory=False)]:
+            if candidate != chosen and top:
+                self._renamed[name] = candidate
+                self._note()
             with contextlib.suppress(FileExistsError):
                 self._destination.link_part(index, candidate, folder)
                 return candidate
         raise FileExistsError(errno.EEXIST, "too many of that name")
+
+
+def _is_empty(name: str, folder: int) -> bool:
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and not found.st_size
 
 
 def _sync_folder(folder: int) -> None:

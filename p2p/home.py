@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -53,12 +54,13 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises `Failure` (home_unwritable).
     """
     try:
-        _write_whole(path, data)
+        replace_whole(path, data)
     except OSError as error:
         raise Failure("home_unwritable", (error.strerror or "the disk fails").lower()) from None
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def replace_whole(path: Path, data: bytes) -> None:
+    """The same; raises `OSError`."""
     file, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
         with os.fdopen(file, "wb") as stream:
@@ -318,6 +320,17 @@ class Home:
                     return _tail(log)[0]
             except FileNotFoundError:
                 return audit.GENESIS
+
+    def recent_audit(self, event: str, count: int) -> list[dict[str, Any]]:
+        """The last entries of a kind, the newest first."""
+        found: deque[dict[str, Any]] = deque(maxlen=count)
+        with self._locked(), suppress(FileNotFoundError), open(self.audit_path, "rb") as log:
+            for line in log:
+                with suppress(PeerError):
+                    entry = decode_json(line, audit.MAX_LINE)
+                    if isinstance(entry, dict) and entry.get("event") == event:
+                        found.appendleft(entry)
+        return list(found)
 
     def verify_audit(self) -> audit.Verified:
         """Walk the log. Raises `audit.BadLine`."""

@@ -27,7 +27,9 @@ from .protocol.link import LinkKeys
 logger = logging.getLogger("handover.signaling_client")
 
 OPEN_SECONDS = 10.0
-FIRST_BACKOFF, LAST_BACKOFF = 0.5, 10.0
+FIRST_BACKOFF, LAST_BACKOFF = 0.5, 5.0
+PING_SECONDS = 5.0  # between pings, and until an answer to one is missed
+OWNER = messages.OWNER  # bytes of the token that a room is taken again with
 MAX_WAITING = 256  # messages from a server that nobody has read yet
 
 
@@ -63,6 +65,8 @@ async def _connect(origin: str, **options: ssl.SSLContext) -> ClientConnection:
         compression=None,
         open_timeout=OPEN_SECONDS,
         close_timeout=1,
+        ping_interval=PING_SECONDS,
+        ping_timeout=2 * PING_SECONDS,
         max_size=messages.MAX_FRAME,
         user_agent_header=None,
         **options,  # type: ignore[arg-type]
@@ -126,9 +130,8 @@ class Attempt:
 class SenderSeat:
     """The sender's seat. `run` keeps it; attempts come through `attempts`."""
 
-    def __init__(self, origin: str, keys: LinkKeys, ttl: float) -> None:
-        self._origin, self._keys = origin, keys
-        self._owner = os.urandom(messages.OWNER)
+    def __init__(self, origin: str, keys: LinkKeys, ttl: float, owner: bytes) -> None:
+        self._origin, self._keys, self._owner = origin, keys, owner
         self._ends = asyncio.get_running_loop().time() + ttl
         self._attempts: dict[bytes, Attempt] = {}
         self._outbox: asyncio.Queue[str] = asyncio.Queue()
@@ -163,6 +166,10 @@ class SenderSeat:
             on_state(False)
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, LAST_BACKOFF)
+
+    def extend(self, ttl: float) -> None:
+        """The room is to live so long from now on."""
+        self._ends = asyncio.get_running_loop().time() + ttl
 
     async def close(self) -> None:
         """The room is finished: tell the server, if it is there, and forget it."""

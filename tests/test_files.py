@@ -123,6 +123,14 @@ def results(manifest_entries, contents):
     return claimed
 
 
+def settle(made, claimed):
+    """Hold against what was read back, place, tidy: (results, what failed on this side)."""
+    final = made.compare(claimed)
+    made.place(final, made.choose_names())
+    made.finish(final)
+    return final, [(i, status) for i, status in final.failures() if not claimed[i][0]]
+
+
 def deliver(made, contents):
     """Write all contents as one stretch of tape, sync, read back, settle."""
     data = b"".join(content or b"" for content in contents)
@@ -130,7 +138,7 @@ def deliver(made, contents):
         made.write(at, data[at : at + 1000])
     made.sync(len(data))
     assert made.read_back(len(data)) == len(data)
-    return made.settle(results(made._manifest.entries, contents))
+    return settle(made, results(made._manifest.entries, contents))
 
 
 # --- walking ---------------------------------------------------------------------------------------
@@ -419,7 +427,7 @@ def test_a_symlink_swapped_into_the_destination_is_not_followed(tmp_path):
 
     os.mkdir = swapped
     try:
-        final, refused = made.settle(results(made._manifest.entries, [None, None, b"x", b"y"]))
+        final, refused = settle(made, results(made._manifest.entries, [None, None, b"x", b"y"]))
     finally:
         os.mkdir = real_mkdir
     assert refused == [(1, NOT_PLACED), (2, NOT_PLACED)]
@@ -435,7 +443,7 @@ def test_what_reads_back_otherwise_than_it_was_sent_fails_by_name(tmp_path):
     with open(made.staging / "00000000", "r+b") as part:
         part.write(b"X")
     made.read_back(8)
-    final, refused = made.settle(results(made._manifest.entries, [b"aaaa", b"bbbb"]))
+    final, refused = settle(made, results(made._manifest.entries, [b"aaaa", b"bbbb"]))
     assert refused == [(0, CHANGED)]
     assert not (tmp_path / "out" / "a").exists()
     assert (tmp_path / "out" / "b").exists()
@@ -450,7 +458,7 @@ def test_a_part_that_vanishes_or_shrinks_is_not_written(tmp_path):
         damage(made.staging / "00000000")
         assert made.read_back(6) == 6
         assert made.read_back(8) == 8
-        _, refused = made.settle(results(made._manifest.entries, [b"aaaa", b"bbbb"]))
+        _, refused = settle(made, results(made._manifest.entries, [b"aaaa", b"bbbb"]))
         assert refused == [(0, NOT_WRITTEN)]
 
 
@@ -463,7 +471,7 @@ def test_a_withdrawn_entry_leaves_nothing_behind(tmp_path):
     made.read_back(8)
     claimed = results(made._manifest.entries, [b"aaaa", b"bbbb"])
     claimed.failed(0, CHANGED)
-    final, refused = made.settle(claimed)
+    final, refused = settle(made, claimed)
     assert not refused
     assert list(final.failures()) == [(0, CHANGED)]
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["b"]
@@ -480,7 +488,7 @@ def test_a_hole_stays_a_hole(tmp_path):
     assert made.read_back(size + 1) == size + 1
     whole = bytearray(size)
     whole[20_000_000:20_000_006] = b"island"
-    _, refused = made.settle(results(made._manifest.entries, [bytes(whole), b"t"]))
+    _, refused = settle(made, results(made._manifest.entries, [bytes(whole), b"t"]))
     assert not refused
     assert (tmp_path / "out" / "s").stat().st_blocks * 512 < 1_000_000
     assert (tmp_path / "out" / "s").read_bytes() == whole
@@ -517,7 +525,7 @@ def test_a_range_is_durable_only_when_it_was_synced_after_it_was_written(tmp_pat
     assert steps[-1] == "fsync"
     assert steps.count("write") == 2
     made.read_back(8)
-    _, refused = made.settle(results(made._manifest.entries, [b"aaaa", b"bbbb"]))
+    _, refused = settle(made, results(made._manifest.entries, [b"aaaa", b"bbbb"]))
     assert not refused
 
 
@@ -649,7 +657,7 @@ def test_any_tree_goes_through_unaltered(tmp_path_factory, contents, step):
     claimed = Results(len(found.entries))
     for entry, digest in finished.items():
         claimed.delivered(entry, digest)
-    final, refused = made.settle(claimed)
+    final, refused = settle(made, claimed)
     assert not refused
     assert not list(compare(tmp_path / "out", manifest, final, made.placed))
     for source in root.rglob("*"):
@@ -669,7 +677,7 @@ def test_compare_names_what_is_not_as_it_was(tmp_path):
     made.write(0, b"abw")
     made.sync(3)
     made.read_back(3)
-    final, _ = made.settle(claimed)
+    final, _ = settle(made, claimed)
     out = tmp_path / "out"
     (out / "d" / "a").write_bytes(b"A")
     (out / "d" / "b").unlink()

@@ -171,6 +171,36 @@ FAILURES: dict[str, Kind] = {
         _F, "The folder for identity, receipts and audit log cannot be written to ({detail})."
     ),
     "disk_error": Kind(Ending.PARTIAL, "The disk at the destination failed ({detail})."),
+    "disk_paused": Kind(
+        Ending.PARTIAL,
+        "The disk cannot take more ({detail}). Make room or mend it; the transfer then goes on.",
+    ),
+    "source_changed": Kind(
+        _F,
+        "{detail} is not what it was when the transfer began, so it cannot go on. Send again.",
+    ),
+    # --- taking up again ------------------------------------------------------------------
+    "transfer_unknown": Kind(
+        _F, "No unfinished transfer has the id {detail}. `handover transfers` shows them."
+    ),
+    "transfer_running": Kind(
+        _F, "The transfer {detail} is under way in another process here. Stop that one first."
+    ),
+    "offer_changed": Kind(
+        _F,
+        "The sender offers something else under this link than what was begun here. To begin anew: "
+        "handover transfers discard {detail}, then receive again.",
+    ),
+    "journal_foreign": Kind(
+        _F,
+        "This transfer was begun with another identity than this machine has now, so it cannot go "
+        "on. Send again.",
+    ),
+    "journal_damaged": Kind(
+        _F,
+        "What was noted of the transfer is damaged. Remove it with handover transfers discard "
+        "{detail} and begin anew.",
+    ),
     "incomplete": Kind(
         Ending.INCOMPLETE,
         "The transfer is finished, but {detail} did not arrive. The receipt says so.",
@@ -178,8 +208,8 @@ FAILURES: dict[str, Kind] = {
     # --- on the way -----------------------------------------------------------------------
     "connection_lost": Kind(
         Ending.PARTIAL,
-        "The connection to the other side was lost. What had arrived is kept in its staging "
-        "folder and never under its final name. Send again.",
+        "The connection to the other side was lost. What had arrived is kept, and never under its "
+        "final name. `handover resume` takes it up again.",
     ),
     "connection_lost_early": Kind(
         _F, "The connection to the other side was lost before any file was sent. Try again."

@@ -8,6 +8,7 @@ machine: bytes in, bytes out; keys and random bytes are arguments (PROTOCOL.md, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -217,6 +218,7 @@ class RecipientHandshake:
         software: str,
         verify: bool,
         entropy: Entropy,
+        capabilities: Sequence[str] = (),
     ) -> None:
         self._attempt, self._psk, self._identity = attempt, psk, identity
         self._secret, self._commitment = secret, commitment
@@ -231,7 +233,7 @@ class RecipientHandshake:
                 "label": label,
                 "software": software,
                 "verify": verify,
-                "capabilities": [],
+                "capabilities": list(capabilities),
             }
         )
 

@@ -170,6 +170,15 @@ class Results:
                 raise PeerError("a digest where there can be none")
         return results
 
+    @classmethod
+    def recall(cls, data: bytes, count: int) -> Results:
+        """Results of any kind, as `encode` gave them. Raises `PeerError`."""
+        if len(data) != count * RECORD:
+            raise PeerError("the results have a wrong length")
+        results = cls(0)
+        results._records = bytearray(data)
+        return results
+
     def encode(self) -> bytes:
         """The records as they travel."""
         return bytes(self._records)

@@ -67,6 +67,7 @@ STRETCH = 8  # ranges that one plan may hold
 IDLE_SECONDS = 2.0  # then a ping
 SUSPECT_SECONDS = 6.0  # silence after which people are told
 LOST_SECONDS = 10.0  # silence after which the connection is given up
+STALL_SECONDS = 30.0  # ranges under way and none acknowledged, though the peer is heard: the same
 FAST_SECONDS, SLOW_SECONDS = 0.5, 1.0  # see Pace
 DONE_SECONDS = 10.0  # how long a side waits for the last word after the signatures
 BATCH = 256  # entries in one `withdraw` or `failed`
@@ -75,7 +76,15 @@ MAX_CONTROL = MAX_MESSAGE - TAG
 
 
 # An abort with one of these reads the same on both sides; any other becomes `peer_failed`.
-_SHARED_FAILURES = ("declined", "digits_rejected", "no_space", "not_writable", "disk_error")
+_SHARED_FAILURES = (
+    "declined",
+    "digits_rejected",
+    "no_space",
+    "not_writable",
+    "disk_error",
+    "disk_paused",
+)
+AT_PEER = "at the other side"  # detail of a failure that the peer told
 _LOST = ("connection_lost", "connection_lost_early")  # nothing that a side ends: it may be resumed
 
 
@@ -267,11 +276,20 @@ CLOSING_BODY = members(
 )
 
 
+def plain(fields: Mapping[str, Any]) -> dict[str, Json]:
+    """JSON of members of any depth; bytes are written as base64url."""
+
+    def one(value: Any) -> Json:
+        if isinstance(value, bytes):
+            return encode_base64url(value)
+        return plain(value) if isinstance(value, Mapping) else value
+
+    return {name: one(value) for name, value in fields.items()}
+
+
 def encode_body(fields: Mapping[str, Json | bytes]) -> bytes:
     """A signed document; bytes are written as base64url."""
-    return encode_json(
-        {k: encode_base64url(v) if isinstance(v, bytes) else v for k, v in fields.items()}
-    )
+    return encode_json(plain(fields))
 
 
 # --- pace: how much may be under way ------------------------------------------------------------
@@ -338,6 +356,7 @@ class _Outgoing:
         self.next = self.written = self.durable = self.verified = 0
         self.limit = INITIAL_LIMIT
         self.pace = Pace(largest)
+        self.moved = float("inf")  # when ranges under way last moved; never while there are none
 
     def begin(self, offset: int) -> None:
         """Everything before `offset` is there from an earlier session."""
@@ -350,9 +369,19 @@ class _Outgoing:
             raise PeerError("an acknowledgement of what was not sent")
         if written < self.written or limit < self.limit or ack["durable"] < self.durable:
             raise PeerError("an acknowledgement goes back")
+        if written == self.next:
+            self.moved = float("inf")
+        elif written > self.written:
+            self.moved = now
         self.written, self.limit = written, limit
         self.durable, self.verified = ack["durable"], ack["verified"]
         self.pace.acknowledged(written, now)
+
+    def sent(self, header: Header, now: float) -> None:
+        """A range was handed to the lane."""
+        self.next = header.end
+        self.moved = min(self.moved, now)
+        self.pace.sent(header.end, 0 if header.hole else header.length, now)
 
 
 class _Incoming:
@@ -448,7 +477,7 @@ class _Session:
             if code == "cancelled":
                 raise Failure("peer_cancelled")
             if code in _SHARED_FAILURES:
-                raise Failure(code, "at the other side")
+                raise Failure(code, AT_PEER)
             raise Failure("peer_failed", code.replace("_", " ") if code in FAILURES else "unknown")
         method = self._TABLE.get((self.state, kind))
         if method is None:
@@ -524,7 +553,7 @@ class SenderState(Enum):
 
 
 class SenderSession(_Session):
-    """The sender. `offer` -> `plan`/`sent`/`withdraw` -> `close` -> `countersign`."""
+    """The sender. `offer` -> `plan`/`sent`/`withdraw` -> `draw_up`, `close` -> `countersign`."""
 
     state: SenderState
     _TABLE: ClassVar[dict[tuple[Any, str], str]] = {
@@ -532,6 +561,8 @@ class SenderSession(_Session):
         (SenderState.OFFERING, "ack"): "_on_ack",
         (SenderState.OFFERING, "accept"): "_on_accept",
         (SenderState.OFFERING, "decline"): "_on_decline",
+        (SenderState.OFFERING, "failed"): "_on_failed",  # of an earlier session, with ...
+        (SenderState.OFFERING, "receipt"): "_on_receipt",  # ... its receipt
         (SenderState.SENDING, "ack"): "_on_ack",
         (SenderState.CLOSING, "ack"): "_on_ack",
         (SenderState.CLOSING, "failed"): "_on_failed",
@@ -561,6 +592,18 @@ class SenderSession(_Session):
         self._streams: dict[Stream, _Outgoing] = {}
         self._accept: dict[str, Any] = {}
         self._gone = False
+
+    def deadline(self) -> float:
+        stalled = [out.moved + STALL_SECONDS for out in self._streams.values()]
+        return min([super().deadline(), *stalled])
+
+    def tick(self, now: float) -> None:
+        if not self.over and any(
+            now - out.moved >= STALL_SECONDS for out in self._streams.values()
+        ):
+            self.lost()
+            return
+        super().tick(now)
 
     # -- decisions and answers
 
@@ -640,9 +683,7 @@ class SenderSession(_Session):
 
     def sent(self, header: Header, now: float) -> None:
         """The range `plan` asked for (or its shorter or longer form) was handed to the lane."""
-        out = self._streams[header.stream]
-        out.next = header.end
-        out.pace.sent(header.end, 0 if header.hole else header.length, now)
+        self._streams[header.stream].sent(header, now)
         self._spoke = now
 
     def hashed(self, entry: int, digest: bytes) -> None:
@@ -659,17 +700,17 @@ class SenderSession(_Session):
 
     @property
     def all_sent(self) -> bool:
-        """Every byte of the tape was sent or withdrawn; time to `close`."""
+        """Every byte of the tape was sent or withdrawn; time to `draw_up` and `close`."""
         out = self._streams.get(Stream.DATA)
         return self.state == SenderState.SENDING and out is not None and out.next == out.total
 
-    def close(self, time: str, audit_head: str, now: float) -> None:
-        """Sign the closing. Raises `ValueError` unless every file's digest or failure is known."""
+    def draw_up(self, time: str, audit_head: str) -> None:
+        """The closing, for `close` to say. Raises `ValueError` unless every file's digest or
+        failure is known."""
         for index, entry in enumerate(self._manifest.entries):
             if entry.kind == "file" and not self._results.known(index):
                 raise ValueError("a file without a digest")
         self._digests = self._results.encode()
-        self._streams[Stream.DIGESTS] = _Outgoing(len(self._digests), self._largest)
         self._closing = encode_body(
             {
                 "type": "closing",
@@ -681,6 +722,10 @@ class SenderSession(_Session):
             }
         )
         self._closed, self._audit_head = time, audit_head
+
+    def close(self, now: float) -> None:
+        """Say the closing, signed. Keep on disk first what `closed` says of it."""
+        self._streams[Stream.DIGESTS] = _Outgoing(len(self._digests), self._largest)
         self._say_signed("closing", LABEL_CLOSING, self._closing, now)
         self.state = SenderState.CLOSING
 
@@ -689,55 +734,74 @@ class SenderSession(_Session):
         """What became of each entry, as far as this side knows."""
         return self._results
 
-    def expected(
-        self, root: bytes, own: Mapping[str, Json], security: Mapping[str, Json | bytes]
-    ) -> dict[str, Any]:
-        """What a receipt must say; `root` is `results_root` of the final results.
+    def closed(
+        self, own: Mapping[str, Json], security: Mapping[str, Json | bytes]
+    ) -> dict[str, Json]:
+        """What a receipt must say of this session, which was closed; plain JSON, to be kept.
 
-        `own` is this side's label and software, `security` what it knows of the connection.
+        `own` is this side's label and software, `security` what it knows of the connection. The
+        receipt may come in a later session, when a recipient died between signing and sending it.
         """
+        return plain(
+            {
+                "sender": {
+                    "jwk": {"x": bytes(self._identity.verify_key)},
+                    "audit_head": self._audit_head,
+                    **own,
+                },
+                "recipient": {
+                    "jwk": {"x": self.secured.peer.identity},
+                    "label": self.secured.peer.label,
+                    "software": self.secured.peer.software,
+                },
+                "offer_sha256": sha256(self._offer),
+                "closing_sha256": sha256(self._closing),
+                "security": {"transcript": self.secured.transcript, **security},
+                "times": {
+                    "offered": self._offered,
+                    "accepted": self._accept["time"],
+                    "closed": self._closed,
+                },
+            }
+        )
+
+    def _expected(self, root: bytes) -> dict[str, Json]:
         failed = dict(self._results.failures())
         entries = self._manifest.entries
         lost = sum(entries[index].size for index in failed)
-        return {
-            "transfer_id": self.transfer_id,
-            "outcome": "incomplete" if failed else "complete",
-            "sender": {
-                "jwk": {"x": bytes(self._identity.verify_key)},
-                "audit_head": self._audit_head,
-                **own,
-            },
-            "recipient": {
-                "jwk": {"x": self.secured.peer.identity},
-                "label": self.secured.peer.label,
-                "software": self.secured.peer.software,
-            },
-            "offer_sha256": sha256(self._offer),
-            "manifest_sha256": sha256(self._data),
-            "closing_sha256": sha256(self._closing),
-            "content": {
-                "root": root,
-                "entries": len(entries),
-                "bytes": self._tape.total,
-                "delivered_entries": len(entries) - len(failed),
-                "delivered_bytes": self._tape.total - lost,
-            },
-            "security": {"transcript": self.secured.transcript, **security},
-            "times": {
-                "offered": self._offered,
-                "accepted": self._accept["time"],
-                "closed": self._closed,
-            },
-        }
+        return plain(
+            {
+                "transfer_id": self.transfer_id,
+                "outcome": "incomplete" if failed else "complete",
+                "manifest_sha256": sha256(self._data),
+                "content": {
+                    "root": root,
+                    "entries": len(entries),
+                    "bytes": self._tape.total,
+                    "delivered_entries": len(entries) - len(failed),
+                    "delivered_bytes": self._tape.total - lost,
+                },
+            }
+        )
 
-    def countersign(self, receipt: Receipted, expected: Mapping[str, Any]) -> bytes:
+    def countersign(
+        self, receipt: Receipted, root: bytes, closings: Iterable[Mapping[str, Any]]
+    ) -> bytes:
         """Check the recipient's receipt against what happened; this side's signature of it.
 
-        Keep it on disk before `countersigned` sends it. Raises `PeerError`.
+        `root` is `results_root` of the final results, `closings` what `closed` said of this and of
+        earlier sessions. Keep it on disk before `countersigned` sends it. Raises `PeerError`.
         """
         try:
             check_signature(self.secured.peer.identity, receipt.payload, receipt.signature)
-            same_facts(read_payload(receipt.payload), expected)
+            read_payload(receipt.payload)
+            said: Any = decode_json(receipt.payload, MAX_RECEIPT)
+            same_facts(said, self._expected(root))
+            at = said["security"]["transcript"]
+            ours = [one for one in closings if one["security"]["transcript"] == at]
+            if not ours:
+                raise BadReceipt("security.transcript is not what happened")
+            same_facts(said, ours[0])
         except BadReceipt as reason:
             raise PeerError(f"the receipt: {reason}") from None
         return sign(self._identity, receipt.payload)

@@ -116,7 +116,7 @@ class Pair:
 
     def _countersign(self, event):
         root = results_root(self.manifest, self.sender.results)
-        self.signature = self.sender.countersign(event, self.sender.expected(root, OWN, SECURITY))
+        self.signature = self.sender.countersign(event, root, [self.sender.closed(OWN, SECURITY)])
         self.sender.countersigned(self.signature, self.now)
         self.receipts.append(event.payload)
         self.flush()
@@ -186,7 +186,8 @@ class Pair:
     def send_range(self):
         if self.sender.all_sent:
             self._finish_digests()
-            self.sender.close(TIME, "0" * 64, self.now)
+            self.sender.draw_up(TIME, "0" * 64)
+            self.sender.close(self.now)
             self.flush()
             return True
         plan = self.sender.plan()

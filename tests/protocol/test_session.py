@@ -641,7 +641,7 @@ def test_a_receipt_that_says_something_else_is_not_countersigned(change):
     payload = pair.payload(results, **change)
     event = session.Receipted(payload, receipt.sign(R_KEY, payload))
     with pytest.raises(PeerError, match="protocol") as caught:
-        pair.sender.countersign(event, pair.sender.expected(bytes(32), OWN, SECURITY))
+        pair.sender.countersign(event, bytes(32), [pair.sender.closed(OWN, SECURITY)])
     assert next(iter(change)) in caught.value.detail
 
 
@@ -649,7 +649,7 @@ def test_a_receipt_signed_by_another_key_is_not_countersigned():
     pair = signed()
     event = session.Receipted(pair.recipient._payload, receipt.sign(S_KEY, pair.recipient._payload))
     with pytest.raises(PeerError):
-        pair.sender.countersign(event, {})
+        pair.sender.countersign(event, bytes(32), [])
 
 
 def test_a_countersignature_that_does_not_fit_is_refused():
