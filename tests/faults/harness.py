@@ -206,12 +206,12 @@ class Transfer:
     def machine(self, role: str) -> Machine:
         return self.sender if role == "sender" else self.recipient
 
-    def durable(self) -> int:
-        """The most that was told to be on the recipient's disk, by now."""
+    def told(self, member: str = "durable") -> int:
+        """The most that was told to be on the recipient's disk, or `verified`, by now."""
         while self.receiving._next(0) is not None:
             pass
         told = [e for p in self._received() for e in p.events if e["event"] == "progress"]
-        return max((e["durable"] for e in told), default=0)
+        return max((e[member] for e in told), default=0)
 
     def first_progress(self, since: float, otherwise: int) -> int:
         """What the recipient told first to be durable after a moment."""
@@ -318,6 +318,8 @@ class Transfer:
         lines = []
         for peer in (self.sender, self.recipient):
             for number, one in enumerate(peer.started):
+                while one._next(0) is not None:
+                    pass
                 events = [
                     e.get("state") or e.get("message") or e["event"]
                     for e in one.events

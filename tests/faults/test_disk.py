@@ -19,7 +19,7 @@ def paused(moved, seconds=30):
 
 
 def goes_on(moved, row, fault, how):
-    durable, since = moved.durable(), time.monotonic()
+    durable, since = moved.told(), time.monotonic()
     assert not [p for p in moved.out.iterdir() if not p.name.startswith(".handover-")]
     moved.recovered(since, durable)
     assert moved.recovery < RETRIED
