@@ -507,11 +507,13 @@ class Destination:
         """A session begins at `offset`: what was withdrawn beyond it is open again."""
         self._gone = {entry for entry in self._gone if self._tape.end(entry) <= offset}
 
-    def usable(self, left: int) -> bool:
-        """Whether there is room again, and the disk takes data; `left` bytes are to come."""
+    def usable(self) -> bool:
+        """Whether there is room again for some of what is to come, and the disk takes data."""
         probe = f"probe-{os.getpid()}"
         try:
             free, reserve = self._room()
+            with os.scandir(self._staging_fd) as parts:
+                held = sum(part.stat(follow_symlinks=False).st_blocks * 512 for part in parts)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
             file = os.open(probe, flags, 0o600, dir_fd=self._staging_fd)
             try:
@@ -522,7 +524,7 @@ class Destination:
                 os.unlink(probe, dir_fd=self._staging_fd)
         except OSError:
             return False
-        return free - reserve >= min(left, ROOM_TO_GO_ON)
+        return free - reserve >= min(self._manifest.room() - held, ROOM_TO_GO_ON)
 
     # --- while it comes in
 

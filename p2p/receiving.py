@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +109,15 @@ class Underway:
     checked: bool = True  # whether what lies on the disk is known to be what was noted
     again: bool = False  # an earlier process may have begun to place files
     finished: bool = False  # the staging folder is dealt with
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self) -> None:
-        """Note how far it is. Raises `OSError`."""
-        self.kept.tail, self.kept.tail_mark = self.destination.tail
-        self.journal.write()
+    def note(self, durable: int | None = None) -> None:
+        """Note how far it is, as two threads find out. Raises `OSError`."""
+        with self._lock:
+            if durable is not None:
+                self.kept.durable = durable
+            self.kept.tail, self.kept.tail_mark = self.destination.tail
+            self.journal.write()
 
 
 class Receiving:
@@ -222,11 +227,13 @@ class Receiving:
                 if run is None and failure.code == "connection_lost_early" and probes:
                     continue  # the path may carry only small packets, which the sender now uses
                 raise failure
+            if failure and not self._may_pass(failure, run):
+                raise failure
             if self.underway.kept.phase == "signed":
                 gone = failure is not None and failure.code == "not_found"
                 if gone or silence > CONFIRM_SECONDS:
                     return facts.Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
-            elif failure and (silence > GIVE_UP_SECONDS or not self._may_pass(failure, run)):
+            elif failure and silence > GIVE_UP_SECONDS:
                 raise failure
             await self._wait(self.underway, failure, backoff)
             backoff = min(2 * backoff, LAST_BACKOFF)
@@ -247,8 +254,7 @@ class Receiving:
         )
         self.options.watch(StateChanged("paused" if own_disk else "lost"))
         await asyncio.sleep(backoff)
-        left = underway.tape.total - underway.kept.durable
-        while own_disk and not await asyncio.to_thread(underway.destination.usable, left):
+        while own_disk and not await asyncio.to_thread(underway.destination.usable):
             await asyncio.sleep(DISK_SECONDS)
 
     async def _shake_hands(
@@ -432,8 +438,8 @@ class RecipientRun(Run):
         if kept.phase == "receiving" and not underway.checked:
             self._tell("checking")
             marks = underway.journal.marks()
-            kept.durable = await self._thread(destination.recheck, kept.tail, kept.tail_mark, marks)
-            await self._thread(underway.note)
+            good = await self._thread(destination.recheck, kept.tail, kept.tail_mark, marks)
+            await self._thread(underway.note, good)
             underway.checked = True
         destination.begin(kept.durable)
         self._durable = kept.durable
@@ -531,8 +537,7 @@ class RecipientRun(Run):
         underway = self._receiving.underway
         assert underway is not None
         destination.sync(frontier)
-        underway.kept.durable = frontier
-        underway.note()
+        underway.note(frontier)
 
     async def _read_back(self) -> None:
         """On the disk for good -> read back and hashed."""
@@ -543,6 +548,8 @@ class RecipientRun(Run):
                 continue
             upto = min(self._durable, self._verified + READ_BACK_STEP)
             self._verified = await self._thread(self._destination.read_back, upto)
+            if self._verified < self._total and self._receiving.underway is not None:
+                await self._thread(self._receiving.underway.note)
             self._step(self.session.verified, self._verified, time.monotonic())
             if self._verified == self._total:
                 self._tell("verifying")

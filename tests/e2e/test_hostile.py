@@ -12,7 +12,7 @@ import os
 import pytest
 
 import p2p
-from p2p import events, transfer
+from p2p import events, receiving, sending
 from p2p.files import Block
 from p2p.protocol import manifest as manifests
 from p2p.protocol.codec import encode_json
@@ -99,7 +99,7 @@ async def test_unsafe_paths(tmp_path, monkeypatch, path):
             [lines[0], encode_json({"path": path, "kind": "file", "size": 1, "modified": 0}), b""]
         )
 
-    monkeypatch.setattr(transfer, "encode_manifest", lie)
+    monkeypatch.setattr(sending, "encode_manifest", lie)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "unsafe name")
 
@@ -116,7 +116,7 @@ async def test_case_and_unicode_collisions(tmp_path, monkeypatch, pair):
             ]
         )
 
-    monkeypatch.setattr(transfer, "encode_manifest", lie)
+    monkeypatch.setattr(sending, "encode_manifest", lie)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "fall together")
 
@@ -135,26 +135,26 @@ async def test_absurd_manifests_sum_overflow(tmp_path, monkeypatch):
             ]
         )
 
-    monkeypatch.setattr(transfer, "encode_manifest", lie)
+    monkeypatch.setattr(sending, "encode_manifest", lie)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "too large")
 
 
 async def test_absurd_manifests_counts_that_lie(tmp_path, monkeypatch):
-    real = transfer.SenderSession.offer
+    real = sending.SenderSession.offer
 
     def lie(self, manifest, data, tape, *rest):
         more = Manifest((*manifest.entries, Entry("more", "file", 5, 0)), manifest.salt)
         real(self, more, data, more.tape(), *rest)
 
-    monkeypatch.setattr(transfer.SenderSession, "offer", lie)
+    monkeypatch.setattr(sending.SenderSession, "offer", lie)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "not what the offer says")
 
 
 def inject(monkeypatch, make):
     """The sender seals something of `make(run)` before its first range of data."""
-    real = transfer._SenderRun._seal
+    real = sending.SenderRun._seal
 
     def seal(self, plan):
         extra = []
@@ -165,7 +165,7 @@ def inject(monkeypatch, make):
                 extra.append((nothing, None, sealed))
         return extra + real(self, plan)
 
-    step = transfer._SenderRun._step
+    step = sending.SenderRun._step
 
     def quiet(self, call, *args, **kwargs):
         """What was slipped in does not count as sent."""
@@ -173,8 +173,8 @@ def inject(monkeypatch, make):
             return None
         return step(self, call, *args, **kwargs)
 
-    monkeypatch.setattr(transfer._SenderRun, "_seal", seal)
-    monkeypatch.setattr(transfer._SenderRun, "_step", quiet)
+    monkeypatch.setattr(sending.SenderRun, "_seal", seal)
+    monkeypatch.setattr(sending.SenderRun, "_step", quiet)
 
 
 def data(run, offset, length, hole=False, transfer_id=None):
@@ -216,7 +216,7 @@ async def test_ranges_beyond_the_limit_past_the_end_or_overlapping(
 
 async def test_chunk_flood_without_acknowledgement(tmp_path, monkeypatch):
     """A sender that ignores the limit cannot make the recipient hold more than it allowed."""
-    monkeypatch.setattr(transfer.SenderSession, "plan", lambda self: flood(self))
+    monkeypatch.setattr(sending.SenderSession, "plan", lambda self: flood(self))
 
     def flood(session):
         state = session.state.value
@@ -229,7 +229,7 @@ async def test_chunk_flood_without_acknowledgement(tmp_path, monkeypatch):
             return None
         out = session._streams[stream]
         length = min(200_000, out.total - out.next)
-        return transfer.facts.Plan(stream, out.next, length, length) if length else None
+        return receiving.facts.Plan(stream, out.next, length, length) if length else None
 
     _, received, _ = await run(tmp_path, content=os.urandom(1000) * 60_000)
     assert received.code in ("protocol", "")
@@ -239,14 +239,14 @@ async def test_chunk_flood_without_acknowledgement(tmp_path, monkeypatch):
 
 async def test_a_message_that_does_not_open(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        transfer, "seal_range", lambda key, header, payload: os.urandom(OVERHEAD + 10)
+        sending, "seal_range", lambda key, header, payload: os.urandom(OVERHEAD + 10)
     )
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "does not open")
 
 
 async def test_data_before_the_accept(tmp_path, monkeypatch):
-    real = transfer._SenderRun._move
+    real = sending.SenderRun._move
 
     async def move(self):
         await asyncio.sleep(0.2)
@@ -254,12 +254,12 @@ async def test_data_before_the_accept(tmp_path, monkeypatch):
         await self._connection.data.send(seal_range(self._secured.session_key, header, payload))
         await real(self)
 
-    monkeypatch.setattr(transfer._SenderRun, "_move", move)
+    monkeypatch.setattr(sending.SenderRun, "_move", move)
 
     def silent(self, *args):
         self._results = None  # nothing is offered
 
-    monkeypatch.setattr(transfer.SenderSession, "offer", silent)
+    monkeypatch.setattr(sending.SenderSession, "offer", silent)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "out of turn")
 
@@ -276,7 +276,7 @@ async def test_control_characters_in_a_label_never_reach_the_terminal(tmp_path, 
 
 async def test_digests_that_lie_fail_that_file_and_it_is_not_placed(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        transfer.SenderSession,
+        sending.SenderSession,
         "hashed",
         lambda self, entry, digest: self._results.delivered(entry, b"\1" * 32),
     )
@@ -288,24 +288,24 @@ async def test_digests_that_lie_fail_that_file_and_it_is_not_placed(tmp_path, mo
 
 
 async def test_a_closing_that_lies_about_the_digests(tmp_path, monkeypatch):
-    real = transfer.SenderSession.close
+    real = sending.SenderSession.close
 
     def lie(self, *args):
         real(self, *args)
         self._digests = bytes(len(self._digests))
 
-    monkeypatch.setattr(transfer.SenderSession, "close", lie)
+    monkeypatch.setattr(sending.SenderSession, "close", lie)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "digests")
 
 
 async def test_a_receipt_that_lies_is_not_countersigned(tmp_path, monkeypatch):
-    real = transfer.RecipientSession.facts
+    real = receiving.RecipientSession.facts
 
     def lie(self, results, root, time):
         return {**real(self, results, root, time), "outcome": "incomplete"}
 
-    monkeypatch.setattr(transfer.RecipientSession, "facts", lie)
+    monkeypatch.setattr(receiving.RecipientSession, "facts", lie)
     sent, received, _ = await run(tmp_path)
     assert sent.code == "protocol"
     assert "outcome" in sent.message
@@ -320,7 +320,7 @@ async def test_delivered_unconfirmed_when_the_countersignature_is_lost(tmp_path,
         await self._connection.close()
         raise p2p.Failure("internal", "it died")
 
-    monkeypatch.setattr(transfer._SenderRun, "_sign", die)
+    monkeypatch.setattr(sending.SenderRun, "_sign", die)
     _, received, _ = await run(tmp_path)
     assert received.ending is p2p.Ending.DELIVERED_UNCONFIRMED
     assert received.code == "unconfirmed"
@@ -334,10 +334,10 @@ async def test_a_lost_last_word_leaves_the_sender_complete(tmp_path, monkeypatch
     """The recipient has the countersigned receipt, but its `done` is lost."""
 
     def swallow(self, now):
-        self.state = transfer.facts.RecipientState.CONFIRMED
+        self.state = receiving.facts.RecipientState.CONFIRMED
         self._end(p2p.Ending.COMPLETE)
 
-    monkeypatch.setattr(transfer.RecipientSession, "confirm", swallow)
+    monkeypatch.setattr(receiving.RecipientSession, "confirm", swallow)
     sent, received, told = await run(tmp_path)
     assert (sent.ending, received.ending) == (p2p.Ending.COMPLETE, p2p.Ending.COMPLETE)
     assert sent.code == "receipt_unconfirmed"
@@ -349,7 +349,7 @@ async def test_an_error_of_our_own_is_one_sentence_and_told_to_the_peer(tmp_path
     def broken(*args):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(transfer.Source, "read", broken)
+    monkeypatch.setattr(sending.Source, "read", broken)
     sent, received, _ = await run(tmp_path)
     assert sent.code == "internal"
     assert received.code == "peer_failed"

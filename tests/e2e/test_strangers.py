@@ -8,7 +8,7 @@ import os
 import pytest
 
 import p2p
-from p2p import events, transfer
+from p2p import events, receiving, running, sending
 from p2p.protocol import handshake
 from p2p.protocol.link import derive_keys, parse_link
 from p2p.protocol.manifest import Entry
@@ -152,13 +152,13 @@ async def test_cancelled_sends_leave_no_rooms_behind(tmp_path):
 async def test_a_transfer_id_that_was_used_before_is_refused_and_the_receipt_kept(
     tmp_path, monkeypatch
 ):
-    real = transfer._SenderRun.__init__
+    real = sending.SenderRun.__init__
 
     def same_id(self, *args):
         real(self, *args)
         self.session.transfer_id = self._record.transfer_id = b"\x11" * 16
 
-    monkeypatch.setattr(transfer._SenderRun, "__init__", same_id)
+    monkeypatch.setattr(sending.SenderRun, "__init__", same_id)
     outcomes = []
     for number in range(2):
         (tmp_path / str(number)).mkdir()
@@ -173,7 +173,7 @@ async def test_a_transfer_id_that_was_used_before_is_refused_and_the_receipt_kep
 
 
 async def test_a_false_label_in_the_receipt_is_not_countersigned(tmp_path, monkeypatch):
-    real = transfer.receipts.party
+    real = receiving.receipts.party
 
     def lie(identity, label, software, head):
         return real(
@@ -181,7 +181,7 @@ async def test_a_false_label_in_the_receipt_is_not_countersigned(tmp_path, monke
         )
 
     p2p.Home(tmp_path / "s").set_label("the sender")
-    monkeypatch.setattr(transfer.receipts, "party", lie)
+    monkeypatch.setattr(receiving.receipts, "party", lie)
     one = Transfer(tmp_path, size=1000)
     sent, _ = await one.both(asyncio.create_task(one.receive()))
     assert sent.code == "protocol"
@@ -203,9 +203,7 @@ async def test_a_disk_that_cannot_keep_the_receipt_is_said(tmp_path, monkeypatch
     p2p.Home(home)
     (home / "receipts").rmdir()
     (home / "receipts").symlink_to("/proc/self")
-    monkeypatch.setattr(
-        transfer.Home, "receipt_path", lambda self, transfer: home / "receipts" / "x"
-    )
+    monkeypatch.setattr(p2p.Home, "receipt_path", lambda self, transfer: home / "receipts" / "x")
     received = await one.receive()
     assert received.code == "home_unwritable"
     one.sending.cancel()
@@ -217,9 +215,9 @@ async def test_a_ctrl_c_while_only_signatures_are_missing_lets_them_finish(
     tmp_path, monkeypatch, role
 ):
     one = Transfer(tmp_path, size=1000)
-    receiving = asyncio.create_task(one.receive())
-    run = transfer._SenderRun if role == "sender" else transfer._RecipientRun
-    task = one.sending if role == "sender" else receiving
+    receiver = asyncio.create_task(one.receive())
+    run = sending.SenderRun if role == "sender" else receiving.RecipientRun
+    task = one.sending if role == "sender" else receiver
     real = run._keep_receipt
 
     def cancel_then_keep(self, *args):
@@ -229,7 +227,7 @@ async def test_a_ctrl_c_while_only_signatures_are_missing_lets_them_finish(
         real(self, *args)
 
     monkeypatch.setattr(run, "_keep_receipt", cancel_then_keep)
-    complete(*await one.both(receiving))
+    complete(*await one.both(receiver))
 
 
 async def test_a_second_ctrl_c_leaves_no_staging_behind(tmp_path):
@@ -251,7 +249,7 @@ async def test_a_second_ctrl_c_leaves_no_staging_behind(tmp_path):
 
 async def test_control_messages_that_are_late_hurt_nothing(tmp_path, monkeypatch):
     """Lanes are not ordered against each other: one may lag behind the other by far."""
-    real = transfer._Run._write_control
+    real = running.Run._write_control
 
     async def slow(self):
         queue, self._outbox = self._outbox, asyncio.Queue()
@@ -270,7 +268,7 @@ async def test_control_messages_that_are_late_hurt_nothing(tmp_path, monkeypatch
         await real(shadow)
         await lagging
 
-    monkeypatch.setattr(transfer._Run, "_write_control", slow)
+    monkeypatch.setattr(running.Run, "_write_control", slow)
     one = Transfer(tmp_path, size=2_000_000)
     complete(*await one.both(asyncio.create_task(one.receive())))
 

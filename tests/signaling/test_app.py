@@ -253,7 +253,7 @@ async def test_logs_hold_no_address_room_or_token(start, caplog):
 async def test_the_senders_client_takes_its_room_again_after_a_restart_with_empty_memory(start):
     server = await start()
     port, states = server.port, []
-    seat = SenderSeat(origin(server), KEYS, 60)
+    seat = SenderSeat(origin(server), KEYS, 60, bytes(32))
     holding = asyncio.create_task(seat.run(states.append))
     await asyncio.wait_for(seat.ready.wait(), 5)
     await server.stop()
@@ -297,14 +297,16 @@ async def test_the_clients_say_what_is_wrong_with_a_server(start, unused_tcp_por
     other = await asyncio.start_server(not_handover, "127.0.0.1", 0)
     port = other.sockets[0].getsockname()[1]
     with pytest.raises(Failure) as caught:
-        await SenderSeat(f"http://127.0.0.1:{port}", KEYS, 60).run(lambda there: None)
+        await SenderSeat(f"http://127.0.0.1:{port}", KEYS, 60, bytes(32)).run(lambda there: None)
     assert caught.value.code == "server_refused"
     other.close()
     with pytest.raises(Failure) as caught:
-        await SenderSeat(origin(server), KEYS, 0.5).run(lambda there: None)
+        await SenderSeat(origin(server), KEYS, 0.5, bytes(32)).run(lambda there: None)
     assert caught.value.code == "expired"
     with pytest.raises(Failure) as caught:
-        await SenderSeat(f"http://127.0.0.1:{unused_tcp_port}", KEYS, 60).run(lambda there: None)
+        await SenderSeat(f"http://127.0.0.1:{unused_tcp_port}", KEYS, 60, bytes(32)).run(
+            lambda there: None
+        )
     assert caught.value.code == "server_unreachable"
 
 
@@ -318,7 +320,7 @@ async def test_the_client_goes_on_without_trust_and_says_so_once_without_a_host(
     caplog.set_level(logging.WARNING)
 
     async def meet():
-        seat = SenderSeat(where, KEYS, 60)
+        seat = SenderSeat(where, KEYS, 60, bytes(32))
         holding = asyncio.create_task(seat.run(lambda there: None))
         await asyncio.wait_for(seat.ready.wait(), 5)
         caplog.clear()

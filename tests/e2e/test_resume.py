@@ -1,0 +1,183 @@
+"""Cut, killed, out of room: nothing is lost, and the transfer goes on from where the disk stood."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from .harness import kill_hard, sha256sums
+
+SIZE = 120_000_000
+
+
+@pytest.fixture
+def big(tmp_path):
+    """A folder of one large and some small files, and an empty one."""
+    root = tmp_path / "study"
+    (root / "deep").mkdir(parents=True)
+    (root / "volume").write_bytes(os.urandom(SIZE))
+    for number in range(20):
+        (root / "deep" / f"{number:03d}").write_bytes(os.urandom(1000 * number))
+    return root
+
+
+def unfinished(peer):
+    lines = peer.run("transfers", "--json").stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def halfway(process):
+    """Wait until some of it is on the disk for good, and read back."""
+    while process.wait_for("progress")["verified"] < SIZE // 10:
+        pass
+
+
+def begin(sender, recipient, big, out, *options):
+    sending, link = sender.send("--auto", *options, big)
+    receiving = recipient.receive(link, out, "--auto")
+    halfway(receiving)
+    return sending, receiving, link
+
+
+def finished(sender, recipient, big, out, *processes):
+    """Both at their end, byte for byte the same, one receipt each, nothing left over."""
+    for process in processes:
+        code, last = process.end()
+        assert (code, last["event"]) == (0, "complete"), (last, process.states())
+    assert sha256sums(out / big.name) == sha256sums(big)
+    assert [path.name for path in out.iterdir()] == [big.name]
+    for peer in (sender, recipient):
+        assert len(peer.receipts()) == 1
+        assert unfinished(peer) == []
+    assert sender.receipts()[0].read_bytes() == recipient.receipts()[0].read_bytes()
+
+
+def resumed_at(process):
+    """Where the first word about progress says that it stands."""
+    return next(e["durable"] for e in process.events if e["event"] == "progress")
+
+
+def test_a_killed_recipient_goes_on_with_the_same_command(sender, recipient, big, out):
+    sending, receiving, link = begin(sender, recipient, big, out)
+    kill_hard(receiving)
+    sending.wait_for("state", state="lost", seconds=20)
+    again = recipient.receive(link, out, "--auto")
+    finished(sender, recipient, big, out, again, sending)
+    assert resumed_at(again) >= SIZE // 20
+    assert "resumed" in sending.states()
+
+
+def test_a_killed_sender_goes_on_under_the_same_link(sender, recipient, big, out):
+    sending, receiving, link = begin(sender, recipient, big, out)
+    kill_hard(sending)
+    receiving.wait_for("state", state="lost", seconds=20)
+    (one,) = unfinished(sender)
+    assert (one["role"], one["state"]) == ("sender", "unfinished")
+    again = sender.start("send", "--resume", one["id"][:8], "--auto")
+    assert again.wait_for("link")["link"] == link
+    finished(sender, recipient, big, out, receiving, again)
+
+
+def test_both_killed_go_on(sender, recipient, big, out):
+    sending, receiving, _ = begin(sender, recipient, big, out)
+    kill_hard(sending)
+    kill_hard(receiving)
+    sending.process.wait()
+    receiving.process.wait()
+    there = recipient.start("resume", "--auto")  # the only one: no id is needed
+    here = sender.start("resume", unfinished(sender)[0]["id"], "--auto")
+    finished(sender, recipient, big, out, there, here)
+    assert resumed_at(there) >= SIZE // 20
+
+
+def test_a_closed_window_is_no_end(sender, recipient, big, out):
+    sending, receiving, link = begin(sender, recipient, big, out)
+    receiving.signal(signal.SIGHUP)
+    receiving.process.wait()
+    finished(sender, recipient, big, out, recipient.receive(link, out, "--auto"), sending)
+
+
+def test_damage_on_the_disk_moves_it_back_to_where_all_is_well(sender, recipient, big, out):
+    sending, receiving, link = begin(sender, recipient, big, out)
+    while receiving.wait_for("progress")["verified"] < SIZE * 3 // 5:
+        pass
+    kill_hard(receiving)
+    (staging,) = out.iterdir()
+    part = max(staging.iterdir(), key=lambda path: path.stat().st_size)
+    with open(part, "r+b") as file:
+        file.seek(50_000_000)
+        file.write(b"damage")
+    again = recipient.receive(link, out, "--auto")
+    finished(sender, recipient, big, out, again, sending)
+    assert "checking" in again.states()
+    assert resumed_at(again) < 64 * 1024 * 1024
+
+
+def test_a_full_disk_is_waited_out(sender, recipient, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", small], check=True)
+    try:
+        (tmp_path / "big").write_bytes(os.urandom(50_000_000))
+        sending, link = sender.send("--auto", tmp_path / "big")
+        receiving = recipient.receive(link, small / "out", "--auto")
+        receiving.wait_for("state", state="accepted")
+        (small / "thief").write_bytes(bytes(40_000_000))
+        receiving.wait_for("state", state="paused")
+        sending.wait_for("state", state="paused")
+        assert [path.name[:10] for path in (small / "out").iterdir()] == [".handover-"]
+        (small / "thief").unlink()
+        assert receiving.end()[0] == sending.end()[0] == 0
+        assert (small / "out" / "big").read_bytes() == (tmp_path / "big").read_bytes()
+    finally:
+        recipient.close()
+        subprocess.run(["umount", small], check=True)
+
+
+def test_what_is_discarded_is_erased_and_noted(sender, recipient, big, out):
+    sending, receiving, link = begin(sender, recipient, big, out)
+    kill_hard(receiving)
+    receiving.process.wait()
+    (one,) = unfinished(recipient)
+    assert recipient.run("transfers", "discard", one["id"][:8]).returncode == 0
+    assert list(out.iterdir()) == []
+    assert unfinished(recipient) == []
+    assert recipient.audit()[-1]["event"] == "erased"
+    sending.signal(signal.SIGINT)
+    assert sending.end()[0] == 8
+
+
+def test_what_is_under_way_is_not_discarded_nor_taken_over(sender, recipient, big, out):
+    sending, receiving, link = begin(sender, recipient, big, out)
+    sending.signal(signal.SIGSTOP)  # it holds the transfer up
+    running = unfinished(recipient)[0]
+    assert running["state"] == "running"
+    assert "under way" in recipient.run("transfers", "discard", running["id"]).stderr
+    code, last = recipient.receive(link, out, "--auto").end()
+    assert (code, last["code"]) == (1, "transfer_running")
+    sending.signal(signal.SIGCONT)
+    finished(sender, recipient, big, out, receiving, sending)
+
+
+def test_what_cannot_go_on_is_refused_by_name(sender, recipient, big, out):
+    sending, receiving, link = begin(sender, recipient, big, out)
+    for process in (sending, receiving):
+        kill_hard(process)
+        process.process.wait()
+    (mine,), (theirs,) = unfinished(sender), unfinished(recipient)
+    (big / "deep" / "007").write_bytes(b"another")
+    code, last = sender.start("send", "--resume", mine["id"], "--auto").end()
+    assert (code, last["code"]) == (1, "source_changed")
+    assert "007" in last["message"]
+    (recipient.home / "identity.json").unlink()
+    code, last = recipient.start("resume", theirs["id"], "--auto").end()
+    assert (code, last["code"]) == (1, "journal_foreign")
+    (sender.home / "transfers" / mine["id"] / "manifest").write_bytes(b"")
+    code, last = sender.start("resume", mine["id"], "--auto").end()
+    assert (code, last["code"]) == (1, "journal_damaged")
+    assert sender.run("resume", "0123").returncode == 1
+    assert unfinished(sender) == [mine]  # nothing of this has lost anything
