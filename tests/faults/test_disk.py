@@ -13,6 +13,15 @@ SIZE = 40_000_000
 RETRIED = 30  # seconds in which it must have noticed that there is room again
 
 
+def fill(disk):
+    """Somebody else takes all that is left."""
+    thief = disk / "thief"
+    with open(thief, "wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(bytes(65536))
+    return thief
+
+
 def paused(moved, seconds=30):
     for one in (moved.receiving, moved.sending):
         one.wait_for("state", seconds, state="paused")
@@ -33,11 +42,7 @@ def test_a_full_disk_is_waited_for(world, row, small_disk):
     source = random_file(world.folder / "scan.raw", SIZE)
     moved = world.transfer(source, out=disk / "out")
     moved.reach(0.2)
-    thief = disk / "thief"
-    with open(thief, "wb") as file, pytest.raises(OSError, match="No space"):
-        while True:
-            file.write(bytes(65536))
-            file.flush()
+    thief = fill(disk)
     paused(moved)
     thief.unlink()
     goes_on(moved, row, "disk full", "by another's file")
@@ -48,9 +53,9 @@ def test_a_full_disk_that_grows_is_enough(world, row, small_disk):
     disk = small_disk(60)
     moved = world.transfer(random_file(world.folder / "scan.raw", SIZE), out=disk / "out")
     moved.reach(0.2)
-    small_disk(9)
+    fill(disk)
     paused(moved)
-    small_disk(80)
+    small_disk(120)
     goes_on(moved, row, "disk full", "then grown")
 
 

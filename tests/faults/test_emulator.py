@@ -9,8 +9,6 @@ import pytest
 
 from .harness import PYTHON
 
-pytestmark = pytest.mark.smoke
-
 SENDS = """
 import socket, struct, sys, time
 count, size, gap = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
@@ -56,6 +54,7 @@ def delays(arrived):
     return found[len(found) // 20], found[len(found) // 2], found[-len(found) // 20]
 
 
+@pytest.mark.smoke
 def test_delay_and_jitter_are_as_asked_and_keep_the_order(network):
     network.impair(delay=40)
     low, middle, _ = delays(probe(network, 400))
@@ -97,6 +96,7 @@ def test_a_rate_is_kept_and_its_queue_is_short(network):
     assert network.repair()["full"] == 1500 - len(arrived)
 
 
+@pytest.mark.smoke
 def test_long_packets_vanish_without_a_word(network):
     network.impair(longest=1300)
     assert len(probe(network, 20, size=1272)) == 20

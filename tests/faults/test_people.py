@@ -8,14 +8,13 @@ import pytest
 
 from .harness import PYTHON, random_file, same, study
 
-pytestmark = [pytest.mark.smoke]
-
 
 def learned(process):
     """What a recipient was told of the sender and of what is sent."""
     return [e for e in process.events if e["event"] in ("peer", "digits", "offer", "progress")]
 
 
+@pytest.mark.smoke
 def test_two_race_for_one_link_and_one_wins(world, row):
     world.network.impair(delay=10)
     sender = world.machine("sender", label="Klinik Süd")
@@ -38,6 +37,7 @@ def test_two_race_for_one_link_and_one_wins(world, row):
     row("two recipients", "at once", facts)
 
 
+@pytest.mark.smoke
 def test_a_scanner_that_opens_the_link_first_takes_nothing(world, row):
     source = random_file(world.folder / "scan.raw", 1_000_000)
     moved = world.transfer(source, come=False)
