@@ -72,10 +72,7 @@ class Recipient:
 
     async def delivered(self, seconds: float = SECONDS) -> str:
         """Wait until all is there and signed by both; the heading."""
-        try:
-            await self.page.wait_for(".card.done, .card.ended", seconds)
-        except PageError as error:
-            raise PageError(f"{error}: {await self.text()}") from None
+        await self.page.wait_for(".card.done, .card.ended", seconds)
         title = await self.title()
         assert not await self.shows(".card.ended"), (title, await self.text())
         return title

@@ -142,12 +142,19 @@ async def test_absurd_manifests_sum_overflow(visitor, liar, file, monkeypatch):
     await refused(visitor)
 
 
+# The page waits 20 s for an answer to the browser's question.
+IMPATIENT = """void ((real) => {
+  window.waited = 0;
+  window.setTimeout = (work, time) => real(work, time === 20_000 ? (waited++, 500) : time);
+})(setTimeout)"""
+
+
 @pytest.mark.parametrize(
     ("kind", "size"), [("chromium", 2**53 - 1), ("chromium", 10**15), ("firefox", 10**15)]
 )
 async def test_more_than_the_browser_can_hold(at, liar, file, monkeypatch, kind, size):
     """Said before anything is accepted: refused, or a folder of this computer is the way. Firefox
-    asks the person first, who does not answer here."""
+    asks the person first, who does not answer here; the page's patience is cut short."""
     real = transfer.SenderSession.offer
 
     def lie(self, manifest, data, tape, *more):
@@ -157,8 +164,11 @@ async def test_more_than_the_browser_can_hold(at, liar, file, monkeypatch, kind,
     monkeypatch.setattr(transfer.SenderSession, "offer", lie)
     visitor = await at(kind)
     link, sending = await liar.send(file)
-    await look(visitor, link)
+    await visitor.open(link)
+    await visitor.page.evaluate(IMPATIENT)
+    await visitor.start()
     await visitor.page.wait_for(".card.offer, .card.ended", 40)
+    assert await visitor.page.evaluate("waited") == 1
     if kind == "chromium":
         assert "This browser has no room for it." in await visitor.text()
         assert "use the command line" in await visitor.text()
