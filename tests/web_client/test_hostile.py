@@ -221,7 +221,7 @@ async def test_data_before_the_accept(at, liar, file, monkeypatch, kind):
     monkeypatch.setattr(transfer._SenderRun, "_move", move)
     link, _ = await liar.send(file)
     await look(visitor, link)
-    await visitor.page.wait_for(".card.offer")
+    await visitor.offered()
     header, payload = data(runs[0], 0, 10)
     await runs[0]._connection.data.send(seal_range(runs[0]._secured.session_key, header, payload))
     await refused(visitor)
@@ -292,7 +292,7 @@ async def test_bidi_and_control_characters_are_shown_escaped(visitor, liar, tmp_
     (root / "invoice\u202egpj.exe").write_bytes(b"x")
     link, _ = await liar.send(root)
     await look(visitor, link)
-    await visitor.page.wait_for(".card.offer")
+    await visitor.offered()
     assert await visitor.page.text(".who") == "\\u{1b}[2Jevil\\u{202e}\\u{a}name"
     everything = await visitor.page.evaluate("document.body.textContent")
     assert "invoice\\u{202e}gpj.exe" in everything
@@ -304,7 +304,7 @@ async def test_markup_in_names_is_text(visitor, liar, file):
     liar.home._store_identity(type(identity)(identity.key, "<img src=x onerror=alert(1)>&amp;"))
     link, _ = await liar.send(file)
     await look(visitor, link)
-    await visitor.page.wait_for(".card.offer")
+    await visitor.offered()
     assert await visitor.page.text(".who") == "<img src=x onerror=alert(1)>&amp;"
     assert not await visitor.shows("img")
     assert visitor.page.errors == []
@@ -318,7 +318,7 @@ async def test_very_long_names_stay_on_the_page(visitor, liar, tmp_path):
     link, _ = await liar.send(tmp_path / ("w" * 200))
     await visitor.page.set_viewport(320, 640)
     await look(visitor, link)
-    await visitor.page.wait_for(".card.offer")
+    await visitor.offered()
     wide = "document.documentElement.scrollWidth > innerWidth"
     assert not await visitor.page.evaluate(wide)
     await visitor.accept()

@@ -17,7 +17,7 @@ import hatch_build
 from tests.e2e.harness import ROOT, Terminal, kill_hard
 
 from .browsers import Page
-from .recipient import Recipient, finish
+from .recipient import SECONDS, Recipient, finish
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -143,7 +143,7 @@ async def test_states_of_a_transfer_that_goes_well(recipient, look, sender, some
     await page.wait_for(".card.working .note")
     await look(recipient, "connecting")
     sending.signal(signal.SIGCONT)
-    await page.wait_for(".card.offer")
+    await recipient.offered()
     assert await page.evaluate("document.querySelector('.list').open")
     await look(recipient, "offer")
     await recipient.accept()
@@ -159,7 +159,7 @@ async def test_states_of_a_transfer_that_goes_well(recipient, look, sender, some
     sending, link = sender.send(some, *AUTO)
     await recipient.open(link)
     await recipient.start()
-    await page.wait_for(".card.offer")
+    await recipient.offered()
     (some / "1.dcm").unlink()
     await recipient.accept()
     await page.wait_for(".card.done")
@@ -194,7 +194,7 @@ async def test_states_of_a_transfer_that_does_not(recipient, look, sender, some,
     verifying = Terminal(sender, "send", "--verify", "--listen", "127.0.0.1:0", str(some))
     await recipient.open(verifying.expect(LINK))
     await recipient.start()
-    await page.wait_for(".card.digits")
+    await page.wait_for(".card.digits", SECONDS)
     await look(recipient, "digits")
     verifying.interrupt()
     assert verifying.end() == 8
@@ -202,7 +202,7 @@ async def test_states_of_a_transfer_that_does_not(recipient, look, sender, some,
     await recipient.open(link)
     await recipient.start()
     draining = finish(sending, 120)
-    await page.wait_for(".card.offer")
+    await recipient.offered()
     async with slowed(sending):
         await recipient.accept()
         await recipient.come_to(0.01)
@@ -248,7 +248,7 @@ async def test_a_transfer_by_the_keyboard_alone(visitor, sender, some):
     for letter in "Raum 2":
         await page.press(letter)
     await page.press("Enter")
-    await page.wait_for(".card.offer")
+    await visitor.offered()
     assert await page.evaluate("document.activeElement?.localName") == "h1"
     await tab_to(page, ".card.offer .primary")
     await page.press("Enter")

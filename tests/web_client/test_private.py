@@ -29,7 +29,7 @@ async def test_small_files_are_held_in_memory_and_that_is_said_before(private, s
     sending, link = sender.send(source, *AUTO)
     await private.open(link)
     await private.start()
-    await private.page.wait_for(".card.offer")
+    await private.offered()
     said = await private.text()
     assert "This window keeps nothing on the disk" in said
     assert "Do not close or reload the page before you have saved." in said

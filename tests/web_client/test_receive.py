@@ -147,7 +147,7 @@ async def test_the_receipt_holds_and_both_know_each_other_the_next_time(
             await page.click("form .primary")
         else:
             await visitor.start()
-        await page.wait_for(".card.offer .who")
+        await visitor.offered()
         assert await page.text(".who") == "Klinik Süd, Radiologie"
         assert (await page.text(".trust")).startswith("Known" if number else "Not checked yet")
         await visitor.accept()
@@ -197,7 +197,7 @@ async def test_straight_into_a_folder_nothing_is_replaced(at, sender, study):
             sending, link = sender.send(study, "--auto", "--server", f"http://127.0.0.1:{port}")
             await visitor.open(link)
             await visitor.start()
-            await visitor.page.wait_for(".card.offer")
+            await visitor.offered()
             await visitor.page.evaluate(CHOOSE)
             await visitor.page.click(".card.offer .choices .quiet")
             await visitor.delivered()

@@ -121,7 +121,7 @@ async def test_a_cut_cable_is_said_and_waited_out(far, open_browser, tmp_path, s
         recipient = Recipient(browser.page, browser)
         await recipient.open(link)
         await recipient.start()
-        await recipient.page.wait_for(".card.offer")
+        await recipient.offered()
         return sending, recipient
 
     async def under_way(sending, recipient):
