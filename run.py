@@ -27,7 +27,18 @@ TEST = (
     ("python", "hatch_build.py", "run", "check"),
     ("python", "hatch_build.py", "test"),
     ("pytest", "tests/protocol", "--cov", "--cov-fail-under=100", "--cov-report=term"),
-    ("pytest", "tests", "--ignore=tests/protocol", "-m", "not large", "-n", "3"),
+    # Each worker takes neighbours, which share browsers; who is done takes over from the others.
+    (
+        "pytest",
+        "tests",
+        "--ignore=tests/protocol",
+        "-m",
+        "not large",
+        "-n",
+        "3",
+        "--dist",
+        "worksteal",
+    ),
     ("pytest", "tests", "--ignore=tests/protocol", "-m", "large"),
 )
 
