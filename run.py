@@ -18,8 +18,6 @@ VENV = ROOT / ".venv"
 PREFERRED = ("3.13", "3.12")  # those with wheels of both WebRTC engines
 FETCH_SECONDS = 120
 
-ORDINARY = "not large and (smoke or not faults)"
-
 # The test command, step by step; each stops the rest when it fails.
 TEST = (
     ("ruff", "check", "."),
@@ -29,7 +27,18 @@ TEST = (
     ("python", "hatch_build.py", "run", "check"),
     ("python", "hatch_build.py", "test"),
     ("pytest", "tests/protocol", "--cov", "--cov-fail-under=100", "--cov-report=term"),
-    ("pytest", "tests", "--ignore=tests/protocol", "-m", ORDINARY, "-n", "3"),
+    # Each worker takes neighbours, which share browsers; who is done takes over from the others.
+    (
+        "pytest",
+        "tests",
+        "--ignore=tests/protocol",
+        "-m",
+        "not large and (smoke or not faults)",
+        "-n",
+        "3",
+        "--dist",
+        "worksteal",
+    ),
     ("pytest", "tests", "--ignore=tests/protocol", "-m", "large"),
 )
 

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ class Receiving:
         )
         code = "internal"
         try:
-            ended = await self._sessions(make, psk)
+            ended = self._complete() or await self._sessions(make, psk)
             code = ended.code
             failed = len(self.record.failed())
             self.ended = outcome_of(ended, self.record.receipt, f"{failed} of them")
@@ -191,6 +192,18 @@ class Receiving:
         )
         if kept.phase == "signed":
             self.record.receipt = self.options.home.receipt_path(kept.transfer_id)
+
+    def _complete(self) -> facts.Ended | None:
+        """The end, when an earlier process had come to it and only died before it could say so."""
+        if self.underway is None or self.record.receipt is None or self.underway.results is None:
+            return None
+        self.record.results, self.record.manifest = self.underway.results, self.underway.manifest
+        with suppress(OSError, receipts.BadReceipt):
+            if receipts.verify(self.record.receipt.read_bytes()).confirmed:
+                self.underway.finished = True
+                failed = any(True for _ in self.underway.results.failures())
+                return facts.Ended(Ending.INCOMPLETE if failed else Ending.COMPLETE)
+        return None
 
     def _put_away(self, code: str) -> None:
         """At the end, whatever it was: keep what can go on, remove everything else."""

@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from p2p import Home
+
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 60
 
@@ -25,7 +27,7 @@ class Peer:
         self.prefix = prefix
         self.started: list[Process] = []
         if label:
-            assert self.run("identity", "set-label", label).returncode == 0
+            Home(folder).set_label(label)
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDOVER_")}

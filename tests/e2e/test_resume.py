@@ -139,7 +139,7 @@ def test_a_full_disk_is_waited_out(sender, recipient, tmp_path):
 
 
 def test_what_is_discarded_is_erased_and_noted(sender, recipient, big, out):
-    sending, receiving, link = begin(sender, recipient, big, out)
+    sending, receiving, _ = begin(sender, recipient, big, out)
     kill_hard(receiving)
     receiving.process.wait()
     (one,) = unfinished(recipient)
@@ -164,7 +164,7 @@ def test_what_is_under_way_is_not_discarded_nor_taken_over(sender, recipient, bi
 
 
 def test_what_cannot_go_on_is_refused_by_name(sender, recipient, big, out):
-    sending, receiving, link = begin(sender, recipient, big, out)
+    sending, receiving, _ = begin(sender, recipient, big, out)
     for process in (sending, receiving):
         kill_hard(process)
         process.process.wait()

@@ -22,10 +22,11 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
@@ -46,7 +47,7 @@ POLL_SECONDS = 0.03
 
 
 class PageError(Exception):
-    """A script threw, or what was waited for did not come."""
+    """A script threw, or what was waited for did not come; then with what the page shows instead."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,13 @@ class Browser(Protocol):
     async def downloaded(self, name: str, seconds: float = WAIT_SECONDS) -> Path:
         """Wait until a file of this name has arrived whole. Raises `PageError` when it failed."""
 
+    async def visit(self) -> Page:
+        """A tab for who comes to this browser for the first time: nothing is stored but by other
+        visits since the last `forget`."""
+
+    async def forget(self) -> None:
+        """Delete what visits stored and downloaded, once their tabs are closed."""
+
     def processes(self) -> list[psutil.Process]:
         """Every running process of it, the main one first."""
 
@@ -158,6 +166,11 @@ def find_program(kind: Kind) -> str:
             return found
     raise FileNotFoundError(f"{kind} is not installed: apt install {PROGRAMS[kind][0]}")
 
+
+# What the web client shows: its card's class and words; of any other page, all of it.
+_SHOWN = """((card) => card ? `[${card.className}] ${card.innerText}` : document.body.innerText)(
+  document.querySelector('.card'))"""
+SHOWN_LENGTH, SHOWN_SECONDS = 300, 5.0
 
 # In both: the element, or an exception that names it.
 _FIND = "((s) => document.querySelector(s) ?? (() => {{ throw new Error('no ' + s) }})())({})"
@@ -201,8 +214,17 @@ class _Tab:
             except PageError as error:  # also while the page is being replaced
                 last = f": {error}"
             if time.monotonic() > ends:
-                raise PageError(f"not in {seconds} s: {js}{last}; errors: {self.errors}")
+                raise PageError(f"not in {seconds} s: {js}{last}; {await self._shown()}")
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _shown(self) -> str:
+        """What there is instead of what was waited for."""
+        try:
+            text = await asyncio.wait_for(self.evaluate(_SHOWN), SHOWN_SECONDS)
+        except (PageError, TimeoutError) as error:
+            text = f"nothing ({error or 'no answer'})"
+        words = " ".join(str(text).split())[:SHOWN_LENGTH]
+        return f"the page shows: {words}; errors: {self.errors}"
 
 
 class _Downloads:
@@ -222,6 +244,11 @@ class _Downloads:
         if not self.ended[name]:
             raise PageError(f"the download of {name} failed")
         return self.folder / name
+
+    def forget(self) -> None:
+        self.ended.clear()
+        for path in self.folder.iterdir():
+            path.unlink()
 
 
 def _tree(main: psutil.Process | None) -> list[psutil.Process]:
@@ -251,6 +278,7 @@ class ChromiumPage(_Tab):
     def __init__(self, page: playwright.Page, devtools: playwright.CDPSession) -> None:
         super().__init__()
         self._page, self.devtools = page, devtools
+        self.origins: set[str] = set()  # where it was
         page.set_default_timeout(COMMAND_SECONDS * 1000)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
@@ -261,6 +289,7 @@ class ChromiumPage(_Tab):
             self.errors.append(f"console: {message.text}")
 
     async def goto(self, url: str) -> None:
+        self.origins.add("{0.scheme}://{0.netloc}".format(urlsplit(url)))
         await self._page.goto(url)
 
     async def reload(self) -> None:
@@ -285,22 +314,33 @@ class ChromiumPage(_Tab):
         return answer["result"].get("value")
 
     async def click(self, selector: str, seconds: float = WAIT_SECONDS) -> None:
-        with _as_page_error():
+        async with self._as_page_error():
             await self._page.click(selector, timeout=seconds * 1000)
 
     async def fill(self, selector: str, text: str, seconds: float = WAIT_SECONDS) -> None:
-        with _as_page_error():
+        async with self._as_page_error():
             await self._page.fill(selector, text, timeout=seconds * 1000)
 
     async def press(self, key: str) -> None:
         await self._page.keyboard.press(key)
 
     async def choose_files(self, selector: str, paths: Sequence[Path]) -> None:
-        with _as_page_error():
+        async with self._as_page_error():
             await self._page.set_input_files(selector, list(paths))
+
+    @contextlib.asynccontextmanager
+    async def _as_page_error(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except playwright.Error as error:
+            raise PageError(f"{error}; {await self._shown()}") from None
 
     async def set_viewport(self, width: int, height: int) -> None:
         await self._page.set_viewport_size({"width": width, "height": height})
+
+    async def set_color_scheme(self, scheme: Literal["light", "dark"]) -> None:
+        """As if the person had changed it while the page is open."""
+        await self._page.emulate_media(color_scheme=scheme)
 
     async def screenshot(self, path: Path) -> None:
         await self._page.screenshot(path=path)
@@ -309,19 +349,11 @@ class ChromiumPage(_Tab):
         await self._page.close()
 
 
-@contextlib.contextmanager
-def _as_page_error() -> Iterator[None]:
-    try:
-        yield
-    except playwright.Error as error:
-        raise PageError(str(error)) from None
-
-
 class Chromium:
     """Chromium, by Playwright."""
 
     kind: Kind = "chromium"
-    page: Page
+    page: ChromiumPage
     # Nothing here touches WebRTC, storage or what pages see: less noise, and no network of its own.
     FLAGS = (
         "--disable-gpu",
@@ -340,6 +372,7 @@ class Chromium:
         self._names: dict[str, str] = {}
         self._playwright: playwright.Playwright | None = None
         self._context: playwright.BrowserContext | None = None
+        self._visits: list[ChromiumPage] = []
         self._main: psutil.Process | None = None
 
     async def start(self) -> Page:
@@ -402,9 +435,22 @@ class Chromium:
             name = Path(path).name if path else self._names[event["guid"]]
             self._arrived.ended[name] = event["state"] == "completed"
 
-    async def new_page(self) -> Page:
+    async def new_page(self) -> ChromiumPage:
         assert self._context
         return await self._take(await self._context.new_page())
+
+    async def visit(self) -> Page:
+        page = await self.new_page()
+        self._visits.append(page)
+        return page
+
+    async def forget(self) -> None:
+        # A context of its own would be off the record, and without a file system on the disk.
+        for origin in {origin for page in self._visits for origin in page.origins}:
+            about = {"origin": origin, "storageTypes": "all"}
+            await self.page.devtools.send("Storage.clearDataForOrigin", about)
+        self._visits.clear()
+        self._arrived.forget()
 
     async def downloaded(self, name: str, seconds: float = WAIT_SECONDS) -> Path:
         return await self._arrived.wait(name, seconds)
@@ -629,6 +675,7 @@ class Firefox:
         self._arrived = _Downloads(self.downloads)
         self._names: dict[str, str] = {}
         self._pages: dict[str, FirefoxPage] = {}
+        self._container: str | None = None  # of all visits
         self._process: asyncio.subprocess.Process | None = None
         self._wire: _Wire | None = None
 
@@ -718,6 +765,23 @@ class Firefox:
         assert self._wire
         made = await self._wire.call("browsingContext.create", type="tab")
         return await self._take(made["context"])
+
+    async def visit(self) -> Page:
+        assert self._wire
+        if self._container is None:
+            made = await self._wire.call("browser.createUserContext")
+            self._container = made["userContext"]
+        made = await self._wire.call(
+            "browsingContext.create", type="tab", userContext=self._container
+        )
+        return await self._take(made["context"])
+
+    async def forget(self) -> None:
+        assert self._wire
+        if self._container is not None:
+            await self._wire.call("browser.removeUserContext", userContext=self._container)
+            self._container = None
+        self._arrived.forget()
 
     async def downloaded(self, name: str, seconds: float = WAIT_SECONDS) -> Path:
         return await self._arrived.wait(name, seconds)

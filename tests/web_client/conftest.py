@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -16,7 +14,7 @@ from .browsers import open_browser as start_browser
 from .recipient import Recipient
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_browser(tmp_path):
     """Starts a browser with a profile of its own: `await open_browser("firefox", private=True)`."""
     async with contextlib.AsyncExitStack() as running:
@@ -33,25 +31,15 @@ async def open_browser(tmp_path):
         yield start
 
 
-@pytest.fixture
-async def chromium(open_browser):
-    return await open_browser("chromium")
-
-
-@pytest.fixture
-async def firefox(open_browser):
-    return await open_browser("firefox")
-
-
-@pytest.fixture(params=KINDS)
+@pytest_asyncio.fixture(loop_scope="session", params=KINDS)
 async def browser(request, open_browser):
-    """Each browser in turn."""
+    """Each browser in turn, with a profile of its own."""
     return await open_browser(request.param)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared(tmp_path_factory):
-    """One browser of each kind for tests that bring their own origin: `await shared("firefox")`."""
+    """One browser of each kind for all tests that need no profile of their own."""
     async with contextlib.AsyncExitStack() as running:
         started = {}
 
@@ -66,12 +54,13 @@ async def shared(tmp_path_factory):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def at(shared):
-    """Someone at a tab of a shared browser. A sender's port is an origin, so storage is empty."""
-    async with contextlib.AsyncExitStack() as opened:
+    """Someone at a tab of a shared browser who has never been there."""
+    async with contextlib.AsyncExitStack() as used, contextlib.AsyncExitStack() as opened:
 
         async def sit_down(kind):
             browser = await shared(kind)
-            page = await browser.new_page()
+            used.push_async_callback(browser.forget)
+            page = await browser.visit()
             opened.push_async_callback(page.close)
             return Recipient(page, browser)
 
@@ -85,30 +74,8 @@ async def visitor(request, at):
 
 
 @pytest.fixture
-def recipient(browser):
-    """Someone at each browser in turn."""
-    return Recipient(browser.page, browser)
-
-
-@pytest.fixture
 def sender(tmp_path):
     """A machine to send from."""
     peer = Peer(tmp_path / "sender", "Klinik Süd, Radiologie")
     yield peer
     peer.close()
-
-
-@pytest.fixture
-def some(tmp_path):
-    """A small folder to send."""
-    root = tmp_path / "study"
-    root.mkdir()
-    for number in range(3):
-        (root / f"{number}.dcm").write_bytes(bytes([number]) * 50_000)
-    return root
-
-
-@pytest.fixture(scope="session")
-def dicom():
-    """The DICOM files that ship with pydicom: 176 of many kinds."""
-    return Path(importlib.util.find_spec("pydicom").origin).parent / "data" / "test_files"

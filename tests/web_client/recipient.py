@@ -60,9 +60,16 @@ class Recipient:
             await self.page.fill("#passphrase", passphrase)
         await self.page.click("form .primary")
 
+    async def offered(self, seconds: float = SECONDS) -> None:
+        """Wait until the offer can be read. Connecting anew takes a busy machine a while; an ending
+        instead of it is an error at once."""
+        await self.page.wait_for(".card.offer, .card.ended", seconds)
+        assert await self.shows(".card.offer"), await self.text()
+
     async def accept(self, seconds: float = SECONDS) -> None:
         """Take what is offered."""
-        await self.page.click(".card.offer .primary", seconds)
+        await self.offered(seconds)
+        await self.page.click(".card.offer .primary")
 
     async def take(self, link: str) -> None:
         """Up to the first bytes."""
@@ -72,10 +79,7 @@ class Recipient:
 
     async def delivered(self, seconds: float = SECONDS) -> str:
         """Wait until all is there and signed by both; the heading."""
-        try:
-            await self.page.wait_for(".card.done, .card.ended", seconds)
-        except PageError as error:
-            raise PageError(f"{error}: {await self.text()}") from None
+        await self.page.wait_for(".card.done, .card.ended", seconds)
         title = await self.title()
         assert not await self.shows(".card.ended"), (title, await self.text())
         return title
@@ -98,7 +102,8 @@ class Recipient:
 
     async def decline(self) -> None:
         """Not take what is offered."""
-        await self.page.click(".card.offer .choices .quiet:last-child", SECONDS)
+        await self.offered()
+        await self.page.click(".card.offer .choices .quiet:last-child")
 
     async def again(self) -> None:
         """Try again, after it has ended."""

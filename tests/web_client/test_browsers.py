@@ -7,9 +7,12 @@ import os
 
 import psutil
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from .browsers import KINDS, Options, PageError, find_program, open_browser
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PAGE = """<!doctype html><html lang="en"><title>A page</title><link rel="icon" href="data:,">
 <h1>Hello</h1><p hidden id="hidden">unseen</p>
@@ -52,7 +55,7 @@ READ = """navigator.storage.getDirectory().then(async (root) =>
   (await (await root.getFileHandle("kept")).getFile()).text())"""
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def address(unused_tcp_port):
     """Where the page is served."""
 
@@ -75,9 +78,9 @@ async def address(unused_tcp_port):
     await runner.cleanup()
 
 
-async def test_a_page_is_loaded_read_and_used(browser, address, tmp_path):
+async def test_a_page_is_loaded_read_and_used(visitor, address, tmp_path):
     """Clicks and keys are a user's: trusted, with activation, also below the fold."""
-    page = browser.page
+    page = visitor.page
     await page.goto(address)
     assert await page.text("h1") == "Hello"
     assert await page.evaluate("Promise.resolve({ three: 3 })") == {"three": 3}
@@ -105,15 +108,19 @@ async def test_a_page_is_loaded_read_and_used(browser, address, tmp_path):
     assert page.errors == []
 
 
-async def test_what_does_not_come_is_an_error(browser, address):
-    """Waiting ends, and says for what; a script's exception is the test's."""
-    page = browser.page
+async def test_what_does_not_come_is_an_error(visitor, address):
+    """Waiting ends, and says for what and what there is; a script's exception is the test's."""
+    page = visitor.page
     await page.goto(address)
     for selector in ("#missing", "#hidden"):
-        with pytest.raises(PageError, match=selector):
+        with pytest.raises(PageError, match=selector) as failed:
             await page.wait_for(selector, 0.2)
-    with pytest.raises(PageError):
+        assert "the page shows: Hello" in str(failed.value)
+    with pytest.raises(PageError, match="the page shows: Hello"):
         await page.click("#off", 0.2)
+    await page.evaluate("void (document.querySelector('h1').className = 'card welcome')")
+    with pytest.raises(PageError, match=r"the page shows: \[card welcome\] Hello;"):
+        await page.wait_until("false", 0.2)
     with pytest.raises(PageError, match="no #missing"):
         await page.text("#missing")
     with pytest.raises(PageError, match="at noon"):
@@ -121,22 +128,55 @@ async def test_what_does_not_come_is_an_error(browser, address):
     assert await page.wait_until("document.title", 1) == "A page"
 
 
-async def test_a_blob_is_downloaded_whole(browser, address):
-    """Under its own name, in the folder of the test."""
-    await browser.page.goto(address)
-    await browser.page.click("#save")
-    path = await browser.downloaded("data.bin")
-    assert path.parent == browser.downloads
+async def test_a_blob_is_downloaded_whole(visitor, address):
+    """Under its own name, in the browser's folder for them."""
+    await visitor.page.goto(address)
+    await visitor.page.click("#save")
+    path = await visitor.browser.downloaded("data.bin")
+    assert path.parent == visitor.browser.downloads
     assert path.read_bytes() == b"\x07" * 3_000_000
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_a_visit_finds_nothing_of_those_before(shared, kind, address):
+    """Tabs share what they stored until all is forgotten, downloads too."""
+    browser = await shared(kind)
+    first, second = await browser.visit(), await browser.visit()
+    for page in (first, second):
+        await page.goto(address)
+    await first.evaluate(WRITE)
+    assert await second.evaluate(READ) == "all of it"
+    await first.click("#save")
+    old = await browser.downloaded("data.bin")
+    for page in (first, second):
+        await page.close()
+    await browser.forget()
+    assert not old.exists()
+    third = await browser.visit()
+    await third.goto(address)
+    with pytest.raises(PageError, match=r"NotFound|could not be found"):
+        await third.evaluate(READ)
+    with pytest.raises(PageError, match="not downloaded"):
+        await browser.downloaded("data.bin", 0.1)
+    await third.click("#save")
+    assert (await browser.downloaded("data.bin")).name == "data.bin"
+    await third.close()
+    await browser.forget()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_private_browser_downloads_too(open_browser, kind, address):
-    """Where nothing else is kept."""
+    """Where nothing else is kept: Firefox's OPFS refuses, Chromium's is in memory."""
     browser = await open_browser(kind, private=True)
     await browser.page.goto(address)
     await browser.page.click("#save")
     assert (await browser.downloaded("data.bin")).stat().st_size == 3_000_000
+    if kind == "firefox":
+        with pytest.raises(PageError, match="Security"):
+            await browser.page.evaluate(WRITE)
+    else:
+        await browser.page.evaluate(WRITE)
+        assert await browser.page.evaluate(READ) == "all of it"
 
 
 async def test_what_a_page_stored_survives_the_end_of_the_browser(browser, address):
@@ -151,22 +191,10 @@ async def test_what_a_page_stored_survives_the_end_of_the_browser(browser, addre
     assert await page.evaluate(READ) == "all of it"
 
 
-async def test_a_private_firefox_has_no_storage(open_browser, address):
-    """OPFS refuses; a private Chromium keeps it in memory."""
-    firefox = await open_browser("firefox", private=True)
-    await firefox.page.goto(address)
-    with pytest.raises(PageError, match="Security"):
-        await firefox.page.evaluate(WRITE)
-    chromium = await open_browser("chromium", private=True)
-    await chromium.page.goto(address)
-    await chromium.page.evaluate(WRITE)
-    assert await chromium.page.evaluate(READ) == "all of it"
-
-
-async def test_errors_of_a_page_are_heard(browser, address):
+async def test_errors_of_a_page_are_heard(visitor, address):
     """The console's, the uncaught ones, the policy's and a worker's; each on its own tab."""
-    page = browser.page
-    other = await browser.new_page()
+    page = visitor.page
+    other = await visitor.browser.new_page()
     await page.goto(address)
     await other.goto(address)
     worker = """new Worker(trustedTypes.createPolicy("any", { createScriptURL: (url) => url })
@@ -187,12 +215,12 @@ async def test_errors_of_a_page_are_heard(browser, address):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_options_reach_the_page(open_browser, kind, address):
+async def test_options_reach_the_page(at, open_browser, kind, address):
     """Color scheme, motion and language, as a page sees them."""
     media = "matchMedia('(prefers-color-scheme: dark)').matches"
     motion = "matchMedia('(prefers-reduced-motion: reduce)').matches"
     seen = f"[{media}, {motion}, navigator.language, (1.5).toLocaleString()]"
-    plain = await open_browser(kind)
+    plain = await at(kind)
     await plain.page.goto(address)
     assert await plain.page.evaluate(seen) == [False, False, "en-US", "1.5"]
     other = await open_browser(kind, color_scheme="dark", reduced_motion=True, locale="de-DE")
@@ -220,7 +248,7 @@ async def test_no_process_outlives_its_test(kind, tmp_path):
     assert os.listdir(tmp_path / "one" / "downloads") == []
 
 
-def test_a_missing_browser_is_named(monkeypatch):
+async def test_a_missing_browser_is_named(monkeypatch):
     """And what to install."""
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FileNotFoundError, match="apt install firefox-esr"):

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.harness import Terminal
 from tests.e2e.test_web import serving
 
-from .recipient import finish
+from .recipient import SECONDS, finish
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -141,7 +141,7 @@ async def test_ctrl_c_of_the_sender_while_the_offer_is_read_leaves_nothing(visit
     sending, link = sender.send(some, *AUTO)
     await visitor.open(link)
     await visitor.start()
-    await visitor.page.wait_for(".card.offer")
+    await visitor.offered()
     sending.signal(signal.SIGINT)
     await over(visitor, "The sender stopped the transfer")
     assert (await finish(sending))[0] == 8
@@ -165,7 +165,7 @@ async def test_digits_are_the_same_on_both_sides_and_both_say_so(visitor, sender
     sending, link = terminal(sender, "--verify", some)
     await visitor.open(link)
     await visitor.start()
-    await visitor.page.wait_for(".card.digits")
+    await visitor.page.wait_for(".card.digits", SECONDS)
     assert await visitor.page.text("#digits") == sending.expect(r"check digits (\d{4}-\d{4}-\d{4})")
     sending.expect(r"on both sides")
     sending.type("y\n")

@@ -142,12 +142,19 @@ async def test_absurd_manifests_sum_overflow(visitor, liar, file, monkeypatch):
     await refused(visitor)
 
 
+# The page waits 20 s for an answer to the browser's question.
+IMPATIENT = """void ((real) => {
+  window.waited = 0;
+  window.setTimeout = (work, time) => real(work, time === 20_000 ? (waited++, 500) : time);
+})(setTimeout)"""
+
+
 @pytest.mark.parametrize(
     ("kind", "size"), [("chromium", 2**53 - 1), ("chromium", 10**15), ("firefox", 10**15)]
 )
 async def test_more_than_the_browser_can_hold(at, liar, file, monkeypatch, kind, size):
     """Said before anything is accepted: refused, or a folder of this computer is the way. Firefox
-    asks the person first, who does not answer here."""
+    asks the person first, who does not answer here; the page's patience is cut short."""
     real = transfer.SenderSession.offer
 
     def lie(self, manifest, data, tape, *more):
@@ -157,8 +164,11 @@ async def test_more_than_the_browser_can_hold(at, liar, file, monkeypatch, kind,
     monkeypatch.setattr(transfer.SenderSession, "offer", lie)
     visitor = await at(kind)
     link, sending = await liar.send(file)
-    await look(visitor, link)
+    await visitor.open(link)
+    await visitor.page.evaluate(IMPATIENT)
+    await visitor.start()
     await visitor.page.wait_for(".card.offer, .card.ended", 40)
+    assert await visitor.page.evaluate("waited") == 1
     if kind == "chromium":
         assert "This browser has no room for it." in await visitor.text()
         assert "use the command line" in await visitor.text()
@@ -211,7 +221,7 @@ async def test_data_before_the_accept(at, liar, file, monkeypatch, kind):
     monkeypatch.setattr(transfer._SenderRun, "_move", move)
     link, _ = await liar.send(file)
     await look(visitor, link)
-    await visitor.page.wait_for(".card.offer")
+    await visitor.offered()
     header, payload = data(runs[0], 0, 10)
     await runs[0]._connection.data.send(seal_range(runs[0]._secured.session_key, header, payload))
     await refused(visitor)
@@ -282,7 +292,7 @@ async def test_bidi_and_control_characters_are_shown_escaped(visitor, liar, tmp_
     (root / "invoice\u202egpj.exe").write_bytes(b"x")
     link, _ = await liar.send(root)
     await look(visitor, link)
-    await visitor.page.wait_for(".card.offer")
+    await visitor.offered()
     assert await visitor.page.text(".who") == "\\u{1b}[2Jevil\\u{202e}\\u{a}name"
     everything = await visitor.page.evaluate("document.body.textContent")
     assert "invoice\\u{202e}gpj.exe" in everything
@@ -294,7 +304,7 @@ async def test_markup_in_names_is_text(visitor, liar, file):
     liar.home._store_identity(type(identity)(identity.key, "<img src=x onerror=alert(1)>&amp;"))
     link, _ = await liar.send(file)
     await look(visitor, link)
-    await visitor.page.wait_for(".card.offer")
+    await visitor.offered()
     assert await visitor.page.text(".who") == "<img src=x onerror=alert(1)>&amp;"
     assert not await visitor.shows("img")
     assert visitor.page.errors == []
@@ -308,7 +318,7 @@ async def test_very_long_names_stay_on_the_page(visitor, liar, tmp_path):
     link, _ = await liar.send(tmp_path / ("w" * 200))
     await visitor.page.set_viewport(320, 640)
     await look(visitor, link)
-    await visitor.page.wait_for(".card.offer")
+    await visitor.offered()
     wide = "document.documentElement.scrollWidth > innerWidth"
     assert not await visitor.page.evaluate(wide)
     await visitor.accept()

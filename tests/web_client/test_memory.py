@@ -11,7 +11,11 @@ import pytest
 
 from .recipient import Recipient, finish
 
-pytestmark = [pytest.mark.large, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.large,
+    pytest.mark.timeout(600),
+    pytest.mark.asyncio(loop_scope="session"),
+]
 MEMORY = 250 * 1024 * 1024
 SIZE = 2 * 1024**3
 
@@ -30,7 +34,8 @@ async def watch(browser, peaks):
         await asyncio.sleep(0.25)
 
 
-async def test_2_gib_through_chromium_with_flat_memory(chromium, sender, tmp_path):
+async def test_2_gib_through_chromium_with_flat_memory(open_browser, sender, tmp_path):
+    chromium = await open_browser("chromium")
     source = tmp_path / "two.raw"
     with open(source, "wb") as file:
         subprocess.run(["head", "-c", str(SIZE), "/dev/urandom"], stdout=file, check=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -9,16 +11,21 @@ import signal
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 import hatch_build
 from tests.e2e.harness import ROOT, Terminal, kill_hard
 
-from .recipient import Recipient, finish
+from .browsers import Page
+from .recipient import SECONDS, Recipient, finish
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 AUTO = ("--auto", "--listen", "127.0.0.1:0")
 LINK = r"(http://\S+#\S+)"
 WIDTHS = (320, 768, 1280)
 LANGUAGES = ("en", "de")
+SCHEMES = ("light", "dark")
 
 
 @pytest.fixture(scope="session")
@@ -36,12 +43,12 @@ def axe(tmp_path_factory):
 class Look:
     """Looks at a state from every side; keeps pictures of it where a folder is given for them."""
 
-    def __init__(self, axe: str, folder: Path | None, scheme: str) -> None:
-        self._axe, self._folder, self._scheme = axe, folder, scheme
+    def __init__(self, axe: str, folder: Path | None) -> None:
+        self._axe, self._folder = axe, folder
         self.seen: list[str] = []
 
     async def __call__(self, recipient: Recipient, name: str) -> None:
-        """Accessible, nothing wider than the screen, in every language."""
+        """Accessible by day and by night, nothing wider than the screen, in every language."""
         page = recipient.page
         for language in LANGUAGES:
             await page.click(f".languages [lang={language}]")
@@ -51,13 +58,22 @@ class Look:
                 wide = await page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width, f"{name} is {wide} wide at {width} ({language})"
                 if self._folder:
-                    height = await page.evaluate("document.documentElement.scrollHeight")
-                    await page.set_viewport(width, max(800, height))
-                    file = f"{name}-{width}-{language}-{self._scheme}.png"
-                    await page.screenshot(self._folder / file)
-            assert await self._violations(recipient) == [], name
+                    await self._picture(page, f"{name}-{width}-{language}", width)
+            for scheme in SCHEMES:
+                await page.set_color_scheme(scheme)
+                assert await page.evaluate(
+                    f"matchMedia('(prefers-color-scheme: {scheme})').matches"
+                )
+                assert await self._violations(recipient) == [], (name, scheme)
         await page.click(".languages [lang=en]")
         self.seen.append(name)
+
+    async def _picture(self, page: Page, name: str, width: int) -> None:
+        height = await page.evaluate("document.documentElement.scrollHeight")
+        await page.set_viewport(width, max(800, height))
+        for scheme in SCHEMES:
+            await page.set_color_scheme(scheme)
+            await page.screenshot(self._folder / f"{name}-{scheme}.png")
 
     async def _violations(self, recipient: Recipient) -> list[str]:
         page = recipient.page
@@ -70,26 +86,45 @@ class Look:
         return list(found)
 
 
-@pytest.fixture(params=["light", "dark"])
-async def recipient(request, open_browser):
-    browser = await open_browser("chromium", color_scheme=request.param)
-    return Recipient(browser.page, browser)
+@pytest_asyncio.fixture(loop_scope="session")
+async def recipient(at):
+    return await at("chromium")
 
 
 @pytest.fixture
-def look(request, axe):
+def look(axe):
     """With HANDOVER_SCREENSHOTS, pictures of everything go to that folder."""
     folder = os.environ.get("HANDOVER_SCREENSHOTS")
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
-    return Look(axe, Path(folder) if folder else None, request.node.callspec.params["recipient"])
+    return Look(axe, Path(folder) if folder else None)
 
 
 @pytest.fixture
 def big(tmp_path):
     path = tmp_path / "CT Thorax.dcm"
-    path.write_bytes(os.urandom(1_000_000) * 500)
+    path.write_bytes(os.urandom(1_000_000) * 100)
     return path
+
+
+@contextlib.asynccontextmanager
+async def slowed(process):
+    """It runs a tenth of the time, so that there is time to look."""
+
+    async def pace():
+        while True:
+            process.signal(signal.SIGSTOP)
+            await asyncio.sleep(0.9)
+            process.signal(signal.SIGCONT)
+            await asyncio.sleep(0.1)
+
+    pacing = asyncio.create_task(pace())
+    try:
+        yield
+    finally:
+        pacing.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            process.signal(signal.SIGCONT)
 
 
 @pytest.mark.timeout(300)
@@ -108,7 +143,7 @@ async def test_states_of_a_transfer_that_goes_well(recipient, look, sender, some
     await page.wait_for(".card.working .note")
     await look(recipient, "connecting")
     sending.signal(signal.SIGCONT)
-    await page.wait_for(".card.offer")
+    await recipient.offered()
     assert await page.evaluate("document.querySelector('.list').open")
     await look(recipient, "offer")
     await recipient.accept()
@@ -124,7 +159,7 @@ async def test_states_of_a_transfer_that_goes_well(recipient, look, sender, some
     sending, link = sender.send(some, *AUTO)
     await recipient.open(link)
     await recipient.start()
-    await page.wait_for(".card.offer")
+    await recipient.offered()
     (some / "1.dcm").unlink()
     await recipient.accept()
     await page.wait_for(".card.done")
@@ -159,22 +194,26 @@ async def test_states_of_a_transfer_that_does_not(recipient, look, sender, some,
     verifying = Terminal(sender, "send", "--verify", "--listen", "127.0.0.1:0", str(some))
     await recipient.open(verifying.expect(LINK))
     await recipient.start()
-    await page.wait_for(".card.digits")
+    await page.wait_for(".card.digits", SECONDS)
     await look(recipient, "digits")
     verifying.interrupt()
     assert verifying.end() == 8
     sending, link = sender.send(big, *AUTO)
-    await recipient.take(link)
+    await recipient.open(link)
+    await recipient.start()
     draining = finish(sending, 120)
-    await recipient.come_to(0.05)
-    await look(recipient, "running")
-    assert await page.wait_until(r"/^\d+ % – Handover$/.test(document.title)")
-    assert await recipient.guarded()
+    await recipient.offered()
+    async with slowed(sending):
+        await recipient.accept()
+        await recipient.come_to(0.01)
+        await look(recipient, "running")
+        assert await page.wait_until(r"/^\d+ % – Handover$/.test(document.title)")
+        assert await recipient.guarded()
+    kill_hard(sending)  # it takes seconds to be noticed
     await page.click(".card.running > button")
     await look(recipient, "stopping")
     assert await recipient.come_to(0) < 1, "it was over before it was looked at"
     await page.click(".card.running .choices .primary")
-    kill_hard(sending)
     await page.wait_until("document.querySelector('.note').textContent.includes('lost')", 40)
     await page.wait_for(".card.running ul", 30)
     await look(recipient, "lost")
@@ -200,17 +239,16 @@ async def tab_to(page, selector):
     raise AssertionError(await page.evaluate(FOCUSED))
 
 
-async def test_a_transfer_by_the_keyboard_alone(browser, sender, some):
+async def test_a_transfer_by_the_keyboard_alone(visitor, sender, some):
     """Tab, Enter and typing, from the name to the saved file and the receipt."""
-    page = await browser.new_page()  # the first one of a headless Firefox is no active window
+    page = visitor.page
     sending, link = sender.send(some, *AUTO)
-    visitor = Recipient(page, browser)
     await visitor.open(link)
     await page.wait_until("document.activeElement?.id === 'label'")
     for letter in "Raum 2":
         await page.press(letter)
     await page.press("Enter")
-    await page.wait_for(".card.offer")
+    await visitor.offered()
     assert await page.evaluate("document.activeElement?.localName") == "h1"
     await tab_to(page, ".card.offer .primary")
     await page.press("Enter")
@@ -218,7 +256,7 @@ async def test_a_transfer_by_the_keyboard_alone(browser, sender, some):
     await page.wait_until("document.activeElement?.localName === 'h1'")
     await tab_to(page, ".card.done .primary")
     await page.press("Enter")
-    await browser.downloaded("study.zip")
+    await visitor.browser.downloaded("study.zip")
     await page.wait_for(".card.done h2")
     await tab_to(page, ".card.done .choices .quiet")
     await page.press("Enter")
@@ -226,11 +264,11 @@ async def test_a_transfer_by_the_keyboard_alone(browser, sender, some):
     assert page.errors == []
 
 
-async def test_the_focus_is_seen(chromium, sender, some):
+async def test_the_focus_is_seen(recipient, sender, some):
     """On whatever it comes to; a headless Firefox has no window that could be active."""
-    page = chromium.page
+    page = recipient.page
     _, link = sender.send(some, *AUTO)
-    await Recipient(page, chromium).open(link)
+    await recipient.open(link)
     for selector in (".languages button", "#label", "form .primary"):
         await tab_to(page, selector)
         assert (
@@ -253,11 +291,9 @@ async def test_the_language_follows_the_browser(open_browser, sender, some):
     )
 
 
-async def test_what_was_typed_survives_a_change_of_language(open_browser, sender, some):
-    browser = await open_browser("chromium")
+async def test_what_was_typed_survives_a_change_of_language(recipient, sender, some):
     _, link = sender.send(some, *AUTO)
-    visitor = Recipient(browser.page, browser)
-    await visitor.open(link)
-    await visitor.page.fill("#label", "Befundraum")
-    await visitor.page.click(".languages [lang=de]")
-    assert await visitor.page.evaluate("document.querySelector('#label').value") == "Befundraum"
+    await recipient.open(link)
+    await recipient.page.fill("#label", "Befundraum")
+    await recipient.page.click(".languages [lang=de]")
+    assert await recipient.page.evaluate("document.querySelector('#label').value") == "Befundraum"

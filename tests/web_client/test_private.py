@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 
 import pytest
+import pytest_asyncio
 
 from .browsers import KINDS
 from .recipient import Recipient, digest, finish
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 AUTO = ("--auto", "--listen", "127.0.0.1:0")
 
 
-@pytest.fixture(params=KINDS)
+@pytest_asyncio.fixture(loop_scope="session", params=KINDS)
 async def private(request, open_browser):
     """Someone at a window off the record, in each browser."""
     browser = await open_browser(request.param, private=True)
@@ -26,7 +29,7 @@ async def test_small_files_are_held_in_memory_and_that_is_said_before(private, s
     sending, link = sender.send(source, *AUTO)
     await private.open(link)
     await private.start()
-    await private.page.wait_for(".card.offer")
+    await private.offered()
     said = await private.text()
     assert "This window keeps nothing on the disk" in said
     assert "Do not close or reload the page before you have saved." in said

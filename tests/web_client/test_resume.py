@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import subprocess
 
 import pytest
@@ -13,6 +15,8 @@ from tests.e2e.test_web import serving
 
 from .browsers import KINDS
 from .recipient import NAME, Recipient, digest, finish
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 AUTO = ("--auto", "--listen", "127.0.0.1:0")
 SIZE = 100_000_000
@@ -44,17 +48,17 @@ def taken_up(sending, part):
     assert told == sorted(told)
 
 
-async def test_a_reload_goes_on_by_itself(sender, recipient, scan):
+async def test_a_reload_goes_on_by_itself(sender, visitor, scan):
     """Without a click, with its progress on the page from the start."""
     sending, link = sender.send(scan, *AUTO)
-    await recipient.take(link)
+    await visitor.take(link)
     ending = finish(sending, 150)
-    part = await recipient.come_to(0.5)
-    await recipient.page.reload()
-    assert await recipient.come_to(0.01) >= 0.8 * part
-    await arrived_as(recipient, scan, ending)
+    part = await visitor.come_to(0.5)
+    await visitor.page.reload()
+    assert await visitor.come_to(0.01) >= 0.8 * part
+    await arrived_as(visitor, scan, ending)
     taken_up(sending, part)
-    assert recipient.page.errors == []
+    assert visitor.page.errors == []
 
 
 async def test_a_killed_browser_goes_on_after_a_click(sender, browser, scan):
@@ -101,65 +105,96 @@ def far(tmp_path):
         ip("netns", "del", name)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_cut_cable_is_said_and_waited_out(far, open_browser, tmp_path, scan, kind):
-    """By https, from a machine that the browser reaches by a cable which is pulled and plugged."""
+NOTE = "document.querySelector('.card.running .note').textContent"
+
+
+async def test_a_cut_cable_is_said_and_waited_out(far, open_browser, tmp_path, scan):
+    """By https, from machines that the browsers reach by a cable which is pulled and plugged. Both
+    browsers wait at once."""
     prefix, address, cable = far
-    sender = Peer(tmp_path / "sender", prefix=prefix)
-    arguments = ("--auto", "--local-ca", "--address", address)
-    sending, link = sender.send(scan, *arguments)
-    try:
+    senders = [Peer(tmp_path / kind, prefix=prefix) for kind in KINDS]
+
+    async def offered(kind, sender):
+        sending, link = sender.send(scan, "--auto", "--local-ca", "--address", address)
         assert link.startswith(f"https://{address}:")
         browser = await open_browser(kind, any_certificate=True)
         recipient = Recipient(browser.page, browser)
-        await recipient.take(link)
+        await recipient.open(link)
+        await recipient.start()
+        await recipient.offered()
+        return sending, recipient
+
+    async def under_way(sending, recipient):
+        await recipient.accept()
         ending = finish(sending, 170)
         part = await recipient.come_to(0.3)
-        cable("down")
-        note = "document.querySelector('.card.running .note').textContent"
-        await recipient.page.wait_until(f"{note}.includes('Nothing heard from the sender')", 30)
-        await recipient.page.wait_until(f"{note}.includes('Trying again; nothing is lost.')", 30)
-        cable("up")
-        await recipient.page.wait_until(f"!{note}", 60)
+        sending.signal(signal.SIGSTOP)  # until the other one is as far
+        return part, ending
+
+    async def said(recipient):
+        await recipient.page.wait_until(f"{NOTE}.includes('Nothing heard from the sender')", 30)
+        await recipient.page.wait_until(f"{NOTE}.includes('Trying again; nothing is lost.')", 30)
+
+    async def waited_out(sending, recipient, part, ending):
+        await recipient.page.wait_until(f"!{NOTE}", 60)
         assert await recipient.come_to(0.01) >= part
         await arrived_as(recipient, scan, ending)
         taken_up(sending, part)
+
+    try:
+        both = await asyncio.gather(*map(offered, KINDS, senders))
+        begun = await asyncio.gather(*(under_way(*one) for one in both))
+        cable("down")
+        for sending, _ in both:
+            sending.signal(signal.SIGCONT)
+        await asyncio.gather(*(said(recipient) for _, recipient in both))
+        cable("up")
+        await asyncio.gather(
+            *(waited_out(*one, *more) for one, more in zip(both, begun, strict=True))
+        )
     finally:
-        sender.close()
+        for sender in senders:
+            sender.close()
 
 
-async def test_a_sender_that_died_is_waited_for_until_the_person_stops(sender, recipient, scan):
-    """The causes are named; what was there is erased, as was said."""
-    sending, link = sender.send(scan, *AUTO)
-    await recipient.take(link)
-    await recipient.come_to(0.3)
-    kill_hard(sending)
-    await recipient.page.wait_until(
-        "document.querySelector('.note').textContent.includes('Trying again; nothing is lost.')", 40
-    )
-    await recipient.page.wait_until("document.body.innerText.includes('common causes')", 30)
-    assert "The sender closed the program" in await recipient.text()
-    assert await recipient.containers() != []
-    await recipient.stop()
-    assert "Stopped on this side" in await recipient.ended()
-    await recipient.nothing_left()
+async def test_a_sender_that_died_is_waited_for_until_the_person_stops(at, sender, scan):
+    """The causes are named; what was there is erased, as was said. Both browsers wait at once."""
+
+    async def waits(kind):
+        visitor = await at(kind)
+        sending, link = sender.send(scan, *AUTO)
+        await visitor.take(link)
+        await visitor.come_to(0.3)
+        kill_hard(sending)
+        again = "textContent.includes('Trying again; nothing is lost.')"
+        await visitor.page.wait_until(f"document.querySelector('.note').{again}", 40)
+        await visitor.page.wait_until("document.body.innerText.includes('common causes')", 30)
+        assert "The sender closed the program" in await visitor.text()
+        assert await visitor.containers() != []
+        await visitor.stop()
+        assert "Stopped on this side" in await visitor.ended()
+        await visitor.nothing_left()
+
+    await asyncio.gather(*map(waits, KINDS))
 
 
-async def test_what_was_delivered_can_be_saved_after_a_reload(sender, recipient, scan):
+async def test_what_was_delivered_can_be_saved_after_a_reload(sender, visitor, tmp_path):
     """The sender has gone by then; once the copy is removed, the receipt is still there."""
+    scan = tmp_path / "scan.raw"
+    scan.write_bytes(os.urandom(10_000_000))
     with serving(sender) as (port, _):
         sending, link = sender.send(scan, "--auto", "--server", f"http://127.0.0.1:{port}")
-        await recipient.take(link)
+        await visitor.take(link)
         ending = finish(sending, 150)
-        await recipient.delivered(120)
+        await visitor.delivered(120)
         assert (await ending)[0] == 0
-        await recipient.page.reload()
-        await arrived_as(recipient, scan, ending)
-        await recipient.page.click(".card.done > .quiet")
-        await recipient.page.wait_until("document.body.innerText.includes('Removed.')")
-        await recipient.nothing_left()
+        await visitor.page.reload()
+        await arrived_as(visitor, scan, ending)
+        await visitor.page.click(".card.done > .quiet")
+        await visitor.page.wait_until("document.body.innerText.includes('Removed.')")
+        await visitor.nothing_left()
         (receipt,) = sender.receipts()
         transfer_id = encode_base64url(bytes.fromhex(receipt.name.split(".")[0]))
-        await recipient.page.click(".card.done > .quiet")
-        saved = await recipient.browser.downloaded(f"handover-{transfer_id}.receipt.json")
+        await visitor.page.click(".card.done > .quiet")
+        saved = await visitor.browser.downloaded(f"handover-{transfer_id}.receipt.json")
         assert saved.read_bytes() == receipt.read_bytes()

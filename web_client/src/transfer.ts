@@ -74,6 +74,7 @@ const ON_THE_WAY: readonly Code[] = [
   "server_refused",
   "not_found",
   "busy",
+  "disk_paused", // of the sender's: it waits until it can note how far it is
 ];
 const LISTED = 1000; // entries that are shown before the accept
 export const LINK_SECONDS = 24 * 3600; // no link lives longer, so no unfinished transfer does

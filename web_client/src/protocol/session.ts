@@ -62,7 +62,14 @@ const MAX_BODY = 4096;
 const MAX_CONTROL = MAX_MESSAGE - TAG;
 
 // An abort with one of these reads the same on both sides; any other becomes `peer_failed`.
-const SHARED_FAILURES = ["declined", "digits_rejected", "no_space", "not_writable", "disk_error"];
+const SHARED_FAILURES = [
+  "declined",
+  "digits_rejected",
+  "no_space",
+  "not_writable",
+  "disk_error",
+  "disk_paused",
+];
 
 const LOST = ["connection_lost", "connection_lost_early"]; // nothing that a side ends
 

@@ -1,0 +1,24 @@
+"""What is sent, in tests of the command line and of the page alike."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def dicom():
+    """The DICOM files that ship with pydicom: 176 of many kinds."""
+    return Path(importlib.util.find_spec("pydicom").origin).parent / "data" / "test_files"
+
+
+@pytest.fixture
+def some(tmp_path):
+    """A small folder to send."""
+    root = tmp_path / "study"
+    root.mkdir()
+    for number in range(3):
+        (root / f"{number}.dcm").write_bytes(bytes([number]) * 50_000)
+    return root
