@@ -5,6 +5,7 @@ alone and gone when the transfer has ended: `journal.json` (a `Record`, replaced
 (as it was sent), and by role
 
     sender     `sources`   what each entry is on this disk, one JSON line each
+               `results`   what became of each entry, from the first closing on
     recipient  `marks`     running digests of what was read back, 32 bytes for every MARK of tape
                `results`   what became of each entry, from the moment they are given their names
 

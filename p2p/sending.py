@@ -367,6 +367,8 @@ class Sending:
         try:
             data, sources = journal.read("manifest"), journal.sources()
             manifest = decode_manifest(data)
+            if known := journal.read("results"):
+                self.results = Results.recall(known, len(manifest.entries))
             if sha256(data) != self.kept.manifest_sha256 or len(sources) != len(manifest.entries):
                 raise Failure("journal_damaged", journal.short_id)
         except (OSError, HandoverError):
@@ -679,6 +681,9 @@ class SenderRun(Run):
             session.draw_up(now_text(), self._home.audit_head())
             own = {"label": self._identity.label, "software": SOFTWARE}
             self._sending.kept.closings.append(session.closed(own, self._security()))
+            assert self._record.journal is not None
+            results = session.results.encode()
+            await self._thread(self._record.journal.store, "results", results)
             await self._note_journal()
             self._step(session.close, time.monotonic())
             self._tell("verifying")
