@@ -50,7 +50,8 @@ from .protocol.receipt import MAX_RECEIPT
 from .protocol.seal import TRANSFER_ID
 from .protocol.session import plain
 
-MAX_RECORD = 4 * 1024 * 1024
+MAX_RECORD = 256 * 1024 * 1024  # every name of 200,000 may be changed
+MAX_CLOSINGS = 100
 MARK_SIZE = 32
 SHORT_ID = 8  # hex digits that are shown
 WAITED_SECONDS = 24 * 3600.0  # no side waits longer for the other
@@ -115,7 +116,7 @@ class SenderRecord(Record):
         "certificate": _path,
         "key": _path,
         "to": text(1024),
-        "closings": list_of(_any, 1000),
+        "closings": list_of(_any, MAX_CLOSINGS),
     }
 
     owner: bytes = b""  # of the room
@@ -168,9 +169,9 @@ def _encode(record: Record) -> bytes:
 
 def _decode(data: bytes) -> Record:
     value = decode_json(data, MAX_RECORD)
-    if not isinstance(value, dict) or value.get("role") not in _ROLES:
+    made = _ROLES.get(str(value.pop("role", ""))) if isinstance(value, dict) else None
+    if made is None:
         raise PeerError("a journal of no known role")
-    made = _ROLES[str(value.pop("role"))]
     record: Record = made(**read_as(members(made.shape), value, "a journal"))
     return record
 
