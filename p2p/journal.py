@@ -5,6 +5,7 @@ alone and gone when the transfer has ended: `journal.json` (a `Record`, replaced
 (as it was sent), and by role
 
     sender     `sources`   what each entry is on this disk, one JSON line each
+               `results`   what became of each entry, from the first closing on
     recipient  `marks`     running digests of what was read back, 32 bytes for every MARK of tape
                `results`   what became of each entry, from the moment they are given their names
 
@@ -49,7 +50,8 @@ from .protocol.receipt import MAX_RECEIPT
 from .protocol.seal import TRANSFER_ID
 from .protocol.session import plain
 
-MAX_RECORD = 4 * 1024 * 1024
+MAX_RECORD = 256 * 1024 * 1024  # every name of 200,000 may be changed
+MAX_CLOSINGS = 100
 MARK_SIZE = 32
 SHORT_ID = 8  # hex digits that are shown
 WAITED_SECONDS = 24 * 3600.0  # no side waits longer for the other
@@ -114,7 +116,7 @@ class SenderRecord(Record):
         "certificate": _path,
         "key": _path,
         "to": text(1024),
-        "closings": list_of(_any, 1000),
+        "closings": list_of(_any, MAX_CLOSINGS),
     }
 
     owner: bytes = b""  # of the room
@@ -167,9 +169,9 @@ def _encode(record: Record) -> bytes:
 
 def _decode(data: bytes) -> Record:
     value = decode_json(data, MAX_RECORD)
-    if not isinstance(value, dict) or value.get("role") not in _ROLES:
+    made = _ROLES.get(str(value.pop("role", ""))) if isinstance(value, dict) else None
+    if made is None:
         raise PeerError("a journal of no known role")
-    made = _ROLES[str(value.pop("role"))]
     record: Record = made(**read_as(members(made.shape), value, "a journal"))
     return record
 

@@ -69,6 +69,7 @@ TAKEN_IN = 16  # ranges opened and written in one go ...
 GATHERED, GATHER_SECONDS = 4, 0.008  # ... once so many are there, or after so long
 PROBES = 3  # connections that may come to nothing before the handshake is through
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 6.0  # a server lets an address knock in vain ten times a minute
+LATE_SECONDS = 2.0  # well before a sender takes large packets for lost
 DISK_SECONDS = 2.0  # between two looks at a disk that took no more
 CONFIRM_SECONDS = 15.0  # for the sender's signature, when the connection broke before it came
 GIVE_UP_SECONDS = 24 * 3600.0  # no link lives longer without its recipient
@@ -274,6 +275,7 @@ class Receiving:
         self, connection: Connection, psk: bytes
     ) -> tuple[Attempt, Secured, bytes]:
         link, options = self.link, self.options
+        began = time.monotonic()
         passed_3 = opened = False
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
@@ -282,7 +284,7 @@ class Receiving:
                     attempt = await connect_recipient(
                         connection, envelopes, self.keys, link.passphrase
                     )
-                    opened = True
+                    opened, began = True, time.monotonic()
                     entropy = new_entropy()
                     handshake = RecipientHandshake(
                         attempt,
@@ -300,7 +302,8 @@ class Receiving:
                     await control.send(handshake.message_1())
                     message_3 = handshake.receive_2(await receive_early(control))
                     await control.send(message_3)
-                    passed_3 = True
+                    # A late one may have crossed the sender's decision to connect anew.
+                    passed_3 = time.monotonic() - began < LATE_SECONDS
                     secured = handshake.receive_4(await receive_early(control))
                     return attempt, secured, entropy.session
         except (LaneLost, TimeoutError):

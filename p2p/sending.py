@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from .events import Event, LinkMade, Question, StateChanged, StateName, Warned
 from .files import Block, Listing, Source, changed, check_paths, walk
 from .home import now_text
-from .journal import Journal, Journals, SenderRecord
+from .journal import MAX_CLOSINGS, Journal, Journals, SenderRecord
 from .lanes import LARGE_PACKET, SMALL_PACKET, Connection, Lane, LaneLost, load
 from .meeting import MeetingPlace, connect_sender, meeting_place, receive_early
 from .protocol import receipt as receipts
@@ -367,6 +367,8 @@ class Sending:
         try:
             data, sources = journal.read("manifest"), journal.sources()
             manifest = decode_manifest(data)
+            if known := journal.read("results"):
+                self.results = Results.recall(known, len(manifest.entries))
             if sha256(data) != self.kept.manifest_sha256 or len(sources) != len(manifest.entries):
                 raise Failure("journal_damaged", journal.short_id)
         except (OSError, HandoverError):
@@ -678,7 +680,12 @@ class SenderRun(Run):
         if not block.finished and not block.withdrawn:
             session.draw_up(now_text(), self._home.audit_head())
             own = {"label": self._identity.label, "software": SOFTWARE}
-            self._sending.kept.closings.append(session.closed(own, self._security()))
+            closings = self._sending.kept.closings
+            closings.append(session.closed(own, self._security()))
+            del closings[:-MAX_CLOSINGS]
+            assert self._record.journal is not None
+            results = session.results.encode()
+            await self._thread(self._record.journal.store, "results", results)
             await self._note_journal()
             self._step(session.close, time.monotonic())
             self._tell("verifying")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from p2p import files
 from p2p.files import Destination, Source, check_paths, compare, walk
 from p2p.protocol.errors import Failure
 from p2p.protocol.manifest import (
@@ -23,6 +24,7 @@ from p2p.protocol.manifest import (
     Manifest,
     Results,
 )
+from p2p.protocol.paths import escape_segment
 
 TRANSFER = b"\x07" * 16
 
@@ -139,6 +141,126 @@ def deliver(made, contents):
     made.sync(len(data))
     assert made.read_back(len(data)) == len(data)
     return settle(made, results(made._manifest.entries, contents))
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+ENTRIES = [
+    Entry("study", "directory", 0, 10**15),
+    Entry("study/a", "file", 5, 10**15),
+    Entry("study/empty", "file", 0, 10**15),
+    Entry("study/deep/b", "file", 3, 10**15),
+    Entry("loose", "file", 4, 10**15),
+    Entry("nothing", "file", 0, 10**15),
+]
+CONTENTS = [None, b"aaaaa", b"", b"bbb", b"cccc", b""]
+
+
+@pytest.mark.parametrize("call", ["mkdir", "link", "unlink", "utime", "fsync", "open"])
+def test_whoever_dies_while_names_are_given_finishes_at_the_next_start(
+    tmp_path_factory, monkeypatch, call
+):
+    """At every single call of the system: nothing is lost, doubled or replaced."""
+    died = 0
+    for count in range(200):
+        tmp_path = tmp_path_factory.mktemp("died")
+        made = destination(tmp_path, ENTRIES)
+        for taken in ("loose", "study"):
+            (tmp_path / "out" / taken).mkdir()
+        (tmp_path / "out" / "nothing").write_bytes(b"mine")
+        data = b"".join(content or b"" for content in CONTENTS)
+        made.write(0, data)
+        made.sync(len(data))
+        made.read_back(len(data))
+        final = made.compare(results(ENTRIES, CONTENTS))
+        renamed, left, real = made.choose_names(), count, getattr(os, call)
+
+        def dying(*arguments, real=real, **named):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Died
+            return real(*arguments, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, dying)
+            try:
+                made.place(final, renamed)
+                made.finish(final)
+            except Died:
+                died += 1
+        if left >= 0:
+            break
+        manifest = Manifest(tuple(ENTRIES), bytes(32))
+        again = Destination(tmp_path / "out", manifest, manifest.tape(), TRANSFER)
+        again.prepare(again=True)
+        again.place(final, renamed, again=True)
+        again.finish(final)
+        assert not list(final.failures())
+        found = {
+            str(path.relative_to(tmp_path / "out")): path.read_bytes()
+            for path in (tmp_path / "out").rglob("*")
+            if path.is_file()
+        }
+        assert found == {
+            "study (1)/a": b"aaaaa",
+            "study (1)/empty": b"",
+            "study (1)/deep/b": b"bbb",
+            "loose (1)": b"cccc",
+            "nothing": b"mine",
+            "nothing (1)": b"",
+        }
+    assert died, "nothing was interrupted"
+
+
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 70, 300]), min_size=1, max_size=6),
+    tail=st.floats(0, 1),
+    damage=st.none() | st.floats(0, 0.999),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_only_what_is_as_it_was_noted_is_claimed_after_a_restart(
+    tmp_path_factory, monkeypatch, sizes, tail, damage
+):
+    monkeypatch.setattr(files, "MARK", 64)
+    tmp_path = tmp_path_factory.mktemp("recheck")
+    entries = [Entry(f"{i}", "file", size, 0) for i, size in enumerate(sizes)]
+    manifest, marks = Manifest(tuple(entries), bytes(32)), []
+    tape, data = manifest.tape(), os.urandom(sum(sizes))
+
+    def marked(index, mark):
+        assert index == len(marks)
+        marks.append(mark)
+
+    made = Destination(tmp_path / "out", manifest, tape, TRANSFER, marked)
+    made.check_room()
+    made.prepare()
+    made.write(0, data) if data else None
+    made.sync(len(data))
+    made.read_back(int(tail * len(data)))
+    upto, mark = made.tail
+    made.close()
+    hurt = None if damage is None or not upto else int(damage * upto)
+    if hurt is not None:
+        entry = tape.entry_at(hurt)
+        part = made.staging / f"{entry:08d}"
+        content = bytearray(part.read_bytes())
+        content[hurt - tape.start(entry)] ^= 1
+        part.write_bytes(content)
+    again = Destination(tmp_path / "out", manifest, tape, TRANSFER)
+    again.prepare(again=True)
+    good = again.recheck(upto, mark, marks)
+    assert good == (upto if hurt is None else hurt // 64 * 64)
+    again.write(good, data[good:]) if data[good:] else None
+    again.sync(len(data))
+    assert again.read_back(len(data)) == len(data)
+    final = again.compare(
+        results(entries, [data[tape.start(i) : tape.end(i)] for i in range(len(entries))])
+    )
+    assert not list(final.failures())
+    again.discard()
 
 
 # --- walking ---------------------------------------------------------------------------------------
@@ -661,7 +783,8 @@ def test_any_tree_goes_through_unaltered(tmp_path_factory, contents, step):
     assert not refused
     assert not list(compare(tmp_path / "out", manifest, final, made.placed))
     for source in root.rglob("*"):
-        twin = tmp_path / "out" / "root" / source.relative_to(root)
+        names = (escape_segment(one) for one in source.relative_to(root).parts)
+        twin = (tmp_path / "out" / "root").joinpath(*names)
         assert twin.is_dir() == source.is_dir()
         assert abs(twin.stat().st_mtime_ns - source.stat().st_mtime_ns) < 1000
         if source.is_file():

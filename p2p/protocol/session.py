@@ -598,12 +598,11 @@ class SenderSession(_Session):
         return min([super().deadline(), *stalled])
 
     def tick(self, now: float) -> None:
-        if not self.over and any(
-            now - out.moved >= STALL_SECONDS for out in self._streams.values()
-        ):
+        stalled = any(now - out.moved >= STALL_SECONDS for out in self._streams.values())
+        if stalled and not self.over:
             self.lost()
-            return
-        super().tick(now)
+        else:
+            super().tick(now)
 
     # -- decisions and answers
 

@@ -31,12 +31,14 @@ SECURITY = {
 }
 
 
-def entropy(seed):
-    return handshake.Entropy(*(bytes([seed + i]) * 32 for i in range(4)))
+def entropy(seed, session=0):
+    return handshake.Entropy(
+        *(bytes([seed + i]) * 28 + session.to_bytes(4, "big") for i in range(4))
+    )
 
 
-def secured(verify=False):
-    """Both ends of a finished handshake: (sender's, recipient's)."""
+def secured(verify=False, session=0):
+    """Both ends of a finished handshake, the `session`-th: (sender's, recipient's)."""
     psk = link.noise_psk(link.derive_keys(SECRET), None)
     where = handshake.Attempt(
         b"r" * 16, b"a" * 16, b"n" * 16, b"m" * 16, b"f" * 32, b"g" * 32, False
@@ -50,10 +52,16 @@ def secured(verify=False):
         label="r",
         software="t",
         verify=verify,
-        entropy=entropy(10),
+        entropy=entropy(10, session),
     )
     s = handshake.SenderHandshake(
-        where, psk=psk, identity=S_KEY, label="s", software="t", verify=False, entropy=entropy(20)
+        where,
+        psk=psk,
+        identity=S_KEY,
+        label="s",
+        software="t",
+        verify=False,
+        entropy=entropy(20, session),
     )
     at_sender = s.receive_3(r.receive_2(s.receive_1(r.message_1())))
     return at_sender, r.receive_4(s.message_4())
@@ -63,7 +71,7 @@ class Pair:
     """`files` are contents; None is a directory, an int a file that is one hole of that length."""
 
     def __init__(self, files=(b"hello", b"world"), *, largest=4096, verify=False):
-        self.now = 100.0
+        self.now, self.sessions = 100.0, 0
         at_sender, at_recipient = secured(verify)
         self.sender = session.SenderSession(
             at_sender, S_KEY, TRANSFER, largest, self.now, verify=False
@@ -167,7 +175,8 @@ class Pair:
         """Cut, and there again: new sessions, and the recipient has what was durable."""
         self.durable = self.recipient._streams[Stream.DATA].durable
         self.earlier = self.sender.results
-        at_sender, at_recipient = secured(False)
+        self.sessions += 1
+        at_sender, at_recipient = secured(False, self.sessions)
         largest = self.sender._largest
         self.sender = session.SenderSession(
             at_sender, S_KEY, TRANSFER, largest, self.now, verify=False

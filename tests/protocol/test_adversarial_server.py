@@ -105,12 +105,12 @@ def test_a_handshake_that_was_touched_never_ends_secured(changes):
         nonlocal last
         carried = message
         for at, how, number in changes:
-            if at == step and how == "flip":
+            if at == step and how == "flip" and carried:
                 changed = bytearray(carried)
                 changed[number % len(changed)] ^= 1 + number % 255
                 carried = bytes(changed)
             elif at == step and how == "cut":
-                carried = carried[: number % len(carried)]
+                carried = carried[: number % len(carried)] if carried else b""
             elif at == step and how == "grow":
                 carried += b"x"
             elif at == step:

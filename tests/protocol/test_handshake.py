@@ -283,3 +283,11 @@ def test_digits_depend_on_everything_that_was_committed():
     ):
         seen.add(shake(r, s)[0].digits)
     assert len(seen) == 4
+
+
+def test_message_2_fills_a_packet_where_the_sender_wants_to_know():
+    r, s = recipient(), sender(fill=1500)
+    message_2 = s.receive_1(r.message_1())
+    assert len(message_2) >= 1500
+    secured = s.receive_3(r.receive_2(message_2))
+    assert r.receive_4(s.message_4()).digits == secured.digits

@@ -96,3 +96,12 @@ def test_a_leaf_tells_nothing_without_its_salt():
         one = manifest.Manifest((entry,), salt)
         roots.add(manifest.results_root(one, manifest.Results(1)))
     assert len(roots) == 2
+
+
+def test_kept_results_read_back_and_nothing_else():
+    results = manifest.Results(2)
+    results.delivered(0, b"\x01" * 32)
+    results.failed(1, 17)
+    assert manifest.Results.recall(results.encode(), 2).encode() == results.encode()
+    with pytest.raises(PeerError):
+        manifest.Results.recall(results.encode(), 3)

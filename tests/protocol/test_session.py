@@ -6,7 +6,7 @@ import pytest
 
 from p2p.protocol import codec, receipt, session
 from p2p.protocol.errors import Ending, Failure, PeerError
-from p2p.protocol.manifest import CHANGED, NOT_PLACED, Entry, Manifest, Results
+from p2p.protocol.manifest import CHANGED, NOT_PLACED, Entry, Manifest, Results, results_root
 from p2p.protocol.seal import Header, Stream
 from p2p.protocol.session import RecipientState, SenderState
 
@@ -650,6 +650,54 @@ def test_a_receipt_signed_by_another_key_is_not_countersigned():
     event = session.Receipted(pair.recipient._payload, receipt.sign(S_KEY, pair.recipient._payload))
     with pytest.raises(PeerError):
         pair.sender.countersign(event, bytes(32), [])
+
+
+def test_a_receipt_of_a_session_that_was_never_closed_is_not_countersigned():
+    pair = signed()
+    payload = pair.recipient._payload
+    event = session.Receipted(payload, receipt.sign(R_KEY, payload))
+    root = results_root(pair.manifest, pair.sender.results)
+    closed = pair.sender.closed(OWN, SECURITY)
+    other = {**closed, "security": {**closed["security"], "transcript": "A" * 43}}
+    with pytest.raises(PeerError, match="transcript"):
+        pair.sender.countersign(event, root, [other])
+    assert pair.sender.countersign(event, root, [other, closed])
+
+
+def test_ranges_that_nobody_acknowledges_are_a_lost_connection_though_the_peer_is_heard():
+    pair = receiving(files=(b"x" * 300_000,))
+    while pair.send_range():
+        pass
+    pair.to_recipient.clear()
+    pair.lane.clear()
+    began = pair.now
+    assert pair.sender.deadline() <= began + session.STALL_SECONDS
+    with pytest.raises(Failure, match="lost"):
+        while pair.now < began + 2 * session.STALL_SECONDS:
+            pair.now += 1
+            pair.sender.heard(pair.now)
+            pair.sender.tick(pair.now)
+    assert session.STALL_SECONDS <= pair.now - began <= session.STALL_SECONDS + 1
+
+
+def test_one_acknowledgement_in_time_keeps_a_crawling_path_alive():
+    pair = receiving(files=(b"x" * 300_000,))
+    for _ in range(5):
+        pair.send_range()
+        pair.deliver_data()
+        pair.now += session.STALL_SECONDS - 1
+        pair.sender.heard(pair.now)
+        pair.recipient.heard(pair.now)
+        pair.tick(0.1)
+        while pair.deliver_control("sender"):
+            pass
+        pair.send_range()
+        pair.sync()  # says nothing new about what was written
+        pair.tick(0.1)
+        while pair.deliver_control("sender"):
+            pass
+        pair.deliver_data()
+    assert pair.sender.state == SenderState.SENDING
 
 
 def test_a_countersignature_that_does_not_fit_is_refused():

@@ -228,6 +228,7 @@ const en = {
       "There is not enough room for this in the browser. Make room on this computer, or use a normal window instead of a private one.",
     not_writable: "The browser’s store cannot be written to.",
     disk_error: "The disk failed or is full. Free some space, then ask the sender to send again.",
+    disk_paused: "The sender’s disk takes no more. Tell the sender, then try again.",
     connection_lost: "The connection was lost and did not come back. Ask the sender to send again.",
     connection_lost_early: "The connection was lost before any file came. Try again.",
     peer_failed: "The sender’s side could not go on.",
@@ -454,6 +455,8 @@ const de: Messages = {
     not_writable: "In den Speicher des Browsers kann nicht geschrieben werden.",
     disk_error:
       "Die Platte ist voll oder fehlerhaft. Schaffen Sie Platz, dann bitten Sie den Absender, noch einmal zu senden.",
+    disk_paused:
+      "Die Festplatte der absendenden Seite nimmt nichts mehr an. Sagen Sie dort Bescheid und versuchen Sie es dann noch einmal.",
     connection_lost:
       "Die Verbindung ist abgebrochen und kam nicht wieder. Bitten Sie den Absender, noch einmal zu senden.",
     connection_lost_early:

@@ -271,6 +271,12 @@ test("every failure that has a sentence is one, and what a recipient can meet ha
     "name_refused",
     "too_many_entries",
     "receipt_unconfirmed",
+    "source_changed", // of taking up again on the command line
+    "transfer_unknown",
+    "transfer_running",
+    "offer_changed",
+    "journal_foreign",
+    "journal_damaged",
     "incomplete", // no failures, but endings that have a page of their own
     "unconfirmed",
   ];
