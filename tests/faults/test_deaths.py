@@ -66,10 +66,10 @@ def kill(moved, role, seed, seconds, calls):
 
 
 def over(machine):
-    """Whether nothing is left to do there: signed by both, and tidied up."""
+    """Whether nothing is left to do there: signed by both, and nothing is told to be unfinished."""
     found = list((machine.home / "receipts").glob("*.json"))
     signed = [len(json.loads(p.read_bytes())["signatures"]) for p in found]
-    return signed == [2] and not machine.kept()
+    return signed == [2] and not machine.transfers()
 
 
 def round_of(world, row, role, engine, seed):
