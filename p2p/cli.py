@@ -113,13 +113,16 @@ class _Human:
         self._role = role
         self._bar: Any = None
         self._task: Any = None
+        self._state = ""
 
     def __call__(self, event: Event) -> None:
         match event:
             case LinkMade():
                 self._link(event)
             case StateChanged():
-                if not (event.state == "verifying" and self._role == "recipient"):
+                again = event.state == self._state  # it tries again and again: said once
+                self._state = event.state
+                if not again and not (event.state == "verifying" and self._role == "recipient"):
                     self._line(_STATES[event.state])
             case PeerMet():
                 pinned = f"known as {shown(event.contact)}" if event.contact else "new"

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .events import Offer, PeerMet, Question, StateChanged
+from .events import Offer, PeerMet, Question, StateChanged, StateName
 from .files import Destination
 from .home import now_text
 from .journal import Journal, Journals, RecipientRecord
@@ -109,6 +109,7 @@ class Underway:
     destination: Destination
     results: Results | None = None  # once everything has arrived
     checked: bool = True  # whether what lies on the disk is known to be what was noted
+    begun: bool = False  # some session has got as far as the accept
     again: bool = False  # an earlier process may have begun to place files
     finished: bool = False  # the staging folder is dealt with
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -189,7 +190,7 @@ class Receiving:
         destination = Destination(output, manifest, tape, kept.transfer_id, journal.append_mark)
         destination.prepare(again=True)
         self.underway = Underway(
-            journal, kept, manifest, tape, destination, results, checked=False, again=True
+            journal, kept, manifest, tape, destination, results, False, begun=True, again=True
         )
         if kept.phase == "signed":
             self.record.receipt = self.options.home.receipt_path(kept.transfer_id)
@@ -266,7 +267,9 @@ class Receiving:
             and failure.code == "disk_paused"
             and failure.detail != facts.AT_PEER
         )
-        self.options.watch(StateChanged("paused" if own_disk else "lost"))
+        server = failure is not None and failure.code.startswith("server_")
+        state: StateName = "paused" if own_disk else "server_lost" if server else "lost"
+        self.options.watch(StateChanged(state))
         await asyncio.sleep(backoff)
         while own_disk and not await asyncio.to_thread(underway.destination.usable):
             await asyncio.sleep(DISK_SECONDS)
@@ -280,7 +283,8 @@ class Receiving:
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 async with RecipientSeat(link.origin, self.keys) as envelopes:
-                    options.watch(StateChanged("opened"))
+                    if self.underway is None:
+                        options.watch(StateChanged("opened"))
                     attempt = await connect_recipient(
                         connection, envelopes, self.keys, link.passphrase
                     )
@@ -459,7 +463,8 @@ class RecipientRun(Run):
             underway.checked = True
         destination.begin(kept.durable)
         self._durable = kept.durable
-        self._tell("accepted")
+        self._tell("resumed" if underway.begun else "accepted")
+        underway.begun = True
         session, now = self.session, time.monotonic()
         self._step(session.accept, now_text(), now, kept.durable)
         if kept.phase == "placing":  # it was verified before a crash

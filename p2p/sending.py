@@ -78,6 +78,7 @@ CUT_SECONDS = 24 * 3600.0  # how long a recipient that was cut off may take to c
 LAST_WORD_SECONDS = 60.0  # after a restart, when only the recipient's last word is missing
 MAX_ATTEMPTS = 2  # unproven recipients at once
 PROBE_SECONDS = 4.0  # for the answer to the handshake's large packet
+NOTE_SECONDS = 2.0
 RETAKE_SECONDS = 5.0  # before a room is asked for anew
 
 
@@ -550,7 +551,7 @@ class SenderRun(Run):
         self._superseded.set()
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._conduct(), self._move(), self._watch_successor()]
+        return [self._conduct(), self._move(), self._watch_successor(), self._note_progress()]
 
     async def _watch_successor(self) -> None:
         await self._superseded.wait()
@@ -689,6 +690,20 @@ class SenderRun(Run):
             await self._note_journal()
             self._step(session.close, time.monotonic())
             self._tell("verifying")
+
+    def _tell_progress(self, event: facts.Progressed) -> None:
+        self._sending.kept.durable = event.durable
+        super()._tell_progress(event)
+
+    async def _note_progress(self) -> None:
+        """For people who look at it after a crash; the recipient alone knows where to go on."""
+        noted = 0
+        while True:
+            await asyncio.sleep(NOTE_SECONDS)
+            if self._sending.kept.durable != noted:
+                noted = self._sending.kept.durable
+                with suppress(OSError):
+                    await self._note_journal()
 
     async def _note_journal(self) -> None:
         assert self._record.journal is not None

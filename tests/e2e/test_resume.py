@@ -11,7 +11,7 @@ import pytest
 
 from .harness import kill_hard, sha256sums
 
-SIZE = 120_000_000
+SIZE = 160_000_000
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def begin(sender, recipient, big, out, *options):
     sending, link = sender.send("--auto", *options, big)
     receiving = recipient.receive(link, out, "--auto")
     halfway(receiving)
+    sending.signal(signal.SIGSTOP)  # it does not run to its end meanwhile
     return sending, receiving, link
 
 
@@ -64,6 +65,7 @@ def resumed_at(process):
 def test_a_killed_recipient_goes_on_with_the_same_command(sender, recipient, big, out):
     sending, receiving, link = begin(sender, recipient, big, out)
     kill_hard(receiving)
+    sending.signal(signal.SIGCONT)
     sending.wait_for("state", state="lost", seconds=20)
     again = recipient.receive(link, out, "--auto")
     finished(sender, recipient, big, out, again, sending)
@@ -98,11 +100,13 @@ def test_a_closed_window_is_no_end(sender, recipient, big, out):
     sending, receiving, link = begin(sender, recipient, big, out)
     receiving.signal(signal.SIGHUP)
     receiving.process.wait()
+    sending.signal(signal.SIGCONT)
     finished(sender, recipient, big, out, recipient.receive(link, out, "--auto"), sending)
 
 
 def test_damage_on_the_disk_moves_it_back_to_where_all_is_well(sender, recipient, big, out):
     sending, receiving, link = begin(sender, recipient, big, out)
+    sending.signal(signal.SIGCONT)
     while receiving.wait_for("progress")["verified"] < SIZE * 3 // 5:
         pass
     kill_hard(receiving)
@@ -147,13 +151,13 @@ def test_what_is_discarded_is_erased_and_noted(sender, recipient, big, out):
     assert list(out.iterdir()) == []
     assert unfinished(recipient) == []
     assert recipient.audit()[-1]["event"] == "erased"
+    sending.signal(signal.SIGCONT)
     sending.signal(signal.SIGINT)
     assert sending.end()[0] == 8
 
 
 def test_what_is_under_way_is_not_discarded_nor_taken_over(sender, recipient, big, out):
     sending, receiving, link = begin(sender, recipient, big, out)
-    sending.signal(signal.SIGSTOP)  # it holds the transfer up
     running = unfinished(recipient)[0]
     assert running["state"] == "running"
     assert "under way" in recipient.run("transfers", "discard", running["id"]).stderr

@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 
 import p2p
-from p2p import events, transfer
+from p2p import events
+from p2p import sending as honest
 from p2p.protocol.codec import encode_json
 from p2p.protocol.manifest import Entry, Manifest, encode_manifest
 from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range
@@ -106,7 +107,7 @@ def lie_about(monkeypatch, *entries):
         ]
         return b"\n".join([head, *lines, b""])
 
-    monkeypatch.setattr(transfer, "encode_manifest", lie)
+    monkeypatch.setattr(honest, "encode_manifest", lie)
 
 
 async def look(visitor, link):
@@ -155,13 +156,13 @@ IMPATIENT = """void ((real) => {
 async def test_more_than_the_browser_can_hold(at, liar, file, monkeypatch, kind, size):
     """Said before anything is accepted: refused, or a folder of this computer is the way. Firefox
     asks the person first, who does not answer here; the page's patience is cut short."""
-    real = transfer.SenderSession.offer
+    real = honest.SenderSession.offer
 
     def lie(self, manifest, data, tape, *more):
         huge = Manifest((Entry("a", "file", size, 0),), manifest.salt)
         real(self, huge, encode_manifest(huge), huge.tape(), *more)
 
-    monkeypatch.setattr(transfer.SenderSession, "offer", lie)
+    monkeypatch.setattr(honest.SenderSession, "offer", lie)
     visitor = await at(kind)
     link, sending = await liar.send(file)
     await visitor.open(link)
@@ -212,13 +213,13 @@ async def test_data_before_the_accept(at, liar, file, monkeypatch, kind):
     """While the offer is being read; the room made for it is given back."""
     visitor = await at(kind)
     runs = []
-    real = transfer._SenderRun._move
+    real = honest.SenderRun._move
 
     async def move(self):
         runs.append(self)
         await real(self)
 
-    monkeypatch.setattr(transfer._SenderRun, "_move", move)
+    monkeypatch.setattr(honest.SenderRun, "_move", move)
     link, _ = await liar.send(file)
     await look(visitor, link)
     await visitor.offered()
@@ -228,7 +229,7 @@ async def test_data_before_the_accept(at, liar, file, monkeypatch, kind):
 
 
 async def test_a_message_that_does_not_open(visitor, liar, file, monkeypatch):
-    monkeypatch.setattr(transfer, "seal_range", lambda *_: os.urandom(OVERHEAD + 10))
+    monkeypatch.setattr(honest, "seal_range", lambda *_: os.urandom(OVERHEAD + 10))
     link, _ = await liar.send(file)
     await look(visitor, link)
     await refused(visitor)
@@ -237,13 +238,13 @@ async def test_a_message_that_does_not_open(visitor, liar, file, monkeypatch):
 @pytest.mark.parametrize("length", [0, 1, 100, 60_000])
 async def test_a_control_message_that_does_not_open(visitor, liar, file, monkeypatch, length):
     """In the middle of the session, and of any length."""
-    real = transfer._SenderRun._on_event
+    real = honest.SenderRun._on_event
 
     def accepted(self, event):
         real(self, event)
         self._outbox.put_nowait(os.urandom(length))
 
-    monkeypatch.setattr(transfer._SenderRun, "_on_event", accepted)
+    monkeypatch.setattr(honest.SenderRun, "_on_event", accepted)
     link, _ = await liar.send(file)
     await visitor.take(link)
     await broken_off(visitor)
@@ -253,14 +254,14 @@ async def test_digests_that_lie_fail_that_file_and_it_is_not_saved(
     visitor, liar, tmp_path, monkeypatch
 ):
     """By its name on the page; the others arrive, and nothing else is in the archive."""
-    real = transfer.SenderSession.hashed
+    real = honest.SenderSession.hashed
 
     def lie(self, entry, digest):
         if self._manifest.entries[entry].path == "study/1.dcm":
             return self._results.delivered(entry, b"\1" * 32)
         return real(self, entry, digest)
 
-    monkeypatch.setattr(transfer.SenderSession, "hashed", lie)
+    monkeypatch.setattr(honest.SenderSession, "hashed", lie)
     root = tmp_path / "study"
     root.mkdir()
     for number in range(3):
