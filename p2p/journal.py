@@ -54,6 +54,7 @@ MAX_RECORD = 256 * 1024 * 1024  # every name of 200,000 may be changed
 MAX_CLOSINGS = 100
 MARK_SIZE = 32
 SHORT_ID = 8  # hex digits that are shown
+GONE = ".gone-"  # folders that are being removed
 WAITED_SECONDS = 24 * 3600.0  # no side waits longer for the other
 _PATH = 4096
 
@@ -238,9 +239,10 @@ class Journal:
 
     def remove(self) -> None:
         """The transfer has ended: forget it."""
+        gone = self.path.with_name(f"{GONE}{self.path.name}")
         with suppress(OSError):
-            os.unlink(self.path / "journal.json")  # without it the rest is nobody's
-        shutil.rmtree(self.path, ignore_errors=True)
+            self.path.rename(gone)  # all at once; `Journals.tidy` finishes it after a crash
+        shutil.rmtree(gone, ignore_errors=True)
         self.release()
 
     def read(self, name: str) -> bytes:
@@ -324,17 +326,23 @@ class Journals:
     def __iter__(self) -> Iterator[Journal]:
         """Those that can be read, the oldest first."""
         found: list[Journal] = []
-        for path in self._folder.glob("*"):
-            with suppress(OSError, PeerError, TypeError):
+        for path in self._folder.glob("[!.]*"):
+            with suppress(OSError, PeerError):
                 found.append(Journal(path, _decode((path / "journal.json").read_bytes())))
         return iter(sorted(found, key=lambda one: one.record.began))
 
     def tidy(self) -> None:
-        """Erase what nobody will come back for."""
+        """Erase what nobody will come back for, and what crashes have left."""
         for one in self:
             if one.expired:
                 with suppress(Failure):
                     one.erase(self._home)
+        for path in self._folder.glob("*"):
+            with suppress(OSError):
+                old = time.time() - path.stat().st_mtime > WAITED_SECONDS
+                begun = (path / "journal.json").exists()
+                if path.name.startswith(GONE) or (old and not begun):
+                    shutil.rmtree(path)
 
     def find(self, wanted: str) -> Journal:
         """The one whose id begins so. Raises `Failure` (transfer_unknown)."""

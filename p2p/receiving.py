@@ -60,10 +60,10 @@ from .running import (
     reporting,
     uncancelled,
 )
-from .signaling_client import RecipientSeat
+from .signaling_client import REFUSED_TEXT, RecipientSeat
 
 SYNC_BYTES, SYNC_SECONDS = 64 * 1024 * 1024, 0.5  # whichever comes first
-READ_BACK_STEP = 64 * 1024 * 1024
+READ_BACK_STEP = 16 * 1024 * 1024  # what is read back is noted, and claimed after a restart
 SHOWN_NAMES = 5
 TAKEN_IN = 16  # ranges opened and written in one go ...
 GATHERED, GATHER_SECONDS = 4, 0.008  # ... once so many are there, or after so long
@@ -71,7 +71,7 @@ PROBES = 3  # connections that may come to nothing before the handshake is throu
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 6.0  # a server lets an address knock in vain ten times a minute
 LATE_SECONDS = 2.0  # well before a sender takes large packets for lost
 DISK_SECONDS = 2.0  # between two looks at a disk that took no more
-CONFIRM_SECONDS = 15.0  # for the sender's signature, when the connection broke before it came
+CONFIRM_SECONDS = 15.0  # that a sender is gone for, before its signature is waited for no more
 GIVE_UP_SECONDS = 24 * 3600.0  # no link lives longer without its recipient
 # Failures of the way to the other side, or of a disk: trying again may help.
 ON_THE_WAY = (
@@ -188,7 +188,8 @@ class Receiving:
             raise Failure("journal_damaged", journal.short_id)
         tape, output = manifest.tape(), Path(os.fsdecode(kept.output))
         destination = Destination(output, manifest, tape, kept.transfer_id, journal.append_mark)
-        destination.prepare(again=True)
+        if kept.phase != "signed":  # then it has all been placed
+            destination.prepare(again=True)
         self.underway = Underway(
             journal, kept, manifest, tape, destination, results, False, begun=True, again=True
         )
@@ -219,7 +220,7 @@ class Receiving:
     async def _sessions(self, make: Callable[..., Connection], psk: bytes) -> facts.Ended:
         """One session after the other, until one has come to an end that is one."""
         backoff, probes = FIRST_BACKOFF, PROBES
-        heard = time.monotonic()
+        heard = there = time.monotonic()
         while True:
             connection, run = make(offerer=False), None
             failure: HandoverError | None = None
@@ -244,9 +245,11 @@ class Receiving:
                 raise failure
             if failure and not self._may_pass(failure, run):
                 raise failure
+            if not _is_gone(failure):
+                there = time.monotonic()
             if self.underway.kept.phase == "signed":
-                gone = failure is not None and failure.code == "not_found"
-                if gone or silence > CONFIRM_SECONDS:
+                away = time.monotonic() - there
+                if away > CONFIRM_SECONDS or silence > GIVE_UP_SECONDS:
                     return facts.Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
             elif failure and silence > GIVE_UP_SECONDS:
                 raise failure
@@ -314,6 +317,11 @@ class Receiving:
             if passed_3 and link.passphrase and self.underway is None:
                 raise Failure("passphrase_wrong") from None
             raise Failure("connection_lost_early" if opened else "no_connection") from None
+
+
+def _is_gone(failure: HandoverError | None) -> bool:
+    """Whether somebody answered that nobody is waiting, or that nothing listens there any more."""
+    return failure is not None and (failure.code == "not_found" or failure.detail == REFUSED_TEXT)
 
 
 class RecipientRun(Run):

@@ -8,6 +8,7 @@ carries it cannot read; sealing is `protocol.signal`'s.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
 import os
@@ -30,6 +31,7 @@ OPEN_SECONDS = 10.0
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 5.0
 PING_SECONDS = 5.0  # between pings, and until an answer to one is missed
 OWNER = messages.OWNER  # bytes of the token that a room is taken again with
+REFUSED_TEXT = os.strerror(errno.ECONNREFUSED).lower()  # why a server cannot be reached
 MAX_WAITING = 256  # messages from a server that nobody has read yet
 
 

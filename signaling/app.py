@@ -53,6 +53,7 @@ class Server:
         self._rates = Rates(self.limits)
         self._senders: dict[bytes, _Seat] = {}
         self._seats: set[_Seat] = set()
+        self._closing: set[asyncio.Task[bool]] = set()
         self._silent: dict[int, asyncio.TimerHandle] = {}  # connections without a request yet
         self._key, self._key_day = os.urandom(32), 0.0
 
@@ -244,10 +245,14 @@ class Server:
             room, message["join_hash"], message["owner"], message["ttl"], seat.address, now
         )
         former = self._senders.get(room)
-        self._senders[room], seat.room = seat, room
         if former is not None:
+            for attempt in list(former.recipients):  # they wait for somebody who is gone
+                await self._end_attempt(room, attempt)
             former.room = b""
-            await former.socket.close()
+            closing = asyncio.create_task(former.socket.close())  # a dead peer lets it wait
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        self._senders[room], seat.room = seat, room
         logger.info("room created, %d in all", len(self._rooms))
         await seat.say("created")
 

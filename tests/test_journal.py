@@ -162,3 +162,17 @@ def test_what_is_damaged_is_passed_over(home, tmp_path):
 def test_records_have_a_reader_for_every_member():
     for kind in (SenderRecord, RecipientRecord):
         assert {one.name for one in dataclasses.fields(kind)} == set(kind.shape)
+
+
+def test_what_a_crash_left_of_a_removal_or_a_beginning_is_tidied(home, tmp_path):
+    journal = begun(home, recipient(tmp_path / "out"))
+    journal.path.rename(journal.path.with_name(".gone-x"))
+    fresh = Journals(home).path(sender(transfer_id=b"\x12" * 16))
+    fresh.mkdir()
+    assert list(Journals(home)) == []
+    Journals(home).tidy()
+    assert list(fresh.parent.iterdir()) == [fresh]  # somebody may just be writing it
+    old = time.time() - WAITED_SECONDS - 1
+    os.utime(fresh, (old, old))
+    Journals(home).tidy()
+    assert list(fresh.parent.iterdir()) == []
