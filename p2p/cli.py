@@ -455,8 +455,8 @@ def _run(work: Coroutine[Any, Any, Outcome]) -> NoReturn:
     async def main() -> int:
         task = asyncio.ensure_future(work)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+        # Ctrl-C is meant. Whatever else ends this process is a death that can be resumed.
+        loop.add_signal_handler(signal.SIGINT, task.cancel)
         try:
             outcome = await task
         except asyncio.CancelledError:

@@ -16,7 +16,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .protocol.codec import MAX_INTEGER
@@ -84,13 +84,15 @@ class SourceFile:
     sparse: bool
 
 
-def changed(source: SourceFile) -> bool:
-    """Whether a source is no longer what it was when it was listed."""
+def find_again(source: SourceFile) -> SourceFile | None:
+    """A source after a restart; None when it is not what it was. (Devices get new numbers.)"""
     try:
         info = os.stat(source.path)
-    except OSError:
-        return True
-    return not stat.S_ISREG(info.st_mode) or source != _described(source, info)
+    except (OSError, ValueError):
+        return None
+    found = _described(source, info)
+    same = stat.S_ISREG(info.st_mode) and found == replace(source, device=found.device)
+    return found if same else None
 
 
 def _described(source: SourceFile, info: os.stat_result) -> SourceFile:
@@ -486,6 +488,7 @@ class Destination:
 
         `marks` are the running digests at every MARK, `tail_mark` the one at `tail`.
         """
+        self._start_over()  # an earlier try may have been cut off
         good = 0
         for index, mark in enumerate(marks[: tail // MARK]):
             self._read_back.advance((index + 1) * MARK, quiet=True)
@@ -497,11 +500,19 @@ class Destination:
                 self._read_back.advance(tail, quiet=True)
                 good = tail if self._read_back.mark() == tail_mark else good
         if self._read_back.at > good:
-            self.digests.clear()
-            self._read_back.close()
-            self._read_back = _ReadBack(self, self._marked)
+            self._start_over()
             self._read_back.advance(good, quiet=True)
         return good
+
+    def _start_over(self) -> None:
+        self.digests.clear()
+        self._read_back.close()
+        self._read_back = _ReadBack(self, self._marked)
+
+    @property
+    def gone(self) -> list[int]:
+        """Entries that the sender gave up."""
+        return sorted(self._gone)
 
     def begin(self, offset: int) -> None:
         """A session begins at `offset`: what was withdrawn beyond it is open again."""
@@ -524,7 +535,8 @@ class Destination:
                 os.unlink(probe, dir_fd=self._staging_fd)
         except OSError:
             return False
-        return free - reserve >= min(self._manifest.room() - held, ROOM_TO_GO_ON)
+        needed = min(self._manifest.room() - held, ROOM_TO_GO_ON)
+        return needed <= 0 or free - reserve >= needed
 
     # --- while it comes in
 
@@ -694,16 +706,20 @@ class Destination:
         Raises `OSError` when no room is left.
         """
         placing = _Placing(self, renamed, note, again)
-        for index, entry in enumerate(self._manifest.entries):
-            if results[index][0]:
-                continue
-            try:
-                placing.place(index, entry)
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                    raise
-                results.failed(index, NOT_PLACED)
-        placing.finish()
+        try:
+            for index, entry in enumerate(self._manifest.entries):
+                status, digest = results[index]
+                if status:
+                    continue
+                try:
+                    placing.place(index, entry, digest)
+                except OSError as error:
+                    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                        raise
+                    results.failed(index, NOT_PLACED)
+            placing.finish()
+        finally:
+            placing.close()
 
     def finish(self, results: Results) -> None:
         """Everything that could be is in its place: the staging folder goes."""
@@ -724,6 +740,10 @@ class Destination:
             raise OSError(errno.EINVAL, "a time out of range") from None
         finally:
             os.close(file)
+
+    def check_part(self, index: int, digest: bytes) -> None:
+        """Raises `OSError` unless a part is what it was when it was verified."""
+        _check_digest(self._name(index), self._staging_fd, digest)
 
     def link_part(self, index: int, name: str, folder: int) -> None:
         """Give a part its final name, never replacing one. Raises `FileExistsError`, `OSError`."""
@@ -777,6 +797,7 @@ class _ReadBack:
         self.at, self._entry, self._file = 0, -1, -1
         self._digest = hashlib.sha256()
         self._chain = hashlib.sha256()  # over the digests of all entries that are through
+        self._unnoted: list[tuple[int, bytes]] = []  # marks
         self.tail = (0, self.mark())
         # Direct reads cost a third of what dropping and refilling the page cache does.
         self._direct = True
@@ -794,7 +815,10 @@ class _ReadBack:
             self.at = stop
             self.tail = (stop, self.mark())
             if stop % MARK == 0 and not quiet:
-                self._marked(stop // MARK - 1, self.tail[1])
+                self._unnoted.append((stop // MARK - 1, self.tail[1]))
+            while self._unnoted:  # also what a full disk did not take before
+                self._marked(*self._unnoted[0])
+                del self._unnoted[0]
         return self.at
 
     def mark(self) -> bytes:
@@ -824,6 +848,9 @@ class _ReadBack:
             self.close()
             raise
         if end == tape.end(entry) - tape.start(entry):
+            if os.fstat(self._file).st_size != end:
+                self.close()
+                raise OSError(errno.EIO, "longer than it was written")
             self._destination.digests[entry] = self._digest.digest()
             self._chain.update(self._digest.digest())
             self.close()
@@ -870,21 +897,20 @@ class _Placing:
         self._folders: set[str] = set()
         self._here: tuple[str, int] = ("", -1)  # the folder at hand
 
-    def place(self, index: int, entry: Entry) -> None:
-        """Raises `OSError` when it cannot be."""
+    def place(self, index: int, entry: Entry, digest: bytes) -> None:
+        """Raises `OSError` when it cannot be, or when a crash left something else there."""
         *folders, name = entry.path.split("/")
         if entry.kind == "directory":
             path = self._enter([*folders, name])[0]
             self._times.append((path, entry.modified))
         else:
             path, folder = self._enter(folders)
-            name = self._link(index, name, folder, entry)
+            name = self._link(index, name, folder, entry, digest)
             path = f"{path}/{name}" if path else name
         self._destination.placed[index] = path
 
     def finish(self) -> None:
         """Folders get their times, the deepest first, and all are synced."""
-        self._leave()
         for path, modified in sorted(self._times, key=lambda one: -one[0].count("/")):
             with contextlib.suppress(OSError, OverflowError), self._opened(path) as folder:
                 os.utime(folder, ns=(modified * 1000, modified * 1000))
@@ -895,6 +921,10 @@ class _Placing:
             ):
                 _sync_folder(f)
         _sync_folder(self._root)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._leave()
         os.close(self._root)
 
     @contextlib.contextmanager
@@ -943,7 +973,7 @@ class _Placing:
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._renamed.get(name, name), dir_fd=self._root)
 
-    def _link(self, index: int, name: str, folder: int, entry: Entry) -> str:
+    def _link(self, index: int, name: str, folder: int, entry: Entry, digest: bytes) -> str:
         top = folder == self._root
         chosen = self._renamed.get(name, name) if top else name
         if self._again and not entry.size and _is_empty(chosen, folder):
@@ -951,8 +981,12 @@ class _Placing:
         try:
             self._destination.part_for_placing(index, entry, make=not entry.size)
         except FileNotFoundError:
-            os.stat(chosen, dir_fd=folder, follow_symlinks=False)  # placed before a crash
+            if not self._again:
+                raise
+            _check_digest(chosen, folder, digest)  # placed before a crash
             return chosen
+        if self._again and entry.size:
+            self._destination.check_part(index, digest)
         for candidate in [chosen, *_names(name, directory=False)]:
             if candidate != chosen and top:
                 self._renamed[name] = candidate
@@ -961,6 +995,13 @@ class _Placing:
                 self._destination.link_part(index, candidate, folder)
                 return candidate
         raise FileExistsError(errno.EEXIST, "too many of that name")
+
+
+def _check_digest(name: str, folder: int, digest: bytes) -> None:
+    """Raises `OSError` unless this file has this SHA-256."""
+    with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb") as file:
+        if hashlib.file_digest(file, "sha256").digest() != digest:
+            raise OSError(errno.EIO, "not what was verified")
 
 
 def _is_empty(name: str, folder: int) -> bool:

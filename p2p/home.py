@@ -108,10 +108,26 @@ class Home:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or default_home()
         try:
-            for folder in (self.path, self.path / "receipts", self.path / "annexes"):
+            for folder in (
+                self.path,
+                self.path / "receipts",
+                self.path / "annexes",
+                self.path / "transfers",
+            ):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise Failure("not_writable", f"HANDOVER_HOME: {error.strerror}") from None
+
+    def usable(self) -> bool:
+        """Whether files can be written here."""
+        try:
+            for folder in ("receipts", "annexes", "transfers"):
+                probe = self.path / folder / ".probe"
+                replace_whole(probe, bytes(65536))
+                probe.unlink()
+        except OSError:
+            return False
+        return True
 
     @property
     def local_ca(self) -> Path:

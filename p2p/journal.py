@@ -17,10 +17,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -66,6 +68,13 @@ def _any(value: Json) -> Json:
     return value
 
 
+def _moment(value: Json) -> str:
+    moment: str = text(40, empty=False)(value)
+    if datetime.fromisoformat(moment).tzinfo is None:
+        raise ValueError("a time without its zone")
+    return moment
+
+
 def _large(value: Json) -> int:
     return int(text(24, empty=False)(value))
 
@@ -108,7 +117,7 @@ class SenderRecord(Record):
     shape: ClassVar[Mapping[str, Reader]] = {
         **Record.shape,
         "owner": base64url(32),
-        "expires": text(40, empty=False),
+        "expires": _moment,
         "server": text(4096),
         "host": text(256),
         "port": integer(0, 65535),
@@ -144,6 +153,7 @@ class RecipientRecord(Record):
         "tail": _offset,
         "tail_mark": base64url_upto(MARK_SIZE),
         "phase": one_of("receiving", "placing", "signed"),
+        "gone": list_of(integer(0, MAX_ENTRIES - 1), MAX_ENTRIES),
         "renamed": list_of(list_of(_any, 2, least=2), MAX_ENTRIES),
         "payload": text(MAX_RECEIPT),
         "signature": base64url_upto(64),
@@ -153,6 +163,7 @@ class RecipientRecord(Record):
     tail: int = 0  # how far it was read back ...
     tail_mark: bytes = b""  # ... and the running digest there
     phase: str = "receiving"
+    gone: list[int] = field(default_factory=list)  # entries the sender gave up
     renamed: list[list[Any]] = field(default_factory=list)  # [name as sent, name as placed]
     payload: str = ""  # of the receipt, once it is signed here
     signature: bytes = b""
@@ -183,6 +194,7 @@ class Journal:
     def __init__(self, path: Path, record: Record) -> None:
         self.path, self.record = path, record
         self._lock = -1
+        self._writing = threading.Lock()  # the last one to be written is the newest
 
     @property
     def short_id(self) -> str:
@@ -190,16 +202,17 @@ class Journal:
         return self.record.transfer_id.hex()[:SHORT_ID]
 
     def hold(self) -> bool:
-        """Keep other processes away until `release`; False when one has it already."""
+        """Keep other processes away until `release`; False when that cannot be had."""
         if self._lock < 0:
-            file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(file)
-                return False
-            self._lock = file
-        return True
+            with suppress(OSError):
+                file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    os.close(file)
+                    raise
+                self._lock = file
+        return self._lock >= 0
 
     @property
     def running(self) -> bool:
@@ -211,9 +224,14 @@ class Journal:
     @property
     def expired(self) -> bool:
         """Whether nothing was noted for so long that the other side waits no more."""
+        return self.left <= 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until then, by the clock of this machine."""
         with suppress(OSError):
-            return time.time() - (self.path / "journal.json").stat().st_mtime > WAITED_SECONDS
-        return True
+            return (self.path / "journal.json").stat().st_mtime + WAITED_SECONDS - time.time()
+        return WAITED_SECONDS
 
     def release(self) -> None:
         """Let others have it."""
@@ -221,18 +239,24 @@ class Journal:
             os.close(self._lock)
             self._lock = -1
 
-    def write(self) -> None:
-        """Note the record. Raises `OSError`."""
-        replace_whole(self.path / "journal.json", _encode(self.record))
+    def write(self, **changes: Any) -> None:
+        """Note the record, with these changes; from any thread. Raises `OSError`."""
+        with self._writing:
+            for name, value in changes.items():
+                setattr(self.record, name, value)
+            replace_whole(self.path / "journal.json", _encode(self.record))
 
     def erase(self, home: Home) -> None:
         """Remove what has arrived and forget it, and say so in the audit log. Raises `Failure`
         when another process has it."""
         if not self.hold():
             raise Failure("transfer_running", self.short_id)
-        if isinstance(self.record, RecipientRecord):
+        # Once it is signed, what still lies there is verified, and had no other place.
+        if isinstance(self.record, RecipientRecord) and self.record.phase != "signed":
             where = staging(Path(os.fsdecode(self.record.output)), self.record.transfer_id)
             shutil.rmtree(where, ignore_errors=True)
+            if where.exists():
+                raise Failure("not_writable", shown(str(where), 256))
         self.remove()
         facts = {"transfer_id": encode_base64url(self.record.transfer_id), "role": self.record.role}
         home.append_audit("erased", facts)

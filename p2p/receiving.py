@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .events import Offer, PeerMet, Question, StateChanged, StateName
+from .events import Offer, PeerMet, Question, StateChanged, StateName, Warned
 from .files import Destination
 from .home import now_text
 from .journal import Journal, Journals, RecipientRecord
@@ -72,6 +71,7 @@ FIRST_BACKOFF, LAST_BACKOFF = 0.5, 6.0  # a server lets an address knock in vain
 LATE_SECONDS = 2.0  # well before a sender takes large packets for lost
 DISK_SECONDS = 2.0  # between two looks at a disk that took no more
 CONFIRM_SECONDS = 15.0  # that a sender is gone for, before its signature is waited for no more
+LONGEST_CONFIRM_SECONDS = 600.0  # for it, whatever the network says; `resume` asks again
 GIVE_UP_SECONDS = 24 * 3600.0  # no link lives longer without its recipient
 # Failures of the way to the other side, or of a disk: trying again may help.
 ON_THE_WAY = (
@@ -83,6 +83,7 @@ ON_THE_WAY = (
     "not_found",
     "busy",
     "disk_paused",
+    "home_unwritable",
 )
 
 
@@ -111,16 +112,12 @@ class Underway:
     checked: bool = True  # whether what lies on the disk is known to be what was noted
     begun: bool = False  # some session has got as far as the accept
     again: bool = False  # an earlier process may have begun to place files
-    finished: bool = False  # the staging folder is dealt with
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, durable: int | None = None) -> None:
-        """Note how far it is, as two threads find out. Raises `OSError`."""
-        with self._lock:
-            if durable is not None:
-                self.kept.durable = durable
-            self.kept.tail, self.kept.tail_mark = self.destination.tail
-            self.journal.write()
+    def note(self, **changes: Any) -> None:
+        """Note how far it is. Raises `OSError`."""
+        tail, mark = self.destination.tail
+        gone = self.destination.gone
+        self.journal.write(tail=tail, tail_mark=mark, gone=gone, **changes)
 
 
 class Receiving:
@@ -130,6 +127,7 @@ class Receiving:
         self.record = Record()
         self.options, self.output = options, output
         self._text = link
+        self._proven = False  # the sender was, and so the passphrase is right
         self.underway: Underway | None = None
 
     async def run(self) -> None:
@@ -140,17 +138,9 @@ class Receiving:
             raise Failure("needs_answer", "the passphrase")
         self.identity = options.home.identity()
         await asyncio.to_thread(self._recall)
-        if options.ask is None and (options.verify or not options.auto) and not self.underway:
-            raise Failure("needs_answer", "whether to accept the files")
-        self.keys = derive_keys(link.secret)
-        engine = choose_engine(options)
-        passphrase = options.passphrase if link.passphrase else None
-        psk, make = await asyncio.gather(
-            asyncio.to_thread(noise_psk, self.keys, passphrase), asyncio.to_thread(load, engine)
-        )
         code = "internal"
         try:
-            ended = self._complete() or await self._sessions(make, psk)
+            ended = self._complete() or await self._receive()
             code = ended.code
             failed = len(self.record.failed())
             self.ended = outcome_of(ended, self.record.receipt, f"{failed} of them")
@@ -159,9 +149,30 @@ class Receiving:
             raise
         except asyncio.CancelledError:
             code = "cancelled"
-            raise
+            task = asyncio.current_task()
+            if not self._settled() or task is None:
+                raise
+            task.uncancel()  # all is delivered: nothing is cancelled
+            code = "unconfirmed"
+            ended = facts.Ended(Ending.DELIVERED_UNCONFIRMED, code)
+            self.ended = outcome_of(ended, self.record.receipt, "")
         finally:
             await uncancelled(asyncio.to_thread(self._put_away, code))
+
+    def _settled(self) -> bool:
+        return self.underway is not None and self.underway.kept.phase == "signed"
+
+    async def _receive(self) -> facts.Ended:
+        options, link = self.options, self.link
+        if options.ask is None and (options.verify or not options.auto) and not self.underway:
+            raise Failure("needs_answer", "whether to accept the files")
+        self.keys = derive_keys(link.secret)
+        engine = choose_engine(options)
+        passphrase = options.passphrase if link.passphrase else None
+        psk, make = await asyncio.gather(
+            asyncio.to_thread(noise_psk, self.keys, passphrase), asyncio.to_thread(load, engine)
+        )
+        return await self._sessions(make, psk)
 
     def _recall(self) -> None:
         """What an earlier process left under this link. Raises `Failure`."""
@@ -188,13 +199,29 @@ class Receiving:
             raise Failure("journal_damaged", journal.short_id)
         tape, output = manifest.tape(), Path(os.fsdecode(kept.output))
         destination = Destination(output, manifest, tape, kept.transfer_id, journal.append_mark)
-        if kept.phase != "signed":  # then it has all been placed
+        if kept.phase == "receiving" and kept.durable and not destination.staging.is_dir():
+            raise Failure("parts_missing", shown(str(destination.staging), 256))
+        if kept.phase != "signed" or destination.staging.is_dir():
             destination.prepare(again=True)
+        for entry in kept.gone:
+            destination.withdraw(entry)
         self.underway = Underway(
             journal, kept, manifest, tape, destination, results, False, begun=True, again=True
         )
-        if kept.phase == "signed":
-            self.record.receipt = self.options.home.receipt_path(kept.transfer_id)
+        if kept.phase == "signed" and results is not None:
+            self._recall_signed(kept, destination, results)
+
+    def _recall_signed(
+        self, kept: RecipientRecord, destination: Destination, results: Results
+    ) -> None:
+        """All is placed and signed: tidy up, and see that the receipt is there."""
+        if destination.staging.is_dir():
+            destination.finish(results)
+        home = self.options.home
+        self.record.receipt = home.receipt_path(kept.transfer_id)
+        if not self.record.receipt.exists():
+            signed = [(self.identity.public, kept.signature)]
+            home.store_receipt(kept.transfer_id, receipts.assemble(kept.payload.encode(), signed))
 
     def _complete(self) -> facts.Ended | None:
         """The end, when an earlier process had come to it and only died before it could say so."""
@@ -203,7 +230,6 @@ class Receiving:
         self.record.results, self.record.manifest = self.underway.results, self.underway.manifest
         with suppress(OSError, receipts.BadReceipt):
             if receipts.verify(self.record.receipt.read_bytes()).confirmed:
-                self.underway.finished = True
                 failed = any(True for _ in self.underway.results.failures())
                 return facts.Ended(Ending.INCOMPLETE if failed else Ending.COMPLETE)
         return None
@@ -212,10 +238,13 @@ class Receiving:
         """At the end, whatever it was: keep what can go on, remove everything else."""
         if self.underway is None:
             return
-        if self.underway.finished or may_go_on(code):
-            self.underway.destination.close()
+        destination, results = self.underway.destination, self.underway.results
+        if self._settled() and results is not None:
+            destination.finish(results)
+        elif may_go_on(code):
+            destination.close()
         else:
-            self.underway.destination.discard()
+            destination.discard()
 
     async def _sessions(self, make: Callable[..., Connection], psk: bytes) -> facts.Ended:
         """One session after the other, until one has come to an end that is one."""
@@ -235,7 +264,9 @@ class Receiving:
             finally:
                 await uncancelled(connection.close())
             if run is not None:
-                heard, backoff = time.monotonic(), FIRST_BACKOFF
+                self._proven, heard = True, time.monotonic()
+                if run.moved:
+                    backoff = FIRST_BACKOFF
             silence = time.monotonic() - heard
             if self.underway is None:
                 assert failure is not None
@@ -249,7 +280,7 @@ class Receiving:
                 there = time.monotonic()
             if self.underway.kept.phase == "signed":
                 away = time.monotonic() - there
-                if away > CONFIRM_SECONDS or silence > GIVE_UP_SECONDS:
+                if away > CONFIRM_SECONDS or silence > LONGEST_CONFIRM_SECONDS:
                     return facts.Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
             elif failure and silence > GIVE_UP_SECONDS:
                 raise failure
@@ -259,7 +290,8 @@ class Receiving:
     def _may_pass(self, failure: HandoverError, run: RecipientRun | None) -> bool:
         """Whether trying again may help. What goes wrong before the sender is proven may be a
         server's or a stranger's doing: no reason to give up what is there."""
-        return run is None or failure.code in ON_THE_WAY
+        wrong = failure.code == "passphrase_wrong"
+        return (run is None and not wrong) or failure.code in ON_THE_WAY
 
     async def _wait(
         self, underway: Underway, failure: HandoverError | None, backoff: float
@@ -267,15 +299,21 @@ class Receiving:
         """Until the next try; for a disk of this side, until it takes data again."""
         own_disk = (
             failure is not None
-            and failure.code == "disk_paused"
+            and failure.code in ("disk_paused", "home_unwritable")
             and failure.detail != facts.AT_PEER
         )
+        if own_disk and failure is not None:
+            self.options.watch(Warned("", failure.sentence))
         server = failure is not None and failure.code.startswith("server_")
         state: StateName = "paused" if own_disk else "server_lost" if server else "lost"
         self.options.watch(StateChanged(state))
         await asyncio.sleep(backoff)
-        while own_disk and not await asyncio.to_thread(underway.destination.usable):
+        while own_disk and not await asyncio.to_thread(self._usable, underway):
             await asyncio.sleep(DISK_SECONDS)
+
+    def _usable(self, underway: Underway) -> bool:
+        placed = underway.kept.phase == "signed" or underway.destination.usable()
+        return placed and self.options.home.usable()
 
     async def _shake_hands(
         self, connection: Connection, psk: bytes
@@ -314,7 +352,7 @@ class Receiving:
                     secured = handshake.receive_4(await receive_early(control))
                     return attempt, secured, entropy.session
         except (LaneLost, TimeoutError):
-            if passed_3 and link.passphrase and self.underway is None:
+            if passed_3 and link.passphrase and not self._proven:
                 raise Failure("passphrase_wrong") from None
             raise Failure("connection_lost_early" if opened else "no_connection") from None
 
@@ -354,6 +392,7 @@ class RecipientRun(Run):
         )
         self._destination: Destination | None = None  # once ranges may come
         self._durable, self._verified = 0, -1
+        self.moved = False  # whether this session brought anything
         self._total = -1  # of the tape, once it is accepted
         self._synced = asyncio.Event()
         self._arrived: deque[bytes] = deque()
@@ -402,7 +441,6 @@ class RecipientRun(Run):
             if underway is None:
                 self._step(session.decline, time.monotonic())
                 return
-            receiving.underway = underway
         else:
             self._check_same(underway)
         if underway.kept.phase == "signed":
@@ -439,15 +477,15 @@ class RecipientRun(Run):
         if not await self._accepts(met, manifest, tape.total):
             return None
         await self._thread(destination.check_room)
-        await self._thread(destination.prepare)
         underway = Underway(journal, kept, manifest, tape, destination)
         try:
             await self._thread(journals.begin, journal, data)
             await self._thread(underway.note)
         except OSError as error:
-            await self._thread(destination.discard)
+            await self._thread(journal.remove)
             raise journal_failure(error) from None
-        self._record.journal = journal
+        self._record.journal, self._receiving.underway = journal, underway
+        await self._thread(destination.prepare)
         return underway
 
     def _check_same(self, underway: Underway) -> None:
@@ -467,7 +505,7 @@ class RecipientRun(Run):
             self._tell("checking")
             marks = underway.journal.marks()
             good = await self._thread(destination.recheck, kept.tail, kept.tail_mark, marks)
-            await self._thread(underway.note, good)
+            await self._thread(lambda: underway.note(durable=good))
             underway.checked = True
         destination.begin(kept.durable)
         self._durable = kept.durable
@@ -558,7 +596,7 @@ class RecipientRun(Run):
                 await asyncio.sleep(min(due, 0.05))
             else:
                 await self._thread(self._note, destination, frontier)
-                last, self._durable = time.monotonic(), frontier
+                last, self._durable, self.moved = time.monotonic(), frontier, True
                 self._synced.set()
                 self._step(self.session.synced, frontier, last)
 
@@ -566,7 +604,7 @@ class RecipientRun(Run):
         underway = self._receiving.underway
         assert underway is not None
         destination.sync(frontier)
-        underway.note(frontier)
+        underway.note(durable=frontier)
 
     async def _read_back(self) -> None:
         """On the disk for good -> read back and hashed."""
@@ -592,9 +630,9 @@ class RecipientRun(Run):
         if underway.results is None:
             results = await self._thread(destination.compare, claimed)
             renamed = await self._thread(destination.choose_names)
-            kept.phase, kept.renamed = "placing", [[a, b] for a, b in renamed.items()]
+            names = [[a, b] for a, b in renamed.items()]
             await self._thread(journal.store, "results", results.encode())
-            await self._thread(journal.write)
+            await self._thread(lambda: journal.write(phase="placing", renamed=names))
             underway.results = results
         results = underway.results
         await self._thread(self._place, underway, results)
@@ -624,8 +662,9 @@ class RecipientRun(Run):
             self._home.store_annex, kept.transfer_id, manifest, results, destination.placed
         )
         await self._thread(journal.store, "results", results.encode())
-        kept.phase, kept.payload, kept.signature = "signed", payload.decode(), signature
-        await self._thread(journal.write)
+        text = payload.decode()
+        await self._thread(lambda: journal.write(phase="signed", payload=text, signature=signature))
+        await self._thread(destination.finish, results)
         await self._present(underway)
 
     def _place(self, underway: Underway, results: Results) -> None:
@@ -633,12 +672,10 @@ class RecipientRun(Run):
         renamed = {str(name): str(placed) for name, placed in kept.renamed}
 
         def note() -> None:
-            kept.renamed = [[a, b] for a, b in renamed.items()]
-            underway.journal.write()
+            underway.journal.write(renamed=[[a, b] for a, b in renamed.items()])
 
-        destination.place(results, renamed, note, again=underway.again)
-        destination.finish(results)
-        underway.finished = True
+        again, underway.again = underway.again, True
+        destination.place(results, renamed, note, again=again)
 
     async def _present(self, underway: Underway) -> None:
         """Send the receipt, signed here; again in a later session, if the first time was lost."""
@@ -647,7 +684,6 @@ class RecipientRun(Run):
         payload, signature = kept.payload.encode(), kept.signature
         self._keep_receipt(payload, [(self._identity.public, signature)])
         self._record.results = results
-        underway.finished = True
         refused = [(entry, status) for entry, status in results.failures() if status in REFUSED]
         now = time.monotonic()
         self._step(self.session.finish, results, refused, payload, signature, now)

@@ -37,7 +37,7 @@ from .lanes import Connection, EngineName, LaneLost, available
 from .protocol import receipt as receipts
 from .protocol import session as facts
 from .protocol.codec import encode_base64url, sha256
-from .protocol.errors import FAILURES, Ending, Failure, HandoverError
+from .protocol.errors import FAILURES, Ending, Failure, HandoverError, PeerError
 from .protocol.handshake import SUITE_NAMES, Attempt, Entropy, Secured
 from .protocol.manifest import STATUS_TEXTS, Manifest, Results
 from .protocol.paths import shown
@@ -114,7 +114,7 @@ class Record:
             found["entries"] = len(self.manifest.entries)
             found["bytes"] = sum(entry.size for entry in self.manifest.entries)
             found["manifest_sha256"] = encode_base64url(self.manifest_hash)
-        if self.receipt is not None:
+        if self.receipt is not None and self.receipt.exists():
             found["receipt_sha256"] = sha256(self.receipt.read_bytes()).hex()
         return found
 
@@ -183,9 +183,10 @@ def choose_engine(options: Options) -> EngineName:
 
 def may_go_on(code: str) -> bool:
     """Whether a transfer that ended so can be taken up again."""
-    if not code or code in ("protocol", "peer_failed", "no_space"):
+    if not code or code in ("protocol", "no_space"):
         return False
-    return FAILURES[code].ending in (Ending.PARTIAL, Ending.FAILED)
+    endings = (Ending.PARTIAL, Ending.FAILED, Ending.DELIVERED_UNCONFIRMED)
+    return FAILURES[code].ending in endings
 
 
 def journal_failure(error: OSError) -> Failure:
@@ -249,7 +250,9 @@ class Run:
         try:
             await self._carry_out(asyncio.create_task(work))
         except HandoverError as error:
-            self._say_goodbye(error.code)
+            # Whose disk it is makes no difference to the other side: it waits.
+            paused = error.code == "home_unwritable"
+            self._say_goodbye("disk_paused" if paused else error.code)
             raise
         except OSError as error:
             failure = disk_failure(error)
@@ -341,7 +344,13 @@ class Run:
             except LaneLost:
                 self._lose()
                 return
-            self._step(self.session.receive_frame, frame, time.monotonic())
+            try:
+                self._step(self.session.receive_frame, frame, time.monotonic())
+            except PeerError:
+                if not self.session.settling:
+                    raise
+                self._lose()  # the files are delivered: only a signature is missing
+                return
 
     async def _write_control(self) -> None:
         """One writer, never cancelled midway: a frame lost would break the cipher's count."""

@@ -25,7 +25,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from .events import Event, LinkMade, Question, StateChanged, StateName, Warned
-from .files import Block, Listing, Source, changed, check_paths, walk
+from .files import Block, Listing, Source, SourceFile, check_paths, find_again, walk
 from .home import now_text
 from .journal import MAX_CLOSINGS, Journal, Journals, SenderRecord
 from .lanes import LARGE_PACKET, SMALL_PACKET, Connection, Lane, LaneLost, load
@@ -139,6 +139,8 @@ async def resume(journal: Journal, options: Options, *, tls: Tls | None = None) 
     record = journal.record
     assert isinstance(record, SenderRecord)
     left = (datetime.fromisoformat(record.expires) - datetime.now(UTC)).total_seconds()
+    if record.peer:  # the link is that one's alone, and stays good for it
+        left = journal.left
     return await _drive(Sending(options, record, min(left, CUT_SECONDS), journal=journal), tls)
 
 
@@ -184,6 +186,8 @@ class Sending:
         """Until the transfer has ended; `ended` says how. Raises `HandoverError`."""
         options, kept = self.options, self.kept
         again = self.record.journal is not None
+        if again and self._confirmed_before():
+            self._expires = LAST_WORD_SECONDS
         if self._expires <= 0:
             raise Failure("expired")
         if not again:
@@ -197,8 +201,6 @@ class Sending:
         self.identity = options.home.identity()
         if again and kept.identity != self.identity.public:
             raise Failure("journal_foreign")
-        if again and self._confirmed_before():
-            self._expires = min(self._expires, LAST_WORD_SECONDS)
         kept.identity = self.identity.public
         secret = parse_link(kept.link).secret if again else os.urandom(32)
         self.keys = derive_keys(secret)
@@ -257,6 +259,7 @@ class Sending:
                     await asyncio.sleep(0.2)
                 if not self._cut:
                     raise failure from None
+                self._on_server(False)
                 await asyncio.sleep(RETAKE_SECONDS)
 
     def _on_server(self, there: bool) -> None:
@@ -374,10 +377,14 @@ class Sending:
                 raise Failure("journal_damaged", journal.short_id)
         except (OSError, HandoverError):
             raise Failure("journal_damaged", journal.short_id) from None
-        for source in sources:
-            if source is not None and changed(source):
+        found: list[SourceFile | None] = []
+        for index, source in enumerate(sources):
+            given_up = self.results is not None and self.results[index][0] != 0
+            there = find_again(source) if source and not given_up else source
+            if source is not None and there is None:
                 raise Failure("source_changed", shown(source.path, 256))
-        return Listing(manifest.entries, sources), manifest, data
+            found.append(there)
+        return Listing(manifest.entries, tuple(found)), manifest, data
 
     def _loop_watch(self, event: Event) -> None:
         self._loop.call_soon_threadsafe(self.options.watch, event)
@@ -476,7 +483,9 @@ class Sending:
         except HandoverError as error:
             again = error.code == "connection_lost_early" or run.resumable(error.code)
             if run.resumable(error.code):
-                self._cut = "paused" if error.code == "disk_paused" else "lost"
+                self._cut = "lost" if error.code == "connection_lost" else "paused"
+                if error.code != "connection_lost" and error.detail != facts.AT_PEER:
+                    self._note(error.sentence)  # it is a disk of this side
             loud = error.code in ("digits_rejected", "needs_answer")
             if not again and (self.kept.peer or loud):
                 raise
@@ -543,7 +552,7 @@ class SenderRun(Run):
 
     def resumable(self, code: str) -> bool:
         """Whether the recipient can take it up again after this failure."""
-        lost = code in ("connection_lost", "disk_paused")
+        lost = code in ("connection_lost", "disk_paused", "home_unwritable")
         return lost and RESUME in self._secured.peer.capabilities
 
     def give_way(self) -> None:
@@ -584,7 +593,7 @@ class SenderRun(Run):
         listing, manifest, data = await asyncio.shield(self._listing)
         peer = self._secured.peer
         self._sending.admitted(peer.identity, peer.label)
-        self._sending.kept.confirmed = session.needs_confirmation
+        self._sending.kept.confirmed |= session.needs_confirmation
         await self._note_journal()
         tape = manifest.tape()
         self._record.manifest, self._record.manifest_hash = manifest, sha256(data)

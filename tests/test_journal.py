@@ -44,7 +44,9 @@ def recipient(output, **changes):
 
 
 def sender(**changes):
-    return SenderRecord(**{**COMMON, "owner": bytes(32), "expires": "x", **changes})
+    return SenderRecord(
+        **{**COMMON, "owner": bytes(32), "expires": "2026-11-26T12:00:00+00:00", **changes}
+    )
 
 
 @pytest.fixture

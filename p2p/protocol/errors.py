@@ -196,6 +196,11 @@ FAILURES: dict[str, Kind] = {
         "This transfer was begun with another identity than this machine has now, so it cannot go "
         "on. Send again.",
     ),
+    "parts_missing": Kind(
+        _F,
+        "What had arrived is not there any more: {detail}. Connect that disk again, or begin anew "
+        "after handover transfers discard.",
+    ),
     "journal_damaged": Kind(
         _F,
         "What was noted of the transfer is damaged. Remove it with handover transfers discard "

@@ -197,17 +197,20 @@ async def test_an_audit_log_that_cannot_be_written_is_said_and_ends_nothing(tmp_
     assert sent is not None
 
 
-async def test_a_disk_that_cannot_keep_the_receipt_is_said(tmp_path, monkeypatch):
+async def test_a_disk_that_cannot_keep_the_receipt_is_said_and_waited_for(tmp_path):
     one = Transfer(tmp_path, size=1000)
-    home = tmp_path / "r"
-    p2p.Home(home)
-    (home / "receipts").rmdir()
-    (home / "receipts").symlink_to("/proc/self")
-    monkeypatch.setattr(p2p.Home, "receipt_path", lambda self, transfer: home / "receipts" / "x")
-    received = await one.receive()
-    assert received.code == "home_unwritable"
-    one.sending.cancel()
-    await asyncio.gather(one.sending, return_exceptions=True)
+    kept = p2p.Home(tmp_path / "r").path / "receipts"
+    kept.rmdir()
+    kept.symlink_to("/proc/self")
+    told = []
+    receiver = asyncio.create_task(one.receive(watch=told.append))
+    async with asyncio.timeout(60):
+        while not any("cannot be written" in getattr(e, "message", "") for e in told):
+            await asyncio.sleep(0.1)
+    assert told[-1] == events.StateChanged("paused")
+    kept.unlink()
+    kept.mkdir()
+    complete(*await one.both(receiver))
 
 
 @pytest.mark.parametrize("role", ["sender", "recipient"])

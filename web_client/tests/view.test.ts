@@ -276,6 +276,7 @@ test("every failure that has a sentence is one, and what a recipient can meet ha
     "transfer_running",
     "offer_changed",
     "journal_foreign",
+    "parts_missing",
     "journal_damaged",
     "incomplete", // no failures, but endings that have a page of their own
     "unconfirmed",

@@ -54,6 +54,7 @@ export const FAILURES = {
   transfer_running: "failed",
   offer_changed: "failed",
   journal_foreign: "failed",
+  parts_missing: "failed",
   journal_damaged: "failed",
   incomplete: "incomplete",
   connection_lost: "partial",
