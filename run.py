@@ -18,6 +18,7 @@ VENV = ROOT / ".venv"
 PREFERRED = ("3.13", "3.12")  # those with wheels of both WebRTC engines
 FETCH_SECONDS = 120
 
+REST = ("tests", "--ignore=tests/protocol")
 # The test command, step by step; each stops the rest when it fails.
 TEST = (
     ("ruff", "check", "."),
@@ -28,18 +29,10 @@ TEST = (
     ("python", "hatch_build.py", "test"),
     ("pytest", "tests/protocol", "--cov", "--cov-fail-under=100", "--cov-report=term"),
     # Each worker takes neighbours, which share browsers; who is done takes over from the others.
-    (
-        "pytest",
-        "tests",
-        "--ignore=tests/protocol",
-        "-m",
-        "not large and (smoke or not faults)",
-        "-n",
-        "3",
-        "--dist",
-        "worksteal",
-    ),
-    ("pytest", "tests", "--ignore=tests/protocol", "-m", "large"),
+    ("pytest", *REST, "-m", "not large and not faults", "-n", "3", "--dist", "worksteal"),
+    # Networks that come and go would disturb the browsers.
+    ("pytest", "tests/faults", "-m", "smoke", "-n", "3"),
+    ("pytest", *REST, "-m", "large"),
 )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import suppress
 
 import pytest
 
@@ -96,9 +97,9 @@ def test_both_killed_go_on(sender, recipient, big, out):
     assert resumed_at(there) >= SIZE // 20
 
 
-def test_a_closed_window_is_no_end(sender, recipient, big, out):
+def test_a_shutdown_is_no_end(sender, recipient, big, out):
     sending, receiving, link = begin(sender, recipient, big, out)
-    receiving.signal(signal.SIGHUP)
+    receiving.signal(signal.SIGTERM)
     receiving.process.wait()
     sending.signal(signal.SIGCONT)
     finished(sender, recipient, big, out, recipient.receive(link, out, "--auto"), sending)
@@ -130,7 +131,10 @@ def test_a_full_disk_is_waited_out(sender, recipient, tmp_path):
         sending, link = sender.send("--auto", tmp_path / "big")
         receiving = recipient.receive(link, small / "out", "--auto")
         receiving.wait_for("state", state="accepted")
-        (small / "thief").write_bytes(bytes(40_000_000))
+        sending.signal(signal.SIGSTOP)
+        with suppress(OSError):
+            (small / "thief").write_bytes(bytes(60_000_000))  # all that is left
+        sending.signal(signal.SIGCONT)
         receiving.wait_for("state", state="paused")
         sending.wait_for("state", state="paused")
         assert [path.name[:10] for path in (small / "out").iterdir()] == [".handover-"]

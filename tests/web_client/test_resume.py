@@ -157,6 +157,30 @@ async def test_a_cut_cable_is_said_and_waited_out(far, open_browser, tmp_path, s
             sender.close()
 
 
+async def test_a_sender_that_died_and_is_started_again_goes_on(at, tmp_path, scan):
+    """By the same link, without a hand on the page. Both browsers wait at once."""
+    senders = [Peer(tmp_path / kind) for kind in KINDS]
+
+    async def goes_on(kind, sender):
+        visitor = await at(kind)
+        sending, link = sender.send(scan, *AUTO)
+        await visitor.take(link)
+        part = await visitor.come_to(0.3)
+        kill_hard(sending)
+        sending.process.wait()
+        again = sender.start("resume", "--auto")
+        assert again.wait_for("link")["link"] == link
+        await arrived_as(visitor, scan, finish(again, 150))
+        told = [event["durable"] for event in again.events if event["event"] == "progress"]
+        assert told[0] >= 0.8 * part * SIZE
+
+    try:
+        await asyncio.gather(*map(goes_on, KINDS, senders))
+    finally:
+        for sender in senders:
+            sender.close()
+
+
 async def test_a_sender_that_died_is_waited_for_until_the_person_stops(at, sender, scan):
     """The causes are named; what was there is erased, as was said. Both browsers wait at once."""
 
