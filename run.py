@@ -30,9 +30,8 @@ TEST = (
     ("pytest", "tests/protocol", "--cov", "--cov-fail-under=100", "--cov-report=term"),
     # Each worker takes neighbours, which share browsers; who is done takes over from the others.
     ("pytest", *REST, "-m", "not large and not faults", "-n", "3", "--dist", "worksteal"),
-    # Networks that come and go would disturb the browsers.
-    ("pytest", "tests/faults", "-m", "smoke", "-n", "3"),
-    ("pytest", *REST, "-m", "large"),
+    # Apart, for networks that come and go would disturb the browsers' tests.
+    ("pytest", *REST, "-m", "large or smoke", "-n", "3", "--dist", "worksteal"),
 )
 
 

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from .harness import Peer, sha256sums
+from .harness import sha256sums
 
 pytestmark = [pytest.mark.large, pytest.mark.timeout(600)]
 MEMORY = 200 * 1024 * 1024
@@ -59,14 +59,14 @@ def test_20_gb_with_flat_memory(sender, recipient, out, tmp_path):
     assert subprocess.run(["cmp", tmp_path / "huge.img", out / "huge.img"]).returncode == 0
 
 
-def test_2_gib_of_random_data(sender, recipient, out, tmp_path):
+def test_a_gib_of_random_data(sender, recipient, out, tmp_path):
     subprocess.run(
-        ["dd", "if=/dev/urandom", f"of={tmp_path}/two.bin", "bs=1M", "count=2048", "status=none"],
+        ["dd", "if=/dev/urandom", f"of={tmp_path}/one.bin", "bs=1M", "count=1024", "status=none"],
         check=True,
     )
-    transfer(sender, recipient, tmp_path / "two.bin", out)
+    transfer(sender, recipient, tmp_path / "one.bin", out)
     digest = subprocess.run(
-        ["sha256sum", tmp_path / "two.bin", out / "two.bin"],
+        ["sha256sum", tmp_path / "one.bin", out / "one.bin"],
         capture_output=True,
         text=True,
         check=True,
@@ -113,81 +113,3 @@ def test_200_000_files_is_the_limit_and_20_000_go_through(sender, recipient, out
         (root / f"{number:06d}").write_bytes(b"%d" % number)
     transfer(sender, recipient, root, out)
     assert sha256sums(out / "many") == sha256sums(root)
-
-
-@pytest.fixture
-def slow_network():
-    """Two network namespaces joined by a link of 0.05 MB/s each way."""
-    names, addresses = ("hand-a", "hand-b"), ("10.90.0.1/24", "10.90.0.2/24")
-
-    def ip(*arguments):
-        subprocess.run(["ip", *arguments], check=True)
-
-    for name in names:
-        subprocess.run(["ip", "netns", "del", name], capture_output=True)
-        ip("netns", "add", name)
-    ip(
-        "link",
-        "add",
-        "va",
-        "netns",
-        names[0],
-        "type",
-        "veth",
-        "peer",
-        "name",
-        "vb",
-        "netns",
-        names[1],
-    )
-    for name, device, address in zip(names, ("va", "vb"), addresses, strict=True):
-        ip("-n", name, "addr", "add", address, "dev", device)
-        ip("-n", name, "link", "set", device, "up")
-        ip("-n", name, "link", "set", "lo", "up")
-        subprocess.run(
-            [
-                "ip",
-                "netns",
-                "exec",
-                name,
-                "tc",
-                "qdisc",
-                "add",
-                "dev",
-                device,
-                "root",
-                "tbf",
-                "rate",
-                "400kbit",
-                "burst",
-                "3000",
-                "latency",
-                "400ms",
-            ],
-            check=True,
-        )
-    yield names
-    for name in names:
-        subprocess.run(["ip", "netns", "del", name], check=True)
-
-
-def test_a_path_of_0_05_mb_a_second_crawls_for_a_minute_and_does_not_flap(
-    slow_network, tmp_path, out
-):
-    prefixes = [("ip", "netns", "exec", name) for name in slow_network]
-    sender = Peer(tmp_path / "s", prefix=prefixes[0])
-    recipient = Peer(tmp_path / "r", prefix=prefixes[1])
-    (tmp_path / "slow.bin").write_bytes(os.urandom(3_000_000))
-    began = time.monotonic()
-    sending, link = sender.send("--auto", "--address", "10.90.0.1", tmp_path / "slow.bin")
-    receiving = recipient.receive(link, out, "--auto")
-    (code, last), (sent_code, _) = receiving.end(300), sending.end(300)
-    took = time.monotonic() - began
-    assert (code, sent_code) == (0, 0), (last, sending.events[-3:])
-    assert took > 60, "the network was not slow"
-    for process in (sending, receiving):
-        assert "silent" not in process.states()
-        assert not [e for e in process.events if e["event"] == "warning"]
-    print(f"\n{3 / took:.3f} MB/s over {took:.0f} s")
-    sender.close()
-    recipient.close()
