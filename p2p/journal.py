@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -240,11 +240,12 @@ class Journal:
             self._lock = -1
 
     def write(self, **changes: Any) -> None:
-        """Note the record, with these changes; from any thread. Raises `OSError`."""
+        """Note the record, with these changes; from any thread. Raises `OSError`: then nothing has
+        changed here either, for what is not noted may not be said."""
         with self._writing:
+            replace_whole(self.path / "journal.json", _encode(replace(self.record, **changes)))
             for name, value in changes.items():
                 setattr(self.record, name, value)
-            replace_whole(self.path / "journal.json", _encode(self.record))
 
     def erase(self, home: Home) -> None:
         """Remove what has arrived and forget it, and say so in the audit log. Raises `Failure`
@@ -264,6 +265,7 @@ class Journal:
     def remove(self) -> None:
         """The transfer has ended: forget it."""
         gone = self.path.with_name(f"{GONE}{self.path.name}")
+        shutil.rmtree(gone, ignore_errors=True)  # of an earlier one of that name
         with suppress(OSError):
             self.path.rename(gone)  # all at once; `Journals.tidy` finishes it after a crash
         shutil.rmtree(gone, ignore_errors=True)

@@ -178,3 +178,20 @@ def test_what_a_crash_left_of_a_removal_or_a_beginning_is_tidied(home, tmp_path)
     os.utime(fresh, (old, old))
     Journals(home).tidy()
     assert list(fresh.parent.iterdir()) == []
+
+
+def test_what_could_not_be_noted_has_not_changed(home, tmp_path, monkeypatch):
+    """Else a receipt could be sent whose signature no restart would know of."""
+    journal = begun(home, recipient(tmp_path / "out"))
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("p2p.journal.replace_whole", full)
+        with pytest.raises(OSError, match="space"):
+            journal.write(phase="signed", durable=9)
+    assert (journal.record.phase, journal.record.durable) == ("receiving", 5)
+    journal.write(phase="signed")
+    (again,) = Journals(home)
+    assert again.record.phase == "signed"

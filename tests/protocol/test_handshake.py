@@ -92,7 +92,8 @@ def test_handshakes_follow_the_vectors(case):
         verify=case["verify"],
         **sides["recipient"],
     )
-    s = handshake.SenderHandshake(where, verify=False, **sides["sender"])
+    fill = case["sender"]["fill"]
+    s = handshake.SenderHandshake(where, verify=False, fill=fill, **sides["sender"])
     expect = case["expect"]
     m1 = r.message_1()
     m2 = s.receive_1(m1)

@@ -487,7 +487,7 @@ def attempt(passphrase: bool) -> handshake.Attempt:
 
 
 def parties(
-    passphrase: str | None = None, verify: bool = False
+    passphrase: str | None = None, verify: bool = False, fill: int = 0
 ) -> tuple[handshake.RecipientHandshake, handshake.SenderHandshake]:
     psk = link.noise_psk(KEYS, passphrase)
     recipient = handshake.RecipientHandshake(
@@ -509,18 +509,20 @@ def parties(
         software="test/1",
         verify=False,
         entropy=entropy(0x40),
+        fill=fill,
     )
     return recipient, sender
 
 
 def make_handshake() -> None:
     cases = []
-    for name, passphrase, verify in (
-        ("plain", None, False),
-        ("passphrase", "correct horse", False),
-        ("verify", None, True),
+    for name, passphrase, verify, fill in (
+        ("plain", None, False, 0),
+        ("passphrase", "correct horse", False, 0),
+        ("verify", None, True, 0),
+        ("message 2 fills a packet", None, False, 1500),
     ):
-        r, s = parties(passphrase, verify)
+        r, s = parties(passphrase, verify, fill)
         m1 = r.message_1()
         m2 = s.receive_1(m1)
         m3 = r.receive_2(m2)
@@ -543,6 +545,7 @@ def make_handshake() -> None:
                 "sender": {
                     "identity_seed": bytes(S_KEY).hex(),
                     "label": "Klinik S\u00fcd",
+                    "fill": fill,
                     **{k: v.hex() for k, v in entropy(0x40).__dict__.items()},
                 },
                 "recipient": {
