@@ -93,12 +93,13 @@ class Record:
     places: tuple[str, ...] = ()
     manifest_hash: bytes = b""
     journal: Journal | None = None
+    recalled: bool = False  # the journal is an earlier process's
 
     def conclude(self, code: str) -> None:
         """Forget the journal, unless the transfer can still be taken up."""
         if self.journal is None:
             return
-        if self.journal.record.peer and may_go_on(code):
+        if (self.journal.record.peer or self.recalled) and may_go_on(code):
             self.journal.release()
         else:
             self.journal.remove()

@@ -166,7 +166,9 @@ class Sending:
         journal: Journal | None = None,
     ) -> None:
         self.options, self.kept = options, kept
-        self.record = Record(transfer_id=kept.transfer_id, journal=journal)
+        self.record = Record(
+            transfer_id=kept.transfer_id, journal=journal, recalled=journal is not None
+        )
         self._expires, self._paths, self._follow = expires, paths, follow
         self._failed_attempts = 0
         self._packet = LARGE_PACKET

@@ -74,6 +74,21 @@ def test_a_killed_sender_goes_on_under_the_same_link(sender, recipient, big, out
     finished(sender, recipient, big, out, receiving, again)
 
 
+def test_a_link_that_nobody_opened_yet_outlives_its_sender(sender, recipient, big, out):
+    """And a try to resume it that cannot be."""
+    sending, link = sender.send("--auto", big)
+    sending.wait_for("state", state="waiting")
+    while not unfinished(sender):
+        pass
+    kill_hard(sending)
+    sending.process.wait()
+    code, last = sender.start("resume").end()  # nobody is there to let a recipient in
+    assert (code, last["code"]) == (2, "needs_answer")
+    again = sender.start("resume", "--auto")
+    assert again.wait_for("link")["link"] == link
+    finished(sender, recipient, big, out, recipient.receive(link, out, "--auto"), again)
+
+
 def test_both_killed_go_on(sender, recipient, big, out):
     sending, receiving, _ = begin(sender, recipient, big, out)
     kill_hard(sending)
