@@ -165,7 +165,10 @@ def base64url_upto(limit: int) -> Reader:
     def read(value: Json) -> bytes:
         if type(value) is not str or len(value) > limit * 4 // 3 + 2:
             raise ValueError("too long or not text")
-        return decode_base64url(value)
+        data = decode_base64url(value)
+        if len(data) > limit:
+            raise ValueError("too long")
+        return data
 
     return read
 

@@ -13,7 +13,7 @@ peer's. A machine that raised is of no more use, except for `abort`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple
@@ -25,6 +25,7 @@ from .codec import (
     MAX_INTEGER,
     Json,
     base64url,
+    base64url_upto,
     decode_json,
     encode_base64url,
     encode_json,
@@ -50,6 +51,7 @@ from .manifest import (
 from .noise import MAX_MESSAGE, TAG
 from .receipt import MAX_RECEIPT, BadReceipt, check_signature, read_payload, same_facts, sign
 from .seal import Header, Stream
+from .signal import MAX_PLAINTEXT, Signal, decode_signal, encode_signal
 from .tape import Frontier, Tape
 
 LABEL_OFFER = b"handover/1 offer"
@@ -64,6 +66,12 @@ ACK_SHARE = 8  # an ack at the latest after an eighth of what was written so far
 MIN_ACK, MAX_ACK = 64 * 1024, 4 * 1024 * 1024  # ... within these: often at first, for the pace ...
 ACK_SECONDS = 0.05  # ... or after so long
 STRETCH = 8  # ranges that one plan may hold
+MAX_LANES = 32  # at once
+MAX_LANE_NUMBER = 255  # a number is used once
+MAX_SIGNALS = 1024  # about lanes: descriptions, and a few dozen candidates each
+MAX_ADDRESSES, MAX_CERTIFICATE = 16, 2048
+LANE_SECONDS = 3.0  # a lane that brings nothing for so long lends its ranges to the others
+HEDGE_SECONDS = 1.0  # the same for a single range that the others wait for
 IDLE_SECONDS = 2.0  # then a ping
 SUSPECT_SECONDS = 6.0  # silence after which people are told
 LOST_SECONDS = 10.0  # silence after which the connection is given up
@@ -157,6 +165,23 @@ class Countersigned:
 
 
 @dataclass(frozen=True)
+class DirectOffered:
+    """Where the peer listens for direct lanes, and its certificate (DER, X.509)."""
+
+    addresses: tuple[str, ...]
+    port: int
+    certificate: bytes
+
+
+@dataclass(frozen=True)
+class LaneSignalled:
+    """The peer says how a further WebRTC connection, the lane `number`, is to be reached."""
+
+    number: int
+    signal: Signal
+
+
+@dataclass(frozen=True)
 class Suspected:
     """Nothing was heard for a while (True), or the peer is back (False)."""
 
@@ -181,6 +206,8 @@ Event = (
     | Delivered
     | Receipted
     | Countersigned
+    | DirectOffered
+    | LaneSignalled
     | Suspected
     | Ended
 )
@@ -193,6 +220,7 @@ _body = text(MAX_BODY, empty=False)
 _offset = integer(0, MAX_INTEGER)
 _entry = integer(0, MAX_ENTRIES - 1)
 _status = integer(0, 255)
+_lane = integer(0, MAX_LANE_NUMBER)
 
 
 def _tuple_of(*readers: Any) -> Any:
@@ -218,6 +246,7 @@ MESSAGES = {
             "limit": _offset,
             "durable": _offset,
             "verified": _offset,
+            "lanes": _list_of(_tuple_of(_lane, _offset), MAX_LANES),
         }
     ),
     "withdraw": members(
@@ -235,6 +264,17 @@ MESSAGES = {
     ),
     "countersignature": members({"type": _type, "signature": base64url(64)}),
     "done": members({"type": _type}),
+    "direct": members(
+        {
+            "type": _type,
+            "addresses": _list_of(text(45, empty=False), MAX_ADDRESSES),
+            "port": integer(1024, 65535),
+            "certificate": base64url_upto(MAX_CERTIFICATE),
+        }
+    ),
+    "lane": members(
+        {"type": _type, "lane": integer(1, MAX_LANE_NUMBER), "signal": text(MAX_PLAINTEXT)}
+    ),
     "ping": members({"type": _type}),
     "abort": members({"type": _type, "code": text(32)}),
 }
@@ -292,7 +332,15 @@ def encode_body(fields: Mapping[str, Json | bytes]) -> bytes:
     return encode_json(plain(fields))
 
 
-# --- pace: how much may be under way ------------------------------------------------------------
+# --- lanes: what is under way on each, and how much may be ---------------------------------------
+
+
+class Flight(NamedTuple):
+    """A range that was handed to a lane and is not acknowledged."""
+
+    header: Header
+    message: bytes  # as it was sealed: another lane can carry it as it is
+    when: float
 
 
 class Pace:
@@ -304,10 +352,13 @@ class Pace:
     narrows it. On a path of 0.05 MB/s this settles at one smallest range: it crawls, but lives.
     """
 
-    def __init__(self, largest: int) -> None:
-        self.largest = largest
+    def __init__(self, largest: int, rank: int = 0) -> None:
+        self.largest, self.rank = largest, rank
         self.allowed = MIN_RANGE
-        self._sent: deque[tuple[int, int, float]] = deque()  # end, length, time
+        self.flights: deque[Flight] = deque()
+        self.arrived = 0  # ranges that the recipient has taken in from this lane
+        self.moved = float("inf")  # when that last grew; never while nothing is under way
+        self.lent = False  # its ranges were given to other lanes
         self._in_flight = 0
         self._narrowed = float("-inf")
 
@@ -315,28 +366,37 @@ class Pace:
         """How much may be sent now, in whole ranges of `length`; one is allowed when idle."""
         length = self.length()
         ranges = min((self.allowed - self._in_flight) // length, STRETCH)
-        ranges = min(ranges, MAX_UNACKNOWLEDGED - len(self._sent))
-        return max(ranges, 0 if self._sent else 1) * length
+        ranges = min(ranges, MAX_UNACKNOWLEDGED - len(self.flights))
+        return max(ranges, 0 if self.flights else 1) * length
 
     def length(self) -> int:
         """Length of a range that suits the rate: an eighth of the allowance, page-aligned."""
         return max(min(self.largest, MIN_RANGE), min(self.largest, self.allowed // 8 & ~4095))
 
-    def sent(self, end: int, length: int, now: float) -> None:
-        """A range up to `end` was handed to the lane."""
-        self._sent.append((end, length, now))
-        self._in_flight += length
+    def sent(self, flight: Flight) -> None:
+        """A range was handed to the lane."""
+        if not self.flights:
+            self.moved = flight.when
+        self.flights.append(flight)
+        self._in_flight += len(flight.message)
 
-    def acknowledged(self, written: int, now: float) -> None:
-        """Everything up to `written` has arrived."""
-        while self._sent and self._sent[0][0] <= written:
-            _, length, when = self._sent.popleft()
-            self._in_flight -= length
-            if now - when < FAST_SECONDS:
-                self.allowed = min(self.allowed + length, WINDOW)
-            elif now - when > SLOW_SECONDS and now - self._narrowed > SLOW_SECONDS:
+    def acknowledged(self, count: int, now: float) -> Iterator[Flight]:
+        """The recipient has taken in `count` ranges in all; those that are new. They come in the
+        order in which they were sent. Raises `PeerError`."""
+        if not 0 <= count - self.arrived <= len(self.flights):
+            raise PeerError("an acknowledgement of what was not sent")
+        while self.arrived < count:
+            flight = self.flights.popleft()
+            size, took = len(flight.message), now - flight.when
+            self.arrived += 1
+            self._in_flight -= size
+            self.moved, self.lent = now if self.flights else float("inf"), False
+            if took < FAST_SECONDS:
+                self.allowed = min(self.allowed + size, WINDOW)
+            elif took > SLOW_SECONDS and now - self._narrowed > SLOW_SECONDS:
                 self.allowed = max(self.allowed * 7 // 10, MIN_RANGE)
                 self._narrowed = now
+            yield flight
 
 
 class Plan(NamedTuple):
@@ -351,37 +411,24 @@ class Plan(NamedTuple):
 class _Outgoing:
     """A stream as its sender sees it."""
 
-    def __init__(self, total: int, largest: int) -> None:
+    def __init__(self, total: int) -> None:
         self.total = total
         self.next = self.written = self.durable = self.verified = 0
         self.limit = INITIAL_LIMIT
-        self.pace = Pace(largest)
-        self.moved = float("inf")  # when ranges under way last moved; never while there are none
 
     def begin(self, offset: int) -> None:
         """Everything before `offset` is there from an earlier session."""
         self.next = self.written = self.durable = offset
         self.limit = offset + INITIAL_LIMIT
 
-    def acknowledge(self, ack: Mapping[str, int], now: float) -> None:
+    def acknowledge(self, ack: Mapping[str, int]) -> None:
         written, limit = ack["written"], ack["limit"]
         if not ack["verified"] <= ack["durable"] <= written <= self.next:
             raise PeerError("an acknowledgement of what was not sent")
         if written < self.written or limit < self.limit or ack["durable"] < self.durable:
             raise PeerError("an acknowledgement goes back")
-        if written == self.next:
-            self.moved = float("inf")
-        elif written > self.written:
-            self.moved = now
         self.written, self.limit = written, limit
         self.durable, self.verified = ack["durable"], ack["verified"]
-        self.pace.acknowledged(written, now)
-
-    def sent(self, header: Header, now: float) -> None:
-        """A range was handed to the lane."""
-        self.next = header.end
-        self.moved = min(self.moved, now)
-        self.pace.sent(header.end, 0 if header.hole else header.length, now)
 
 
 class _Incoming:
@@ -389,7 +436,8 @@ class _Incoming:
 
     def __init__(self, stream: Stream, total: int, offset: int) -> None:
         self.stream, self.total = stream, total
-        self.frontier = Frontier(offset)
+        self.frontier = Frontier(offset)  # of what is written
+        self.admitted = Frontier(offset)  # of that and of what is being written
         self.limit = offset + INITIAL_LIMIT
         self.durable = self.acknowledged = offset
         self.verified = self.repeated = 0
@@ -401,11 +449,12 @@ class _Incoming:
             raise PeerError("a range past the end")
         if header.offset >= self.limit or (not header.hole and header.end > self.limit):
             raise PeerError("a range beyond the limit")
-        if self.frontier.holds(header.offset, header.end):
+        if self.admitted.holds(header.offset, header.end):
             self.repeated += header.length
             if self.repeated > 2 * self.total:
                 raise PeerError("too many repeated ranges")
             return False
+        self.admitted.add(header.offset, header.end)
         return True
 
 
@@ -426,6 +475,8 @@ class _Session:
         self._heard = self._spoke = now
         self._silent = False
         self._done_by: float | None = None
+        self._direct_heard = False
+        self._signals = 0
 
     # -- outputs
 
@@ -519,6 +570,33 @@ class _Session:
     def _give_up_waiting(self) -> None:
         raise NotImplementedError
 
+    # -- further lanes
+
+    def offer_direct(
+        self, addresses: Sequence[str], port: int, certificate: bytes, now: float
+    ) -> None:
+        """Say, once, where this side listens for direct lanes (IP literals, TCP port, DER)."""
+        addresses = list(addresses)[:MAX_ADDRESSES]
+        self._say("direct", now, addresses=addresses, port=port, certificate=certificate)
+
+    def signal(self, number: int, signal: Signal, now: float) -> None:
+        """Say how this side's end of the lane `number` is reached."""
+        self._say("lane", now, lane=number, signal=encode_signal(signal).decode())
+
+    def _on_direct(self, message: Mapping[str, Any], now: float) -> None:
+        if self._direct_heard:
+            raise PeerError("a second offer of direct lanes")
+        self._direct_heard = True
+        addresses = tuple(message["addresses"])
+        self._events.append(DirectOffered(addresses, message["port"], message["certificate"]))
+
+    def _on_lane(self, message: Mapping[str, Any], now: float) -> None:
+        self._signals += 1
+        if self._signals > MAX_SIGNALS:
+            raise PeerError("too many signals")
+        signal = decode_signal(message["signal"].encode())
+        self._events.append(LaneSignalled(message["lane"], signal))
+
     def _say(self, kind: str, now: float, **fields: Json | bytes) -> None:
         frame = encode_body({"type": kind, **fields})
         self._frames.append(self.secured.send.encrypt(frame))
@@ -539,6 +617,11 @@ class _Session:
     def _end(self, ending: Ending, code: str = "") -> None:
         self.over = True
         self._events.append(Ended(ending, code))
+
+
+def _about_lanes(*states: Enum) -> dict[tuple[Any, str], str]:
+    """Rows of a table: lanes come and go from the offer on."""
+    return {(state, kind): f"_on_{kind}" for state in states for kind in ("direct", "lane")}
 
 
 class SenderState(Enum):
@@ -570,6 +653,7 @@ class SenderSession(_Session):
         (SenderState.COUNTERSIGNING, "ack"): "_on_late_ack",
         (SenderState.SIGNED, "ack"): "_on_late_ack",
         (SenderState.SIGNED, "done"): "_on_done",
+        **_about_lanes(*list(SenderState)[1:]),
     }
 
     def __init__(
@@ -590,19 +674,70 @@ class SenderSession(_Session):
         self.needs_confirmation = verify or secured.peer.verify
         self._confirmed_here = self._confirmed_there = not self.needs_confirmation
         self._streams: dict[Stream, _Outgoing] = {}
+        self._lanes = {0: Pace(largest)}
+        self._numbered = 1  # lanes there were so far
+        # Ranges that another lane holds up, by stream and offset.
+        self._again: dict[tuple[Stream, int], tuple[Header, bytes]] = {}
+        self._repeated = 0  # bytes that were given to a second lane while the first still lives
+        self._moved = float("inf")  # when anything last arrived; never while nothing is under way
         self._accept: dict[str, Any] = {}
         self._gone = False
 
     def deadline(self) -> float:
-        stalled = [out.moved + STALL_SECONDS for out in self._streams.values()]
-        return min([super().deadline(), *stalled])
+        moments = [super().deadline(), self._moved + STALL_SECONDS]
+        if len(self._lanes) > 1:
+            lanes = [pace for pace in self._lanes.values() if not pace.lent]
+            moments += [pace.moved + LANE_SECONDS for pace in lanes]
+        return min(moments)
 
     def tick(self, now: float) -> None:
-        stalled = any(now - out.moved >= STALL_SECONDS for out in self._streams.values())
-        if stalled and not self.over:
+        if now - self._moved >= STALL_SECONDS and not self.over:
             self.lost()
-        else:
-            super().tick(now)
+            return
+        if len(self._lanes) > 1:
+            for pace in self._lanes.values():
+                if now - pace.moved >= LANE_SECONDS and not pace.lent:
+                    pace.lent = True
+                    for flight in pace.flights:
+                        self._lend(flight)
+        super().tick(now)
+
+    # -- lanes
+
+    def add_lane(self, rank: int) -> int:
+        """A further lane is open; its number. Lanes of a higher rank rest while one of a lower
+        rank brings something. Raises `ValueError` when there are too many."""
+        if len(self._lanes) >= MAX_LANES or self._numbered > MAX_LANE_NUMBER:
+            raise ValueError("too many lanes")
+        number, self._numbered = self._numbered, self._numbered + 1
+        self._lanes[number] = Pace(self._largest, rank)
+        return number
+
+    def drop_lane(self, number: int) -> None:
+        """A lane is gone, or not wanted any more; what is under way on it goes to the others."""
+        gone = self._lanes.pop(number).flights
+        elsewhere = {f.header.key for pace in self._lanes.values() for f in pace.flights}
+        for header, message, _ in gone:
+            if header.key not in elsewhere:
+                self._again[header.key] = header, message
+        self._rest()
+
+    @property
+    def lanes(self) -> Mapping[int, Pace]:
+        """What is under way on each lane, by number; 0 is the connection's own."""
+        return self._lanes
+
+    def _lend(self, flight: Flight) -> None:
+        """Let another lane carry a range too. Within bounds: recipients count what they get."""
+        header, message, _ = flight
+        total = self._streams[header.stream].total
+        if header.key not in self._again and self._repeated + header.length <= total:
+            self._repeated += header.length
+            self._again[header.key] = header, message
+
+    def _rest(self) -> None:
+        if not any(pace.flights for pace in self._lanes.values()):
+            self._moved = float("inf")
 
     # -- decisions and answers
 
@@ -635,10 +770,10 @@ class SenderSession(_Session):
         for entry, status in list(self._results.failures()):
             if status not in WITHDRAWN:  # the earlier recipient's word, for it to say again
                 self._results.forget(entry)
-        self._streams[Stream.MANIFEST] = _Outgoing(len(data), self._largest)
+        self._streams[Stream.MANIFEST] = _Outgoing(len(data))
         # Lanes are not ordered against each other: nothing before the recipient has the offer.
         self._streams[Stream.MANIFEST].limit = 0
-        self._streams[Stream.DATA] = _Outgoing(tape.total, self._largest)
+        self._streams[Stream.DATA] = _Outgoing(tape.total)
         self._offer = encode_body(
             {
                 "type": "offer",
@@ -657,18 +792,35 @@ class SenderSession(_Session):
         self._say_signed("offer", LABEL_OFFER, self._offer, now)
         self.state = SenderState.OFFERING
 
-    def plan(self) -> Plan | None:
-        """The next stretch to send, or None until something changes."""
+    def plan(self, lane: int, now: float) -> Plan | tuple[Header, bytes] | None:
+        """What a lane should carry next: a stretch to read, or a range that another lane holds up
+        (its header and message). None until something changes."""
+        pace = self._lanes.get(lane)
+        if self.over or pace is None or pace.lent or not (room := pace.room()):
+            return None
+        others = [other for other in self._lanes.values() if other is not pace]
+        if any(other.rank < pace.rank and not other.lent for other in others):
+            return None
+        if not self._again:
+            if plan := self._stretch(pace, room):
+                return plan
+            if not pace.flights:  # it idles: perhaps it can help
+                for other in others:
+                    if other.flights and now - other.flights[0].when >= HEDGE_SECONDS:
+                        self._lend(other.flights[0])
+        return self._again.pop(next(iter(self._again))) if self._again else None
+
+    def _stretch(self, pace: Pace, room: int) -> Plan | None:
         stream = {
             SenderState.OFFERING: Stream.MANIFEST,
             SenderState.SENDING: Stream.DATA,
             SenderState.CLOSING: Stream.DIGESTS,
         }.get(self.state)
-        if stream is None or self.over:
+        if stream is None:
             return None
         out = self._streams[stream]
-        step, left = out.pace.length(), out.total - out.next
-        length = min(out.pace.room(), left)
+        step, left = pace.length(), out.total - out.next
+        length = min(room, left)
         if length > out.limit - out.next:  # whole ranges only: no dribbling at the limit
             length = (out.limit - out.next) // step * step
         if length <= 0:
@@ -680,9 +832,19 @@ class SenderSession(_Session):
         data = self._data if stream == Stream.MANIFEST else self._digests
         return data[offset : offset + length]
 
-    def sent(self, header: Header, now: float) -> None:
-        """The range `plan` asked for (or its shorter or longer form) was handed to the lane."""
-        self._streams[header.stream].sent(header, now)
+    def taken(self, header: Header) -> None:
+        """A range of what `plan` asked for was read (or a shorter one, or a longer hole): the next
+        plan begins behind it."""
+        self._streams[header.stream].next = header.end
+
+    def sent(self, lane: int, header: Header, message: bytes, now: float) -> None:
+        """A range was sealed and is handed to the lane now."""
+        pace = self._lanes.get(lane)
+        if pace is None:  # it was dropped meanwhile
+            self._again[header.key] = header, message
+            return
+        self._moved = min(self._moved, now)
+        pace.sent(Flight(header, message, now))
         self._spoke = now
 
     def hashed(self, entry: int, digest: bytes) -> None:
@@ -724,7 +886,7 @@ class SenderSession(_Session):
 
     def close(self, now: float) -> None:
         """Say the closing, signed. Keep on disk first what `closed` says of it."""
-        self._streams[Stream.DIGESTS] = _Outgoing(len(self._digests), self._largest)
+        self._streams[Stream.DIGESTS] = _Outgoing(len(self._digests))
         self._say_signed("closing", LABEL_CLOSING, self._closing, now)
         self.state = SenderState.CLOSING
 
@@ -820,14 +982,25 @@ class SenderSession(_Session):
         self._events.append(Confirmed())
 
     def _on_ack(self, message: Mapping[str, Any], now: float) -> None:
+        self._on_arrivals(message["lanes"], now)
         stream = Stream(message["stream"])
         out = self._streams.get(stream)
         if out is None:
             raise PeerError("an acknowledgement of what was not sent")
         if (stream == Stream.MANIFEST) == (self.state == SenderState.OFFERING):
-            out.acknowledge(message, now)
+            out.acknowledge(message)
             if stream == Stream.DATA:
                 self._events.append(Progressed(out.durable, out.verified, out.total))
+
+    def _on_arrivals(self, counts: Iterable[tuple[int, int]], now: float) -> None:
+        for number, count in counts:
+            if number >= self._numbered:
+                raise PeerError("an acknowledgement of a lane that never was")
+            pace = self._lanes.get(number)  # of a dropped one it may be late
+            for flight in pace.acknowledged(count, now) if pace else ():
+                self._again.pop(flight.header.key, None)
+                self._moved = now
+        self._rest()
 
     def _on_late_ack(self, message: Mapping[str, Any], now: float) -> None:
         """Acks cross the last messages on the wire; they say nothing new."""
@@ -847,9 +1020,10 @@ class SenderSession(_Session):
         self._streams[Stream.DATA].begin(offset)
         self.state = SenderState.SENDING
         if offset:  # what was given up before, this session's recipient may not know of
-            for entry, status in list(self._results.failures()):
-                if self._tape.end(entry) <= offset:
-                    self.withdraw(entry, status, now)
+            end = self._tape.end
+            known = [[e, s, end(e)] for e, s in self._results.failures() if end(e) <= offset]
+            for at in range(0, len(known), BATCH):
+                self._say("withdraw", now, entries=known[at : at + BATCH])
         self._events.append(Accepted(offset))
 
     def _on_decline(self, message: Mapping[str, Any], now: float) -> None:
@@ -911,6 +1085,7 @@ class RecipientSession(_Session):
         (RecipientState.RECEIVING, "withdraw"): "_on_withdraw",
         (RecipientState.RECEIVING, "closing"): "_on_closing",
         (RecipientState.SIGNED, "countersignature"): "_on_countersignature",
+        **_about_lanes(*list(RecipientState)[1:]),
     }
 
     def __init__(self, secured: Secured, identity: SigningKey, now: float, *, verify: bool) -> None:
@@ -919,6 +1094,8 @@ class RecipientSession(_Session):
         self.needs_confirmation = verify or secured.peer.verify
         self._streams: dict[Stream, _Incoming] = {}
         self._bytes: dict[Stream, bytearray] = {}
+        self._lanes = {0: 0}  # ranges taken in from each
+        self._counted: set[int] = set()  # lanes whose number the sender does not know yet
         self._closing = b""
         self._gone = self._countersigned = False
 
@@ -969,7 +1146,13 @@ class RecipientSession(_Session):
         self._say_signed("accept", LABEL_ACCEPT, encode_body(body), now)
         self.state = RecipientState.RECEIVING
 
-    def admit(self, header: Header, now: float) -> bool:
+    def add_lane(self, number: int) -> None:
+        """A further lane is open. Raises `PeerError` for a number that cannot be."""
+        if number in self._lanes or len(self._lanes) > MAX_LANE_NUMBER:
+            raise PeerError("a lane that was there before")
+        self._lanes[number] = 0
+
+    def admit(self, header: Header, now: float, lane: int = 0) -> bool:
         """Whether to take in a range: True to write it, False for a repeated one.
 
         Raises `PeerError` for one that may not come.
@@ -980,11 +1163,15 @@ class RecipientSession(_Session):
         stream = self._streams.get(header.stream)
         if stream is None:
             raise PeerError("a range out of turn")
-        return stream.admit(header)
+        if stream.admit(header):
+            return True
+        self._count(stream, lane, now)
+        return False
 
-    def written(self, header: Header, payload: bytes, now: float) -> None:
+    def written(self, header: Header, payload: bytes, now: float, lane: int = 0) -> None:
         """A range was taken in (data: written to disk; other streams keep `payload` here)."""
         stream = self._streams[header.stream]
+        self._count(stream, lane, now)
         if header.stream in self._bytes:
             self._bytes[header.stream][header.offset : header.end] = payload
         stream.frontier.add(header.offset, header.end)
@@ -1117,8 +1304,9 @@ class RecipientSession(_Session):
             if not self._tape.start(entry) <= offset <= end:
                 raise PeerError("a withdrawal outside its entry")
             if offset < end:
-                if stream.frontier.holds(offset, end):
+                if stream.admitted.holds(offset, end):
                     raise PeerError("a withdrawal of what was sent")
+                stream.admitted.add(offset, end)
                 stream.frontier.add(offset, end)
                 self._advanced(stream, now)
         self._events.append(Withdrawn(tuple((e, s) for e, s, _ in message["entries"])))
@@ -1177,12 +1365,20 @@ class RecipientSession(_Session):
         if offset - stream.acknowledged >= min(max(offset // ACK_SHARE, MIN_ACK), MAX_ACK):
             self._acknowledge(stream, now)
 
+    def _count(self, stream: _Incoming, lane: int, now: float) -> None:
+        """One more range of a lane is dealt with."""
+        self._lanes[lane] += 1
+        self._counted.add(lane)
+        self._owe_ack(stream, now)
+
     def _owe_ack(self, stream: _Incoming, now: float) -> None:
         if stream.changed is None:
             stream.changed = now
 
     def _acknowledge(self, stream: _Incoming, now: float) -> None:
         stream.changed, stream.acknowledged = None, stream.frontier.offset
+        counted = sorted(self._counted)[:MAX_LANES]
+        self._counted -= set(counted)
         self._say(
             "ack",
             now,
@@ -1191,6 +1387,7 @@ class RecipientSession(_Session):
             limit=stream.limit,
             durable=stream.durable,
             verified=stream.verified,
+            lanes=[[lane, self._lanes[lane]] for lane in counted],
         )
 
     def _deliver_if_whole(self, now: float) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -70,22 +70,36 @@ class Frontier:
 
     def __init__(self, offset: int = 0) -> None:
         self.offset = offset
-        self._pending: dict[int, int] = {}  # start -> end, beyond the frontier, disjoint
+        self._starts: list[int] = []  # of ranges beyond the frontier, which are disjoint, in order
+        self._ends: list[int] = []
 
     def holds(self, start: int, end: int) -> bool:
         """True when the whole range is already there; a partial overlap raises `PeerError`."""
         if end <= self.offset:
             return True
-        if self._pending.get(start) == end:
+        at = bisect_left(self._starts, start)
+        if at < len(self._starts) and (self._starts[at], self._ends[at]) == (start, end):
             return True
-        if start < self.offset or any(s < end and start < e for s, e in self._pending.items()):
+        behind = at < len(self._starts) and self._starts[at] < end
+        before = at > 0 and self._ends[at - 1] > start
+        if start < self.offset or behind or before:
             raise PeerError("ranges overlap")
         return False
 
     def add(self, start: int, end: int) -> None:
         """Take in a range that `holds` said False for."""
-        if len(self._pending) >= MAX_PENDING:
+        if len(self._starts) >= MAX_PENDING:
             raise PeerError("too many ranges out of order")
-        self._pending[start] = end
-        while (following := self._pending.pop(self.offset, None)) is not None:
-            self.offset = following
+        at = bisect_left(self._starts, start)
+        self._starts.insert(at, start)
+        self._ends.insert(at, end)
+        joined = 0
+        while joined < len(self._starts) and self._starts[joined] == self.offset:
+            self.offset = self._ends[joined]
+            joined += 1
+        if joined:
+            del self._starts[:joined], self._ends[:joined]
+
+    def __len__(self) -> int:
+        """How many ranges lie beyond the frontier."""
+        return len(self._starts)

@@ -90,7 +90,8 @@ class Pair:
         self.manifest = Manifest(tuple(entries), bytes(32))
         self.data, self.tape = encode_manifest(self.manifest), self.manifest.tape()
         self.content = b"".join(f for f in files if isinstance(f, bytes))
-        self.to_recipient, self.to_sender, self.lane = deque(), deque(), deque()
+        self.to_recipient, self.to_sender = deque(), deque()
+        self.lanes = {0: deque()}
         self.disk = {}  # offset -> payload
         self.facts = {"sender": [], "recipient": []}
         self.withdraw_at = {}  # entry -> status, when its turn comes
@@ -99,6 +100,10 @@ class Pair:
         self.digested = set()
         self.receipts = []
         self.durable, self.earlier = 0, None  # what an earlier session left behind
+
+    @property
+    def lane(self):
+        return self.lanes[0]
 
     # --- plumbing
 
@@ -182,8 +187,9 @@ class Pair:
             at_sender, S_KEY, TRANSFER, largest, self.now, verify=False
         )
         self.recipient = session.RecipientSession(at_recipient, R_KEY, self.now, verify=False)
-        for queue in (self.to_recipient, self.to_sender, self.lane):
+        for queue in (self.to_recipient, self.to_sender):
             queue.clear()
+        self.lanes = {0: deque()}
         self.disk = {at: data for at, data in self.disk.items() if at < self.durable}
         return self
 
@@ -192,19 +198,32 @@ class Pair:
         self.recipient.accept(TIME, self.now, self.durable)
         self.flush()
 
-    def send_range(self):
+    def add_lane(self, rank=0):
+        number = self.sender.add_lane(rank)
+        self.recipient.add_lane(number)
+        self.lanes[number] = deque()
+        return number
+
+    def drop_lane(self, number):
+        self.sender.drop_lane(number)
+        del self.lanes[number]
+
+    def send_range(self, lane=0):
         if self.sender.all_sent:
             self._finish_digests()
             self.sender.draw_up(TIME, "0" * 64)
             self.sender.close(self.now)
             self.flush()
             return True
-        plan = self.sender.plan()
+        plan = self.sender.plan(lane, self.now)
         if plan is None:
             return False
+        if not isinstance(plan, session.Plan):  # another lane holds it up
+            self._put(lane, *plan, again=True)
+            return True
         if plan.stream != Stream.DATA:
             payload = self.sender.bytes_of(plan.stream, plan.offset, min(plan.step, plan.length))
-            self._put(Header(TRANSFER, plan.stream, False, plan.offset, len(payload)), payload)
+            self._put(lane, Header(TRANSFER, plan.stream, False, plan.offset, len(payload)), payload)
             return True
         entry = self.tape.entry_at(plan.offset)
         if entry in self.withdraw_at:
@@ -214,18 +233,19 @@ class Pair:
             return True
         here, end = self.files[entry], self.tape.end(entry)
         if isinstance(here, int):
-            self._put(Header(TRANSFER, Stream.DATA, True, plan.offset, end - plan.offset), b"")
+            self._put(lane, Header(TRANSFER, Stream.DATA, True, plan.offset, end - plan.offset), b"")
             return True
         length = min(plan.step, plan.length, end - plan.offset)
         start = plan.offset - self.tape.start(entry)
-        self._put(
-            Header(TRANSFER, Stream.DATA, False, plan.offset, length), here[start : start + length]
-        )
+        header = Header(TRANSFER, Stream.DATA, False, plan.offset, length)
+        self._put(lane, header, here[start : start + length])
         return True
 
-    def _put(self, header, payload):
-        self.sender.sent(header, self.now)
-        self.lane.append((header, payload))
+    def _put(self, lane, header, payload, again=False):
+        if not again:
+            self.sender.taken(header)
+        self.sender.sent(lane, header, payload, self.now)
+        self.lanes[lane].append((header, payload))
         self.flush()
 
     def _finish_digests(self):
@@ -247,18 +267,19 @@ class Pair:
         self.flush()
         return True
 
-    def deliver_data(self, at=0):
-        if at >= len(self.lane):
+    def deliver_data(self, lane=0):
+        queue = self.lanes.get(lane)
+        if not queue:
             return False
-        header, payload = self.lane[at]
+        header, payload = queue[0]
         if header.stream == Stream.DATA and self.recipient.state.value == "deciding":
             return False
-        del self.lane[at]
-        if self.recipient.admit(header, self.now):
+        queue.popleft()
+        if self.recipient.admit(header, self.now, lane):
             if header.stream == Stream.DATA:
                 assert header.hole or header.end <= self.recipient._streams[Stream.DATA].limit
                 self.disk[header.offset] = bytes(header.length) if header.hole else payload
-            self.recipient.written(header, payload, self.now)
+            self.recipient.written(header, payload, self.now, lane)
         self.flush()
         return True
 
@@ -302,8 +323,8 @@ class Pair:
             did = [
                 self.deliver_control("recipient"),
                 self.deliver_control("sender"),
-                self.send_range(),
-                self.deliver_data(),
+                any([self.send_range(lane) for lane in self.lanes]),
+                any([self.deliver_data(lane) for lane in self.lanes]),
                 self.sync(),
                 self.read_back(),
             ]

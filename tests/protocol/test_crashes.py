@@ -120,9 +120,11 @@ class World(Pair):
 
     # --- the sender
 
-    def send_range(self):
+    def send_range(self, lane=0):
+        if lane not in self.lanes:  # of before the cut
+            return False
         if not self.sender.all_sent:
-            return super().send_range()
+            return super().send_range(lane)
         self._finish_digests()
         self.sender.draw_up(TIME, "0" * 64)
         closed = self.sender.closed(OWN, SECURITY)
@@ -209,8 +211,8 @@ class World(Pair):
             did = [
                 self.attempt(self.deliver_control, "recipient"),
                 self.attempt(self.deliver_control, "sender"),
-                self.attempt(self.send_range),
-                self.attempt(self.deliver_data),
+                any([self.attempt(self.send_range, lane) for lane in list(self.lanes)]),
+                any([self.attempt(self.deliver_data, lane) for lane in list(self.lanes)]),
                 self.attempt(self.sync),
                 self.attempt(self.read_back),
             ]
@@ -233,15 +235,25 @@ class Crashes(RuleBasedStateMachine):
         for _ in range(steps):
             if world.recipient.state.value == "deciding":
                 world.attempt(world.accept)
-            for step in (world.send_range, world.deliver_data, world.sync, world.read_back):
+            for lane in list(world.lanes):
+                for step in (world.send_range, world.deliver_data):
+                    if lane in world.lanes:
+                        world.attempt(step, lane)
+            for step in (world.sync, world.read_back):
                 world.attempt(step)
             for to in ("sender", "recipient"):
                 world.attempt(world.deliver_control, to)
             world.attempt(world.tick)
 
-    @rule(at=st.integers(0, 3))
-    def overtake(self, at):
-        self.world.attempt(self.world.deliver_data, at)
+    @rule(rank=st.integers(0, 1))
+    def add_lane(self, rank):
+        if not self.world.done and len(self.world.lanes) < 4:
+            self.world.attempt(self.world.add_lane, rank)
+
+    @rule()
+    def drop_lane(self):
+        if len(self.world.lanes) > 1:
+            self.world.attempt(self.world.drop_lane, max(self.world.lanes))
 
     @rule()
     def cut(self):

@@ -41,15 +41,29 @@ class Interleavings(RuleBasedStateMachine):
     def deliver_control(self, to):
         self.pair.deliver_control(to)
 
-    @rule()
-    def send_range(self):
-        self.pair.send_range()
+    @rule(lane=st.integers(0, 7))
+    def send_range(self, lane):
+        self.pair.send_range(self.pick(lane))
 
-    @rule(at=st.integers(0, 3))
-    def deliver_data(self, at):
-        """Ranges may overtake each other: they will, on several lanes."""
-        pair = self.pair
-        pair.deliver_data(at)
+    @rule(lane=st.integers(0, 7), count=st.integers(1, 8))
+    def deliver_data(self, lane, count):
+        """Ranges overtake each other on several lanes."""
+        for _ in range(count):
+            self.pair.deliver_data(self.pick(lane))
+
+    def pick(self, number):
+        return list(self.pair.lanes)[number % len(self.pair.lanes)]
+
+    @rule(rank=st.integers(0, 1))
+    def add_lane(self, rank):
+        if len(self.pair.lanes) < 6:
+            self.pair.add_lane(rank)
+
+    @rule(lane=st.integers(1, 7))
+    def drop_lane(self, lane):
+        """What was on its way there is lost, or arrived and nobody knows."""
+        if (number := self.pick(lane)) and len(self.pair.lanes) > 1:
+            self.pair.drop_lane(number)
 
     @rule()
     def accept(self):
@@ -74,7 +88,10 @@ class Interleavings(RuleBasedStateMachine):
     def memory_is_bounded(self):
         if hasattr(self, "pair"):
             for stream in self.pair.recipient._streams.values():
-                assert len(stream.frontier._pending) <= session.MAX_UNACKNOWLEDGED + 8
+                assert len(stream.frontier) <= 6 * session.MAX_UNACKNOWLEDGED
+        if hasattr(self, "pair"):
+            flights = [f for p in self.pair.sender.lanes.values() for f in p.flights]
+            assert sum(len(f.message) for f in flights) <= 2 * (session.WINDOW + 10**6)
 
     def teardown(self):
         if not hasattr(self, "pair"):

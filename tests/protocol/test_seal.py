@@ -54,18 +54,6 @@ def test_a_hole_has_no_payload():
     assert seal.Opener(PRIVATE).open(message) == (header, b"")
 
 
-def test_ranges_touch_when_they_share_a_byte_of_one_stream():
-    def header(offset, length, stream=seal.Stream.DATA):
-        return seal.Header(bytes(16), stream, False, offset, length)
-
-    one = header(10, 10)
-    assert one.touches(header(19, 5))
-    assert one.touches(header(0, 100))
-    assert not one.touches(header(20, 5))
-    assert not one.touches(header(0, 10))
-    assert not one.touches(header(10, 10, seal.Stream.DIGESTS))
-
-
 @given(st.binary(max_size=300))
 def test_any_bytes_are_no_range(data):
     with pytest.raises(PeerError):

@@ -8,6 +8,7 @@ from p2p.protocol import codec, receipt, session
 from p2p.protocol.errors import Ending, Failure, PeerError
 from p2p.protocol.manifest import CHANGED, NOT_PLACED, Entry, Manifest, Results, results_root
 from p2p.protocol.seal import Header, Stream
+from p2p.protocol.signal import Candidate, Candidates
 from p2p.protocol.session import RecipientState, SenderState
 
 from .pair import OWN, R_KEY, S_KEY, SECURITY, TIME, TRANSFER, Pair, secured
@@ -216,7 +217,7 @@ def test_an_abort_is_sent_once_and_what_follows_is_ignored():
     pair.deliver_control("sender")
     assert not pair.saw("sender", session.Ended)
     pair.sender.tick(pair.now + 100)
-    assert pair.sender.plan() is None
+    assert pair.sender.plan(0, pair.now) is None
 
 
 @pytest.mark.parametrize("role", ["sender", "recipient"])
@@ -284,11 +285,11 @@ def test_an_abort_of_the_recipient_after_its_receipt_leaves_the_sender_complete(
 
 def test_nothing_of_the_manifest_is_sent_before_the_recipient_has_the_offer():
     pair = offered()
-    assert pair.sender.plan() is None
+    assert pair.sender.plan(0, pair.now) is None
     pair.deliver_control("recipient")
-    assert pair.sender.plan() is None
+    assert pair.sender.plan(0, pair.now) is None
     pair.deliver_control("sender")
-    assert pair.sender.plan().stream == Stream.MANIFEST
+    assert pair.sender.plan(0, pair.now).stream == Stream.MANIFEST
 
 
 def test_a_lost_countersignature_leaves_the_recipient_delivered_unconfirmed():
@@ -587,6 +588,7 @@ def test_an_acknowledgement_that_cannot_be_is_refused(change):
             "limit": session.INITIAL_LIMIT,
             "durable": 0,
             "verified": 0,
+            "lanes": [],
             **change,
         },
     )
@@ -600,6 +602,7 @@ def test_an_acknowledgement_that_goes_back_is_refused(back):
     pair = receiving(files=(b"a" * 10,))
     pair.send_range()
     good = {"stream": 1, "written": 10, "limit": session.INITIAL_LIMIT, "durable": 5, "verified": 5}
+    good["lanes"] = [[0, 1]]
     say(pair, "recipient", "ack", **good)
     while pair.to_sender:
         pair.deliver_control("sender")
@@ -611,7 +614,7 @@ def test_an_acknowledgement_that_goes_back_is_refused(back):
 
 def test_a_late_acknowledgement_of_the_manifest_is_nothing():
     pair = receiving()
-    say(pair, "recipient", "ack", stream=0, written=0, limit=0, durable=0, verified=0)
+    say(pair, "recipient", "ack", stream=0, written=0, limit=0, durable=0, verified=0, lanes=[])
     while pair.to_sender:
         pair.deliver_control("sender")
     assert pair.sender.state == SenderState.SENDING
@@ -711,23 +714,28 @@ def test_a_countersignature_that_does_not_fit_is_refused():
 # --- pace -----------------------------------------------------------------------------------------
 
 
+def fly(pace, now):
+    """Send what may be sent."""
+    while length := pace.room():
+        for _ in range(length // pace.length()):
+            header = Header(TRANSFER, Stream.DATA, False, 0, pace.length())
+            pace.sent(session.Flight(header, bytes(pace.length()), now))
+
+
 def test_a_slow_path_settles_at_one_smallest_range_and_a_fast_one_grows():
     """0.05 MB/s: the queue never holds more than about a second and a half; nothing flaps."""
-    pace, now, end, written = session.Pace(256 * 1024), 0.0, 0, 0
+    pace, now, count = session.Pace(256 * 1024), 0.0, 0
     for _ in range(60):
-        while length := pace.room():
-            end += length
-            pace.sent(end, length, now)
-        now += (end - written) / 50_000
-        written = end
-        pace.acknowledged(written, now)
+        fly(pace, now)
+        now += sum(len(flight.message) for flight in pace.flights) / 50_000
+        count += len(pace.flights)
+        assert list(pace.acknowledged(count, now))
     assert pace.allowed == session.MIN_RANGE
     for _ in range(200):
-        while length := pace.room():
-            end += length
-            pace.sent(end, length, now)
+        fly(pace, now)
         now += 0.01
-        pace.acknowledged(end, now)
+        count += len(pace.flights)
+        assert list(pace.acknowledged(count, now))
     assert pace.allowed > 16 * 1024 * 1024
     assert pace.length() == 256 * 1024
 
@@ -735,148 +743,195 @@ def test_a_slow_path_settles_at_one_smallest_range_and_a_fast_one_grows():
 def test_no_more_than_512_ranges_are_under_way():
     pace = session.Pace(4096)
     pace.allowed = session.WINDOW
-    count = 0
-    while length := pace.room():
-        count += 1
-        pace.sent(count * length, length, 0.0)
-    assert count == session.MAX_UNACKNOWLEDGED
+    fly(pace, 0.0)
+    assert len(pace.flights) == session.MAX_UNACKNOWLEDGED
 
 
 def test_one_smallest_range_is_always_allowed():
     pace = session.Pace(100_000)
     assert pace.room() == session.MIN_RANGE
-    pace.sent(65536, 65536, 0.0)
-    assert pace.room() == 0
+    fly(pace, 0.0)
+    assert (pace.room(), len(pace.flights)) == (0, 1)
 
 
 def test_a_pace_narrows_once_a_second_and_not_in_between():
     pace = session.Pace(100_000)
     pace.allowed = 10_000_000
-    for i in range(3):
-        pace.sent(i + 1, 1, 0.0)
-    pace.acknowledged(1, 2.0)
-    pace.acknowledged(2, 2.1)
+    for when in (0.0, 0.0, 0.0, 2.0):
+        pace.sent(session.Flight(header(), b"1", when))
+    assert len(list(pace.acknowledged(1, 2.0))) == 1
+    assert len(list(pace.acknowledged(2, 2.1))) == 1
     assert pace.allowed == 7_000_000
-    pace.acknowledged(3, 0.7)
+    assert len(list(pace.acknowledged(3, 0.7))) == 1
     assert pace.allowed == 7_000_000
 
 
-# --- small things ---------------------------------------------------------------------------------
-
-
-def test_the_deadline_is_the_next_thing_to_do():
-    pair = receiving()
-    pair.recipient.frames()
-    assert pair.recipient.deadline() <= pair.now + session.IDLE_SECONDS
-    pair.recipient.synced(0, pair.now)
-    assert pair.recipient.deadline() == pair.now + session.ACK_SECONDS
-    pair.sender.tick(pair.now + 6.5)
-    assert pair.sender.deadline() <= pair.now + session.LOST_SECONDS
-    after = signed()
-    assert after.recipient.deadline() <= after.now + session.DONE_SECONDS
-
-
-def test_a_body_of_bytes_is_written_as_base64url():
-    assert session.encode_body({"a": b"\x00", "b": 1}) == b'{"a":"AA","b":1}'
-
-
-def test_handshake_ends_agree():
-    one, other = secured()
-    assert one.transcript == other.transcript
-
-
-# --- a later session of the same transfer ---------------------------------------------------------
-
-
-def test_a_later_session_begins_where_the_recipient_stands():
-    pair = receiving(files=(b"a" * 10_000, b"b" * 90_000, b"c" * 10))
-    for _ in range(12):
-        pair.send_range()
-        pair.deliver_data()
-    pair.sync()
-    assert 10_000 < pair.recipient.frontier < 100_000
-    pair.reconnect().offer()
-    durable = pair.durable
-    pair.run()
-    assert durable > 10_000
-    assert pair.saw("sender", session.Accepted)[-1].offset == durable
-    assert b"".join(payload for _, payload in sorted(pair.disk.items())) == pair.content
-    assert pair.saw("recipient", session.Ended)[-1].ending == Ending.COMPLETE
-    assert len(pair.receipts) == 1
-
-
-def test_what_was_given_up_before_is_told_again():
-    pair = receiving(files=(b"a" * 10_000, b"b" * 90_000))
-    pair.withdraw_at = {0: CHANGED}
-    for _ in range(12):
-        pair.send_range()
-        pair.deliver_control("recipient")
-        pair.deliver_data()
-    pair.sync()
-    pair.reconnect().offer()
-    pair.run()
-    assert pair.saw("recipient", session.Withdrawn)[-1].entries == ((0, CHANGED),)
-    assert pair.saw("recipient", session.Ended)[-1].ending == Ending.INCOMPLETE
-
-
-def test_what_the_earlier_recipient_refused_is_open_again():
-    pair = receiving(files=(b"a" * 10_000, b"b" * 10_000))
-    earlier = Results(2)
-    earlier.failed(0, NOT_PLACED)
-    earlier.failed(1, CHANGED)
-    pair.reconnect()
-    pair.earlier = earlier
-    pair.offer()
-    assert not pair.sender.results.known(0)
-    assert pair.sender.results.known(1)
-
-
-def test_an_accept_of_more_than_there_is_is_refused():
-    pair = receiving()
-    pair.reconnect()
-    pair.durable = pair.tape.total + 1
-    pair.offer()
+@pytest.mark.parametrize("count", [-1, 3])
+def test_a_count_of_what_was_not_sent_is_refused(count):
+    pace = session.Pace(100_000)
+    for _ in range(2):
+        pace.sent(session.Flight(header(), b"1", 0.0))
     with pytest.raises(PeerError):
-        pair.run()
+        list(pace.acknowledged(count, 1.0))
 
 
-def test_what_was_given_up_beyond_is_tried_again():
-    pair = receiving(files=(b"a" * 10_000, b"b" * 10_000))
-    pair.reconnect()
-    pair.durable, pair.earlier = 5_000, Results(2)
-    pair.earlier.failed(1, CHANGED)
-    pair.offer()
+# --- several lanes --------------------------------------------------------------------------------
+
+
+def ack(pair, *lanes):
+    fields = {"stream": 1, "written": 0, "limit": session.INITIAL_LIMIT, "durable": 0}
+    say(pair, "recipient", "ack", **fields, verified=0, lanes=list(lanes))
+    while pair.deliver_control("sender"):
+        pass
+
+
+def test_each_lane_carries_other_ranges():
+    pair = receiving(files=(b"x" * 500_000,))
+    other = pair.add_lane()
+    while pair.send_range(0) | pair.send_range(other):
+        pass
+    offsets = [{h.offset for h, _ in pair.lanes[lane]} for lane in (0, other)]
+    assert all(offsets)
+    assert not offsets[0] & offsets[1]
     pair.run()
-    assert not pair.saw("recipient", session.Withdrawn)
-    assert pair.saw("recipient", session.Ended)[-1].ending == Ending.COMPLETE
+    assert b"".join(p for _, p in sorted(pair.disk.items())) == pair.content
 
 
-@pytest.mark.parametrize("role", ["sender", "recipient"])
-def test_a_side_that_heard_nothing_for_too_long_does_not_end_the_other(role):
-    """Both are told the same: the connection was lost, which can be taken up again."""
+def test_what_a_dropped_lane_held_goes_to_the_others_once():
+    pair = receiving(files=(b"x" * 500_000,))
+    other = pair.add_lane()
+    pair.send_range(other)
+    pair.send_range(other)
+    held = [h for h, _ in pair.lanes[other]]
+    pair.drop_lane(other)
+    assert [pair.sender.plan(0, pair.now)[0] for _ in held[:1]] == held[:1]
+    pair.sender.sent(other, held[0], b"late", pair.now)  # it was being sealed when the lane went
+    pair.run()
+    assert len(pair.disk) == len(set(pair.disk))
+
+
+def test_a_lane_that_brings_nothing_lends_its_ranges_to_the_others():
+    pair = receiving(files=(b"x" * 300_000,))
+    other = pair.add_lane()
+    pair.send_range(other)
+    (stuck, _), *_ = pair.lanes[other]
+    assert pair.sender.deadline() <= pair.now + session.LANE_SECONDS
+    for _ in range(62):
+        pair.tick()
+        while pair.deliver_control("sender") or pair.deliver_control("recipient"):
+            pass
+    assert pair.sender.plan(other, pair.now) is None
+    assert pair.sender.plan(0, pair.now)[0] == stuck
+    assert pair.sender.lanes[other].lent
+    pair.deliver_data(other)  # there it is, after all
+    pair.run()
+    assert not pair.sender.lanes[other].lent
+
+
+def test_an_idle_lane_helps_with_what_the_others_wait_for():
+    pair = receiving(files=(b"x" * 60_000,))
+    other = pair.add_lane()
+    pair.send_range(0)
+    while pair.send_range(0):
+        pass
+    assert pair.sender.plan(other, pair.now) is None
+    pair.now += session.HEDGE_SECONDS
+    header, payload = pair.sender.plan(other, pair.now)
+    assert (header, payload) == pair.lane[0]
+    pair._put(other, header, payload, again=True)
+    pair.deliver_data(0)
+    pair.deliver_data(other)
+    pair.run()
+
+
+def test_what_came_after_all_is_not_sent_again():
+    pair = receiving(files=(b"x" * 60_000,))
+    other = pair.add_lane()
+    pair.send_range(other)
+    pair.sender._lend(pair.sender.lanes[other].flights[0])
+    pair.deliver_data(other)
+    pair.tick()
+    pair.tick()
+    while pair.deliver_control("sender"):
+        pass
+    plan = pair.sender.plan(0, pair.now)
+    assert plan is None or isinstance(plan, session.Plan)
+
+
+def test_a_lane_of_a_higher_rank_rests_until_the_better_one_fails():
+    pair = receiving(files=(b"x" * 300_000,))
+    spare = pair.add_lane(rank=1)
+    assert pair.sender.plan(spare, pair.now) is None
+    pair.send_range(0)
+    for _ in range(62):
+        pair.tick()
+        while pair.deliver_control("sender") or pair.deliver_control("recipient"):
+            pass
+    assert pair.sender.plan(spare, pair.now) is not None
+
+
+def test_ranges_are_lent_no_more_often_than_a_recipient_bears():
+    pair = receiving(files=(b"x" * 10_000,))
+    flight = session.Flight(header(length=6_000), b"", 0.0)
+    pair.sender._lend(flight)
+    pair.sender._again.clear()
+    pair.sender._lend(flight)
+    assert not pair.sender._again
+
+
+def test_lanes_are_numbered_once_and_not_without_end():
     pair = receiving()
-    other = "recipient" if role == "sender" else "sender"
-    getattr(pair, role).abort("connection_lost", pair.now)
-    assert not getattr(pair, role).frames()
-    say(pair, role, "abort", code="connection_lost")  # as an older version would
-    with pytest.raises(Failure) as caught:
-        pair.deliver_control(other)
-    assert caught.value.code == "connection_lost"
+    numbers = [pair.sender.add_lane(0) for _ in range(session.MAX_LANES - 1)]
+    with pytest.raises(ValueError, match="too many"):
+        pair.sender.add_lane(0)
+    for number in numbers:
+        pair.sender.drop_lane(number)
+    ack(pair, [numbers[-1], 5])  # late, of a lane that is gone
+    while pair.sender._numbered <= session.MAX_LANE_NUMBER:
+        pair.sender.drop_lane(pair.sender.add_lane(0))
+    with pytest.raises(ValueError, match="too many"):
+        pair.sender.add_lane(0)
+    pair.recipient.add_lane(9)
+    with pytest.raises(PeerError):
+        pair.recipient.add_lane(9)
 
 
-def test_a_loss_after_the_countersignature_came_changes_nothing():
-    pair = signed()
-    while not pair.to_recipient:
-        pair.deliver_control("sender")
-    pair.recipient.receive_frame(pair.to_recipient.popleft(), pair.now)
-    pair.recipient.lost()  # while the receipt is being kept
-    assert not pair.recipient.over
+def test_an_acknowledgement_of_a_lane_that_never_was_is_refused():
+    with pytest.raises(PeerError):
+        ack(receiving(), [1, 0])
+
+
+def test_the_peers_talk_about_further_lanes():
+    pair = receiving()
+    there = ("192.0.2.1", 4000, b"certificate")
+    pair.sender.offer_direct([there[0]] * 20, *there[1:], pair.now)
+    found = Candidates((Candidate("1", 1, "192.0.2.1", 5000, "host"),))
+    pair.recipient.signal(1, found, pair.now)
     pair.flush()
-    assert pair.saw("recipient", session.Ended)[0].ending == Ending.COMPLETE
+    while pair.deliver_control("recipient") or pair.deliver_control("sender"):
+        pass
+    (offered,) = pair.saw("recipient", session.DirectOffered)
+    assert offered == session.DirectOffered((there[0],) * 16, *there[1:])
+    assert pair.saw("sender", session.LaneSignalled) == [session.LaneSignalled(1, found)]
+    pair.sender.offer_direct([], *there[1:], pair.now)
+    pair.flush()
+    with pytest.raises(PeerError, match="second"):
+        while pair.deliver_control("recipient"):
+            pass
 
 
-def test_nothing_is_closed_over_a_file_without_a_digest():
-    pair = receiving(files=(b"a" * 10, b""))
-    pair._finish_digests = lambda: pair.sender.hashed(0, codec.sha256(b"a" * 10))
-    with pytest.raises(ValueError, match="digest"):
-        pair.run()
+def test_signals_about_lanes_are_counted():
+    pair = receiving()
+    with pytest.raises(PeerError, match="too many"):
+        for _ in range(session.MAX_SIGNALS + 1):
+            pair.sender.signal(1, Candidates(()), pair.now)
+            pair.flush()
+            pair.deliver_control("recipient")
+
+
+def test_nobody_talks_about_lanes_before_the_offer():
+    pair = Pair()
+    pair.recipient.signal(1, Candidates(()), pair.now)
+    pair.flush()
+    with pytest.raises(PeerError, match="turn"):
+        pair.deliver_control("sender")

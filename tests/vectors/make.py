@@ -1179,7 +1179,8 @@ def make_messages() -> None:
 
     sig, h = b64(bytes(64)), b64(b"\x11" * 32)
     signed = {"body": "{}", "signature": sig}
-    ack = {"stream": 1, "written": 3, "limit": 4, "durable": 2, "verified": 1}
+    ack = {"stream": 1, "written": 3, "limit": 4, "durable": 2, "verified": 1, "lanes": [[0, 7]]}
+    direct = {"addresses": ["192.0.2.1", "2001:db8::1"], "port": 4000, "certificate": b64(b"der")}
     good: dict[str, Case] = {
         "confirmed": {},
         "offer": signed,
@@ -1192,6 +1193,8 @@ def make_messages() -> None:
         "receipt": {"payload": "{}", "signature": sig},
         "countersignature": {"signature": sig},
         "done": {},
+        "direct": direct,
+        "lane": {"lane": 1, "signal": "{}"},
         "ping": {},
         "abort": {"code": "cancelled"},
     }
@@ -1240,7 +1243,21 @@ def make_messages() -> None:
             {"durable": "1"},
             {"verified": None},
             {"verified": True},
+            {"lanes": [[0]]},
+            {"lanes": [[-1, 0]]},
+            {"lanes": [[256, 0]]},
+            {"lanes": [[0, -1]]},
+            {"lanes": [[0, 0]] * 33},
         ],
+        "direct": [
+            {"addresses": ["192.0.2.1"] * 17},
+            {"addresses": [""]},
+            {"addresses": ["x" * 46]},
+            {"port": 1023},
+            {"port": 65_536},
+            {"certificate": b64(bytes(2049))},
+        ],
+        "lane": [{"lane": 0}, {"lane": 256}, {"signal": "x" * 8193}, {"signal": {}}],
         "withdraw": [
             {"entries": []},
             {"entries": [[0, 1]]},

@@ -40,9 +40,8 @@ import { deriveKeys, noisePsk, type Link, type LinkKeys } from "./protocol/link"
 import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "./protocol/manifest";
 import { shown } from "./protocol/paths";
 import * as receipts from "./protocol/receipt";
-import { Opener, Stream, endOf, type Header } from "./protocol/seal";
+import { Opener, Stream, type Header } from "./protocol/seal";
 import { RecipientSession, type Event as Fact } from "./protocol/session";
-import { Frontier } from "./protocol/tape";
 import { RecipientSeat } from "./signaling_client";
 import { Layout } from "./zip";
 
@@ -395,7 +394,6 @@ class Run {
   private manifest!: Manifest;
   private total = -1; // of the tape, once it is accepted
   private syncedAt = clock();
-  private admitted!: Frontier; // of the data, writes under way counted in
   private syncing = false;
   private reading = false;
   private toldAt = 0;
@@ -596,7 +594,6 @@ class Run {
     await this.underway.busy;
     const { durable, destination } = this.underway;
     destination.begin(durable);
-    this.admitted = new Frontier(durable);
     await session.accept(nowText(), durable, clock);
     if (this.over) return;
     this.total = tape.total;
@@ -681,11 +678,6 @@ class Run {
       const [header, payload] = this.given.opener.open(message);
       const now = clock();
       if (!this.session.admit(header, now)) return;
-      if (header.stream === Stream.DATA) {
-        // Writes may be under way, of which the session does not know yet.
-        if (this.admitted.holds(header.offset, endOf(header))) return;
-        this.admitted.add(header.offset, endOf(header));
-      }
       const data = header.stream === Stream.DATA && !header.hole;
       const writing = data && this.underway.destination.write(header.offset, payload);
       if (writing) this.onDisk(writing.then(() => this.written(header, payload)));

@@ -250,6 +250,7 @@ describe("a later session", () => {
       limit: 500_000 + INITIAL_LIMIT,
       durable: 500_000,
       verified: 0,
+      lanes: [],
     });
   });
 
@@ -358,8 +359,11 @@ const STATES: RecipientState[] = [
 ];
 const MAY_COME: { [state: string]: string[] } = {
   waiting: ["offer"],
-  receiving: ["withdraw", "closing"],
-  signed: ["countersignature"],
+  reading: ["lane"],
+  deciding: ["lane"],
+  receiving: ["withdraw", "closing", "lane"],
+  finishing: ["lane"],
+  signed: ["countersignature", "lane"],
 };
 const OUT_OF_TURN = STATES.flatMap((state) =>
   Object.keys(MESSAGES)
@@ -461,7 +465,15 @@ test.each([
 
 test("with the offer an acknowledgement opens the manifest's window", () => {
   expect(new Pair().offer().said).toEqual([
-    { type: "ack", stream: 0, written: 0, limit: INITIAL_LIMIT, durable: 0, verified: 0 },
+    {
+      type: "ack",
+      stream: 0,
+      written: 0,
+      limit: INITIAL_LIMIT,
+      durable: 0,
+      verified: 0,
+      lanes: [],
+    },
   ]);
 });
 
@@ -577,6 +589,38 @@ test("no more than 4,096 ranges may wait for a gap", async () => {
 
 // --- acknowledgements -------------------------------------------------------------------------------
 
+test("each lane's ranges are counted, repeated ones too", async () => {
+  const pair = (await Pair.at("receiving")).clear();
+  pair.session.addLane(3);
+  expect(broken(() => pair.session.addLane(3))).toMatch("before");
+  const header = { transferId: TRANSFER, stream: Stream.DATA, hole: false, offset: 0, length: 10 };
+  expect(pair.session.admit(header, pair.now, 3)).toBe(true);
+  expect(pair.session.admit(header, pair.now, 0)).toBe(false); // it is still being written
+  pair.session.written(header, filled(10), pair.now, 3);
+  pair.tick(ACK_SECONDS);
+  expect(pair.heard("ack").at(-1)).toMatchObject({
+    written: 10,
+    lanes: [
+      [0, 2],
+      [3, 1],
+    ],
+  });
+});
+
+test("the sender's signals about lanes are told, and counted", async () => {
+  const pair = (await Pair.at("receiving")).clear();
+  const { lane } = sample(pair);
+  pair.say("lane", lane);
+  expect(pair.saw("lane_signalled")).toEqual([
+    { type: "lane_signalled", number: 1, signal: { type: "candidates", candidates: [] } },
+  ]);
+  expect(
+    broken(() => {
+      for (let i = 0; i < 1024; i++) pair.say("lane", lane);
+    }),
+  ).toBe("too many signals");
+});
+
 test("an acknowledgement is owed after 50 ms", async () => {
   const pair = (await Pair.at("receiving", [filled(3 * MIB)])).clear();
   pair.range(Stream.DATA, 0, filled(10));
@@ -586,7 +630,15 @@ test("an acknowledgement is owed after 50 ms", async () => {
   pair.range(Stream.DATA, 10, filled(10)); // the first change counts
   pair.tick(0.11 * ACK_SECONDS);
   expect(pair.said).toEqual([
-    { type: "ack", stream: 1, written: 20, limit: 20 + WINDOW, durable: 0, verified: 0 },
+    {
+      type: "ack",
+      stream: 1,
+      written: 20,
+      limit: 20 + WINDOW,
+      durable: 0,
+      verified: 0,
+      lanes: [[0, 3]],
+    },
   ]);
   pair.tick(1);
   expect(pair.said).toHaveLength(1);
@@ -627,7 +679,15 @@ test("what became durable or verified is acknowledged after 50 ms", async () => 
   expect(pair.said).toEqual([]);
   pair.tick(0.06);
   expect(pair.heard("ack")).toEqual([
-    { type: "ack", stream: 1, written: 60, limit: 60 + WINDOW, durable: 50, verified: 40 },
+    {
+      type: "ack",
+      stream: 1,
+      written: 60,
+      limit: 60 + WINDOW,
+      durable: 50,
+      verified: 40,
+      lanes: [],
+    },
   ]);
 });
 

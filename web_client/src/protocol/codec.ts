@@ -260,7 +260,9 @@ export function base64url(length: number): Reader<Bytes> {
 export function base64urlUpto(limit: number): Reader<Bytes> {
   return (value) => {
     if (typeof value !== "string" || value.length > (limit * 4) / 3 + 2) throw new Malformed();
-    return decodeBase64url(value);
+    const data = decodeBase64url(value);
+    if (data.length > limit) throw new Malformed();
+    return data;
   };
 }
 

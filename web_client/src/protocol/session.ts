@@ -10,6 +10,7 @@
 import {
   MAX_INTEGER,
   base64url,
+  base64urlUpto,
   concat,
   decodeJson,
   encodeBase64url,
@@ -42,6 +43,7 @@ import {
 import { MAX_MESSAGE, TAG } from "./noise";
 import { BadReceipt, MAX_RECEIPT, checkSignature } from "./receipt";
 import { Stream, endOf, type Header } from "./seal";
+import { MAX_PLAINTEXT, decodeSignal, encodeSignal, type Signal } from "./signal";
 import { Frontier, type Tape } from "./tape";
 
 const LABEL_OFFER = utf8("handover/1 offer");
@@ -57,6 +59,8 @@ export const IDLE_SECONDS = 2; // then a ping
 export const SUSPECT_SECONDS = 6; // silence after which people are told
 export const LOST_SECONDS = 10; // silence after which the connection is given up
 export const DONE_SECONDS = 10; // how long a side waits for the last word after the signatures
+const [MAX_LANES, MAX_LANE_NUMBER] = [32, 255]; // at once; a number is used once
+const MAX_SIGNALS = 1024; // about lanes
 const BATCH = 256; // entries in one `withdraw` or `failed`
 const MAX_BODY = 4096;
 const MAX_CONTROL = MAX_MESSAGE - TAG;
@@ -87,6 +91,7 @@ export type Event =
   | { readonly type: "withdrawn"; readonly entries: readonly (readonly [number, number])[] }
   | { readonly type: "delivered"; readonly digests: Bytes }
   | { readonly type: "countersigned"; readonly signature: Bytes }
+  | { readonly type: "lane_signalled"; readonly number: number; readonly signal: Signal }
   | { readonly type: "suspected"; readonly silent: boolean }
   | { readonly type: "ended"; readonly ending: Ending; readonly code: Code | "" };
 
@@ -97,6 +102,7 @@ const body = text(MAX_BODY, { empty: false });
 const offset = integer(0, MAX_INTEGER);
 const entry = integer(0, MAX_ENTRIES - 1);
 const status = integer(0, 255);
+const laneNumber = integer(0, MAX_LANE_NUMBER);
 const signed = { type, body, signature: base64url(64) };
 
 export const MESSAGES = {
@@ -111,6 +117,7 @@ export const MESSAGES = {
     limit: offset,
     durable: offset,
     verified: offset,
+    lanes: listOf(tupleOf<[number, number]>(laneNumber, offset), MAX_LANES),
   }),
   withdraw: members({
     type,
@@ -128,6 +135,13 @@ export const MESSAGES = {
   }),
   countersignature: members({ type, signature: base64url(64) }),
   done: members({ type }),
+  direct: members({
+    type,
+    addresses: listOf(text(45, { empty: false }), 16),
+    port: integer(1024, 65535),
+    certificate: base64urlUpto(2048),
+  }),
+  lane: members({ type, lane: integer(1, MAX_LANE_NUMBER), signal: text(MAX_PLAINTEXT) }),
   ping: members({ type }),
   abort: members({ type, code: text(32) }),
 };
@@ -172,7 +186,8 @@ export const BODIES = { offer: offerBody, accept: acceptBody, closing: closingBo
 
 /** A stream as its recipient sees it. */
 class Incoming {
-  readonly frontier: Frontier;
+  readonly frontier: Frontier; // of what is written
+  readonly admitted: Frontier; // of that and of what is being written
   limit: number;
   durable: number;
   verified = 0;
@@ -186,6 +201,7 @@ class Incoming {
     from: number,
   ) {
     this.frontier = new Frontier(from);
+    this.admitted = new Frontier(from);
     this.limit = from + INITIAL_LIMIT;
     this.durable = this.acknowledged = from;
   }
@@ -196,7 +212,10 @@ class Incoming {
     if (header.offset >= this.limit || (!header.hole && endOf(header) > this.limit)) {
       throw new PeerError("a range beyond the limit");
     }
-    if (!this.frontier.holds(header.offset, endOf(header))) return true;
+    if (!this.admitted.holds(header.offset, endOf(header))) {
+      this.admitted.add(header.offset, endOf(header));
+      return true;
+    }
     this.repeated += header.length;
     if (this.repeated > 2 * this.total) throw new PeerError("too many repeated ranges");
     return false;
@@ -207,10 +226,14 @@ export type RecipientState =
   "waiting" | "reading" | "deciding" | "receiving" | "finishing" | "signed" | "confirmed";
 
 // Which message may come in which state; what is not here is a protocol error (PROTOCOL.md 10).
+// Direct lanes are for two command lines: nothing is said of them here.
 const TABLE: { readonly [state in RecipientState]?: readonly Kind[] } = {
   waiting: ["offer"],
-  receiving: ["withdraw", "closing"],
-  signed: ["countersignature"],
+  reading: ["lane"],
+  deciding: ["lane"],
+  receiving: ["withdraw", "closing", "lane"],
+  finishing: ["lane"],
+  signed: ["countersignature", "lane"],
 };
 
 /** The recipient. In order: `read`, `accept`, `admit` and `written`, `finish`, `confirm`. */
@@ -230,6 +253,9 @@ export class RecipientSession {
 
   private readonly streams = new Map<Stream, Incoming>();
   private readonly bytes = new Map<Stream, Bytes>();
+  private readonly lanes = new Map([[0, 0]]); // ranges taken in from each
+  private readonly counted = new Set<number>(); // lanes whose number the sender does not know yet
+  private signals = 0;
   private fields!: ReturnType<typeof offerBody>;
   private offer!: Bytes;
   private manifest!: Manifest;
@@ -316,6 +342,8 @@ export class RecipientSession {
         return this.onClosing(message as Message<"closing">, now);
       case "countersignature":
         return this.onCountersignature(message as Message<"countersignature">);
+      case "lane":
+        return this.onLane(message as Message<"lane">);
     }
   }
 
@@ -416,20 +444,34 @@ export class RecipientSession {
     this.state = "receiving";
   }
 
+  /** A further lane is open. Throws `PeerError` for a number that cannot be. */
+  addLane(number: number): void {
+    if (this.lanes.has(number)) throw new PeerError("a lane that was there before");
+    this.lanes.set(number, 0);
+  }
+
+  /** Say how this side's end of the lane `number` is reached. */
+  signal(number: number, signal: Signal, now: number): void {
+    this.say("lane", now, { lane: number, signal: fromUtf8(encodeSignal(signal)) });
+  }
+
   /** Whether to take in a range: true to write it, false for a repeated one. Throws `PeerError`. */
-  admit(header: Header, now: number): boolean {
+  admit(header: Header, now: number, lane = 0): boolean {
     this.heard(now);
     if (this.streams.size && !same(header.transferId, this.fields.transfer_id)) {
       throw new PeerError("a range of another transfer");
     }
     const stream = this.streams.get(header.stream);
     if (!stream) throw new PeerError("a range out of turn");
-    return stream.admit(header);
+    if (stream.admit(header)) return true;
+    this.count(stream, lane, now);
+    return false;
   }
 
   /** A range was taken in (data: written to disk; other streams keep `payload` here). */
-  written(header: Header, payload: Bytes, now: number): void {
+  written(header: Header, payload: Bytes, now: number, lane = 0): void {
     const stream = this.streams.get(header.stream)!;
+    this.count(stream, lane, now);
     this.bytes.get(header.stream)?.set(payload, header.offset);
     stream.frontier.add(header.offset, endOf(header));
     this.advanced(stream, now);
@@ -571,9 +613,10 @@ export class RecipientSession {
         throw new PeerError("a withdrawal outside its entry");
       }
       if (offset < end) {
-        if (stream.frontier.holds(offset, end)) {
+        if (stream.admitted.holds(offset, end)) {
           throw new PeerError("a withdrawal of what was sent");
         }
+        stream.admitted.add(offset, end);
         stream.frontier.add(offset, end);
         this.advanced(stream, now);
       }
@@ -591,6 +634,12 @@ export class RecipientSession {
     if (this.closing) throw new PeerError("a second closing");
     [this.closing, this.closingFields] = [utf8(message.body), fields];
     this.deliverIfWhole(now);
+  }
+
+  private onLane(message: Message<"lane">): void {
+    if (++this.signals > MAX_SIGNALS) throw new PeerError("too many signals");
+    const signal = decodeSignal(utf8(message.signal));
+    this.happened.push({ type: "lane_signalled", number: message.lane, signal });
   }
 
   private onCountersignature(message: Message<"countersignature">): void {
@@ -633,18 +682,28 @@ export class RecipientSession {
     if (offset - stream.acknowledged >= due) this.acknowledge(stream, now);
   }
 
+  /** One more range of a lane is dealt with. */
+  private count(stream: Incoming, lane: number, now: number): void {
+    this.lanes.set(lane, this.lanes.get(lane)! + 1);
+    this.counted.add(lane);
+    stream.changed ??= now;
+  }
+
   private progressed({ durable, verified, total }: Incoming): void {
     this.happened.push({ type: "progressed", durable, verified, total });
   }
 
   private acknowledge(stream: Incoming, now: number): void {
     [stream.changed, stream.acknowledged] = [null, stream.frontier.offset];
+    const lanes = [...this.counted].slice(0, MAX_LANES).sort((a, b) => a - b);
+    lanes.forEach((lane) => this.counted.delete(lane));
     this.say("ack", now, {
       stream: stream.stream,
       written: stream.frontier.offset,
       limit: stream.limit,
       durable: stream.durable,
       verified: stream.verified,
+      lanes: lanes.map((lane) => [lane, this.lanes.get(lane)!]),
     });
   }
 

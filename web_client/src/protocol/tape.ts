@@ -71,24 +71,44 @@ export class Tape {
 
 /** How far everything is there, when ranges arrive in any order. */
 export class Frontier {
-  private readonly pending = new Map<number, number>(); // start -> end, beyond, disjoint
+  // Ranges beyond the frontier: disjoint, in order.
+  private readonly starts: number[] = [];
+  private readonly ends: number[] = [];
 
   constructor(public offset = 0) {}
 
   /** True when the whole range is already there; a partial overlap throws `PeerError`. */
   holds(start: number, end: number): boolean {
-    if (end <= this.offset || this.pending.get(start) === end) return true;
-    const overlaps = () => [...this.pending].some(([s, e]) => s < end && start < e);
-    if (start < this.offset || overlaps()) throw new PeerError("ranges overlap");
+    if (end <= this.offset) return true;
+    const at = this.place(start);
+    if (this.starts[at] === start && this.ends[at] === end) return true;
+    const overlaps = this.starts[at]! < end || this.ends[at - 1]! > start;
+    if (start < this.offset || overlaps) throw new PeerError("ranges overlap");
     return false;
   }
 
   /** Take in a range that `holds` said false for. */
   add(start: number, end: number): void {
-    if (this.pending.size >= MAX_PENDING) throw new PeerError("too many ranges out of order");
-    this.pending.set(start, end);
-    for (let next; (next = this.pending.get(this.offset)) !== undefined; this.offset = next) {
-      this.pending.delete(this.offset);
+    if (this.starts.length >= MAX_PENDING) throw new PeerError("too many ranges out of order");
+    const at = this.place(start);
+    this.starts.splice(at, 0, start);
+    this.ends.splice(at, 0, end);
+    let joined = 0;
+    for (; this.starts[joined] === this.offset; joined++) this.offset = this.ends[joined]!;
+    if (joined) {
+      this.starts.splice(0, joined);
+      this.ends.splice(0, joined);
     }
+  }
+
+  /** Where the first range lies that does not begin before `start`. */
+  private place(start: number): number {
+    let [low, high] = [0, this.starts.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.starts[middle]! < start) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 }
