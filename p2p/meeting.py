@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from .addresses import is_loopback, reachable
@@ -114,11 +115,28 @@ async def receive_early(control: Lane) -> bytes:
     return message
 
 
-async def _expect(envelopes: Envelopes, opening: Sealer) -> Signal:
-    envelope = await envelopes.recv()
-    if envelope is None:
-        raise LaneLost
-    return opening.open(envelope)
+class Signals(Protocol):
+    """A way to tell each other how to connect: through the server, or a control channel."""
+
+    async def send(self, signal: Signal) -> None:
+        """Pass a signal on."""
+
+    async def recv(self) -> Signal | None:
+        """The next one; None when no more will come. Raises `PeerError`."""
+
+
+class SealedSignals:
+    """Signals through the signaling server, which can neither read nor alter them."""
+
+    def __init__(self, envelopes: Envelopes, sealing: Sealer, opening: Sealer) -> None:
+        self._envelopes, self._sealing, self._opening = envelopes, sealing, opening
+
+    async def send(self, signal: Signal) -> None:
+        await self._envelopes.send(self._sealing.seal(signal, os.urandom(24)))
+
+    async def recv(self) -> Signal | None:
+        envelope = await self._envelopes.recv()
+        return None if envelope is None else self._opening.open(envelope)
 
 
 async def connect_sender(
@@ -127,14 +145,12 @@ async def connect_sender(
     """Answer a knock, exchange descriptions, wait for the lanes. Raises `LaneLost`, `PeerError`."""
     sealing = Sealer(keys.signal_s2r, keys.room, envelopes.id, "s2r")
     opening = Sealer(keys.signal_r2s, keys.room, envelopes.id, "r2s")
-    knock = await _expect(envelopes, opening)
+    signals = SealedSignals(envelopes, sealing, opening)
+    knock = await signals.recv()
     if not isinstance(knock, Knock):
-        raise PeerError("no knock")
-    nonce_s = os.urandom(NONCE)
-    own = await connection.describe(knock.nonce_r, nonce_s)
-    await envelopes.send(sealing.seal(own, os.urandom(24)))
-    remote = await _expect(envelopes, opening)
-    return await _connect(connection, envelopes, keys, sealing, opening, own, remote, passphrase)
+        raise _unexpected(knock, "no knock")
+    own, remote = await offer(connection, signals, knock.nonce_r, os.urandom(NONCE))
+    return _attempt(envelopes, keys, own, remote, passphrase)
 
 
 async def connect_recipient(
@@ -143,51 +159,63 @@ async def connect_recipient(
     """Knock, and then as the sender does."""
     sealing = Sealer(keys.signal_r2s, keys.room, envelopes.id, "r2s")
     opening = Sealer(keys.signal_s2r, keys.room, envelopes.id, "s2r")
+    signals = SealedSignals(envelopes, sealing, opening)
     nonce_r = os.urandom(NONCE)
-    await envelopes.send(sealing.seal(Knock(nonce_r, "native"), os.urandom(24)))
-    remote = await _expect(envelopes, opening)
-    ours = isinstance(remote, Description) and remote.nonce_r == nonce_r
-    if not isinstance(remote, Description) or not ours or remote.setup != "actpass":
+    await signals.send(Knock(nonce_r, "native"))
+    remote = await signals.recv()
+    own = await answer(connection, signals, nonce_r, remote)
+    assert isinstance(remote, Description)
+    return _attempt(envelopes, keys, remote, own, passphrase)
+
+
+async def offer(
+    connection: Connection, signals: Signals, nonce_r: bytes, nonce_s: bytes
+) -> tuple[Description, Description]:
+    """Offer a connection and wait for its lanes: (this side's description, the other's)."""
+    own = await connection.describe(nonce_r, nonce_s)
+    await signals.send(own)
+    remote = await signals.recv()
+    # One offers, the other answers (RFC 8842 5).
+    if not isinstance(remote, Description) or remote.setup == "actpass":
+        raise _unexpected(remote, "a description of the wrong kind")
+    if (remote.nonce_r, remote.nonce_s) != (nonce_r, nonce_s):
         raise PeerError("a description of another attempt")
     await connection.set_remote(remote)
+    await _connect(connection, signals, remote)
+    return own, remote
+
+
+async def answer(
+    connection: Connection, signals: Signals, nonce_r: bytes, remote: Signal | None
+) -> Description:
+    """Answer a description and wait for the lanes: this side's description."""
+    ours = isinstance(remote, Description) and remote.nonce_r == nonce_r
+    if not isinstance(remote, Description) or not ours or remote.setup != "actpass":
+        raise _unexpected(remote, "a description of another attempt")
+    await connection.set_remote(remote)
     own = await connection.describe(nonce_r, remote.nonce_s)
-    await envelopes.send(sealing.seal(own, os.urandom(24)))
-    return await _connect(connection, envelopes, keys, sealing, opening, own, remote, passphrase)
+    await signals.send(own)
+    await _connect(connection, signals, remote)
+    return own
 
 
-async def _connect(
-    connection: Connection,
-    envelopes: Envelopes,
-    keys: LinkKeys,
-    sealing: Sealer,
-    opening: Sealer,
-    own: Description,
-    remote: Signal,
-    passphrase: bool,
-) -> Attempt:
+def _unexpected(signal: Signal | None, what: str) -> Exception:
+    return LaneLost() if signal is None else PeerError(what)
+
+
+async def _connect(connection: Connection, signals: Signals, remote: Description) -> None:
     """Candidates both ways until both lanes are open."""
-    if not isinstance(remote, Description) or (remote.nonce_r, remote.nonce_s) != (
-        own.nonce_r,
-        own.nonce_s,
-    ):
-        raise PeerError("a description of another attempt")
-    offered = own.setup == "actpass"
-    if offered == (remote.setup == "actpass"):  # one offers, the other answers (RFC 8842 5)
-        raise PeerError("a description of the wrong kind")
-    if offered:
-        await connection.set_remote(remote)
 
     async def tell() -> None:
         told = 0
         async for candidate in connection.candidates():
             if told < MAX_CANDIDATES:
-                await envelopes.send(sealing.seal(Candidates((candidate,)), os.urandom(24)))
+                await signals.send(Candidates((candidate,)))
                 told += 1
 
     async def listen() -> None:
         known = remote
-        while (envelope := await envelopes.recv()) is not None:
-            more = opening.open(envelope)
+        while (more := await signals.recv()) is not None:
             if not isinstance(more, Candidates):
                 raise PeerError("a signal out of turn")
             known = merge(known, more.candidates)
@@ -205,14 +233,21 @@ async def _connect(
         for task in (*tasks, opened):
             task.cancel()
         await asyncio.gather(*tasks, opened, return_exceptions=True)
-    fingerprint_s = own.fingerprint if offered else remote.fingerprint
-    fingerprint_r = remote.fingerprint if offered else own.fingerprint
+
+
+def _attempt(
+    envelopes: Envelopes,
+    keys: LinkKeys,
+    offered: Description,
+    answered: Description,
+    passphrase: bool,
+) -> Attempt:
     return Attempt(
         keys.room,
         envelopes.id,
-        own.nonce_r,
-        own.nonce_s,
-        fingerprint_s,
-        fingerprint_r,
+        offered.nonce_r,
+        offered.nonce_s,
+        offered.fingerprint,
+        answered.fingerprint,
         passphrase,
     )

@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,23 @@ from .events import Offer, PeerMet, Question, StateChanged, StateName, Warned
 from .files import Destination
 from .home import now_text
 from .journal import Journal, Journals, RecipientRecord
-from .lanes import Connection, LaneLost, load
+from .lanes import Connection, Lane, LaneLost, load
 from .meeting import connect_recipient, receive_early
+from .multipath import RecipientMultipath
 from .protocol import receipt as receipts
 from .protocol import session as facts
 from .protocol.codec import encode_base64url, encode_json, sha256
 from .protocol.errors import Ending, Failure, HandoverError, PeerError
-from .protocol.handshake import HANDSHAKE_SECONDS, RESUME, Attempt, RecipientHandshake, Secured
+from .protocol.handshake import (
+    DIRECT,
+    HANDSHAKE_SECONDS,
+    LANES,
+    MANY_LANES,
+    RESUME,
+    Attempt,
+    RecipientHandshake,
+    Secured,
+)
 from .protocol.link import derive_keys, noise_psk, parse_link
 from .protocol.manifest import (
     REFUSED,
@@ -57,13 +67,14 @@ from .running import (
     new_entropy,
     outcome_of,
     reporting,
-    uncancelled,
 )
 from .signaling_client import REFUSED_TEXT, RecipientSeat
+from .tasks import race, uncancelled
 
 SYNC_BYTES, SYNC_SECONDS = 64 * 1024 * 1024, 0.5  # whichever comes first
 READ_BACK_STEP = 16 * 1024 * 1024  # what is read back is noted, and claimed after a restart
 SHOWN_NAMES = 5
+INBOX = 512  # ranges that wait in memory on each lane; the session's window is less
 TAKEN_IN = 16  # ranges opened and written in one go ...
 GATHERED, GATHER_SECONDS = 4, 0.008  # ... once so many are there, or after so long
 PROBES = 3  # connections that may come to nothing before the handshake is through
@@ -255,7 +266,8 @@ class Receiving:
             failure: HandoverError | None = None
             try:
                 attempt, secured, private = await self._shake_hands(connection, psk)
-                run = RecipientRun(self, connection, attempt, secured, private)
+                further = partial(make, offerer=False)
+                run = RecipientRun(self, connection, attempt, secured, private, further)
                 ended = await run.run()
                 if ended.code != "unconfirmed":
                     return ended
@@ -341,7 +353,7 @@ class Receiving:
                         software=SOFTWARE,
                         verify=options.verify,
                         entropy=entropy,
-                        capabilities=[RESUME],
+                        capabilities=[RESUME, LANES, MANY_LANES, *([DIRECT] if options.direct else [])],
                     )
                     control = connection.control
                     await control.send(handshake.message_1())
@@ -374,6 +386,7 @@ class RecipientRun(Run):
         attempt: Attempt,
         secured: Secured,
         session_private: bytes,
+        make: Callable[[], Connection],
     ) -> None:
         options = receiving.options
         super().__init__(
@@ -390,22 +403,24 @@ class RecipientRun(Run):
         self.session = RecipientSession(
             secured, receiving.identity.key, time.monotonic(), verify=options.verify
         )
+        self.lanes = RecipientMultipath(
+            self.session,
+            connection.data,
+            self._step,
+            self._carry,
+            direct_ports=options.direct_ports if options.direct else None,
+            make=make,
+            attempt=attempt,
+        )
         self._destination: Destination | None = None  # once ranges may come
         self._durable, self._verified = 0, -1
         self.moved = False  # whether this session brought anything
         self._total = -1  # of the tape, once it is accepted
         self._synced = asyncio.Event()
-        self._arrived: deque[bytes] = deque()
-        self._arrival = asyncio.Event()
+        self._writing = asyncio.Lock()  # one at a time, whatever lane it came by
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
-        return [
-            self._conduct(),
-            self._listen(),
-            self._take_in(),
-            self._sync(),
-            self._read_back(),
-        ]
+        return [self._conduct(), self._sync(), self._read_back()]
 
     def _clean_up(self) -> None:
         """The destination outlives the session: `Receiving` puts it away."""
@@ -536,42 +551,38 @@ class RecipientRun(Run):
             raise Failure("needs_answer", "whether to accept the files")
         return await self._options.ask(Question("accept", met, self._secured.digits, offer))
 
-    async def _listen(self) -> None:
-        """Data lane -> memory; the session's window bounds how much that is."""
-        try:
+    async def _carry(self, number: int, lane: Lane) -> None:
+        """Lane -> memory -> disk, until the lane is lost and what came by it is written."""
+        inbox: asyncio.Queue[bytes] = asyncio.Queue(INBOX)
+        await race(self._listen(number, lane, inbox), self._take_in(number, inbox))
+
+    async def _listen(self, number: int, lane: Lane, inbox: asyncio.Queue[bytes]) -> None:
+        """Lane -> memory."""
+        with suppress(LaneLost):
             while True:
-                self._arrived.append(await self._connection.data.recv())
-                self._arrival.set()
-        except LaneLost:
+                await inbox.put(await lane.recv())
+        if number == 0:
             self._lose()
+        await inbox.join()
 
-    async def _take_in(self) -> None:
+    async def _take_in(self, number: int, inbox: asyncio.Queue[bytes]) -> None:
         """Memory -> open -> write, as many ranges at a time as are there."""
+        session = self.session
         while self._ended is None:
-            if not self._arrived:
-                self._arrival.clear()
-                await self._arrival.wait()
-            if len(self._arrived) < GATHERED:
+            batch = [await inbox.get()]
+            if inbox.qsize() + 1 < GATHERED:
                 await asyncio.sleep(GATHER_SECONDS)
-            batch = [self._arrived.popleft() for _ in range(min(len(self._arrived), TAKEN_IN))]
+            while len(batch) < TAKEN_IN and not inbox.empty():
+                batch.append(inbox.get_nowait())
             opened = await self._thread(lambda batch=batch: [self._opener.open(m) for m in batch])
-            while opened:
-                opened = await self._write_some(opened)
-
-    async def _write_some(self, opened: list[tuple[Header, bytes]]) -> list[tuple[Header, bytes]]:
-        """Write the first ranges that do not touch each other; what is left."""
-        fresh: list[tuple[Header, bytes]] = []
-        count = 0
-        for header, payload in opened:
-            if any(one.touches(header) for one, _ in fresh):
-                break
-            count += 1
-            if self._step(self.session.admit, header, time.monotonic()):
-                fresh.append((header, payload))
-        await self._thread(self._write, fresh)
-        for header, payload in fresh:
-            self._step(self.session.written, header, payload, time.monotonic())
-        return opened[count:]
+            now = time.monotonic()
+            fresh = [one for one in opened if self._step(session.admit, one[0], now, number)]
+            async with self._writing:
+                await self._thread(self._write, fresh)
+            for header, payload in fresh:
+                self._step(session.written, header, payload, time.monotonic(), number)
+            for _ in batch:
+                inbox.task_done()
 
     def _write(self, ranges: list[tuple[Header, bytes]]) -> None:
         for header, payload in ranges:

@@ -33,7 +33,8 @@ from .events import (
 from .files import disk_failure
 from .home import Home, Identity
 from .journal import Journal
-from .lanes import Connection, EngineName, LaneLost, available
+from .lanes import Connection, EngineName, Lane, LaneLost, available
+from .multipath import Multipath
 from .protocol import receipt as receipts
 from .protocol import session as facts
 from .protocol.codec import encode_base64url, sha256
@@ -42,6 +43,7 @@ from .protocol.handshake import SUITE_NAMES, Attempt, Entropy, Secured
 from .protocol.manifest import STATUS_TEXTS, Manifest, Results
 from .protocol.paths import shown
 from .protocol.session import RecipientSession, SenderSession
+from .tasks import race, uncancelled
 
 logger = logging.getLogger("handover.transfer")
 
@@ -67,6 +69,8 @@ class Options:
     passphrase: str | None = None
     verify: bool = False
     auto: bool = False
+    direct: bool = True  # TLS over TCP beside WebRTC, where the other side takes part
+    direct_ports: tuple[int, int] = (0, 0)  # to listen on, first and last; 0: any
     watch: Watch = lambda event: None
     ask: Ask | None = None
 
@@ -221,6 +225,7 @@ class Run:
     """What a running session needs on both sides: control lane, clock, people, threads."""
 
     session: SenderSession | RecipientSession
+    lanes: Multipath
 
     def __init__(
         self,
@@ -247,7 +252,13 @@ class Run:
     async def run(self) -> facts.Ended:
         """Until the session ends. Raises `HandoverError`; the peer has then been told why."""
         writer = asyncio.create_task(self._write_control())
-        work = race(self._until_ended(), self._read_control(), self._keep_time(), *self._work())
+        work = race(
+            self._until_ended(),
+            self._read_control(),
+            self._keep_time(),
+            self.lanes.run(),
+            *self._work(),
+        )
         try:
             await self._carry_out(asyncio.create_task(work))
         except HandoverError as error:
@@ -292,6 +303,7 @@ class Run:
         self._outbox.put_nowait(None)
         await asyncio.wait([writer], timeout=DRAIN_SECONDS)
         writer.cancel()
+        self.lanes.close()
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._clean_up)
 
@@ -323,14 +335,22 @@ class Run:
                     self._tell_progress(event)
                 elif isinstance(event, facts.Withdrawn):
                     self._on_withdrawn(event)
+                elif isinstance(event, facts.DirectOffered | facts.LaneSignalled):
+                    self.lanes.take(event)
                 else:
                     self._facts.put_nowait(event)
             self._wake.set()
 
-    async def _woken(self) -> None:
-        """Wait for the session's next input of any kind."""
+    async def _carry(self, number: int, lane: Lane) -> None:
+        """Move ranges over a lane until it is lost."""
+        raise NotImplementedError
+
+    async def _woken(self, seconds: float | None = None) -> None:
+        """Wait for the session's next input of any kind, or for so long."""
         self._wake.clear()
-        await self._wake.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _fact(self, kind: type[F]) -> F:
         """Wait for the next event of a kind; what comes before it goes to `_on_event`."""
@@ -442,37 +462,3 @@ def _step_back() -> None:
     """Let the engine's threads go first: a packet that waits for a core costs more than a range."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), DISK_NICENESS)
-
-
-# --- asyncio -------------------------------------------------------------------------------------
-
-
-async def race(main: Coroutine[Any, Any, T], *others: Coroutine[Any, Any, None]) -> T:
-    """Run all; give what `main` gives, or raise the first error of any. Nothing is left running.
-
-    An error is raised as itself, not in a group: there is one reason why a transfer ended.
-    """
-    first = asyncio.create_task(main)
-    tasks: list[asyncio.Task[Any]] = [first, *map(asyncio.create_task, others)]
-    try:
-        pending = set(tasks)
-        while not first.done():
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        return first.result()
-    finally:
-        # The main one first: it may still need the others to say goodbye.
-        for task in tasks:
-            task.cancel()
-            await asyncio.wait([task])
-
-
-async def uncancelled(work: Awaitable[Any]) -> None:
-    """Let clean-up finish even when the task is being cancelled (a second Ctrl-C ends it hard)."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=10)
-        raise

@@ -21,6 +21,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ from .home import now_text
 from .journal import MAX_CLOSINGS, Journal, Journals, SenderRecord
 from .lanes import LARGE_PACKET, SMALL_PACKET, Connection, Lane, LaneLost, load
 from .meeting import MeetingPlace, connect_sender, meeting_place, receive_early
+from .multipath import SenderMultipath
 from .protocol import receipt as receipts
 from .protocol import session as facts
 from .protocol.codec import sha256
@@ -64,12 +66,11 @@ from .running import (
     journal_failure,
     new_entropy,
     outcome_of,
-    race,
     reporting,
-    uncancelled,
 )
 from .signaling_client import OWNER, SenderSeat
 from .signaling_client import Attempt as Envelopes
+from .tasks import race, uncancelled
 
 logger = logging.getLogger("handover.sending")
 
@@ -80,6 +81,7 @@ MAX_ATTEMPTS = 2  # unproven recipients at once
 PROBE_SECONDS = 4.0  # for the answer to the handshake's large packet
 NOTE_SECONDS = 2.0
 RETAKE_SECONDS = 5.0  # before a room is asked for anew
+HELP_SECONDS = 0.5  # between two looks whether a lane can help another
 
 
 @dataclass(frozen=True)
@@ -405,7 +407,8 @@ class Sending:
         """
         if not self._claimed.locked():
             self.options.watch(StateChanged("opened"))
-        connection = (await loading)(offerer=True, packet=self._packet)
+        make = await loading
+        connection = make(offerer=True, packet=self._packet)
         try:
             greeted = await self._greet(connection, envelopes, await psk)
             if greeted is None:
@@ -416,7 +419,8 @@ class Sending:
             async with self._claimed:
                 self._serving = secured.peer.identity
                 await connection.control.send(handshake.message_4())
-                self._run = SenderRun(self, connection, attempt, secured, listing)
+                further = partial(make, offerer=True, packet=self._packet)
+                self._run = SenderRun(self, connection, attempt, secured, listing, further)
                 return await self._serve(self._run)
         except LaneLost:
             self._note(FAILURES["no_connection"].sentence)
@@ -533,6 +537,7 @@ class SenderRun(Run):
         attempt: Attempt,
         secured: Secured,
         listing: asyncio.Task[tuple[Listing, Manifest, bytes]],
+        make: Callable[[], Connection],
     ) -> None:
         options = sending.options
         super().__init__(
@@ -548,7 +553,17 @@ class SenderRun(Run):
             time.monotonic(),
             verify=options.verify,
         )
+        self.lanes = SenderMultipath(
+            self.session,
+            connection.data,
+            self._step,
+            self._carry,
+            direct_ports=options.direct_ports if options.direct else None,
+            make=make,
+            attempt=attempt,
+        )
         self._source: Source | None = None
+        self._reading = asyncio.Lock()  # files are read in order, whatever lane it is for
         self._fresh = True  # nothing of the tape was read in this session yet
         self._superseded = asyncio.Event()
 
@@ -562,7 +577,7 @@ class SenderRun(Run):
         self._superseded.set()
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._conduct(), self._move(), self._watch_successor(), self._note_progress()]
+        return [self._conduct(), self._watch_successor(), self._note_progress()]
 
     async def _watch_successor(self) -> None:
         await self._superseded.wait()
@@ -626,30 +641,45 @@ class SenderRun(Run):
         self._pin()
         self._step(session.countersigned, signature, time.monotonic())
 
-    async def _move(self) -> None:
-        """Disk -> read and seal, a few ranges at a time in a thread -> lane."""
-        session, lane = self.session, self._connection.data
+    async def _carry(self, number: int, lane: Lane) -> None:
+        """Disk -> read, seal, a few ranges at a time in threads -> lane."""
+        session = self.session
         while self._ended is None:
-            if self._fresh and session.begins >= 0:
-                self._fresh = False
-                await self._skip_to(session.begins)
-                continue
-            if session.all_sent:
-                await self._close()
-                continue
-            plan = session.plan()
+            blocks: list[tuple[Block, Header]] = []
+            async with self._reading:
+                if self._fresh and session.begins >= 0:
+                    self._fresh = False
+                    await self._skip_to(session.begins)
+                if session.all_sent:
+                    await self._close()
+                plan = session.plan(number, time.monotonic())
+                if isinstance(plan, facts.Plan):
+                    blocks = await self._thread(self._read, plan)
+                    for block, header in blocks:
+                        if block.length:
+                            self._step(session.taken, header)
+                        self._note_ends(block)
             if plan is None:
-                await self._woken()
-                continue
-            for block, header, message in await self._thread(self._seal, plan):
-                if message:
-                    self._step(session.sent, header, time.monotonic())
-                    try:
-                        await lane.send(message)
-                    except LaneLost:
+                await self._woken(HELP_SECONDS if len(session.lanes) > 1 else None)
+            elif isinstance(plan, facts.Plan):
+                await self._send(number, lane, await self._thread(self._seal, blocks))
+            else:
+                await self._send(number, lane, [plan])
+            if number not in session.lanes:
+                return
+
+    async def _send(self, number: int, lane: Lane, sealed: list[tuple[Header, bytes]]) -> None:
+        session = self.session
+        for header, message in sealed:
+            self._step(session.sent, number, header, message, time.monotonic())
+            if number in session.lanes:
+                try:
+                    await lane.send(message)
+                except LaneLost:
+                    if number == 0:
                         self._lose()
-                        return
-                self._note_ends(block)
+                    else:
+                        self._step(session.drop_lane, number)
 
     async def _skip_to(self, offset: int) -> None:
         """Take up an earlier session where the recipient stands."""
@@ -657,9 +687,9 @@ class SenderRun(Run):
         assert source is not None
         self._note_ends(await self._thread(source.skip, offset, known))
 
-    def _seal(self, plan: facts.Plan) -> list[tuple[Block, Header, bytes]]:
+    def _read(self, plan: facts.Plan) -> list[tuple[Block, Header]]:
         """A stretch, cut into ranges; it ends early at a hole or a withdrawn entry."""
-        sealed, offset, end = [], plan.offset, plan.offset + plan.length
+        found, offset, end = [], plan.offset, plan.offset + plan.length
         while offset < end:
             length = min(plan.step, end - offset)
             if plan.stream == Stream.DATA:
@@ -669,13 +699,19 @@ class SenderRun(Run):
                 payload = self.session.bytes_of(plan.stream, offset, length)
                 block = Block(offset, len(payload), False, payload, (), ())
             header = Header(self._record.transfer_id, plan.stream, block.hole, offset, block.length)
-            key = self._secured.session_key
-            message = seal_range(key, header, block.payload) if block.length else b""
-            sealed.append((block, header, message))
+            found.append((block, header))
             offset += block.length
             if block.hole or block.withdrawn or not block.length:
                 break
-        return sealed
+        return found
+
+    def _seal(self, blocks: list[tuple[Block, Header]]) -> list[tuple[Header, bytes]]:
+        key = self._secured.session_key
+        return [
+            (header, seal_range(key, header, block.payload))
+            for block, header in blocks
+            if block.length
+        ]
 
     def _note_ends(self, block: Block) -> None:
         for entry, digest in block.finished:

@@ -52,6 +52,8 @@ MAX_LABEL = 128  # bytes of the name its owner chose
 MAX_SOFTWARE = 64  # bytes of a program's name and version
 HANDSHAKE_SECONDS = 20.0  # for an attempt, from joining to message 4
 MAX_FAILED_ATTEMPTS = 3  # then the link is disarmed
+DIRECT = "direct"  # capability of a recipient that takes part in direct lanes
+LANES, MANY_LANES = "lanes", "many-lanes"  # that answers further WebRTC connections, 8 or more
 RESUME = "resume"  # capability of a recipient that takes a transfer up again after a cut
 SIGNATURE = 64
 

@@ -71,6 +71,7 @@ MAX_LANE_NUMBER = 255  # a number is used once
 MAX_SIGNALS = 1024  # about lanes: descriptions, and a few dozen candidates each
 MAX_ADDRESSES, MAX_CERTIFICATE = 16, 2048
 LANE_SECONDS = 3.0  # a lane that brings nothing for so long lends its ranges to the others
+DIRECT, WEBRTC = 0, 1  # ranks of lanes: those of a higher one rest while a lower one works
 HEDGE_SECONDS = 1.0  # the same for a single range that the others wait for
 IDLE_SECONDS = 2.0  # then a ping
 SUSPECT_SECONDS = 6.0  # silence after which people are told
@@ -359,6 +360,7 @@ class Pace:
         self.arrived = 0  # ranges that the recipient has taken in from this lane
         self.moved = float("inf")  # when that last grew; never while nothing is under way
         self.lent = False  # its ranges were given to other lanes
+        self.retired = False  # it gets no more
         self._in_flight = 0
         self._narrowed = float("-inf")
 
@@ -674,10 +676,11 @@ class SenderSession(_Session):
         self.needs_confirmation = verify or secured.peer.verify
         self._confirmed_here = self._confirmed_there = not self.needs_confirmation
         self._streams: dict[Stream, _Outgoing] = {}
-        self._lanes = {0: Pace(largest)}
+        self._lanes = {0: Pace(largest, WEBRTC)}
         self._numbered = 1  # lanes there were so far
         # Ranges that another lane holds up, by stream and offset.
         self._again: dict[tuple[Stream, int], tuple[Header, bytes]] = {}
+        self.carried = 0  # bytes of messages that have arrived
         self._repeated = 0  # bytes that were given to a second lane while the first still lives
         self._moved = float("inf")  # when anything last arrived; never while nothing is under way
         self._accept: dict[str, Any] = {}
@@ -704,14 +707,17 @@ class SenderSession(_Session):
 
     # -- lanes
 
-    def add_lane(self, rank: int) -> int:
-        """A further lane is open; its number. Lanes of a higher rank rest while one of a lower
-        rank brings something. Raises `ValueError` when there are too many."""
+    def number_lane(self) -> int:
+        """A number for a lane that is to be opened. Raises `ValueError` when there are too many."""
         if len(self._lanes) >= MAX_LANES or self._numbered > MAX_LANE_NUMBER:
             raise ValueError("too many lanes")
-        number, self._numbered = self._numbered, self._numbered + 1
+        self._numbered += 1
+        return self._numbered - 1
+
+    def add_lane(self, number: int, rank: int) -> None:
+        """A numbered lane is open. Those of a higher rank rest while one of a lower rank brings
+        something."""
         self._lanes[number] = Pace(self._largest, rank)
-        return number
 
     def drop_lane(self, number: int) -> None:
         """A lane is gone, or not wanted any more; what is under way on it goes to the others."""
@@ -721,6 +727,10 @@ class SenderSession(_Session):
             if header.key not in elsewhere:
                 self._again[header.key] = header, message
         self._rest()
+
+    def retire_lane(self, number: int) -> None:
+        """A lane is wanted no more: it gets nothing new, and is to be dropped when it is empty."""
+        self._lanes[number].retired = True
 
     @property
     def lanes(self) -> Mapping[int, Pace]:
@@ -796,10 +806,10 @@ class SenderSession(_Session):
         """What a lane should carry next: a stretch to read, or a range that another lane holds up
         (its header and message). None until something changes."""
         pace = self._lanes.get(lane)
-        if self.over or pace is None or pace.lent or not (room := pace.room()):
+        if self.over or pace is None or pace.lent or pace.retired or not (room := pace.room()):
             return None
         others = [other for other in self._lanes.values() if other is not pace]
-        if any(other.rank < pace.rank and not other.lent for other in others):
+        if any(o.rank < pace.rank and not (o.lent or o.retired) for o in others):
             return None
         if not self._again:
             if plan := self._stretch(pace, room):
@@ -1000,6 +1010,7 @@ class SenderSession(_Session):
             for flight in pace.acknowledged(count, now) if pace else ():
                 self._again.pop(flight.header.key, None)
                 self._moved = now
+                self.carried += len(flight.message)
         self._rest()
 
     def _on_late_ack(self, message: Mapping[str, Any], now: float) -> None:

@@ -199,7 +199,8 @@ class Pair:
         self.flush()
 
     def add_lane(self, rank=0):
-        number = self.sender.add_lane(rank)
+        number = self.sender.number_lane()
+        self.sender.add_lane(number, rank)
         self.recipient.add_lane(number)
         self.lanes[number] = deque()
         return number

@@ -881,19 +881,18 @@ def test_ranges_are_lent_no_more_often_than_a_recipient_bears():
 
 def test_lanes_are_numbered_once_and_not_without_end():
     pair = receiving()
-    numbers = [pair.sender.add_lane(0) for _ in range(session.MAX_LANES - 1)]
+    numbers = [pair.add_lane() for _ in range(session.MAX_LANES - 1)]
     with pytest.raises(ValueError, match="too many"):
-        pair.sender.add_lane(0)
+        pair.sender.number_lane()
     for number in numbers:
-        pair.sender.drop_lane(number)
+        pair.drop_lane(number)
     ack(pair, [numbers[-1], 5])  # late, of a lane that is gone
     while pair.sender._numbered <= session.MAX_LANE_NUMBER:
-        pair.sender.drop_lane(pair.sender.add_lane(0))
+        pair.sender.number_lane()
     with pytest.raises(ValueError, match="too many"):
-        pair.sender.add_lane(0)
-    pair.recipient.add_lane(9)
+        pair.sender.number_lane()
     with pytest.raises(PeerError):
-        pair.recipient.add_lane(9)
+        pair.recipient.add_lane(numbers[0])
 
 
 def test_an_acknowledgement_of_a_lane_that_never_was_is_refused():

@@ -1,0 +1,332 @@
+"""Direct lanes: TLS 1.3 over TCP between two command lines, beside WebRTC (PROTOCOL.md 25).
+
+Each side makes a certificate for one session and hands it to the other through the control channel,
+which the handshake has authenticated; it is the other's only trust anchor, in both directions
+(Python's `ssl` cannot pin a client by fingerprint). Nobody else gets through the TLS handshake. One
+direction only: the sender writes, the recipient reads, for a TLS connection is not made for two
+threads. Messages stand behind their length (u32, big-endian).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import os
+import socket
+import ssl
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from ..protocol.signal import MAX_MESSAGE_SIZE
+from . import LaneLost
+
+STAGGER_SECONDS = 0.25  # between attempts at one address and the next (RFC 8305 5)
+TLS_SECONDS = 5.0  # for a TLS handshake
+HANDSHAKES = 8  # at once: strangers may connect, though they come to nothing
+HIGH_WATER = 1024 * 1024  # queued bytes above which `send` waits
+READ_AHEAD = 16  # messages read in one go
+LENGTH = 4
+CONGESTION_CONTROL = b"bbr"  # keeps its rate when packets are lost, where the kernel has it
+
+
+class DirectLane:
+    """One TLS connection. The sender only sends, the recipient only receives."""
+
+    max_message_size = MAX_MESSAGE_SIZE
+
+    def __init__(self, tls: ssl.SSLSocket, address: str) -> None:
+        self.address = address  # of the other end
+        self._tls, self._lost = tls, False
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, "handover-direct")
+        self._queued: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._waiting = 0  # queued bytes
+        self._read: deque[bytes] = deque()
+
+    async def send(self, message: bytes) -> None:
+        """Queue a message; waits while more than HIGH_WATER bytes are queued."""
+        if len(message) > self.max_message_size:
+            raise ValueError("message too long for the lane")
+        try:
+            if self._lost:
+                raise LaneLost
+            framed = len(message).to_bytes(LENGTH, "big") + message
+            future = self._loop.run_in_executor(self._thread, self._tls.sendall, framed)
+            self._queued.append((future, len(framed)))
+            self._waiting += len(framed)
+            while self._queued and (self._waiting > HIGH_WATER or self._queued[0][0].done()):
+                future, size = self._queued[0]
+                await asyncio.shield(future)
+                self._queued.popleft()
+                self._waiting -= size
+        except (OSError, RuntimeError):  # the second: the thread was told to end
+            self.close()
+            raise LaneLost from None
+
+    async def recv(self) -> bytes:
+        """The next message."""
+        try:
+            if not self._read:
+                if self._lost:
+                    raise LaneLost
+                self._read.extend(await self._loop.run_in_executor(self._thread, self._some))
+        except (OSError, RuntimeError):
+            self.close()
+            raise LaneLost from None
+        return self._read.popleft()
+
+    def _some(self) -> list[bytes]:
+        """At least one message, and those behind it that need no waiting."""
+        messages: list[bytes] = []
+        while not messages or (len(messages) < READ_AHEAD and self._tls.pending()):
+            length = int.from_bytes(self._exactly(LENGTH), "big")
+            if length > self.max_message_size:
+                raise OSError("a message is too long")
+            messages.append(self._exactly(length))
+        return messages
+
+    def _exactly(self, length: int) -> bytes:
+        buffer = bytearray(length)
+        view = memoryview(buffer)
+        while view:
+            count = self._tls.recv_into(view)
+            if not count:
+                raise OSError("the connection was closed")
+            view = view[count:]
+        return bytes(buffer)
+
+    def close(self) -> None:
+        """Close it, whatever is queued. Never raises."""
+        if not self._lost:
+            self._lost = True
+            with contextlib.suppress(OSError):  # wakes the thread
+                socket.socket.shutdown(self._tls, socket.SHUT_RDWR)
+            for future, _ in self._queued:
+                future.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._thread.submit(self._tls.close)
+            self._thread.shutdown(wait=False)
+
+
+class Direct:
+    """This side's end of a session's direct lanes: a listener, and a certificate."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self.port: int = listener.getsockname()[1]
+        self._key, self.certificate = _certificate()
+        self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
+        self._peer = b""
+        self._handshakes = asyncio.Semaphore(HANDSHAKES)
+        self._accepted: asyncio.Queue[DirectLane] = asyncio.Queue(HANDSHAKES)
+
+    @classmethod
+    def open(cls, ports: Iterable[int] = (0,)) -> Direct:
+        """Listen on the first of the TCP ports that is free, IPv6 and IPv4. Raises `OSError`."""
+        failure: OSError | None = None
+        for port in ports:
+            try:
+                return cls(_listen(port))
+            except OSError as error:
+                failure = error
+        raise failure or OSError("no port to listen on")
+
+    def trust(self, certificate: bytes) -> None:
+        """The peer's certificate (DER). Raises `ValueError` when it is none."""
+        try:
+            self._contexts = tuple(  # type: ignore[assignment]
+                self._context(role, certificate)
+                for role in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER)
+            )
+        except ssl.SSLError:
+            raise ValueError("not a certificate") from None
+        self._peer = certificate
+
+    def _context(self, role: int, certificate: bytes) -> ssl.SSLContext:
+        context = ssl.SSLContext(role)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_REQUIRED
+        if role == ssl.PROTOCOL_TLS_SERVER:
+            context.num_tickets = 0  # nothing to read for who only writes
+        own = ssl.DER_cert_to_PEM_cert(self.certificate).encode()
+        with tempfile.NamedTemporaryFile() as file:  # `ssl` takes a path only; 0600, gone at once
+            file.write(self._key + own)
+            file.flush()
+            context.load_cert_chain(file.name)
+        context.load_verify_locations(cadata=certificate)
+        return context
+
+    async def serve(self) -> None:
+        """Take connections until cancelled; `accept` gives those whose other end is the peer."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._handshakes.acquire()
+                try:
+                    plain, address = await loop.sock_accept(self._listener)
+                except OSError:  # that one is gone already, or too many files are open
+                    self._handshakes.release()
+                    await asyncio.sleep(STAGGER_SECONDS)
+                    continue
+                group.create_task(self._take(plain, str(address[0])))
+
+    async def _take(self, plain: socket.socket, address: str) -> None:
+        try:
+            await self._accepted.put(await self._secure(plain, address, server=True))
+        except LaneLost:
+            pass
+        finally:
+            self._handshakes.release()
+
+    async def accept(self) -> DirectLane:
+        """The next connection that the peer has made."""
+        return await self._accepted.get()
+
+    async def connect(self, addresses: Sequence[str], port: int) -> DirectLane:
+        """Connect to whichever address answers first (RFC 8305). Raises `LaneLost`."""
+        attempts = {
+            asyncio.create_task(self._try(address, port, number * STAGGER_SECONDS))
+            for number, address in enumerate(_interleaved(addresses))
+        }
+        try:
+            while attempts:
+                done, _ = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
+                attempts -= done
+                made = [one.result() for one in done if one.exception() is None]
+                for second in made[1:]:
+                    second.close()
+                if made:
+                    return made[0]
+            raise LaneLost
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+            for late in await asyncio.gather(*attempts, return_exceptions=True):
+                if isinstance(late, DirectLane):
+                    late.close()
+
+    async def _try(self, address: str, port: int, after: float) -> DirectLane:
+        await asyncio.sleep(after)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        plain = socket.socket(family, socket.SOCK_STREAM)
+        plain.setblocking(False)
+        try:
+            async with asyncio.timeout(TLS_SECONDS):
+                await asyncio.get_running_loop().sock_connect(plain, (address, port))
+        except (OSError, TimeoutError, asyncio.CancelledError) as error:
+            plain.close()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise LaneLost from None
+        return await self._secure(plain, address, server=False)
+
+    async def _secure(self, plain: socket.socket, address: str, *, server: bool) -> DirectLane:
+        """The TLS handshake: both ends prove their certificates. Raises `LaneLost`."""
+        assert self._contexts is not None
+        context = self._contexts[server]
+
+        def shake_hands() -> ssl.SSLSocket:
+            plain.settimeout(TLS_SECONDS)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if hasattr(socket, "TCP_CONGESTION"):
+                with contextlib.suppress(OSError):
+                    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)
+            tls = context.wrap_socket(plain, server_side=server)
+            if tls.getpeercert(True) != self._peer:
+                raise OSError("another certificate")
+            tls.settimeout(None)
+            return tls
+
+        try:
+            return DirectLane(await asyncio.to_thread(shake_hands), address)
+        except OSError:
+            plain.close()
+            raise LaneLost from None
+
+    def close(self) -> None:
+        """Listen no more; lanes that are open stay so. Never raises."""
+        self._listener.close()
+        while not self._accepted.empty():
+            self._accepted.get_nowait().close()
+
+
+def has_congestion_control() -> bool:
+    """Whether one connection keeps its rate when packets are lost; else it takes several."""
+    if not hasattr(socket, "TCP_CONGESTION"):
+        return False
+    with socket.socket() as probe:
+        try:
+            probe.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)
+        except OSError:
+            return False
+    return True
+
+
+def usable(addresses: Iterable[str]) -> list[str]:
+    """Those of a peer's addresses that may be connected to: as with ICE candidates, nothing on
+    this machine or its link, and no names to look up."""
+    found = []
+    for text in addresses:
+        with contextlib.suppress(ValueError):
+            ip = ipaddress.ip_address(text)
+            if isinstance(ip, ipaddress.IPv6Address) and (ip.scope_id or ip.ipv4_mapped):
+                continue
+            own = ip.is_loopback or ip.is_link_local or ip.is_unspecified
+            if not (own or ip.is_multicast or text == "255.255.255.255"):
+                found.append(text)
+    return found
+
+
+def _interleaved(addresses: Sequence[str]) -> list[str]:
+    """IPv6 and IPv4 in turn (RFC 8305 4)."""
+    six = [address for address in addresses if ":" in address]
+    four = [address for address in addresses if ":" not in address]
+    mixed: list[str] = []
+    while six or four:
+        mixed += [family.pop(0) for family in (six, four) if family]
+    return mixed
+
+
+def _listen(port: int) -> socket.socket:
+    if socket.has_dualstack_ipv6():
+        with contextlib.suppress(OSError):
+            both = socket.create_server(
+                ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=HANDSHAKES
+            )
+            both.setblocking(False)
+            return both
+    four = socket.create_server(("", port), backlog=HANDSHAKES)
+    four.setblocking(False)
+    return four
+
+
+def _certificate() -> tuple[bytes, bytes]:
+    """A key (PEM) and its certificate (DER), for one session. Its times say nothing: clocks of
+    hospitals are a day apart, and a session knows itself when it ends."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "handover")])
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(int.from_bytes(os.urandom(16), "big") >> 1 or 1)
+        .not_valid_before(datetime.datetime(2000, 1, 1))
+        .not_valid_after(datetime.datetime(2099, 1, 1))
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return private, built.public_bytes(serialization.Encoding.DER)

@@ -1,0 +1,320 @@
+"""Multipath: lanes beside the connection's own, which come and go while a transfer runs.
+
+Two kinds, both negotiated inside the control channel, never through the server (PROTOCOL.md 25):
+direct ones (TLS over TCP, between two command lines, whoever can connect), and further WebRTC
+connections, as many as raise the rate. What goes wrong with them is no more than a lane less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from .addresses import reachable
+from .lanes import Connection, Lane, LaneLost
+from .lanes.direct import Direct, DirectLane, has_congestion_control, usable
+from .meeting import answer, offer
+from .protocol import session as facts
+from .protocol.handshake import DIRECT, LANES, MANY_LANES, Attempt
+from .protocol.session import RecipientSession, SenderSession, SenderState
+from .protocol.signal import Description, Signal
+from .tasks import race, uncancelled
+from .tuner import Tuner
+
+logger = logging.getLogger("handover.multipath")
+
+# Direct lanes: two keep both sides' cores busy; where losses slow a connection down, more do.
+DIRECT_LANES, DIRECT_LANES_UNDER_LOSS = 2, 8
+AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 2.0, 60.0  # before direct lanes are tried again
+ALONE_SECONDS = 0.5  # that the sender may try alone, before the recipient connects too
+HELLO_SECONDS = 5.0  # for a direct lane's number
+WEBRTC_LANES, WEBRTC_LANES_TO_BROWSER = 16, 8  # a browser's CPU is its limit
+OPEN_SECONDS = 15.0  # for a further WebRTC connection
+LOOK_SECONDS = 0.25  # between two looks at the rate
+RETIRE_SECONDS = 3.0  # for what is under way on a lane that is wanted no more
+
+Step = Callable[..., Any]
+Carry = Callable[[int, Lane], Awaitable[None]]
+
+
+class Multipath:
+    """The lanes of a session, each with a task of its own."""
+
+    session: SenderSession | RecipientSession
+
+    def __init__(
+        self,
+        own: Lane,
+        step: Step,
+        carry: Carry,
+        *,
+        direct_ports: tuple[int, int] | None,
+        make: Callable[[], Connection],
+        attempt: Attempt,
+    ) -> None:
+        self._own, self._step, self._carry = own, step, carry
+        self._ports, self._make, self._attempt = direct_ports, make, attempt
+        self._direct: Direct | None = None
+        self._peer: asyncio.Future[facts.DirectOffered] = asyncio.get_running_loop().create_future()
+        self._signals: dict[int, asyncio.Queue[Signal]] = {}
+        self.direct: dict[int, DirectLane] = {}  # those that are open, by number
+        self.webrtc: dict[int, Connection] = {}
+        self._connections: set[int] = set()  # those, and others that are being opened or closed
+
+    async def run(self) -> None:
+        """Carry ranges until cancelled. Raises what the lanes' work raises."""
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._tasks.create_task(self._hold())
+                self._tasks.create_task(self._carry(0, self._own))  # type: ignore[arg-type]
+                self._tasks.create_task(self._quietly(self._keep_direct()))
+                self._tasks.create_task(self._quietly(self._keep_webrtc()))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _hold(self) -> None:
+        await asyncio.Event().wait()
+
+    def close(self) -> None:
+        """Listen no more, and close the direct lanes. Never raises."""
+        if self._direct is not None:
+            self._direct.close()
+        for lane in self.direct.values():
+            lane.close()
+
+    def take(self, event: facts.DirectOffered | facts.LaneSignalled) -> None:
+        """What the peer says of lanes."""
+        if isinstance(event, facts.DirectOffered):
+            self._peer.set_result(event)
+        elif (queue := self._signals.get(event.number)) is not None:
+            queue.put_nowait(event.signal)
+        else:
+            self._invited(event.number, event.signal)
+
+    def _invited(self, number: int, signal: Signal) -> None:
+        """A signal of a lane that is not known here, or not any more."""
+
+    async def _quietly(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except (LaneLost, OSError, ValueError):
+            logger.debug("no further lanes", exc_info=True)
+
+    # -- direct lanes
+
+    async def _keep_direct(self) -> None:
+        if self._ports is None or not await self._direct_wanted():
+            return
+        self._direct = direct = Direct.open(range(self._ports[0], self._ports[1] + 1))
+        there = direct.port, direct.certificate
+        self._step(self.session.offer_direct, reachable(), *there, time.monotonic())
+        peer = await self._peer
+        await asyncio.to_thread(direct.trust, peer.certificate)
+        making = self._make_direct(direct, usable(peer.addresses), peer.port)
+        await race(direct.serve(), self._take_direct(direct), making)
+
+    async def _direct_wanted(self) -> bool:
+        raise NotImplementedError
+
+    async def _make_direct(self, direct: Direct, addresses: list[str], port: int) -> None:
+        raise NotImplementedError
+
+    async def _take_direct(self, direct: Direct) -> None:
+        while True:
+            with suppress(LaneLost):
+                await self._adopt(await direct.accept())
+
+    async def _adopt(self, lane: DirectLane) -> bool:
+        """Agree on a connection's number, and use it; False where it is not wanted."""
+        raise NotImplementedError
+
+    def _use(self, number: int, lane: DirectLane) -> None:
+        async def carry() -> None:
+            try:
+                await self._carry(number, lane)
+            finally:
+                lane.close()
+                del self.direct[number]
+
+        self.direct[number] = lane
+        self._tasks.create_task(carry())
+
+    # -- further WebRTC connections
+
+    async def _keep_webrtc(self) -> None:
+        """The sender's part; a recipient answers."""
+
+    async def _open(
+        self, number: int, connect: Callable[[Connection, _ControlSignals], Awaitable[object]]
+    ) -> None:
+        """Connect, carry, close: one further WebRTC connection."""
+        self._connections.add(number)
+        self._signals[number] = asyncio.Queue()
+        connection = self._make()
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                await connect(connection, _ControlSignals(self, number))
+            self._opened(number)
+            self.webrtc[number] = connection
+            await self._carry(number, connection.data)
+        except (LaneLost, TimeoutError):
+            logger.debug("a connection came to nothing")
+        finally:
+            self.webrtc.pop(number, None)
+            await uncancelled(connection.close())
+            self._connections.discard(number)
+
+    def _opened(self, number: int) -> None:
+        raise NotImplementedError
+
+
+class _ControlSignals:
+    """Signals about one lane, through the control channel."""
+
+    def __init__(self, multipath: Multipath, number: int) -> None:
+        self._multipath, self._number = multipath, number
+
+    async def send(self, signal: Signal) -> None:
+        multipath = self._multipath
+        multipath._step(multipath.session.signal, self._number, signal, time.monotonic())
+
+    async def recv(self) -> Signal | None:
+        return await self._multipath._signals[self._number].get()
+
+
+class SenderMultipath(Multipath):
+    """The sender decides which lanes there are."""
+
+    def __init__(self, session: SenderSession, *given: Any, **further: Any) -> None:
+        super().__init__(*given, **further)
+        self.session: SenderSession = session
+        self._wanted = DIRECT_LANES if has_congestion_control() else DIRECT_LANES_UNDER_LOSS
+        self._most = WEBRTC_LANES if self._can(MANY_LANES) else WEBRTC_LANES_TO_BROWSER
+
+    def _can(self, capability: str) -> bool:
+        return capability in self.session.secured.peer.capabilities
+
+    async def _direct_wanted(self) -> bool:
+        """Once the recipient is admitted, if it can."""
+        while self.session.state == SenderState.ADMITTING:
+            await asyncio.sleep(LOOK_SECONDS)
+        return self._can(DIRECT)
+
+    async def _make_direct(self, direct: Direct, addresses: list[str], port: int) -> None:
+        """As many as are wanted, all to the address that answered first."""
+        again = AGAIN_SECONDS
+        while True:
+            try:
+                while len(self.direct) < self._wanted:
+                    lane = await direct.connect(addresses, port)
+                    addresses, again = [lane.address], AGAIN_SECONDS
+                    await self._adopt(lane)
+            except LaneLost:
+                again = min(2 * again, LONGEST_AGAIN_SECONDS)
+            await asyncio.sleep(again)
+
+    async def _adopt(self, lane: DirectLane) -> bool:
+        if len(self.direct) >= self._wanted:
+            lane.close()
+            return False
+        number = self._step(self.session.number_lane)
+        self.direct[number] = lane  # it counts from now on
+        try:
+            await lane.send(bytes([number]))
+        except LaneLost:
+            del self.direct[number]
+            raise
+        self._step(self.session.add_lane, number, facts.DIRECT)
+        self._use(number, lane)
+        return True
+
+    async def _keep_webrtc(self) -> None:
+        """More connections while that raises the rate, and none beside direct lanes."""
+        session = self.session
+        while session.state != SenderState.SENDING:
+            await asyncio.sleep(LOOK_SECONDS)
+        tuner = Tuner(self._most if self._can(LANES) else 1)
+        while session.state == SenderState.SENDING:
+            await asyncio.sleep(LOOK_SECONDS)
+            wanted = tuner.look(time.monotonic(), session.carried, 1 + len(self.webrtc))
+            if self.direct:
+                wanted = 1
+            for _ in range(wanted - 1 - len(self._connections)):
+                self._tasks.create_task(self._offer(self._step(session.number_lane)))
+            for number in sorted(self.webrtc)[max(wanted - 1, 0) :]:
+                if number in session.lanes and not session.lanes[number].retired:
+                    session.retire_lane(number)
+                    self._tasks.create_task(self._retire(number))
+
+    async def _offer(self, number: int) -> None:
+        nonces = self._attempt.nonce_r, self._attempt.nonce_s
+        try:
+            await self._open(number, lambda pc, signals: offer(pc, signals, *nonces))
+        finally:
+            if number in self.session.lanes:
+                self._step(self.session.drop_lane, number)
+
+    def _opened(self, number: int) -> None:
+        self._step(self.session.add_lane, number, facts.WEBRTC)
+
+    async def _retire(self, number: int) -> None:
+        """Let what is under way arrive, and then drop the lane."""
+        until = time.monotonic() + RETIRE_SECONDS
+        while (pace := self.session.lanes.get(number)) and pace.flights:
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        if number in self.session.lanes:
+            self._step(self.session.drop_lane, number)
+
+
+class RecipientMultipath(Multipath):
+    """The recipient takes what comes."""
+
+    def __init__(self, session: RecipientSession, *given: Any, **further: Any) -> None:
+        super().__init__(*given, **further)
+        self.session: RecipientSession = session
+
+    async def _direct_wanted(self) -> bool:
+        """The sender asks first."""
+        await self._peer
+        return True
+
+    async def _make_direct(self, direct: Direct, addresses: list[str], port: int) -> None:
+        """Where the sender cannot connect, perhaps this side can; as many as it then takes."""
+        await asyncio.sleep(ALONE_SECONDS)
+        again = AGAIN_SECONDS
+        while True:
+            more = not self.direct
+            while more and len(self.direct) < DIRECT_LANES_UNDER_LOSS:
+                try:
+                    more = await self._adopt(await direct.connect(addresses, port))
+                    again = AGAIN_SECONDS
+                except LaneLost:
+                    more, again = False, min(2 * again, LONGEST_AGAIN_SECONDS)
+            await asyncio.sleep(again)
+
+    async def _adopt(self, lane: DirectLane) -> bool:
+        hello = b""
+        with suppress(LaneLost, TimeoutError):
+            async with asyncio.timeout(HELLO_SECONDS):
+                hello = await lane.recv()
+        if len(hello) != 1:  # the sender has enough of them
+            lane.close()
+            return False
+        self._step(self.session.add_lane, hello[0])
+        self._use(hello[0], lane)
+        return True
+
+    def _invited(self, number: int, signal: Signal) -> None:
+        if isinstance(signal, Description) and len(self._connections) < WEBRTC_LANES:
+            nonce_r = self._attempt.nonce_r
+            work = self._open(number, lambda pc, signals: answer(pc, signals, nonce_r, signal))
+            self._tasks.create_task(work)
+
+    def _opened(self, number: int) -> None:
+        self._step(self.session.add_lane, number)

@@ -1,0 +1,40 @@
+"""Tasks: running several things until one of them decides, and finishing in spite of a Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def race(main: Coroutine[Any, Any, T], *others: Coroutine[Any, Any, None]) -> T:
+    """Run all; give what `main` gives, or raise the first error of any. Nothing is left running.
+
+    An error is raised as itself, not in a group: there is one reason why a transfer ended.
+    """
+    first = asyncio.create_task(main)
+    tasks: list[asyncio.Task[Any]] = [first, *map(asyncio.create_task, others)]
+    try:
+        pending = set(tasks)
+        while not first.done():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        return first.result()
+    finally:
+        # The main one first: it may still need the others to say goodbye.
+        for task in tasks:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def uncancelled(work: Awaitable[Any]) -> None:
+    """Let clean-up finish even when the task is being cancelled (a second Ctrl-C ends it hard)."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=10)
+        raise
