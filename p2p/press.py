@@ -15,14 +15,15 @@ from typing import NamedTuple
 import zstandard
 
 from .protocol.errors import PeerError
+from .protocol.seal import HOLE
 
-HOLE, ZSTD, FILTER, PHASE = 0x01, 0x02, 0x04, 0x08  # the flags of a range
+ZSTD, FILTER, PHASE = 0x02, 0x04, 0x08  # the other flags of a range
 _FLAGS = {0, HOLE, ZSTD, ZSTD | FILTER, ZSTD | FILTER | PHASE}
 MAX_RANGE = 262_062  # true bytes: what fits a message of 256 KiB uncompressed
 SAMPLE = 64 * 1024  # looked at by `choose`; more of it changes no decision
 LEVEL = 1  # higher ones gain little on pixels and are slower than a fast line
-MIN_FILE_GAIN = 20  # a file is compressed if that saves a twentieth of it,
-MIN_RANGE_GAIN = 33  # and one of its ranges if that saves about 3 %
+FILE_SHARE = 20  # a file is compressed if that saves a twentieth of it,
+RANGE_SHARE = 33  # and one of its ranges if that saves about 3 %
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _MIN_WINDOW = 1024
 
@@ -75,9 +76,9 @@ def choose(samples: Sequence[tuple[int, bytes]]) -> Pressing:
 
     total, plain = sum(len(data) for _, data in tried), size(_COMPRESSED)
     filtered, best = min((size(one), one) for one in _FILTERED)
-    if plain - filtered < max(plain // MIN_RANGE_GAIN, 1):  # not worth undoing
+    if plain - filtered < max(plain // RANGE_SHARE, 1):  # not worth undoing
         filtered, best = plain, _COMPRESSED
-    return best if total - filtered >= max(total // MIN_FILE_GAIN, 1) else STORED
+    return best if total - filtered >= max(total // FILE_SHARE, 1) else STORED
 
 
 def press(data: bytes, pressing: Pressing, phase: int) -> tuple[int, bytes] | None:
@@ -88,7 +89,7 @@ def press(data: bytes, pressing: Pressing, phase: int) -> tuple[int, bytes] | No
     if pressing.kind == Kind.STORED:
         return None
     payload = _packed(data, pressing, phase)
-    if len(data) - len(payload) < max(len(data) // MIN_RANGE_GAIN, 1):
+    if len(data) - len(payload) < max(len(data) // RANGE_SHARE, 1):
         return None
     if pressing.kind == Kind.COMPRESSED:
         return ZSTD, payload

@@ -298,6 +298,15 @@ def test_anything_behind_a_frame_is_refused(rest):
     assert given_or_refused(ZSTD, 2000, FRAMES["text"] + rest) is None
 
 
+def test_a_frame_that_gives_less_than_it_declares_is_refused(monkeypatch):
+    class Short:
+        def decompress(self, payload, **how):
+            return bytes(1999)
+
+    monkeypatch.setattr(press._frames, "decompressor", Short())
+    assert given_or_refused(ZSTD, 2000, FRAMES["text"]) is None
+
+
 def test_a_frame_made_with_a_dictionary_is_refused():
     dictionary = zstandard.ZstdCompressionDict(TEXT[:1000], zstandard.DICT_TYPE_RAWCONTENT)
     trained = zstandard.train_dictionary(
