@@ -7,14 +7,17 @@ A change here is a change of the wire format: PROTOCOL.md changes with it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import zstandard
 from nacl import bindings
 from nacl.signing import SigningKey
 
+from p2p import press
 from p2p.protocol import audit, codec, handshake, link, manifest, noise, receipt, seal, signal
 from p2p.protocol.errors import HandoverError
 
@@ -1387,6 +1390,224 @@ def make_signaling() -> None:
     assert sum(c["expect"] == "ok" for c in cases) <= 6
 
 
+# --- compressed ranges ----------------------------------------------------------------------------
+
+
+def filtered(data: bytes, phase: int = 0) -> bytes:
+    """The 16-bit filter as PROTOCOL.md tells it, sample by sample."""
+    count = (len(data) - phase) // 2
+    low, high, before = bytearray(), bytearray(), 0
+    for at in range(phase, phase + 2 * count, 2):
+        sample = data[at] | data[at + 1] << 8
+        delta = (sample - before) % 2**16
+        folded = 2 * delta if delta < 2**15 else 2 * (2**16 - delta) - 1
+        low.append(folded & 0xFF)
+        high.append(folded >> 8)
+        before = sample
+    return data[:phase] + bytes(low + high) + data[phase + 2 * count :]
+
+
+def block(data: bytes, *, last: bool = True, kind: int = 0, size: int | None = None) -> bytes:
+    """A block of a zstd frame: kind 0 holds its data, 1 one byte that is repeated, 2 is compressed."""
+    head = last | kind << 1 | (len(data) if size is None else size) << 3
+    return head.to_bytes(3, "little") + data
+
+
+def frame(
+    size: int | None,
+    blocks: bytes,
+    *,
+    width: int = 4,
+    window: int | None = None,
+    dictionary: bytes = b"",
+    bits: int = 0,
+    magic: int = 0xFD2FB528,
+) -> bytes:
+    """A zstd frame by hand (RFC 8878, 3.1.1). `window` is its descriptor; none: a single segment."""
+    code = 0 if size is None else {1: 0, 2: 1, 4: 2, 8: 3}[width]
+    known = {0: 0, 1: 1, 2: 2, 4: 3}[len(dictionary)]
+    head = bits | code << 6 | (0x20 if window is None else 0) | known
+    declared = b"" if size is None else (size - 256 * (width == 2)).to_bytes(width, "little")
+    return b"".join(
+        (
+            magic.to_bytes(4, "little"),
+            bytes([head]),
+            b"" if window is None else bytes([window]),
+            dictionary,
+            declared,
+            blocks,
+        )
+    )
+
+
+def make_press() -> None:
+    def packed(data: bytes, **options: Any) -> bytes:
+        return zstandard.ZstdCompressor(1, **options).compress(data)
+
+    hole, zstd, filter_, phase = press.HOLE, press.ZSTD, press.FILTER, press.PHASE
+    text = b"Handover hands over. " * 20
+    size = len(text)
+    # Samples that wander, wrap around on the way, and step from end to end of what 16 bits hold.
+    pixels = b"".join(
+        ((at * 37 % 101 - 1000 + (at // 64) * 3) % 2**16).to_bytes(2, "little") for at in range(700)
+    ) + bytes.fromhex("ffff0000ff7f00800180feff0100")
+    odd = b"\x7f" + pixels
+    good = packed(text)
+    checked = packed(text, write_checksum=True)
+    long = frame(size, block(text))
+    skippable = bytes.fromhex("502a4d180400000001020304")
+    largest = packed(bytes(press.MAX_RANGE))
+    valid: dict[str, tuple[int, bytes, bytes]] = {
+        "stored": (0, b"data", b"data"),
+        "stored, one byte": (0, b"\x00", b"\x00"),
+        "compressed": (zstd, good, text),
+        "compressed, with a checksum": (zstd, checked, text),
+        "compressed at level 19": (zstd, zstandard.ZstdCompressor(19).compress(text), text),
+        "compressed, the longest": (zstd, largest, bytes(press.MAX_RANGE)),
+        "one byte": (zstd, frame(1, block(b"x"), width=1), b"x"),
+        "size in 1 byte": (zstd, frame(5, block(b"hello"), width=1), b"hello"),
+        "size in 2 bytes": (zstd, frame(size, block(text), width=2), text),
+        "size in 4 bytes": (zstd, long, text),
+        "size in 8 bytes": (zstd, frame(size, block(text), width=8), text),
+        "unused bit": (zstd, frame(size, block(text), bits=0x10), text),
+        "several blocks": (
+            zstd,
+            frame(9, block(b"abcd", last=False) + block(b"x", kind=1, size=5), width=1),
+            b"abcdxxxxx",
+        ),
+        "an empty block": (zstd, frame(4, block(b"", last=False) + block(b"data")), b"data"),
+        "window of 1 KiB": (
+            zstd,
+            frame(1024, block(b"x", kind=1, size=1024), window=0),
+            b"x" * 1024,
+        ),
+        "window of 1.5 KiB": (
+            zstd,
+            frame(
+                2000,
+                block(b"x", last=False, kind=1, size=1000) + block(b"y", kind=1, size=1000),
+                window=4,
+            ),
+            b"x" * 1000 + b"y" * 1000,
+        ),
+        "filtered": (zstd | filter_, packed(filtered(pixels)), pixels),
+        "filtered, odd rest": (zstd | filter_, packed(filtered(pixels + b"z")), pixels + b"z"),
+        "filtered, phase": (zstd | filter_ | phase, packed(filtered(odd, 1)), odd),
+        "filtered, phase and odd rest": (
+            zstd | filter_ | phase,
+            packed(filtered(odd + b"z", 1)),
+            odd + b"z",
+        ),
+        "filtered, two bytes": (zstd | filter_, frame(2, block(b"\x03\x01"), width=1), b"\x7e\xff"),
+        "filtered, one byte": (zstd | filter_, frame(1, block(b"x"), width=1), b"x"),
+        "filtered, one byte of phase": (
+            zstd | filter_ | phase,
+            frame(1, block(b"x"), width=1),
+            b"x",
+        ),
+        "filtered, a byte of phase and one of rest": (
+            zstd | filter_ | phase,
+            frame(2, block(b"xy"), width=1),
+            b"xy",
+        ),
+        "filtered random bytes": (
+            zstd | filter_,
+            frame(512, block(filtered(bytes(range(256)) * 2)[::-1])),
+            b"",  # whatever it is
+        ),
+        "hole": (hole, b"", b""),
+    }
+    invalid: dict[str, tuple[int, int, bytes]] = {
+        **{
+            f"flags {flags}": (flags, size, good)
+            for flags in range(256)
+            if flags & (flags - 1) == 0
+            if flags not in (hole, zstd)
+        },
+        "hole and compressed": (hole | zstd, size, good),
+        "phase without filter": (zstd | phase, size, good),
+        "filter and phase without compression": (filter_ | phase, size, text),
+        "hole and everything": (hole | zstd | filter_ | phase, size, good),
+        "flags 255": (255, size, good),
+        "hole of length 0": (hole, 0, b""),
+        "hole with payload": (hole, 4, b"data"),
+        "length 0": (0, 0, b""),
+        "payload short": (0, 5, b"data"),
+        "payload long": (0, 3, b"data"),
+        "compressed, length 0": (zstd, 0, frame(0, block(b""), width=1)),
+        "too long": (zstd, press.MAX_RANGE + 1, packed(bytes(press.MAX_RANGE + 1))),
+        "no payload": (zstd, 4, b""),
+        "magic alone": (zstd, 4, good[:4]),
+        "not a frame": (zstd, size, text),
+        "magic of version 0.7": (zstd, size, frame(size, block(text), magic=0xFD2FB527)),
+        "header cut off": (zstd, size, long[:7]),
+        "block header cut off": (zstd, size, long[:11]),
+        "cut off": (zstd, size, good[:-1]),
+        "no last block": (zstd, size, frame(size, block(text, last=False))),
+        "size too small": (zstd, size, frame(size - 1, block(text))),
+        "size too large": (zstd, size, frame(size + 1, block(text))),
+        "size larger than the range": (zstd, size - 1, good),
+        "size smaller than the range": (zstd, size + 1, good),
+        "size right, content short": (zstd, size, frame(size, block(text[:-1]))),
+        "size right, content long": (zstd, size, frame(size, block(text + b"x"))),
+        "size right, content endless": (
+            zstd,
+            size,
+            frame(size, block(b"x", last=False, kind=1, size=size) * 1000),
+        ),
+        "size of 2^64 - 1": (zstd, size, frame(2**64 - 1, block(text), width=8)),
+        "size right but for 2^32": (zstd, size, frame(2**32 + size, block(text), width=8)),
+        "no size": (zstd, size, frame(None, block(text), window=0)),
+        "no size, by the library": (zstd, size, packed(text, write_content_size=False)),
+        "window larger than the range": (zstd, 2047, frame(2047, block(bytes(100)), window=8)),
+        "window of 1 KiB for less": (
+            zstd,
+            1023,
+            frame(1023, block(b"x", kind=1, size=1023), window=0),
+        ),
+        "largest window": (zstd, size, frame(size, block(text), window=0xFF)),
+        "reserved bit": (zstd, size, frame(size, block(text), bits=0x08)),
+        "dictionary": (zstd, size, frame(size, block(text), dictionary=b"\x01")),
+        "dictionary 0": (zstd, size, frame(size, block(text), dictionary=bytes(4))),
+        "block of the reserved kind": (zstd, size, frame(size, block(text, kind=3))),
+        "compressed block of nothing": (zstd, 4, frame(4, block(b"", kind=2))),
+        "compressed block of anything": (zstd, 40, frame(40, block(bytes(range(30)), kind=2))),
+        "checksum missing": (zstd, size, checked[:-4]),
+        "checksum wrong": (zstd, size, checked[:-1] + bytes([checked[-1] ^ 1])),
+        "byte behind": (zstd, size, good + b"\x00"),
+        "two frames": (zstd, size, packed(text[: size // 2]) + packed(text[size // 2 :])),
+        "an empty frame behind": (zstd, size, good + packed(b"")),
+        "an empty frame before": (zstd, size, frame(0, block(b""), width=1) + good),
+        "skippable frame": (zstd, size, skippable),
+        "skippable frame before": (zstd, size, skippable + good),
+        "skippable frame behind": (zstd, size, good + skippable),
+    }
+
+    def opened(flags: int, length: int, payload: bytes) -> Any:
+        data = press.unpress(flags, length, payload)
+        short = len(data) <= 64
+        return {"data": data.hex()} if short else {"sha256": hashlib.sha256(data).hexdigest()}
+
+    cases: list[Case] = []
+    for name, (flags, payload, data) in valid.items():
+        length = len(data) or 512
+        assert not data or press.unpress(flags, length, payload) == data, name
+        invalid = {name: (flags, length, payload), **invalid}
+    for name, (flags, length, payload) in sorted(invalid.items()):
+        expect = outcome(lambda f=flags, n=length, p=payload: opened(f, n, p))
+        assert ("error" in expect) == (name not in valid), name
+        cases.append(
+            {
+                "name": name,
+                "flags": flags,
+                "length": length,
+                "payload": payload.hex(),
+                "expect": expect,
+            }
+        )
+    write("press", cases)
+
+
 if __name__ == "__main__":
     make_messages()
     make_signaling()
@@ -1401,5 +1622,6 @@ if __name__ == "__main__":
     make_results()
     make_paths()
     make_seal()
+    make_press()
     make_receipt()
     make_audit()

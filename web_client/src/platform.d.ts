@@ -23,3 +23,9 @@ interface Window {
     mode?: "read" | "readwrite";
   }): Promise<FileSystemDirectoryHandle>;
 }
+
+/** The WebAssembly of `zstddec`, base64 (`vite.config.ts`). */
+declare module "virtual:zstd" {
+  const code: string;
+  export default code;
+}

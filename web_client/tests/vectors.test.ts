@@ -11,6 +11,7 @@ import * as link from "../src/protocol/link";
 import * as manifest from "../src/protocol/manifest";
 import * as noise from "../src/protocol/noise";
 import * as paths from "../src/protocol/paths";
+import * as press from "../src/protocol/press";
 import * as receipt from "../src/protocol/receipt";
 import * as seal from "../src/protocol/seal";
 import * as session from "../src/protocol/session";
@@ -200,6 +201,15 @@ vectors("seal", (one) => {
       length: header.length,
       payload: hex(payload),
     };
+  };
+  expect(outcome(read)).toEqual(one.expect);
+});
+
+vectors("press", (one) => {
+  const read = () => {
+    const data = press.unpress(one.flags, one.length, bytes(one.payload));
+    if (data.length <= 64) return { data: hex(data) };
+    return { sha256: hex(codec.sha256(data)) };
   };
   expect(outcome(read)).toEqual(one.expect);
 });
