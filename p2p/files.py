@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .press import SAMPLE, STORED, Kind, Pressing, choose
 from .protocol.codec import MAX_INTEGER
 from .protocol.errors import Failure
 from .protocol.manifest import (
@@ -64,6 +65,7 @@ PASSING = {
     errno.ESTALE,
 }
 
+SAMPLES, MIN_SAMPLED = 4, 256 * 1024  # of a file that may be compressed; smaller ones are tried
 _ZEROS = bytes(READ_BACK)
 SKIP_STEP = 1024 * 1024  # read and hashed at once, where nothing is sent
 EMPTY_DIGEST = hashlib.sha256().digest()
@@ -237,6 +239,8 @@ class Block:
     payload: bytes
     finished: tuple[tuple[int, bytes], ...]  # (entry, SHA-256)
     withdrawn: tuple[tuple[int, int], ...]  # (entry, status)
+    pressing: Pressing = STORED  # how its bytes are best compressed, ...
+    phase: int = 0  # ... see `press`
 
 
 class Source:
@@ -248,9 +252,11 @@ class Source:
         self._file = -1
         self._at = 0  # in the open file
         self._digest = hashlib.sha256()
+        self._pressing: Pressing | None = None  # of the open file, once it was asked for
 
-    def read(self, offset: int, length: int) -> Block:
-        """The next stretch, at most `length` bytes or one hole; then whatever ends there.
+    def read(self, offset: int, length: int, *, press: bool = False) -> Block:
+        """The next stretch, at most `length` bytes or one hole; then whatever ends there. With
+        `press` also how to compress it.
 
         A file that is not as it was listed, or shrinks or changes under way, is withdrawn.
         """
@@ -258,6 +264,7 @@ class Source:
         room, hole = length, 0
         finished: list[tuple[int, bytes]] = []
         withdrawn: list[tuple[int, int]] = []
+        pressings: list[tuple[Pressing, int]] = []
         while self._entry < len(self._sources) and not hole:
             source = self._sources[self._entry]
             if source is None:
@@ -277,6 +284,9 @@ class Source:
                         self._hash_zeros(hole)
                         self._at += hole
                     else:
+                        if press:
+                            pressing = self._choose(source)
+                            pressings.append((pressing, pressing.phase(self._at)))
                         data = self._read(min(room, data_end - self._at))
                         parts.append(data)
                         room -= len(data)
@@ -301,7 +311,20 @@ class Source:
             payload,
             tuple(finished),
             tuple(withdrawn),
+            *_together(pressings),
         )
+
+    def _choose(self, source: SourceFile) -> Pressing:
+        """How to compress the open file, from a few samples of it; small ones are just tried."""
+        if self._pressing is None:
+            if source.size < MIN_SAMPLED:
+                self._pressing = Pressing(Kind.COMPRESSED)
+            else:
+                count = min(SAMPLES, source.size // MIN_SAMPLED)
+                step = source.size // (count + 1) & ~1
+                at = [step * (index + 1) for index in range(count)]
+                self._pressing = choose([(i, os.pread(self._file, SAMPLE, i)) for i in at])
+        return self._pressing
 
     def skip(self, offset: int, known: Callable[[int], bool]) -> Block:
         """Begin at `offset`: the recipient has everything before it. On a fresh source only.
@@ -348,7 +371,7 @@ class Source:
     def _open(self, source: SourceFile) -> None:
         # Without O_NONBLOCK, a file that became a FIFO would hang here.
         self._file = os.open(source.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._at, self._digest = 0, hashlib.sha256()
+        self._at, self._digest, self._pressing = 0, hashlib.sha256(), None
         self._check(source)
 
     def _check(self, source: SourceFile) -> None:
@@ -388,6 +411,14 @@ class Source:
     def _close(self) -> None:
         self.close()
         self._entry += 1
+
+
+def _together(pressings: list[tuple[Pressing, int]]) -> tuple[Pressing, int]:
+    """How to compress a range of several files: filtered only if all of them would be."""
+    kinds = {pressing.kind for pressing, _ in pressings}
+    if not kinds or kinds == {Kind.STORED}:
+        return STORED, 0
+    return pressings[0] if kinds == {Kind.FILTERED} else (Pressing(Kind.COMPRESSED), 0)
 
 
 class _Changed(Exception):

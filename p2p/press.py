@@ -15,11 +15,8 @@ from typing import NamedTuple
 import zstandard
 
 from .protocol.errors import PeerError
-from .protocol.seal import HOLE
+from .protocol.seal import FILTER, FLAGS, HOLE, MAX_RANGE, PHASE, ZSTD
 
-ZSTD, FILTER, PHASE = 0x02, 0x04, 0x08  # the other flags of a range
-_FLAGS = {0, HOLE, ZSTD, ZSTD | FILTER, ZSTD | FILTER | PHASE}
-MAX_RANGE = 262_062  # true bytes: what fits a message of 256 KiB uncompressed
 SAMPLE = 64 * 1024  # looked at by `choose`; more of it changes no decision
 LEVEL = 1  # higher ones gain little on pixels and are slower than a fast line
 FILE_SHARE = 20  # a file is compressed if that saves a twentieth of it,
@@ -98,7 +95,7 @@ def press(data: bytes, pressing: Pressing, phase: int) -> tuple[int, bytes] | No
 
 def unpress(flags: int, length: int, payload: bytes) -> bytes:
     """The `length` bytes of a range; none for a hole. Raises `PeerError`, and nothing else."""
-    if flags not in _FLAGS:
+    if flags not in FLAGS:
         raise PeerError("a range has malformed flags")
     if flags == HOLE:
         if payload or length < 1:

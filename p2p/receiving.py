@@ -29,6 +29,7 @@ from .journal import Journal, Journals, RecipientRecord
 from .lanes import Connection, Lane, LaneLost, load
 from .meeting import connect_recipient, receive_early
 from .multipath import RecipientMultipath
+from .press import unpress
 from .protocol import receipt as receipts
 from .protocol import session as facts
 from .protocol.codec import encode_base64url, encode_json, sha256
@@ -39,6 +40,7 @@ from .protocol.handshake import (
     LANES,
     MANY_LANES,
     RESUME,
+    ZSTD_FRAMES,
     Attempt,
     RecipientHandshake,
     Secured,
@@ -77,6 +79,7 @@ SHOWN_NAMES = 5
 INBOX = 512  # ranges that wait in memory on each lane; the session's window is less
 TAKEN_IN = 16  # ranges opened and written in one go ...
 GATHERED, GATHER_SECONDS = 4, 0.008  # ... once so many are there, or after so long
+CAPABILITIES = [RESUME, LANES, MANY_LANES, ZSTD_FRAMES]
 PROBES = 3  # connections that may come to nothing before the handshake is through
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 6.0  # a server lets an address knock in vain ten times a minute
 LATE_SECONDS = 2.0  # well before a sender takes large packets for lost
@@ -353,7 +356,7 @@ class Receiving:
                         software=SOFTWARE,
                         verify=options.verify,
                         entropy=entropy,
-                        capabilities=[RESUME, LANES, MANY_LANES, *([DIRECT] if options.direct else [])],
+                        capabilities=CAPABILITIES + ([DIRECT] if options.direct else []),
                     )
                     control = connection.control
                     await control.send(handshake.message_1())
@@ -574,7 +577,7 @@ class RecipientRun(Run):
                 await asyncio.sleep(GATHER_SECONDS)
             while len(batch) < TAKEN_IN and not inbox.empty():
                 batch.append(inbox.get_nowait())
-            opened = await self._thread(lambda batch=batch: [self._opener.open(m) for m in batch])
+            opened = await self._thread(self._open, batch)
             now = time.monotonic()
             fresh = [one for one in opened if self._step(session.admit, one[0], now, number)]
             async with self._writing:
@@ -583,6 +586,10 @@ class RecipientRun(Run):
                 self._step(session.written, header, payload, time.monotonic(), number)
             for _ in batch:
                 inbox.task_done()
+
+    def _open(self, messages: list[bytes]) -> list[tuple[Header, bytes]]:
+        opened = map(self._opener.open, messages)
+        return [(head, unpress(head.flags, head.length, payload)) for head, payload in opened]
 
     def _write(self, ranges: list[tuple[Header, bytes]]) -> None:
         for header, payload in ranges:
@@ -626,7 +633,7 @@ class RecipientRun(Run):
                 continue
             upto = min(self._durable, self._verified + READ_BACK_STEP)
             self._verified = await self._thread(self._destination.read_back, upto)
-            if self._verified < self._total and self._receiving.underway is not None:
+            if self._receiving.underway is not None:
                 await self._thread(self._receiving.underway.note)
             self._step(self.session.verified, self._verified, time.monotonic())
             if self._verified == self._total:

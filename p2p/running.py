@@ -69,6 +69,7 @@ class Options:
     passphrase: str | None = None
     verify: bool = False
     auto: bool = False
+    compress: bool = True  # where it pays
     direct: bool = True  # TLS over TCP beside WebRTC, where the other side takes part
     direct_ports: tuple[int, int] = (0, 0)  # to listen on, first and last; 0: any
     watch: Watch = lambda event: None
@@ -206,7 +207,7 @@ def new_entropy() -> Entropy:
 # --- running a session ---------------------------------------------------------------------------
 
 
-class _Meter:
+class Meter:
     """A rate over the last few seconds."""
 
     def __init__(self) -> None:
@@ -244,7 +245,7 @@ class Run:
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._facts: asyncio.Queue[facts.Event] = asyncio.Queue()
         self._ended: facts.Ended | None = None
-        self._meter, self._progress_told = _Meter(), 0.0
+        self._meter, self._progress_told = Meter(), 0.0
         self._threads = ThreadPoolExecutor(DISK_THREADS, "handover-disk", _step_back)
         self._wake = asyncio.Event()
         self._state = ""

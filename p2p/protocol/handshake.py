@@ -54,6 +54,7 @@ HANDSHAKE_SECONDS = 20.0  # for an attempt, from joining to message 4
 MAX_FAILED_ATTEMPTS = 3  # then the link is disarmed
 DIRECT = "direct"  # capability of a recipient that takes part in direct lanes
 LANES, MANY_LANES = "lanes", "many-lanes"  # that answers further WebRTC connections, 8 or more
+ZSTD_FRAMES = "zstd"  # of one that reads compressed ranges
 RESUME = "resume"  # capability of a recipient that takes a transfer up again after a cut
 SIGNATURE = 64
 

@@ -16,12 +16,17 @@ from nacl.exceptions import CryptoError
 
 from .codec import MAX_INTEGER
 from .errors import PeerError
+from .signal import MAX_MESSAGE_SIZE
 
 TRANSFER_ID = 16
 _HEADER = struct.Struct(">16sBBQQ")  # transfer, stream, flags, offset, length
 HEADER = _HEADER.size
 OVERHEAD = bindings.crypto_box_SEALBYTES + HEADER  # 48 + 34
-HOLE = 0x01
+MAX_RANGE = MAX_MESSAGE_SIZE - OVERHEAD  # true bytes: a range fits a message uncompressed, too
+# Flags: nothing but zeros and no payload; the payload is one zstd frame, of 16-bit samples that
+# were filtered, the range's first byte being the second one of a sample.
+HOLE, ZSTD, FILTER, PHASE = 0x01, 0x02, 0x04, 0x08
+FLAGS = frozenset({0, HOLE, ZSTD, ZSTD | FILTER, ZSTD | FILTER | PHASE})
 _STREAM_VALUES = range(3)
 
 
@@ -38,9 +43,14 @@ class Header(NamedTuple):
 
     transfer_id: bytes
     stream: Stream
-    hole: bool
+    flags: int
     offset: int
     length: int
+
+    @property
+    def hole(self) -> bool:
+        """Whether it is nothing but zeros."""
+        return bool(self.flags & HOLE)
 
     @property
     def end(self) -> int:
@@ -55,8 +65,7 @@ class Header(NamedTuple):
 
 def seal_range(session_key: bytes, header: Header, payload: bytes) -> bytes:
     """One message for a lane. `session_key` is x_R, 32 bytes, public."""
-    flags = HOLE if header.hole else 0
-    head = _HEADER.pack(header.transfer_id, header.stream, flags, header.offset, header.length)
+    head = _HEADER.pack(*header)
     return bindings.crypto_box_seal(head + payload, session_key)
 
 
@@ -68,7 +77,7 @@ class Opener:
         self._public = bindings.crypto_scalarmult_base(private)
 
     def open(self, message: bytes) -> tuple[Header, bytes]:
-        """The header and the payload of a message. Raises `PeerError`."""
+        """The header and the payload of a message, as it was sent. Raises `PeerError`."""
         if len(message) < OVERHEAD:
             raise PeerError("a range is too short")
         try:
@@ -76,12 +85,15 @@ class Opener:
         except CryptoError:
             raise PeerError("a range does not open") from None
         transfer_id, stream, flags, offset, length = _HEADER.unpack_from(plain)
-        if stream not in _STREAM_VALUES or flags & ~HOLE or max(offset, length) > MAX_INTEGER:
+        if stream not in _STREAM_VALUES or flags not in FLAGS or max(offset, length) > MAX_INTEGER:
             raise PeerError("a range has a malformed header")
-        hole = bool(flags)
         payload = plain[HEADER:]
-        if length == 0 or len(payload) != (0 if hole else length):
+        if flags == 0:
+            fits = len(payload) == length > 0
+        else:
+            fits = length > 0 and bool(payload) == (flags != HOLE)
+        if not fits or (flags != HOLE and length > MAX_RANGE):
             raise PeerError("a range has a wrong length")
-        if hole and stream != Stream.DATA:
-            raise PeerError("a hole where there can be none")
-        return Header(transfer_id, Stream(stream), hole, offset, length), payload
+        if flags and stream != Stream.DATA:
+            raise PeerError("a hole or compression where there can be none")
+        return Header(transfer_id, Stream(stream), flags, offset, length), payload

@@ -198,7 +198,7 @@ class Pair:
         self.recipient.accept(TIME, self.now, self.durable)
         self.flush()
 
-    def add_lane(self, rank=0):
+    def add_lane(self, rank=session.WEBRTC):
         number = self.sender.number_lane()
         self.sender.add_lane(number, rank)
         self.recipient.add_lane(number)
@@ -224,7 +224,9 @@ class Pair:
             return True
         if plan.stream != Stream.DATA:
             payload = self.sender.bytes_of(plan.stream, plan.offset, min(plan.step, plan.length))
-            self._put(lane, Header(TRANSFER, plan.stream, False, plan.offset, len(payload)), payload)
+            self._put(
+                lane, Header(TRANSFER, plan.stream, False, plan.offset, len(payload)), payload
+            )
             return True
         entry = self.tape.entry_at(plan.offset)
         if entry in self.withdraw_at:
@@ -234,7 +236,9 @@ class Pair:
             return True
         here, end = self.files[entry], self.tape.end(entry)
         if isinstance(here, int):
-            self._put(lane, Header(TRANSFER, Stream.DATA, True, plan.offset, end - plan.offset), b"")
+            self._put(
+                lane, Header(TRANSFER, Stream.DATA, True, plan.offset, end - plan.offset), b""
+            )
             return True
         length = min(plan.step, plan.length, end - plan.offset)
         start = plan.offset - self.tape.start(entry)
@@ -324,8 +328,8 @@ class Pair:
             did = [
                 self.deliver_control("recipient"),
                 self.deliver_control("sender"),
-                any([self.send_range(lane) for lane in self.lanes]),
-                any([self.deliver_data(lane) for lane in self.lanes]),
+                any(map(bool, [self.send_range(lane) for lane in self.lanes])),
+                any(map(bool, [self.deliver_data(lane) for lane in self.lanes])),
                 self.sync(),
                 self.read_back(),
             ]

@@ -211,8 +211,10 @@ class World(Pair):
             did = [
                 self.attempt(self.deliver_control, "recipient"),
                 self.attempt(self.deliver_control, "sender"),
-                any([self.attempt(self.send_range, lane) for lane in list(self.lanes)]),
-                any([self.attempt(self.deliver_data, lane) for lane in list(self.lanes)]),
+                any(map(bool, [self.attempt(self.send_range, lane) for lane in list(self.lanes)])),
+                any(
+                    map(bool, [self.attempt(self.deliver_data, lane) for lane in list(self.lanes)])
+                ),
                 self.attempt(self.sync),
                 self.attempt(self.read_back),
             ]

@@ -26,7 +26,7 @@ def test_ranges_follow_the_vectors(case):
         assert {
             "transfer_id": header.transfer_id.hex(),
             "stream": int(header.stream),
-            "hole": header.hole,
+            "flags": header.flags,
             "offset": header.offset,
             "length": header.length,
             "payload": payload.hex(),

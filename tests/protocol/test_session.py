@@ -8,10 +8,10 @@ from p2p.protocol import codec, receipt, session
 from p2p.protocol.errors import Ending, Failure, PeerError
 from p2p.protocol.manifest import CHANGED, NOT_PLACED, Entry, Manifest, Results, results_root
 from p2p.protocol.seal import Header, Stream
-from p2p.protocol.signal import Candidate, Candidates
 from p2p.protocol.session import RecipientState, SenderState
+from p2p.protocol.signal import Candidate, Candidates
 
-from .pair import OWN, R_KEY, S_KEY, SECURITY, TIME, TRANSFER, Pair, secured
+from .pair import OWN, R_KEY, S_KEY, SECURITY, TIME, TRANSFER, Pair
 from .vectors import cases
 
 SHAPES = {
@@ -860,14 +860,23 @@ def test_what_came_after_all_is_not_sent_again():
 
 def test_a_lane_of_a_higher_rank_rests_until_the_better_one_fails():
     pair = receiving(files=(b"x" * 300_000,))
-    spare = pair.add_lane(rank=1)
-    assert pair.sender.plan(spare, pair.now) is None
-    pair.send_range(0)
+    assert pair.sender.plan(0, pair.now) is not None
+    better = pair.add_lane(session.DIRECT)
+    assert pair.sender.plan(0, pair.now) is None
+    pair.send_range(better)
     for _ in range(62):
         pair.tick()
         while pair.deliver_control("sender") or pair.deliver_control("recipient"):
             pass
-    assert pair.sender.plan(spare, pair.now) is not None
+    assert pair.sender.plan(0, pair.now) is not None
+
+
+def test_a_retired_lane_gets_nothing_new():
+    pair = receiving(files=(b"x" * 300_000,))
+    other = pair.add_lane(session.DIRECT)
+    pair.sender.retire_lane(other)
+    assert pair.sender.plan(other, pair.now) is None
+    assert pair.sender.plan(0, pair.now) is not None
 
 
 def test_ranges_are_lent_no_more_often_than_a_recipient_bears():

@@ -30,6 +30,7 @@ import {
   MAX_HANDSHAKE_MESSAGE,
   MAX_LABEL,
   RESUME,
+  ZSTD_FRAMES,
   RecipientHandshake,
   SUITE_NAMES,
   type Attempt,
@@ -40,7 +41,8 @@ import { deriveKeys, noisePsk, type Link, type LinkKeys } from "./protocol/link"
 import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "./protocol/manifest";
 import { shown } from "./protocol/paths";
 import * as receipts from "./protocol/receipt";
-import { Opener, Stream, type Header } from "./protocol/seal";
+import { unpress } from "./protocol/press";
+import { Opener, Stream, isHole, type Header } from "./protocol/seal";
 import { RecipientSession, type Event as Fact } from "./protocol/session";
 import { RecipientSeat } from "./signaling_client";
 import { Layout } from "./zip";
@@ -272,7 +274,7 @@ export class Receiving {
         identity,
         software: SOFTWARE,
         verify: false,
-        capabilities: [RESUME],
+        capabilities: [RESUME, ZSTD_FRAMES],
         entropy,
       });
       const inbox = new EarlyFrames(connection);
@@ -675,10 +677,11 @@ class Run {
 
   private takeIn(message: Bytes): void {
     this.step(() => {
-      const [header, payload] = this.given.opener.open(message);
+      const [header, sent] = this.given.opener.open(message);
+      const payload = unpress(header.flags, header.length, sent);
       const now = clock();
       if (!this.session.admit(header, now)) return;
-      const data = header.stream === Stream.DATA && !header.hole;
+      const data = header.stream === Stream.DATA && !isHole(header);
       const writing = data && this.underway.destination.write(header.offset, payload);
       if (writing) this.onDisk(writing.then(() => this.written(header, payload)));
       else this.session.written(header, payload, now);

@@ -20,7 +20,7 @@ import { deriveKeys, linkText, parseLink } from "../src/protocol/link";
 import { Results, decodeManifest, encodeManifest, tapeOf } from "../src/protocol/manifest";
 import * as paths from "../src/protocol/paths";
 import * as receipt from "../src/protocol/receipt";
-import { HEADER, Opener, TRANSFER_ID, endOf } from "../src/protocol/seal";
+import { FLAGS, HEADER, HOLE, Opener, TRANSFER_ID, endOf, isHole } from "../src/protocol/seal";
 import { MESSAGES, type RecipientState } from "../src/protocol/session";
 import { MAX_CANDIDATES, Sealer, decodeSignal, encodeSignal, usable } from "../src/protocol/signal";
 import * as signaling from "../src/signaling";
@@ -478,7 +478,7 @@ describe("a range", () => {
       const [header, payload] = found;
       expect(header.length).toBeGreaterThan(0);
       expect([0, 1, 2]).toContain(header.stream);
-      expect(payload).toHaveLength(header.hole ? 0 : header.length);
+      expect(payload).toHaveLength(isHole(header) ? 0 : header.length);
       expect(Number.isSafeInteger(header.offset) && header.offset >= 0).toBe(true);
       expect(endOf(header)).toBeGreaterThan(header.offset);
       return true;
@@ -635,7 +635,7 @@ describe("a session", () => {
       fc.uint8Array({ minLength: 16, maxLength: 16 }),
     ),
     stream: fc.constantFrom(0, 1, 2),
-    hole: fc.boolean(),
+    flags: fc.constantFrom(...FLAGS),
     offset: number,
     length: number.map((length) => length || 1),
   });
@@ -699,7 +699,7 @@ describe("a session", () => {
             return;
           }
           if (!fresh) continue;
-          const payload = new Uint8Array(one.hole ? 0 : one.length);
+          const payload = new Uint8Array(one.flags === HOLE ? 0 : one.length);
           pair.session.written(
             one as Parameters<typeof pair.session.written>[0],
             payload,

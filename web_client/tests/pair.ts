@@ -23,7 +23,7 @@ import {
 } from "../src/protocol/manifest";
 import { CipherState } from "../src/protocol/noise";
 import * as receipt from "../src/protocol/receipt";
-import { Stream, type Header } from "../src/protocol/seal";
+import { HOLE, Stream, type Header } from "../src/protocol/seal";
 import { RecipientSession, type Event, type RecipientState } from "../src/protocol/session";
 import type { Tape } from "../src/protocol/tape";
 
@@ -219,7 +219,7 @@ export class Pair {
     const whole: Header = {
       transferId: TRANSFER,
       stream: Stream.DATA,
-      hole: false,
+      flags: 0,
       offset: 0,
       length: 1,
       ...header,
@@ -228,12 +228,12 @@ export class Pair {
   }
 
   range(stream: Stream, offset: number, payload: Bytes): boolean {
-    const header = { transferId: TRANSFER, stream, hole: false, offset, length: payload.length };
+    const header = { transferId: TRANSFER, stream, flags: 0, offset, length: payload.length };
     return this.take(header, payload);
   }
 
   hole(offset: number, length: number): boolean {
-    const header = { transferId: TRANSFER, stream: Stream.DATA, hole: true, offset, length };
+    const header = { transferId: TRANSFER, stream: Stream.DATA, flags: HOLE, offset, length };
     return this.take(header, new Uint8Array(0));
   }
 

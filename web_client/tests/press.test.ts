@@ -6,8 +6,8 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 
 import { concat, type Bytes } from "../src/protocol/codec";
 import { PeerError } from "../src/protocol/errors";
-import { FILTER, HOLE, MAX_RANGE, PHASE, ZSTD, unpress } from "../src/protocol/press";
-import { OVERHEAD } from "../src/protocol/seal";
+import { unpress } from "../src/protocol/press";
+import { FILTER, HOLE, MAX_RANGE, OVERHEAD, PHASE, ZSTD } from "../src/protocol/seal";
 import { MAX_MESSAGE_SIZE } from "../src/protocol/signal";
 import { Decompressor } from "../src/protocol/zstd";
 

@@ -17,7 +17,7 @@ import {
 import { Failure, HandoverError, PeerError, type Code } from "../src/protocol/errors";
 import { CHANGED, NOT_PLACED, Results, UNREADABLE, tapeOf } from "../src/protocol/manifest";
 import * as receipt from "../src/protocol/receipt";
-import { Stream } from "../src/protocol/seal";
+import { HOLE, Stream } from "../src/protocol/seal";
 import {
   ACK_SECONDS,
   DONE_SECONDS,
@@ -517,12 +517,12 @@ test.each([
   [{ transferId: new Uint8Array(16) }, "another transfer"],
   [{ offset: 3_000_000, length: 1 }, "past the end"],
   [{ length: 3_000_001 }, "past the end"],
-  [{ hole: true, length: 3_000_001 }, "past the end"],
+  [{ flags: HOLE, length: 3_000_001 }, "past the end"],
   [{ stream: Stream.DIGESTS, offset: 33, length: 1 }, "past the end"],
   [{ offset: Number.MAX_SAFE_INTEGER, length: Number.MAX_SAFE_INTEGER }, "past the end"],
   [{ offset: INITIAL_LIMIT, length: 1 }, "beyond the limit"],
   [{ offset: INITIAL_LIMIT - 5, length: 10 }, "beyond the limit"],
-  [{ offset: INITIAL_LIMIT, length: 10, hole: true }, "beyond the limit"],
+  [{ offset: INITIAL_LIMIT, length: 10, flags: HOLE }, "beyond the limit"],
 ])("a range that may not come is refused: %j", async (range, why) => {
   const pair = await Pair.at("receiving", [filled(3_000_000)]);
   expect(broken(() => pair.admit(range))).toMatch(why);
@@ -593,7 +593,7 @@ test("each lane's ranges are counted, repeated ones too", async () => {
   const pair = (await Pair.at("receiving")).clear();
   pair.session.addLane(3);
   expect(broken(() => pair.session.addLane(3))).toMatch("before");
-  const header = { transferId: TRANSFER, stream: Stream.DATA, hole: false, offset: 0, length: 10 };
+  const header = { transferId: TRANSFER, stream: Stream.DATA, flags: 0, offset: 0, length: 10 };
   expect(pair.session.admit(header, pair.now, 3)).toBe(true);
   expect(pair.session.admit(header, pair.now, 0)).toBe(false); // it is still being written
   pair.session.written(header, filled(10), pair.now, 3);

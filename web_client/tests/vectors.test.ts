@@ -196,7 +196,7 @@ vectors("seal", (one) => {
     return {
       transfer_id: hex(header.transferId),
       stream: header.stream,
-      hole: header.hole,
+      flags: header.flags,
       offset: header.offset,
       length: header.length,
       payload: hex(payload),

@@ -1,12 +1,10 @@
 /** Compressed ranges (mirrors the receiving half of `p2p/press.py`): one zstd frame each (RFC 8878). */
 import type { Bytes } from "./codec";
 import { PeerError } from "./errors";
+import { FILTER, FLAGS, HOLE, MAX_RANGE, PHASE } from "./seal";
 import { MAX_MESSAGE_SIZE } from "./signal";
 import { Decompressor } from "./zstd";
 
-export const [HOLE, ZSTD, FILTER, PHASE] = [0x01, 0x02, 0x04, 0x08]; // the flags of a range
-const FLAGS = [0, HOLE, ZSTD, ZSTD | FILTER, ZSTD | FILTER | PHASE];
-export const MAX_RANGE = 262_062; // true bytes: what fits a message of 256 KiB uncompressed
 const MAGIC = 0xfd2fb528;
 const MIN_WINDOW = 1024;
 

@@ -10,7 +10,10 @@ export const TRANSFER_ID = 16;
 export const HEADER = 34; // transfer(16) || u8(stream) || u8(flags) || u64(offset) || u64(length)
 const SEALBYTES = 48; // crypto_box_SEALBYTES
 export const OVERHEAD = SEALBYTES + HEADER;
-const HOLE = 0x01;
+export const MAX_RANGE = MAX_MESSAGE_SIZE - OVERHEAD; // true bytes: fits a message uncompressed, too
+/** Flags: zeros and no payload; one zstd frame; of filtered 16-bit samples; second byte first. */
+export const [HOLE, ZSTD, FILTER, PHASE] = [0x01, 0x02, 0x04, 0x08];
+export const FLAGS = [0, HOLE, ZSTD, ZSTD | FILTER, ZSTD | FILTER | PHASE];
 
 /** What a range belongs to; each stream has its own offsets and acknowledgements. */
 export const Stream = { MANIFEST: 0, DATA: 1, DIGESTS: 2 } as const;
@@ -20,10 +23,13 @@ export type Stream = (typeof Stream)[keyof typeof Stream];
 export interface Header {
   readonly transferId: Bytes;
   readonly stream: Stream;
-  readonly hole: boolean;
+  readonly flags: number;
   readonly offset: number;
   readonly length: number;
 }
+
+/** Whether a range is nothing but zeros. */
+export const isHole = (header: Header): boolean => header.flags === HOLE;
 
 /** The offset behind a range. */
 export const endOf = (header: Header): number => header.offset + header.length;
@@ -56,16 +62,18 @@ export class Opener {
     const view = new DataView(plain.buffer, plain.byteOffset, HEADER);
     const [stream, flags] = [view.getUint8(16), view.getUint8(17)];
     const [offset, length] = [Number(view.getBigUint64(18)), Number(view.getBigUint64(26))];
-    if (stream > 2 || flags & ~HOLE || Math.max(offset, length) > MAX_INTEGER) {
+    if (stream > 2 || !FLAGS.includes(flags) || Math.max(offset, length) > MAX_INTEGER) {
       throw new PeerError("a range has a malformed header");
     }
-    const hole = flags === HOLE;
     const payload = plain.subarray(HEADER);
-    if (length === 0 || payload.length !== (hole ? 0 : length)) {
+    const fits = flags ? payload.length > 0 === (flags !== HOLE) : payload.length === length;
+    if (length === 0 || !fits || (flags !== HOLE && length > MAX_RANGE)) {
       throw new PeerError("a range has a wrong length");
     }
-    if (hole && stream !== Stream.DATA) throw new PeerError("a hole where there can be none");
+    if (flags && stream !== Stream.DATA) {
+      throw new PeerError("a hole or compression where there can be none");
+    }
     const transferId = plain.slice(0, TRANSFER_ID);
-    return [{ transferId, stream: stream as Stream, hole, offset, length }, payload];
+    return [{ transferId, stream: stream as Stream, flags, offset, length }, payload];
   }
 }

@@ -42,7 +42,7 @@ import {
 } from "./manifest";
 import { MAX_MESSAGE, TAG } from "./noise";
 import { BadReceipt, MAX_RECEIPT, checkSignature } from "./receipt";
-import { Stream, endOf, type Header } from "./seal";
+import { Stream, endOf, isHole, type Header } from "./seal";
 import { MAX_PLAINTEXT, decodeSignal, encodeSignal, type Signal } from "./signal";
 import { Frontier, type Tape } from "./tape";
 
@@ -209,7 +209,7 @@ class Incoming {
   /** Whether the range is new. Throws `PeerError` for one that may not come. */
   admit(header: Header): boolean {
     if (endOf(header) > this.total) throw new PeerError("a range past the end");
-    if (header.offset >= this.limit || (!header.hole && endOf(header) > this.limit)) {
+    if (header.offset >= this.limit || (!isHole(header) && endOf(header) > this.limit)) {
       throw new PeerError("a range beyond the limit");
     }
     if (!this.admitted.holds(header.offset, endOf(header))) {
