@@ -154,7 +154,7 @@ def memory(options: Namespace) -> None:
 
 
 def _memory(runs: list[Run]) -> list[str]:
-    first, second = ([run.halves[half] for run in runs] for half in (0, 1))
+    first, second = ([run.parts[half] for run in runs] for half in (1, 2))
     growth = [
         (late[0] / max(1.0, early[0]), late[1] / max(1.0, early[1]))
         for early, late in zip(first, second, strict=True)

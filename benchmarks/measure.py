@@ -50,7 +50,7 @@ class Run:
     phase: float = 0.0  # seconds from the accept to the receipt; of a bare engine, moving bytes
     stored: float = 0.0  # seconds of the whole run with what arrived synced and hashed
     link: float = 0.0  # seconds until the link stood
-    halves: tuple[tuple[float, float], tuple[float, float]] = ((0, 0), (0, 0))  # peak MB of each
+    parts: tuple[tuple[float, float], ...] = ()  # peak MB: before the accept, to the half, after
     stopped: bool = False  # at its deadline; `size` is what had arrived by then
 
     @property
@@ -106,7 +106,8 @@ class Meter:
         self._before: dict[int, float] = {}
         self._cpu = dict.fromkeys(SIDES, 0.0)
         self._peaks: dict[tuple[Side, int], float] = {}
-        self.looks: list[tuple[float, tuple[float, float]]] = []  # when, resident MB of each side
+        self.parts = [(0.0, 0.0)]  # peak MB of each side, in each part of the run
+        self._looking = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -166,6 +167,7 @@ class Meter:
             (cpu[0] / size * 1e9, cpu[1] / size * 1e9),
             (memory[0], memory[1]),
             self.others,
+            parts=tuple(self.parts),
             **more,
         )
 
@@ -174,22 +176,32 @@ class Meter:
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
-            resident = dict.fromkeys(SIDES, 0.0)
-            late = time.perf_counter() - self.began > self._limit
-            for root, side in list(self._roots.items()):
-                for pid in tree(root):
-                    now, peak = _memory(pid)
-                    resident[side] += now
-                    self._peaks[side, pid] = max(peak, self._peaks.get((side, pid), 0.0))
-                if late and root not in self._before:
+            self._look()
+            if time.perf_counter() - self.began > self._limit:
+                for root in set(self._roots) - set(self._before):
                     with contextlib.suppress(OSError):
                         os.kill(root, 9)
-            self.looks.append((time.perf_counter(), (resident["sender"], resident["recipient"])))
 
-    def peaks_between(self, begin: float, end: float) -> tuple[float, float]:
-        """The most resident memory of each side, in MB, as seen between two moments."""
-        seen = [sizes for at, sizes in self.looks if begin <= at <= end] or [(0.0, 0.0)]
-        return max(one for one, _ in seen), max(other for _, other in seen)
+    def _look(self) -> None:
+        peaks = dict.fromkeys(SIDES, 0.0)
+        with self._looking:
+            for root, side in list(self._roots.items()):
+                for pid in tree(root):
+                    peak = peak_memory(pid)
+                    peaks[side] += peak
+                    self._peaks[side, pid] = max(peak, self._peaks.get((side, pid), 0.0))
+            one, other = self.parts[-1]
+            self.parts[-1] = max(one, peaks["sender"]), max(other, peaks["recipient"])
+
+    def begin_part(self) -> None:
+        """From here on a new part of the run, with peaks of its own."""
+        self._look()
+        with self._looking:
+            self.parts.append((0.0, 0.0))
+            for root in list(self._roots):
+                for pid in tree(root):
+                    with contextlib.suppress(OSError):
+                        Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): resets VmHWM
 
 
 def tree(root: int) -> Iterator[int]:
@@ -216,14 +228,13 @@ def cpu_of_all() -> float:
     return float(sum(times) - times.idle - times.iowait)
 
 
-def _memory(pid: int) -> tuple[float, float]:
-    """Resident MB of a process: now, and its peak."""
+def peak_memory(pid: int) -> float:
+    """The most resident MB of a process, by the kernel's own account: no spike is missed."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     except OSError:
-        return 0.0, 0.0
-    found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", status, re.MULTILINE))
-    return int(found.get("VmRSS", 0)) * 1024 / MB, int(found.get("VmHWM", 0)) * 1024 / MB
+        return 0.0
+    return int(found[1]) * 1024 / MB if found else 0.0
 
 
 # --- what is printed

@@ -89,7 +89,7 @@ def handover(
             output.mkdir()
             words = ("receive", "--output", str(output), *receive)
             receiving = start(1, *words, HANDOVER_LINK=first["link"])
-            events = _follow(Lines(receiving), deadline)
+            events = _follow(Lines(receiving), deadline, meter)
             stopped = "complete" not in events
             if stopped:
                 sending.kill()
@@ -101,7 +101,6 @@ def handover(
                 raise Failed(f"{failure}: {events} {log.read_text()[-500:]}") from None
         meter.stop()
         accepted, last = events["accepted"]["at"], events["progress" if stopped else "complete"]
-        half = events.get("half", last)["at"]
         if compare and not stopped:
             try:
                 same(source, output / source.name)
@@ -112,14 +111,14 @@ def handover(
             phase=last["at"] - accepted,
             stored=0.0 if stopped else meter.seconds,
             link=first["at"] - meter.began,
-            halves=(meter.peaks_between(accepted, half), meter.peaks_between(half, last["at"])),
             stopped=stopped,
         )
 
 
-def _follow(recipient: Lines, deadline: float | None) -> dict[str, dict[str, Any]]:
+def _follow(recipient: Lines, deadline: float | None, meter: Meter) -> dict[str, dict[str, Any]]:
     """The recipient's events of each kind, the last of them, until it ends or time is up."""
     events: dict[str, dict[str, Any]] = {}
+    halfway = False
     while True:
         left = LIMIT_SECONDS
         if deadline is not None and "accepted" in events:
@@ -127,15 +126,19 @@ def _follow(recipient: Lines, deadline: float | None) -> dict[str, dict[str, Any
         try:
             event = recipient.next(left)
         except queue.Empty:
-            now = {"durable": 0, **events.get("progress", {}), "at": time.perf_counter()}
-            return {**events, "progress": events.get("progress", now)}
+            nothing = {"durable": 0, "at": time.perf_counter()}
+            return {"progress": nothing, **events}
         if event is None:
             if "complete" not in events:
                 raise Failed(str(events.get("error", "the recipient ended without a word")))
             return events
-        events[event.get("state", event["event"])] = event
-        if event["event"] == "progress" and event["durable"] * 2 >= event["total"]:
-            events.setdefault("half", event)
+        kind = event.get("state", event["event"])
+        events[kind] = event
+        if kind == "accepted":
+            meter.begin_part()
+        elif kind == "progress" and not halfway and event["durable"] * 2 >= event["total"]:
+            halfway = True
+            meter.begin_part()
 
 
 @functools.cache
