@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import statistics
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
@@ -24,8 +25,9 @@ from tests.faults.harness import compile_c
 from tests.faults.network import Network
 
 from .data import ct_folder, dicom_samples, random_file, squeezed, total
-from .measure import Case, Missing, Run, interleave, machine, spread, table
-from .transfer import Prefixes, direct_can_be_off, handover, raw, tcp
+from .measure import Case, Missing, Run, interleave, machine, say, spread, table
+from .rivals import environment
+from .transfer import Prefixes, direct_can_be_off, handover, iroh, raw, tcp
 
 NET = 1448 / 1500  # TCP's part of a full packet, with timestamps
 QUEUE = 50  # ms
@@ -89,14 +91,22 @@ def _ways(network: Network, source: Path, place: Path, deadline: float) -> list[
         cases.append(Case(f"TCP {congestion}", plain))
     engine = available()[0]
     bare = partial(raw, engine, size, prefixes=prefixes, deadline=deadline)
-    return [*cases, Case(f"{engine}, bare", bare)]
+    cases.append(Case(f"{engine}, bare", bare))
+    try:
+        environment("iroh", ("iroh",))
+    except Missing as missing:
+        say(f"iroh is left out: {missing}")
+    else:
+        quic = partial(iroh, size, host=host, prefixes=prefixes, deadline=deadline)
+        cases.append(Case("iroh, bare", quic))
+    return cases
 
 
 def _cell(runs: list[Run], net: float) -> str:
     if not runs:
         return "failed"
     rates = [run.phase_rate for run in runs]
-    share = sorted(rates)[len(rates) // 2] / net
+    share = statistics.median(rates) / net
     stopped = "*" if any(run.stopped for run in runs) else ""
     return f"{spread(rates, 2)}{stopped} {share:.0%}"
 

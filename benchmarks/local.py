@@ -15,6 +15,7 @@ from p2p.lanes import available
 from .data import random_file, random_folder
 from .measure import (
     COLUMNS,
+    LIMIT_SECONDS,
     Case,
     Missing,
     Run,
@@ -27,8 +28,8 @@ from .measure import (
     spread,
     table,
 )
-from .rivals import RIVALS, digest
-from .transfer import direct_can_be_off, handover, raw
+from .rivals import RIVALS, digest, environment
+from .transfer import direct_can_be_off, handover, iroh, raw
 
 PARTS = 20  # names of one file, where the disk has no room for a whole one twice
 
@@ -85,6 +86,14 @@ def compared(options: Namespace) -> None:
                 cases.append(Case(f"handover, {engine}", slowly))
             bare = partial(raw, engine, data.stat().st_size)
             cases.append(Case(f"{engine}, bare", bare, against, "phase_rate"))
+        if wanted("iroh, bare"):
+            try:
+                environment("iroh", ("iroh",))
+            except Missing as missing:
+                notes.append(f"iroh: {missing}")
+            else:
+                quic = partial(iroh, size, host="127.0.0.1", deadline=LIMIT_SECONDS)
+                cases.append(Case("iroh, bare", quic, "handover", "phase_rate"))
         cases = [case for case in cases if wanted(case.name)]
         done = interleave(cases, options.rounds)
         print(f"{machine()}; {options.size} MiB (aiortc: {slow >> 20}), {options.rounds} rounds\n")

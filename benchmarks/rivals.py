@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def _stored(meter: Meter, arrived: Path, wanted: str) -> float:
 @contextmanager
 def wormhole(place: Path) -> Iterator[Copy]:
     """magic-wormhole with a mailbox and a transit relay of its own; it then connects directly."""
-    programs = _wormhole_programs()
+    programs = environment("wormhole", WORMHOLE)
     mailbox, relay = _free_port(), _free_port()
     folders = [place / "mailbox", place / "relay"]
     for folder in folders:
@@ -119,13 +119,13 @@ def wormhole(place: Path) -> Iterator[Copy]:
         yield copy
 
 
-def _wormhole_programs() -> Path:
-    """In an environment of its own, made once: its versions are no business of ours."""
+def environment(name: str, packages: Sequence[str]) -> Path:
+    """Programs from PyPI, in an environment made once: their versions are no business of ours."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = cache / "handover-benchmarks" / "wormhole"
+    place = cache / "handover-benchmarks" / name
     if not (place / "made").exists():
-        say(f"installing {', '.join(WORMHOLE)} into {place}")
-        pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", *WORMHOLE]
+        say(f"installing {', '.join(packages)} into {place}")
+        pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages]
         try:
             subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
             subprocess.run(pip, check=True, capture_output=True, text=True)

@@ -1,7 +1,7 @@
 """One plain TCP connection, to see what a path carries.
 
-`python -m benchmarks.tcp receive HOST BYTES SECONDS` prints a port, and at the end how much came
-in how many seconds, from the accept; `... send HOST PORT CONGESTION BYTES` sends.
+`python -m benchmarks.tcp receive HOST BYTES SECONDS` prints where it listens, and at the end how
+much came in how many seconds, from the accept; `... send WHERE CONGESTION BYTES` sends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PIECE = 1 << 16
 def receive(host: str, size: int, seconds: float) -> None:
     """Until all is there or time is up."""
     with socket.create_server((host, 0)) as server:
-        print(server.getsockname()[1], flush=True)
+        print(f"{host}:{server.getsockname()[1]}", flush=True)
         connection, _ = server.accept()
     with connection:
         began, got = time.perf_counter(), 0
@@ -34,11 +34,12 @@ def receive(host: str, size: int, seconds: float) -> None:
     print(json.dumps({"bytes": got, "seconds": took}), flush=True)
 
 
-def send(host: str, port: int, congestion: str, size: int) -> None:
+def send(where: str, congestion: str, size: int) -> None:
     """As much as is wanted of it."""
+    host, port = where.rsplit(":", 1)
     with socket.socket() as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
-        connection.connect((host, port))
+        connection.connect((host, int(port)))
         piece = bytes(PIECE)
         try:
             for at in range(0, size, PIECE):
@@ -52,4 +53,4 @@ if __name__ == "__main__":
     if role == "receive":
         receive(words[0], int(words[1]), float(words[2]))
     else:
-        send(words[0], int(words[1]), words[2], int(words[3]))
+        send(words[0], words[1], int(words[2]))

@@ -25,6 +25,7 @@ from tests.faults.harness import same
 
 from .data import total
 from .measure import LIMIT_SECONDS, SIDES, Failed, Meter, Run
+from .rivals import environment
 
 Prefixes = tuple[tuple[str, ...], tuple[str, ...]]  # of a side's commands: `ip netns exec NAME`
 HERE: Prefixes = ((), ())
@@ -179,16 +180,34 @@ def tcp(
     congestion: str, size: int, *, host: str, prefixes: Prefixes = HERE, deadline: float
 ) -> Run:
     """One plain TCP connection with this congestion control; `host` is the recipient's address."""
+    program = (sys.executable, "-m", "benchmarks.tcp")
+    return _streamed(program, (congestion,), size, host, prefixes, deadline)
+
+
+def iroh(size: int, *, host: str, prefixes: Prefixes = HERE, deadline: float) -> Run:
+    """One stream of iroh."""
+    python = environment("iroh", ("iroh",)) / "python"
+    program = (str(python), str(Path(__file__).with_name("iroh_stream.py")))
+    return _streamed(program, (), size, host, prefixes, deadline)
+
+
+def _streamed(
+    program: Sequence[str],
+    more: Sequence[str],
+    size: int,
+    host: str,
+    prefixes: Prefixes,
+    deadline: float,
+) -> Run:
+    """`program receive HOST BYTES SECONDS` says where it is; `program send WHERE ... BYTES`."""
+    pipe = subprocess.PIPE
     with Meter() as meter:
-
-        def start(number: int, *words: str) -> subprocess.Popen[str]:
-            command = (*prefixes[number], sys.executable, "-m", "benchmarks.tcp", *words)
-            return meter.start(SIDES[number], *command, stdout=subprocess.PIPE)
-
-        receiving = start(1, "receive", host, str(size), str(deadline))
+        receive = (*program, "receive", host, str(size), str(deadline))
+        receiving = meter.start("recipient", *prefixes[1], *receive, stdout=pipe)
         assert receiving.stdout
-        port = receiving.stdout.readline().strip()
-        sending = start(0, "send", host, port, congestion, str(size))
+        where = receiving.stdout.readline().strip()
+        send = (*program, "send", where, *more, str(size))
+        sending = meter.start("sender", *prefixes[0], *send, stdout=pipe)
         return _ended(meter, [sending, receiving], receiving, size)
 
 
