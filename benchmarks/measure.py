@@ -107,6 +107,7 @@ class Meter:
         self._cpu = dict.fromkeys(SIDES, 0.0)
         self._peaks: dict[tuple[Side, int], float] = {}
         self.parts = [(0.0, 0.0)]  # peak MB of each side, in each part of the run
+        self._met: set[int] = set()
         self._looking = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -187,6 +188,9 @@ class Meter:
         with self._looking:
             for root, side in list(self._roots.items()):
                 for pid in tree(root):
+                    if pid != root and pid not in self._met:
+                        self._met.add(pid)  # until its exec, a new child shows its parent's memory
+                        continue
                     peak = peak_memory(pid)
                     peaks[side] += peak
                     self._peaks[side, pid] = max(peak, self._peaks.get((side, pid), 0.0))
