@@ -136,7 +136,10 @@ def memory(options: Namespace) -> None:
     size = int(options.gigabytes * 1e9)
     with temporary() as folder:
         place = Path(folder)
-        if shutil.disk_usage(place).free > 2.1 * size:
+        free = shutil.disk_usage(place).free
+        if free < 1.1 * size:
+            raise Missing(f"{free / 1e9:.0f} GB are free: say --gigabytes {free / 1.2e9:.0f}")
+        if free > 2.1 * size:
             what, source = "one file", random_file(place / "large.bin", size)
         else:
             what, source = f"{PARTS} names of one file", place / "large"
