@@ -32,6 +32,9 @@ from p2p.protocol.session import MAX_ACK, WINDOW
 from p2p.protocol.signal import MAX_MESSAGE_SIZE
 from tests.web_client.browsers import KINDS, Browser, Kind, open_browser
 
+from .data import random_file
+from .measure import cpu_of_all, spread
+
 SECONDS = 600.0
 LINE = 1 << 20  # offers of eight connections are longer than asyncio's lines
 # The page says when; looking again and again would cost as much as its own painting.
@@ -91,10 +94,10 @@ async def raw_to_browser(
             offers = await hear()
             say(await page.evaluate(f"meet({json.dumps(offers)}, {json.dumps(how)})"))
             await hear()  # open
-            before, all_before = _cpu(browser), _cpu_of_all()
+            before, all_before = _cpu(browser), cpu_of_all()
             say("go")
             sent = await hear()
-            after, all_after = _cpu(browser), _cpu_of_all()
+            after, all_after = _cpu(browser), cpu_of_all()
             assert not page.errors, page.errors
             used = {part: after[part] - before[part] for part in PARTS}
             used["sender"] = sent["cpu"]
@@ -128,13 +131,13 @@ async def whole_to_browser(kind: Kind, source: Path) -> Result:
                 await page.fill("#label", "Benchmark")
                 await page.click("button.primary")
                 await page.wait_for(".card.offer")
-                before, all_before = _cpu(browser), _cpu_of_all()
+                before, all_before = _cpu(browser), cpu_of_all()
                 own = _cpu_of(process)
                 began = time.perf_counter()
                 await page.click(".card.offer button.primary")
                 await asyncio.wait_for(page.evaluate(DONE), SECONDS)
                 verified = time.perf_counter() - began
-                after, all_after = _cpu(browser), _cpu_of_all()
+                after, all_after = _cpu(browser), cpu_of_all()
                 used = {part: after[part] - before[part] for part in PARTS}
                 used["sender"] = _cpu_of(process) - own
                 memory = process.memory_info().rss / 1e6
@@ -228,12 +231,6 @@ def _cpu(browser: Browser) -> dict[str, float]:
     return used
 
 
-def _cpu_of_all() -> float:
-    """CPU seconds of the whole machine so far."""
-    times = psutil.cpu_times()
-    return float(sum(times) - times.idle - times.iowait)
-
-
 def _tab_memory(browser: Browser) -> float:
     """Peak resident MB of the largest tab."""
     peak = 0.0
@@ -305,10 +302,7 @@ async def _send(connection: Connection, share: int, message_size: int, window: i
 def whole(kinds: list[Kind], size: int, rounds: int) -> None:
     """Raw and whole in turns, and the ratios of their medians."""
     with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
-        source = Path(folder) / "random.bin"
-        with source.open("wb") as file:
-            for _ in range(size):
-                file.write(os.urandom(1 << 20))
+        source = random_file(Path(folder) / "random.bin", size << 20)
         runs: dict[Kind, tuple[list[Result], list[Result]]] = {kind: ([], []) for kind in kinds}
         for _ in range(rounds):
             for kind, (bare, real) in runs.items():
@@ -324,12 +318,11 @@ def whole(kinds: list[Kind], size: int, rounds: int) -> None:
 
 def row(name: str, runs: list[Result]) -> None:
     """One line of the table."""
-    rates = [run.rate for run in runs]
-    spread = f"{statistics.median(rates):.1f} [{min(rates):.1f}-{max(rates):.1f}]"
+    rates = spread([run.rate for run in runs])
     cpu = " / ".join(f"{statistics.median([r.cpu[part] for r in runs]):.1f}" for part in PARTS)
     memory = f"{max(r.sender_memory for r in runs):.0f} / {max(r.tab_memory for r in runs):.0f}"
     busy = f"{min(r.others for r in runs):.1f}-{max(r.others for r in runs):.1f}"
-    print(f"| {name} | {spread} | {cpu} | {memory} | {busy} |", flush=True)
+    print(f"| {name} | {rates} | {cpu} | {memory} | {busy} |", flush=True)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The baseline: one bare connection of an engine, windowed, bytes thrown away on arrival.
 
-Run as two processes over a pair of pipes: `python -m benchmarks.raw ENGINE send|receive BYTES`.
+Run as two processes over a pair of pipes: `python -m benchmarks.raw ENGINE send|receive BYTES
+[SECONDS]`; when time is up, what was acknowledged by then counts.
 No sealing, no hashing, no disk; only what the engine itself can move, with the messages it likes
 best. An acknowledgement every megabyte keeps 16 MiB under way, as any real use would have to.
 """
@@ -8,16 +9,18 @@ best. An acknowledgement every megabyte keeps 16 MiB under way, as any real use 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import time
 from typing import Any
 
-from p2p.lanes import Connection, keep_buffers, load
+from p2p.lanes import Connection, LaneLost, keep_buffers, load
 from p2p.protocol.signal import Candidate, Description
 
 WINDOW = 16 * 1024 * 1024
 ACK = 1024 * 1024
+SLOW_ACK = 128 * 1024  # with a limit: a megabyte may take seconds
 
 
 def _say(value: Any) -> None:
@@ -43,7 +46,7 @@ async def _describe(connection: Connection) -> dict[str, Any]:
     return {**_text(own), "candidates": [c.__dict__ async for c in connection.candidates()]}
 
 
-async def main(engine: Any, role: str, size: int) -> None:
+async def main(engine: Any, role: str, size: int, limit: float | None) -> None:
     """Meet over standard input and output, move `size` bytes, print the seconds it took."""
     connection = load(engine)(offerer=role == "send")
     if role == "send":
@@ -55,13 +58,14 @@ async def main(engine: Any, role: str, size: int) -> None:
     await connection.add_candidates(candidates)
     await connection.opened()
     if role == "send":
-        await _send(connection, size)
+        await _send(connection, size, limit)
     else:
-        await _receive(connection, size)
+        with contextlib.suppress(LaneLost):  # the sender's time may be up
+            await _receive(connection, size, ACK if limit is None else SLOW_ACK)
     await connection.close()
 
 
-async def _send(connection: Connection, size: int) -> None:
+async def _send(connection: Connection, size: int, limit: float | None) -> None:
     message = bytes(connection.data.max_message_size)
     acknowledged = 0
     more = asyncio.Event()
@@ -72,28 +76,33 @@ async def _send(connection: Connection, size: int) -> None:
             acknowledged = int(await connection.control.recv())
             more.set()
 
-    hearing = asyncio.create_task(hear())
-    began, sent = time.perf_counter(), 0
-    while sent < size:
-        if sent - acknowledged > WINDOW:
-            more.clear()
-            await more.wait()
-            continue
-        await connection.data.send(message[: min(len(message), size - sent)])
-        sent += len(message)
-    await hearing
-    _say({"seconds": time.perf_counter() - began})
+    async def push() -> None:
+        sent = 0
+        while sent < size:
+            if sent - acknowledged > WINDOW:
+                more.clear()
+                await more.wait()
+                continue
+            await connection.data.send(message[: min(len(message), size - sent)])
+            sent += len(message)
+
+    began = time.perf_counter()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit):
+            await asyncio.gather(hear(), push())
+    _say({"bytes": acknowledged, "seconds": time.perf_counter() - began})
 
 
-async def _receive(connection: Connection, size: int) -> None:
+async def _receive(connection: Connection, size: int, every: int) -> None:
     got = told = 0
     while got < size:
         got += len(await connection.data.recv())
-        if got - told >= ACK or got >= size:
+        if got - told >= every or got >= size:
             told = got
             await connection.control.send(str(got).encode())
 
 
 if __name__ == "__main__":
     keep_buffers()  # as the program does
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    limit = float(sys.argv[4]) if len(sys.argv) > 4 else None
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), limit))

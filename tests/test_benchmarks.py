@@ -1,0 +1,20 @@
+"""The benchmarks are no tests, but they have to run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_a_small_transfer_makes_a_table():
+    words = ("local", "--size", "4", "--slow-size", "0", "--rounds", "1", "--only", "handover")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| handover")]
+    assert lines, done.stdout + done.stderr
+    assert all(float(line[2].split()[0]) > 0 for line in lines)
