@@ -42,6 +42,7 @@ from .protocol.codec import (
     list_of,
     members,
     one_of,
+    optional,
     read_as,
     text,
 )
@@ -79,6 +80,16 @@ def _large(value: Json) -> int:
     return int(text(24, empty=False)(value))
 
 
+def _uptime() -> tuple[str, int]:
+    """Which boot of the machine this is, and its seconds since then, asleep or not: a clock that
+    nobody sets. The first is empty where nothing tells it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = ""
+    return boot, int(time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
 @dataclass
 class Record:
     """What both roles note of a transfer. Hashes, keys and paths are bytes, times RFC 3339."""
@@ -95,6 +106,8 @@ class Record:
         "total": _offset,
         "durable": _offset,
         "confirmed": boolean,
+        "boot": optional(text(64)),
+        "uptime": optional(_offset),
     }
 
     transfer_id: bytes
@@ -107,6 +120,8 @@ class Record:
     total: int
     durable: int = 0  # how much of the tape the recipient has on its disk for good
     confirmed: bool = False  # both said that the check digits are the same
+    boot: str = ""  # when it was written: the boot of the machine ...
+    uptime: int = 0  # ... and the seconds since
 
 
 @dataclass
@@ -184,7 +199,8 @@ def _decode(data: bytes) -> Record:
     made = _ROLES.get(str(value.pop("role", ""))) if isinstance(value, dict) else None
     if made is None:
         raise PeerError("a journal of no known role")
-    record: Record = made(**read_as(members(made.shape), value, "a journal"))
+    found = read_as(members(made.shape), value, "a journal")
+    record: Record = made(**{name: one for name, one in found.items() if one is not None})
     return record
 
 
@@ -228,10 +244,24 @@ class Journal:
 
     @property
     def left(self) -> float:
-        """Seconds until then, by the clock of this machine."""
+        """Seconds until then."""
+        return WAITED_SECONDS - self.age
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was written last: in the same boot whatever the clock of the day says,
+        for that one may be set."""
+        boot, uptime = _uptime()
+        if boot and boot == self.record.boot:
+            return uptime - self.record.uptime
+        return time.time() - self.written
+
+    @property
+    def written(self) -> float:
+        """When it was written last, by the clock of the day as it was then."""
         with suppress(OSError):
-            return (self.path / "journal.json").stat().st_mtime + WAITED_SECONDS - time.time()
-        return WAITED_SECONDS
+            return (self.path / "journal.json").stat().st_mtime
+        return time.time()
 
     def release(self) -> None:
         """Let others have it."""
@@ -243,6 +273,7 @@ class Journal:
         """Note the record, with these changes; from any thread. Raises `OSError`: then nothing has
         changed here either, for what is not noted may not be said."""
         with self._writing:
+            changes["boot"], changes["uptime"] = _uptime()
             replace_whole(self.path / "journal.json", _encode(replace(self.record, **changes)))
             for name, value in changes.items():
                 setattr(self.record, name, value)

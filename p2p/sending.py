@@ -138,7 +138,7 @@ async def resume(journal: Journal, options: Options, *, tls: Tls | None = None) 
     """Stand behind a link again after this process, or this machine, had died."""
     record = journal.record
     assert isinstance(record, SenderRecord)
-    left = (datetime.fromisoformat(record.expires) - datetime.now(UTC)).total_seconds()
+    left = datetime.fromisoformat(record.expires).timestamp() - journal.written - journal.age
     if record.peer:  # the link is that one's alone, and stays good for it
         left = journal.left
     return await _drive(Sending(options, record, min(left, CUT_SECONDS), journal=journal), tls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import stat
 import time
@@ -62,6 +63,20 @@ def begun(home, record):
     return journal
 
 
+def age(journal, seconds):
+    """It was written so long ago, before this machine was started."""
+    kept = json.loads((journal.path / "journal.json").read_bytes())
+    kept["boot"] = "another"
+    (journal.path / "journal.json").write_text(json.dumps(kept))
+    set_back(journal, seconds)
+
+
+def set_back(journal, seconds):
+    """As it looks when the clock of the day was set ahead since."""
+    then = time.time() - seconds
+    os.utime(journal.path / "journal.json", (then, then))
+
+
 def test_both_records_read_back():
     one = recipient("/out/\udce4", renamed=[["a", "a (1)"]], phase="placing", tail_mark=bytes(32))
     for record in (one, sender(closings=[{"security": {"transcript": "x"}}], port=443)):
@@ -76,8 +91,6 @@ def test_any_bytes_are_no_record(data):
 
 @given(st.data())
 def test_a_record_with_any_member_replaced_reads_or_is_refused(data):
-    import json
-
     fields = json.loads(_encode(data.draw(st.sampled_from([recipient("/o"), sender()]))))
     name = data.draw(st.sampled_from(sorted(fields)))
     fields[name] = data.draw(
@@ -147,12 +160,29 @@ def test_what_nobody_comes_back_for_is_erased_and_noted(home, tmp_path):
     journal.release()
     Journals(home).tidy()
     assert staging.exists()
-    old = time.time() - WAITED_SECONDS - 1
-    os.utime(journal.path / "journal.json", (old, old))
+    age(journal, WAITED_SECONDS + 1)
     Journals(home).tidy()
     assert not staging.exists()
     assert list(Journals(home)) == []
     assert home.recent_audit("erased", 5)[0]["role"] == "recipient"
+
+
+def test_a_clock_that_is_set_ages_nothing(home, tmp_path):
+    journal = begun(home, recipient(tmp_path / "out"))
+    for off in (-3, 3):
+        set_back(journal, off * WAITED_SECONDS)
+        (found,) = Journals(home)
+        assert WAITED_SECONDS - 60 < found.left <= WAITED_SECONDS
+
+
+def test_a_journal_of_before_there_was_such_a_clock_ages_by_that_of_the_day(home, tmp_path):
+    journal = begun(home, recipient(tmp_path / "out"))
+    kept = json.loads((journal.path / "journal.json").read_bytes())
+    del kept["boot"], kept["uptime"]
+    (journal.path / "journal.json").write_text(json.dumps(kept))
+    set_back(journal, 3600)
+    (found,) = Journals(home)
+    assert abs(found.left - WAITED_SECONDS + 3600) < 60
 
 
 def test_what_is_damaged_is_passed_over(home, tmp_path):

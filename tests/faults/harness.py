@@ -198,6 +198,12 @@ class Transfer:
         """The recipient opens the link."""
         self.receiving = self.recipient.receive(self.link, self.out, *self._receive)
 
+    def _engine(self, role: str) -> tuple[str, ...]:
+        """All else that it was begun with is noted."""
+        options = self._send if role == "sender" else self._receive
+        at = options.index("--engine") if "--engine" in options else len(options)
+        return options[at : at + 2]
+
     # --- on the way
 
     def process(self, role: str) -> Watched:
@@ -239,10 +245,9 @@ class Transfer:
             return self.come()
         command = ("send", "--resume") if role == "sender" else ("resume",)
         machine = self.machine(role)
-        options = self._send if role == "sender" else self._receive
         (one,) = machine.transfers()
         assert one["role"] == role, one
-        process = machine.start(*command, one["id"][:8], *options)
+        process = machine.start(*command, one["id"][:8], *AUTO, *self._engine(role))
         if role == "sender":
             self.sending = process
         else:
