@@ -503,8 +503,8 @@ class RecipientRun(Run):
         kept, destination = underway.kept, underway.destination
         if kept.phase == "receiving" and not underway.checked:
             self._tell("checking")
-            marks = underway.journal.marks()
-            good = await self._thread(destination.recheck, kept.tail, kept.tail_mark, marks)
+            noted = kept.tail, kept.tail_mark, underway.journal.marks()
+            good = await self._thread(destination.recheck, *noted, self._is_over)
             await self._thread(lambda: underway.note(durable=good))
             underway.checked = True
         destination.begin(kept.durable)

@@ -242,6 +242,7 @@ class Run:
         self._meter, self._progress_told = _Meter(), 0.0
         self._threads = ThreadPoolExecutor(DISK_THREADS, "handover-disk", _step_back)
         self._wake = asyncio.Event()
+        self._over = False
         self._state = ""
 
     async def run(self) -> facts.Ended:
@@ -289,6 +290,7 @@ class Run:
 
     async def _wind_up(self, writer: asyncio.Task[None]) -> None:
         """The last frames out, the threads at rest, the disk tidy."""
+        self._over = True
         self._outbox.put_nowait(None)
         await asyncio.wait([writer], timeout=DRAIN_SECONDS)
         writer.cancel()
@@ -378,6 +380,10 @@ class Run:
         self.session.abort(code, time.monotonic())
         for frame in self.session.frames():
             self._outbox.put_nowait(frame)
+
+    def _is_over(self) -> bool:
+        """For what takes long in a thread: whether nobody waits for it any more."""
+        return self._over
 
     async def _thread(self, call: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)

@@ -655,7 +655,7 @@ class SenderRun(Run):
         """Take up an earlier session where the recipient stands."""
         source, known = self._source, self.session.results.known
         assert source is not None
-        self._note_ends(await self._thread(source.skip, offset, known))
+        self._note_ends(await self._thread(source.skip, offset, known, self._is_over))
 
     def _seal(self, plan: facts.Plan) -> list[tuple[Block, Header, bytes]]:
         """A stretch, cut into ranges; it ends early at a hole or a withdrawn entry."""
