@@ -35,6 +35,7 @@ from .events import (
     StateChanged,
     Warned,
 )
+from .files import staging
 from .home import Home
 from .journal import Journal, Journals, SenderRecord
 from .lanes import ENGINES, keep_buffers
@@ -626,6 +627,8 @@ def _resume(
         record = journal.record
         if not journal.hold():
             raise Failure("transfer_running", journal.short_id)
+        if journal.damaged:
+            raise Failure("journal_damaged", journal.short_id)
         secret = None
         if parse_link(record.link).passphrase:
             secret = _passphrase(True, passphrase_file, as_json, twice=False)
@@ -694,13 +697,19 @@ def transfers_discard(wanted: str) -> None:
     """Erase what has arrived of a transfer, and forget it."""
     with _told():
         home = Home()
-        Journals(home).find(wanted).erase(home)
-    _say("Erased.")
+        journal = Journals(home).find(wanted)
+        journal.erase(home)
+    if not journal.record.role:
+        parts = shown(staging(Path(), journal.record.transfer_id).name)
+        _say(f"Forgotten. If files were arriving, remove the folder {parts} where they did.")
+    else:
+        _say("Erased.")
 
 
 def _list_unfinished(unfinished: Sequence[Journal], as_json: bool) -> None:
     for one in unfinished:
-        record, state = one.record, "running" if one.running else "unfinished"
+        idle = "damaged" if one.damaged else "unfinished"
+        record, state = one.record, "running" if one.running else idle
         if as_json:
             click.echo(
                 json.dumps(
@@ -717,10 +726,10 @@ def _list_unfinished(unfinished: Sequence[Journal], as_json: bool) -> None:
             )
         else:
             who = record.label or "(nobody yet)"
-            way = "to" if record.role == "sender" else "from"
+            way = {"sender": "to", "recipient": "from"}.get(record.role, "to or from")
             size = f"{_size(record.durable)} of {_size(record.total)}"
-            began = record.began[:19]
-            click.echo(f"{one.short_id}  {began}  {state:10}  {way} {shown(who, 64)}, {size}")
+            began = record.began[:19] or "-"
+            click.echo(f"{one.short_id}  {began:19}  {state:10}  {way} {shown(who, 64)}, {size}")
     if not unfinished and not as_json:
         _say("Nothing is unfinished.")
 

@@ -195,7 +195,7 @@ class Receiving:
                 results = Results.recall(journal.read("results"), len(manifest.entries))
         except (OSError, PeerError):
             data, manifest, results = b"", None, None
-        if manifest is None or sha256(data) != kept.manifest_sha256:
+        if journal.damaged or manifest is None or sha256(data) != kept.manifest_sha256:
             raise Failure("journal_damaged", journal.short_id)
         tape, output = manifest.tape(), Path(os.fsdecode(kept.output))
         destination = Destination(output, manifest, tape, kept.transfer_id, journal.append_mark)
@@ -472,6 +472,8 @@ class RecipientRun(Run):
         )
         journals = Journals(home)
         journal = Journal(journals.path(kept), kept)
+        if journal.begun:  # and yet not found by its link
+            raise Failure("journal_damaged", journal.short_id)
         destination = Destination(output, manifest, tape, kept.transfer_id, journal.append_mark)
         await self._thread(destination.check_room)
         if not await self._accepts(met, manifest, tape.total):

@@ -168,6 +168,46 @@ def test_what_is_discarded_is_erased_and_noted(sender, recipient, big, out):
     assert sending.end()[0] == 8
 
 
+def test_what_was_noted_and_is_damaged_is_told_and_can_be_begun_anew(sender, recipient, big, out):
+    sending, receiving, link = begin(sender, recipient, big, out)
+    kill_hard(receiving)
+    receiving.process.wait()
+    (one,) = unfinished(recipient)
+    (recipient.home / "transfers" / one["id"] / "journal.json").write_bytes(bytes(4096))
+    (told,) = unfinished(recipient)
+    assert told == {**one, "state": "damaged", "durable": 0}
+    assert f"{one['id'][:8]}  {one['began'][:19]}  damaged " in recipient.run("transfers").stdout
+    for again in (lambda: recipient.receive(link, out), lambda: recipient.start("resume")):
+        code, last = again().end()
+        assert (code, last["code"]) == (1, "journal_damaged")
+        assert f"handover transfers discard {one['id'][:8]}" in last["message"]
+    assert recipient.run("transfers", "discard", one["id"][:8]).returncode == 0
+    assert list(out.iterdir()) == []
+    sending.signal(signal.SIGCONT)
+    finished(sender, recipient, big, out, recipient.receive(link, out, "--auto"), sending)
+
+
+def test_what_was_noted_and_is_all_damaged_ends_at_a_word_of_what_to_do(
+    sender, recipient, big, out
+):
+    sending, receiving, link = begin(sender, recipient, big, out)
+    kill_hard(receiving)
+    receiving.process.wait()
+    (one,) = unfinished(recipient)
+    for name in ("journal.json", "begun"):
+        (recipient.home / "transfers" / one["id"] / name).write_bytes(bytes(4096))
+    (told,) = unfinished(recipient)
+    assert (told["id"], told["role"], told["state"]) == (one["id"], "", "damaged")
+    sending.signal(signal.SIGCONT)
+    code, last = recipient.receive(link, out, "--auto").end()
+    assert (code, last["code"]) == (1, "journal_damaged")
+    assert unfinished(recipient) == [told]
+    (parts,) = out.iterdir()
+    done = recipient.run("transfers", "discard", one["id"][:8])
+    assert (done.returncode, parts.name in done.stderr) == (0, True)
+    assert unfinished(recipient) == []
+
+
 def test_what_is_under_way_is_not_discarded_nor_taken_over(sender, recipient, big, out):
     sending, receiving, link = begin(sender, recipient, big, out)
     running = unfinished(recipient)[0]
