@@ -31,7 +31,7 @@ from .meeting import connect_recipient, receive_early
 from .protocol import receipt as receipts
 from .protocol import session as facts
 from .protocol.codec import encode_base64url, encode_json, sha256
-from .protocol.errors import Ending, Failure, HandoverError, PeerError
+from .protocol.errors import Ending, Failure, HandoverError, Next, PeerError
 from .protocol.handshake import HANDSHAKE_SECONDS, RESUME, Attempt, RecipientHandshake, Secured
 from .protocol.link import derive_keys, noise_psk, parse_link
 from .protocol.manifest import (
@@ -73,18 +73,6 @@ DISK_SECONDS = 2.0  # between two looks at a disk that took no more
 CONFIRM_SECONDS = 15.0  # that a sender is gone for, before its signature is waited for no more
 LONGEST_CONFIRM_SECONDS = 600.0  # for it, whatever the network says; `resume` asks again
 GIVE_UP_SECONDS = 24 * 3600.0  # no link lives longer without its recipient
-# Failures of the way to the other side, or of a disk: trying again may help.
-ON_THE_WAY = (
-    "connection_lost",
-    "connection_lost_early",
-    "no_connection",
-    "server_unreachable",
-    "server_refused",
-    "not_found",
-    "busy",
-    "disk_paused",
-    "home_unwritable",
-)
 
 
 async def receive(link: str, options: Options, *, output: Path) -> Outcome:
@@ -291,7 +279,7 @@ class Receiving:
         """Whether trying again may help. What goes wrong before the sender is proven may be a
         server's or a stranger's doing: no reason to give up what is there."""
         wrong = failure.code == "passphrase_wrong"
-        return (run is None and not wrong) or failure.code in ON_THE_WAY
+        return (run is None and not wrong) or failure.next >= Next.RETRY
 
     async def _wait(
         self, underway: Underway, failure: HandoverError | None, backoff: float

@@ -37,7 +37,7 @@ from .lanes import Connection, EngineName, LaneLost, available
 from .protocol import receipt as receipts
 from .protocol import session as facts
 from .protocol.codec import encode_base64url, sha256
-from .protocol.errors import FAILURES, Ending, Failure, HandoverError, PeerError
+from .protocol.errors import FAILURES, Ending, Failure, HandoverError, Next, PeerError
 from .protocol.handshake import SUITE_NAMES, Attempt, Entropy, Secured
 from .protocol.manifest import STATUS_TEXTS, Manifest, Results
 from .protocol.paths import shown
@@ -184,10 +184,7 @@ def choose_engine(options: Options) -> EngineName:
 
 def may_go_on(code: str) -> bool:
     """Whether a transfer that ended so can be taken up again."""
-    if not code or code in ("protocol", "no_space"):
-        return False
-    endings = (Ending.PARTIAL, Ending.FAILED, Ending.DELIVERED_UNCONFIRMED)
-    return FAILURES[code].ending in endings
+    return bool(code) and FAILURES[code].next >= Next.RESUME
 
 
 def journal_failure(error: OSError) -> Failure:

@@ -33,7 +33,7 @@ from .meeting import MeetingPlace, connect_sender, meeting_place, receive_early
 from .protocol import receipt as receipts
 from .protocol import session as facts
 from .protocol.codec import sha256
-from .protocol.errors import FAILURES, Ending, Failure, HandoverError
+from .protocol.errors import FAILURES, Ending, Failure, HandoverError, Next
 from .protocol.handshake import (
     HANDSHAKE_SECONDS,
     MAX_FAILED_ATTEMPTS,
@@ -483,8 +483,9 @@ class Sending:
         try:
             return await run.run()
         except HandoverError as error:
-            again = error.code == "connection_lost_early" or run.resumable(error.code)
-            if run.resumable(error.code):
+            resumable = error.next >= Next.WAIT and run.can_resume
+            again = error.code == "connection_lost_early" or resumable
+            if resumable:
                 self._cut = "lost" if error.code == "connection_lost" else "paused"
                 if error.code != "connection_lost" and error.detail != facts.AT_PEER:
                     self._note(error.sentence)  # it is a disk of this side
@@ -552,10 +553,10 @@ class SenderRun(Run):
         self._fresh = True  # nothing of the tape was read in this session yet
         self._superseded = asyncio.Event()
 
-    def resumable(self, code: str) -> bool:
-        """Whether the recipient can take it up again after this failure."""
-        lost = code in ("connection_lost", "disk_paused", "home_unwritable")
-        return lost and RESUME in self._secured.peer.capabilities
+    @property
+    def can_resume(self) -> bool:
+        """Whether the recipient can take up again what was broken off."""
+        return RESUME in self._secured.peer.capabilities
 
     def give_way(self) -> None:
         """The same recipient is there by a new connection: this one is over."""
