@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from .addresses import reachable
 from .events import (
@@ -498,7 +499,9 @@ def main() -> None:
 )
 @_tls_files
 @_common
+@click.pass_context
 def send(
+    context: click.Context,
     paths: tuple[str, ...],
     resumed: str | None,
     server: str | None,
@@ -527,7 +530,15 @@ def send(
     if resumed is not None:
         if paths:
             raise click.UsageError("--resume sends what it began with: name no files")
-        _resume(resumed, passphrase_file, verify, auto, engine, as_json)
+        kept = {"passphrase_file", "verify", "auto", "engine", "as_json"}
+        for one in context.command.params:
+            name = str(one.name)
+            said = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            if said and name not in {"paths", "resumed", *kept}:
+                raise click.UsageError(f"--resume goes on as it was begun: leave out {one.opts[0]}")
+        again = {name: context.params[name] for name in kept}
+        context.invoke(resume_transfer, wanted=resumed, **again)
+        return
     if not paths:
         raise click.UsageError("name the files and folders to send")
     wanted = passphrase or "HANDOVER_PASSPHRASE" in os.environ
@@ -609,19 +620,32 @@ def receive(
     _run(transfer(link, options, output=output))
 
 
-def _resume(
-    wanted: str,
+@main.command("resume")
+@click.argument("wanted", metavar="ID", required=False)
+@_common
+def resume_transfer(
+    wanted: str | None,
     passphrase_file: Path | None,
     verify: bool,
     auto: bool,
     engine: Any,
     as_json: bool,
-) -> NoReturn:
-    """Go on with an unfinished transfer, in whichever role."""
+) -> None:
+    """Go on with an unfinished transfer; without ID with the only one, or list them."""
     from .protocol.link import parse_link
     from .receiving import receive as transfer
     from .sending import resume
 
+    with _told(as_json):
+        unfinished = list(Journals(Home()))
+    if wanted is None and len(unfinished) == 1:
+        wanted = unfinished[0].short_id
+    if wanted is None:
+        _list_unfinished(unfinished, as_json)
+        if unfinished:
+            _say("Say which: handover resume ID.")
+            raise SystemExit(EXIT_USAGE)
+        return
     with _told(as_json):
         journal = Journals(Home()).find(wanted)
         record = journal.record
@@ -646,31 +670,6 @@ def _resume(
             assert chain is not None
             tls = Tls(chain.context, chain.hosts, "files", certificate, key)
         _run(resume(journal, options, tls=tls))
-
-
-@main.command("resume")
-@click.argument("wanted", metavar="ID", required=False)
-@_common
-def resume_transfer(
-    wanted: str | None,
-    passphrase_file: Path | None,
-    verify: bool,
-    auto: bool,
-    engine: Any,
-    as_json: bool,
-) -> None:
-    """Go on with an unfinished transfer; without ID with the only one, or list them."""
-    with _told(as_json):
-        unfinished = list(Journals(Home()))
-    if wanted is None and len(unfinished) == 1:
-        wanted = unfinished[0].short_id
-    if wanted is None:
-        _list_unfinished(unfinished, as_json)
-        if unfinished:
-            _say("Say which: handover resume ID.")
-            raise SystemExit(EXIT_USAGE)
-        return
-    _resume(wanted, passphrase_file, verify, auto, engine, as_json)
 
 
 @main.group(invoke_without_command=True)

@@ -101,6 +101,34 @@ def test_both_killed_go_on(sender, recipient, big, out):
     assert resumed_at(there) >= SIZE // 20
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--server", "https://192.0.2.1"),
+        ("--listen", ":0"),
+        ("--address", "192.0.2.1"),
+        ("--expires", "5m"),
+        ("--to", "Reading room"),
+        ("--follow",),
+        ("--no-local-ca",),
+        ("--tls-key", "key.pem"),
+    ],
+)
+def test_what_stands_since_it_was_begun_is_not_said_again(sender, option):
+    done = sender.run("send", "--resume", "0123", *option)
+    assert done.returncode == 2
+    assert "goes on as it was begun" in done.stderr
+    assert done.stderr.rstrip().endswith("--local-ca" if "local" in option[0] else option[0])
+
+
+def test_what_may_be_said_again_is_no_reason_against_it(sender):
+    """Nor what the environment says for every `send`."""
+    said = ("--auto", "--verify", "--engine", "aiortc", "--passphrase-file", "none")
+    done = sender.run("send", "--resume", "0123", *said, HANDOVER_SERVER="https://192.0.2.1")
+    assert done.returncode == 1
+    assert "No unfinished transfer has the id 0123" in done.stderr
+
+
 def test_a_shutdown_is_no_end(sender, recipient, big, out):
     """The same command again goes on."""
     sending, receiving, link = begin(sender, recipient, big, out)
