@@ -769,29 +769,40 @@ class Destination:
         """Raises `OSError` unless a part is what it was when it was verified."""
         _check_digest(self._name(index), self._staging_fd, digest)
 
-    def link_part(self, index: int, name: str, folder: int) -> None:
-        """Give a part its final name, never replacing one. Raises `FileExistsError`, `OSError`."""
+    def link_part(self, index: int, name: str, folder: int, *, taken: bool) -> None:
+        """Give a part its final name, never replacing a file but our own: one that this very part
+        was linked to before a crash, or an empty one where the name was `taken` for it.
+
+        Raises `FileExistsError`, `OSError`.
+        """
         part = self._name(index)
         try:
-            os.link(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
+            linked = self._take(part, name, folder)
         except FileExistsError:
             there = os.stat(name, dir_fd=folder, follow_symlinks=False)
             ours = os.stat(part, dir_fd=self._staging_fd, follow_symlinks=False)
-            if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
+            linked = os.path.samestat(there, ours)
+            if not linked and not (taken and stat.S_ISREG(there.st_mode) and not there.st_size):
                 raise
-            os.unlink(part, dir_fd=self._staging_fd)  # linked before a crash
+        if linked:
+            os.unlink(part, dir_fd=self._staging_fd)
+            return
+        try:
+            os.rename(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
+        except OSError:
+            os.unlink(name, dir_fd=folder)
+            raise
+
+    def _take(self, part: str, name: str, folder: int) -> bool:
+        """Link a part to a name; where a file system has no hard links, reserve it: False."""
+        try:
+            os.link(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
                 raise
-            # A file system without hard links: reserve the name, then rename over our own file.
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, dir_fd=folder))
-            try:
-                os.rename(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
-            except OSError:
-                os.unlink(name, dir_fd=folder)
-                raise
-        else:
-            os.unlink(part, dir_fd=self._staging_fd)
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder))
+            return False
+        return True
 
     def discard(self) -> None:
         """Remove the staging folder and everything in it."""
@@ -1009,8 +1020,6 @@ class _Placing:
     def _link(self, index: int, name: str, folder: int, entry: Entry, digest: bytes) -> str:
         top = folder == self._root
         chosen = self._renamed.get(name, name) if top else name
-        if self._again and not entry.size and _is_empty(chosen, folder):
-            return chosen  # an empty file has no part that would tell
         try:
             self._destination.part_for_placing(index, entry, make=not entry.size)
         except FileNotFoundError:
@@ -1024,8 +1033,10 @@ class _Placing:
             if candidate != chosen and top:
                 self._renamed[name] = candidate
                 self._note()
+            # It was free when it was chosen: what is there after a crash is ours, as in a folder.
+            taken = self._again and candidate == chosen
             with contextlib.suppress(FileExistsError):
-                self._destination.link_part(index, candidate, folder)
+                self._destination.link_part(index, candidate, folder, taken=taken)
                 return candidate
         raise FileExistsError(errno.EEXIST, "too many of that name")
 
@@ -1035,14 +1046,6 @@ def _check_digest(name: str, folder: int, digest: bytes) -> None:
     with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb") as file:
         if hashlib.file_digest(file, "sha256").digest() != digest:
             raise OSError(errno.EIO, "not what was verified")
-
-
-def _is_empty(name: str, folder: int) -> bool:
-    try:
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return stat.S_ISREG(found.st_mode) and not found.st_size
 
 
 def _sync_folder(folder: int) -> None:
