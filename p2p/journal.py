@@ -106,6 +106,7 @@ class Record:
         "total": _offset,
         "durable": _offset,
         "confirmed": boolean,
+        "verify": optional(boolean),
         "boot": optional(text(64)),
         "uptime": optional(_offset),
     }
@@ -120,6 +121,7 @@ class Record:
     total: int = 0
     durable: int = 0  # how much of the tape the recipient has on its disk for good
     confirmed: bool = False  # both said that the check digits are the same
+    verify: bool = False  # this side wants that
     boot: str = ""  # when it was written: the boot of the machine ...
     uptime: int = 0  # ... and the seconds since
 
@@ -141,6 +143,7 @@ class SenderRecord(Record):
         "certificate": _path,
         "key": _path,
         "to": text(1024),
+        "auto": optional(boolean),
         "closings": list_of(_any, MAX_CLOSINGS),
     }
 
@@ -154,6 +157,7 @@ class SenderRecord(Record):
     certificate: bytes = b""
     key: bytes = b""
     to: str = ""  # the contact it is for
+    auto: bool = False  # whoever opens the link first is let in
     closings: list[dict[str, Any]] = field(default_factory=list)  # `SenderSession.closed`
 
 

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,8 @@ class Receiving:
         if journal.damaged or manifest is None or sha256(data) != kept.manifest_sha256:
             raise Failure("journal_damaged", journal.short_id)
         tape, output = manifest.tape(), Path(os.fsdecode(kept.output))
+        kept.verify |= self.options.verify
+        self.options = replace(self.options, verify=kept.verify)
         destination = Destination(output, manifest, tape, kept.transfer_id, journal.append_mark)
         if kept.phase == "receiving" and kept.durable and not destination.staging.is_dir():
             raise Failure("parts_missing", shown(str(destination.staging), 256))
@@ -456,6 +458,7 @@ class RecipientRun(Run):
             began=now_text(),
             total=tape.total,
             confirmed=session.needs_confirmation,
+            verify=self._options.verify,
             output=os.fsencode(os.path.abspath(output)),
         )
         journals = Journals(home)

@@ -19,7 +19,7 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -130,6 +130,8 @@ async def send(
         certificate=os.fsencode(os.path.abspath(tls.certificate)) if tls else b"",
         key=os.fsencode(os.path.abspath(tls.key)) if tls else b"",
         to=to or "",
+        verify=options.verify,
+        auto=options.auto,
     )
     return await _drive(Sending(options, record, expires, paths=paths, follow=follow), tls)
 
@@ -138,6 +140,8 @@ async def resume(journal: Journal, options: Options, *, tls: Tls | None = None) 
     """Stand behind a link again after this process, or this machine, had died."""
     record = journal.record
     assert isinstance(record, SenderRecord)
+    record.verify |= options.verify
+    options = replace(options, verify=record.verify, auto=options.auto or record.auto)
     left = datetime.fromisoformat(record.expires).timestamp() - journal.written - journal.age
     if record.peer:  # the link is that one's alone, and stays good for it
         left = journal.left
@@ -198,7 +202,8 @@ class Sending:
                     raise Failure("not_readable", shown(path))
         self._to = options.home.contact(kept.to) if kept.to else None
         known = self._to or kept.peer
-        if options.ask is None and (options.verify or not (options.auto or known)):
+        compare = options.verify and not kept.confirmed
+        if options.ask is None and (compare or not (options.auto or known)):
             raise Failure("needs_answer", "whether to let the recipient in")
         self.identity = options.home.identity()
         if again and kept.identity != self.identity.public:

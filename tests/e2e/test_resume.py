@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from .harness import kill_hard, sha256sums
+from .harness import Terminal, kill_hard, sha256sums
 
 SIZE = 160_000_000
 
@@ -82,11 +82,42 @@ def test_a_link_that_nobody_opened_yet_outlives_its_sender(sender, recipient, bi
         pass
     kill_hard(sending)
     sending.process.wait()
-    code, last = sender.start("resume").end()  # nobody is there to let a recipient in
+    code, last = sender.start("resume", "--verify").end()  # nobody is there to compare digits
     assert (code, last["code"]) == (2, "needs_answer")
-    again = sender.start("resume", "--auto")
+    again = sender.start("resume")  # it lets in whoever comes, as it was told first
     assert again.wait_for("link")["link"] == link
     finished(sender, recipient, big, out, recipient.receive(link, out, "--auto"), again)
+
+
+def test_digits_that_were_to_be_compared_still_are(sender, big):
+    first = Terminal(sender, "send", "--verify", str(big))
+    first.expect(r"Waiting for the recipient")
+    while not unfinished(sender):
+        pass
+    os.kill(first.pid, signal.SIGKILL)
+    first.end()
+    code, last = sender.start("resume", "--auto").end()
+    assert (code, last["code"]) == (2, "needs_answer")
+
+
+def test_digits_that_were_compared_stay_so(sender, recipient, big, out):
+    """Neither side says --verify again, nobody is asked again, and the receipt tells it."""
+    sending = Terminal(sender, "send", "--verify", str(big))
+    link = sending.expect(r"(http://\S+)\s")
+    receiving = Terminal(
+        recipient, "receive", "--output", str(out), "--verify", "--auto", HANDOVER_LINK=link
+    )
+    for one in (receiving, sending):
+        one.expect(r"on both sides\? \[y/n\]")
+        one.type("y\n")
+    while not (there := unfinished(recipient)) or there[0]["durable"] < SIZE // 10:
+        pass
+    for one in (receiving, sending):
+        os.kill(one.pid, signal.SIGKILL)
+        one.end()
+    finished(sender, recipient, big, out, sender.start("resume"), recipient.start("resume"))
+    shown = sender.run("receipt", "show", sender.receipts()[0]).stdout
+    assert "digits       confirmed" in shown
 
 
 def test_both_killed_go_on(sender, recipient, big, out):
