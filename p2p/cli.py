@@ -72,6 +72,8 @@ _STATES = {
     "silent": "Nothing heard from the other side for a while; still waiting.",
     "lost": "The connection was lost; trying again until it is back. Nothing is lost.",
     "paused": "The recipient's disk takes no more; going on as soon as it does. Nothing is lost.",
+    "sender_paused": "The sender's disk takes no more; going on as soon as it does. "
+    "Nothing is lost.",
     "checking": "Checking what is on the disk already.",
     "resumed": "The other side is back.",
     "verifying": "All sent; verifying what is on the disk.",

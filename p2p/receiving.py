@@ -287,18 +287,16 @@ class Receiving:
         self, underway: Underway, failure: HandoverError | None, backoff: float
     ) -> None:
         """Until the next try; for a disk of this side, until it takes data again."""
-        own_disk = (
-            failure is not None
-            and failure.code in ("disk_paused", "home_unwritable")
-            and failure.detail != facts.AT_PEER
-        )
-        if own_disk and failure is not None:
-            self.options.watch(Warned("", failure.sentence))
-        server = failure is not None and failure.code.startswith("server_")
-        state: StateName = "paused" if own_disk else "server_lost" if server else "lost"
+        state: StateName = "lost"
+        if failure is not None and failure.code in ("disk_paused", "home_unwritable"):
+            state = "sender_paused" if failure.detail == facts.AT_PEER else "paused"
+            if state == "paused":
+                self.options.watch(Warned("", failure.sentence))
+        elif failure is not None and failure.code.startswith("server_"):
+            state = "server_lost"
         self.options.watch(StateChanged(state))
         await asyncio.sleep(backoff)
-        while own_disk and not await asyncio.to_thread(self._usable, underway):
+        while state == "paused" and not await asyncio.to_thread(self._usable, underway):
             await asyncio.sleep(DISK_SECONDS)
 
     def _usable(self, underway: Underway) -> bool:

@@ -491,9 +491,12 @@ class Sending:
             resumable = error.next >= Next.WAIT and run.can_resume
             again = error.code == "connection_lost_early" or resumable
             if resumable:
-                self._cut = "lost" if error.code == "connection_lost" else "paused"
-                if error.code != "connection_lost" and error.detail != facts.AT_PEER:
-                    self._note(error.sentence)  # it is a disk of this side
+                own = error.detail != facts.AT_PEER
+                self._cut = "sender_paused" if own else "paused"
+                if error.code == "connection_lost":
+                    self._cut = "lost"
+                elif own:
+                    self._note(error.sentence)
             loud = error.code in ("digits_rejected", "needs_answer")
             if not again and (self.kept.peer or loud):
                 raise

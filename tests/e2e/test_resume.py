@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from .harness import Terminal, kill_hard, sha256sums
+from .harness import Peer, Terminal, kill_hard, sha256sums
 
 SIZE = 160_000_000
 
@@ -210,6 +210,33 @@ def test_a_full_disk_is_waited_out(sender, recipient, tmp_path):
         assert (small / "out" / "big").read_bytes() == (tmp_path / "big").read_bytes()
     finally:
         recipient.close()
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_full_disk_of_the_sender_is_told_as_that(recipient, tmp_path, out):
+    """On which it notes how far it is."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small], check=True)
+    sender = Peer(small / "home")
+    try:
+        (tmp_path / "big").write_bytes(os.urandom(50_000_000))
+        sending, link = sender.send("--auto", tmp_path / "big")
+        receiving = recipient.receive(link, out, "--auto")
+        receiving.wait_for("state", state="accepted")
+        sending.signal(signal.SIGSTOP)
+        with suppress(OSError), open(small / "thief", "wb", buffering=0) as thief:
+            while True:
+                thief.write(bytes(4096))
+        sending.signal(signal.SIGCONT)
+        sending.wait_for("state", state="sender_paused")
+        receiving.wait_for("state", state="sender_paused")
+        (small / "thief").unlink()
+        assert receiving.end()[0] == sending.end()[0] == 0
+        assert "paused" not in sending.states() + receiving.states()
+        assert (out / "big").read_bytes() == (tmp_path / "big").read_bytes()
+    finally:
+        sender.close()
         subprocess.run(["umount", small], check=True)
 
 
