@@ -634,13 +634,14 @@ class RecipientRun(Run):
         root = await self._thread(results_root, manifest, results)
         self._tell("signing")
         peer, own = self._secured.peer, self._identity
+        audit_head = await self._thread(self._home.audit_head)
         security = {"transcript": self._secured.transcript, **self._security()}
         fields = {
             "type": receipts.TYPE,
             "sender": receipts.party(
                 peer.identity, peer.label, peer.software, session.sender_audit_head
             ),
-            "recipient": receipts.party(own.public, own.label, SOFTWARE, self._home.audit_head()),
+            "recipient": receipts.party(own.public, own.label, SOFTWARE, audit_head),
             "stored": "file",
             "security": {
                 k: encode_base64url(v) if isinstance(v, bytes) else v for k, v in security.items()
@@ -673,7 +674,7 @@ class RecipientRun(Run):
         kept, results = underway.kept, underway.results
         assert results is not None
         payload, signature = kept.payload.encode(), kept.signature
-        self._keep_receipt(payload, [(self._identity.public, signature)])
+        await self._keep_receipt(payload, [(self._identity.public, signature)])
         self._record.results = results
         refused = [(entry, status) for entry, status in results.failures() if status in REFUSED]
         now = time.monotonic()
@@ -684,12 +685,12 @@ class RecipientRun(Run):
         underway = self._receiving.underway
         assert underway is not None
         countersigned = await self._fact(facts.Countersigned)
-        self._keep_receipt(
+        await self._keep_receipt(
             underway.kept.payload.encode(),
             [
                 (self._identity.public, underway.kept.signature),
                 (self._secured.peer.identity, countersigned.signature),
             ],
         )
-        self._pin()
+        await self._pin()
         self._step(self.session.confirm, time.monotonic())

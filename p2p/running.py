@@ -422,9 +422,9 @@ class Run:
         if not await self._options.ask(Question("digits", met, self._secured.digits)):
             raise Failure("digits_rejected")
 
-    def _keep_receipt(self, payload: bytes, signatures: list[tuple[bytes, bytes]]) -> None:
-        document = receipts.assemble(payload, signatures)
-        self._record.receipt = self._home.store_receipt(self._record.transfer_id, document)
+    async def _keep_receipt(self, payload: bytes, signatures: list[tuple[bytes, bytes]]) -> None:
+        document, transfer = receipts.assemble(payload, signatures), self._record.transfer_id
+        self._record.receipt = await self._thread(self._home.store_receipt, transfer, document)
 
     def _security(self) -> dict[str, Any]:
         return {
@@ -436,9 +436,9 @@ class Run:
             "passphrase": self._attempt.passphrase,
         }
 
-    def _pin(self) -> None:
-        peer = self._secured.peer
-        self._home.pin(peer.identity, peer.label, verified=self.session.needs_confirmation)
+    async def _pin(self) -> None:
+        peer, compared = self._secured.peer, self.session.needs_confirmation
+        await self._thread(self._home.pin, peer.identity, peer.label, compared)
 
 
 def _step_back() -> None:

@@ -621,7 +621,7 @@ class SenderRun(Run):
         session, key = self.session, self._identity.key
         root = await self._thread(results_root, manifest, session.results)
         signature = session.countersign(receipted, root, self._sending.kept.closings)
-        self._keep_receipt(
+        await self._keep_receipt(
             receipted.payload,
             [
                 (self._secured.peer.identity, receipted.signature),
@@ -632,7 +632,7 @@ class SenderRun(Run):
         await self._thread(
             self._home.store_annex, self._record.transfer_id, manifest, session.results, {}
         )
-        self._pin()
+        await self._pin()
         self._step(session.countersigned, signature, time.monotonic())
 
     async def _move(self) -> None:
@@ -699,7 +699,7 @@ class SenderRun(Run):
         block = await self._thread(source.read, 0, 0)
         self._note_ends(block)
         if not block.finished and not block.withdrawn:
-            session.draw_up(now_text(), self._home.audit_head())
+            session.draw_up(now_text(), await self._thread(self._home.audit_head))
             own = {"label": self._identity.label, "software": SOFTWARE}
             closings = self._sending.kept.closings
             closings.append(session.closed(own, self._security()))
