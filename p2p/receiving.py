@@ -49,8 +49,8 @@ from .running import (
     SOFTWARE,
     Options,
     Outcome,
-    Record,
     Run,
+    Summary,
     choose_engine,
     journal_failure,
     may_go_on,
@@ -112,7 +112,7 @@ class Receiving:
     """One `receive`."""
 
     def __init__(self, link: str, options: Options, output: Path) -> None:
-        self.record = Record()
+        self.record = Summary()
         self.options, self.output = options, output
         self._text = link
         self._proven = False  # the sender was, and so the passphrase is right

@@ -82,7 +82,7 @@ class Outcome:
 
 
 @dataclass
-class Record:
+class Summary:
     """What the audit log and the last event say of a transfer, as far as it got."""
 
     transfer_id: bytes = b""
@@ -130,7 +130,7 @@ class Record:
 
 
 @asynccontextmanager
-async def reporting(options: Options, record: Record, role: str) -> AsyncIterator[list[Outcome]]:
+async def reporting(options: Options, record: Summary, role: str) -> AsyncIterator[list[Outcome]]:
     """Turn any failure into an outcome, and tell it: audit log first, then the last event."""
     outcome: list[Outcome] = []
     cancelled: asyncio.CancelledError | None = None
@@ -227,7 +227,7 @@ class Run:
         connection: Connection,
         attempt: Attempt,
         secured: Secured,
-        record: Record,
+        record: Summary,
     ) -> None:
         self._home, self._options, self._identity = home, options, identity
         self._connection, self._attempt, self._secured = connection, attempt, secured

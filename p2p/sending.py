@@ -58,8 +58,8 @@ from .running import (
     SOFTWARE,
     Options,
     Outcome,
-    Record,
     Run,
+    Summary,
     choose_engine,
     journal_failure,
     new_entropy,
@@ -170,7 +170,7 @@ class Sending:
         journal: Journal | None = None,
     ) -> None:
         self.options, self.kept = options, kept
-        self.record = Record(
+        self.record = Summary(
             transfer_id=kept.transfer_id, journal=journal, recalled=journal is not None
         )
         self._expires, self._paths, self._follow = expires, paths, follow
