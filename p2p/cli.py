@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from .addresses import reachable
 from .events import (
@@ -35,6 +36,7 @@ from .events import (
     StateChanged,
     Warned,
 )
+from .files import staging
 from .home import Home
 from .journal import Journal, Journals, SenderRecord
 from .lanes import ENGINES, keep_buffers
@@ -70,6 +72,8 @@ _STATES = {
     "silent": "Nothing heard from the other side for a while; still waiting.",
     "lost": "The connection was lost; trying again until it is back. Nothing is lost.",
     "paused": "The recipient's disk takes no more; going on as soon as it does. Nothing is lost.",
+    "sender_paused": "The sender's disk takes no more; going on as soon as it does. "
+    "Nothing is lost.",
     "checking": "Checking what is on the disk already.",
     "resumed": "The other side is back.",
     "verifying": "All sent; verifying what is on the disk.",
@@ -497,7 +501,9 @@ def main() -> None:
 )
 @_tls_files
 @_common
+@click.pass_context
 def send(
+    context: click.Context,
     paths: tuple[str, ...],
     resumed: str | None,
     server: str | None,
@@ -526,7 +532,15 @@ def send(
     if resumed is not None:
         if paths:
             raise click.UsageError("--resume sends what it began with: name no files")
-        _resume(resumed, passphrase_file, verify, auto, engine, as_json)
+        kept = {"passphrase_file", "verify", "auto", "engine", "as_json"}
+        for one in context.command.params:
+            name = str(one.name)
+            said = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            if said and name not in {"paths", "resumed", *kept}:
+                raise click.UsageError(f"--resume goes on as it was begun: leave out {one.opts[0]}")
+        again = {name: context.params[name] for name in kept}
+        context.invoke(resume_transfer, wanted=resumed, **again)
+        return
     if not paths:
         raise click.UsageError("name the files and folders to send")
     wanted = passphrase or "HANDOVER_PASSPHRASE" in os.environ
@@ -608,24 +622,39 @@ def receive(
     _run(transfer(link, options, output=output))
 
 
-def _resume(
-    wanted: str,
+@main.command("resume")
+@click.argument("wanted", metavar="ID", required=False)
+@_common
+def resume_transfer(
+    wanted: str | None,
     passphrase_file: Path | None,
     verify: bool,
     auto: bool,
     engine: Any,
     as_json: bool,
-) -> NoReturn:
-    """Go on with an unfinished transfer, in whichever role."""
+) -> None:
+    """Go on with an unfinished transfer; without ID with the only one, or list them."""
     from .protocol.link import parse_link
     from .receiving import receive as transfer
     from .sending import resume
 
     with _told(as_json):
+        unfinished = list(Journals(Home()))
+    if wanted is None and len(unfinished) == 1:
+        wanted = unfinished[0].short_id
+    if wanted is None:
+        _list_unfinished(unfinished, as_json)
+        if unfinished:
+            _say("Say which: handover resume ID.")
+            raise SystemExit(EXIT_USAGE)
+        return
+    with _told(as_json):
         journal = Journals(Home()).find(wanted)
         record = journal.record
         if not journal.hold():
             raise Failure("transfer_running", journal.short_id)
+        if journal.damaged:
+            raise Failure("journal_damaged", journal.short_id)
         secret = None
         if parse_link(record.link).passphrase:
             secret = _passphrase(True, passphrase_file, as_json, twice=False)
@@ -643,31 +672,6 @@ def _resume(
             assert chain is not None
             tls = Tls(chain.context, chain.hosts, "files", certificate, key)
         _run(resume(journal, options, tls=tls))
-
-
-@main.command("resume")
-@click.argument("wanted", metavar="ID", required=False)
-@_common
-def resume_transfer(
-    wanted: str | None,
-    passphrase_file: Path | None,
-    verify: bool,
-    auto: bool,
-    engine: Any,
-    as_json: bool,
-) -> None:
-    """Go on with an unfinished transfer; without ID with the only one, or list them."""
-    with _told(as_json):
-        unfinished = list(Journals(Home()))
-    if wanted is None and len(unfinished) == 1:
-        wanted = unfinished[0].short_id
-    if wanted is None:
-        _list_unfinished(unfinished, as_json)
-        if unfinished:
-            _say("Say which: handover resume ID.")
-            raise SystemExit(EXIT_USAGE)
-        return
-    _resume(wanted, passphrase_file, verify, auto, engine, as_json)
 
 
 @main.group(invoke_without_command=True)
@@ -694,13 +698,19 @@ def transfers_discard(wanted: str) -> None:
     """Erase what has arrived of a transfer, and forget it."""
     with _told():
         home = Home()
-        Journals(home).find(wanted).erase(home)
-    _say("Erased.")
+        journal = Journals(home).find(wanted)
+        journal.erase(home)
+    if not journal.record.role:
+        parts = shown(staging(Path(), journal.record.transfer_id).name)
+        _say(f"Forgotten. If files were arriving, remove the folder {parts} where they did.")
+    else:
+        _say("Erased.")
 
 
 def _list_unfinished(unfinished: Sequence[Journal], as_json: bool) -> None:
     for one in unfinished:
-        record, state = one.record, "running" if one.running else "unfinished"
+        idle = "damaged" if one.damaged else "unfinished"
+        record, state = one.record, "running" if one.running else idle
         if as_json:
             click.echo(
                 json.dumps(
@@ -717,10 +727,10 @@ def _list_unfinished(unfinished: Sequence[Journal], as_json: bool) -> None:
             )
         else:
             who = record.label or "(nobody yet)"
-            way = "to" if record.role == "sender" else "from"
+            way = {"sender": "to", "recipient": "from"}.get(record.role, "to or from")
             size = f"{_size(record.durable)} of {_size(record.total)}"
-            began = record.began[:19]
-            click.echo(f"{one.short_id}  {began}  {state:10}  {way} {shown(who, 64)}, {size}")
+            began = record.began[:19] or "-"
+            click.echo(f"{one.short_id}  {began:19}  {state:10}  {way} {shown(who, 64)}, {size}")
     if not unfinished and not as_json:
         _say("Nothing is unfinished.")
 

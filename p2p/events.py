@@ -19,6 +19,7 @@ StateName = Literal[
     "silent",
     "lost",
     "paused",
+    "sender_paused",
     "resumed",
     "checking",
     "verifying",

@@ -68,6 +68,7 @@ PASSING = {
 SAMPLES, MIN_SAMPLED = 4, 256 * 1024  # of a file that may be compressed; smaller ones are tried
 _ZEROS = bytes(READ_BACK)
 SKIP_STEP = 1024 * 1024  # read and hashed at once, where nothing is sent
+RECALL_STEP = 16 * 1024 * 1024  # read back at once: no slow disk takes longer than a second
 EMPTY_DIGEST = hashlib.sha256().digest()
 
 
@@ -113,6 +114,11 @@ class Listing:
 
 
 Warn = Callable[[str, str], None]
+Stopped = Callable[[], bool]  # looked at every moment; once it is true, the call ends early
+
+
+def _never() -> bool:
+    return False
 
 
 def check_paths(paths: Sequence[str]) -> dict[str, str]:
@@ -132,9 +138,7 @@ def check_paths(paths: Sequence[str]) -> dict[str, str]:
     return named
 
 
-def walk(
-    paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Callable[[], bool] = lambda: False
-) -> Listing:
+def walk(paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Stopped = _never) -> Listing:
     """List files and folders as entries, in a stable order, folders before what is in them.
 
     What cannot be sent is left out and told to `warn(path, why)`. Links are followed only with
@@ -326,11 +330,11 @@ class Source:
                 self._pressing = choose([(i, os.pread(self._file, SAMPLE, i)) for i in at])
         return self._pressing
 
-    def skip(self, offset: int, known: Callable[[int], bool]) -> Block:
+    def skip(self, offset: int, known: Callable[[int], bool], stopped: Stopped = _never) -> Block:
         """Begin at `offset`: the recipient has everything before it. On a fresh source only.
 
         What ends before is read and hashed all the same, unless it is `known`; so is the beginning
-        of the file in which `offset` lies.
+        of the file in which `offset` lies. `stopped` ends it early. Raises `Failure` then.
         """
         finished: list[tuple[int, bytes]] = []
         withdrawn: list[tuple[int, int]] = []
@@ -341,7 +345,8 @@ class Source:
                 continue
             try:
                 self._open(source)
-                self._hash_upto(source, min(end, offset) - self._tape.start(self._entry))
+                stop = min(end, offset) - self._tape.start(self._entry)
+                self._hash_upto(source, stop, stopped)
                 if end > offset:
                     break
                 self._check(source)
@@ -353,12 +358,15 @@ class Source:
             self._close()
         return Block(offset, 0, False, b"", tuple(finished), tuple(withdrawn))
 
-    def _hash_upto(self, source: SourceFile, stop: int) -> None:
+    def _hash_upto(self, source: SourceFile, stop: int, stopped: Stopped) -> None:
         while self._at < stop:
+            if stopped():
+                raise Failure("cancelled")
             data_at, data_end = self._next_data(source)
             if data_at > self._at:
-                self._hash_zeros(min(data_at, stop) - self._at)
-                self._at = min(data_at, stop)
+                hole = min(data_at - self._at, stop - self._at, MAX_HOLE)
+                self._hash_zeros(hole)
+                self._at += hole
             else:
                 self._at += len(self._read(min(data_end, stop, self._at + SKIP_STEP) - self._at))
 
@@ -514,31 +522,47 @@ class Destination:
         except OSError as error:
             raise Failure("not_writable", _words(error)) from None
 
-    def recheck(self, tail: int, tail_mark: bytes, marks: Sequence[bytes]) -> int:
+    def recheck(
+        self, tail: int, tail_mark: bytes, marks: Sequence[bytes], stopped: Stopped = _never
+    ) -> int:
         """Read back what an earlier process left, up to `tail`; how far it is as it was noted.
 
-        `marks` are the running digests at every MARK, `tail_mark` the one at `tail`.
+        `marks` are the running digests at every MARK, `tail_mark` the one at `tail`. What lies
+        beyond is cut off. `stopped` ends it early. Raises `Failure` then, and `OSError`.
         """
         self._start_over()  # an earlier try may have been cut off
         good = 0
         for index, mark in enumerate(marks[: tail // MARK]):
-            self._read_back.advance((index + 1) * MARK, quiet=True)
+            self._read_back.recall((index + 1) * MARK, stopped)
             if self._read_back.mark() != mark:
                 break
             good = (index + 1) * MARK
         else:
             if good == tail // MARK * MARK:
-                self._read_back.advance(tail, quiet=True)
+                self._read_back.recall(tail, stopped)
                 good = tail if self._read_back.mark() == tail_mark else good
         if self._read_back.at > good:
             self._start_over()
-            self._read_back.advance(good, quiet=True)
+            self._read_back.recall(good, stopped)
+        self._cut_off(good)
         return good
 
     def _start_over(self) -> None:
         self.digests.clear()
         self._read_back.close()
         self._read_back = _ReadBack(self, self._marked)
+
+    def _cut_off(self, offset: int) -> None:
+        """Shorten the parts to what lies before `offset`. All else comes again, and where it comes
+        as a hole nothing is written, so there have to be zeros."""
+        for name in filter(str.isdigit, os.listdir(self._staging_fd)):
+            entry = int(name)
+            if self._tape.end(entry) > offset:
+                file = os.open(name, os.O_WRONLY | os.O_NOFOLLOW, dir_fd=self._staging_fd)
+                try:
+                    os.ftruncate(file, max(0, offset - self._tape.start(entry)))
+                finally:
+                    os.close(file)
 
     @property
     def gone(self) -> list[int]:
@@ -776,29 +800,40 @@ class Destination:
         """Raises `OSError` unless a part is what it was when it was verified."""
         _check_digest(self._name(index), self._staging_fd, digest)
 
-    def link_part(self, index: int, name: str, folder: int) -> None:
-        """Give a part its final name, never replacing one. Raises `FileExistsError`, `OSError`."""
+    def link_part(self, index: int, name: str, folder: int, *, taken: bool) -> None:
+        """Give a part its final name, never replacing a file but our own: one that this very part
+        was linked to before a crash, or an empty one where the name was `taken` for it.
+
+        Raises `FileExistsError`, `OSError`.
+        """
         part = self._name(index)
         try:
-            os.link(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
+            linked = self._take(part, name, folder)
         except FileExistsError:
             there = os.stat(name, dir_fd=folder, follow_symlinks=False)
             ours = os.stat(part, dir_fd=self._staging_fd, follow_symlinks=False)
-            if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
+            linked = os.path.samestat(there, ours)
+            if not linked and not (taken and stat.S_ISREG(there.st_mode) and not there.st_size):
                 raise
-            os.unlink(part, dir_fd=self._staging_fd)  # linked before a crash
+        if linked:
+            os.unlink(part, dir_fd=self._staging_fd)
+            return
+        try:
+            os.rename(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
+        except OSError:
+            os.unlink(name, dir_fd=folder)
+            raise
+
+    def _take(self, part: str, name: str, folder: int) -> bool:
+        """Link a part to a name; where a file system has no hard links, reserve it: False."""
+        try:
+            os.link(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
                 raise
-            # A file system without hard links: reserve the name, then rename over our own file.
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, dir_fd=folder))
-            try:
-                os.rename(part, name, src_dir_fd=self._staging_fd, dst_dir_fd=folder)
-            except OSError:
-                os.unlink(name, dir_fd=folder)
-                raise
-        else:
-            os.unlink(part, dir_fd=self._staging_fd)
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder))
+            return False
+        return True
 
     def discard(self) -> None:
         """Remove the staging folder and everything in it."""
@@ -835,22 +870,31 @@ class _ReadBack:
         self._buffer = mmap.mmap(-1, READ_BACK)  # aligned, as direct reads need it
         self._view = memoryview(self._buffer)
 
-    def advance(self, upto: int, *, quiet: bool = False) -> int:
-        tape = self._destination.tape
+    def advance(self, upto: int) -> int:
         while self.at < upto:
-            stop = min(upto, (self.at // MARK + 1) * MARK)
-            for piece in tape.pieces(self.at, stop - self.at):
-                if not self._destination.is_gone(piece.entry):
-                    with contextlib.suppress(OSError):  # the entry then has no digest, and fails
-                        self._hash(piece.entry, piece.offset, piece.length, tape)
-            self.at = stop
-            self.tail = (stop, self.mark())
-            if stop % MARK == 0 and not quiet:
-                self._unnoted.append((stop // MARK - 1, self.tail[1]))
+            self._step(min(upto, (self.at // MARK + 1) * MARK))
+            if self.at % MARK == 0:
+                self._unnoted.append((self.at // MARK - 1, self.tail[1]))
             while self._unnoted:  # also what a full disk did not take before
                 self._marked(*self._unnoted[0])
                 del self._unnoted[0]
         return self.at
+
+    def recall(self, upto: int, stopped: Stopped) -> None:
+        """The same where all marks are noted, and anybody may lose patience."""
+        while self.at < upto:
+            if stopped():
+                raise Failure("cancelled")
+            self._step(min(upto, self.at + RECALL_STEP))
+
+    def _step(self, upto: int) -> None:
+        tape = self._destination.tape
+        for piece in tape.pieces(self.at, upto - self.at):
+            if not self._destination.is_gone(piece.entry):
+                with contextlib.suppress(OSError):  # the entry then has no digest, and fails
+                    self._hash(piece.entry, piece.offset, piece.length, tape)
+        self.at = upto
+        self.tail = (upto, self.mark())
 
     def mark(self) -> bytes:
         """The running digest: of every entry that is through, and of the one at hand so far."""
@@ -1007,8 +1051,6 @@ class _Placing:
     def _link(self, index: int, name: str, folder: int, entry: Entry, digest: bytes) -> str:
         top = folder == self._root
         chosen = self._renamed.get(name, name) if top else name
-        if self._again and not entry.size and _is_empty(chosen, folder):
-            return chosen  # an empty file has no part that would tell
         try:
             self._destination.part_for_placing(index, entry, make=not entry.size)
         except FileNotFoundError:
@@ -1022,8 +1064,10 @@ class _Placing:
             if candidate != chosen and top:
                 self._renamed[name] = candidate
                 self._note()
+            # It was free when it was chosen: what is there after a crash is ours, as in a folder.
+            taken = self._again and candidate == chosen
             with contextlib.suppress(FileExistsError):
-                self._destination.link_part(index, candidate, folder)
+                self._destination.link_part(index, candidate, folder, taken=taken)
                 return candidate
         raise FileExistsError(errno.EEXIST, "too many of that name")
 
@@ -1033,14 +1077,6 @@ def _check_digest(name: str, folder: int, digest: bytes) -> None:
     with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb") as file:
         if hashlib.file_digest(file, "sha256").digest() != digest:
             raise OSError(errno.EIO, "not what was verified")
-
-
-def _is_empty(name: str, folder: int) -> bool:
-    try:
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return stat.S_ISREG(found.st_mode) and not found.st_size
 
 
 def _sync_folder(folder: int) -> None:

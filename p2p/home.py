@@ -205,7 +205,7 @@ class Home:
                 return None, contact.name
         return None, ""
 
-    def pin(self, identity: bytes, label: str, *, verified: bool) -> None:
+    def pin(self, identity: bytes, label: str, verified: bool) -> None:
         """Remember a peer after a transfer."""
         with self._locked():
             contacts = self.contacts()

@@ -1,8 +1,8 @@
 """Unfinished transfers as they stand on this disk, so that both sides can die at any moment.
 
 Each has a folder below `HANDOVER_HOME/transfers`, named by its transfer id, readable by its owner
-alone and gone when the transfer has ended: `journal.json` (a `Record`, replaced whole), `manifest`
-(as it was sent), and by role
+alone and gone when the transfer has ended: `journal.json` (a `Record`, replaced whole), `begun`
+(that as it was at first, for when it is damaged), `manifest` (as it was sent), and by role
 
     sender     `sources`   what each entry is on this disk, one JSON line each
                `results`   what became of each entry, from the first closing on
@@ -42,6 +42,7 @@ from .protocol.codec import (
     list_of,
     members,
     one_of,
+    optional,
     read_as,
     text,
 )
@@ -79,11 +80,21 @@ def _large(value: Json) -> int:
     return int(text(24, empty=False)(value))
 
 
+def _uptime() -> tuple[str, int]:
+    """Which boot of the machine this is, and its seconds since then, asleep or not: a clock that
+    nobody sets. The first is empty where nothing tells it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = ""
+    return boot, int(time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
 @dataclass
 class Record:
     """What both roles note of a transfer. Hashes, keys and paths are bytes, times RFC 3339."""
 
-    role: ClassVar[str]
+    role: ClassVar[str] = ""  # not known any more
     shape: ClassVar[Mapping[str, Reader]] = {
         "transfer_id": base64url(TRANSFER_ID),
         "link": text(4096, empty=False),
@@ -95,18 +106,24 @@ class Record:
         "total": _offset,
         "durable": _offset,
         "confirmed": boolean,
+        "verify": optional(boolean),
+        "boot": optional(text(64)),
+        "uptime": optional(_offset),
     }
 
     transfer_id: bytes
-    link: str  # with its secret: whoever reads this can take part in the transfer
-    identity: bytes  # this side's
-    peer: bytes  # the other side's, once it was let in, else empty
-    label: str  # of the other side
-    manifest_sha256: bytes
-    began: str
-    total: int
+    link: str = ""  # with its secret: whoever reads this can take part in the transfer
+    identity: bytes = b""  # this side's
+    peer: bytes = b""  # the other side's, once it was let in
+    label: str = ""  # of the other side
+    manifest_sha256: bytes = b""
+    began: str = ""
+    total: int = 0
     durable: int = 0  # how much of the tape the recipient has on its disk for good
     confirmed: bool = False  # both said that the check digits are the same
+    verify: bool = False  # this side wants that
+    boot: str = ""  # when it was written: the boot of the machine ...
+    uptime: int = 0  # ... and the seconds since
 
 
 @dataclass
@@ -126,6 +143,7 @@ class SenderRecord(Record):
         "certificate": _path,
         "key": _path,
         "to": text(1024),
+        "auto": optional(boolean),
         "closings": list_of(_any, MAX_CLOSINGS),
     }
 
@@ -139,6 +157,7 @@ class SenderRecord(Record):
     certificate: bytes = b""
     key: bytes = b""
     to: str = ""  # the contact it is for
+    auto: bool = False  # whoever opens the link first is let in
     closings: list[dict[str, Any]] = field(default_factory=list)  # `SenderSession.closed`
 
 
@@ -184,15 +203,17 @@ def _decode(data: bytes) -> Record:
     made = _ROLES.get(str(value.pop("role", ""))) if isinstance(value, dict) else None
     if made is None:
         raise PeerError("a journal of no known role")
-    record: Record = made(**read_as(members(made.shape), value, "a journal"))
+    found = read_as(members(made.shape), value, "a journal")
+    record: Record = made(**{name: one for name, one in found.items() if one is not None})
     return record
 
 
 class Journal:
     """One transfer's folder, and its record."""
 
-    def __init__(self, path: Path, record: Record) -> None:
+    def __init__(self, path: Path, record: Record, *, damaged: bool = False) -> None:
         self.path, self.record = path, record
+        self.damaged = damaged  # the record is what it was at first, or holds nothing but the id
         self._lock = -1
         self._writing = threading.Lock()  # the last one to be written is the newest
 
@@ -215,6 +236,11 @@ class Journal:
         return self._lock >= 0
 
     @property
+    def begun(self) -> bool:
+        """Whether it counts: written, and not removed."""
+        return (self.path / "journal.json").exists()
+
+    @property
     def running(self) -> bool:
         """Whether another process has it."""
         free = self.hold()
@@ -228,10 +254,24 @@ class Journal:
 
     @property
     def left(self) -> float:
-        """Seconds until then, by the clock of this machine."""
+        """Seconds until then."""
+        return WAITED_SECONDS - self.age
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was written last: in the same boot whatever the clock of the day says,
+        for that one may be set."""
+        boot, uptime = _uptime()
+        if boot and boot == self.record.boot:
+            return uptime - self.record.uptime
+        return time.time() - self.written
+
+    @property
+    def written(self) -> float:
+        """When it was written last, by the clock of the day as it was then."""
         with suppress(OSError):
-            return (self.path / "journal.json").stat().st_mtime + WAITED_SECONDS - time.time()
-        return WAITED_SECONDS
+            return (self.path / "journal.json").stat().st_mtime
+        return time.time()
 
     def release(self) -> None:
         """Let others have it."""
@@ -243,23 +283,27 @@ class Journal:
         """Note the record, with these changes; from any thread. Raises `OSError`: then nothing has
         changed here either, for what is not noted may not be said."""
         with self._writing:
+            changes["boot"], changes["uptime"] = _uptime()
             replace_whole(self.path / "journal.json", _encode(replace(self.record, **changes)))
             for name, value in changes.items():
                 setattr(self.record, name, value)
 
     def erase(self, home: Home) -> None:
-        """Remove what has arrived and forget it, and say so in the audit log. Raises `Failure`
-        when another process has it."""
+        """Remove what has arrived, where the record tells, and forget it; say so in the audit log.
+        Raises `Failure` when another process has it."""
         if not self.hold():
             raise Failure("transfer_running", self.short_id)
-        # Once it is signed, what still lies there is verified, and had no other place.
-        if isinstance(self.record, RecipientRecord) and self.record.phase != "signed":
-            where = staging(Path(os.fsdecode(self.record.output)), self.record.transfer_id)
-            shutil.rmtree(where, ignore_errors=True)
-            if where.exists():
-                raise Failure("not_writable", shown(str(where), 256))
+        record = self.record
+        if isinstance(record, RecipientRecord):
+            # Once it is signed, what still lies there is verified, and had no other place.
+            signed = record.phase == "signed" or home.receipt_path(record.transfer_id).exists()
+            where = staging(Path(os.fsdecode(record.output)), record.transfer_id)
+            if not signed:
+                shutil.rmtree(where, ignore_errors=True)
+                if where.exists():
+                    raise Failure("not_writable", shown(str(where), 256))
         self.remove()
-        facts = {"transfer_id": encode_base64url(self.record.transfer_id), "role": self.record.role}
+        facts = {"transfer_id": encode_base64url(record.transfer_id), "role": record.role}
         home.append_audit("erased", facts)
 
     def remove(self) -> None:
@@ -348,19 +392,21 @@ class Journals:
         journal.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         journal.hold()
         journal.store("manifest", manifest)
+        journal.store("begun", _encode(journal.record))
 
     def __iter__(self) -> Iterator[Journal]:
-        """Those that can be read, the oldest first."""
+        """All that have begun, the oldest first."""
         found: list[Journal] = []
-        for path in self._folder.glob("[!.]*"):
-            with suppress(OSError, PeerError):
-                found.append(Journal(path, _decode((path / "journal.json").read_bytes())))
+        for path in self._folder.glob("[0-9a-f]" * 2 * TRANSFER_ID):
+            one = _recall(path)
+            if one.begun:  # else what was read may be half of one that is being removed
+                found.append(one)
         return iter(sorted(found, key=lambda one: one.record.began))
 
     def tidy(self) -> None:
         """Erase what nobody will come back for, and what crashes have left."""
         for one in self:
-            if one.expired:
+            if one.expired and one.record.role:  # else a person has to look for what has arrived
                 with suppress(Failure):
                     one.erase(self._home)
         for path in self._folder.glob("*"):
@@ -387,3 +433,14 @@ class Journals:
                 if one.record.role == role and parse_link(one.record.link).secret == secret:
                     return one
         return None
+
+
+def _recall(path: Path) -> Journal:
+    """What is noted in a folder, as far as it can be read."""
+    transfer_id = bytes.fromhex(path.name)
+    for name in ("journal.json", "begun"):
+        with suppress(OSError, PeerError):
+            record = _decode((path / name).read_bytes())
+            if record.transfer_id == transfer_id:
+                return Journal(path, record, damaged=name != "journal.json")
+    return Journal(path, Record(transfer_id), damaged=True)

@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from .press import unpress
 from .protocol import receipt as receipts
 from .protocol import session as facts
 from .protocol.codec import encode_base64url, encode_json, sha256
-from .protocol.errors import Ending, Failure, HandoverError, PeerError
+from .protocol.errors import Ending, Failure, HandoverError, Next, PeerError
 from .protocol.handshake import (
     DIRECT,
     HANDSHAKE_SECONDS,
@@ -61,8 +61,8 @@ from .running import (
     SOFTWARE,
     Options,
     Outcome,
-    Record,
     Run,
+    Summary,
     choose_engine,
     journal_failure,
     may_go_on,
@@ -87,18 +87,6 @@ DISK_SECONDS = 2.0  # between two looks at a disk that took no more
 CONFIRM_SECONDS = 15.0  # that a sender is gone for, before its signature is waited for no more
 LONGEST_CONFIRM_SECONDS = 600.0  # for it, whatever the network says; `resume` asks again
 GIVE_UP_SECONDS = 24 * 3600.0  # no link lives longer without its recipient
-# Failures of the way to the other side, or of a disk: trying again may help.
-ON_THE_WAY = (
-    "connection_lost",
-    "connection_lost_early",
-    "no_connection",
-    "server_unreachable",
-    "server_refused",
-    "not_found",
-    "busy",
-    "disk_paused",
-    "home_unwritable",
-)
 
 
 async def receive(link: str, options: Options, *, output: Path) -> Outcome:
@@ -138,7 +126,7 @@ class Receiving:
     """One `receive`."""
 
     def __init__(self, link: str, options: Options, output: Path) -> None:
-        self.record = Record()
+        self.record = Summary()
         self.options, self.output = options, output
         self._text = link
         self._proven = False  # the sender was, and so the passphrase is right
@@ -209,9 +197,11 @@ class Receiving:
                 results = Results.recall(journal.read("results"), len(manifest.entries))
         except (OSError, PeerError):
             data, manifest, results = b"", None, None
-        if manifest is None or sha256(data) != kept.manifest_sha256:
+        if journal.damaged or manifest is None or sha256(data) != kept.manifest_sha256:
             raise Failure("journal_damaged", journal.short_id)
         tape, output = manifest.tape(), Path(os.fsdecode(kept.output))
+        kept.verify |= self.options.verify
+        self.options = replace(self.options, verify=kept.verify)
         destination = Destination(output, manifest, tape, kept.transfer_id, journal.append_mark)
         if kept.phase == "receiving" and kept.durable and not destination.staging.is_dir():
             raise Failure("parts_missing", shown(str(destination.staging), 256))
@@ -306,24 +296,22 @@ class Receiving:
         """Whether trying again may help. What goes wrong before the sender is proven may be a
         server's or a stranger's doing: no reason to give up what is there."""
         wrong = failure.code == "passphrase_wrong"
-        return (run is None and not wrong) or failure.code in ON_THE_WAY
+        return (run is None and not wrong) or failure.next >= Next.RETRY
 
     async def _wait(
         self, underway: Underway, failure: HandoverError | None, backoff: float
     ) -> None:
         """Until the next try; for a disk of this side, until it takes data again."""
-        own_disk = (
-            failure is not None
-            and failure.code in ("disk_paused", "home_unwritable")
-            and failure.detail != facts.AT_PEER
-        )
-        if own_disk and failure is not None:
-            self.options.watch(Warned("", failure.sentence))
-        server = failure is not None and failure.code.startswith("server_")
-        state: StateName = "paused" if own_disk else "server_lost" if server else "lost"
+        state: StateName = "lost"
+        if failure is not None and failure.code in ("disk_paused", "home_unwritable"):
+            state = "sender_paused" if failure.detail == facts.AT_PEER else "paused"
+            if state == "paused":
+                self.options.watch(Warned("", failure.sentence))
+        elif failure is not None and failure.code.startswith("server_"):
+            state = "server_lost"
         self.options.watch(StateChanged(state))
         await asyncio.sleep(backoff)
-        while own_disk and not await asyncio.to_thread(self._usable, underway):
+        while state == "paused" and not await asyncio.to_thread(self._usable, underway):
             await asyncio.sleep(DISK_SECONDS)
 
     def _usable(self, underway: Underway) -> bool:
@@ -486,10 +474,13 @@ class RecipientRun(Run):
             began=now_text(),
             total=tape.total,
             confirmed=session.needs_confirmation,
+            verify=self._options.verify,
             output=os.fsencode(os.path.abspath(output)),
         )
         journals = Journals(home)
         journal = Journal(journals.path(kept), kept)
+        if journal.begun:  # and yet not found by its link
+            raise Failure("journal_damaged", journal.short_id)
         destination = Destination(output, manifest, tape, kept.transfer_id, journal.append_mark)
         await self._thread(destination.check_room)
         if not await self._accepts(met, manifest, tape.total):
@@ -521,8 +512,8 @@ class RecipientRun(Run):
         kept, destination = underway.kept, underway.destination
         if kept.phase == "receiving" and not underway.checked:
             self._tell("checking")
-            marks = underway.journal.marks()
-            good = await self._thread(destination.recheck, kept.tail, kept.tail_mark, marks)
+            noted = kept.tail, kept.tail_mark, underway.journal.marks()
+            good = await self._thread(destination.recheck, *noted, self._is_over)
             await self._thread(lambda: underway.note(durable=good))
             underway.checked = True
         destination.begin(kept.durable)
@@ -661,13 +652,14 @@ class RecipientRun(Run):
         root = await self._thread(results_root, manifest, results)
         self._tell("signing")
         peer, own = self._secured.peer, self._identity
+        audit_head = await self._thread(self._home.audit_head)
         security = {"transcript": self._secured.transcript, **self._security()}
         fields = {
             "type": receipts.TYPE,
             "sender": receipts.party(
                 peer.identity, peer.label, peer.software, session.sender_audit_head
             ),
-            "recipient": receipts.party(own.public, own.label, SOFTWARE, self._home.audit_head()),
+            "recipient": receipts.party(own.public, own.label, SOFTWARE, audit_head),
             "stored": "file",
             "security": {
                 k: encode_base64url(v) if isinstance(v, bytes) else v for k, v in security.items()
@@ -700,7 +692,7 @@ class RecipientRun(Run):
         kept, results = underway.kept, underway.results
         assert results is not None
         payload, signature = kept.payload.encode(), kept.signature
-        self._keep_receipt(payload, [(self._identity.public, signature)])
+        await self._keep_receipt(payload, [(self._identity.public, signature)])
         self._record.results = results
         refused = [(entry, status) for entry, status in results.failures() if status in REFUSED]
         now = time.monotonic()
@@ -711,12 +703,12 @@ class RecipientRun(Run):
         underway = self._receiving.underway
         assert underway is not None
         countersigned = await self._fact(facts.Countersigned)
-        self._keep_receipt(
+        await self._keep_receipt(
             underway.kept.payload.encode(),
             [
                 (self._identity.public, underway.kept.signature),
                 (self._secured.peer.identity, countersigned.signature),
             ],
         )
-        self._pin()
+        await self._pin()
         self._step(self.session.confirm, time.monotonic())

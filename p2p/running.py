@@ -38,7 +38,7 @@ from .multipath import Multipath
 from .protocol import receipt as receipts
 from .protocol import session as facts
 from .protocol.codec import encode_base64url, sha256
-from .protocol.errors import FAILURES, Ending, Failure, HandoverError, PeerError
+from .protocol.errors import FAILURES, Ending, Failure, HandoverError, Next, PeerError
 from .protocol.handshake import SUITE_NAMES, Attempt, Entropy, Secured
 from .protocol.manifest import STATUS_TEXTS, Manifest, Results
 from .protocol.paths import shown
@@ -87,7 +87,7 @@ class Outcome:
 
 
 @dataclass
-class Record:
+class Summary:
     """What the audit log and the last event say of a transfer, as far as it got."""
 
     transfer_id: bytes = b""
@@ -135,7 +135,7 @@ class Record:
 
 
 @asynccontextmanager
-async def reporting(options: Options, record: Record, role: str) -> AsyncIterator[list[Outcome]]:
+async def reporting(options: Options, record: Summary, role: str) -> AsyncIterator[list[Outcome]]:
     """Turn any failure into an outcome, and tell it: audit log first, then the last event."""
     outcome: list[Outcome] = []
     cancelled: asyncio.CancelledError | None = None
@@ -189,10 +189,7 @@ def choose_engine(options: Options) -> EngineName:
 
 def may_go_on(code: str) -> bool:
     """Whether a transfer that ended so can be taken up again."""
-    if not code or code in ("protocol", "no_space"):
-        return False
-    endings = (Ending.PARTIAL, Ending.FAILED, Ending.DELIVERED_UNCONFIRMED)
-    return FAILURES[code].ending in endings
+    return bool(code) and FAILURES[code].next >= Next.RESUME
 
 
 def journal_failure(error: OSError) -> Failure:
@@ -236,7 +233,7 @@ class Run:
         connection: Connection,
         attempt: Attempt,
         secured: Secured,
-        record: Record,
+        record: Summary,
     ) -> None:
         self._home, self._options, self._identity = home, options, identity
         self._connection, self._attempt, self._secured = connection, attempt, secured
@@ -248,6 +245,7 @@ class Run:
         self._meter, self._progress_told = Meter(), 0.0
         self._threads = ThreadPoolExecutor(DISK_THREADS, "handover-disk", _step_back)
         self._wake = asyncio.Event()
+        self._over = False
         self._state = ""
 
     async def run(self) -> facts.Ended:
@@ -301,6 +299,7 @@ class Run:
 
     async def _wind_up(self, writer: asyncio.Task[None]) -> None:
         """The last frames out, the threads at rest, the disk tidy."""
+        self._over = True
         self._outbox.put_nowait(None)
         await asyncio.wait([writer], timeout=DRAIN_SECONDS)
         writer.cancel()
@@ -400,6 +399,10 @@ class Run:
         for frame in self.session.frames():
             self._outbox.put_nowait(frame)
 
+    def _is_over(self) -> bool:
+        """For what takes long in a thread: whether nobody waits for it any more."""
+        return self._over
+
     async def _thread(self, call: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
 
@@ -440,9 +443,9 @@ class Run:
         if not await self._options.ask(Question("digits", met, self._secured.digits)):
             raise Failure("digits_rejected")
 
-    def _keep_receipt(self, payload: bytes, signatures: list[tuple[bytes, bytes]]) -> None:
-        document = receipts.assemble(payload, signatures)
-        self._record.receipt = self._home.store_receipt(self._record.transfer_id, document)
+    async def _keep_receipt(self, payload: bytes, signatures: list[tuple[bytes, bytes]]) -> None:
+        document, transfer = receipts.assemble(payload, signatures), self._record.transfer_id
+        self._record.receipt = await self._thread(self._home.store_receipt, transfer, document)
 
     def _security(self) -> dict[str, Any]:
         return {
@@ -454,9 +457,9 @@ class Run:
             "passphrase": self._attempt.passphrase,
         }
 
-    def _pin(self) -> None:
-        peer = self._secured.peer
-        self._home.pin(peer.identity, peer.label, verified=self.session.needs_confirmation)
+    async def _pin(self) -> None:
+        peer, compared = self._secured.peer, self.session.needs_confirmation
+        await self._thread(self._home.pin, peer.identity, peer.label, compared)
 
 
 def _step_back() -> None:

@@ -19,7 +19,7 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
@@ -36,7 +36,7 @@ from .press import press
 from .protocol import receipt as receipts
 from .protocol import session as facts
 from .protocol.codec import sha256
-from .protocol.errors import FAILURES, Ending, Failure, HandoverError
+from .protocol.errors import FAILURES, Ending, Failure, HandoverError, Next
 from .protocol.handshake import (
     HANDSHAKE_SECONDS,
     MAX_FAILED_ATTEMPTS,
@@ -63,8 +63,8 @@ from .running import (
     Meter,
     Options,
     Outcome,
-    Record,
     Run,
+    Summary,
     choose_engine,
     journal_failure,
     new_entropy,
@@ -136,6 +136,8 @@ async def send(
         certificate=os.fsencode(os.path.abspath(tls.certificate)) if tls else b"",
         key=os.fsencode(os.path.abspath(tls.key)) if tls else b"",
         to=to or "",
+        verify=options.verify,
+        auto=options.auto,
     )
     return await _drive(Sending(options, record, expires, paths=paths, follow=follow), tls)
 
@@ -144,7 +146,9 @@ async def resume(journal: Journal, options: Options, *, tls: Tls | None = None) 
     """Stand behind a link again after this process, or this machine, had died."""
     record = journal.record
     assert isinstance(record, SenderRecord)
-    left = (datetime.fromisoformat(record.expires) - datetime.now(UTC)).total_seconds()
+    record.verify |= options.verify
+    options = replace(options, verify=record.verify, auto=options.auto or record.auto)
+    left = datetime.fromisoformat(record.expires).timestamp() - journal.written - journal.age
     if record.peer:  # the link is that one's alone, and stays good for it
         left = journal.left
     return await _drive(Sending(options, record, min(left, CUT_SECONDS), journal=journal), tls)
@@ -172,7 +176,7 @@ class Sending:
         journal: Journal | None = None,
     ) -> None:
         self.options, self.kept = options, kept
-        self.record = Record(
+        self.record = Summary(
             transfer_id=kept.transfer_id, journal=journal, recalled=journal is not None
         )
         self._expires, self._paths, self._follow = expires, paths, follow
@@ -204,7 +208,8 @@ class Sending:
                     raise Failure("not_readable", shown(path))
         self._to = options.home.contact(kept.to) if kept.to else None
         known = self._to or kept.peer
-        if options.ask is None and (options.verify or not (options.auto or known)):
+        compare = options.verify and not kept.confirmed
+        if options.ask is None and (compare or not (options.auto or known)):
             raise Failure("needs_answer", "whether to let the recipient in")
         self.identity = options.home.identity()
         if again and kept.identity != self.identity.public:
@@ -491,11 +496,15 @@ class Sending:
         try:
             return await run.run()
         except HandoverError as error:
-            again = error.code == "connection_lost_early" or run.resumable(error.code)
-            if run.resumable(error.code):
-                self._cut = "lost" if error.code == "connection_lost" else "paused"
-                if error.code != "connection_lost" and error.detail != facts.AT_PEER:
-                    self._note(error.sentence)  # it is a disk of this side
+            resumable = error.next >= Next.WAIT and run.can_resume
+            again = error.code == "connection_lost_early" or resumable
+            if resumable:
+                own = error.detail != facts.AT_PEER
+                self._cut = "sender_paused" if own else "paused"
+                if error.code == "connection_lost":
+                    self._cut = "lost"
+                elif own:
+                    self._note(error.sentence)
             loud = error.code in ("digits_rejected", "needs_answer")
             if not again and (self.kept.peer or loud):
                 raise
@@ -572,10 +581,10 @@ class SenderRun(Run):
         self._fresh = True  # nothing of the tape was read in this session yet
         self._superseded = asyncio.Event()
 
-    def resumable(self, code: str) -> bool:
-        """Whether the recipient can take it up again after this failure."""
-        lost = code in ("connection_lost", "disk_paused", "home_unwritable")
-        return lost and RESUME in self._secured.peer.capabilities
+    @property
+    def can_resume(self) -> bool:
+        """Whether the recipient can take up again what was broken off."""
+        return RESUME in self._secured.peer.capabilities
 
     def give_way(self) -> None:
         """The same recipient is there by a new connection: this one is over."""
@@ -632,7 +641,7 @@ class SenderRun(Run):
         session, key = self.session, self._identity.key
         root = await self._thread(results_root, manifest, session.results)
         signature = session.countersign(receipted, root, self._sending.kept.closings)
-        self._keep_receipt(
+        await self._keep_receipt(
             receipted.payload,
             [
                 (self._secured.peer.identity, receipted.signature),
@@ -643,7 +652,7 @@ class SenderRun(Run):
         await self._thread(
             self._home.store_annex, self._record.transfer_id, manifest, session.results, {}
         )
-        self._pin()
+        await self._pin()
         self._step(session.countersigned, signature, time.monotonic())
 
     @property
@@ -696,7 +705,7 @@ class SenderRun(Run):
         """Take up an earlier session where the recipient stands."""
         source, known = self._source, self.session.results.known
         assert source is not None
-        self._note_ends(await self._thread(source.skip, offset, known))
+        self._note_ends(await self._thread(source.skip, offset, known, self._is_over))
 
     def _read(self, plan: facts.Plan) -> list[tuple[Block, Header]]:
         """A stretch, cut into ranges; it ends early at a hole or a withdrawn entry."""
@@ -744,7 +753,7 @@ class SenderRun(Run):
         block = await self._thread(source.read, 0, 0)
         self._note_ends(block)
         if not block.finished and not block.withdrawn:
-            session.draw_up(now_text(), self._home.audit_head())
+            session.draw_up(now_text(), await self._thread(self._home.audit_head))
             own = {"label": self._identity.label, "software": SOFTWARE}
             closings = self._sending.kept.closings
             closings.append(session.closed(own, self._security()))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -158,11 +160,23 @@ ENTRIES = [
 CONTENTS = [None, b"aaaaa", b"", b"bbb", b"cccc", b""]
 
 
-@pytest.mark.parametrize("call", ["mkdir", "link", "unlink", "utime", "fsync", "open"])
+def no_links(*args, **kwargs):
+    raise OSError(errno.EPERM, "Operation not permitted")  # as a FAT says it
+
+
+@pytest.mark.parametrize(
+    ("call", "links"),
+    [
+        *((call, True) for call in ("mkdir", "link", "unlink", "utime", "fsync", "open")),
+        *((call, False) for call in ("rename", "open")),
+    ],
+)
 def test_whoever_dies_while_names_are_given_finishes_at_the_next_start(
-    tmp_path_factory, monkeypatch, call
+    tmp_path_factory, monkeypatch, call, links
 ):
     """At every single call of the system: nothing is lost, doubled or replaced."""
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
     died = 0
     for count in range(200):
         tmp_path = tmp_path_factory.mktemp("died")
@@ -212,6 +226,7 @@ def test_whoever_dies_while_names_are_given_finishes_at_the_next_start(
             "nothing": b"mine",
             "nothing (1)": b"",
         }
+        assert (tmp_path / "out" / "nothing (1)").stat().st_mtime == 10**9
     assert died, "nothing was interrupted"
 
 
@@ -264,6 +279,83 @@ def test_only_what_is_as_it_was_noted_is_claimed_after_a_restart(
 
 
 # --- walking ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", [100, 250_000, 399_000])  # before, within and after the island
+def test_damage_in_a_hole_heals_when_it_comes_again(tmp_path, monkeypatch, where):
+    """Its bytes have to be zeros again, though a hole writes nothing."""
+    monkeypatch.setattr(files, "MARK", 64 * 1024)
+    manifest, marks = Manifest((Entry("s", "file", 400_000, 0, 4096),), bytes(32)), []
+
+    def arrive(made, at):
+        for begin, end in ((0, 200_000), (200_006, 400_000)):
+            if end > at:
+                made.hole(max(at, begin), end - max(at, begin))
+        if at < 200_006:
+            made.write(max(at, 200_000), b"island"[max(0, at - 200_000) :])
+        made.sync(400_000)
+
+    def opened(marked=lambda index, mark: None):
+        return Destination(tmp_path, manifest, manifest.tape(), TRANSFER, marked)
+
+    made = opened(lambda index, mark: marks.append(mark))
+    made.prepare()
+    arrive(made, 0)
+    made.read_back(390_000)
+    upto, mark = made.tail
+    made.close()
+    with open(made.staging / "00000000", "r+b") as part:
+        part.seek(where)
+        part.write(b"damage")
+    again = opened()
+    again.prepare(again=True)
+    good = again.recheck(upto, mark, marks)
+    assert good == (upto if where > upto else where // files.MARK * files.MARK)
+    arrive(again, good)
+    again.read_back(400_000)
+    whole = bytes(200_000) + b"island" + bytes(199_994)
+    _, refused = settle(again, results(manifest.entries, [whole]))
+    assert not refused
+    assert (tmp_path / "s").read_bytes() == whole
+
+
+def test_reading_back_what_is_there_ends_when_told(tmp_path, monkeypatch):
+    """And begins anew the next time."""
+    monkeypatch.setattr(files, "MARK", 64 * 1024)
+    monkeypatch.setattr(files, "RECALL_STEP", 1024)
+    manifest, marks = Manifest((Entry("a", "file", 300_000, 0),), bytes(32)), []
+    content = os.urandom(300_000)
+    made = Destination(
+        tmp_path, manifest, manifest.tape(), TRANSFER, lambda index, mark: marks.append(mark)
+    )
+    made.prepare()
+    made.write(0, content)
+    made.sync(300_000)
+    made.read_back(300_000)
+    noted = *made.tail, marks
+    for patience in range(0, 290, 17):
+        left = iter(range(patience))
+        with pytest.raises(Failure) as stopped:
+            made.recheck(*noted, lambda left=left: next(left, None) is None)
+        assert stopped.value.code == "cancelled"
+        assert made.tail[0] == patience * 1024
+    assert made.recheck(*noted, lambda: False) == 300_000
+    _, refused = settle(made, results(manifest.entries, [content]))
+    assert not refused
+
+
+def test_what_is_skipped_of_a_very_large_source_ends_when_told(tmp_path):
+    """A hole of a terabyte would take ten minutes to hash."""
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(10**12)
+    listing, _ = listed(tmp_path / "huge")
+    source = Source(listing, Manifest(listing.entries, bytes(32)).tape())
+    ends = time.monotonic() + 0.5
+    with pytest.raises(Failure) as stopped:
+        source.skip(10**12 - 1, lambda entry: False, lambda: time.monotonic() > ends)
+    assert stopped.value.code == "cancelled"
+    assert time.monotonic() < ends + 2
+    source.close()
 
 
 def test_links_fifos_sockets_and_devices_are_skipped_with_a_listed_warning(tmp_path):
@@ -698,9 +790,6 @@ def test_a_destination_that_is_swapped_on_the_way_is_not_followed(tmp_path):
 
 
 def test_a_file_system_without_hard_links_is_served_too(tmp_path, monkeypatch):
-    def no_links(*args, **kwargs):
-        raise OSError(95, "Operation not supported")
-
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").write_bytes(b"mine")
     made = destination(tmp_path, [file("a", b"aaaa")])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import stat
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -62,6 +64,21 @@ def begun(home, record):
     return journal
 
 
+def age(journal, seconds):
+    """It was written so long ago, before this machine was started."""
+    with suppress(ValueError):
+        kept = json.loads((journal.path / "journal.json").read_bytes())
+        kept["boot"] = "another"
+        (journal.path / "journal.json").write_text(json.dumps(kept))
+    set_back(journal, seconds)
+
+
+def set_back(journal, seconds):
+    """As it looks when the clock of the day was set ahead since."""
+    then = time.time() - seconds
+    os.utime(journal.path / "journal.json", (then, then))
+
+
 def test_both_records_read_back():
     one = recipient("/out/\udce4", renamed=[["a", "a (1)"]], phase="placing", tail_mark=bytes(32))
     for record in (one, sender(closings=[{"security": {"transcript": "x"}}], port=443)):
@@ -76,8 +93,6 @@ def test_any_bytes_are_no_record(data):
 
 @given(st.data())
 def test_a_record_with_any_member_replaced_reads_or_is_refused(data):
-    import json
-
     fields = json.loads(_encode(data.draw(st.sampled_from([recipient("/o"), sender()]))))
     name = data.draw(st.sampled_from(sorted(fields)))
     fields[name] = data.draw(
@@ -141,23 +156,85 @@ def test_sources_read_back_and_a_damaged_line_is_refused(home, tmp_path):
 
 def test_what_nobody_comes_back_for_is_erased_and_noted(home, tmp_path):
     journal = begun(home, recipient(tmp_path / "out"))
-    staging = tmp_path / "out" / f".handover-{'11' * 8}.part"
-    staging.mkdir(parents=True)
-    (staging / "00000000").write_bytes(b"a patient's data")
+    staging = parts(tmp_path)
     journal.release()
     Journals(home).tidy()
     assert staging.exists()
-    old = time.time() - WAITED_SECONDS - 1
-    os.utime(journal.path / "journal.json", (old, old))
+    age(journal, WAITED_SECONDS + 1)
     Journals(home).tidy()
     assert not staging.exists()
     assert list(Journals(home)) == []
     assert home.recent_audit("erased", 5)[0]["role"] == "recipient"
 
 
-def test_what_is_damaged_is_passed_over(home, tmp_path):
+def test_a_clock_that_is_set_ages_nothing(home, tmp_path):
     journal = begun(home, recipient(tmp_path / "out"))
-    (journal.path / "journal.json").write_bytes(b"\x00")
+    for off in (-3, 3):
+        set_back(journal, off * WAITED_SECONDS)
+        (found,) = Journals(home)
+        assert WAITED_SECONDS - 60 < found.left <= WAITED_SECONDS
+
+
+def test_a_journal_of_before_there_was_such_a_clock_ages_by_that_of_the_day(home, tmp_path):
+    journal = begun(home, recipient(tmp_path / "out"))
+    kept = json.loads((journal.path / "journal.json").read_bytes())
+    del kept["boot"], kept["uptime"]
+    (journal.path / "journal.json").write_text(json.dumps(kept))
+    set_back(journal, 3600)
+    (found,) = Journals(home)
+    assert abs(found.left - WAITED_SECONDS + 3600) < 60
+
+
+def parts(tmp_path):
+    staging = tmp_path / "out" / f".handover-{'11' * 8}.part"
+    staging.mkdir(parents=True)
+    (staging / "00000000").write_bytes(b"a patient's data")
+    return staging
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00" * 500, b"of another transfer"])
+def test_what_is_damaged_is_told_as_it_began_and_can_be_erased(home, tmp_path, damage):
+    journal, staging = begun(home, recipient(tmp_path / "out")), parts(tmp_path)
+    journal.release()
+    if damage == b"of another transfer":
+        damage = _encode(recipient(tmp_path, transfer_id=b"\x12" * 16))
+    (journal.path / "journal.json").write_bytes(damage)
+    (found,) = Journals(home)
+    assert found.damaged
+    assert (found.record.role, found.record.total, found.record.label) == (
+        "recipient",
+        10**12,
+        "Reading room",
+    )
+    assert Journals(home).of_secret(bytes(32), "recipient").damaged
+    Journals(home).find("1111").erase(home)
+    assert not staging.exists()
+    assert list(Journals(home)) == []
+
+
+def test_what_is_damaged_and_signed_keeps_what_had_no_other_place(home, tmp_path):
+    journal, staging = begun(home, recipient(tmp_path / "out")), parts(tmp_path)
+    journal.write(phase="signed")
+    home.store_receipt(journal.record.transfer_id, b"a receipt")
+    journal.release()
+    (journal.path / "journal.json").write_bytes(b"")
+    age(journal, WAITED_SECONDS + 1)
+    Journals(home).tidy()
+    assert list(Journals(home)) == []
+    assert staging.exists()
+
+
+def test_what_is_all_damaged_is_told_by_its_id_and_forgotten_by_a_person_alone(home, tmp_path):
+    journal, staging = begun(home, recipient(tmp_path / "out")), parts(tmp_path)
+    journal.release()
+    for name in ("journal.json", "begun"):
+        (journal.path / name).write_bytes(b"")
+    age(journal, WAITED_SECONDS + 1)
+    Journals(home).tidy()
+    (found,) = Journals(home)
+    assert (found.damaged, found.record.role, found.short_id) == (True, "", "11111111")
+    Journals(home).find("1111").erase(home)
+    assert staging.exists()  # nothing tells where it is
     assert list(Journals(home)) == []
 
 

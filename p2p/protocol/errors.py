@@ -38,11 +38,22 @@ EXIT_CODES: dict[Ending, int] = {
 EXIT_USAGE = 2
 
 
+class Next(enum.IntEnum):
+    """What may follow a failure, once files were under way. Each includes those before it."""
+
+    NOTHING = 0  # it is over, and what had arrived is erased
+    RESUME = 1  # what is noted stays: a person can take it up again
+    RETRY = 2  # the recipient tries again by itself: the way there may be back, or a disk
+    WAIT = 3  # and the sender waits for it
+
+
 class Kind(NamedTuple):
-    """A failure's ending and the sentence a person reads; `{detail}` is filled in, escaped."""
+    """A failure's ending, the sentence a person reads (`{detail}` is filled in, escaped), and what
+    may follow."""
 
     ending: Ending
     sentence: str
+    next: Next = Next.RESUME
 
 
 _F = Ending.FAILED
@@ -56,9 +67,13 @@ FAILURES: dict[str, Kind] = {
         _F, "This link was made by a newer version of Handover. Update, then try again."
     ),
     "server_unreachable": Kind(
-        _F, "The signaling server cannot be reached ({detail}). Check the network and the address."
+        _F,
+        "The signaling server cannot be reached ({detail}). Check the network and the address.",
+        Next.RETRY,
     ),
-    "server_refused": Kind(_F, "The signaling server refused ({detail}). Try again in a minute."),
+    "server_refused": Kind(
+        _F, "The signaling server refused ({detail}). Try again in a minute.", Next.RETRY
+    ),
     "address_invalid": Kind(
         _F, "{detail} is not a server's address. Write it like https://HOST or https://HOST:PORT."
     ),
@@ -94,15 +109,21 @@ FAILURES: dict[str, Kind] = {
         _F,
         "Nobody is waiting behind this link: it is finished, expired or mistyped. "
         "Ask the sender for a new one.",
+        Next.RETRY,
     ),
     "busy": Kind(
-        _F, "Someone else is using this link right now. Ask the sender, then try again in a minute."
+        _F,
+        "Someone else is using this link right now. Ask the sender, then try again in a minute.",
+        Next.RETRY,
     ),
-    "expired": Kind(Ending.EXPIRED, "The link has expired. Start again to get a new one."),
+    "expired": Kind(
+        Ending.EXPIRED, "The link has expired. Start again to get a new one.", Next.NOTHING
+    ),
     "no_connection": Kind(
         _F,
         "The two computers found no network path to each other. The usual causes: the other side "
         "closed the program, a firewall blocks UDP, or the two networks are kept apart.",
+        Next.RETRY,
     ),
     "engine_missing": Kind(_F, "The WebRTC engine cannot be loaded: {detail}."),
     # --- who is who -----------------------------------------------------------------------
@@ -137,14 +158,17 @@ FAILURES: dict[str, Kind] = {
         Ending.ABORTED,
         "WARNING: the check digits were said to differ. Someone may be in between. "
         "Nothing was transferred. Use another network or another way to pass on the link.",
+        Next.NOTHING,
     ),
     "version_unsupported": Kind(
         _F, "The two versions of Handover do not understand each other. Update the older one."
     ),
     # --- decisions ------------------------------------------------------------------------
-    "declined": Kind(Ending.DECLINED, "The transfer was declined. Nothing was transferred."),
-    "cancelled": Kind(Ending.ABORTED, "The transfer was stopped on this side."),
-    "peer_cancelled": Kind(Ending.ABORTED, "The other side stopped the transfer."),
+    "declined": Kind(
+        Ending.DECLINED, "The transfer was declined. Nothing was transferred.", Next.NOTHING
+    ),
+    "cancelled": Kind(Ending.ABORTED, "The transfer was stopped on this side.", Next.NOTHING),
+    "peer_cancelled": Kind(Ending.ABORTED, "The other side stopped the transfer.", Next.NOTHING),
     "needs_answer": Kind(
         _F,
         "A question would have to be asked ({detail}) and nobody can answer it here. "
@@ -164,16 +188,21 @@ FAILURES: dict[str, Kind] = {
         _F, "There are more than 200,000 files, or their list is over 64 MiB. Send them in parts."
     ),
     "no_space": Kind(
-        _F, "There is not enough room at the destination ({detail}). Make room, or choose another."
+        _F,
+        "There is not enough room at the destination ({detail}). Make room, or choose another.",
+        Next.NOTHING,
     ),
     "not_writable": Kind(_F, "The destination cannot be written to ({detail})."),
     "home_unwritable": Kind(
-        _F, "The folder for identity, receipts and audit log cannot be written to ({detail})."
+        _F,
+        "The folder for identity, receipts and audit log cannot be written to ({detail}).",
+        Next.WAIT,
     ),
     "disk_error": Kind(Ending.PARTIAL, "The disk at the destination failed ({detail})."),
     "disk_paused": Kind(
         Ending.PARTIAL,
         "The disk cannot take more ({detail}). Make room or mend it; the transfer then goes on.",
+        Next.WAIT,
     ),
     "source_changed": Kind(
         _F,
@@ -209,15 +238,19 @@ FAILURES: dict[str, Kind] = {
     "incomplete": Kind(
         Ending.INCOMPLETE,
         "The transfer is finished, but {detail} did not arrive. The receipt says so.",
+        Next.NOTHING,
     ),
     # --- on the way -----------------------------------------------------------------------
     "connection_lost": Kind(
         Ending.PARTIAL,
         "The connection to the other side was lost. What had arrived is kept, and never under its "
         "final name. `handover resume` takes it up again.",
+        Next.WAIT,
     ),
     "connection_lost_early": Kind(
-        _F, "The connection to the other side was lost before any file was sent. Try again."
+        _F,
+        "The connection to the other side was lost before any file was sent. Try again.",
+        Next.RETRY,
     ),
     "unconfirmed": Kind(
         Ending.DELIVERED_UNCONFIRMED,
@@ -225,12 +258,15 @@ FAILURES: dict[str, Kind] = {
         "come. The receipt is kept with one signature.",
     ),
     "receipt_unconfirmed": Kind(
-        Ending.COMPLETE, "The receipt is signed by both; the recipient's last word did not come."
+        Ending.COMPLETE,
+        "The receipt is signed by both; the recipient's last word did not come.",
+        Next.NOTHING,
     ),
     "protocol": Kind(
         _F,
         "The other side broke the protocol ({detail}). Nothing was damaged. "
         "If both versions are current, report this.",
+        Next.NOTHING,
     ),
     "internal": Kind(_F, "Handover itself failed ({detail}). Please report this."),
 }
@@ -251,6 +287,11 @@ class HandoverError(Exception):
     def ending(self) -> Ending:
         """The ending this failure leads to."""
         return FAILURES[self.code].ending
+
+    @property
+    def next(self) -> Next:
+        """What may follow."""
+        return FAILURES[self.code].next
 
     @property
     def sentence(self) -> str:

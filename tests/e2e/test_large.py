@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 
@@ -113,3 +114,29 @@ def test_200_000_files_is_the_limit_and_20_000_go_through(sender, recipient, out
         (root / f"{number:06d}").write_bytes(b"%d" % number)
     transfer(sender, recipient, root, out)
     assert sha256sums(out / "many") == sha256sums(root)
+
+
+def test_nobody_waits_for_what_is_being_read_back(sender, recipient, out, tmp_path):
+    """Ctrl-C while what had arrived of 10 GB is checked."""
+    with open(tmp_path / "huge.img", "wb") as file:
+        file.truncate(10 * 10**9)
+        file.seek(10**10 - 1)
+        file.write(b"x")
+    sending, link = sender.send("--auto", tmp_path / "huge.img")
+    receiving = recipient.receive(link, out, "--auto")
+    while receiving.wait_for("progress")["verified"] < 8 * 10**9:
+        pass
+    for one in (receiving, sending):
+        one.signal(signal.SIGKILL)
+        one.process.wait()
+    sending = sender.start("resume")
+    assert sending.wait_for("link")["link"] == link
+    receiving = recipient.receive(link, out, "--auto")
+    receiving.wait_for("state", state="checking")
+    receiving.signal(signal.SIGINT)
+    began = time.monotonic()
+    code, last = receiving.end()
+    assert (code, last["code"]) == (8, "cancelled")
+    assert time.monotonic() - began < 5
+    assert list(out.iterdir()) == []
+    assert sending.end()[1]["code"] == "peer_cancelled"

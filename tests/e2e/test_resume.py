@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from .harness import kill_hard, sha256sums
+from .harness import Peer, Terminal, kill_hard, sha256sums
 
 SIZE = 160_000_000
 
@@ -82,11 +82,42 @@ def test_a_link_that_nobody_opened_yet_outlives_its_sender(sender, recipient, bi
         pass
     kill_hard(sending)
     sending.process.wait()
-    code, last = sender.start("resume").end()  # nobody is there to let a recipient in
+    code, last = sender.start("resume", "--verify").end()  # nobody is there to compare digits
     assert (code, last["code"]) == (2, "needs_answer")
-    again = sender.start("resume", "--auto")
+    again = sender.start("resume")  # it lets in whoever comes, as it was told first
     assert again.wait_for("link")["link"] == link
     finished(sender, recipient, big, out, recipient.receive(link, out, "--auto"), again)
+
+
+def test_digits_that_were_to_be_compared_still_are(sender, big):
+    first = Terminal(sender, "send", "--verify", str(big))
+    first.expect(r"Waiting for the recipient")
+    while not unfinished(sender):
+        pass
+    os.kill(first.pid, signal.SIGKILL)
+    first.end()
+    code, last = sender.start("resume", "--auto").end()
+    assert (code, last["code"]) == (2, "needs_answer")
+
+
+def test_digits_that_were_compared_stay_so(sender, recipient, big, out):
+    """Neither side says --verify again, nobody is asked again, and the receipt tells it."""
+    sending = Terminal(sender, "send", "--verify", str(big))
+    link = sending.expect(r"(http://\S+)\s")
+    receiving = Terminal(
+        recipient, "receive", "--output", str(out), "--verify", "--auto", HANDOVER_LINK=link
+    )
+    for one in (receiving, sending):
+        one.expect(r"on both sides\? \[y/n\]")
+        one.type("y\n")
+    while not (there := unfinished(recipient)) or there[0]["durable"] < SIZE // 10:
+        pass
+    for one in (receiving, sending):
+        os.kill(one.pid, signal.SIGKILL)
+        one.end()
+    finished(sender, recipient, big, out, sender.start("resume"), recipient.start("resume"))
+    shown = sender.run("receipt", "show", sender.receipts()[0]).stdout
+    assert "digits       confirmed" in shown
 
 
 def test_both_killed_go_on(sender, recipient, big, out):
@@ -99,6 +130,34 @@ def test_both_killed_go_on(sender, recipient, big, out):
     here = sender.start("resume", unfinished(sender)[0]["id"], "--auto")
     finished(sender, recipient, big, out, there, here)
     assert resumed_at(there) >= SIZE // 20
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--server", "https://192.0.2.1"),
+        ("--listen", ":0"),
+        ("--address", "192.0.2.1"),
+        ("--expires", "5m"),
+        ("--to", "Reading room"),
+        ("--follow",),
+        ("--no-local-ca",),
+        ("--tls-key", "key.pem"),
+    ],
+)
+def test_what_stands_since_it_was_begun_is_not_said_again(sender, option):
+    done = sender.run("send", "--resume", "0123", *option)
+    assert done.returncode == 2
+    assert "goes on as it was begun" in done.stderr
+    assert done.stderr.rstrip().endswith("--local-ca" if "local" in option[0] else option[0])
+
+
+def test_what_may_be_said_again_is_no_reason_against_it(sender):
+    """Nor what the environment says for every `send`."""
+    said = ("--auto", "--verify", "--engine", "aiortc", "--passphrase-file", "none")
+    done = sender.run("send", "--resume", "0123", *said, HANDOVER_SERVER="https://192.0.2.1")
+    assert done.returncode == 1
+    assert "No unfinished transfer has the id 0123" in done.stderr
 
 
 def test_a_shutdown_is_no_end(sender, recipient, big, out):
@@ -154,6 +213,33 @@ def test_a_full_disk_is_waited_out(sender, recipient, tmp_path):
         subprocess.run(["umount", small], check=True)
 
 
+def test_a_full_disk_of_the_sender_is_told_as_that(recipient, tmp_path, out):
+    """On which it notes how far it is."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small], check=True)
+    sender = Peer(small / "home")
+    try:
+        (tmp_path / "big").write_bytes(os.urandom(50_000_000))
+        sending, link = sender.send("--auto", tmp_path / "big")
+        receiving = recipient.receive(link, out, "--auto")
+        receiving.wait_for("state", state="accepted")
+        sending.signal(signal.SIGSTOP)
+        with suppress(OSError), open(small / "thief", "wb", buffering=0) as thief:
+            while True:
+                thief.write(bytes(4096))
+        sending.signal(signal.SIGCONT)
+        sending.wait_for("state", state="sender_paused")
+        receiving.wait_for("state", state="sender_paused")
+        (small / "thief").unlink()
+        assert receiving.end()[0] == sending.end()[0] == 0
+        assert "paused" not in sending.states() + receiving.states()
+        assert (out / "big").read_bytes() == (tmp_path / "big").read_bytes()
+    finally:
+        sender.close()
+        subprocess.run(["umount", small], check=True)
+
+
 def test_what_is_discarded_is_erased_and_noted(sender, recipient, big, out):
     sending, receiving, _ = begin(sender, recipient, big, out)
     kill_hard(receiving)
@@ -166,6 +252,46 @@ def test_what_is_discarded_is_erased_and_noted(sender, recipient, big, out):
     sending.signal(signal.SIGCONT)
     sending.signal(signal.SIGINT)
     assert sending.end()[0] == 8
+
+
+def test_what_was_noted_and_is_damaged_is_told_and_can_be_begun_anew(sender, recipient, big, out):
+    sending, receiving, link = begin(sender, recipient, big, out)
+    kill_hard(receiving)
+    receiving.process.wait()
+    (one,) = unfinished(recipient)
+    (recipient.home / "transfers" / one["id"] / "journal.json").write_bytes(bytes(4096))
+    (told,) = unfinished(recipient)
+    assert told == {**one, "state": "damaged", "durable": 0}
+    assert f"{one['id'][:8]}  {one['began'][:19]}  damaged " in recipient.run("transfers").stdout
+    for again in (lambda: recipient.receive(link, out), lambda: recipient.start("resume")):
+        code, last = again().end()
+        assert (code, last["code"]) == (1, "journal_damaged")
+        assert f"handover transfers discard {one['id'][:8]}" in last["message"]
+    assert recipient.run("transfers", "discard", one["id"][:8]).returncode == 0
+    assert list(out.iterdir()) == []
+    sending.signal(signal.SIGCONT)
+    finished(sender, recipient, big, out, recipient.receive(link, out, "--auto"), sending)
+
+
+def test_what_was_noted_and_is_all_damaged_ends_at_a_word_of_what_to_do(
+    sender, recipient, big, out
+):
+    sending, receiving, link = begin(sender, recipient, big, out)
+    kill_hard(receiving)
+    receiving.process.wait()
+    (one,) = unfinished(recipient)
+    for name in ("journal.json", "begun"):
+        (recipient.home / "transfers" / one["id"] / name).write_bytes(bytes(4096))
+    (told,) = unfinished(recipient)
+    assert (told["id"], told["role"], told["state"]) == (one["id"], "", "damaged")
+    sending.signal(signal.SIGCONT)
+    code, last = recipient.receive(link, out, "--auto").end()
+    assert (code, last["code"]) == (1, "journal_damaged")
+    assert unfinished(recipient) == [told]
+    (parts,) = out.iterdir()
+    done = recipient.run("transfers", "discard", one["id"][:8])
+    assert (done.returncode, parts.name in done.stderr) == (0, True)
+    assert unfinished(recipient) == []
 
 
 def test_what_is_under_way_is_not_discarded_nor_taken_over(sender, recipient, big, out):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 
 import pytest
 
@@ -195,6 +196,22 @@ async def test_an_audit_log_that_cannot_be_written_is_said_and_ends_nothing(tmp_
     assert received.ending is p2p.Ending.COMPLETE or received.code
     assert isinstance(one.told[-1], events.Complete | events.Error)
     assert sent is not None
+
+
+@pytest.mark.parametrize("side", ["s", "r"])
+async def test_whoever_holds_the_home_for_long_keeps_nobody_from_listening(tmp_path, side):
+    """Audit heads, receipts and pins are read and written beside the session, not in it."""
+    one = Transfer(tmp_path, size=1000)
+    receiver = asyncio.create_task(one.receive())
+    await one.accepted.wait()
+    held = await asyncio.create_subprocess_exec("flock", tmp_path / side / ".lock", "sleep", "3")
+    last, gap = time.monotonic(), 0.0
+    while held.returncode is None:
+        await asyncio.sleep(0.05)
+        now = time.monotonic()
+        last, gap = now, max(gap, now - last)
+    assert gap < 1
+    complete(*await one.both(receiver))
 
 
 async def test_a_disk_that_cannot_keep_the_receipt_is_said_and_waited_for(tmp_path):

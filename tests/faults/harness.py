@@ -38,16 +38,16 @@ def compile_c(source: str, program: Path, *flags: str) -> Path:
     return program
 
 
-PLACES = {"errno": 0, "clock": 1, "kill_at": 2, "calls": 3}
+PLACES = {"errno": 0, "clock": 1, "kill_at": 2, "calls": 3, "link_errno": 4}
 
 
 class Faults:
     """The numbers that `shim.c` reads: turned while the process runs."""
 
     def __init__(self, shim: Path, file: Path) -> None:
-        file.write_bytes(bytes(32))
+        file.write_bytes(bytes(8 * len(PLACES)))
         with open(file, "r+b") as opened:
-            self._shared = mmap.mmap(opened.fileno(), 32)
+            self._shared = mmap.mmap(opened.fileno(), 8 * len(PLACES))
         self.environment = {"LD_PRELOAD": str(shim), "FAULTS_FILE": str(file)}
 
     def __getitem__(self, name: str) -> int:
@@ -198,6 +198,12 @@ class Transfer:
         """The recipient opens the link."""
         self.receiving = self.recipient.receive(self.link, self.out, *self._receive)
 
+    def _engine(self, role: str) -> tuple[str, ...]:
+        """Most of what it was begun with is noted; this is not."""
+        options = self._send if role == "sender" else self._receive
+        at = options.index("--engine") if "--engine" in options else len(options)
+        return options[at : at + 2]
+
     # --- on the way
 
     def process(self, role: str) -> Watched:
@@ -239,10 +245,9 @@ class Transfer:
             return self.come()
         command = ("send", "--resume") if role == "sender" else ("resume",)
         machine = self.machine(role)
-        options = self._send if role == "sender" else self._receive
         (one,) = machine.transfers()
         assert one["role"] == role, one
-        process = machine.start(*command, one["id"][:8], *options)
+        process = machine.start(*command, one["id"][:8], *AUTO, *self._engine(role))
         if role == "sender":
             self.sending = process
         else:

@@ -1,13 +1,14 @@
 /* A disk that fails, a process that dies at a chosen moment, a clock that is wrong: by LD_PRELOAD,
  * because no kernel does these on demand and for one process alone.
  *
- * The file FAULTS_FILE holds four numbers of 64 bits, read at every call, so a test can turn them
+ * The file FAULTS_FILE holds five numbers of 64 bits, read at every call, so a test can turn them
  * while the process runs:
  *
  *   0  errno that writing and syncing below a staging folder fail with; 0: they work
  *   1  seconds that the clock of the day is off
  *   2  number of the changing call (in the order below) at which the process kills itself; 0: none
  *   3  how many of them there were; also written here
+ *   4  errno that hard links fail with, as on a file system that has none; 0: they work
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -26,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static volatile int64_t quiet[4];
+static volatile int64_t quiet[5];
 static volatile int64_t *faults = quiet;
 
 __attribute__((constructor)) static void begin(void) {
@@ -70,17 +71,19 @@ OF_A_FILE(int, ftruncate64, (int file, off64_t length), file, length)
 OF_A_FILE(int, fsync, (int file), file)
 OF_A_FILE(int, fdatasync, (int file), file)
 
-#define OF_A_NAME(name, declared, ...)  \
-    int name declared {                 \
-        static __typeof__(&name) real;  \
-        if (!real) real = REAL(name);   \
-        count();                        \
-        return real(__VA_ARGS__);       \
+#define OF_A_NAME(name, declared, ...) UNLESS(0, name, declared, __VA_ARGS__)
+#define OF_A_LINK(name, declared, ...) UNLESS(faults[4], name, declared, __VA_ARGS__)
+#define UNLESS(fault, name, declared, ...)                                       \
+    int name declared {                                                          \
+        static __typeof__(&name) real;                                           \
+        if (!real) real = REAL(name);                                            \
+        count();                                                                 \
+        return fault ? (errno = (int)(fault), -1) : real(__VA_ARGS__);           \
     }
 OF_A_NAME(rename, (const char *from, const char *to), from, to)
 OF_A_NAME(renameat, (int a, const char *from, int b, const char *to), a, from, b, to)
-OF_A_NAME(link, (const char *from, const char *to), from, to)
-OF_A_NAME(linkat, (int a, const char *from, int b, const char *to, int how), a, from, b, to, how)
+OF_A_LINK(link, (const char *from, const char *to), from, to)
+OF_A_LINK(linkat, (int a, const char *from, int b, const char *to, int how), a, from, b, to, how)
 OF_A_NAME(unlink, (const char *path), path)
 OF_A_NAME(unlinkat, (int folder, const char *path, int how), folder, path, how)
 OF_A_NAME(rmdir, (const char *path), path)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pytest
 
-from .harness import random_file
+from .harness import random_file, wait_until
 
 DAY = 86_400
 
@@ -61,3 +61,33 @@ def test_a_jump_ends_nothing(world, row, jump, when):
         moved.come()
     moved.recovered(time.monotonic(), durable)
     row("clock jumps", f"{jump // DAY:+d} day, {when}", moved.finish())
+
+
+@pytest.mark.parametrize("jump", [2 * DAY, -2 * DAY])
+@pytest.mark.parametrize("when", ["before anybody came", "under way"])
+def test_a_jump_while_nothing_runs_erases_nothing(world, row, jump, when):
+    """Whoever looks at what is unfinished, after that, finds it; and it goes on."""
+    world.network.impair(rate=6)
+    peers = [world.machine(side, faults=True) for side in ("sender", "recipient")]
+    early = when == "before anybody came"
+    moved = world.transfer(
+        random_file(world.folder / "scan.raw", 10_000_000),
+        sender=peers[0],
+        recipient=peers[1],
+        send=("--expires", "10m"),
+        come=not early,
+    )
+    durable = 0 if early else moved.reach(0.3)
+    roles = ("sender",) if early else ("sender", "recipient")
+    if early:
+        wait_until(moved.sender.transfers)
+    for role in roles:
+        moved.kill(role)
+    for peer in peers:
+        peer.faults["clock"] = jump
+    assert all(len(moved.machine(role).transfers()) == 1 for role in roles)
+    moved.again("sender")
+    moved.sending.wait_for("link")
+    moved.come()
+    moved.recovered(time.monotonic(), durable)
+    row("clock jumps", f"{jump // DAY:+d} days, nothing running, {when}", moved.finish())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -108,6 +109,38 @@ def test_a_killed_process_goes_on_where_it_was(world, row, role):
 @pytest.mark.parametrize("role", ROLES)
 def test_killed_at_any_moment(world, row, role, engine, seed):
     round_of(world, row, role, engine, seed)
+
+
+@pytest.mark.parametrize("back", range(1, 19))
+def test_killed_while_names_are_given_without_hard_links(world, row, back):
+    """At each of the last changing calls: taken names stay, the new one is whole, no empty one."""
+    source = random_file(world.folder / "scan.raw", 100_000)
+
+    def begin(name):
+        recipient = world.machine("recipient", name, faults=True)
+        recipient.faults["link_errno"] = errno.EPERM
+        out = world.folder / f"{name}-out"
+        out.mkdir()
+        (out / "scan.raw").write_bytes(b"mine")
+        return world.transfer(
+            source, sender=world.machine("sender", f"{name}-sender"), recipient=recipient, out=out
+        )
+
+    calm = begin("calm")
+    calm.finish_otherwise((0, 0))
+    moved = begin("killed")
+    moved.recipient.faults["kill_at"] = calm.recipient.faults["calls"] - back
+    moved.receiving.process.wait(WAIT)
+    moved.recipient.faults["kill_at"] = 0
+    dead = moved.receiving.process.returncode == -signal.SIGKILL
+    if dead and not over(moved.recipient):
+        moved.again("recipient")
+        dead = False
+    facts = moved.finish_otherwise((0, None if dead else 0))
+    assert sorted(path.name for path in moved.out.iterdir()) == ["scan (1).raw", "scan.raw"]
+    assert (moved.out / "scan.raw").read_bytes() == b"mine"
+    assert (moved.out / "scan (1).raw").read_bytes() == source.read_bytes()
+    row("kill -9 of recipient", "no hard links", facts)
 
 
 def test_killed_again_and_again(world, row):
