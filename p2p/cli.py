@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -45,7 +47,7 @@ from .protocol import receipt as receipts
 from .protocol.codec import encode_base64url
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
 from .protocol.paths import shown
-from .running import SOFTWARE, Options, Outcome
+from .running import MIN_LIMIT, SOFTWARE, Options, Outcome
 from .sending import DEFAULT_EXPIRES, Tls
 
 if TYPE_CHECKING:
@@ -353,7 +355,79 @@ class _Address(click.ParamType[Any]):
         return host.strip("[]"), int(port)
 
 
+class _Rate(click.ParamType[float]):
+    name = "RATE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([kMG]?)(?:B(?:/s)?)?", str(value))
+        rate = float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]] if found else 0
+        if rate < MIN_LIMIT:
+            self.fail("write bytes a second, as 500k, 20M or 1.5G; at least 10k", param, ctx)
+        return rate
+
+
+class _Ports(click.ParamType[tuple[int, int]]):
+    name = "PORT[-PORT]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        first, _, last = str(value).partition("-")
+        last = last or first
+        if not (first.isdigit() and last.isdigit() and 1024 <= int(first) <= int(last) <= 65535):
+            self.fail("write PORT or FIRST-LAST, from 1024 to 65535", param, ctx)
+        return int(first), int(last)
+
+
+@dataclass(frozen=True)
+class _Common:
+    """The options that every transfer takes."""
+
+    as_json: bool
+    engine: Any
+    auto: bool
+    verify: bool
+    passphrase_file: Path | None
+    limit: float | None
+    no_compress: bool
+    no_direct: bool
+    direct_ports: tuple[int, int] | None
+
+    def options(self, role: str, passphrase: str | None) -> Options:
+        """What the transfer itself is told."""
+        terminal = None if self.as_json else _Terminal.open()
+        return Options(
+            home=Home(),
+            engine=self.engine,
+            passphrase=passphrase,
+            verify=self.verify,
+            auto=self.auto,
+            limit=self.limit,
+            compress=not self.no_compress,
+            direct=not self.no_direct,
+            direct_ports=self.direct_ports or (0, 0),
+            watch=_print_json if self.as_json else _Human(role),
+            ask=terminal.ask if terminal is not None else None,
+        )
+
+
+COMMON = {field.name for field in fields(_Common)}
+
+
 def _common(command: Any) -> Any:
+    """Give a command these options, as one `common`."""
+
+    @functools.wraps(command)
+    def gathered(**given: Any) -> Any:
+        common = _Common(**{name: given.pop(name) for name in COMMON})
+        return command(common=common, **given)
+
     for option in (
         click.option("--json", "as_json", is_flag=True, help="One JSON object per line."),
         click.option("--engine", type=click.Choice(ENGINES), help="WebRTC engine."),
@@ -364,9 +438,18 @@ def _common(command: Any) -> Any:
             type=click.Path(path_type=Path),
             help="Take the passphrase from this file.",
         ),
+        click.option("--limit", type=_Rate(), help="Bytes a second, as 500k or 20M."),
+        click.option("--no-compress", is_flag=True, help="Send everything as it is."),
+        click.option(
+            "--no-direct",
+            is_flag=True,
+            envvar="HANDOVER_NO_DIRECT",
+            help="WebRTC only: no direct TLS connections beside it.",
+        ),
+        click.option("--direct-ports", type=_Ports(), help="TCP ports to listen on for direct connections."),
     ):
-        command = option(command)
-    return command
+        gathered = option(gathered)
+    return gathered
 
 
 def _tls_files(command: Any) -> Any:
@@ -438,21 +521,6 @@ def _left_out(served: Served) -> None:
         _say(f"Note: the local certificate authority was not made for {shown(host)}.")
 
 
-def _options(
-    role: str, as_json: bool, engine: Any, auto: bool, verify: bool, passphrase: str | None
-) -> Options:
-    terminal = None if as_json else _Terminal.open()
-    return Options(
-        home=Home(),
-        engine=engine,
-        passphrase=passphrase,
-        verify=verify,
-        auto=auto,
-        watch=_print_json if as_json else _Human(role),
-        ask=terminal.ask if terminal is not None else None,
-    )
-
-
 def _run(work: Coroutine[Any, Any, Outcome]) -> NoReturn:
     keep_buffers()
 
@@ -516,11 +584,7 @@ def send(
     local_ca: bool | None,
     tls_cert: Path | None,
     tls_key: Path | None,
-    passphrase_file: Path | None,
-    verify: bool,
-    auto: bool,
-    engine: Any,
-    as_json: bool,
+    common: _Common,
 ) -> None:
     """Send files and folders; prints a link for the recipient.
 
@@ -532,7 +596,7 @@ def send(
     if resumed is not None:
         if paths:
             raise click.UsageError("--resume sends what it began with: name no files")
-        kept = {"passphrase_file", "verify", "auto", "engine", "as_json"}
+        kept = COMMON
         for one in context.command.params:
             name = str(one.name)
             said = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
@@ -544,13 +608,13 @@ def send(
     if not paths:
         raise click.UsageError("name the files and folders to send")
     wanted = passphrase or "HANDOVER_PASSPHRASE" in os.environ
-    secret = _passphrase(wanted, passphrase_file, as_json, twice=True)
+    secret = _passphrase(wanted, common.passphrase_file, common.as_json, twice=True)
     if server and (local_ca or tls_cert or tls_key):
         raise click.UsageError(
             "--local-ca, --tls-cert and --tls-key are for sending without --server"
         )
-    with _told(as_json):
-        options = _options("sender", as_json, engine, auto, verify, secret)
+    with _told(common.as_json):
+        options = common.options("sender", secret)
         Journals(options.home).tidy()
         served = None if server else _from_files(tls_cert, tls_key)
         if local_ca and served:
@@ -560,7 +624,7 @@ def send(
             served = _issue(_authority(names), names)
         elif local_ca is None and not (server or served) and options.home.local_ca.exists():
             local_ca, served = True, _issue(_authority([]), names)
-        if local_ca and served and not as_json:
+        if local_ca and served and not common.as_json:
             _say("A browser needs the local certificate authority: handover local-ca show.")
             _left_out(served)
         tls = None
@@ -592,11 +656,7 @@ def send(
 def receive(
     link: str | None,
     output: Path,
-    passphrase_file: Path | None,
-    verify: bool,
-    auto: bool,
-    engine: Any,
-    as_json: bool,
+    common: _Common,
 ) -> None:
     """Receive what a link offers.
 
@@ -615,9 +675,9 @@ def receive(
     secret = None
     with contextlib.suppress(HandoverError):  # told by the transfer itself, as its last event
         if parse_link(link).passphrase:
-            secret = _passphrase(True, passphrase_file, as_json, twice=False)
-    with _told(as_json):
-        options = _options("recipient", as_json, engine, auto, verify, secret)
+            secret = _passphrase(True, common.passphrase_file, common.as_json, twice=False)
+    with _told(common.as_json):
+        options = common.options("recipient", secret)
         Journals(options.home).tidy()
     _run(transfer(link, options, output=output))
 
@@ -627,28 +687,24 @@ def receive(
 @_common
 def resume_transfer(
     wanted: str | None,
-    passphrase_file: Path | None,
-    verify: bool,
-    auto: bool,
-    engine: Any,
-    as_json: bool,
+    common: _Common,
 ) -> None:
     """Go on with an unfinished transfer; without ID with the only one, or list them."""
     from .protocol.link import parse_link
     from .receiving import receive as transfer
     from .sending import resume
 
-    with _told(as_json):
+    with _told(common.as_json):
         unfinished = list(Journals(Home()))
     if wanted is None and len(unfinished) == 1:
         wanted = unfinished[0].short_id
     if wanted is None:
-        _list_unfinished(unfinished, as_json)
+        _list_unfinished(unfinished, common.as_json)
         if unfinished:
             _say("Say which: handover resume ID.")
             raise SystemExit(EXIT_USAGE)
         return
-    with _told(as_json):
+    with _told(common.as_json):
         journal = Journals(Home()).find(wanted)
         record = journal.record
         if not journal.hold():
@@ -657,8 +713,8 @@ def resume_transfer(
             raise Failure("journal_damaged", journal.short_id)
         secret = None
         if parse_link(record.link).passphrase:
-            secret = _passphrase(True, passphrase_file, as_json, twice=False)
-        options = _options(record.role, as_json, engine, auto, verify, secret)
+            secret = _passphrase(True, common.passphrase_file, common.as_json, twice=False)
+        options = common.options(record.role, secret)
         if not isinstance(record, SenderRecord):
             journal.release()
             _run(transfer(record.link, options, output=Path()))

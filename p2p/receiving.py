@@ -554,7 +554,9 @@ class RecipientRun(Run):
         """Lane -> memory."""
         with suppress(LaneLost):
             while True:
-                await inbox.put(await lane.recv())
+                message = await lane.recv()
+                await self._limiter.take(len(message))
+                await inbox.put(message)
         if number == 0:
             self._lose()
         await inbox.join()

@@ -57,6 +57,8 @@ PROGRESS_SECONDS = 0.1  # at most ten `progress` events a second
 RATE_SECONDS = 5.0  # what a rate is averaged over
 DISK_THREADS = 4
 DISK_NICENESS = 10
+MIN_LIMIT = 10_000.0  # bytes a second
+BURST_SECONDS = 0.1  # of a limited rate that may come at once
 DRAIN_SECONDS = 2.0  # for the last control frames
 
 
@@ -69,6 +71,7 @@ class Options:
     passphrase: str | None = None
     verify: bool = False
     auto: bool = False
+    limit: float | None = None  # bytes a second
     compress: bool = True  # where it pays
     direct: bool = True  # TLS over TCP beside WebRTC, where the other side takes part
     direct_ports: tuple[int, int] = (0, 0)  # to listen on, first and last; 0: any
@@ -219,6 +222,21 @@ class Meter:
         return (value - base) / (now - since) if now > since else 0.0
 
 
+class Limiter:
+    """Keeps to a rate in bytes a second, over all lanes; None: none."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._due = 0.0  # when what was let through so far is paid for
+
+    async def take(self, count: int) -> None:
+        """Wait until so many bytes may pass."""
+        if self._rate is not None:
+            now = time.monotonic()
+            self._due = max(self._due, now - BURST_SECONDS) + count / self._rate
+            await asyncio.sleep(self._due - now)
+
+
 class Run:
     """What a running session needs on both sides: control lane, clock, people, threads."""
 
@@ -242,6 +260,7 @@ class Run:
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._facts: asyncio.Queue[facts.Event] = asyncio.Queue()
         self._ended: facts.Ended | None = None
+        self._limiter = Limiter(options.limit)
         self._meter, self._progress_told = Meter(), 0.0
         self._threads = ThreadPoolExecutor(DISK_THREADS, "handover-disk", _step_back)
         self._wake = asyncio.Event()

@@ -691,6 +691,7 @@ class SenderRun(Run):
     async def _send(self, number: int, lane: Lane, sealed: list[tuple[Header, bytes]]) -> None:
         session = self.session
         for header, message in sealed:
+            await self._limiter.take(len(message))
             self._step(session.sent, number, header, message, time.monotonic())
             if number in session.lanes:
                 try:
