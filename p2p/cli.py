@@ -446,7 +446,9 @@ def _common(command: Any) -> Any:
             envvar="HANDOVER_NO_DIRECT",
             help="WebRTC only: no direct TLS connections beside it.",
         ),
-        click.option("--direct-ports", type=_Ports(), help="TCP ports to listen on for direct connections."),
+        click.option(
+            "--direct-ports", type=_Ports(), help="TCP ports to listen on for direct connections."
+        ),
     ):
         gathered = option(gathered)
     return gathered

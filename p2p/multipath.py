@@ -109,7 +109,8 @@ class Multipath:
     async def _keep_direct(self) -> None:
         if self._ports is None or not await self._direct_wanted():
             return
-        self._direct = direct = Direct.open(range(self._ports[0], self._ports[1] + 1))
+        ports = range(self._ports[0], self._ports[1] + 1)
+        self._direct = direct = await asyncio.to_thread(Direct.open, ports)
         there = direct.port, direct.certificate
         self._step(self.session.offer_direct, reachable(), *there, time.monotonic())
         peer = await self._peer

@@ -677,7 +677,7 @@ class SenderRun(Run):
                     blocks = await self._thread(self._read, plan)
                     for block, header in blocks:
                         if block.length:
-                            self._step(session.taken, header)
+                            session.taken(header)
                         self._note_ends(block)
             if plan is None:
                 await self._woken(HELP_SECONDS if len(session.lanes) > 1 else None)
@@ -692,7 +692,7 @@ class SenderRun(Run):
         session = self.session
         for header, message in sealed:
             await self._limiter.take(len(message))
-            self._step(session.sent, number, header, message, time.monotonic())
+            session.sent(number, header, message, time.monotonic())
             if number in session.lanes:
                 try:
                     await lane.send(message)

@@ -13,33 +13,35 @@ import asyncio
 import contextlib
 import datetime
 import ipaddress
+import logging
 import os
 import socket
 import ssl
 import tempfile
+import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from collections.abc import Callable, Iterable, Sequence
 
 from ..protocol.signal import MAX_MESSAGE_SIZE
 from . import LaneLost
 
+logger = logging.getLogger("handover.direct")
+
 STAGGER_SECONDS = 0.25  # between attempts at one address and the next (RFC 8305 5)
 TLS_SECONDS = 5.0  # for a TLS handshake
 HANDSHAKES = 8  # at once: strangers may connect, though they come to nothing
-HIGH_WATER = 1024 * 1024  # queued bytes above which `send` waits
-READ_AHEAD = 16  # messages read in one go
+HIGH_WATER = 2 * 1024 * 1024  # queued bytes above which `send` waits
+READ_AHEAD = 8 * 1024 * 1024  # bytes in memory above which nothing is read
 LENGTH = 4
 CONGESTION_CONTROL = b"bbr"  # keeps its rate when packets are lost, where the kernel has it
 
 
 class DirectLane:
-    """One TLS connection. The sender only sends, the recipient only receives."""
+    """One TLS connection. The sender only sends, the recipient only receives.
+
+    A thread of its own moves the messages, so that encryption, the network and the other work
+    overlap; the event loop is woken only when somebody waits.
+    """
 
     max_message_size = MAX_MESSAGE_SIZE
 
@@ -47,52 +49,111 @@ class DirectLane:
         self.address = address  # of the other end
         self._tls, self._lost = tls, False
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, "handover-direct")
-        self._queued: deque[tuple[asyncio.Future[None], int]] = deque()
-        self._waiting = 0  # queued bytes
-        self._read: deque[bytes] = deque()
+        self._thread: threading.Thread | None = None
+        self._messages: deque[bytes] = deque()  # to be sent, or received
+        self._bytes = 0  # of these
+        self._changed = threading.Condition()  # guards the three above
+        self._waiter: asyncio.Future[None] | None = None
 
     async def send(self, message: bytes) -> None:
         """Queue a message; waits while more than HIGH_WATER bytes are queued."""
         if len(message) > self.max_message_size:
             raise ValueError("message too long for the lane")
-        try:
-            if self._lost:
-                raise LaneLost
-            framed = len(message).to_bytes(LENGTH, "big") + message
-            future = self._loop.run_in_executor(self._thread, self._tls.sendall, framed)
-            self._queued.append((future, len(framed)))
-            self._waiting += len(framed)
-            while self._queued and (self._waiting > HIGH_WATER or self._queued[0][0].done()):
-                future, size = self._queued[0]
-                await asyncio.shield(future)
-                self._queued.popleft()
-                self._waiting -= size
-        except (OSError, RuntimeError):  # the second: the thread was told to end
-            self.close()
-            raise LaneLost from None
+        self._begin(self._write)
+        while True:
+            with self._changed:
+                if self._lost:
+                    raise LaneLost
+                if self._bytes <= HIGH_WATER:
+                    self._put(message)
+                    return
+                self._waiter = self._loop.create_future()
+            await self._waiter
 
     async def recv(self) -> bytes:
         """The next message."""
-        try:
-            if not self._read:
+        self._begin(self._read)
+        while True:
+            with self._changed:
+                if self._messages:
+                    return self._get()
                 if self._lost:
                     raise LaneLost
-                self._read.extend(await self._loop.run_in_executor(self._thread, self._some))
-        except (OSError, RuntimeError):
-            self.close()
-            raise LaneLost from None
-        return self._read.popleft()
+                self._waiter = self._loop.create_future()
+            await self._waiter
 
-    def _some(self) -> list[bytes]:
-        """At least one message, and those behind it that need no waiting."""
-        messages: list[bytes] = []
-        while not messages or (len(messages) < READ_AHEAD and self._tls.pending()):
+    def close(self) -> None:
+        """Close it, whatever is queued. Never raises."""
+        with self._changed:
+            self._lost = True
+            self._changed.notify()
+        with contextlib.suppress(OSError):  # wakes the thread
+            socket.socket.shutdown(self._tls, socket.SHUT_RDWR)
+        if self._thread is None:
+            self._tls.close()
+
+    # -- both sides, with `_changed` held
+
+    def _put(self, message: bytes) -> None:
+        self._messages.append(message)
+        self._bytes += len(message)
+        self._changed.notify()
+
+    def _get(self) -> bytes:
+        message = self._messages.popleft()
+        self._bytes -= len(message)
+        self._changed.notify()
+        return message
+
+    # -- the thread
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        if self._thread is None:
+            name = "handover-direct"
+            self._thread = threading.Thread(target=self._until_lost, args=(work,), name=name)
+            self._thread.daemon = True  # a peer that hangs must not hold up the end
+            self._thread.start()
+
+    def _until_lost(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (OSError, ValueError):  # the second: it was closed
+            logger.debug("a direct lane was lost", exc_info=True)
+        with self._changed:
+            self._lost = True
+            self._tell()
+        self._tls.close()
+
+    def _tell(self) -> None:
+        """Wake whoever waits on the event loop."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(_wake, waiter)
+
+    def _write(self) -> None:
+        while True:
+            with self._changed:
+                while not self._messages:
+                    if self._lost:
+                        return
+                    self._changed.wait()
+                message = self._get()
+                if self._bytes <= HIGH_WATER // 2:
+                    self._tell()
+            self._tls.sendall(len(message).to_bytes(LENGTH, "big") + message)
+
+    def _read(self) -> None:
+        while True:
             length = int.from_bytes(self._exactly(LENGTH), "big")
             if length > self.max_message_size:
-                raise OSError("a message is too long")
-            messages.append(self._exactly(length))
-        return messages
+                return
+            message = self._exactly(length)
+            with self._changed:
+                self._put(message)
+                self._tell()
+                while self._bytes > READ_AHEAD and not self._lost:
+                    self._changed.wait()
 
     def _exactly(self, length: int) -> bytes:
         buffer = bytearray(length)
@@ -104,16 +165,10 @@ class DirectLane:
             view = view[count:]
         return bytes(buffer)
 
-    def close(self) -> None:
-        """Close it, whatever is queued. Never raises."""
-        if not self._lost:
-            self._lost = True
-            with contextlib.suppress(OSError):  # wakes the thread
-                socket.socket.shutdown(self._tls, socket.SHUT_RDWR)
-            for future, _ in self._queued:
-                future.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._thread.submit(self._tls.close)
-            self._thread.shutdown(wait=False)
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class Direct:
@@ -125,7 +180,7 @@ class Direct:
         self._key, self.certificate = _certificate()
         self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
         self._peer = b""
-        self._handshakes = asyncio.Semaphore(HANDSHAKES)
+        self._handshakes = asyncio.Semaphore(HANDSHAKES)  # both bind to the loop when first used
         self._accepted: asyncio.Queue[DirectLane] = asyncio.Queue(HANDSHAKES)
 
     @classmethod
@@ -312,6 +367,11 @@ def _listen(port: int) -> socket.socket:
 def _certificate() -> tuple[bytes, bytes]:
     """A key (PEM) and its certificate (DER), for one session. Its times say nothing: clocks of
     hospitals are a day apart, and a session knows itself when it ends."""
+    from cryptography import x509  # a tenth of a second, which no link should wait for
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "handover")])
     built = (
