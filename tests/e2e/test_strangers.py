@@ -240,11 +240,11 @@ async def test_a_ctrl_c_while_only_signatures_are_missing_lets_them_finish(
     task = one.sending if role == "sender" else receiver
     real = run._keep_receipt
 
-    def cancel_then_keep(self, *args):
+    async def cancel_then_keep(self, *args):
         if not task.cancelling():
             task.cancel()
         monkeypatch.setattr(run, "_keep_receipt", real)
-        real(self, *args)
+        await real(self, *args)
 
     monkeypatch.setattr(run, "_keep_receipt", cancel_then_keep)
     complete(*await one.both(receiver))
