@@ -112,6 +112,14 @@ def _fail(error: HandoverError, as_json: bool = False) -> NoReturn:
 # --- showing ------------------------------------------------------------------------------------
 
 
+HELD_UP = {
+    "disk": "this side's disk",
+    "network": "the network",
+    "other_side": "the other side",
+    "limit": "--limit",
+}
+
+
 class _Human:
     """Says on standard error what happens; the link alone goes to standard output."""
 
@@ -195,6 +203,7 @@ class _Human:
                 BarColumn,
                 DownloadColumn,
                 TaskProgressColumn,
+                TextColumn,
                 TimeRemainingColumn,
                 TransferSpeedColumn,
             )
@@ -206,11 +215,17 @@ class _Human:
                 DownloadColumn(),
                 TransferSpeedColumn(),
                 TimeRemainingColumn(),
+                TextColumn("{task.description}", markup=False),
                 console=Console(stderr=True),
             )
             self._bar.start()
             self._task = self._bar.add_task("", total=event.total)
-        self._bar.update(self._task, completed=event.durable)
+        path = "direct" if event.direct else "WebRTC"
+        lanes = event.direct or event.webrtc
+        how = f"{path} x{lanes}" if lanes > 1 else path
+        if event.held_up:
+            how += f", held up by {HELD_UP[event.held_up]}"
+        self._bar.update(self._task, completed=event.durable, description=how)
 
     def _stop(self) -> None:
         if self._bar is not None:

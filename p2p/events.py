@@ -27,6 +27,11 @@ StateName = Literal[
 ]
 
 
+# What a transfer waits for: this side's disk, the network, the other side (for the recipient: the
+# network or the other side), this side's `--limit`, or nothing for long.
+HeldUp = Literal["disk", "network", "other_side", "limit", ""]
+
+
 @dataclass(frozen=True)
 class _Fact:
     event: ClassVar[str]
@@ -108,6 +113,9 @@ class Progress(_Fact):
     verified: int
     total: int
     rate: float  # bytes a second, over the last few seconds
+    direct: int = 0  # TLS connections that carry it, and ...
+    webrtc: int = 1  # ... WebRTC connections, which rest beside those
+    held_up: HeldUp = ""  # by what, mostly
 
 
 @dataclass(frozen=True)

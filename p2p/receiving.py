@@ -555,7 +555,8 @@ class RecipientRun(Run):
         with suppress(LaneLost):
             while True:
                 message = await lane.recv()
-                await self._limiter.take(len(message))
+                with self._waits.on("limit"):
+                    await self._limiter.take(len(message))
                 await inbox.put(message)
         if number == 0:
             self._lose()
@@ -574,7 +575,8 @@ class RecipientRun(Run):
             now = time.monotonic()
             fresh = [one for one in opened if self._step(session.admit, one[0], now, number)]
             async with self._writing:
-                await self._thread(self._write, fresh)
+                with self._waits.on("disk"):
+                    await self._thread(self._write, fresh)
             for header, payload in fresh:
                 self._step(session.written, header, payload, time.monotonic(), number)
             for _ in batch:
@@ -606,7 +608,8 @@ class RecipientRun(Run):
             elif due > 0 and owed < SYNC_BYTES and frontier < self._total:
                 await asyncio.sleep(min(due, 0.05))
             else:
-                await self._thread(self._note, destination, frontier)
+                with self._waits.on("disk"):
+                    await self._thread(self._note, destination, frontier)
                 last, self._durable, self.moved = time.monotonic(), frontier, True
                 self._synced.set()
                 self._step(self.session.synced, frontier, last)

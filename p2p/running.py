@@ -12,9 +12,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from .events import (
     DigitsShown,
     Error,
     Event,
+    HeldUp,
     PeerMet,
     Progress,
     Question,
@@ -222,6 +223,35 @@ class Meter:
         return (value - base) / (now - since) if now > since else 0.0
 
 
+class Waits:
+    """What held a transfer up over the last few seconds."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._seen: deque[tuple[float, HeldUp, float]] = deque()  # when, what, seconds
+
+    @contextmanager
+    def on(self, what: HeldUp) -> Iterator[None]:
+        """Count the time inside."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            ended = time.monotonic()
+            self._seen.append((ended, what, ended - began))
+
+    def most(self) -> HeldUp:
+        """What took more than half of the time, if anything did."""
+        now = time.monotonic()
+        while self._seen and now - self._seen[0][0] > RATE_SECONDS:
+            self._seen.popleft()
+        sums: dict[HeldUp, float] = {}
+        for _, what, seconds in self._seen:
+            sums[what] = sums.get(what, 0.0) + seconds
+        half = min(now - self._began, RATE_SECONDS) / 2
+        return next((what for what, seconds in sums.items() if what and seconds > half), "")
+
+
 class Limiter:
     """Keeps to a rate in bytes a second, over all lanes; None: none."""
 
@@ -260,7 +290,7 @@ class Run:
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._facts: asyncio.Queue[facts.Event] = asyncio.Queue()
         self._ended: facts.Ended | None = None
-        self._limiter = Limiter(options.limit)
+        self._limiter, self._waits = Limiter(options.limit), Waits()
         self._meter, self._progress_told = Meter(), 0.0
         self._threads = ThreadPoolExecutor(DISK_THREADS, "handover-disk", _step_back)
         self._wake = asyncio.Event()
@@ -436,7 +466,9 @@ class Run:
         if last or now - self._progress_told >= PROGRESS_SECONDS:
             self._progress_told = now
             rate = self._meter.rate(event.durable)
-            self._options.watch(Progress(event.durable, event.verified, event.total, rate))
+            direct, webrtc = len(self.lanes.direct), 1 + len(self.lanes.webrtc)
+            amounts = event.durable, event.verified, event.total
+            self._options.watch(Progress(*amounts, rate, direct, webrtc, self._waits.most()))
 
     def _introduce(self) -> PeerMet:
         """Who it is, proven; a known name with another key is a loud warning."""

@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from .events import Event, LinkMade, Question, StateChanged, StateName, Warned
+from .events import Event, HeldUp, LinkMade, Question, StateChanged, StateName, Warned
 from .files import Block, Listing, Source, SourceFile, check_paths, find_again, walk
 from .home import now_text
 from .journal import MAX_CLOSINGS, Journal, Journals, SenderRecord
@@ -674,13 +674,15 @@ class SenderRun(Run):
                     await self._close()
                 plan = session.plan(number, time.monotonic())
                 if isinstance(plan, facts.Plan):
-                    blocks = await self._thread(self._read, plan)
+                    with self._waits.on("disk"):
+                        blocks = await self._thread(self._read, plan)
                     for block, header in blocks:
                         if block.length:
                             session.taken(header)
                         self._note_ends(block)
             if plan is None:
-                await self._woken(HELP_SECONDS if len(session.lanes) > 1 else None)
+                with self._waits.on(self._held_up(number)):
+                    await self._woken(HELP_SECONDS if len(session.lanes) > 1 else None)
             elif isinstance(plan, facts.Plan):
                 await self._send(number, lane, await self._thread(self._seal, blocks))
             else:
@@ -688,14 +690,22 @@ class SenderRun(Run):
             if number not in session.lanes:
                 return
 
+    def _held_up(self, number: int) -> HeldUp:
+        """Why a lane has nothing to do."""
+        if not self.session.lanes[number].flights:
+            return ""  # others do it
+        return "other_side" if self.session.at_limit else "network"
+
     async def _send(self, number: int, lane: Lane, sealed: list[tuple[Header, bytes]]) -> None:
         session = self.session
         for header, message in sealed:
-            await self._limiter.take(len(message))
+            with self._waits.on("limit"):
+                await self._limiter.take(len(message))
             session.sent(number, header, message, time.monotonic())
             if number in session.lanes:
                 try:
-                    await lane.send(message)
+                    with self._waits.on("network"):
+                        await lane.send(message)
                 except LaneLost:
                     if number == 0:
                         self._lose()

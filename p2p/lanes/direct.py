@@ -29,7 +29,7 @@ logger = logging.getLogger("handover.direct")
 
 STAGGER_SECONDS = 0.25  # between attempts at one address and the next (RFC 8305 5)
 TLS_SECONDS = 5.0  # for a TLS handshake
-HANDSHAKES = 8  # at once: strangers may connect, though they come to nothing
+HANDSHAKES, BACKLOG = 8, 64  # at once: strangers may connect, though they come to nothing
 HIGH_WATER = 2 * 1024 * 1024  # queued bytes above which `send` waits
 READ_AHEAD = 8 * 1024 * 1024  # bytes in memory above which nothing is read
 LENGTH = 4
@@ -295,23 +295,38 @@ class Direct:
             if hasattr(socket, "TCP_CONGESTION"):
                 with contextlib.suppress(OSError):
                     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)
-            tls = context.wrap_socket(plain, server_side=server)
-            if tls.getpeercert(True) != self._peer:
-                raise OSError("another certificate")
-            tls.settimeout(None)
+            tls = context.wrap_socket(plain, server, do_handshake_on_connect=False)
+            try:
+                tls.do_handshake()
+                if tls.getpeercert(True) != self._peer:
+                    raise OSError("another certificate")
+                tls.settimeout(None)
+            except BaseException:
+                tls.close()
+                raise
             return tls
 
+        shaking = asyncio.ensure_future(asyncio.to_thread(shake_hands))
         try:
-            return DirectLane(await asyncio.to_thread(shake_hands), address)
+            tls = await asyncio.shield(shaking)
         except OSError:
             plain.close()
             raise LaneLost from None
+        except asyncio.CancelledError:
+            shaking.add_done_callback(_close)
+            raise
+        return DirectLane(tls, address)
 
     def close(self) -> None:
         """Listen no more; lanes that are open stay so. Never raises."""
         self._listener.close()
         while not self._accepted.empty():
             self._accepted.get_nowait().close()
+
+
+def _close(shaken: asyncio.Future[ssl.SSLSocket]) -> None:
+    if not shaken.cancelled() and shaken.exception() is None:
+        shaken.result().close()
 
 
 def has_congestion_control() -> bool:
@@ -355,11 +370,11 @@ def _listen(port: int) -> socket.socket:
     if socket.has_dualstack_ipv6():
         with contextlib.suppress(OSError):
             both = socket.create_server(
-                ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=HANDSHAKES
+                ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
             )
             both.setblocking(False)
             return both
-    four = socket.create_server(("", port), backlog=HANDSHAKES)
+    four = socket.create_server(("", port), backlog=BACKLOG)
     four.setblocking(False)
     return four
 

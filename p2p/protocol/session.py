@@ -870,6 +870,12 @@ class SenderSession(_Session):
         out.next = max(out.next, self._tape.end(entry))
 
     @property
+    def at_limit(self) -> bool:
+        """Whether the recipient lets nothing more come until it has written what it has."""
+        data = self._streams.get(Stream.DATA)
+        return data is not None and data.limit - data.next < self._largest < data.total - data.next
+
+    @property
     def all_sent(self) -> bool:
         """Every byte of the tape was sent or withdrawn; time to `draw_up` and `close`."""
         out = self._streams.get(Stream.DATA)

@@ -1,0 +1,231 @@
+"""Direct lanes: who gets through, what a lane promises, and what happens when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+
+import pytest
+
+from p2p.addresses import reachable
+from p2p.lanes import LaneLost
+from p2p.lanes import direct as module
+from p2p.lanes.direct import Direct, has_congestion_control, usable
+
+
+@pytest.fixture
+async def ends():
+    """Two ends that trust each other, the second one serving."""
+    one, other = Direct.open(), Direct.open()
+    one.trust(other.certificate)
+    other.trust(one.certificate)
+    serving = asyncio.create_task(other.serve())
+    yield one, other
+    await asyncio.sleep(0.1)  # for handshakes whose other end is there already
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    one.close()
+    other.close()
+
+
+@pytest.fixture
+async def lanes(ends):
+    """(the one that sends, the one that receives)."""
+    one, other = ends
+    made = await one.connect(reachable(), other.port)
+    taken = await asyncio.wait_for(other.accept(), 5)
+    yield made, taken
+    made.close()
+    taken.close()
+
+
+async def test_messages_arrive_whole_and_in_order(lanes):
+    made, taken = lanes
+    sizes = [0, 1, 1000, 65_000, made.max_message_size]
+    messages = [os.urandom(size) for size in sizes] * 3
+    for message in messages:
+        await made.send(message)
+    assert [await taken.recv() for _ in messages] == messages
+
+
+async def test_a_clogged_lane_makes_the_sender_wait_and_loses_nothing(lanes):
+    made, taken = lanes
+    size, count = made.max_message_size, 200
+    peak = 0
+
+    async def send():
+        nonlocal peak
+        for number in range(count):
+            await made.send(number.to_bytes(4) + bytes(size - 4))
+            peak = max(peak, made._bytes)
+
+    sending = asyncio.create_task(send())
+    await asyncio.sleep(0.5)
+    assert not sending.done(), "50 MB were taken though nobody read"
+    assert taken._bytes <= module.READ_AHEAD + size
+    assert [(await taken.recv())[:4] for _ in range(count)] == [n.to_bytes(4) for n in range(count)]
+    await sending
+    assert peak <= module.HIGH_WATER + size
+
+
+async def test_a_message_that_is_too_long_is_refused_and_one_that_comes_ends_the_lane(lanes):
+    made, taken = lanes
+    with pytest.raises(ValueError, match="too long"):
+        await made.send(bytes(made.max_message_size + 1))
+    made._tls.sendall((made.max_message_size + 1).to_bytes(4) + bytes(10))
+    with pytest.raises(LaneLost):
+        await asyncio.wait_for(taken.recv(), 5)
+
+
+@pytest.mark.parametrize("who", [0, 1])
+async def test_a_lost_lane_wakes_whoever_waits(lanes, who):
+    made, taken = lanes
+    waiting = asyncio.create_task(taken.recv())
+    await asyncio.sleep(0.1)
+    lanes[who].close()
+    with pytest.raises(LaneLost):
+        await asyncio.wait_for(waiting, 5)
+    with pytest.raises(LaneLost):
+        for _ in range(1000):
+            await asyncio.wait_for(made.send(bytes(100_000)), 5)
+
+
+async def test_a_sender_that_waits_is_woken_when_the_lane_is_lost(lanes):
+    made, _ = lanes
+
+    async def fill():
+        while True:
+            await made.send(bytes(made.max_message_size))
+
+    filling = asyncio.create_task(fill())
+    await asyncio.sleep(0.5)
+    made.close()
+    with pytest.raises(LaneLost):
+        await asyncio.wait_for(filling, 5)
+
+
+async def test_a_stranger_gets_nowhere(ends):
+    """With a certificate of its own, though it knows whom it talks to; and without any."""
+    one, other = ends
+    stranger = Direct.open()
+    stranger.trust(other.certificate)
+    with contextlib.suppress(LaneLost):  # TLS 1.3 tells a client only with the first answer
+        lane = await stranger.connect(reachable(), other.port)
+        with pytest.raises(LaneLost):
+            for _ in range(100):
+                await lane.send(b"x")
+                await asyncio.sleep(0.02)
+        lane.close()
+    anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+
+    def knock():
+        with socket.create_connection((reachable()[0], other.port), 5) as plain:
+            with anybody.wrap_socket(plain) as tls:
+                tls.settimeout(5)
+                return tls.recv(1)
+
+    with pytest.raises(ssl.SSLError):
+        await asyncio.to_thread(knock)
+    stranger.close()
+    # Who listens proves itself as well.
+    impostor = Direct.open()
+    impostor.trust(one.certificate)
+    serving = asyncio.create_task(impostor.serve())
+    with pytest.raises(LaneLost):
+        await one.connect(reachable(), impostor.port)
+    await asyncio.sleep(0.1)
+    serving.cancel()
+    impostor.close()
+    # And the peer still gets through.
+    made = await one.connect(reachable(), other.port)
+    taken = await asyncio.wait_for(other.accept(), 5)
+    made.close()
+    taken.close()
+
+
+async def test_many_strangers_that_say_nothing_do_not_keep_the_peer_out(ends, monkeypatch):
+    monkeypatch.setattr(module, "TLS_SECONDS", 1.0)
+    one, other = ends
+    silent = [socket.create_connection((reachable()[0], other.port)) for _ in range(20)]
+    made = None
+    for _ in range(10):
+        with contextlib.suppress(LaneLost):
+            made = await one.connect(reachable(), other.port)
+            break
+    assert made is not None
+    made.close()
+    for one_of_them in silent:
+        one_of_them.close()
+
+
+async def test_whatever_address_answers_first_is_taken_and_the_others_are_given_up(ends):
+    one, other = ends
+    nowhere = ["192.0.2.77", "2001:db8::77"]  # for documentation: nobody is there
+    began = asyncio.get_running_loop().time()
+    made = await one.connect([*nowhere, *reachable()], other.port)
+    assert asyncio.get_running_loop().time() - began < 3
+    made.close()
+    with pytest.raises(LaneLost):
+        await one.connect([], other.port)
+    with socket.socket() as closed:
+        closed.bind(("", 0))
+        with pytest.raises(LaneLost):
+            await one.connect(reachable()[:1], closed.getsockname()[1])
+
+
+def test_ports_can_be_chosen():
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError):
+            Direct.open([port])
+        found = Direct.open([port, 0])
+    assert found.port != port
+    found.close()
+
+
+@pytest.mark.parametrize("certificate", [b"", b"nonsense", bytes(2000)])
+def test_what_is_no_certificate_is_refused(certificate):
+    one = Direct.open()
+    with pytest.raises(ValueError, match="certificate"):
+        one.trust(certificate)
+    one.close()
+
+
+def test_certificates_are_good_whatever_the_clock_says_and_never_the_same():
+    one, other = Direct.open(), Direct.open()
+    assert one.certificate != other.certificate
+    assert len(one.certificate) < 600
+    one.close()
+    other.close()
+
+
+def test_a_peer_cannot_make_this_machine_talk_to_itself_or_look_up_names():
+    good = ["192.0.2.1", "2001:db8::1", "10.0.0.1"]
+    bad = [
+        "127.0.0.1",
+        "::1",
+        "0.0.0.0",
+        "::",
+        "169.254.1.1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "224.0.0.1",
+        "ff02::1",
+        "255.255.255.255",
+        "::ffff:127.0.0.1",
+        "localhost",
+        "example.org",
+        "",
+        "1",
+    ]
+    assert usable([*bad, *good]) == good
+
+
+def test_the_kernel_is_asked_for_congestion_control():
+    available = "/proc/sys/net/ipv4/tcp_available_congestion_control"
+    with open(available) as file:
+        assert has_congestion_control() == ("bbr" in file.read())
