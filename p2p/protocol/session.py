@@ -683,6 +683,9 @@ class SenderSession(_Session):
         self.carried = 0  # bytes of messages that have arrived
         self._repeated = 0  # bytes that were given to a second lane while the first still lives
         self._moved = float("inf")  # when anything last arrived; never while nothing is under way
+        # Whether something was said that data may hold up: control shares the lane 0's association,
+        # and usrsctp lets a stream that always has data starve the others (measured).
+        self._spoken = False
         self._accept: dict[str, Any] = {}
         self._gone = False
 
@@ -704,6 +707,10 @@ class SenderSession(_Session):
                     for flight in pace.flights:
                         self._lend(flight)
         super().tick(now)
+
+    def _say(self, kind: str, now: float, **fields: Json | bytes) -> None:
+        super()._say(kind, now, **fields)
+        self._spoken = True
 
     # -- lanes
 
@@ -808,6 +815,10 @@ class SenderSession(_Session):
         pace = self._lanes.get(lane)
         if self.over or pace is None or pace.lent or pace.retired or not (room := pace.room()):
             return None
+        if lane == 0 and self._spoken:  # first what was said is to get through
+            if pace.flights:
+                return None
+            self._spoken = False
         others = [other for other in self._lanes.values() if other is not pace]
         if any(o.rank < pace.rank and not (o.lent or o.retired) for o in others):
             return None

@@ -123,10 +123,10 @@ async def test_a_stranger_gets_nowhere(ends):
     anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
 
     def knock():
-        with socket.create_connection((reachable()[0], other.port), 5) as plain:
-            with anybody.wrap_socket(plain) as tls:
-                tls.settimeout(5)
-                return tls.recv(1)
+        plain = socket.create_connection((reachable()[0], other.port), 5)
+        with plain, anybody.wrap_socket(plain) as tls:
+            tls.settimeout(5)
+            return tls.recv(1)
 
     with pytest.raises(ssl.SSLError):
         await asyncio.to_thread(knock)

@@ -785,6 +785,22 @@ def ack(pair, *lanes):
         pass
 
 
+def test_what_is_said_is_not_held_up_by_data():
+    pair = receiving(files=(b"x" * 500_000,))
+    pair.send_range()
+    pair.sender.signal(1, Candidates(()), pair.now)
+    assert pair.sender.plan(0, pair.now) is None
+    other = pair.add_lane()
+    assert pair.sender.plan(other, pair.now) is not None
+    pair.deliver_data()
+    pair.tick()
+    pair.tick()
+    while pair.deliver_control("sender"):
+        pass
+    assert pair.sender.plan(0, pair.now) is not None
+    pair.run()
+
+
 def test_each_lane_carries_other_ranges():
     pair = receiving(files=(b"x" * 500_000,))
     other = pair.add_lane()
@@ -832,7 +848,12 @@ def test_an_idle_lane_helps_with_what_the_others_wait_for():
     pair = receiving(files=(b"x" * 60_000,))
     other = pair.add_lane()
     pair.send_range(0)
-    while pair.send_range(0):
+    while pair.send_range(0) or pair.send_range(other):
+        pass
+    while pair.deliver_data(other):
+        pass
+    pair.tick(session.ACK_SECONDS)
+    while pair.deliver_control("sender"):
         pass
     assert pair.sender.plan(other, pair.now) is None
     pair.now += session.HEDGE_SECONDS

@@ -213,13 +213,13 @@ async def test_data_before_the_accept(at, liar, file, monkeypatch, kind):
     """While the offer is being read; the room made for it is given back."""
     visitor = await at(kind)
     runs = []
-    real = honest.SenderRun._move
+    real = honest.SenderRun._carry
 
-    async def move(self):
+    async def carry(self, number, lane):
         runs.append(self)
-        await real(self)
+        await real(self, number, lane)
 
-    monkeypatch.setattr(honest.SenderRun, "_move", move)
+    monkeypatch.setattr(honest.SenderRun, "_carry", carry)
     link, _ = await liar.send(file)
     await look(visitor, link)
     await visitor.offered()
