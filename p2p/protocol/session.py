@@ -699,14 +699,9 @@ class SenderSession(_Session):
     def tick(self, now: float) -> None:
         if now - self._moved >= STALL_SECONDS and not self.over:
             self.lost()
-            return
-        if len(self._lanes) > 1:
-            for pace in self._lanes.values():
-                if now - pace.moved >= LANE_SECONDS and not pace.lent:
-                    pace.lent = True
-                    for flight in pace.flights:
-                        self._lend(flight)
-        super().tick(now)
+        else:
+            self._lend_what_stalls(now)
+            super().tick(now)
 
     def _say(self, kind: str, now: float, **fields: Json | bytes) -> None:
         super()._say(kind, now, **fields)
@@ -743,6 +738,13 @@ class SenderSession(_Session):
     def lanes(self) -> Mapping[int, Pace]:
         """What is under way on each lane, by number; 0 is the connection's own."""
         return self._lanes
+
+    def _lend_what_stalls(self, now: float) -> None:
+        for pace in self._lanes.values() if len(self._lanes) > 1 else ():
+            if now - pace.moved >= LANE_SECONDS and not pace.lent:
+                pace.lent = True
+                for flight in pace.flights:
+                    self._lend(flight)
 
     def _lend(self, flight: Flight) -> None:
         """Let another lane carry a range too. Within bounds: recipients count what they get."""

@@ -11,7 +11,7 @@ from p2p.protocol.seal import Header, Stream
 from p2p.protocol.session import RecipientState, SenderState
 from p2p.protocol.signal import Candidate, Candidates
 
-from .pair import OWN, R_KEY, S_KEY, SECURITY, TIME, TRANSFER, Pair
+from .pair import OWN, R_KEY, S_KEY, SECURITY, TIME, TRANSFER, Pair, secured
 from .vectors import cases
 
 SHAPES = {
@@ -775,6 +775,127 @@ def test_a_count_of_what_was_not_sent_is_refused(count):
         list(pace.acknowledged(count, 1.0))
 
 
+# --- small things ---------------------------------------------------------------------------------
+
+
+def test_the_deadline_is_the_next_thing_to_do():
+    pair = receiving()
+    pair.recipient.frames()
+    assert pair.recipient.deadline() <= pair.now + session.IDLE_SECONDS
+    pair.recipient.synced(0, pair.now)
+    assert pair.recipient.deadline() == pair.now + session.ACK_SECONDS
+    pair.sender.tick(pair.now + 6.5)
+    assert pair.sender.deadline() <= pair.now + session.LOST_SECONDS
+    after = signed()
+    assert after.recipient.deadline() <= after.now + session.DONE_SECONDS
+
+
+def test_a_body_of_bytes_is_written_as_base64url():
+    assert session.encode_body({"a": b"\x00", "b": 1}) == b'{"a":"AA","b":1}'
+
+
+def test_handshake_ends_agree():
+    one, other = secured()
+    assert one.transcript == other.transcript
+
+
+# --- a later session of the same transfer ---------------------------------------------------------
+
+
+def test_a_later_session_begins_where_the_recipient_stands():
+    pair = receiving(files=(b"a" * 10_000, b"b" * 90_000, b"c" * 10))
+    for _ in range(12):
+        pair.send_range()
+        pair.deliver_data()
+    pair.sync()
+    assert 10_000 < pair.recipient.frontier < 100_000
+    pair.reconnect().offer()
+    durable = pair.durable
+    pair.run()
+    assert durable > 10_000
+    assert pair.saw("sender", session.Accepted)[-1].offset == durable
+    assert b"".join(payload for _, payload in sorted(pair.disk.items())) == pair.content
+    assert pair.saw("recipient", session.Ended)[-1].ending == Ending.COMPLETE
+    assert len(pair.receipts) == 1
+
+
+def test_what_was_given_up_before_is_told_again():
+    pair = receiving(files=(b"a" * 10_000, b"b" * 90_000))
+    pair.withdraw_at = {0: CHANGED}
+    for _ in range(12):
+        pair.send_range()
+        pair.deliver_control("recipient")
+        pair.deliver_data()
+    pair.sync()
+    pair.reconnect().offer()
+    pair.run()
+    assert pair.saw("recipient", session.Withdrawn)[-1].entries == ((0, CHANGED),)
+    assert pair.saw("recipient", session.Ended)[-1].ending == Ending.INCOMPLETE
+
+
+def test_what_the_earlier_recipient_refused_is_open_again():
+    pair = receiving(files=(b"a" * 10_000, b"b" * 10_000))
+    earlier = Results(2)
+    earlier.failed(0, NOT_PLACED)
+    earlier.failed(1, CHANGED)
+    pair.reconnect()
+    pair.earlier = earlier
+    pair.offer()
+    assert not pair.sender.results.known(0)
+    assert pair.sender.results.known(1)
+
+
+def test_an_accept_of_more_than_there_is_is_refused():
+    pair = receiving()
+    pair.reconnect()
+    pair.durable = pair.tape.total + 1
+    pair.offer()
+    with pytest.raises(PeerError):
+        pair.run()
+
+
+def test_what_was_given_up_beyond_is_tried_again():
+    pair = receiving(files=(b"a" * 10_000, b"b" * 10_000))
+    pair.reconnect()
+    pair.durable, pair.earlier = 5_000, Results(2)
+    pair.earlier.failed(1, CHANGED)
+    pair.offer()
+    pair.run()
+    assert not pair.saw("recipient", session.Withdrawn)
+    assert pair.saw("recipient", session.Ended)[-1].ending == Ending.COMPLETE
+
+
+@pytest.mark.parametrize("role", ["sender", "recipient"])
+def test_a_side_that_heard_nothing_for_too_long_does_not_end_the_other(role):
+    """Both are told the same: the connection was lost, which can be taken up again."""
+    pair = receiving()
+    other = "recipient" if role == "sender" else "sender"
+    getattr(pair, role).abort("connection_lost", pair.now)
+    assert not getattr(pair, role).frames()
+    say(pair, role, "abort", code="connection_lost")  # as an older version would
+    with pytest.raises(Failure) as caught:
+        pair.deliver_control(other)
+    assert caught.value.code == "connection_lost"
+
+
+def test_a_loss_after_the_countersignature_came_changes_nothing():
+    pair = signed()
+    while not pair.to_recipient:
+        pair.deliver_control("sender")
+    pair.recipient.receive_frame(pair.to_recipient.popleft(), pair.now)
+    pair.recipient.lost()  # while the receipt is being kept
+    assert not pair.recipient.over
+    pair.flush()
+    assert pair.saw("recipient", session.Ended)[0].ending == Ending.COMPLETE
+
+
+def test_nothing_is_closed_over_a_file_without_a_digest():
+    pair = receiving(files=(b"a" * 10, b""))
+    pair._finish_digests = lambda: pair.sender.hashed(0, codec.sha256(b"a" * 10))
+    with pytest.raises(ValueError, match="digest"):
+        pair.run()
+
+
 # --- several lanes --------------------------------------------------------------------------------
 
 
@@ -846,15 +967,9 @@ def test_a_lane_that_brings_nothing_lends_its_ranges_to_the_others():
 
 def test_an_idle_lane_helps_with_what_the_others_wait_for():
     pair = receiving(files=(b"x" * 60_000,))
+    while not pair.sender.all_sent:
+        pair.send_range()
     other = pair.add_lane()
-    pair.send_range(0)
-    while pair.send_range(0) or pair.send_range(other):
-        pass
-    while pair.deliver_data(other):
-        pass
-    pair.tick(session.ACK_SECONDS)
-    while pair.deliver_control("sender"):
-        pass
     assert pair.sender.plan(other, pair.now) is None
     pair.now += session.HEDGE_SECONDS
     header, payload = pair.sender.plan(other, pair.now)
@@ -863,6 +978,26 @@ def test_an_idle_lane_helps_with_what_the_others_wait_for():
     pair.deliver_data(0)
     pair.deliver_data(other)
     pair.run()
+
+
+def test_a_range_that_two_lanes_carry_is_not_sent_a_third_time_when_one_is_dropped():
+    pair = receiving(files=(b"x" * 60_000,))
+    other = pair.add_lane()
+    pair.send_range(other)
+    held = [header for header, _ in pair.lanes[other]]
+    pair.sender.sent(0, held[0], b"", pair.now)
+    pair.drop_lane(other)
+    assert [header for header, _ in pair.sender._again.values()] == held[1:]
+
+
+def test_a_sender_knows_whether_the_recipient_holds_it_up():
+    pair = receiving(files=(b"x" * 3_000_000,), largest=250_000)
+    assert not pair.sender.at_limit
+    pair.sender.lanes[0].allowed = session.WINDOW
+    while pair.send_range():
+        pass
+    assert pair.sender.at_limit
+    assert not Pair().sender.at_limit
 
 
 def test_what_came_after_all_is_not_sent_again():
