@@ -19,7 +19,7 @@ from p2p.protocol.manifest import Entry, Manifest, encode_manifest
 from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range
 
 
-async def run(tmp_path, *, ask=None, timeout=60, content=b"x" * 100_000):
+async def run(tmp_path, *, timeout=60, content=b"x" * 100_000, send=(), receive=()):
     """One transfer in this process over real WebRTC: (sender's, recipient's) outcome."""
     source = tmp_path / "study"
     source.mkdir(exist_ok=True)
@@ -36,13 +36,20 @@ async def run(tmp_path, *, ask=None, timeout=60, content=b"x" * 100_000):
         sending = asyncio.create_task(
             p2p.send(
                 [str(source)],
-                p2p.Options(home=p2p.Home(tmp_path / "s"), auto=True, watch=watch_sender),
+                p2p.Options(
+                    home=p2p.Home(tmp_path / "s"), auto=True, watch=watch_sender, **dict(send)
+                ),
                 listen=("127.0.0.1", 0),
             )
         )
         received = await p2p.receive(
             await link,
-            p2p.Options(home=p2p.Home(tmp_path / "r"), auto=True, watch=told["recipient"].append),
+            p2p.Options(
+                home=p2p.Home(tmp_path / "r"),
+                auto=True,
+                watch=told["recipient"].append,
+                **dict(receive),
+            ),
             output=tmp_path / "out",
         )
         try:

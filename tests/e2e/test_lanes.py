@@ -1,0 +1,194 @@
+"""Several lanes in real transfers: direct ones, further WebRTC connections, compression, a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+import numpy as np
+import pytest
+
+from p2p import events, multipath, receiving, sending
+from p2p.lanes import available
+from p2p.protocol.seal import FILTER, ZSTD
+
+from .test_hostile import run
+
+NO_DIRECT = {"direct": False}
+SIZE = 60_000_000
+
+
+def delivered(tmp_path, content, sent, received):
+    assert (sent.code, received.code) == ("", ""), (sent, received)
+    assert (tmp_path / "out" / "study" / "a.dcm").read_bytes() == content
+
+
+def most(told, what):
+    return max(getattr(e, what) for e in told if isinstance(e, events.Progress))
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """The sender's runs, as they are made."""
+    made, real = [], sending.SenderRun.__init__
+
+    def note(self, *given):
+        real(self, *given)
+        made.append(self)
+
+    monkeypatch.setattr(sending.SenderRun, "__init__", note)
+    return made
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """What is read is read slowly, so that a part of a transfer can be met."""
+    real = sending.SenderRun._read
+
+    def read(self, plan):
+        time.sleep(0.02)
+        return real(self, plan)
+
+    monkeypatch.setattr(sending.SenderRun, "_read", read)
+
+
+async def until(condition, seconds=20):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_two_command_lines_use_direct_lanes(tmp_path):
+    content = os.urandom(SIZE)
+    sent, received, told = await run(tmp_path, content=content)
+    delivered(tmp_path, content, sent, received)
+    assert most(told["sender"], "direct") >= 2
+    assert most(told["recipient"], "direct") >= 2
+
+
+@pytest.mark.parametrize("who", ["send", "receive"])
+async def test_each_side_can_forbid_direct_lanes(tmp_path, who, monkeypatch):
+    opened = []
+    monkeypatch.setattr(multipath.Direct, "open", lambda ports: opened.append(ports))
+    content = os.urandom(SIZE // 4)
+    sent, received, told = await run(tmp_path, content=content, **{who: NO_DIRECT})
+    delivered(tmp_path, content, sent, received)
+    assert not opened, "something was listened on"
+    assert most(told["sender"], "direct") == most(told["recipient"], "direct") == 0
+
+
+async def test_where_only_the_recipient_can_connect_it_does(tmp_path, monkeypatch):
+    real = multipath.SenderMultipath._make_direct
+
+    async def nowhere(self, direct, addresses, port):
+        await real(self, direct, [], port)
+
+    monkeypatch.setattr(multipath.SenderMultipath, "_make_direct", nowhere)
+    content = os.urandom(3 * SIZE)
+    sent, received, told = await run(tmp_path, content=content)
+    delivered(tmp_path, content, sent, received)
+    assert most(told["sender"], "direct") >= 1
+
+
+async def test_direct_lanes_that_break_lose_nothing_and_come_again(tmp_path, runs, slow):
+    content = os.urandom(SIZE)
+    going = asyncio.create_task(run(tmp_path, content=content))
+    await until(lambda: runs and runs[0].session.carried > SIZE // 5 and runs[0].lanes.direct)
+    broken = list(runs[0].lanes.direct.values())
+    for lane in broken:
+        lane.close()
+    sent, received, _ = await going
+    delivered(tmp_path, content, sent, received)
+    assert len(runs) == 1, "the session did not go on"
+
+
+async def test_a_direct_lane_that_swallows_everything_holds_nothing_up(tmp_path, monkeypatch, runs):
+    """It takes messages and none arrives: others carry them, after some seconds."""
+    swallowed = []
+
+    async def swallow(self, message):
+        swallowed.append(len(message))
+
+    real = multipath.SenderMultipath._adopt
+
+    async def adopt(self, lane):
+        taken = await real(self, lane)
+        monkeypatch.setattr(type(lane), "send", swallow)
+        return taken
+
+    monkeypatch.setattr(multipath.SenderMultipath, "_adopt", adopt)
+    content = os.urandom(SIZE // 4)
+    sent, received, _ = await run(tmp_path, content=content)
+    delivered(tmp_path, content, sent, received)
+    assert swallowed
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize("engine", ["libdatachannel", "aiortc"])
+async def test_further_webrtc_connections_come_and_go(tmp_path, monkeypatch, runs, slow, engine):
+    """As the tuner says: four, one, four; what is under way on one that goes is not lost."""
+    if engine not in available():
+        pytest.skip("this engine is for Python 3.12")
+    size = SIZE if engine == "libdatachannel" else SIZE // 5
+
+    class Moody(multipath.Tuner):
+        def look(self, now, carried, there):
+            return 4 if carried % (size // 2) < size // 4 else 1
+
+    monkeypatch.setattr(multipath, "Tuner", Moody)
+    content, options = os.urandom(size), {**NO_DIRECT, "engine": engine}
+    sent, received, told = await run(tmp_path, content=content, send=options, receive=options)
+    delivered(tmp_path, content, sent, received)
+    assert most(told["sender"], "webrtc") > 1
+    assert most(told["recipient"], "webrtc") > 1
+    assert len(runs) == 1
+
+
+def pixels(size):
+    """Sixteen-bit samples with a little noise, as an uncompressed CT has them."""
+    dice = np.random.default_rng(1)
+    slope = 1000 + 200 * np.sin(np.arange(size // 2) / 300)
+    return (slope + dice.normal(0, 12, size // 2)).astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize("compress", [True, False])
+async def test_pixels_are_compressed_on_the_way_and_arrive_unaltered(
+    tmp_path, runs, monkeypatch, compress
+):
+    seen, real = set(), receiving.RecipientRun._open
+
+    def note(self, messages):
+        opened = [self._opener.open(message)[0] for message in messages]
+        seen.update(header.flags for header in opened)
+        return real(self, messages)
+
+    monkeypatch.setattr(receiving.RecipientRun, "_open", note)
+    content = pixels(SIZE // 3)
+    sent, received, _ = await run(tmp_path, content=content, send={"compress": compress})
+    delivered(tmp_path, content, sent, received)
+    (one,) = runs
+    if compress:
+        assert ZSTD | FILTER in seen
+        assert one.session.carried < len(content) / 2
+    else:
+        assert seen == {0}
+        assert one.session.carried > len(content)
+
+
+async def test_random_bytes_are_sent_as_they_are(tmp_path, runs):
+    content = os.urandom(SIZE // 4)
+    sent, received, _ = await run(tmp_path, content=content)
+    delivered(tmp_path, content, sent, received)
+    assert runs[0].session.carried > len(content)
+
+
+@pytest.mark.parametrize("who", ["send", "receive"])
+async def test_a_limit_is_kept(tmp_path, who):
+    content = os.urandom(6_000_000)
+    began = time.monotonic()
+    sent, received, told = await run(tmp_path, content=content, **{who: {"limit": 2e6}})
+    delivered(tmp_path, content, sent, received)
+    assert time.monotonic() - began > 2.5
+    side = told["sender" if who == "send" else "recipient"]
+    assert "limit" in [e.held_up for e in side if isinstance(e, events.Progress)]
