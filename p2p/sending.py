@@ -692,8 +692,9 @@ class SenderRun(Run):
 
     def _held_up(self, number: int) -> HeldUp:
         """Why a lane has nothing to do."""
-        if not self.session.lanes[number].flights:
-            return ""  # others do it
+        pace = self.session.lanes.get(number)
+        if pace is None or not pace.flights:
+            return ""  # it is gone, or others do it
         return "other_side" if self.session.at_limit else "network"
 
     async def _send(self, number: int, lane: Lane, sealed: list[tuple[Header, bytes]]) -> None:
