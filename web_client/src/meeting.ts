@@ -2,7 +2,7 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import { Lane, type RtcCall, type RtcEvent } from "./lanes";
-import { same } from "./protocol/codec";
+import { same, type Bytes } from "./protocol/codec";
 import { PeerError } from "./protocol/errors";
 import type { Attempt } from "./protocol/handshake";
 import type { LinkKeys } from "./protocol/link";
@@ -90,6 +90,24 @@ export async function connectRecipient(
   const nonceR = sodium.randombytes_buf(NONCE);
   say({ type: "knock", nonceR, kind: "browser" });
   const remote = await expect();
+  const own = await answer(connection, remote, nonceR, say, expect);
+  const { nonceS, fingerprint } = remote as Description;
+  const fingerprints = { fingerprintS: fingerprint, fingerprintR: own.fingerprint };
+  return { room: keys.room, attempt: seat.attempt, nonceR, nonceS, ...fingerprints, passphrase };
+}
+
+/**
+ * Answer a description and wait for the lanes: this side's description.
+ *
+ * `say` and `expect` pass signals, through the server or a control channel. Throws `PeerError`.
+ */
+export async function answer(
+  connection: Connection,
+  remote: Signal,
+  nonceR: Bytes,
+  say: (signal: Signal) => void,
+  expect: () => Promise<Signal>,
+): Promise<Description> {
   if (remote.type !== "description" || !same(remote.nonceR, nonceR) || remote.setup !== "actpass") {
     throw new PeerError("a description of another attempt");
   }
@@ -103,17 +121,8 @@ export async function connectRecipient(
   };
   connection.onCandidate = tell;
   early.forEach(tell);
-  const listening = listen(connection, remote, expect);
-  await Promise.race([connection.opened(), listening]);
-  return {
-    room: keys.room,
-    attempt: seat.attempt,
-    nonceR,
-    nonceS: remote.nonceS,
-    fingerprintS: remote.fingerprint,
-    fingerprintR: own.fingerprint,
-    passphrase,
-  };
+  await Promise.race([connection.opened(), listen(connection, remote, expect)]);
+  return own;
 }
 
 /** The sender's further candidates, until the attempt is over. Only ever ends by an error. */

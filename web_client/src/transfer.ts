@@ -29,6 +29,7 @@ import {
   HANDSHAKE_SECONDS,
   MAX_HANDSHAKE_MESSAGE,
   MAX_LABEL,
+  LANES,
   RESUME,
   ZSTD_FRAMES,
   RecipientHandshake,
@@ -41,6 +42,7 @@ import { deriveKeys, noisePsk, type Link, type LinkKeys } from "./protocol/link"
 import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "./protocol/manifest";
 import { shown } from "./protocol/paths";
 import * as receipts from "./protocol/receipt";
+import { Multipath } from "./multipath";
 import { unpress } from "./protocol/press";
 import { Opener, Stream, isHole, type Header } from "./protocol/seal";
 import { RecipientSession, type Event as Fact } from "./protocol/session";
@@ -131,6 +133,7 @@ export class Receiving {
   /** What the page tells of a connection. */
   takeRtc(event: RtcEvent): void {
     this.connection?.take(event);
+    this.run?.lanes.take(event);
   }
 
   /** A person stopped it. */
@@ -274,7 +277,7 @@ export class Receiving {
         identity,
         software: SOFTWARE,
         verify: false,
-        capabilities: [RESUME, ZSTD_FRAMES],
+        capabilities: [RESUME, LANES, ZSTD_FRAMES],
         entropy,
       });
       const inbox = new EarlyFrames(connection);
@@ -401,6 +404,8 @@ class Run {
   private toldAt = 0;
   private readonly meter = new Meter();
   private readonly timer: ReturnType<typeof setInterval>;
+  /** Those beside the connection's own. */
+  readonly lanes: Multipath;
   private receipt!: { payload: Bytes; signature: Bytes; delivered: Delivered };
   private resolve!: (outcome: Outcome) => void;
   private reject!: (error: unknown) => void;
@@ -426,6 +431,12 @@ class Run {
     connection.control.onMessage = (frame) =>
       this.step(() => this.session.receiveFrame(frame, clock()));
     connection.data.onMessage = (message) => this.takeIn(message);
+    this.lanes = new Multipath((call) => given.people.tell({ event: "rtc", call }), given.attempt, {
+      signal: (number, signal) => this.step(() => this.session.signal(number, signal, clock())),
+      opened: (number) => this.step(() => this.session.addLane(number)),
+      takeIn: (message, number) => this.takeIn(message, number),
+      failed: (error) => this.fail(error),
+    });
     void this.guard(this.introduce());
     given.early.rest().forEach((frame) => connection.control.onMessage(frame));
   }
@@ -494,6 +505,7 @@ class Run {
     clearInterval(this.timer);
     const { connection } = this.given;
     connection.control.onMessage = connection.data.onMessage = () => {};
+    this.lanes.close();
   }
 
   private handle(fact: Fact): void {
@@ -510,6 +522,8 @@ class Run {
         return this.onDisk(this.finish(fact.digests));
       case "countersigned":
         return void this.guard(this.confirm(fact.signature));
+      case "lane_signalled":
+        return this.lanes.signalled(fact.number, fact.signal);
       case "suspected":
         return this.given.people.tell({ event: "silence", silent: fact.silent });
       case "ended": {
@@ -675,22 +689,22 @@ class Run {
 
   // --- bytes
 
-  private takeIn(message: Bytes): void {
+  private takeIn(message: Bytes, lane = 0): void {
     this.step(() => {
       const [header, sent] = this.given.opener.open(message);
       const payload = unpress(header.flags, header.length, sent);
       const now = clock();
-      if (!this.session.admit(header, now)) return;
+      if (!this.session.admit(header, now, lane)) return;
       const data = header.stream === Stream.DATA && !isHole(header);
       const writing = data && this.underway.destination.write(header.offset, payload);
-      if (writing) this.onDisk(writing.then(() => this.written(header, payload)));
-      else this.session.written(header, payload, now);
+      if (writing) this.onDisk(writing.then(() => this.written(header, payload, lane)));
+      else this.session.written(header, payload, now, lane);
     });
     this.sync();
   }
 
-  private written(header: Header, payload: Bytes): void {
-    this.step(() => this.session.written(header, payload, clock()));
+  private written(header: Header, payload: Bytes, lane: number): void {
+    this.step(() => this.session.written(header, payload, clock(), lane));
     this.sync();
   }
 

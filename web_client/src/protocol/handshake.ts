@@ -46,6 +46,7 @@ export const MAX_HANDSHAKE_MESSAGE = 8192; // before anybody is proven
 export const MAX_LABEL = 128; // bytes of the name its owner chose
 export const MAX_SOFTWARE = 64;
 export const HANDSHAKE_SECONDS = 20; // for an attempt, from joining to message 4
+export const LANES = "lanes"; // capability: this side answers further connections
 export const ZSTD_FRAMES = "zstd"; // capability: this side reads compressed ranges
 export const RESUME = "resume"; // capability: this side takes a transfer up again after a cut
 const SIGNATURE = 64;

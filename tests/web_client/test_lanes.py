@@ -1,0 +1,65 @@
+"""Several connections to one page, and compressed ranges: the file is what was sent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import pytest
+
+import p2p
+from p2p import events, multipath
+from tests.e2e.test_lanes import pixels
+
+from .browsers import KINDS
+from .recipient import digest
+from .test_hostile import liar  # noqa: F401 (a fixture: a sender in this process)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_further_connections_come_and_go(at, liar, tmp_path, monkeypatch, kind):  # noqa: F811
+    size = 24_000_000
+
+    class Moody(multipath.Tuner):
+        def look(self, now, carried, there):
+            return 4 if size // 8 < carried < size // 2 or carried > size * 3 // 4 else 1
+
+    monkeypatch.setattr(multipath, "Tuner", Moody)
+    file = tmp_path / "scan.raw"
+    file.write_bytes(os.urandom(size))
+    visitor = await at(kind)
+    link, sending = await liar.send(file)
+    await visitor.take(link)
+    assert "verified" in await visitor.delivered()
+    saved = await visitor.save("scan.raw")
+    assert digest(saved) == hashlib.sha256(file.read_bytes()).hexdigest()
+    ended = await sending
+    assert ended.ending is p2p.Ending.COMPLETE
+    progress = [one for one in liar.told if isinstance(one, events.Progress)]
+    assert max(one.webrtc for one in progress) > 1
+    assert max(one.direct for one in progress) == 0, "a direct lane towards a browser"
+    assert visitor.page.errors == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_pixels_arrive_unaltered(at, liar, tmp_path, monkeypatch, kind):  # noqa: F811
+    """Filtered and compressed on the way, less than half of it."""
+    carried, real = [], multipath.SenderMultipath.close
+
+    def close(self):
+        carried.append(self.session.carried)
+        real(self)
+
+    monkeypatch.setattr(multipath.SenderMultipath, "close", close)
+    file = tmp_path / "ct.raw"
+    file.write_bytes(pixels(20_000_001 & ~1) + b"x")
+    visitor = await at(kind)
+    link, sending = await liar.send(file)
+    await visitor.take(link)
+    assert "verified" in await visitor.delivered()
+    saved = await visitor.save("ct.raw")
+    assert digest(saved) == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (await sending).ending is p2p.Ending.COMPLETE
+    assert 0 < carried[0] < 10_000_000
