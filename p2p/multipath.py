@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -31,14 +31,15 @@ logger = logging.getLogger("handover.multipath")
 DIRECT_LANES, DIRECT_LANES_UNDER_LOSS = 2, 8
 AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 2.0, 60.0  # before direct lanes are tried again
 ALONE_SECONDS = 0.5  # that the sender may try alone, before the recipient connects too
-HELLO_SECONDS = 5.0  # for a direct lane's number
+HELLO, HELLO_SECONDS = 2, 5.0  # length of a direct lane's number, and time for it
+DEAD_SECONDS = 10.0  # a lane that brings nothing for so long is closed
 WEBRTC_LANES, WEBRTC_LANES_TO_BROWSER = 16, 8  # a browser's CPU is its limit
 OPEN_SECONDS = 15.0  # for a further WebRTC connection
 LOOK_SECONDS = 0.25  # between two looks at the rate
 RETIRE_SECONDS = 3.0  # for what is under way on a lane that is wanted no more
 
 Step = Callable[..., Any]
-Carry = Callable[[int, Lane], Awaitable[None]]
+Carry = Callable[[int, Lane], Coroutine[Any, Any, None]]
 
 
 class Multipath:
@@ -70,7 +71,7 @@ class Multipath:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._hold())
-                self._tasks.create_task(self._carry(0, self._own))  # type: ignore[arg-type]
+                self._tasks.create_task(self._carry(0, self._own))
                 self._tasks.create_task(self._quietly(self._keep_direct()))
                 self._tasks.create_task(self._quietly(self._keep_webrtc()))
         except BaseExceptionGroup as group:
@@ -159,12 +160,14 @@ class Multipath:
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await connect(connection, _ControlSignals(self, number))
+            del self._signals[number]  # what comes now comes too late
             self._opened(number)
             self.webrtc[number] = connection
             await self._carry(number, connection.data)
         except (LaneLost, TimeoutError):
             logger.debug("a connection came to nothing")
         finally:
+            self._signals.pop(number, None)
             self.webrtc.pop(number, None)
             await uncancelled(connection.close())
             self._connections.discard(number)
@@ -178,13 +181,14 @@ class _ControlSignals:
 
     def __init__(self, multipath: Multipath, number: int) -> None:
         self._multipath, self._number = multipath, number
+        self._queue = multipath._signals[number]
 
     async def send(self, signal: Signal) -> None:
         multipath = self._multipath
         multipath._step(multipath.session.signal, self._number, signal, time.monotonic())
 
     async def recv(self) -> Signal | None:
-        return await self._multipath._signals[self._number].get()
+        return await self._queue.get()
 
 
 class SenderMultipath(Multipath):
@@ -207,15 +211,15 @@ class SenderMultipath(Multipath):
 
     async def _make_direct(self, direct: Direct, addresses: list[str], port: int) -> None:
         """As many as are wanted, all to the address that answered first."""
-        again = AGAIN_SECONDS
+        best, again = addresses, AGAIN_SECONDS
         while True:
             try:
                 while len(self.direct) < self._wanted:
-                    lane = await direct.connect(addresses, port)
-                    addresses, again = [lane.address], AGAIN_SECONDS
+                    lane = await direct.connect(best, port)
+                    best, again = [lane.address], AGAIN_SECONDS
                     await self._adopt(lane)
             except LaneLost:
-                again = min(2 * again, LONGEST_AGAIN_SECONDS)
+                best, again = addresses, min(2 * again, LONGEST_AGAIN_SECONDS)
             await asyncio.sleep(again)
 
     async def _adopt(self, lane: DirectLane) -> bool:
@@ -225,7 +229,7 @@ class SenderMultipath(Multipath):
         number = self._step(self.session.number_lane)
         self.direct[number] = lane  # it counts from now on
         try:
-            await lane.send(bytes([number]))
+            await lane.send(number.to_bytes(HELLO, "big"))
         except LaneLost:
             del self.direct[number]
             raise
@@ -241,6 +245,7 @@ class SenderMultipath(Multipath):
         tuner = Tuner(self._most if self._can(LANES) else 1)
         while session.state == SenderState.SENDING:
             await asyncio.sleep(LOOK_SECONDS)
+            self._drop_dead(time.monotonic())
             wanted = tuner.look(time.monotonic(), session.carried, 1 + len(self.webrtc))
             if self.direct:
                 wanted = 1
@@ -250,6 +255,15 @@ class SenderMultipath(Multipath):
                 if number in session.lanes and not session.lanes[number].retired:
                     session.retire_lane(number)
                     self._tasks.create_task(self._retire(number))
+
+    def _drop_dead(self, now: float) -> None:
+        for number, pace in list(self.session.lanes.items()):
+            if number and now - pace.moved > DEAD_SECONDS:
+                self._step(self.session.drop_lane, number)
+                if number in self.direct:
+                    self.direct[number].close()
+                elif number in self.webrtc:
+                    self._tasks.create_task(self.webrtc[number].close())
 
     async def _offer(self, number: int) -> None:
         nonces = self._attempt.nonce_r, self._attempt.nonce_s
@@ -304,11 +318,12 @@ class RecipientMultipath(Multipath):
         with suppress(LaneLost, TimeoutError):
             async with asyncio.timeout(HELLO_SECONDS):
                 hello = await lane.recv()
-        if len(hello) != 1:  # the sender has enough of them
+        if len(hello) != HELLO:  # the sender has enough of them
             lane.close()
             return False
-        self._step(self.session.add_lane, hello[0])
-        self._use(hello[0], lane)
+        number = int.from_bytes(hello, "big")
+        self._step(self.session.add_lane, number)
+        self._use(number, lane)
         return True
 
     def _invited(self, number: int, signal: Signal) -> None:

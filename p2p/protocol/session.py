@@ -67,8 +67,7 @@ MIN_ACK, MAX_ACK = 64 * 1024, 4 * 1024 * 1024  # ... within these: often at firs
 ACK_SECONDS = 0.05  # ... or after so long
 STRETCH = 8  # ranges that one plan may hold
 MAX_LANES = 32  # at once
-MAX_LANE_NUMBER = 255  # a number is used once
-MAX_SIGNALS = 1024  # about lanes: descriptions, and a few dozen candidates each
+MAX_LANE_NUMBER = 65_535  # a number is used once
 MAX_ADDRESSES, MAX_CERTIFICATE = 16, 2048
 LANE_SECONDS = 3.0  # a lane that brings nothing for so long lends its ranges to the others
 DIRECT, WEBRTC = 0, 1  # ranks of lanes: those of a higher one rest while a lower one works
@@ -478,7 +477,6 @@ class _Session:
         self._silent = False
         self._done_by: float | None = None
         self._direct_heard = False
-        self._signals = 0
 
     # -- outputs
 
@@ -593,9 +591,6 @@ class _Session:
         self._events.append(DirectOffered(addresses, message["port"], message["certificate"]))
 
     def _on_lane(self, message: Mapping[str, Any], now: float) -> None:
-        self._signals += 1
-        if self._signals > MAX_SIGNALS:
-            raise PeerError("too many signals")
         signal = decode_signal(message["signal"].encode())
         self._events.append(LaneSignalled(message["lane"], signal))
 

@@ -1084,15 +1084,6 @@ def test_the_peers_talk_about_further_lanes():
             pass
 
 
-def test_signals_about_lanes_are_counted():
-    pair = receiving()
-    with pytest.raises(PeerError, match="too many"):
-        for _ in range(session.MAX_SIGNALS + 1):
-            pair.sender.signal(1, Candidates(()), pair.now)
-            pair.flush()
-            pair.deliver_control("recipient")
-
-
 def test_nobody_talks_about_lanes_before_the_offer():
     pair = Pair()
     pair.recipient.signal(1, Candidates(()), pair.now)

@@ -1256,7 +1256,7 @@ def make_messages() -> None:
             {"verified": True},
             {"lanes": [[0]]},
             {"lanes": [[-1, 0]]},
-            {"lanes": [[256, 0]]},
+            {"lanes": [[65_536, 0]]},
             {"lanes": [[0, -1]]},
             {"lanes": [[0, 0]] * 33},
         ],
@@ -1268,7 +1268,7 @@ def make_messages() -> None:
             {"port": 65_536},
             {"certificate": b64(bytes(2049))},
         ],
-        "lane": [{"lane": 0}, {"lane": 256}, {"signal": "x" * 8193}, {"signal": {}}],
+        "lane": [{"lane": 0}, {"lane": 65_536}, {"signal": "x" * 8193}, {"signal": {}}],
         "withdraw": [
             {"entries": []},
             {"entries": [[0, 1]]},

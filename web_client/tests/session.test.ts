@@ -607,18 +607,13 @@ test("each lane's ranges are counted, repeated ones too", async () => {
   });
 });
 
-test("the sender's signals about lanes are told, and counted", async () => {
+test("the sender's signals about lanes are told", async () => {
   const pair = (await Pair.at("receiving")).clear();
   const { lane } = sample(pair);
   pair.say("lane", lane);
   expect(pair.saw("lane_signalled")).toEqual([
     { type: "lane_signalled", number: 1, signal: { type: "candidates", candidates: [] } },
   ]);
-  expect(
-    broken(() => {
-      for (let i = 0; i < 1024; i++) pair.say("lane", lane);
-    }),
-  ).toBe("too many signals");
 });
 
 test("an acknowledgement is owed after 50 ms", async () => {

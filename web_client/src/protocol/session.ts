@@ -59,8 +59,7 @@ export const IDLE_SECONDS = 2; // then a ping
 export const SUSPECT_SECONDS = 6; // silence after which people are told
 export const LOST_SECONDS = 10; // silence after which the connection is given up
 export const DONE_SECONDS = 10; // how long a side waits for the last word after the signatures
-const [MAX_LANES, MAX_LANE_NUMBER] = [32, 255]; // at once; a number is used once
-const MAX_SIGNALS = 1024; // about lanes
+const [MAX_LANES, MAX_LANE_NUMBER] = [32, 65535]; // at once; a number is used once
 const BATCH = 256; // entries in one `withdraw` or `failed`
 const MAX_BODY = 4096;
 const MAX_CONTROL = MAX_MESSAGE - TAG;
@@ -255,7 +254,6 @@ export class RecipientSession {
   private readonly bytes = new Map<Stream, Bytes>();
   private readonly lanes = new Map([[0, 0]]); // ranges taken in from each
   private readonly counted = new Set<number>(); // lanes whose number the sender does not know yet
-  private signals = 0;
   private fields!: ReturnType<typeof offerBody>;
   private offer!: Bytes;
   private manifest!: Manifest;
@@ -637,7 +635,6 @@ export class RecipientSession {
   }
 
   private onLane(message: Message<"lane">): void {
-    if (++this.signals > MAX_SIGNALS) throw new PeerError("too many signals");
     const signal = decodeSignal(utf8(message.signal));
     this.happened.push({ type: "lane_signalled", number: message.lane, signal });
   }
