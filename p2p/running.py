@@ -56,6 +56,7 @@ Ask = Callable[[Question], Awaitable[bool]]
 SOFTWARE = "handover/0.1.0"
 PROGRESS_SECONDS = 0.1  # at most ten `progress` events a second
 RATE_SECONDS = 5.0  # what a rate is averaged over
+SURE_SECONDS = 2.0  # before it is said what holds a transfer up
 DISK_THREADS = 4
 DISK_NICENESS = 10
 MIN_LIMIT = 10_000.0  # bytes a second
@@ -243,6 +244,8 @@ class Waits:
     def most(self) -> HeldUp:
         """What took more than half of the time, if anything did."""
         now = time.monotonic()
+        if now - self._began < SURE_SECONDS:
+            return ""
         while self._seen and now - self._seen[0][0] > RATE_SECONDS:
             self._seen.popleft()
         sums: dict[HeldUp, float] = {}
