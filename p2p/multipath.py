@@ -19,6 +19,7 @@ from .lanes import Connection, Lane, LaneLost
 from .lanes.direct import Direct, DirectLane, has_congestion_control, usable
 from .meeting import answer, offer
 from .protocol import session as facts
+from .protocol.errors import HandoverError
 from .protocol.handshake import DIRECT, LANES, MANY_LANES, Attempt
 from .protocol.session import RecipientSession, SenderSession, SenderState
 from .protocol.signal import Description, Signal
@@ -70,14 +71,15 @@ class Multipath:
         """Carry ranges until cancelled. Raises what the lanes' work raises."""
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                self._tasks.create_task(self._hold())
                 self._tasks.create_task(self._carry(0, self._own))
                 self._tasks.create_task(self._quietly(self._keep_direct()))
                 self._tasks.create_task(self._quietly(self._keep_webrtc()))
+                self._tasks.create_task(self._watch())
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
 
-    async def _hold(self) -> None:
+    async def _watch(self) -> None:
+        """Look after the lanes, until cancelled."""
         await asyncio.Event().wait()
 
     def close(self) -> None:
@@ -154,23 +156,32 @@ class Multipath:
         self, number: int, connect: Callable[[Connection, _ControlSignals], Awaitable[object]]
     ) -> None:
         """Connect, carry, close: one further WebRTC connection."""
-        self._connections.add(number)
-        self._signals[number] = asyncio.Queue()
-        connection = self._make()
+        connection: Connection | None = None
         try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                await connect(connection, _ControlSignals(self, number))
+            try:
+                connection = self._make()
+                async with asyncio.timeout(OPEN_SECONDS):
+                    await connect(connection, _ControlSignals(self, number))
+            except HandoverError:
+                raise
+            except Exception:  # whatever an engine finds: the transfer has others
+                logger.debug("a connection came to nothing", exc_info=True)
+                return
             del self._signals[number]  # what comes now comes too late
             self._opened(number)
             self.webrtc[number] = connection
             await self._carry(number, connection.data)
-        except (LaneLost, TimeoutError):
-            logger.debug("a connection came to nothing")
         finally:
             self._signals.pop(number, None)
             self.webrtc.pop(number, None)
-            await uncancelled(connection.close())
+            if connection is not None:
+                await uncancelled(connection.close())
             self._connections.discard(number)
+
+    def _expect(self, number: int) -> None:
+        """From now on signals of this lane are kept for `_open`."""
+        self._connections.add(number)
+        self._signals[number] = asyncio.Queue()
 
     def _opened(self, number: int) -> None:
         raise NotImplementedError
@@ -197,7 +208,7 @@ class SenderMultipath(Multipath):
     def __init__(self, session: SenderSession, *given: Any, **further: Any) -> None:
         super().__init__(*given, **further)
         self.session: SenderSession = session
-        self._wanted = DIRECT_LANES if has_congestion_control() else DIRECT_LANES_UNDER_LOSS
+        self._most_direct = DIRECT_LANES if has_congestion_control() else DIRECT_LANES_UNDER_LOSS
         self._most = WEBRTC_LANES if self._can(MANY_LANES) else WEBRTC_LANES_TO_BROWSER
 
     def _can(self, capability: str) -> bool:
@@ -214,16 +225,28 @@ class SenderMultipath(Multipath):
         best, again = addresses, AGAIN_SECONDS
         while True:
             try:
-                while len(self.direct) < self._wanted:
+                while self._wants_direct:
                     lane = await direct.connect(best, port)
-                    best, again = [lane.address], AGAIN_SECONDS
+                    best = [lane.address]
                     await self._adopt(lane)
             except LaneLost:
-                best, again = addresses, min(2 * again, LONGEST_AGAIN_SECONDS)
+                best = addresses
+            proven = any(pace.arrived for number, pace in self._direct_paces())
+            again = AGAIN_SECONDS if proven else min(2 * again, LONGEST_AGAIN_SECONDS)
             await asyncio.sleep(again)
 
+    def _direct_paces(self) -> list[tuple[int, facts.Pace]]:
+        lanes = self.session.lanes
+        return [(number, lanes[number]) for number in self.direct if number in lanes]
+
+    @property
+    def _wants_direct(self) -> bool:
+        """Two at first, and more where each has shown that it is not too slow for that."""
+        fast = all(pace.allowed > facts.MIN_RANGE for _, pace in self._direct_paces())
+        return len(self.direct) < (self._most_direct if fast else min(self._most_direct, 2))
+
     async def _adopt(self, lane: DirectLane) -> bool:
-        if len(self.direct) >= self._wanted:
+        if not self._wants_direct:
             lane.close()
             return False
         number = self._step(self.session.number_lane)
@@ -245,25 +268,35 @@ class SenderMultipath(Multipath):
         tuner = Tuner(self._most if self._can(LANES) else 1)
         while session.state == SenderState.SENDING:
             await asyncio.sleep(LOOK_SECONDS)
-            self._drop_dead(time.monotonic())
             wanted = tuner.look(time.monotonic(), session.carried, 1 + len(self.webrtc))
             if self.direct:
                 wanted = 1
             for _ in range(wanted - 1 - len(self._connections)):
-                self._tasks.create_task(self._offer(self._step(session.number_lane)))
+                number = self._step(session.number_lane)
+                self._expect(number)
+                self._tasks.create_task(self._offer(number))
             for number in sorted(self.webrtc)[max(wanted - 1, 0) :]:
                 if number in session.lanes and not session.lanes[number].retired:
                     session.retire_lane(number)
                     self._tasks.create_task(self._retire(number))
 
-    def _drop_dead(self, now: float) -> None:
-        for number, pace in list(self.session.lanes.items()):
-            if number and now - pace.moved > DEAD_SECONDS:
-                self._step(self.session.drop_lane, number)
-                if number in self.direct:
-                    self.direct[number].close()
-                elif number in self.webrtc:
-                    self._tasks.create_task(self.webrtc[number].close())
+    async def _watch(self) -> None:
+        """Drop the lanes that bring nothing any more."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = time.monotonic()
+            for number, pace in list(self.session.lanes.items()):
+                gone = number in self.direct and self.direct[number].lost
+                if number and (gone or now - pace.moved > DEAD_SECONDS):
+                    self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        if number in self.session.lanes:
+            self._step(self.session.drop_lane, number)
+        if number in self.direct:
+            self.direct[number].close()
+        elif number in self.webrtc:
+            self._tasks.create_task(self.webrtc[number].close())
 
     async def _offer(self, number: int) -> None:
         nonces = self._attempt.nonce_r, self._attempt.nonce_s
@@ -283,8 +316,7 @@ class SenderMultipath(Multipath):
             if time.monotonic() > until:
                 break
             await asyncio.sleep(LOOK_SECONDS)
-        if number in self.session.lanes:
-            self._step(self.session.drop_lane, number)
+        self._drop(number)
 
 
 class RecipientMultipath(Multipath):
@@ -315,10 +347,11 @@ class RecipientMultipath(Multipath):
 
     async def _adopt(self, lane: DirectLane) -> bool:
         hello = b""
-        with suppress(LaneLost, TimeoutError):
-            async with asyncio.timeout(HELLO_SECONDS):
-                hello = await lane.recv()
-        if len(hello) != HELLO:  # the sender has enough of them
+        if len(self.direct) < DIRECT_LANES_UNDER_LOSS:
+            with suppress(LaneLost, TimeoutError):
+                async with asyncio.timeout(HELLO_SECONDS):
+                    hello = await lane.recv()
+        if len(hello) != HELLO or len(self.direct) >= DIRECT_LANES_UNDER_LOSS:  # there are enough
             lane.close()
             return False
         number = int.from_bytes(hello, "big")
@@ -328,6 +361,7 @@ class RecipientMultipath(Multipath):
 
     def _invited(self, number: int, signal: Signal) -> None:
         if isinstance(signal, Description) and len(self._connections) < WEBRTC_LANES:
+            self._expect(number)
             nonce_r = self._attempt.nonce_r
             work = self._open(number, lambda pc, signals: answer(pc, signals, nonce_r, signal))
             self._tasks.create_task(work)

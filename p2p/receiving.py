@@ -76,7 +76,8 @@ from .tasks import race, uncancelled
 SYNC_BYTES, SYNC_SECONDS = 64 * 1024 * 1024, 0.5  # whichever comes first
 READ_BACK_STEP = 16 * 1024 * 1024  # what is read back is noted, and claimed after a restart
 SHOWN_NAMES = 5
-INBOX = 512  # ranges that wait in memory on each lane; the session's window is less
+INBOX = 512  # ranges that wait in memory; the session's window is less, and an engine that drops
+FURTHER_INBOX = 32  # messages nobody takes is never made to
 TAKEN_IN = 16  # ranges opened and written in one go ...
 GATHERED, GATHER_SECONDS = 4, 0.008  # ... once so many are there, or after so long
 CAPABILITIES = [RESUME, LANES, MANY_LANES, ZSTD_FRAMES]
@@ -547,7 +548,7 @@ class RecipientRun(Run):
 
     async def _carry(self, number: int, lane: Lane) -> None:
         """Lane -> memory -> disk, until the lane is lost and what came by it is written."""
-        inbox: asyncio.Queue[bytes] = asyncio.Queue(INBOX)
+        inbox: asyncio.Queue[bytes] = asyncio.Queue(INBOX if number == 0 else FURTHER_INBOX)
         await race(self._listen(number, lane, inbox), self._take_in(number, inbox))
 
     async def _listen(self, number: int, lane: Lane, inbox: asyncio.Queue[bytes]) -> None:

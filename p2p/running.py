@@ -305,9 +305,9 @@ class Run:
         writer = asyncio.create_task(self._write_control())
         work = race(
             self._until_ended(),
+            self.lanes.run(),
             self._read_control(),
             self._keep_time(),
-            self.lanes.run(),
             *self._work(),
         )
         try:

@@ -664,7 +664,7 @@ class SenderRun(Run):
     async def _carry(self, number: int, lane: Lane) -> None:
         """Disk -> read, seal, a few ranges at a time in threads -> lane."""
         session = self.session
-        while self._ended is None:
+        while self._ended is None and number in session.lanes:
             blocks: list[tuple[Block, Header]] = []
             async with self._reading:
                 if self._fresh and session.begins >= 0:
@@ -683,12 +683,15 @@ class SenderRun(Run):
             if plan is None:
                 with self._waits.on(self._held_up(number)):
                     await self._woken(HELP_SECONDS if len(session.lanes) > 1 else None)
-            elif isinstance(plan, facts.Plan):
-                await self._send(number, lane, await self._thread(self._seal, blocks))
+                continue
+            if isinstance(plan, facts.Plan):
+                sealed = await self._thread(self._seal, blocks)
             else:
-                await self._send(number, lane, [plan])
-            if number not in session.lanes:
-                return
+                sealed = [plan]
+            # Once it is the lane's, another can help out; so not before it may be sent.
+            step = 1 if self._options.limit else len(sealed)
+            for at in range(0, len(sealed), max(step, 1)):
+                await self._send(number, lane, sealed[at : at + step])
 
     def _held_up(self, number: int) -> HeldUp:
         """Why a lane has nothing to do."""
@@ -699,19 +702,19 @@ class SenderRun(Run):
 
     async def _send(self, number: int, lane: Lane, sealed: list[tuple[Header, bytes]]) -> None:
         session = self.session
+        with self._waits.on("limit"):
+            await self._limiter.take(sum(len(message) for _, message in sealed))
         for header, message in sealed:
-            with self._waits.on("limit"):
-                await self._limiter.take(len(message))
             session.sent(number, header, message, time.monotonic())
-            if number in session.lanes:
-                try:
-                    with self._waits.on("network"):
-                        await lane.send(message)
-                except LaneLost:
-                    if number == 0:
-                        self._lose()
-                    else:
-                        self._step(session.drop_lane, number)
+        try:
+            for _, message in sealed if number in session.lanes else ():
+                with self._waits.on("network"):
+                    await lane.send(message)
+        except LaneLost:
+            if number == 0:
+                self._lose()
+            elif number in session.lanes:
+                self._step(session.drop_lane, number)
 
     async def _skip_to(self, offset: int) -> None:
         """Take up an earlier session where the recipient stands."""

@@ -21,6 +21,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from ..protocol.signal import MAX_MESSAGE_SIZE
 from . import LaneLost
@@ -33,6 +34,8 @@ HANDSHAKES, BACKLOG = 8, 64  # at once: strangers may connect, though they come 
 HIGH_WATER = 2 * 1024 * 1024  # queued bytes above which `send` waits
 READ_AHEAD = 8 * 1024 * 1024  # bytes in memory above which nothing is read
 LENGTH = 4
+# Seconds of silence, between probes, and probes, until a connection that says nothing is given up.
+KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 CONGESTION_CONTROL = b"bbr"  # keeps its rate when packets are lost, where the kernel has it
 
 
@@ -81,6 +84,11 @@ class DirectLane:
                     raise LaneLost
                 self._waiter = self._loop.create_future()
             await self._waiter
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing goes through any more."""
+        return self._lost
 
     def close(self) -> None:
         """Close it, whatever is queued. Never raises."""
@@ -180,6 +188,9 @@ class Direct:
         self._key, self.certificate = _certificate()
         self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
         self._peer = b""
+        # Threads of their own: strangers must not hold up what else this process does.
+        self._threads = ThreadPoolExecutor(HANDSHAKES + 2, "handover-tls")
+        self._shaking: set[socket.socket] = set()
         self._handshakes = asyncio.Semaphore(HANDSHAKES)  # both bind to the loop when first used
         self._accepted: asyncio.Queue[DirectLane] = asyncio.Queue(HANDSHAKES)
 
@@ -292,10 +303,15 @@ class Direct:
         def shake_hands() -> ssl.SSLSocket:
             plain.settimeout(TLS_SECONDS)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in KEEPALIVE.items():
+                if hasattr(socket, name):
+                    plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
             if hasattr(socket, "TCP_CONGESTION"):
                 with contextlib.suppress(OSError):
                     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)
             tls = context.wrap_socket(plain, server, do_handshake_on_connect=False)
+            self._shaking.add(tls)
             try:
                 tls.do_handshake()
                 if tls.getpeercert(True) != self._peer:
@@ -304,12 +320,15 @@ class Direct:
             except BaseException:
                 tls.close()
                 raise
+            finally:
+                self._shaking.discard(tls)
             return tls
 
-        shaking = asyncio.ensure_future(asyncio.to_thread(shake_hands))
+        loop = asyncio.get_running_loop()
+        shaking = loop.run_in_executor(self._threads, shake_hands)
         try:
             tls = await asyncio.shield(shaking)
-        except OSError:
+        except (OSError, RuntimeError):  # the second: it was closed meanwhile
             plain.close()
             raise LaneLost from None
         except asyncio.CancelledError:
@@ -320,6 +339,10 @@ class Direct:
     def close(self) -> None:
         """Listen no more; lanes that are open stay so. Never raises."""
         self._listener.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for tls in list(self._shaking):
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(tls, socket.SHUT_RDWR)
         while not self._accepted.empty():
             self._accepted.get_nowait().close()
 

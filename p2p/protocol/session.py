@@ -676,7 +676,10 @@ class SenderSession(_Session):
         # Ranges that another lane holds up, by stream and offset.
         self._again: dict[tuple[Stream, int], tuple[Header, bytes]] = {}
         self.carried = 0  # bytes of messages that have arrived
-        self._repeated = 0  # bytes that were given to a second lane while the first still lives
+        self._copies: dict[tuple[Stream, int], int] = {}  # lanes a range is under way on
+        self._lent: set[tuple[Stream, int]] = set()  # ranges that were given to a second lane, once
+        self._got: set[tuple[Stream, int]] = set()  # that came by one lane, under way on another
+        self._repeated: dict[Stream, int] = {}  # bytes that were lent
         self._moved = float("inf")  # when anything last arrived; never while nothing is under way
         # Whether something was said that data may hold up: control shares the lane 0's association,
         # and usrsctp lets a stream that always has data starve the others (measured).
@@ -718,12 +721,21 @@ class SenderSession(_Session):
 
     def drop_lane(self, number: int) -> None:
         """A lane is gone, or not wanted any more; what is under way on it goes to the others."""
-        gone = self._lanes.pop(number).flights
-        elsewhere = {f.header.key for pace in self._lanes.values() for f in pace.flights}
-        for header, message, _ in gone:
-            if header.key not in elsewhere:
+        for header, message, _ in self._lanes.pop(number).flights:
+            arrived = header.key in self._got
+            if not self._landed(header.key) and not arrived:
                 self._again[header.key] = header, message
         self._rest()
+
+    def _landed(self, key: tuple[Stream, int]) -> bool:
+        """One copy of a range is not under way any more; whether another is."""
+        self._copies[key] -= 1
+        if self._copies[key]:
+            return True
+        del self._copies[key]
+        self._lent.discard(key)
+        self._got.discard(key)
+        return False
 
     def retire_lane(self, number: int) -> None:
         """A lane is wanted no more: it gets nothing new, and is to be dropped when it is empty."""
@@ -741,13 +753,17 @@ class SenderSession(_Session):
                 for flight in pace.flights:
                     self._lend(flight)
 
-    def _lend(self, flight: Flight) -> None:
-        """Let another lane carry a range too. Within bounds: recipients count what they get."""
+    def _lend(self, flight: Flight) -> bool:
+        """Let another lane carry a range too; whether it may: once, for recipients count."""
         header, message, _ = flight
-        total = self._streams[header.stream].total
-        if header.key not in self._again and self._repeated + header.length <= total:
-            self._repeated += header.length
-            self._again[header.key] = header, message
+        key, stream = header.key, header.stream
+        repeated = self._repeated.get(stream, 0) + header.length
+        if key in self._lent or key in self._got or repeated > self._streams[stream].total:
+            return False
+        self._lent.add(key)
+        self._repeated[stream] = repeated
+        self._again[key] = header, message
+        return True
 
     def _rest(self) -> None:
         if not any(pace.flights for pace in self._lanes.values()):
@@ -817,15 +833,16 @@ class SenderSession(_Session):
                 return None
             self._spoken = False
         others = [other for other in self._lanes.values() if other is not pace]
-        if any(o.rank < pace.rank and not (o.lent or o.retired) for o in others):
+        better = [other for other in others if other.rank < pace.rank and other.arrived]
+        if any(not (other.lent or other.retired) for other in better):
             return None
         if not self._again:
             if plan := self._stretch(pace, room):
                 return plan
             if not pace.flights:  # it idles: perhaps it can help
                 for other in others:
-                    if other.flights and now - other.flights[0].when >= HEDGE_SECONDS:
-                        self._lend(other.flights[0])
+                    old = (f for f in other.flights if now - f.when >= HEDGE_SECONDS)
+                    any(self._lend(flight) for flight in old)  # the first that was not yet
         return self._again.pop(next(iter(self._again))) if self._again else None
 
     def _stretch(self, pace: Pace, room: int) -> Plan | None:
@@ -863,6 +880,7 @@ class SenderSession(_Session):
             return
         self._moved = min(self._moved, now)
         pace.sent(Flight(header, message, now))
+        self._copies[header.key] = self._copies.get(header.key, 0) + 1
         self._spoke = now
 
     def hashed(self, entry: int, digest: bytes) -> None:
@@ -1013,6 +1031,9 @@ class SenderSession(_Session):
             raise PeerError("an acknowledgement of what was not sent")
         if (stream == Stream.MANIFEST) == (self.state == SenderState.OFFERING):
             out.acknowledge(message)
+            for key, (header, _) in list(self._again.items()):
+                if header.stream == stream and header.end <= out.written:
+                    del self._again[key]  # it came by a lane that is gone
             if stream == Stream.DATA:
                 self._events.append(Progressed(out.durable, out.verified, out.total))
 
@@ -1022,7 +1043,10 @@ class SenderSession(_Session):
                 raise PeerError("an acknowledgement of a lane that never was")
             pace = self._lanes.get(number)  # of a dropped one it may be late
             for flight in pace.acknowledged(count, now) if pace else ():
-                self._again.pop(flight.header.key, None)
+                key = flight.header.key
+                self._again.pop(key, None)
+                if self._landed(key):
+                    self._got.add(key)
                 self._moved = now
                 self.carried += len(flight.message)
         self._rest()

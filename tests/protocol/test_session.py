@@ -1000,6 +1000,56 @@ def test_a_sender_knows_whether_the_recipient_holds_it_up():
     assert not Pair().sender.at_limit
 
 
+def test_a_range_is_lent_once_however_long_it_takes():
+    pair = receiving(files=(b"x" * 60_000,))
+    while not pair.sender.all_sent:
+        pair.send_range()
+    other = pair.add_lane()
+    for _ in range(20):
+        pair.now += session.HEDGE_SECONDS
+        pair.send_range(other)
+        while pair.deliver_data(other):
+            pass
+        pair.tick(0.06)
+        while pair.deliver_control("sender"):
+            pass
+    assert pair.sender._repeated[Stream.DATA] == 60_000
+    assert pair.sender._got == {header.key for header, _ in pair.lane}
+
+
+def test_what_came_by_another_lane_is_not_sent_again_when_its_first_lane_is_dropped():
+    pair = receiving(files=(b"x" * 60_000,))
+    other = pair.add_lane()
+    pair.send_range(other)
+    flights = list(pair.sender.lanes[other].flights)
+    pair.sender._lend(flights[0])
+    pair.send_range(0)
+    pair.deliver_data(0)
+    pair.tick(0.06)
+    while pair.deliver_control("sender"):
+        pass
+    pair.drop_lane(other)
+    assert [key for key in pair.sender._again] == [f.header.key for f in flights[1:]]
+    pair.run()
+
+
+def test_what_a_gone_lane_brought_after_all_is_not_sent_again():
+    pair = receiving(files=(b"x" * 60_000,))
+    other = pair.add_lane()
+    pair.send_range(other)
+    late = list(pair.lanes[other])
+    pair.drop_lane(other)
+    for header, payload in late:
+        assert pair.recipient.admit(header, pair.now, other)
+        pair.recipient.written(header, payload, pair.now, other)
+    pair.flush()
+    pair.tick(0.06)
+    while pair.deliver_control("sender"):
+        pass
+    assert not pair.sender._again
+    pair.run()
+
+
 def test_what_came_after_all_is_not_sent_again():
     pair = receiving(files=(b"x" * 60_000,))
     other = pair.add_lane()
@@ -1018,6 +1068,12 @@ def test_a_lane_of_a_higher_rank_rests_until_the_better_one_fails():
     pair = receiving(files=(b"x" * 300_000,))
     assert pair.sender.plan(0, pair.now) is not None
     better = pair.add_lane(session.DIRECT)
+    assert pair.sender.plan(0, pair.now) is not None, "it has brought nothing yet"
+    pair.send_range(better)
+    pair.deliver_data(better)
+    pair.tick(0.06)
+    while pair.deliver_control("sender"):
+        pass
     assert pair.sender.plan(0, pair.now) is None
     pair.send_range(better)
     for _ in range(62):

@@ -26,11 +26,14 @@ export type RtcEvent = { readonly connection: number } & (
 
 export type Pipe = RTCDataChannel | MessagePort;
 
+const MOST_HELD = 64; // messages before a handler is there: the handshake's, or a lane's first
+
 const PASSED_ON = { open: "open", closed: "closed" } as const; // over a port, beside the messages
 
 /** One end of a pipe in the worker. `onMessage` gets whole messages, in order. */
 export class Lane {
-  onMessage: (message: Bytes) => void = () => {};
+  private handler: ((message: Bytes) => void) | null = null;
+  private readonly held: Bytes[] = []; // what came before anybody asked
   onLost: () => void = () => {};
   readonly opened: Promise<void>;
 
@@ -52,9 +55,16 @@ export class Lane {
     });
   }
 
+  set onMessage(handler: (message: Bytes) => void) {
+    this.handler = handler;
+    this.held.splice(0).forEach(handler);
+  }
+
   private take(data: unknown): void {
-    if (data instanceof ArrayBuffer) this.onMessage(new Uint8Array(data));
-    else this.onLost(); // nothing of ours is text
+    if (!(data instanceof ArrayBuffer)) return this.onLost(); // nothing of ours is text
+    const message = new Uint8Array(data);
+    if (this.handler) this.handler(message);
+    else if (this.held.push(message) > MOST_HELD) this.onLost();
   }
 
   /** Queue a message; one that no longer goes out is noticed by its missing answer. */
@@ -68,7 +78,8 @@ export class Lane {
   }
 
   close(): void {
-    this.onMessage = this.onLost = () => {};
+    this.onMessage = () => {};
+    this.onLost = () => {};
     this.pipe.close();
   }
 }

@@ -504,7 +504,8 @@ class Run {
     this.over = true;
     clearInterval(this.timer);
     const { connection } = this.given;
-    connection.control.onMessage = connection.data.onMessage = () => {};
+    connection.control.onMessage = () => {};
+    connection.data.onMessage = () => {};
     this.lanes.close();
   }
 
