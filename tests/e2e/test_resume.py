@@ -13,6 +13,7 @@ import pytest
 from .harness import Peer, Terminal, kill_hard, sha256sums
 
 SIZE = 160_000_000
+SLOWLY = ("--limit", "20M")  # so that a part of it can be met
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def halfway(process):
 
 
 def begin(sender, recipient, big, out, *options):
-    sending, link = sender.send("--auto", *options, big)
+    sending, link = sender.send("--auto", *SLOWLY, *options, big)
     receiving = recipient.receive(link, out, "--auto")
     halfway(receiving)
     sending.signal(signal.SIGSTOP)  # it does not run to its end meanwhile
@@ -102,7 +103,7 @@ def test_digits_that_were_to_be_compared_still_are(sender, big):
 
 def test_digits_that_were_compared_stay_so(sender, recipient, big, out):
     """Neither side says --verify again, nobody is asked again, and the receipt tells it."""
-    sending = Terminal(sender, "send", "--verify", str(big))
+    sending = Terminal(sender, "send", "--verify", *SLOWLY, str(big))
     link = sending.expect(r"(http://\S+)\s")
     receiving = Terminal(
         recipient, "receive", "--output", str(out), "--verify", "--auto", HANDOVER_LINK=link
