@@ -8,6 +8,7 @@ import os
 import statistics
 import zlib
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 
 EDGE = 512  # pixels
@@ -31,9 +32,9 @@ def random_folder(path: Path, files: int, size: int) -> Path:
     return path
 
 
-def ct_folder(path: Path, slices: int) -> Path:
+def ct_folder(path: Path, slices: int, pixels: Callable[[int, int], bytes] | None = None) -> Path:
     """An uncompressed series of 512 x 512 pixels of 16 bit: a body in air, with Gaussian noise all
-    over the scanner's circle and nothing outside of it."""
+    over the scanner's circle and nothing outside of it; or what `pixels(number, slices)` gives."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -53,7 +54,7 @@ def ct_folder(path: Path, slices: int) -> Path:
         one.Rows = one.Columns = EDGE
         one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 1
         one.RescaleIntercept, one.RescaleSlope = -1024, 1
-        one.PixelData = _pixels(number, slices)
+        one.PixelData = (pixels or _pixels)(number, slices)
         one.save_as(path / f"IM{number:05d}.dcm", enforce_file_format=True)
     return path
 

@@ -540,6 +540,7 @@ def _left_out(served: Served) -> None:
 
 def _run(work: Coroutine[Any, Any, Outcome]) -> NoReturn:
     keep_buffers()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; idle, they would still spin
 
     async def main() -> int:
         task = asyncio.ensure_future(work)

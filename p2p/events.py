@@ -27,8 +27,8 @@ StateName = Literal[
 ]
 
 
-# What a transfer waits for: this side's disk, the network, the other side (for the recipient: the
-# network or the other side), this side's `--limit`, or nothing for long.
+# What a transfer waits for: this side's disk, this side's `--limit`, the network, the other side's
+# disk (the last two only a sender knows), or nothing for long.
 HeldUp = Literal["disk", "network", "other_side", "limit", ""]
 
 

@@ -57,7 +57,9 @@ class Multipath:
         direct_ports: tuple[int, int] | None,
         make: Callable[[], Connection],
         attempt: Attempt,
+        warn: Callable[[str], None],
     ) -> None:
+        self._warn = warn
         self._own, self._step, self._carry = own, step, carry
         self._ports, self._make, self._attempt = direct_ports, make, attempt
         self._direct: Direct | None = None
@@ -113,7 +115,12 @@ class Multipath:
         if self._ports is None or not await self._direct_wanted():
             return
         ports = range(self._ports[0], self._ports[1] + 1)
-        self._direct = direct = await asyncio.to_thread(Direct.open, ports)
+        try:
+            self._direct = direct = await asyncio.to_thread(Direct.open, ports)
+        except OSError as error:
+            reason = (error.strerror or "it cannot be listened on").lower()
+            self._warn(f"No port for direct connections ({reason}); WebRTC carries it.")
+            return
         there = direct.port, direct.certificate
         self._step(self.session.offer_direct, reachable(), *there, time.monotonic())
         peer = await self._peer

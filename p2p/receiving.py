@@ -395,15 +395,7 @@ class RecipientRun(Run):
         self.session = RecipientSession(
             secured, receiving.identity.key, time.monotonic(), verify=options.verify
         )
-        self.lanes = RecipientMultipath(
-            self.session,
-            connection.data,
-            self._step,
-            self._carry,
-            direct_ports=options.direct_ports if options.direct else None,
-            make=make,
-            attempt=attempt,
-        )
+        self.lanes = self._multipath(RecipientMultipath, make)
         self._destination: Destination | None = None  # once ranges may come
         self._durable, self._verified = 0, -1
         self.moved = False  # whether this session brought anything

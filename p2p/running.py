@@ -50,6 +50,7 @@ logger = logging.getLogger("handover.transfer")
 
 T = TypeVar("T")
 F = TypeVar("F", bound=facts.Event)
+M = TypeVar("M", bound=Multipath)
 Watch = Callable[[Event], None]
 Ask = Callable[[Question], Awaitable[bool]]
 
@@ -392,6 +393,20 @@ class Run:
                 else:
                     self._facts.put_nowait(event)
             self._wake.set()
+
+    def _multipath(self, kind: Callable[..., M], make: Callable[[], Connection]) -> M:
+        """The lanes of this run; `make` makes a further WebRTC connection."""
+        options = self._options
+        return kind(
+            self.session,
+            self._connection.data,
+            self._step,
+            self._carry,
+            direct_ports=options.direct_ports if options.direct else None,
+            make=make,
+            attempt=self._attempt,
+            warn=lambda text: options.watch(Warned("", text)),
+        )
 
     async def _carry(self, number: int, lane: Lane) -> None:
         """Move ranges over a lane until it is lost."""

@@ -84,7 +84,7 @@ MAX_ATTEMPTS = 2  # unproven recipients at once
 PROBE_SECONDS = 4.0  # for the answer to the handshake's large packet
 NOTE_SECONDS = 2.0
 RETAKE_SECONDS = 5.0  # before a room is asked for anew
-PRESS_RATE = 150e6  # bytes a second on the lanes; about half of what a core compresses
+PRESS_RATE = 150e6  # bytes a second on the lanes, above which compressing would hold them up
 HELP_SECONDS = 0.5  # between two looks whether a lane can help another
 
 
@@ -566,15 +566,7 @@ class SenderRun(Run):
             time.monotonic(),
             verify=options.verify,
         )
-        self.lanes = SenderMultipath(
-            self.session,
-            connection.data,
-            self._step,
-            self._carry,
-            direct_ports=options.direct_ports if options.direct else None,
-            make=make,
-            attempt=attempt,
-        )
+        self.lanes = self._multipath(SenderMultipath, make)
         self._wire = Meter()
         self._source: Source | None = None
         self._reading = asyncio.Lock()  # files are read in order, whatever lane it is for

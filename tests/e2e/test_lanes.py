@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 
 import numpy as np
@@ -192,3 +193,14 @@ async def test_a_limit_is_kept(tmp_path, who):
     assert time.monotonic() - began > 2.5
     side = told["sender" if who == "send" else "recipient"]
     assert "limit" in [e.held_up for e in side if isinstance(e, events.Progress)]
+
+
+async def test_a_port_that_is_taken_is_said_and_the_transfer_goes_on(tmp_path):
+    content = os.urandom(3_000_000)
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = {"direct_ports": (port, port), "limit": 2e6}
+        sent, received, told = await run(tmp_path, content=content, send=options)
+    delivered(tmp_path, content, sent, received)
+    warned = [e.message for e in told["sender"] if isinstance(e, events.Warned)]
+    assert any("No port for direct connections" in text for text in warned)

@@ -11,6 +11,8 @@ import time
 import psutil
 import pytest
 
+from benchmarks.data import ct_folder
+
 from .harness import sha256sums
 
 pytestmark = [pytest.mark.large, pytest.mark.timeout(600)]
@@ -77,34 +79,10 @@ def test_a_gib_of_random_data(sender, recipient, out, tmp_path):
 
 def test_a_ct_of_1500_slices(sender, recipient, out, tmp_path):
     """Real DICOM instances, written by pydicom: 512 x 512, 16 bit, one file a slice."""
-    make_ct(tmp_path / "CT", 1500)
+    noise = os.urandom(512 * 512 * 2 + 4096)
+    ct_folder(tmp_path / "CT", 1500, lambda number, _: noise[number : number + 512 * 512 * 2])
     transfer(sender, recipient, tmp_path / "CT", out)
     assert sha256sums(out / "CT") == sha256sums(tmp_path / "CT")
-
-
-def make_ct(folder, slices):
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-
-    folder.mkdir()
-    study, series = generate_uid(), generate_uid()
-    noise = os.urandom(512 * 512 * 2 + 4096)
-    for number in range(slices):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = CTImageStorage
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        one = Dataset()
-        one.file_meta = meta
-        one.SOPClassUID, one.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-        one.StudyInstanceUID, one.SeriesInstanceUID = study, series
-        one.Modality, one.PatientID, one.InstanceNumber = "CT", "TEST", number
-        one.Rows = one.Columns = 512
-        one.BitsAllocated = one.BitsStored = 16
-        one.HighBit, one.PixelRepresentation, one.SamplesPerPixel = 15, 0, 1
-        one.PhotometricInterpretation = "MONOCHROME2"
-        one.PixelData = noise[number : number + 512 * 512 * 2]
-        one.save_as(folder / f"IM{number:05d}.dcm", enforce_file_format=True)
 
 
 def test_200_000_files_is_the_limit_and_20_000_go_through(sender, recipient, out, tmp_path):

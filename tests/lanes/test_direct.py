@@ -9,6 +9,7 @@ import socket
 import ssl
 
 import pytest
+from cryptography import x509
 
 from p2p.addresses import reachable
 from p2p.lanes import LaneLost
@@ -198,6 +199,8 @@ def test_what_is_no_certificate_is_refused(certificate):
 def test_certificates_are_good_whatever_the_clock_says_and_never_the_same():
     one, other = Direct.open(), Direct.open()
     assert one.certificate != other.certificate
+    read = x509.load_der_x509_certificate(one.certificate)
+    assert (read.not_valid_before_utc.year, read.not_valid_after_utc.year) == (2000, 2099)
     assert len(one.certificate) < 600
     one.close()
     other.close()

@@ -18,6 +18,17 @@ from .test_hostile import liar  # noqa: F401 (a fixture: a sender in this proces
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+async def arrives(visitor, liar, file):  # noqa: F811
+    """Sent, received, saved, and the same."""
+    link, sending = await liar.send(file)
+    await visitor.take(link)
+    assert "verified" in await visitor.delivered()
+    saved = await visitor.save(file.name)
+    assert digest(saved) == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (await sending).ending is p2p.Ending.COMPLETE
+    assert visitor.page.errors == []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_further_connections_come_and_go(at, liar, tmp_path, monkeypatch, kind):  # noqa: F811
     size = 24_000_000
@@ -29,18 +40,10 @@ async def test_further_connections_come_and_go(at, liar, tmp_path, monkeypatch, 
     monkeypatch.setattr(multipath, "Tuner", Moody)
     file = tmp_path / "scan.raw"
     file.write_bytes(os.urandom(size))
-    visitor = await at(kind)
-    link, sending = await liar.send(file)
-    await visitor.take(link)
-    assert "verified" in await visitor.delivered()
-    saved = await visitor.save("scan.raw")
-    assert digest(saved) == hashlib.sha256(file.read_bytes()).hexdigest()
-    ended = await sending
-    assert ended.ending is p2p.Ending.COMPLETE
+    await arrives(await at(kind), liar, file)
     progress = [one for one in liar.told if isinstance(one, events.Progress)]
     assert max(one.webrtc for one in progress) > 1
     assert max(one.direct for one in progress) == 0, "a direct lane towards a browser"
-    assert visitor.page.errors == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -55,11 +58,5 @@ async def test_pixels_arrive_unaltered(at, liar, tmp_path, monkeypatch, kind):  
     monkeypatch.setattr(multipath.SenderMultipath, "close", close)
     file = tmp_path / "ct.raw"
     file.write_bytes(pixels(20_000_001 & ~1) + b"x")
-    visitor = await at(kind)
-    link, sending = await liar.send(file)
-    await visitor.take(link)
-    assert "verified" in await visitor.delivered()
-    saved = await visitor.save("ct.raw")
-    assert digest(saved) == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert (await sending).ending is p2p.Ending.COMPLETE
+    await arrives(await at(kind), liar, file)
     assert 0 < carried[0] < 10_000_000
