@@ -1,7 +1,7 @@
 """Meeting and connecting: from an attempt at the signaling server to two open lanes.
 
-Knock, descriptions, candidates (PROTOCOL.md 5 and 6); what comes out is the `Attempt` that the
-handshake is bound to.
+Knock, descriptions, candidates (PROTOCOL.md 5 and 6), and TLS where UDP is blocked; what comes out
+is the `Attempt` that the handshake is bound to.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from .addresses import is_loopback, reachable
-from .lanes import Connection, Lane, LaneLost
+from .lanes import Connection, Lane, LaneLost, Pair
+from .lanes.direct import DirectConnection
+from .protocol.codec import sha256
 from .protocol.errors import Failure, PeerError
 from .protocol.handshake import MAX_HANDSHAKE_MESSAGE, Attempt
 from .protocol.link import LinkKeys, parse_link
@@ -25,14 +27,17 @@ from .protocol.signal import (
     NONCE,
     Candidates,
     Description,
+    DirectOffer,
     Knock,
     Sealer,
     Signal,
     merge,
 )
 from .signaling_client import Attempt as Envelopes
+from .tasks import race
 
 EVERYWHERE = ("", "0.0.0.0", "::")
+ALONE_SECONDS = 2.0  # that WebRTC is given before TLS is tried too
 
 
 @dataclass(frozen=True)
@@ -139,39 +144,175 @@ class SealedSignals:
         return None if envelope is None else self._opening.open(envelope)
 
 
-async def connect_sender(
-    connection: Connection, envelopes: Envelopes, keys: LinkKeys, passphrase: bool
-) -> Attempt:
-    """Answer a knock, exchange descriptions, wait for the lanes. Raises `LaneLost`, `PeerError`."""
-    sealing = Sealer(keys.signal_s2r, keys.room, envelopes.id, "s2r")
-    opening = Sealer(keys.signal_r2s, keys.room, envelopes.id, "r2s")
-    signals = SealedSignals(envelopes, sealing, opening)
-    knock = await signals.recv()
-    if not isinstance(knock, Knock):
-        raise _unexpected(knock, "no knock")
-    own, remote = await offer(connection, signals, knock.nonce_r, os.urandom(NONCE))
-    return _attempt(envelopes, keys, own, remote, passphrase)
+class Ways:
+    """The ways to the other side: WebRTC, and TLS over TCP where that does not come through.
+
+    Which of them it is, the recipient decides, by the first message of the handshake.
+    """
+
+    def __init__(self, webrtc: Connection, ports: tuple[int, int] | None) -> None:
+        """`ports`: what may be listened on, first and last; None: WebRTC only."""
+        self._webrtc, self._ports = webrtc, ports
+        self._tls: DirectConnection | None = None
+        self._way: Pair = webrtc  # the one it is
+        self._failed = asyncio.Event()  # WebRTC has
+        self._peer: asyncio.Future[DirectOffer] | None = None
+
+    @property
+    def control(self) -> Lane:
+        return self._way.control
+
+    @property
+    def data(self) -> Lane:
+        return self._way.data
+
+    @property
+    def direct(self) -> bool:
+        """Whether it is TLS that came through."""
+        return self._way is self._tls
+
+    async def connect_sender(
+        self, envelopes: Envelopes, keys: LinkKeys, passphrase: bool
+    ) -> tuple[Attempt, bytes]:
+        """Answer a knock, exchange descriptions, and wait for message 1 of the handshake.
+
+        Raises `LaneLost`, `PeerError`.
+        """
+        sealing = Sealer(keys.signal_s2r, keys.room, envelopes.id, "s2r")
+        opening = Sealer(keys.signal_r2s, keys.room, envelopes.id, "r2s")
+        signals = SealedSignals(envelopes, sealing, opening)
+        knock = await signals.recv()
+        if not isinstance(knock, Knock):
+            raise _unexpected(knock, "no knock")
+        if knock.kind == "browser":
+            self._ports = None
+        descriptions = await _offer(self._webrtc, signals, knock.nonce_r, os.urandom(NONCE))
+        message_1 = await self._connect(signals, descriptions[1], True)
+        return self._attempt(envelopes, keys, descriptions, True, passphrase), message_1
+
+    async def connect_recipient(
+        self, envelopes: Envelopes, keys: LinkKeys, passphrase: bool
+    ) -> Attempt:
+        """Knock, and connect by what comes through first."""
+        sealing = Sealer(keys.signal_r2s, keys.room, envelopes.id, "r2s")
+        opening = Sealer(keys.signal_s2r, keys.room, envelopes.id, "s2r")
+        signals = SealedSignals(envelopes, sealing, opening)
+        nonce_r = os.urandom(NONCE)
+        await signals.send(Knock(nonce_r, "native"))
+        descriptions = await _answer(self._webrtc, signals, nonce_r, await signals.recv())
+        await self._connect(signals, descriptions[0], False)
+        return self._attempt(envelopes, keys, descriptions, False, passphrase)
+
+    async def _connect(self, signals: Signals, remote: Description, sender: bool) -> bytes:
+        """Until one way is the way; at the sender, the message that says so."""
+        self._peer = asyncio.get_running_loop().create_future()
+        others = _trickle(self._webrtc, signals, remote, self._take_offer)
+        return await race(self._decide(signals, sender), *others)
+
+    async def _decide(self, signals: Signals, sender: bool) -> bytes:
+        ways = [self._by_webrtc(sender)]
+        if self._ports is not None:
+            ways.append(self._by_tls(self._ports, signals, sender))
+        going = {asyncio.create_task(way) for way in ways}
+        try:
+            while going:
+                done, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
+                for way in done:
+                    with suppress(LaneLost):
+                        self._way, message_1 = way.result()
+                        return message_1
+            raise LaneLost
+        finally:
+            for way in going:
+                way.cancel()
+            await asyncio.gather(*going, return_exceptions=True)
+
+    async def _by_webrtc(self, sender: bool) -> tuple[Pair, bytes]:
+        webrtc = self._webrtc
+        try:
+            await webrtc.opened()
+            message_1 = await receive_early(webrtc.control) if sender else b""
+        except LaneLost:
+            self._failed.set()
+            raise
+        return webrtc, message_1
+
+    async def _by_tls(
+        self, ports: tuple[int, int], signals: Signals, sender: bool
+    ) -> tuple[Pair, bytes]:
+        """The sender says when it is time for that."""
+        assert self._peer is not None
+        if sender:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ALONE_SECONDS):
+                    await self._failed.wait()
+        else:
+            await self._peer
+        try:
+            self._tls = tls = await asyncio.to_thread(
+                DirectConnection, range(ports[0], ports[1] + 1)
+            )
+        except OSError:
+            raise LaneLost from None
+        await signals.send(DirectOffer.of(reachable(), tls.port, tls.certificate))
+        peer = await self._peer
+        try:
+            await tls.opened(peer.addresses, peer.port, peer.certificate, sender=sender)
+        except ValueError as error:
+            raise PeerError(str(error)) from None
+        message_1 = await receive_early(tls.control) if sender else b""
+        return tls, message_1
+
+    def _take_offer(self, offer: DirectOffer) -> None:
+        assert self._peer is not None
+        if self._peer.done():
+            raise PeerError("a signal out of turn")
+        self._peer.set_result(offer)  # if this side wants none, nobody takes it
+
+    def _attempt(
+        self,
+        envelopes: Envelopes,
+        keys: LinkKeys,
+        descriptions: tuple[Description, Description],
+        sender: bool,
+        passphrase: bool,
+    ) -> Attempt:
+        """What the handshake is bound to: this way's certificates."""
+        offered, answered = descriptions
+        prints = offered.fingerprint, answered.fingerprint
+        if self.direct:
+            assert self._tls is not None
+            assert self._peer is not None
+            own, peers = sha256(self._tls.certificate), sha256(self._peer.result().certificate)
+            prints = (own, peers) if sender else (peers, own)
+        nonces = offered.nonce_r, offered.nonce_s
+        return Attempt(keys.room, envelopes.id, *nonces, *prints, passphrase)
+
+    async def close(self) -> None:
+        """Send what is queued (for two seconds at most), then close. Never raises."""
+        await self._webrtc.close()
+        if self._tls is not None:
+            await self._tls.close()
 
 
-async def connect_recipient(
-    connection: Connection, envelopes: Envelopes, keys: LinkKeys, passphrase: bool
-) -> Attempt:
-    """Knock, and then as the sender does."""
-    sealing = Sealer(keys.signal_r2s, keys.room, envelopes.id, "r2s")
-    opening = Sealer(keys.signal_s2r, keys.room, envelopes.id, "s2r")
-    signals = SealedSignals(envelopes, sealing, opening)
-    nonce_r = os.urandom(NONCE)
-    await signals.send(Knock(nonce_r, "native"))
-    remote = await signals.recv()
-    own = await answer(connection, signals, nonce_r, remote)
-    assert isinstance(remote, Description)
-    return _attempt(envelopes, keys, remote, own, passphrase)
+async def offer(connection: Connection, signals: Signals, nonce_r: bytes, nonce_s: bytes) -> None:
+    """Offer a WebRTC connection and wait for its lanes."""
+    _, remote = await _offer(connection, signals, nonce_r, nonce_s)
+    await race(connection.opened(), *_trickle(connection, signals, remote))
 
 
-async def offer(
+async def answer(
+    connection: Connection, signals: Signals, nonce_r: bytes, remote: Signal | None
+) -> None:
+    """Answer a description and wait for the lanes."""
+    offered, _ = await _answer(connection, signals, nonce_r, remote)
+    await race(connection.opened(), *_trickle(connection, signals, offered))
+
+
+async def _offer(
     connection: Connection, signals: Signals, nonce_r: bytes, nonce_s: bytes
 ) -> tuple[Description, Description]:
-    """Offer a connection and wait for its lanes: (this side's description, the other's)."""
+    """Exchange descriptions: what is offered, and what is answered."""
     own = await connection.describe(nonce_r, nonce_s)
     await signals.send(own)
     remote = await signals.recv()
@@ -181,30 +322,33 @@ async def offer(
     if (remote.nonce_r, remote.nonce_s) != (nonce_r, nonce_s):
         raise PeerError("a description of another attempt")
     await connection.set_remote(remote)
-    await _connect(connection, signals, remote)
     return own, remote
 
 
-async def answer(
+async def _answer(
     connection: Connection, signals: Signals, nonce_r: bytes, remote: Signal | None
-) -> Description:
-    """Answer a description and wait for the lanes: this side's description."""
+) -> tuple[Description, Description]:
+    """The same from the other side."""
     ours = isinstance(remote, Description) and remote.nonce_r == nonce_r
     if not isinstance(remote, Description) or not ours or remote.setup != "actpass":
         raise _unexpected(remote, "a description of another attempt")
     await connection.set_remote(remote)
     own = await connection.describe(nonce_r, remote.nonce_s)
     await signals.send(own)
-    await _connect(connection, signals, remote)
-    return own
+    return remote, own
 
 
 def _unexpected(signal: Signal | None, what: str) -> Exception:
     return LaneLost() if signal is None else PeerError(what)
 
 
-async def _connect(connection: Connection, signals: Signals, remote: Description) -> None:
-    """Candidates both ways until both lanes are open."""
+def _trickle(
+    connection: Connection,
+    signals: Signals,
+    remote: Description,
+    take_offer: Callable[[DirectOffer], None] | None = None,
+) -> tuple[Coroutine[Any, Any, None], Coroutine[Any, Any, None]]:
+    """Candidates both ways, as they are found."""
 
     async def tell() -> None:
         told = 0
@@ -216,38 +360,12 @@ async def _connect(connection: Connection, signals: Signals, remote: Description
     async def listen() -> None:
         known = remote
         while (more := await signals.recv()) is not None:
+            if isinstance(more, DirectOffer) and take_offer is not None:
+                take_offer(more)
+                continue
             if not isinstance(more, Candidates):
                 raise PeerError("a signal out of turn")
             known = merge(known, more.candidates)
             await connection.add_candidates(more.candidates)
 
-    tasks = [asyncio.create_task(tell()), asyncio.create_task(listen())]
-    opened = asyncio.create_task(connection.opened())
-    try:
-        waiting: set[asyncio.Task[None]] = {*tasks, opened}
-        while not opened.done():
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-    finally:
-        for task in (*tasks, opened):
-            task.cancel()
-        await asyncio.gather(*tasks, opened, return_exceptions=True)
-
-
-def _attempt(
-    envelopes: Envelopes,
-    keys: LinkKeys,
-    offered: Description,
-    answered: Description,
-    passphrase: bool,
-) -> Attempt:
-    return Attempt(
-        keys.room,
-        envelopes.id,
-        offered.nonce_r,
-        offered.nonce_s,
-        offered.fingerprint,
-        answered.fingerprint,
-        passphrase,
-    )
+    return tell(), listen()

@@ -16,13 +16,21 @@ from typing import Any
 
 from .addresses import reachable
 from .lanes import Connection, Lane, LaneLost
-from .lanes.direct import Direct, DirectLane, has_congestion_control, usable
+from .lanes.direct import (
+    AGAIN_SECONDS,
+    ALONE_SECONDS,
+    HELLO_SECONDS,
+    Direct,
+    DirectLane,
+    has_congestion_control,
+    usable,
+)
 from .meeting import answer, offer
 from .protocol import session as facts
 from .protocol.errors import HandoverError
 from .protocol.handshake import DIRECT, LANES, MANY_LANES, Attempt
 from .protocol.session import RecipientSession, SenderSession, SenderState
-from .protocol.signal import Description, Signal
+from .protocol.signal import Description, DirectOffer, Signal
 from .tasks import race, uncancelled
 from .tuner import Tuner
 
@@ -30,9 +38,8 @@ logger = logging.getLogger("handover.multipath")
 
 # Direct lanes: two keep both sides' cores busy; where losses slow a connection down, more do.
 DIRECT_LANES, DIRECT_LANES_UNDER_LOSS = 2, 8
-AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 2.0, 60.0  # before direct lanes are tried again
-ALONE_SECONDS = 0.5  # that the sender may try alone, before the recipient connects too
-HELLO, HELLO_SECONDS = 2, 5.0  # length of a direct lane's number, and time for it
+LONGEST_AGAIN_SECONDS = 60.0  # before direct lanes are tried again
+HELLO = 2  # length of a direct lane's number
 DEAD_SECONDS = 10.0  # a lane that brings nothing for so long is closed
 WEBRTC_LANES, WEBRTC_LANES_TO_BROWSER = 16, 8  # a browser's CPU is its limit
 OPEN_SECONDS = 15.0  # for a further WebRTC connection
@@ -63,7 +70,7 @@ class Multipath:
         self._own, self._step, self._carry = own, step, carry
         self._ports, self._make, self._attempt = direct_ports, make, attempt
         self._direct: Direct | None = None
-        self._peer: asyncio.Future[facts.DirectOffered] = asyncio.get_running_loop().create_future()
+        self._peer: asyncio.Future[DirectOffer] = asyncio.get_running_loop().create_future()
         self._signals: dict[int, asyncio.Queue[Signal]] = {}
         self.direct: dict[int, DirectLane] = {}  # those that are open, by number
         self.webrtc: dict[int, Connection] = {}
@@ -91,9 +98,9 @@ class Multipath:
         for lane in self.direct.values():
             lane.close()
 
-    def take(self, event: facts.DirectOffered | facts.LaneSignalled) -> None:
+    def take(self, event: DirectOffer | facts.LaneSignalled) -> None:
         """What the peer says of lanes."""
-        if isinstance(event, facts.DirectOffered):
+        if isinstance(event, DirectOffer):
             self._peer.set_result(event)
         elif (queue := self._signals.get(event.number)) is not None:
             queue.put_nowait(event.signal)
@@ -121,8 +128,8 @@ class Multipath:
             reason = (error.strerror or "it cannot be listened on").lower()
             self._warn(f"No port for direct connections ({reason}); WebRTC carries it.")
             return
-        there = direct.port, direct.certificate
-        self._step(self.session.offer_direct, reachable(), *there, time.monotonic())
+        own = DirectOffer.of(reachable(), direct.port, direct.certificate)
+        self._step(self.session.offer_direct, own, time.monotonic())
         peer = await self._peer
         await asyncio.to_thread(direct.trust, peer.certificate)
         making = self._make_direct(direct, usable(peer.addresses), peer.port)

@@ -27,7 +27,7 @@ from .files import Destination
 from .home import now_text
 from .journal import Journal, Journals, RecipientRecord
 from .lanes import Connection, Lane, LaneLost, load
-from .meeting import connect_recipient, receive_early
+from .meeting import Ways, receive_early
 from .multipath import RecipientMultipath
 from .press import unpress
 from .protocol import receipt as receipts
@@ -256,19 +256,19 @@ class Receiving:
         backoff, probes = FIRST_BACKOFF, PROBES
         heard = there = time.monotonic()
         while True:
-            connection, run = make(offerer=False), None
+            ways, run = Ways(make(offerer=False), self.options.ports), None
             failure: HandoverError | None = None
             try:
-                attempt, secured, private = await self._shake_hands(connection, psk)
+                attempt, secured, private = await self._shake_hands(ways, psk)
                 further = partial(make, offerer=False)
-                run = RecipientRun(self, connection, attempt, secured, private, further)
+                run = RecipientRun(self, ways, attempt, secured, private, further)
                 ended = await run.run()
                 if ended.code != "unconfirmed":
                     return ended
             except HandoverError as error:
                 failure = error
             finally:
-                await uncancelled(connection.close())
+                await uncancelled(ways.close())
             if run is not None:
                 self._proven, heard = True, time.monotonic()
                 if run.moved:
@@ -319,9 +319,7 @@ class Receiving:
         placed = underway.kept.phase == "signed" or underway.destination.usable()
         return placed and self.options.home.usable()
 
-    async def _shake_hands(
-        self, connection: Connection, psk: bytes
-    ) -> tuple[Attempt, Secured, bytes]:
+    async def _shake_hands(self, ways: Ways, psk: bytes) -> tuple[Attempt, Secured, bytes]:
         link, options = self.link, self.options
         began = time.monotonic()
         passed_3 = opened = False
@@ -330,9 +328,7 @@ class Receiving:
                 async with RecipientSeat(link.origin, self.keys) as envelopes:
                     if self.underway is None:
                         options.watch(StateChanged("opened"))
-                    attempt = await connect_recipient(
-                        connection, envelopes, self.keys, link.passphrase
-                    )
+                    attempt = await ways.connect_recipient(envelopes, self.keys, link.passphrase)
                     opened, began = True, time.monotonic()
                     entropy = new_entropy()
                     handshake = RecipientHandshake(
@@ -347,7 +343,7 @@ class Receiving:
                         entropy=entropy,
                         capabilities=CAPABILITIES + ([DIRECT] if options.direct else []),
                     )
-                    control = connection.control
+                    control = ways.control
                     await control.send(handshake.message_1())
                     message_3 = handshake.receive_2(await receive_early(control))
                     await control.send(message_3)
@@ -374,7 +370,7 @@ class RecipientRun(Run):
     def __init__(
         self,
         receiving: Receiving,
-        connection: Connection,
+        ways: Ways,
         attempt: Attempt,
         secured: Secured,
         session_private: bytes,
@@ -385,7 +381,7 @@ class RecipientRun(Run):
             options.home,
             options,
             receiving.identity,
-            connection,
+            ways,
             attempt,
             secured,
             receiving.record,

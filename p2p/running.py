@@ -35,6 +35,7 @@ from .files import disk_failure
 from .home import Home, Identity
 from .journal import Journal
 from .lanes import Connection, EngineName, Lane, LaneLost, available
+from .meeting import Ways
 from .multipath import Multipath
 from .protocol import receipt as receipts
 from .protocol import session as facts
@@ -44,6 +45,7 @@ from .protocol.handshake import SUITE_NAMES, Attempt, Entropy, Secured
 from .protocol.manifest import STATUS_TEXTS, Manifest, Results
 from .protocol.paths import shown
 from .protocol.session import RecipientSession, SenderSession
+from .protocol.signal import DirectOffer
 from .tasks import race, uncancelled
 
 logger = logging.getLogger("handover.transfer")
@@ -80,6 +82,11 @@ class Options:
     direct_ports: tuple[int, int] = (0, 0)  # to listen on, first and last; 0: any
     watch: Watch = lambda event: None
     ask: Ask | None = None
+
+    @property
+    def ports(self) -> tuple[int, int] | None:
+        """The TCP ports that may be listened on; None: no direct connections."""
+        return self.direct_ports if self.direct else None
 
 
 @dataclass(frozen=True)
@@ -282,13 +289,13 @@ class Run:
         home: Home,
         options: Options,
         identity: Identity,
-        connection: Connection,
+        ways: Ways,
         attempt: Attempt,
         secured: Secured,
         record: Summary,
     ) -> None:
         self._home, self._options, self._identity = home, options, identity
-        self._connection, self._attempt, self._secured = connection, attempt, secured
+        self._ways, self._attempt, self._secured = ways, attempt, secured
         self._record = record
         record.peer = secured.peer.identity
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -388,7 +395,7 @@ class Run:
                     self._tell_progress(event)
                 elif isinstance(event, facts.Withdrawn):
                     self._on_withdrawn(event)
-                elif isinstance(event, facts.DirectOffered | facts.LaneSignalled):
+                elif isinstance(event, DirectOffer | facts.LaneSignalled):
                     self.lanes.take(event)
                 else:
                     self._facts.put_nowait(event)
@@ -399,10 +406,10 @@ class Run:
         options = self._options
         return kind(
             self.session,
-            self._connection.data,
+            self._ways.data,
             self._step,
             self._carry,
-            direct_ports=options.direct_ports if options.direct else None,
+            direct_ports=options.ports,
             make=make,
             attempt=self._attempt,
             warn=lambda text: options.watch(Warned("", text)),
@@ -428,7 +435,7 @@ class Run:
     async def _read_control(self) -> None:
         while self._ended is None:
             try:
-                frame = await self._connection.control.recv()
+                frame = await self._ways.control.recv()
             except LaneLost:
                 self._lose()
                 return
@@ -444,7 +451,7 @@ class Run:
         """One writer, never cancelled midway: a frame lost would break the cipher's count."""
         with suppress(LaneLost):
             while (frame := await self._outbox.get()) is not None:
-                await self._connection.control.send(frame)
+                await self._ways.control.send(frame)
 
     async def _keep_time(self) -> None:
         while True:
@@ -484,7 +491,8 @@ class Run:
         if last or now - self._progress_told >= PROGRESS_SECONDS:
             self._progress_told = now
             rate = self._meter.rate(event.durable)
-            direct, webrtc = len(self.lanes.direct), 1 + len(self.lanes.webrtc)
+            own = self._ways.direct
+            direct, webrtc = own + len(self.lanes.direct), (not own) + len(self.lanes.webrtc)
             amounts = event.durable, event.verified, event.total
             self._options.watch(Progress(*amounts, rate, direct, webrtc, self._waits.most()))
 
@@ -519,7 +527,7 @@ class Run:
     def _security(self) -> dict[str, Any]:
         return {
             "suite": SUITE_NAMES[self._secured.suite],
-            "path": "direct",
+            "path": "tls" if self._ways.direct else "direct",
             "fingerprint_sender": self._attempt.fingerprint_s,
             "fingerprint_recipient": self._attempt.fingerprint_r,
             "digits_confirmed": self.session.needs_confirmation,

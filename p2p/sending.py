@@ -30,7 +30,7 @@ from .files import Block, Listing, Source, SourceFile, check_paths, find_again, 
 from .home import now_text
 from .journal import MAX_CLOSINGS, Journal, Journals, SenderRecord
 from .lanes import LARGE_PACKET, SMALL_PACKET, Connection, Lane, LaneLost, load
-from .meeting import MeetingPlace, connect_sender, meeting_place, receive_early
+from .meeting import MeetingPlace, Ways, meeting_place, receive_early
 from .multipath import SenderMultipath
 from .press import press
 from .protocol import receipt as receipts
@@ -319,7 +319,7 @@ class Sending:
                     if self._cut:  # the link is this recipient's alone, and stays good for it
                         seat.extend(CUT_SECONDS)
                         ends = time.monotonic() + CUT_SECONDS
-                disarmed = self._failed_attempts >= MAX_FAILED_ATTEMPTS
+                disarmed = self._guesses_left <= 0
                 if disarmed and not self._claimed.locked():
                     raise Failure("disarmed")
                 if taking in done:
@@ -417,9 +417,9 @@ class Sending:
         if not self._claimed.locked():
             self.options.watch(StateChanged("opened"))
         make = await loading
-        connection = make(offerer=True, packet=self._packet)
+        ways = Ways(make(offerer=True, packet=self._packet), self.options.ports)
         try:
-            greeted = await self._greet(connection, envelopes, await psk)
+            greeted = await self._greet(ways, envelopes, await psk)
             if greeted is None:
                 return None
             attempt, handshake, secured = greeted
@@ -427,25 +427,25 @@ class Sending:
                 self._run.give_way()  # it came back before its old connection was known to be dead
             async with self._claimed:
                 self._serving = secured.peer.identity
-                await connection.control.send(handshake.message_4())
+                await ways.control.send(handshake.message_4())
                 further = partial(make, offerer=True, packet=self._packet)
-                self._run = SenderRun(self, connection, attempt, secured, listing, further)
+                self._run = SenderRun(self, ways, attempt, secured, listing, further)
                 return await self._serve(self._run)
         except LaneLost:
             self._note(FAILURES["no_connection"].sentence)
             return None
         finally:
-            await uncancelled(connection.close())
+            await uncancelled(ways.close())
 
     async def _greet(
-        self, connection: Connection, envelopes: Envelopes, psk: bytes
+        self, ways: Ways, envelopes: Envelopes, psk: bytes
     ) -> tuple[Attempt, SenderHandshake, Secured] | None:
         """Connect and shake hands; None when it came to nothing. Raises `Failure` when the link is
         disarmed, or a contact's name came with another key."""
         passphrase, packet = self.options.passphrase is not None, self._packet
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                attempt = await connect_sender(connection, envelopes, self.keys, passphrase)
+                attempt, message_1 = await ways.connect_sender(envelopes, self.keys, passphrase)
                 handshake = SenderHandshake(
                     attempt,
                     psk=psk,
@@ -456,8 +456,8 @@ class Sending:
                     entropy=new_entropy(),
                     fill=packet if packet > SMALL_PACKET else 0,
                 )
-                control = connection.control
-                await control.send(handshake.receive_1(await receive_early(control)))
+                control = ways.control
+                await control.send(handshake.receive_1(message_1))
                 secured = handshake.receive_3(await self._answered(control))
                 refusal = self._refusal(secured)
                 if not refusal:
@@ -466,11 +466,12 @@ class Sending:
         except HandoverError as error:
             if error.code == "recipient_unproven":
                 self._failed_attempts += 1
-            left = MAX_FAILED_ATTEMPTS - self._failed_attempts
+            left = self._guesses_left
             if left <= 0 and not self._claimed.locked():
                 raise Failure("disarmed") from None
+            counts = error.code == "recipient_unproven" and not self.kept.peer
             guess = f" {left} more and the link is disabled."
-            self._note(error.sentence + (guess if error.code == "recipient_unproven" else ""))
+            self._note(error.sentence + (guess if counts else ""))
         except (LaneLost, TimeoutError):
             if self._packet == packet:
                 self._note(FAILURES["no_connection"].sentence)
@@ -517,6 +518,13 @@ class Sending:
     def _note(self, text: str) -> None:
         self.options.watch(Warned("", text))
 
+    @property
+    def _guesses_left(self) -> int:
+        """Failed attempts until the link is disarmed. Once it is one recipient's alone they gain
+        nothing, and must not cost that one its way back."""
+        failed = 0 if self.kept.peer else self._failed_attempts
+        return MAX_FAILED_ATTEMPTS - failed
+
     def _refusal(self, secured: Secured) -> str:
         """Why this recipient may not have it, or ""."""
         identity = secured.peer.identity
@@ -546,7 +554,7 @@ class SenderRun(Run):
     def __init__(
         self,
         sending: Sending,
-        connection: Connection,
+        ways: Ways,
         attempt: Attempt,
         secured: Secured,
         listing: asyncio.Task[tuple[Listing, Manifest, bytes]],
@@ -554,10 +562,10 @@ class SenderRun(Run):
     ) -> None:
         options = sending.options
         super().__init__(
-            options.home, options, sending.identity, connection, attempt, secured, sending.record
+            options.home, options, sending.identity, ways, attempt, secured, sending.record
         )
         self._sending, self._listing = sending, listing
-        largest = connection.data.max_message_size - OVERHEAD
+        largest = ways.data.max_message_size - OVERHEAD
         self.session = SenderSession(
             secured,
             sending.identity.key,

@@ -48,15 +48,28 @@ class Lane(Protocol):
         """The next message."""
 
 
-class Connection(Protocol):
+class Pair(Protocol):
+    """What a session runs over: a control lane and its first data lane."""
+
+    @property
+    def control(self) -> Lane:
+        """Carries control messages."""
+
+    @property
+    def data(self) -> Lane:
+        """Carries ranges."""
+
+    async def close(self) -> None:
+        """Send what is queued (for two seconds at most), then close. Never raises."""
+
+
+class Connection(Pair, Protocol):
     """One WebRTC connection: two lanes over one association, described by typed fields.
 
     The offerer calls `describe`, then `set_remote`; the answerer the other way round. Candidates
     that come later go through `add_candidates`. `opened` returns once both lanes carry messages.
     """
 
-    control: Lane
-    data: Lane
     fingerprint: bytes  # sha-256 of this side's DTLS certificate; known after `describe`
 
     async def describe(self, nonce_r: bytes, nonce_s: bytes) -> Description:
@@ -73,9 +86,6 @@ class Connection(Protocol):
 
     async def opened(self) -> None:
         """Wait until both lanes are open. Raises `LaneLost`."""
-
-    async def close(self) -> None:
-        """Send what is queued (for two seconds at most), then close. Never raises."""
 
 
 def keep_buffers() -> None:

@@ -1,10 +1,11 @@
-"""Direct lanes: TLS 1.3 over TCP between two command lines, beside WebRTC (PROTOCOL.md 25).
+"""TLS 1.3 over TCP between two command lines (PROTOCOL.md 6 and 25).
 
-Each side makes a certificate for one session and hands it to the other through the control channel,
-which the handshake has authenticated; it is the other's only trust anchor, in both directions
-(Python's `ssl` cannot pin a client by fingerprint). Nobody else gets through the TLS handshake. One
-direction only: the sender writes, the recipient reads, for a TLS connection is not made for two
-threads. Messages stand behind their length (u32, big-endian).
+Each side makes a certificate and hands it to the other; it is the other's only trust anchor, in
+both directions (Python's `ssl` cannot pin a client by fingerprint). Nobody else gets through the
+TLS handshake. Messages stand behind their length (u32, big-endian).
+
+Two uses: *direct lanes* beside the connection, set up inside its control channel, fast and one way;
+and, where no UDP comes through, *the connection itself*, set up by signals as WebRTC is.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, Self, TypeVar
 
 from ..protocol.signal import MAX_MESSAGE_SIZE
+from ..tasks import race
 from . import LaneLost
 
 logger = logging.getLogger("handover.direct")
@@ -37,10 +40,16 @@ LENGTH = 4
 # Seconds of silence, between probes, and probes, until a connection that says nothing is given up.
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 CONGESTION_CONTROL = b"bbr"  # keeps its rate when packets are lost, where the kernel has it
+CLOSE_SECONDS = 2.0  # for what is queued
+AGAIN_SECONDS = 2.0  # before it is tried again
+ALONE_SECONDS = 0.5  # that the sender may try alone, before the recipient connects too
+HELLO_SECONDS = 5.0  # for the message that says which lane a connection is
+NAMES = (b"control", b"data")  # of a connection's lanes
 
 
 class DirectLane:
-    """One TLS connection. The sender only sends, the recipient only receives.
+    """One TLS connection, one way: the sender writes and the recipient reads, for a TLS connection
+    is not made for two threads.
 
     A thread of its own moves the messages, so that encryption, the network and the other work
     overlap; the event loop is woken only when somebody waits.
@@ -179,8 +188,57 @@ def _wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-class Direct:
-    """This side's end of a session's direct lanes: a listener, and a certificate."""
+class StreamLane:
+    """One TLS connection, both ways, on the event loop: a fifth of a direct lane's rate."""
+
+    max_message_size = MAX_MESSAGE_SIZE
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str
+    ) -> None:
+        self.address = address  # of the other end
+        self._reader, self._writer = reader, writer
+        writer.transport.set_write_buffer_limits(HIGH_WATER)
+
+    async def send(self, message: bytes) -> None:
+        """Queue a message; waits while more than HIGH_WATER bytes are queued."""
+        if len(message) > self.max_message_size:
+            raise ValueError("message too long for the lane")
+        if self._writer.is_closing():
+            raise LaneLost
+        self._writer.write(len(message).to_bytes(LENGTH, "big") + message)
+        try:
+            await self._writer.drain()
+        except OSError:
+            raise LaneLost from None
+
+    async def recv(self) -> bytes:
+        """The next message."""
+        try:
+            length = int.from_bytes(await self._reader.readexactly(LENGTH), "big")
+            if length > self.max_message_size:
+                raise LaneLost
+            return await self._reader.readexactly(length)
+        except (OSError, EOFError):
+            raise LaneLost from None
+
+    def close(self) -> None:
+        """Close it, once what is queued is sent. Never raises."""
+        self._writer.close()
+
+    async def closed(self) -> None:
+        """Wait until it is. Never raises."""
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._writer.wait_closed()
+        self._writer.transport.abort()
+
+
+L = TypeVar("L", DirectLane, StreamLane)
+
+
+class _End(Generic[L]):
+    """One end of TLS connections that only two certificates make: a listener, and who connects."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -188,14 +246,11 @@ class Direct:
         self._key, self.certificate = _certificate()
         self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
         self._peer = b""
-        # Threads of their own: strangers must not hold up what else this process does.
-        self._threads = ThreadPoolExecutor(HANDSHAKES + 2, "handover-tls")
-        self._shaking: set[socket.socket] = set()
         self._handshakes = asyncio.Semaphore(HANDSHAKES)  # both bind to the loop when first used
-        self._accepted: asyncio.Queue[DirectLane] = asyncio.Queue(HANDSHAKES)
+        self._accepted: asyncio.Queue[L] = asyncio.Queue(HANDSHAKES)
 
     @classmethod
-    def open(cls, ports: Iterable[int] = (0,)) -> Direct:
+    def open(cls, ports: Iterable[int] = (0,)) -> Self:
         """Listen on the first of the TCP ports that is free, IPv6 and IPv4. Raises `OSError`."""
         failure: OSError | None = None
         for port in ports:
@@ -253,11 +308,11 @@ class Direct:
         finally:
             self._handshakes.release()
 
-    async def accept(self) -> DirectLane:
+    async def accept(self) -> L:
         """The next connection that the peer has made."""
         return await self._accepted.get()
 
-    async def connect(self, addresses: Sequence[str], port: int) -> DirectLane:
+    async def connect(self, addresses: Sequence[str], port: int) -> L:
         """Connect to whichever address answers first (RFC 8305). Raises `LaneLost`."""
         attempts = {
             asyncio.create_task(self._try(address, port, number * STAGGER_SECONDS))
@@ -277,10 +332,10 @@ class Direct:
             for attempt in attempts:
                 attempt.cancel()
             for late in await asyncio.gather(*attempts, return_exceptions=True):
-                if isinstance(late, DirectLane):
+                if not isinstance(late, BaseException):
                     late.close()
 
-    async def _try(self, address: str, port: int, after: float) -> DirectLane:
+    async def _try(self, address: str, port: int, after: float) -> L:
         await asyncio.sleep(after)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         plain = socket.socket(family, socket.SOCK_STREAM)
@@ -295,21 +350,33 @@ class Direct:
             raise LaneLost from None
         return await self._secure(plain, address, server=False)
 
-    async def _secure(self, plain: socket.socket, address: str, *, server: bool) -> DirectLane:
+    async def _secure(self, plain: socket.socket, address: str, *, server: bool) -> L:
         """The TLS handshake: both ends prove their certificates. Raises `LaneLost`."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Listen no more; lanes that are open stay so. Never raises."""
+        self._listener.close()
+        while not self._accepted.empty():
+            self._accepted.get_nowait().close()
+
+
+class Direct(_End[DirectLane]):
+    """This side's end of a session's direct lanes."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__(listener)
+        # Threads of their own: strangers must not hold up what else this process does.
+        self._threads = ThreadPoolExecutor(HANDSHAKES + 2, "handover-tls")
+        self._shaking: set[socket.socket] = set()
+
+    async def _secure(self, plain: socket.socket, address: str, *, server: bool) -> DirectLane:
         assert self._contexts is not None
         context = self._contexts[server]
 
         def shake_hands() -> ssl.SSLSocket:
             plain.settimeout(TLS_SECONDS)
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in KEEPALIVE.items():
-                if hasattr(socket, name):
-                    plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-            if hasattr(socket, "TCP_CONGESTION"):
-                with contextlib.suppress(OSError):
-                    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)
+            _tune(plain)
             tls = context.wrap_socket(plain, server, do_handshake_on_connect=False)
             self._shaking.add(tls)
             try:
@@ -337,19 +404,139 @@ class Direct:
         return DirectLane(tls, address)
 
     def close(self) -> None:
-        """Listen no more; lanes that are open stay so. Never raises."""
-        self._listener.close()
+        super().close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         for tls in list(self._shaking):
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(tls, socket.SHUT_RDWR)
-        while not self._accepted.empty():
-            self._accepted.get_nowait().close()
 
 
 def _close(shaken: asyncio.Future[ssl.SSLSocket]) -> None:
     if not shaken.cancelled() and shaken.exception() is None:
         shaken.result().close()
+
+
+class _Streams(_End[StreamLane]):
+    """This side's end of a connection's lanes."""
+
+    async def _secure(self, plain: socket.socket, address: str, *, server: bool) -> StreamLane:
+        assert self._contexts is not None
+        loop, context = asyncio.get_running_loop(), self._contexts[server]
+        reader = asyncio.StreamReader(HIGH_WATER)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            _tune(plain)
+            if server:
+                transport, _ = await loop.connect_accepted_socket(
+                    lambda: protocol,
+                    plain,
+                    ssl=context,
+                    ssl_handshake_timeout=TLS_SECONDS,
+                    ssl_shutdown_timeout=CLOSE_SECONDS,
+                )
+            else:
+                transport, _ = await loop.create_connection(
+                    lambda: protocol,
+                    sock=plain,
+                    ssl=context,
+                    server_hostname="",
+                    ssl_handshake_timeout=TLS_SECONDS,
+                    ssl_shutdown_timeout=CLOSE_SECONDS,
+                )
+        except (OSError, asyncio.CancelledError) as error:
+            plain.close()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise LaneLost from None
+        if transport.get_extra_info("ssl_object").getpeercert(True) != self._peer:
+            transport.abort()
+            raise LaneLost
+        return StreamLane(reader, asyncio.StreamWriter(transport, protocol, reader, loop), address)
+
+    async def keep_connecting(self, addresses: Sequence[str], port: int) -> None:
+        """Make connections, two at a time, as if they had been accepted, until cancelled."""
+        best = list(addresses)
+        while True:
+            try:
+                for _ in NAMES:
+                    lane = await self.connect(best, port)
+                    best = [lane.address]
+                    await self._accepted.put(lane)
+            except LaneLost:
+                best = list(addresses)
+            await asyncio.sleep(AGAIN_SECONDS)
+
+
+class DirectConnection:
+    """A connection for where no UDP comes through: its two lanes are TLS connections.
+
+    Whoever can connect makes them; the sender's first message on each says which lane it is.
+    """
+
+    control: StreamLane
+    data: StreamLane
+
+    def __init__(self, ports: Iterable[int]) -> None:
+        """Listen on the first of the TCP ports that is free. Raises `OSError`."""
+        self._end = _Streams.open(ports)
+        self.port, self.certificate = self._end.port, self._end.certificate
+        self._lanes: dict[bytes, StreamLane] = {}
+
+    async def opened(
+        self, addresses: Sequence[str], port: int, certificate: bytes, *, sender: bool
+    ) -> None:
+        """Connect to the peer, or let it; then listen no more. Raises `ValueError`."""
+        await asyncio.to_thread(self._end.trust, certificate)
+        await race(
+            self._name_lanes() if sender else self._read_names(),
+            self._end.serve(),
+            self._connect(usable(addresses), port, 0 if sender else ALONE_SECONDS),
+        )
+        self._end.close()
+        self.control, self.data = (self._lanes[name] for name in NAMES)
+
+    async def _connect(self, addresses: Sequence[str], port: int, after: float) -> None:
+        await asyncio.sleep(after)
+        await self._end.keep_connecting(addresses, port)
+
+    async def _name_lanes(self) -> None:
+        """The sender takes whatever is there first."""
+        for name in NAMES:
+            while name not in self._lanes:
+                lane = await self._end.accept()
+                with contextlib.suppress(LaneLost):
+                    await lane.send(name)
+                    self._lanes[name] = lane
+
+    async def _read_names(self) -> None:
+        while len(self._lanes) < len(NAMES):
+            lane, name = await self._end.accept(), b""
+            with contextlib.suppress(LaneLost, TimeoutError):
+                async with asyncio.timeout(HELLO_SECONDS):
+                    name = await lane.recv()
+            if name in NAMES:
+                self._lanes[name] = lane
+            else:  # the sender has enough
+                lane.close()
+
+    async def close(self) -> None:
+        """Send what is queued (for two seconds at most), then close. Never raises."""
+        self._end.close()
+        for lane in self._lanes.values():
+            lane.close()
+        await asyncio.gather(*(lane.closed() for lane in self._lanes.values()))
+
+
+def _tune(plain: socket.socket) -> None:
+    """What both ends ask of a TCP connection."""
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        if hasattr(socket, name):
+            plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    if hasattr(socket, "TCP_CONGESTION"):
+        with contextlib.suppress(OSError):
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)
 
 
 def has_congestion_control() -> bool:

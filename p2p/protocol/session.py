@@ -13,7 +13,7 @@ peer's. A machine that raised is of no more use, except for `abort`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple
@@ -25,7 +25,6 @@ from .codec import (
     MAX_INTEGER,
     Json,
     base64url,
-    base64url_upto,
     decode_json,
     encode_base64url,
     encode_json,
@@ -51,7 +50,14 @@ from .manifest import (
 from .noise import MAX_MESSAGE, TAG
 from .receipt import MAX_RECEIPT, BadReceipt, check_signature, read_payload, same_facts, sign
 from .seal import Header, Stream
-from .signal import MAX_PLAINTEXT, Signal, decode_signal, encode_signal
+from .signal import (
+    DIRECT_SHAPE,
+    MAX_PLAINTEXT,
+    DirectOffer,
+    Signal,
+    decode_signal,
+    encode_signal,
+)
 from .tape import Frontier, Tape
 
 LABEL_OFFER = b"handover/1 offer"
@@ -68,7 +74,6 @@ ACK_SECONDS = 0.05  # ... or after so long
 STRETCH = 8  # ranges that one plan may hold
 MAX_LANES = 32  # at once
 MAX_LANE_NUMBER = 65_535  # a number is used once
-MAX_ADDRESSES, MAX_CERTIFICATE = 16, 2048
 LANE_SECONDS = 3.0  # a lane that brings nothing for so long lends its ranges to the others
 DIRECT, WEBRTC = 0, 1  # ranks of lanes: those of a higher one rest while a lower one works
 HEDGE_SECONDS = 1.0  # the same for a single range that the others wait for
@@ -165,15 +170,6 @@ class Countersigned:
 
 
 @dataclass(frozen=True)
-class DirectOffered:
-    """Where the peer listens for direct lanes, and its certificate (DER, X.509)."""
-
-    addresses: tuple[str, ...]
-    port: int
-    certificate: bytes
-
-
-@dataclass(frozen=True)
 class LaneSignalled:
     """The peer says how a further WebRTC connection, the lane `number`, is to be reached."""
 
@@ -206,7 +202,7 @@ Event = (
     | Delivered
     | Receipted
     | Countersigned
-    | DirectOffered
+    | DirectOffer
     | LaneSignalled
     | Suspected
     | Ended
@@ -264,14 +260,7 @@ MESSAGES = {
     ),
     "countersignature": members({"type": _type, "signature": base64url(64)}),
     "done": members({"type": _type}),
-    "direct": members(
-        {
-            "type": _type,
-            "addresses": _list_of(text(45, empty=False), MAX_ADDRESSES),
-            "port": integer(1024, 65535),
-            "certificate": base64url_upto(MAX_CERTIFICATE),
-        }
-    ),
+    "direct": DIRECT_SHAPE,
     "lane": members(
         {"type": _type, "lane": integer(1, MAX_LANE_NUMBER), "signal": text(MAX_PLAINTEXT)}
     ),
@@ -572,12 +561,9 @@ class _Session:
 
     # -- further lanes
 
-    def offer_direct(
-        self, addresses: Sequence[str], port: int, certificate: bytes, now: float
-    ) -> None:
-        """Say, once, where this side listens for direct lanes (IP literals, TCP port, DER)."""
-        addresses = list(addresses)[:MAX_ADDRESSES]
-        self._say("direct", now, addresses=addresses, port=port, certificate=certificate)
+    def offer_direct(self, offer: DirectOffer, now: float) -> None:
+        """Say, once, where this side listens for direct lanes."""
+        self._say("direct", now, **offer.fields())
 
     def signal(self, number: int, signal: Signal, now: float) -> None:
         """Say how this side's end of the lane `number` is reached."""
@@ -587,8 +573,7 @@ class _Session:
         if self._direct_heard:
             raise PeerError("a second offer of direct lanes")
         self._direct_heard = True
-        addresses = tuple(message["addresses"])
-        self._events.append(DirectOffered(addresses, message["port"], message["certificate"]))
+        self._events.append(DirectOffer.read(message))
 
     def _on_lane(self, message: Mapping[str, Any], now: float) -> None:
         signal = decode_signal(message["signal"].encode())

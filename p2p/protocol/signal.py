@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
@@ -19,6 +19,7 @@ from nacl.exceptions import CryptoError
 from .codec import (
     Json,
     base64url,
+    base64url_upto,
     decode_json,
     encode_base64url,
     encode_json,
@@ -41,6 +42,7 @@ MAX_ENVELOPES = 64  # in one attempt and direction (security: signaling flood)
 MAX_CANDIDATES = 32  # per peer; libjuice keeps 30
 # RFC 8841 6.1: 64 KiB is what an unannounced peer takes; above 256 KiB libdatachannel cuts.
 MIN_MESSAGE_SIZE, MAX_MESSAGE_SIZE = 65_535, 262_144
+MAX_ADDRESSES, MAX_CERTIFICATE = 16, 2048
 
 Direction = Literal["s2r", "r2s"]
 PeerKind = Literal["native", "browser"]
@@ -90,7 +92,37 @@ class Candidates:
     candidates: tuple[Candidate, ...]
 
 
-Signal = Knock | Description | Candidates
+@dataclass(frozen=True)
+class DirectOffer:
+    """Where one side listens for TLS connections; also a control message (PROTOCOL.md 6 and 25)."""
+
+    addresses: tuple[str, ...]  # IP literals; what may be connected to, the other side judges
+    port: int  # TCP
+    certificate: bytes  # DER, X.509: the other side's only trust anchor
+
+    @classmethod
+    def of(cls, addresses: Sequence[str], port: int, certificate: bytes) -> DirectOffer:
+        """An offer of no more addresses than may be told."""
+        return cls(tuple(addresses[:MAX_ADDRESSES]), port, certificate)
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> DirectOffer:
+        """From what has the shape."""
+        return cls(tuple(fields["addresses"]), fields["port"], fields["certificate"])
+
+    def fields(self) -> dict[str, Json]:
+        """Its members as JSON."""
+        certificate = encode_base64url(self.certificate)
+        return {"addresses": list(self.addresses), "port": self.port, "certificate": certificate}
+
+
+Signal = Knock | Description | Candidates | DirectOffer
+_TYPES = {
+    Knock: "knock",
+    Description: "description",
+    Candidates: "candidates",
+    DirectOffer: "direct",
+}
 
 
 def usable(candidate: Candidate) -> bool:
@@ -141,6 +173,14 @@ _candidate = members(
 )
 _candidates = list_of(_candidate, MAX_CANDIDATES)
 _nonce = base64url(NONCE)
+DIRECT_SHAPE = members(
+    {
+        "type": text(16),
+        "addresses": list_of(text(45, empty=False), MAX_ADDRESSES),
+        "port": integer(1024, 65535),
+        "certificate": base64url_upto(MAX_CERTIFICATE),
+    }
+)
 _SHAPES = {
     "knock": members({"type": text(16), "nonce_r": _nonce, "kind": one_of("native", "browser")}),
     "description": members(
@@ -157,6 +197,7 @@ _SHAPES = {
         }
     ),
     "candidates": members({"type": text(16), "candidates": _candidates}),
+    "direct": DIRECT_SHAPE,
 }
 
 
@@ -166,13 +207,16 @@ def _candidate_json(candidate: Candidate) -> Json:
 
 def encode_signal(signal: Signal) -> bytes:
     """The JSON of a signal, unsealed and unpadded."""
+    kind = {"type": _TYPES[type(signal)]}
+    if isinstance(signal, DirectOffer):
+        return encode_json(kind | signal.fields())
     fields = dict(signal.__dict__)
     for name in ("nonce_r", "nonce_s", "fingerprint"):
         if name in fields:
             fields[name] = encode_base64url(fields[name])
     if "candidates" in fields:
         fields["candidates"] = [_candidate_json(one) for one in fields["candidates"]]
-    return encode_json({"type": type(signal).__name__.lower(), **fields})
+    return encode_json(kind | fields)
 
 
 def decode_signal(data: bytes) -> Signal:
@@ -184,6 +228,8 @@ def decode_signal(data: bytes) -> Signal:
     fields = read_as(_SHAPES[kind], value, f"a {kind}")
     if kind == "knock":
         return Knock(fields["nonce_r"], fields["kind"])
+    if kind == "direct":
+        return DirectOffer.read(fields)
     found = (Candidate(**one) for one in fields["candidates"])
     candidates = tuple(one for one in found if usable(one))
     if kind == "candidates":

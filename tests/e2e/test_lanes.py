@@ -10,8 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from p2p import events, multipath, receiving, sending
-from p2p.lanes import available
+import p2p
+from p2p import events, meeting, multipath, receiving, sending
+from p2p.lanes import available, libdatachannel
 from p2p.protocol.seal import FILTER, ZSTD
 
 from .test_hostile import run
@@ -66,6 +67,53 @@ async def test_two_command_lines_use_direct_lanes(tmp_path):
     delivered(tmp_path, content, sent, received)
     assert most(told["sender"], "direct") >= 2
     assert most(told["recipient"], "direct") >= 2
+
+
+@pytest.fixture
+def no_udp(monkeypatch):
+    """Neither side learns where the other's UDP ports are."""
+
+    async def none(self, candidates):
+        pass
+
+    monkeypatch.setattr(libdatachannel._Connection, "add_candidates", none)
+
+
+async def test_where_webrtc_does_not_come_through_tls_does(tmp_path, no_udp):
+    content = os.urandom(SIZE)
+    sent, received, told = await run(tmp_path, content=content)
+    delivered(tmp_path, content, sent, received)
+    for side in ("sender", "recipient"):
+        assert most(told[side], "webrtc") == 0
+        assert most(told[side], "direct") >= 3  # the connection's own, and lanes beside it
+
+
+@pytest.mark.parametrize("who", ["send", "receive"])
+async def test_a_side_that_forbids_direct_connections_makes_none(
+    tmp_path, no_udp, who, monkeypatch
+):
+    monkeypatch.setattr(receiving, "HANDSHAKE_SECONDS", 5.0)
+    opened = []
+
+    def note(ports):
+        opened.append(ports)
+        raise OSError
+
+    monkeypatch.setattr(meeting, "DirectConnection", note)
+    (tmp_path / "file").write_bytes(b"x")
+    link = asyncio.get_running_loop().create_future()
+    sender, recipient = (
+        p2p.Options(p2p.Home(tmp_path / name), auto=True, direct=who != name)
+        for name in ("send", "receive")
+    )
+    sender.watch = lambda e: link.set_result(e.link) if isinstance(e, events.LinkMade) else None
+    sent = asyncio.create_task(p2p.send([str(tmp_path / "file")], sender, listen=("127.0.0.1", 0)))
+    received = await p2p.receive(await link, recipient, output=tmp_path / "out")
+    assert received.code == "no_connection"
+    assert len(opened) == (who == "receive"), "something was listened on"
+    sent.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sent
 
 
 @pytest.mark.parametrize("who", ["send", "receive"])

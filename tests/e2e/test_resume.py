@@ -161,6 +161,26 @@ def test_what_may_be_said_again_is_no_reason_against_it(sender):
     assert "No unfinished transfer has the id 0123" in done.stderr
 
 
+def test_guesses_while_the_recipient_is_away_cost_it_nothing(
+    sender, recipient, third, big, out, tmp_path
+):
+    """Others have the link too; once it is the recipient's they cannot disarm it."""
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("right")
+    said = ("--passphrase-file", passphrase)
+    sending, link = sender.send("--auto", *said, *SLOWLY, big)
+    receiving = recipient.receive(link, out, "--auto", *said)
+    halfway(receiving)
+    kill_hard(receiving)
+    sending.wait_for("state", state="lost", seconds=20)
+    passphrase.write_text("wrong")
+    for _ in range(4):
+        code, last = third.receive(link, tmp_path / "other", "--auto", *said).end()
+        assert (code, last["code"]) == (1, "passphrase_wrong"), last
+    passphrase.write_text("right")
+    finished(sender, recipient, big, out, recipient.receive(link, out, "--auto", *said), sending)
+
+
 def test_a_shutdown_is_no_end(sender, recipient, big, out):
     """The same command again goes on."""
     sending, receiving, link = begin(sender, recipient, big, out)

@@ -89,6 +89,13 @@ class Network:
             with contextlib.suppress(subprocess.CalledProcessError):
                 self._router("rule", "del", "priority", "5", "iif", side)
 
+    def block(self, protocol: Literal["udp", "tcp"], port: int | None = None) -> None:
+        """From now on packets of this kind (to this port) are dropped, as by a firewall."""
+        to = ("dport", str(port)) if port else ()
+        for side in SIDES:
+            words = ("priority", "4", "iif", side, "ipproto", protocol, *to, "blackhole")
+            self._router("rule", "add", *words)
+
     def move(self, side: Side, address: str) -> None:
         """Another address, as after a change of network or a new lease; the old one is gone."""
         name, old = self._names[side], self.addresses[side]

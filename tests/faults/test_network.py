@@ -190,3 +190,39 @@ def test_a_cut_before_the_accept_ends_as_it_always_did(world):
     wait_until(lambda: moved.sending.process.poll() is None, 1)
     moved.again("recipient")
     moved.finish()
+
+
+@pytest.mark.smoke
+def test_where_udp_is_blocked_it_goes_by_tls(world, row):
+    """Connect, carry, and after a cut connect again."""
+    world.network.impair(rate=RATE)
+    world.network.block("udp")
+    _, server = world.server()
+    moved = world.transfer(
+        random_file(world.folder / "scan.raw", SIZE),
+        send=server,
+        receive=("--direct-ports", "7000"),
+    )
+    first = moved.receiving.wait_for("state", state="accepted")
+    assert first["at"] - moved.began < 15
+    durable = moved.reach(0.3)
+    assert moved.receiving.events[-1]["webrtc"] == 0, moved.receiving.events[-1]
+    world.network.cut(silently=True)
+    time.sleep(12)
+    world.network.mend()
+    moved.recovered(time.monotonic(), durable)
+    row("UDP blocked", "and a cut of 12 s", moved.finish())
+
+
+@pytest.mark.parametrize("side", ["sender", "recipient"])
+def test_where_udp_is_blocked_one_side_may_be_behind_a_firewall(world, row, side):
+    """It accepts nothing, the other does."""
+    world.network.impair(rate=RATE)
+    world.network.block("udp")
+    _, server = world.server()
+    ports = {"sender": 7001, "recipient": 7002}
+    world.network.block("tcp", ports[side])
+    send, receive = (("--direct-ports", port) for port in ports.values())
+    source = random_file(world.folder / "scan.raw", SIZE)
+    moved = world.transfer(source, send=(*server, *send), receive=receive)
+    row("UDP blocked", f"nothing reaches the {side}", moved.finish())

@@ -14,7 +14,7 @@ from cryptography import x509
 from p2p.addresses import reachable
 from p2p.lanes import LaneLost
 from p2p.lanes import direct as module
-from p2p.lanes.direct import Direct, has_congestion_control, usable
+from p2p.lanes.direct import Direct, DirectConnection, has_congestion_control, usable
 
 
 @pytest.fixture
@@ -232,3 +232,100 @@ def test_the_kernel_is_asked_for_congestion_control():
     available = "/proc/sys/net/ipv4/tcp_available_congestion_control"
     with open(available) as file:
         assert has_congestion_control() == ("bbr" in file.read())
+
+
+# --- a connection of its own
+
+
+async def connected(sender_reaches=True, recipient_reaches=True):
+    """(the sender's connection, the recipient's)."""
+    sender, recipient = DirectConnection([0]), DirectConnection([0])
+    there, here = (reachable() if can else [] for can in (sender_reaches, recipient_reaches))
+    async with asyncio.timeout(20):
+        await asyncio.gather(
+            sender.opened(there, recipient.port, recipient.certificate, sender=True),
+            recipient.opened(here, sender.port, sender.certificate, sender=False),
+        )
+    return sender, recipient
+
+
+@pytest.mark.parametrize("who", ["both", "sender", "recipient"])
+async def test_a_connection_has_both_its_lanes_whoever_can_connect(who):
+    sender, recipient = await connected(who != "recipient", who != "sender")
+    for name in ("control", "data"):
+        one, other = getattr(sender, name), getattr(recipient, name)
+        messages = [os.urandom(size) for size in (0, 1, 70_000, one.max_message_size)]
+        for message in messages:
+            await one.send(message[::-1])
+            await other.send(message)
+        for message in messages:
+            assert await other.recv() == message[::-1]
+            assert await one.recv() == message
+    for port in (sender.port, recipient.port):
+        with pytest.raises(OSError, match=r"refused|111"):
+            socket.create_connection((reachable()[0], port), 1)  # nobody listens any more
+    await asyncio.gather(sender.close(), recipient.close())
+
+
+async def test_what_is_queued_when_a_connection_is_closed_still_arrives():
+    sender, recipient = await connected()
+    message = os.urandom(sender.control.max_message_size)
+    await sender.control.send(message)
+    await sender.data.send(message)
+    _, one, other = await asyncio.gather(
+        sender.close(), recipient.control.recv(), recipient.data.recv()
+    )
+    assert one == other == message
+    with pytest.raises(LaneLost):
+        await recipient.control.recv()
+    with pytest.raises(LaneLost):
+        await sender.control.send(b"")
+    await recipient.close()
+
+
+async def test_a_clogged_stream_makes_its_sender_wait():
+    sender, recipient = await connected()
+    lane, sent = sender.data, 0
+
+    async def send():
+        nonlocal sent
+        while True:
+            await lane.send(bytes(lane.max_message_size))
+            sent += lane.max_message_size
+
+    sending = asyncio.create_task(send())
+    await asyncio.sleep(1)
+    before = sent
+    await asyncio.sleep(0.5)
+    assert sent == before, "it goes on though nobody reads"
+    await recipient.close()  # waiters learn at once
+    with pytest.raises(LaneLost):
+        await asyncio.wait_for(sending, 5)
+    await sender.close()
+
+
+async def test_a_message_of_a_stream_that_is_too_long_is_refused_and_ends_the_lane():
+    sender, recipient = await connected()
+    with pytest.raises(ValueError, match="too long"):
+        await sender.data.send(bytes(sender.data.max_message_size + 1))
+    sender.data._writer.write((sender.data.max_message_size + 1).to_bytes(4))
+    with pytest.raises(LaneLost):
+        await recipient.data.recv()
+    await asyncio.gather(sender.close(), recipient.close())
+
+
+async def test_only_the_holder_of_the_certificate_makes_a_connection():
+    sender, recipient, stranger = (DirectConnection([0]) for _ in range(3))
+    opening = asyncio.create_task(
+        recipient.opened([], sender.port, sender.certificate, sender=False)
+    )
+    with pytest.raises((TimeoutError, LaneLost)):
+        async with asyncio.timeout(2):
+            there = reachable(), recipient.port, recipient.certificate
+            await stranger.opened(*there, sender=True)
+            await stranger.control.recv()
+    assert not opening.done()
+    await sender.opened(*there, sender=True)
+    await asyncio.wait_for(opening, 5)
+    for one in (sender, recipient, stranger):
+        await one.close()

@@ -9,7 +9,7 @@ from p2p.protocol.errors import Ending, Failure, PeerError
 from p2p.protocol.manifest import CHANGED, NOT_PLACED, Entry, Manifest, Results, results_root
 from p2p.protocol.seal import Header, Stream
 from p2p.protocol.session import RecipientState, SenderState
-from p2p.protocol.signal import Candidate, Candidates
+from p2p.protocol.signal import Candidate, Candidates, DirectOffer
 
 from .pair import OWN, R_KEY, S_KEY, SECURITY, TIME, TRANSFER, Pair, secured
 from .vectors import cases
@@ -1124,16 +1124,16 @@ def test_an_acknowledgement_of_a_lane_that_never_was_is_refused():
 def test_the_peers_talk_about_further_lanes():
     pair = receiving()
     there = ("192.0.2.1", 4000, b"certificate")
-    pair.sender.offer_direct([there[0]] * 20, *there[1:], pair.now)
+    pair.sender.offer_direct(DirectOffer.of([there[0]] * 20, *there[1:]), pair.now)
     found = Candidates((Candidate("1", 1, "192.0.2.1", 5000, "host"),))
     pair.recipient.signal(1, found, pair.now)
     pair.flush()
     while pair.deliver_control("recipient") or pair.deliver_control("sender"):
         pass
-    (offered,) = pair.saw("recipient", session.DirectOffered)
-    assert offered == session.DirectOffered((there[0],) * 16, *there[1:])
+    (offered,) = pair.saw("recipient", DirectOffer)
+    assert offered == DirectOffer((there[0],) * 16, *there[1:])
     assert pair.saw("sender", session.LaneSignalled) == [session.LaneSignalled(1, found)]
-    pair.sender.offer_direct([], *there[1:], pair.now)
+    pair.sender.offer_direct(DirectOffer((), *there[1:]), pair.now)
     pair.flush()
     with pytest.raises(PeerError, match="second"):
         while pair.deliver_control("recipient"):

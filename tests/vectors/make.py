@@ -281,6 +281,12 @@ DESCRIPTION = {
     "candidates": [CANDIDATE],
 }
 KNOCK = {"type": "knock", "nonce_r": b64(NONCE_R), "kind": "native"}
+DIRECT = {
+    "type": "direct",
+    "addresses": ["192.0.2.2", "2001:db8::2"],
+    "port": 40000,
+    "certificate": b64(bytes(range(256))),
+}
 
 
 def make_signal() -> None:
@@ -296,6 +302,10 @@ def make_signal() -> None:
         "description": DESCRIPTION,
         "small message size is raised": change(DESCRIPTION, max_message_size=16384),
         "large message size is lowered": change(DESCRIPTION, max_message_size=1073741823),
+        "direct": DIRECT,
+        "direct without addresses": change(DIRECT, addresses=[]),
+        "direct at 16 addresses": change(DIRECT, addresses=["192.0.2.2"] * 16),
+        "direct certificate of 2,048 bytes": change(DIRECT, certificate=b64(bytes(2048))),
         "no candidates": change(DESCRIPTION, candidates=[]),
         "candidates": with_candidate(),
         "IPv6": with_candidate(address="2001:db8::1"),
@@ -372,6 +382,15 @@ def make_signal() -> None:
         "address long": with_candidate(address="1" * 65),
         "candidate extra member": with_candidate(extra=1),
         "candidate without port": with_candidate(port=...),
+        "direct at 17 addresses": change(DIRECT, addresses=["192.0.2.2"] * 17),
+        "direct address empty": change(DIRECT, addresses=[""]),
+        "direct address long": change(DIRECT, addresses=["1" * 46]),
+        "direct address a number": change(DIRECT, addresses=[1]),
+        "direct port low": change(DIRECT, port=1023),
+        "direct port above": change(DIRECT, port=65536),
+        "direct certificate too long": change(DIRECT, certificate=b64(bytes(2049))),
+        "direct without certificate": change(DIRECT, certificate=...),
+        "direct extra member": change(DIRECT, extra=1),
     }
 
     def decode(data: bytes) -> Any:

@@ -10,7 +10,6 @@
 import {
   MAX_INTEGER,
   base64url,
-  base64urlUpto,
   concat,
   decodeJson,
   encodeBase64url,
@@ -43,7 +42,7 @@ import {
 import { MAX_MESSAGE, TAG } from "./noise";
 import { BadReceipt, MAX_RECEIPT, checkSignature } from "./receipt";
 import { Stream, endOf, isHole, type Header } from "./seal";
-import { MAX_PLAINTEXT, decodeSignal, encodeSignal, type Signal } from "./signal";
+import { MAX_PLAINTEXT, decodeSignal, directOffer, encodeSignal, type Signal } from "./signal";
 import { Frontier, type Tape } from "./tape";
 
 const LABEL_OFFER = utf8("handover/1 offer");
@@ -134,12 +133,7 @@ export const MESSAGES = {
   }),
   countersignature: members({ type, signature: base64url(64) }),
   done: members({ type }),
-  direct: members({
-    type,
-    addresses: listOf(text(45, { empty: false }), 16),
-    port: integer(1024, 65535),
-    certificate: base64urlUpto(2048),
-  }),
+  direct: directOffer,
   lane: members({ type, lane: integer(1, MAX_LANE_NUMBER), signal: text(MAX_PLAINTEXT) }),
   ping: members({ type }),
   abort: members({ type, code: text(32) }),

@@ -3,6 +3,7 @@ import sodium from "libsodium-wrappers-sumo";
 
 import {
   base64url,
+  base64urlUpto,
   concat,
   decodeJson,
   encodeBase64url,
@@ -71,7 +72,15 @@ export interface Candidates {
   readonly candidates: readonly Candidate[];
 }
 
-export type Signal = Knock | Description | Candidates;
+/** Where one side listens for TLS connections; a page makes none (PROTOCOL.md 6 and 25). */
+export interface DirectOffer {
+  readonly type: "direct";
+  readonly addresses: readonly string[];
+  readonly port: number;
+  readonly certificate: Bytes;
+}
+
+export type Signal = Knock | Description | Candidates | DirectOffer;
 
 const IPV4 = /^(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/;
 
@@ -141,6 +150,12 @@ const description = members({
   candidates,
 });
 const laterCandidates = members({ type: text(16), candidates });
+export const directOffer = members({
+  type: text(16),
+  addresses: listOf(text(45, { empty: false }), 16),
+  port: integer(1024, 65535),
+  certificate: base64urlUpto(2048),
+});
 
 /** The JSON of a signal, unsealed and unpadded. */
 export function encodeSignal(signal: Signal): Bytes {
@@ -167,6 +182,11 @@ export function encodeSignal(signal: Signal): Bytes {
       });
     case "candidates":
       return encodeJson({ type: "candidates", ...found });
+    case "direct": {
+      const { addresses, port } = signal;
+      const certificate = encodeBase64url(signal.certificate);
+      return encodeJson({ type: "direct", addresses: [...addresses], port, certificate });
+    }
   }
 }
 
@@ -197,6 +217,10 @@ export function decodeSignal(data: Bytes): Signal {
     case "candidates": {
       const fields = readAs(laterCandidates, value, "candidates");
       return { type: "candidates", candidates: fields.candidates.filter(usable) };
+    }
+    case "direct": {
+      const { addresses, port, certificate } = readAs(directOffer, value, "an offer");
+      return { type: "direct", addresses, port, certificate };
     }
     default:
       throw new PeerError("an unknown signal");
