@@ -312,7 +312,7 @@ async def test_delivered_unconfirmed_when_the_countersignature_is_lost(tmp_path,
     """The sender dies between the receipt and its countersignature."""
 
     async def die(self, manifest, receipted):
-        await self._connection.close()
+        await self._ways.close()
         raise p2p.Failure("internal", "it died")
 
     monkeypatch.setattr(sending.SenderRun, "_sign", die)

@@ -284,7 +284,7 @@ async def test_control_messages_that_are_late_hurt_nothing(tmp_path, monkeypatch
                     return
 
         lagging = asyncio.create_task(lag())
-        shadow = type("Shadow", (), {"_outbox": fast, "_connection": self._connection})()
+        shadow = type("Shadow", (), {"_outbox": fast, "_ways": self._ways})()
         await real(shadow)
         await lagging
 

@@ -224,7 +224,7 @@ async def test_data_before_the_accept(at, liar, file, monkeypatch, kind):
     await look(visitor, link)
     await visitor.offered()
     header, payload = data(runs[0], 0, 10)
-    await runs[0]._connection.data.send(seal_range(runs[0]._secured.session_key, header, payload))
+    await runs[0]._ways.data.send(seal_range(runs[0]._secured.session_key, header, payload))
     await refused(visitor)
 
 
