@@ -41,11 +41,12 @@ from .protocol.paths import (
     escape_segment,
     shown,
 )
+from .protocol.seal import OVERHEAD, Payload
 from .protocol.tape import Tape
 
 MIN_HOLE = 64 * 1024  # shorter holes are read as zeros
 MAX_HOLE = 256 * 1024 * 1024  # hashed in one go: a sixth of a second
-READ_BACK = 1024 * 1024
+READ_BACK = 2 * 1024 * 1024  # read at once, while what was read before is hashed
 ALIGNMENT = 4096  # of direct reads: the largest block size in use
 MAX_OPEN = 256  # part files open at once; the usual limit of a process is 1,024
 SYNC_THREADS = 8  # small files: fsyncs one by one cost twice as much
@@ -240,11 +241,16 @@ class Block:
     offset: int
     length: int
     hole: bool
-    payload: bytes
+    message: bytearray  # OVERHEAD bytes of room, to be sealed in place, and the payload
     finished: tuple[tuple[int, bytes], ...]  # (entry, SHA-256)
     withdrawn: tuple[tuple[int, int], ...]  # (entry, status)
     pressing: Pressing = STORED  # how its bytes are best compressed, ...
     phase: int = 0  # ... see `press`
+
+    @property
+    def payload(self) -> memoryview:
+        """The bytes of the stretch; none of a hole."""
+        return memoryview(self.message)[OVERHEAD:]
 
 
 class Source:
@@ -264,8 +270,8 @@ class Source:
 
         A file that is not as it was listed, or shrinks or changes under way, is withdrawn.
         """
-        parts: list[bytes] = []
-        room, hole = length, 0
+        message, room = bytearray(OVERHEAD), memoryview(b"")
+        got = hole = 0
         finished: list[tuple[int, bytes]] = []
         withdrawn: list[tuple[int, int]] = []
         pressings: list[tuple[Pressing, int]] = []
@@ -278,11 +284,11 @@ class Source:
                 if self._file < 0:
                     self._open(source)
                 if self._at < source.size:
-                    if not room:
+                    if got == length:
                         break
                     data_at, data_end = self._next_data(source)
                     if data_at > self._at:
-                        if parts:
+                        if got:
                             break
                         hole = min(data_at - self._at, MAX_HOLE)
                         self._hash_zeros(hole)
@@ -291,10 +297,12 @@ class Source:
                         if press:
                             pressing = self._choose(source)
                             pressings.append((pressing, pressing.phase(self._at)))
-                        data = self._read(min(room, data_end - self._at))
-                        parts.append(data)
-                        room -= len(data)
-                        self._at += len(data)
+                        if not got:
+                            message = bytearray(OVERHEAD + length)
+                            room = memoryview(message)[OVERHEAD:]
+                        count = self._read(room[got : got + data_end - self._at])
+                        got += count
+                        self._at += count
                 if self._at == source.size:
                     self._check(source)
                     finished.append((self._entry, self._digest.digest()))
@@ -307,12 +315,13 @@ class Source:
                 withdrawn.append((self._entry, UNREADABLE))
                 self._close()
                 break
-        payload = parts[0] if len(parts) == 1 else b"".join(parts)
+        if got < length:
+            message = message[: OVERHEAD + got]
         return Block(
             offset,
-            hole or len(payload),
+            hole or got,
             bool(hole),
-            payload,
+            message,
             tuple(finished),
             tuple(withdrawn),
             *_together(pressings),
@@ -356,7 +365,7 @@ class Source:
             except OSError:
                 withdrawn.append((self._entry, UNREADABLE))
             self._close()
-        return Block(offset, 0, False, b"", tuple(finished), tuple(withdrawn))
+        return Block(offset, 0, False, bytearray(), tuple(finished), tuple(withdrawn))
 
     def _hash_upto(self, source: SourceFile, stop: int, stopped: Stopped) -> None:
         while self._at < stop:
@@ -368,7 +377,8 @@ class Source:
                 self._hash_zeros(hole)
                 self._at += hole
             else:
-                self._at += len(self._read(min(data_end, stop, self._at + SKIP_STEP) - self._at))
+                step = min(data_end, stop, self._at + SKIP_STEP) - self._at
+                self._at += self._read(memoryview(bytearray(step)))
 
     def close(self) -> None:
         """Close what is open."""
@@ -403,12 +413,12 @@ class Source:
         end = os.lseek(self._file, begin, os.SEEK_HOLE) if begin < source.size else source.size
         return self._at, min(end, source.size)
 
-    def _read(self, length: int) -> bytes:
-        data = os.pread(self._file, length, self._at)
-        if not data:
+    def _read(self, room: memoryview) -> int:
+        count = os.preadv(self._file, [room], self._at)
+        if not count:
             raise _Changed  # it shrank
-        self._digest.update(data)
-        return data
+        self._digest.update(room[:count])
+        return count
 
     def _hash_zeros(self, length: int) -> None:
         while length:
@@ -595,7 +605,7 @@ class Destination:
 
     # --- while it comes in
 
-    def write(self, offset: int, payload: bytes) -> None:
+    def write(self, offset: int, payload: Payload) -> None:
         """Write a range. One thread at a time. Raises `OSError`."""
         view = memoryview(payload)
         for piece in self._tape.pieces(offset, len(payload)):
@@ -867,8 +877,8 @@ class _ReadBack:
         self.tail = (0, self.mark())
         # Direct reads cost a third of what dropping and refilling the page cache does.
         self._direct = True
-        self._buffer = mmap.mmap(-1, READ_BACK)  # aligned, as direct reads need it
-        self._view = memoryview(self._buffer)
+        self._buffers = [mmap.mmap(-1, READ_BACK) for _ in range(2)]  # aligned for direct reads
+        self._ahead = ThreadPoolExecutor(1, "handover-read")
 
     def advance(self, upto: int) -> int:
         while self.at < upto:
@@ -912,13 +922,8 @@ class _ReadBack:
             self._entry, self._digest = entry, hashlib.sha256()
         end = offset + length
         try:
-            while offset < end:
-                start = offset & ~(ALIGNMENT - 1)
-                got = min(self._read(start), end - start) - (offset - start)
-                if got <= 0:
-                    raise OSError(errno.EIO, "shorter than it was written")
-                self._digest.update(self._view[offset - start : offset - start + got])
-                offset += got
+            for block in self._blocks(offset, end):
+                self._digest.update(block)
         except OSError:
             self.close()
             raise
@@ -930,11 +935,31 @@ class _ReadBack:
             self._chain.update(self._digest.digest())
             self.close()
 
-    def _read(self, start: int) -> int:
-        """Fill the buffer from the disk itself, not from the memory that was written through."""
+    def _blocks(self, offset: int, end: int) -> Iterator[memoryview]:
+        """What lies between, each block read while the one before is hashed. Raises `OSError`."""
+        start = offset & ~(ALIGNMENT - 1)
+        buffer, other = self._buffers
+        read = self._read
+        got = read(buffer, start)
+        while True:
+            behind = start + got
+            if behind < end and got < READ_BACK:
+                raise OSError(errno.EIO, "shorter than it was written")
+            ahead = self._ahead.submit(read, other, behind) if behind < end else None
+            try:
+                yield memoryview(buffer)[offset - start : end - start]
+            finally:
+                got = ahead.result() if ahead else 0
+            if ahead is None:
+                return
+            start = offset = behind
+            buffer, other = other, buffer
+
+    def _read(self, buffer: mmap.mmap, start: int) -> int:
+        """Fill a buffer from the disk itself, not from the memory that was written through."""
         if self._direct:
             try:
-                return os.preadv(self._file, [self._buffer], start)
+                return os.preadv(self._file, [buffer], start)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
@@ -943,8 +968,8 @@ class _ReadBack:
             os.close(self._file)
             self._file = self._destination.open_part(self._entry, direct=False)
         # What was synced is clean, so this makes the kernel read it from the disk again.
-        os.posix_fadvise(self._file, start, len(self._buffer), os.POSIX_FADV_DONTNEED)
-        return os.preadv(self._file, [self._buffer], start)
+        os.posix_fadvise(self._file, start, len(buffer), os.POSIX_FADV_DONTNEED)
+        return os.preadv(self._file, [buffer], start)
 
     def close(self) -> None:
         if self._file >= 0:

@@ -117,7 +117,7 @@ async def receive_early(control: Lane) -> bytes:
     message = await control.recv()
     if len(message) > MAX_HANDSHAKE_MESSAGE:
         raise PeerError("a handshake message is too long")
-    return message
+    return bytes(message)
 
 
 class Signals(Protocol):
@@ -288,9 +288,9 @@ class Ways:
         nonces = offered.nonce_r, offered.nonce_s
         return Attempt(keys.room, envelopes.id, *nonces, *prints, passphrase)
 
-    async def close(self) -> None:
-        """Send what is queued (for two seconds at most), then close. Never raises."""
-        await self._webrtc.close()
+    async def close(self, *, heard: bool = False) -> None:
+        """Close whatever there is; see `Pair.close`."""
+        await self._webrtc.close(heard=heard)
         if self._tls is not None:
             await self._tls.close()
 

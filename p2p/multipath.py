@@ -29,6 +29,7 @@ from .meeting import answer, offer
 from .protocol import session as facts
 from .protocol.errors import HandoverError
 from .protocol.handshake import DIRECT, LANES, MANY_LANES, Attempt
+from .protocol.seal import Message
 from .protocol.session import RecipientSession, SenderSession, SenderState
 from .protocol.signal import Description, DirectOffer, Signal
 from .tasks import race, uncancelled
@@ -222,6 +223,7 @@ class SenderMultipath(Multipath):
     def __init__(self, session: SenderSession, *given: Any, **further: Any) -> None:
         super().__init__(*given, **further)
         self.session: SenderSession = session
+        self.admitted = asyncio.Event()  # the recipient is
         self._most_direct = DIRECT_LANES if has_congestion_control() else DIRECT_LANES_UNDER_LOSS
         self._most = WEBRTC_LANES if self._can(MANY_LANES) else WEBRTC_LANES_TO_BROWSER
 
@@ -230,8 +232,7 @@ class SenderMultipath(Multipath):
 
     async def _direct_wanted(self) -> bool:
         """Once the recipient is admitted, if it can."""
-        while self.session.state == SenderState.ADMITTING:
-            await asyncio.sleep(LOOK_SECONDS)
+        await self.admitted.wait()
         return self._can(DIRECT)
 
     async def _make_direct(self, direct: Direct, addresses: list[str], port: int) -> None:
@@ -360,7 +361,7 @@ class RecipientMultipath(Multipath):
             await asyncio.sleep(again)
 
     async def _adopt(self, lane: DirectLane) -> bool:
-        hello = b""
+        hello: Message = b""
         if len(self.direct) < DIRECT_LANES_UNDER_LOSS:
             with suppress(LaneLost, TimeoutError):
                 async with asyncio.timeout(HELLO_SECONDS):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import zstandard
 
 from .protocol.errors import PeerError
-from .protocol.seal import FILTER, FLAGS, HOLE, MAX_RANGE, PHASE, ZSTD
+from .protocol.seal import FILTER, FLAGS, HOLE, MAX_RANGE, PHASE, ZSTD, Payload
 
 SAMPLE = 64 * 1024  # looked at by `choose`; more of it changes no decision
 LEVEL = 1  # higher ones gain little on pixels and are slower than a fast line
@@ -78,7 +78,7 @@ def choose(samples: Sequence[tuple[int, bytes]]) -> Pressing:
     return best if total - filtered >= max(total // FILE_SHARE, 1) else STORED
 
 
-def press(data: bytes, pressing: Pressing, phase: int) -> tuple[int, bytes] | None:
+def press(data: Payload, pressing: Pressing, phase: int) -> tuple[int, bytes] | None:
     """A range's flags and payload; None when it is better sent as it is.
 
     `phase` is `pressing.phase` of the offset in the file at which the range begins.
@@ -93,7 +93,7 @@ def press(data: bytes, pressing: Pressing, phase: int) -> tuple[int, bytes] | No
     return ZSTD | FILTER | (PHASE if phase else 0), payload
 
 
-def unpress(flags: int, length: int, payload: bytes) -> bytes:
+def unpress(flags: int, length: int, payload: Payload) -> Payload:
     """The `length` bytes of a range; none for a hole. Raises `PeerError`, and nothing else."""
     if flags not in FLAGS:
         raise PeerError("a range has malformed flags")
@@ -115,12 +115,12 @@ def unpress(flags: int, length: int, payload: bytes) -> bytes:
     return _unfilter(data, 1 if flags & PHASE else 0) if flags & FILTER else data
 
 
-def _packed(data: bytes, pressing: Pressing, phase: int) -> bytes:
+def _packed(data: Payload, pressing: Pressing, phase: int) -> bytes:
     plain = _filter(data, phase) if pressing.kind == Kind.FILTERED else data
     return _frames.compressor.compress(plain)
 
 
-def _check_header(payload: bytes, length: int) -> None:
+def _check_header(payload: Payload, length: int) -> None:
     """Refuse a frame that is not all that a range of `length` bytes needs (RFC 8878, 3.1.1.1)."""
     if len(payload) < 6 or payload[:4] != _MAGIC:  # skippable frames begin otherwise
         raise PeerError("a range is not a zstd frame")
@@ -139,7 +139,7 @@ def _check_header(payload: bytes, length: int) -> None:
             raise PeerError("a range's zstd frame has too large a window")
 
 
-def _filter(data: bytes, phase: int) -> bytes:
+def _filter(data: Payload, phase: int) -> bytes:
     """Differences of samples, small ones of either sign as small numbers, low and high apart."""
     import numpy as np  # here, for loading it would hold up every command
 

@@ -54,7 +54,7 @@ from .protocol.manifest import (
     results_root,
 )
 from .protocol.paths import shown
-from .protocol.seal import Header, Opener, Stream
+from .protocol.seal import Header, Message, Opener, Payload, Stream
 from .protocol.session import RecipientSession
 from .protocol.tape import Tape
 from .running import (
@@ -88,6 +88,8 @@ DISK_SECONDS = 2.0  # between two looks at a disk that took no more
 CONFIRM_SECONDS = 15.0  # that a sender is gone for, before its signature is waited for no more
 LONGEST_CONFIRM_SECONDS = 600.0  # for it, whatever the network says; `resume` asks again
 GIVE_UP_SECONDS = 24 * 3600.0  # no link lives longer without its recipient
+
+Range = tuple[Header, Payload]
 
 
 async def receive(link: str, options: Options, *, output: Path) -> Outcome:
@@ -536,24 +538,24 @@ class RecipientRun(Run):
 
     async def _carry(self, number: int, lane: Lane) -> None:
         """Lane -> memory -> disk, until the lane is lost and what came by it is written."""
-        inbox: asyncio.Queue[bytes] = asyncio.Queue(INBOX if number == 0 else FURTHER_INBOX)
+        inbox: asyncio.Queue[Message] = asyncio.Queue(INBOX if number == 0 else FURTHER_INBOX)
         await race(self._listen(number, lane, inbox), self._take_in(number, inbox))
 
-    async def _listen(self, number: int, lane: Lane, inbox: asyncio.Queue[bytes]) -> None:
+    async def _listen(self, number: int, lane: Lane, inbox: asyncio.Queue[Message]) -> None:
         """Lane -> memory."""
         with suppress(LaneLost):
             while True:
                 message = await lane.recv()
-                with self._waits.on("limit"):
-                    await self._limiter.take(len(message))
+                if self._options.limit:
+                    with self._waits.on("limit"):
+                        await self._limiter.take(len(message))
                 await inbox.put(message)
         if number == 0:
             self._lose()
         await inbox.join()
 
-    async def _take_in(self, number: int, inbox: asyncio.Queue[bytes]) -> None:
+    async def _take_in(self, number: int, inbox: asyncio.Queue[Message]) -> None:
         """Memory -> open -> write, as many ranges at a time as are there."""
-        session = self.session
         while self._ended is None:
             batch = [await inbox.get()]
             if inbox.qsize() + 1 < GATHERED:
@@ -561,21 +563,26 @@ class RecipientRun(Run):
             while len(batch) < TAKEN_IN and not inbox.empty():
                 batch.append(inbox.get_nowait())
             opened = await self._thread(self._open, batch)
-            now = time.monotonic()
-            fresh = [one for one in opened if self._step(session.admit, one[0], now, number)]
+            fresh = self._step(self._admitted, opened, time.monotonic(), number)
             async with self._writing:
                 with self._waits.on("disk"):
                     await self._thread(self._write, fresh)
-            for header, payload in fresh:
-                self._step(session.written, header, payload, time.monotonic(), number)
+            self._step(self._written, fresh, time.monotonic(), number)
             for _ in batch:
                 inbox.task_done()
 
-    def _open(self, messages: list[bytes]) -> list[tuple[Header, bytes]]:
+    def _admitted(self, opened: list[Range], now: float, lane: int) -> list[Range]:
+        return [(head, data) for head, data in opened if self.session.admit(head, now, lane)]
+
+    def _written(self, fresh: list[Range], now: float, lane: int) -> None:
+        for header, payload in fresh:
+            self.session.written(header, payload, now, lane)
+
+    def _open(self, messages: list[Message]) -> list[Range]:
         opened = map(self._opener.open, messages)
         return [(head, unpress(head.flags, head.length, payload)) for head, payload in opened]
 
-    def _write(self, ranges: list[tuple[Header, bytes]]) -> None:
+    def _write(self, ranges: list[Range]) -> None:
         for header, payload in ranges:
             if header.stream == Stream.DATA:
                 assert self._destination is not None

@@ -440,7 +440,7 @@ class Run:
                 self._lose()
                 return
             try:
-                self._step(self.session.receive_frame, frame, time.monotonic())
+                self._step(self.session.receive_frame, bytes(frame), time.monotonic())
             except PeerError:
                 if not self.session.settling:
                     raise

@@ -56,7 +56,16 @@ from .protocol.manifest import (
     results_root,
 )
 from .protocol.paths import shown
-from .protocol.seal import HOLE, OVERHEAD, TRANSFER_ID, Header, Stream, seal_range
+from .protocol.seal import (
+    HOLE,
+    OVERHEAD,
+    TRANSFER_ID,
+    Header,
+    Message,
+    Stream,
+    seal_range,
+    with_room,
+)
 from .protocol.session import SenderSession
 from .running import (
     SOFTWARE,
@@ -418,6 +427,7 @@ class Sending:
             self.options.watch(StateChanged("opened"))
         make = await loading
         ways = Ways(make(offerer=True, packet=self._packet), self.options.ports)
+        ended = None
         try:
             greeted = await self._greet(ways, envelopes, await psk)
             if greeted is None:
@@ -430,12 +440,13 @@ class Sending:
                 await ways.control.send(handshake.message_4())
                 further = partial(make, offerer=True, packet=self._packet)
                 self._run = SenderRun(self, ways, attempt, secured, listing, further)
-                return await self._serve(self._run)
+                ended = await self._serve(self._run)
+                return ended
         except LaneLost:
             self._note(FAILURES["no_connection"].sentence)
             return None
         finally:
-            await uncancelled(ways.close())
+            await uncancelled(ways.close(heard=ended is not None and not ended.code))
 
     async def _greet(
         self, ways: Ways, envelopes: Envelopes, psk: bytes
@@ -550,6 +561,7 @@ class SenderRun(Run):
     """The sender's session, from the admission on."""
 
     session: SenderSession
+    lanes: SenderMultipath
 
     def __init__(
         self,
@@ -632,6 +644,7 @@ class SenderRun(Run):
         self._tell("offered")
         earlier, now = self._sending.results, time.monotonic()
         self._step(session.offer, manifest, data, tape, now_text(), now, earlier)
+        self.lanes.admitted.set()
         self._sending.results = session.results
         receipted = await self._fact(facts.Receipted)
         self._tell("signing")
@@ -700,7 +713,7 @@ class SenderRun(Run):
             return ""  # it is gone, or others do it
         return "other_side" if self.session.at_limit else "network"
 
-    async def _send(self, number: int, lane: Lane, sealed: list[tuple[Header, bytes]]) -> None:
+    async def _send(self, number: int, lane: Lane, sealed: list[tuple[Header, Message]]) -> None:
         session = self.session
         with self._waits.on("limit"):
             await self._limiter.take(sum(len(message) for _, message in sealed))
@@ -732,7 +745,7 @@ class SenderRun(Run):
                 block = self._source.read(offset, length, press=self._pressed)
             else:
                 payload = self.session.bytes_of(plan.stream, offset, length)
-                block = Block(offset, len(payload), False, payload, (), ())
+                block = Block(offset, len(payload), False, with_room(payload), (), ())
             flags = HOLE if block.hole else 0
             header = Header(self._record.transfer_id, plan.stream, flags, offset, block.length)
             found.append((block, header))
@@ -741,18 +754,16 @@ class SenderRun(Run):
                 break
         return found
 
-    def _seal(self, blocks: list[tuple[Block, Header]]) -> list[tuple[Header, bytes]]:
+    def _seal(self, blocks: list[tuple[Block, Header]]) -> list[tuple[Header, Message]]:
         """Compress where that pays, and seal."""
-        sealed = []
+        sealed: list[tuple[Header, Message]] = []
         for block, header in blocks:
             if not block.length:
                 continue
-            payload = block.payload
-            if smaller := press(payload, block.pressing, block.phase):
-                flags, payload = smaller
-                header = header._replace(flags=flags)
-            message = seal_range(self._secured.session_key, header, payload)
-            sealed.append((header, message))
+            message = block.message
+            if smaller := press(block.payload, block.pressing, block.phase):
+                header, message = header._replace(flags=smaller[0]), with_room(smaller[1])
+            sealed.append((header, seal_range(self._secured.session_key, header, message)))
         return sealed
 
     def _note_ends(self, block: Block) -> None:

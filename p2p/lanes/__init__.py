@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Literal, Protocol
 
 from ..protocol.errors import Failure
+from ..protocol.seal import Message
 from ..protocol.signal import Candidate, Description
 
 EngineName = Literal["libdatachannel", "aiortc"]
@@ -41,10 +42,10 @@ class Lane(Protocol):
     def max_message_size(self) -> int:
         """Largest message both ends take, in bytes."""
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, message: Message) -> None:
         """Queue a message."""
 
-    async def recv(self) -> bytes:
+    async def recv(self) -> Message:
         """The next message."""
 
 
@@ -59,8 +60,11 @@ class Pair(Protocol):
     def data(self) -> Lane:
         """Carries ranges."""
 
-    async def close(self) -> None:
-        """Send what is queued (for two seconds at most), then close. Never raises."""
+    async def close(self, *, heard: bool = False) -> None:
+        """Send what is queued (for two seconds at most), then close. Never raises.
+
+        `heard`: the other side is known to have it all.
+        """
 
 
 class Connection(Pair, Protocol):

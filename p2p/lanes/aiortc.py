@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 from aiortc import (
@@ -21,6 +22,7 @@ from aiortc import (
 from aiortc.exceptions import InvalidStateError
 from aiortc.sdp import candidate_from_sdp
 
+from ..protocol.seal import Message
 from ..protocol.signal import Candidate, Description
 from . import CONTROL_CHANNEL, DATA_CHANNEL, SMALL_PACKET, LaneLost, sdp
 
@@ -59,14 +61,14 @@ class _Lane:
         self._drained.set()
         self._unread.put_nowait(None)
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, message: Message) -> None:
         if len(message) > self.max_message_size:
             raise ValueError("message too long for the lane")
         while self.channel.bufferedAmount > HIGH_WATER and self.channel.readyState == "open":
             self._drained.clear()
             await self._drained.wait()
         try:
-            self.channel.send(message)
+            self.channel.send(bytes(message))
         except InvalidStateError:
             raise LaneLost from None
 
@@ -127,13 +129,15 @@ class _Connection:
             if lane.channel.readyState != "open":
                 raise LaneLost
 
-    async def close(self) -> None:
+    async def close(self, *, heard: bool = False) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 if self._pc.connectionState == "connected":
                     while self.control.channel.bufferedAmount + self.data.channel.bufferedAmount:
                         await asyncio.sleep(0.01)
-                    await asyncio.sleep(FLUSH_SECONDS)
+                    until = time.monotonic() + (0 if heard else FLUSH_SECONDS)
+                    while self._pc.connectionState == "connected" and time.monotonic() < until:
+                        await asyncio.sleep(0.01)
         for lane in (self.control, self.data):
             lane.lose()
         await self._pc.close()

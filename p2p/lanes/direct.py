@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, Self, TypeVar
 
+from ..protocol.seal import Message
 from ..protocol.signal import MAX_MESSAGE_SIZE
 from ..tasks import race
 from . import LaneLost
@@ -47,6 +48,62 @@ HELLO_SECONDS = 5.0  # for the message that says which lane a connection is
 NAMES = (b"control", b"data")  # of a connection's lanes
 
 
+class _Tls:
+    """TLS over a blocking socket, in few system calls: the sockets of `ssl` make one or two for
+    each record of 16 KiB, which costs as much again as the encryption."""
+
+    def __init__(self, context: ssl.SSLContext, plain: socket.socket, *, server: bool) -> None:
+        self.plain = plain
+        self._arrived, self._leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._arrived, self._leaving, server_side=server)
+        self._buffer = memoryview(bytearray(MAX_MESSAGE_SIZE))
+
+    def shake_hands(self) -> bytes:
+        """The TLS handshake: the other end's certificate (DER). Raises `OSError`."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                return self._tls.getpeercert(True) or b""
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._fill()
+            finally:
+                self._flush()  # also what says why it failed
+
+    def write(self, *parts: Message) -> None:
+        """Send all of it. Raises `OSError`."""
+        for part in parts:
+            view = memoryview(part)
+            while view:
+                view = view[self._tls.write(view) :]
+        self._flush()
+
+    def read(self, length: int) -> bytearray:
+        """The next so many bytes. Raises `OSError`."""
+        data = bytearray(length)
+        view = memoryview(data)
+        while view:
+            try:
+                count = int(self._tls.read(len(view), view))
+            except ssl.SSLWantReadError:
+                self._fill()
+                continue
+            if not count:
+                raise OSError("the connection was closed")
+            view = view[count:]
+        return data
+
+    def _flush(self) -> None:
+        if self._leaving.pending:
+            self.plain.sendall(self._leaving.read())
+
+    def _fill(self) -> None:
+        count = self.plain.recv_into(self._buffer)
+        if not count:
+            raise OSError("the connection was closed")
+        self._arrived.write(self._buffer[:count])
+
+
 class DirectLane:
     """One TLS connection, one way: the sender writes and the recipient reads, for a TLS connection
     is not made for two threads.
@@ -57,17 +114,17 @@ class DirectLane:
 
     max_message_size = MAX_MESSAGE_SIZE
 
-    def __init__(self, tls: ssl.SSLSocket, address: str) -> None:
+    def __init__(self, tls: _Tls, address: str) -> None:
         self.address = address  # of the other end
         self._tls, self._lost = tls, False
         self._loop = asyncio.get_running_loop()
         self._thread: threading.Thread | None = None
-        self._messages: deque[bytes] = deque()  # to be sent, or received
+        self._messages: deque[Message] = deque()  # to be sent, or received
         self._bytes = 0  # of these
         self._changed = threading.Condition()  # guards the three above
         self._waiter: asyncio.Future[None] | None = None
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, message: Message) -> None:
         """Queue a message; waits while more than HIGH_WATER bytes are queued."""
         if len(message) > self.max_message_size:
             raise ValueError("message too long for the lane")
@@ -82,7 +139,7 @@ class DirectLane:
                 self._waiter = self._loop.create_future()
             await self._waiter
 
-    async def recv(self) -> bytes:
+    async def recv(self) -> Message:
         """The next message."""
         self._begin(self._read)
         while True:
@@ -105,18 +162,18 @@ class DirectLane:
             self._lost = True
             self._changed.notify()
         with contextlib.suppress(OSError):  # wakes the thread
-            socket.socket.shutdown(self._tls, socket.SHUT_RDWR)
+            self._tls.plain.shutdown(socket.SHUT_RDWR)
         if self._thread is None:
-            self._tls.close()
+            self._tls.plain.close()
 
     # -- both sides, with `_changed` held
 
-    def _put(self, message: bytes) -> None:
+    def _put(self, message: Message) -> None:
         self._messages.append(message)
         self._bytes += len(message)
         self._changed.notify()
 
-    def _get(self) -> bytes:
+    def _get(self) -> Message:
         message = self._messages.popleft()
         self._bytes -= len(message)
         self._changed.notify()
@@ -139,7 +196,7 @@ class DirectLane:
         with self._changed:
             self._lost = True
             self._tell()
-        self._tls.close()
+        self._tls.plain.close()
 
     def _tell(self) -> None:
         """Wake whoever waits on the event loop."""
@@ -158,29 +215,19 @@ class DirectLane:
                 message = self._get()
                 if self._bytes <= HIGH_WATER // 2:
                     self._tell()
-            self._tls.sendall(len(message).to_bytes(LENGTH, "big") + message)
+            self._tls.write(len(message).to_bytes(LENGTH, "big"), message)
 
     def _read(self) -> None:
         while True:
-            length = int.from_bytes(self._exactly(LENGTH), "big")
+            length = int.from_bytes(self._tls.read(LENGTH), "big")
             if length > self.max_message_size:
                 return
-            message = self._exactly(length)
+            message = self._tls.read(length)
             with self._changed:
                 self._put(message)
                 self._tell()
                 while self._bytes > READ_AHEAD and not self._lost:
                     self._changed.wait()
-
-    def _exactly(self, length: int) -> bytes:
-        buffer = bytearray(length)
-        view = memoryview(buffer)
-        while view:
-            count = self._tls.recv_into(view)
-            if not count:
-                raise OSError("the connection was closed")
-            view = view[count:]
-        return bytes(buffer)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
@@ -200,7 +247,7 @@ class StreamLane:
         self._reader, self._writer = reader, writer
         writer.transport.set_write_buffer_limits(HIGH_WATER)
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, message: Message) -> None:
         """Queue a message; waits while more than HIGH_WATER bytes are queued."""
         if len(message) > self.max_message_size:
             raise ValueError("message too long for the lane")
@@ -374,21 +421,20 @@ class Direct(_End[DirectLane]):
         assert self._contexts is not None
         context = self._contexts[server]
 
-        def shake_hands() -> ssl.SSLSocket:
-            plain.settimeout(TLS_SECONDS)
-            _tune(plain)
-            tls = context.wrap_socket(plain, server, do_handshake_on_connect=False)
-            self._shaking.add(tls)
+        def shake_hands() -> _Tls:
+            self._shaking.add(plain)
             try:
-                tls.do_handshake()
-                if tls.getpeercert(True) != self._peer:
+                plain.settimeout(TLS_SECONDS)
+                _tune(plain)
+                tls = _Tls(context, plain, server=server)
+                if tls.shake_hands() != self._peer:
                     raise OSError("another certificate")
-                tls.settimeout(None)
+                plain.settimeout(None)
             except BaseException:
-                tls.close()
+                plain.close()
                 raise
             finally:
-                self._shaking.discard(tls)
+                self._shaking.discard(plain)
             return tls
 
         loop = asyncio.get_running_loop()
@@ -406,14 +452,14 @@ class Direct(_End[DirectLane]):
     def close(self) -> None:
         super().close()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for tls in list(self._shaking):
+        for plain in list(self._shaking):
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(tls, socket.SHUT_RDWR)
+                plain.shutdown(socket.SHUT_RDWR)
 
 
-def _close(shaken: asyncio.Future[ssl.SSLSocket]) -> None:
+def _close(shaken: asyncio.Future[_Tls]) -> None:
     if not shaken.cancelled() and shaken.exception() is None:
-        shaken.result().close()
+        shaken.result().plain.close()
 
 
 class _Streams(_End[StreamLane]):
@@ -519,7 +565,7 @@ class DirectConnection:
             else:  # the sender has enough
                 lane.close()
 
-    async def close(self) -> None:
+    async def close(self, *, heard: bool = False) -> None:
         """Send what is queued (for two seconds at most), then close. Never raises."""
         self._end.close()
         for lane in self._lanes.values():

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 import aiolibdatachannel as ldc
 
+from ..protocol.seal import Message
 from ..protocol.signal import MAX_MESSAGE_SIZE, Candidate, Description
 from . import CONTROL_CHANNEL, DATA_CHANNEL, SMALL_PACKET, LaneLost, sdp
 
 HIGH_WATER = 4 * 1024 * 1024  # queued bytes above which `send` waits
 POLL_SECONDS = 0.005  # 20 KiB at 4 MiB/s: the queue cannot run dry between two looks
 CLOSE_SECONDS = 2.0
-FLUSH_SECONDS = 0.2  # for the last packets, once the queue is empty: usrsctp has one of its own
+# For the last packets, once the queue is empty: usrsctp has one of its own. Who has heard the last
+# word closes at once, and then the other side need not wait either.
+FLUSH_SECONDS = 0.2
 
 
 class _Lane:
@@ -28,7 +32,7 @@ class _Lane:
         self.channel = channel
         self.max_message_size = MAX_MESSAGE_SIZE
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, message: Message) -> None:
         if len(message) > self.max_message_size:
             raise ValueError("message too long for the lane")
         try:
@@ -36,7 +40,7 @@ class _Lane:
                 if self.channel.is_closed:
                     raise LaneLost
                 await asyncio.sleep(POLL_SECONDS)
-            await self.channel.send(message, wait_for_drain=False)
+            await self.channel.send(bytes(message), wait_for_drain=False)
         except ldc.RTCError:
             raise LaneLost from None
 
@@ -111,15 +115,16 @@ class _Connection:
                 task.cancel()
             await asyncio.gather(failed, both, return_exceptions=True)
 
-    async def close(self) -> None:
+    async def close(self, *, heard: bool = False) -> None:
         with contextlib.suppress(ldc.RTCError, TimeoutError, AttributeError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 lanes = (self.control, self.data)
                 for lane in lanes:
                     while lane.channel.buffered_amount and not lane.channel.is_closed:
                         await asyncio.sleep(POLL_SECONDS)
-                if self.control.channel.is_open:
-                    await asyncio.sleep(FLUSH_SECONDS)
+                until = time.monotonic() + (0 if heard else FLUSH_SECONDS)
+                while self.control.channel.is_open and time.monotonic() < until:
+                    await asyncio.sleep(POLL_SECONDS)
                 for lane in lanes:
                     await lane.channel.aclose()
         with contextlib.suppress(ldc.RTCError):

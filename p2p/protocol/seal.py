@@ -12,7 +12,9 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from nacl import bindings
-from nacl.exceptions import CryptoError
+
+# libsodium itself: PyNaCl's own functions copy every range three times.
+from nacl._sodium import ffi, lib
 
 from .codec import MAX_INTEGER
 from .errors import PeerError
@@ -20,14 +22,16 @@ from .signal import MAX_MESSAGE_SIZE
 
 TRANSFER_ID = 16
 _HEADER = struct.Struct(">16sBBQQ")  # transfer, stream, flags, offset, length
-HEADER = _HEADER.size
-OVERHEAD = bindings.crypto_box_SEALBYTES + HEADER  # 48 + 34
+HEADER, SEAL = _HEADER.size, bindings.crypto_box_SEALBYTES  # 34, 48
+OVERHEAD = SEAL + HEADER  # what stands before the payload
 MAX_RANGE = MAX_MESSAGE_SIZE - OVERHEAD  # true bytes: a range fits a message uncompressed, too
 # Flags: nothing but zeros and no payload; the payload is one zstd frame, of 16-bit samples that
 # were filtered, the range's first byte being the second one of a sample.
 HOLE, ZSTD, FILTER, PHASE = 0x01, 0x02, 0x04, 0x08
 FLAGS = frozenset({0, HOLE, ZSTD, ZSTD | FILTER, ZSTD | FILTER | PHASE})
 _STREAM_VALUES = range(3)
+Message = bytes | bytearray  # a sealed range
+Payload = bytes | bytearray | memoryview
 
 
 class Stream(IntEnum):
@@ -63,10 +67,25 @@ class Header(NamedTuple):
         return self.stream, self.offset
 
 
-def seal_range(session_key: bytes, header: Header, payload: bytes) -> bytes:
-    """One message for a lane. `session_key` is x_R, 32 bytes, public."""
-    head = _HEADER.pack(*header)
-    return bindings.crypto_box_seal(head + payload, session_key)
+def with_room(payload: Payload) -> bytearray:
+    """OVERHEAD zeros, and then the payload: what can be sealed in place."""
+    message = bytearray(OVERHEAD + len(payload))
+    message[OVERHEAD:] = payload
+    return message
+
+
+def seal_range(session_key: bytes, header: Header, message: bytearray) -> bytearray:
+    """Make one message for a lane of what is OVERHEAD bytes of room and the payload, in place.
+
+    `session_key` is x_R, 32 bytes, public. Raises `ValueError` for one that is no point.
+    """
+    _HEADER.pack_into(message, SEAL, *header)
+    box = ffi.from_buffer(message)
+    # A secret box may be made where its content lies (libsodium, `crypto_secretbox_easy`); a
+    # sealed one is that behind an ephemeral key.
+    if lib.crypto_box_seal(box, box + SEAL, len(message) - SEAL, session_key) != 0:
+        raise ValueError("not a key")
+    return message
 
 
 class Opener:
@@ -76,18 +95,23 @@ class Opener:
         self._private = private
         self._public = bindings.crypto_scalarmult_base(private)
 
-    def open(self, message: bytes) -> tuple[Header, bytes]:
-        """The header and the payload of a message, as it was sent. Raises `PeerError`."""
+    def open(self, message: Message) -> tuple[Header, memoryview]:
+        """The header and the payload of a message, as it was sent. Raises `PeerError`.
+
+        A bytearray is opened in place: it then belongs to the payload.
+        """
         if len(message) < OVERHEAD:
             raise PeerError("a range is too short")
-        try:
-            plain = bindings.crypto_box_seal_open(message, self._public, self._private)
-        except CryptoError:
-            raise PeerError("a range does not open") from None
-        transfer_id, stream, flags, offset, length = _HEADER.unpack_from(plain)
+        if isinstance(message, bytes):
+            message = bytearray(message)
+        box = ffi.from_buffer(message)
+        opened = box + SEAL
+        if lib.crypto_box_seal_open(opened, box, len(message), self._public, self._private) != 0:
+            raise PeerError("a range does not open")
+        transfer_id, stream, flags, offset, length = _HEADER.unpack_from(message, SEAL)
         if stream not in _STREAM_VALUES or flags not in FLAGS or max(offset, length) > MAX_INTEGER:
             raise PeerError("a range has a malformed header")
-        payload = plain[HEADER:]
+        payload = memoryview(message)[OVERHEAD:]
         if flags == 0:
             fits = len(payload) == length > 0
         else:

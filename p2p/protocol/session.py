@@ -49,7 +49,7 @@ from .manifest import (
 )
 from .noise import MAX_MESSAGE, TAG
 from .receipt import MAX_RECEIPT, BadReceipt, check_signature, read_payload, same_facts, sign
-from .seal import Header, Stream
+from .seal import Header, Message, Payload, Stream
 from .signal import (
     DIRECT_SHAPE,
     MAX_PLAINTEXT,
@@ -328,7 +328,7 @@ class Flight(NamedTuple):
     """A range that was handed to a lane and is not acknowledged."""
 
     header: Header
-    message: bytes  # as it was sealed: another lane can carry it as it is
+    message: Message  # as it was sealed: another lane can carry it as it is
     when: float
 
 
@@ -659,7 +659,7 @@ class SenderSession(_Session):
         self._lanes = {0: Pace(largest, WEBRTC)}
         self._numbered = 1  # lanes there were so far
         # Ranges that another lane holds up, by stream and offset.
-        self._again: dict[tuple[Stream, int], tuple[Header, bytes]] = {}
+        self._again: dict[tuple[Stream, int], tuple[Header, Message]] = {}
         self.carried = 0  # bytes of messages that have arrived
         self._copies: dict[tuple[Stream, int], int] = {}  # lanes a range is under way on
         self._lent: set[tuple[Stream, int]] = set()  # ranges that were given to a second lane, once
@@ -807,7 +807,7 @@ class SenderSession(_Session):
         self._say_signed("offer", LABEL_OFFER, self._offer, now)
         self.state = SenderState.OFFERING
 
-    def plan(self, lane: int, now: float) -> Plan | tuple[Header, bytes] | None:
+    def plan(self, lane: int, now: float) -> Plan | tuple[Header, Message] | None:
         """What a lane should carry next: a stretch to read, or a range that another lane holds up
         (its header and message). None until something changes."""
         pace = self._lanes.get(lane)
@@ -857,7 +857,7 @@ class SenderSession(_Session):
         plan begins behind it."""
         self._streams[header.stream].next = header.end
 
-    def sent(self, lane: int, header: Header, message: bytes, now: float) -> None:
+    def sent(self, lane: int, header: Header, message: Message, now: float) -> None:
         """A range was sealed and is handed to the lane now."""
         pace = self._lanes.get(lane)
         if pace is None:  # it was dropped meanwhile
@@ -1129,6 +1129,7 @@ class RecipientSession(_Session):
         self._streams: dict[Stream, _Incoming] = {}
         self._bytes: dict[Stream, bytearray] = {}
         self._lanes = {0: 0}  # ranges taken in from each
+        self._told = {0: 0}  # of these, what the sender was told of
         self._counted: set[int] = set()  # lanes whose number the sender does not know yet
         self._closing = b""
         self._gone = self._countersigned = False
@@ -1184,7 +1185,7 @@ class RecipientSession(_Session):
         """A further lane is open. Raises `PeerError` for a number that cannot be."""
         if number in self._lanes or len(self._lanes) > MAX_LANE_NUMBER:
             raise PeerError("a lane that was there before")
-        self._lanes[number] = 0
+        self._lanes[number] = self._told[number] = 0
 
     def admit(self, header: Header, now: float, lane: int = 0) -> bool:
         """Whether to take in a range: True to write it, False for a repeated one.
@@ -1202,7 +1203,7 @@ class RecipientSession(_Session):
         self._count(stream, lane, now)
         return False
 
-    def written(self, header: Header, payload: bytes, now: float, lane: int = 0) -> None:
+    def written(self, header: Header, payload: Payload, now: float, lane: int = 0) -> None:
         """A range was taken in (data: written to disk; other streams keep `payload` here)."""
         stream = self._streams[header.stream]
         self._count(stream, lane, now)
@@ -1400,10 +1401,12 @@ class RecipientSession(_Session):
             self._acknowledge(stream, now)
 
     def _count(self, stream: _Incoming, lane: int, now: float) -> None:
-        """One more range of a lane is dealt with."""
+        """One more range of a lane is dealt with. A young lane is told of at once, for its pace."""
         self._lanes[lane] += 1
         self._counted.add(lane)
         self._owe_ack(stream, now)
+        if self._lanes[lane] - self._told[lane] > self._lanes[lane] // ACK_SHARE:
+            self._acknowledge(stream, now)
 
     def _owe_ack(self, stream: _Incoming, now: float) -> None:
         if stream.changed is None:
@@ -1413,6 +1416,7 @@ class RecipientSession(_Session):
         stream.changed, stream.acknowledged = None, stream.frontier.offset
         counted = sorted(self._counted)[:MAX_LANES]
         self._counted -= set(counted)
+        self._told.update((lane, self._lanes[lane]) for lane in counted)
         self._say(
             "ack",
             now,

@@ -16,7 +16,7 @@ from p2p import events, receiving, sending
 from p2p.protocol import manifest as manifests
 from p2p.protocol.codec import encode_json
 from p2p.protocol.manifest import Entry, Manifest, encode_manifest
-from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range
+from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range, with_room
 
 
 async def run(tmp_path, *, timeout=60, content=b"x" * 100_000, send=(), receive=()):
@@ -166,7 +166,7 @@ def inject(monkeypatch, make):
     async def send(self, number, lane, sealed):
         if any(header.stream == Stream.DATA and not header.offset for header, _ in sealed):
             for header, payload in make(self):
-                await lane.send(seal_range(self._secured.session_key, header, payload))
+                await lane.send(seal_range(self._secured.session_key, header, with_room(payload)))
         await real(self, number, lane, sealed)
 
     monkeypatch.setattr(sending.SenderRun, "_send", send)
@@ -234,7 +234,7 @@ async def test_chunk_flood_without_acknowledgement(tmp_path, monkeypatch):
 
 async def test_a_message_that_does_not_open(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        sending, "seal_range", lambda key, header, payload: os.urandom(OVERHEAD + 10)
+        sending, "seal_range", lambda key, header, message: os.urandom(OVERHEAD + 10)
     )
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "does not open")
@@ -246,7 +246,7 @@ async def test_data_before_the_accept(tmp_path, monkeypatch):
     async def carry(self, number, lane):
         await asyncio.sleep(0.2)
         header, payload = data(self, 0, 10)
-        await lane.send(seal_range(self._secured.session_key, header, payload))
+        await lane.send(seal_range(self._secured.session_key, header, with_room(payload)))
         await real(self, number, lane)
 
     monkeypatch.setattr(sending.SenderRun, "_carry", carry)

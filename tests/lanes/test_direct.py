@@ -76,7 +76,7 @@ async def test_a_message_that_is_too_long_is_refused_and_one_that_comes_ends_the
     made, taken = lanes
     with pytest.raises(ValueError, match="too long"):
         await made.send(bytes(made.max_message_size + 1))
-    made._tls.sendall((made.max_message_size + 1).to_bytes(4) + bytes(10))
+    made._tls.write((made.max_message_size + 1).to_bytes(4), bytes(10))
     with pytest.raises(LaneLost):
         await asyncio.wait_for(taken.recv(), 5)
 
