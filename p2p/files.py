@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from .press import SAMPLE, STORED, Kind, Pressing, choose
@@ -1085,7 +1086,7 @@ class _Placing:
             return chosen
         if self._again and entry.size:
             self._destination.check_part(index, digest)
-        for candidate in [chosen, *_names(name, directory=False)]:
+        for candidate in chain([chosen], _names(name, directory=False)):
             if candidate != chosen and top:
                 self._renamed[name] = candidate
                 self._note()
