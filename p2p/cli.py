@@ -114,9 +114,11 @@ def _fail(error: HandoverError, as_json: bool = False) -> NoReturn:
 
 HELD_UP = {
     "disk": "this side's disk",
+    "limit": "--limit",
+    "other_disk": "the other side's disk",
+    "other_limit": "the other side's --limit",
     "network": "the network",
     "other_side": "the other side",
-    "limit": "--limit",
 }
 
 

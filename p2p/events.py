@@ -27,9 +27,9 @@ StateName = Literal[
 ]
 
 
-# What a transfer waits for: this side's disk, this side's `--limit`, the network, the other side's
-# disk (the last two only a sender knows), or nothing for long.
-HeldUp = Literal["disk", "network", "other_side", "limit", ""]
+# What a transfer waits for: this side's disk or `--limit`, the other's, the network, the other side
+# for whatever reason, or nothing for long.
+HeldUp = Literal["disk", "limit", "other_disk", "other_limit", "network", "other_side", ""]
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,12 @@ SOFTWARE = "handover/0.1.0"
 PROGRESS_SECONDS = 0.1  # at most ten `progress` events a second
 RATE_SECONDS = 5.0  # what a rate is averaged over
 SURE_SECONDS = 2.0  # before it is said what holds a transfer up
+OWN_REASONS = ("disk", "limit")  # of being slow, that are sure
+PEERS_REASONS: dict[str, HeldUp] = {
+    "disk": "other_disk",
+    "limit": "other_limit",
+    "network": "network",
+}
 DISK_THREADS = 4
 DISK_NICENESS = 10
 MIN_LIMIT = 10_000.0  # bytes a second
@@ -305,6 +311,7 @@ class Run:
         self._meter, self._progress_told = Meter(), 0.0
         self._threads = ThreadPoolExecutor(DISK_THREADS, "handover-disk", _step_back)
         self._wake = asyncio.Event()
+        self._peer_held_up = ""
         self._over = False
         self._state = ""
 
@@ -395,6 +402,8 @@ class Run:
                     self._tell_progress(event)
                 elif isinstance(event, facts.Withdrawn):
                     self._on_withdrawn(event)
+                elif isinstance(event, facts.PeerHeldUp):
+                    self._peer_held_up = event.by
                 elif isinstance(event, DirectOffer | facts.LaneSignalled):
                     self.lanes.take(event)
                 else:
@@ -491,10 +500,13 @@ class Run:
         if last or now - self._progress_told >= PROGRESS_SECONDS:
             self._progress_told = now
             rate = self._meter.rate(event.durable)
-            own = self._ways.direct
-            direct, webrtc = own + len(self.lanes.direct), (not own) + len(self.lanes.webrtc)
+            tls = self._ways.direct
+            direct, webrtc = tls + len(self.lanes.direct), (not tls) + len(self.lanes.webrtc)
             amounts = event.durable, event.verified, event.total
-            self._options.watch(Progress(*amounts, rate, direct, webrtc, self._waits.most()))
+            own = self._waits.most()
+            held_up = own if own in OWN_REASONS else PEERS_REASONS.get(self._peer_held_up, own)
+            self._options.watch(Progress(*amounts, rate, direct, webrtc, held_up))
+            self._step(self.session.say_held_up, own, now)
 
     def _introduce(self) -> PeerMet:
         """Who it is, proven; a known name with another key is a loud warning."""

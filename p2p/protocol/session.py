@@ -78,6 +78,9 @@ LANE_SECONDS = 3.0  # a lane that brings nothing for so long lends its ranges to
 DIRECT, WEBRTC = 0, 1  # ranks of lanes: those of a higher one rest while a lower one works
 HEDGE_SECONDS = 1.0  # the same for a single range that the others wait for
 IDLE_SECONDS = 2.0  # then a ping
+# What holds a transfer up, as the side sees it that says so: its disk, its limit, the network, or
+# the other side; "": nothing for long.
+REASONS = ("", "disk", "limit", "network", "other_side")
 SUSPECT_SECONDS = 6.0  # silence after which people are told
 LOST_SECONDS = 10.0  # silence after which the connection is given up
 STALL_SECONDS = 30.0  # ranges under way and none acknowledged, though the peer is heard: the same
@@ -178,6 +181,13 @@ class LaneSignalled:
 
 
 @dataclass(frozen=True)
+class PeerHeldUp:
+    """What the peer says of what holds it up (one of REASONS)."""
+
+    by: str
+
+
+@dataclass(frozen=True)
 class Suspected:
     """Nothing was heard for a while (True), or the peer is back (False)."""
 
@@ -204,6 +214,7 @@ Event = (
     | Countersigned
     | DirectOffer
     | LaneSignalled
+    | PeerHeldUp
     | Suspected
     | Ended
 )
@@ -264,7 +275,7 @@ MESSAGES = {
     "lane": members(
         {"type": _type, "lane": integer(1, MAX_LANE_NUMBER), "signal": text(MAX_PLAINTEXT)}
     ),
-    "ping": members({"type": _type}),
+    "ping": members({"type": _type, "held_up": one_of(*REASONS)}),
     "abort": members({"type": _type, "code": text(32)}),
 }
 _id = base64url(32)
@@ -466,6 +477,7 @@ class _Session:
         self._silent = False
         self._done_by: float | None = None
         self._direct_heard = False
+        self._held_up = self._peer_held_up = ""
 
     # -- outputs
 
@@ -505,7 +517,12 @@ class _Session:
             raise PeerError("an unknown message")
         message = read_as(MESSAGES[kind], value, f"a message of type {kind}")
         self.heard(now)
-        if self.over or kind == "ping":
+        if self.over:
+            return
+        if kind == "ping":
+            if message["held_up"] != self._peer_held_up:
+                self._peer_held_up = message["held_up"]
+                self._events.append(PeerHeldUp(self._peer_held_up))
             return
         if kind == "abort":
             code = message["code"]
@@ -538,7 +555,16 @@ class _Session:
             self._done_by = None
             self._give_up_waiting()
         if now - self._spoke >= IDLE_SECONDS and not self.over:
-            self._say("ping", now)
+            self._ping(now)
+
+    def say_held_up(self, by: str, now: float) -> None:
+        """Tell the peer when something else (one of REASONS) holds this side up than before."""
+        if by != self._held_up and not self.over:
+            self._held_up = by
+            self._ping(now)
+
+    def _ping(self, now: float) -> None:
+        self._say("ping", now, held_up=self._held_up)
 
     def lost(self) -> None:
         """The connection is gone. Raises `Failure`, unless only the last word is missing."""

@@ -373,7 +373,16 @@ def test_a_message_out_of_turn_is_refused():
 
 
 @pytest.mark.parametrize(
-    "frame", [b"[]", b"{}", b'{"type":1}', b'{"type":"hello"}', b'{"type":"ping","x":1}', b"\xff"]
+    "frame",
+    [
+        b"[]",
+        b"{}",
+        b'{"type":1}',
+        b'{"type":"hello"}',
+        b'{"type":"ping"}',
+        b'{"type":"ping","held_up":"x"}',
+        b"\xff",
+    ],
 )
 def test_an_unknown_or_malformed_message_is_refused(frame):
     pair = Pair()
@@ -1119,6 +1128,18 @@ def test_lanes_are_numbered_once_and_not_without_end():
 def test_an_acknowledgement_of_a_lane_that_never_was_is_refused():
     with pytest.raises(PeerError):
         ack(receiving(), [1, 0])
+
+
+def test_each_side_learns_what_holds_the_other_up_when_it_changes():
+    pair = receiving()
+    for by in ("", "disk", "disk", "network", ""):
+        pair.sender.say_held_up(by, pair.now)
+        pair.recipient.say_held_up(by, pair.now)
+    pair.flush()
+    while pair.deliver_control("recipient") or pair.deliver_control("sender"):
+        pass
+    for side in ("sender", "recipient"):
+        assert [e.by for e in pair.saw(side, session.PeerHeldUp)] == ["disk", "network", ""]
 
 
 def test_the_peers_talk_about_further_lanes():

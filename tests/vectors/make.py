@@ -1225,7 +1225,7 @@ def make_messages() -> None:
         "done": {},
         "direct": direct,
         "lane": {"lane": 1, "signal": "{}"},
-        "ping": {},
+        "ping": {"held_up": "disk"},
         "abort": {"code": "cancelled"},
     }
     bodies: dict[str, Case] = {

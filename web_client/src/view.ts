@@ -563,7 +563,7 @@ export class View {
     const note = h("p", { class: "note", role: "alert", hidden: true });
     this.update = ({ progress, state, trouble }) => {
       if (progress) {
-        const { durable, verified, total, rate, relayed } = progress;
+        const { durable, verified, total, rate, relayed, heldUp } = progress;
         const done = total ? durable / total : 1;
         if (state === "verifying") bar.value = total ? verified / total : 1;
         else bar.value = done;
@@ -573,8 +573,9 @@ export class View {
           parts.push(t.rate(this.bytes(rate)), t.left((total - durable) / rate));
         }
         numbers.textContent = parts.join(" · ");
-        const way = relayed ? t.running.relayed : t.running.direct;
-        path.textContent = relayed === null ? t.running.stay : `${t.running.stay} ${way}`;
+        const way = relayed === null ? "" : relayed ? t.running.relayed : t.running.direct;
+        const pace = state === "receiving" && heldUp ? t.running.heldUp[heldUp] : "";
+        path.textContent = [t.running.stay, way, pace].filter(Boolean).join(" ");
       }
       const at = ["receiving", "verifying", "signing"].indexOf(state);
       phases.forEach((item, index) => {

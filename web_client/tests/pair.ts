@@ -389,7 +389,7 @@ export function sample(pair: Pair): { [type: string]: JsonObject } {
     receipt: { payload: "{}", signature },
     countersignature: { signature },
     done: {},
-    ping: {},
+    ping: { held_up: "" },
     abort: { code: "cancelled" },
   };
 }

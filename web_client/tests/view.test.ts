@@ -45,6 +45,7 @@ const PROGRESS: Progress = {
   total: 10,
   rate: 1,
   relayed: null,
+  heldUp: "",
 };
 const DELIVERED: Delivered = {
   name: "d.zip",

@@ -90,6 +90,7 @@ export type Event =
   | { readonly type: "delivered"; readonly digests: Bytes }
   | { readonly type: "countersigned"; readonly signature: Bytes }
   | { readonly type: "lane_signalled"; readonly number: number; readonly signal: Signal }
+  | { readonly type: "held_up"; readonly by: PeerReason }
   | { readonly type: "suspected"; readonly silent: boolean }
   | { readonly type: "ended"; readonly ending: Ending; readonly code: Code | "" };
 
@@ -135,7 +136,7 @@ export const MESSAGES = {
   done: members({ type }),
   direct: directOffer,
   lane: members({ type, lane: integer(1, MAX_LANE_NUMBER), signal: text(MAX_PLAINTEXT) }),
-  ping: members({ type }),
+  ping: members({ type, held_up: oneOf("", "disk", "limit", "network", "other_side") }),
   abort: members({ type, code: text(32) }),
 };
 type Kind = keyof typeof MESSAGES;
@@ -215,6 +216,9 @@ class Incoming {
   }
 }
 
+/** What holds the sender up, as it sees it: its disk or limit, the network, or this side. */
+export type PeerReason = "" | "disk" | "limit" | "network" | "other_side";
+
 export type RecipientState =
   "waiting" | "reading" | "deciding" | "receiving" | "finishing" | "signed" | "confirmed";
 
@@ -234,6 +238,7 @@ export class RecipientSession {
   state: RecipientState = "waiting";
   over = false;
   readonly needsConfirmation: boolean;
+  private heldUp: PeerReason = "";
 
   private outgoing: Bytes[] = [];
   private happened: Event[] = [];
@@ -320,7 +325,8 @@ export class RecipientSession {
       `a message of type ${kind}`,
     );
     this.heard(now);
-    if (this.over || kind === "ping") return;
+    if (this.over) return;
+    if (kind === "ping") return this.onPing((message as Message<"ping">).held_up);
     if (kind === "abort") return this.onAbort((message as Message<"abort">).code);
     if (!TABLE[this.state]?.includes(kind as Kind)) {
       throw new PeerError(`a message of type ${kind} out of turn`);
@@ -339,6 +345,12 @@ export class RecipientSession {
     }
   }
 
+  private onPing(by: PeerReason): void {
+    if (by === this.heldUp) return;
+    this.heldUp = by;
+    this.happened.push({ type: "held_up", by });
+  }
+
   /** Time has passed. Throws `Failure` (connection_lost). */
   tick(now: number): void {
     if (this.over) return;
@@ -349,7 +361,7 @@ export class RecipientSession {
     }
     if (this.doneBy !== null && now >= this.doneBy) this.giveUpWaiting();
     if (this.over) return;
-    if (now - this.spokeAt >= IDLE_SECONDS) this.say("ping", now);
+    if (now - this.spokeAt >= IDLE_SECONDS) this.say("ping", now, { held_up: "" });
     for (const stream of this.streams.values()) {
       if (stream.changed !== null && now - stream.changed >= ACK_SECONDS) {
         this.acknowledge(stream, now);
