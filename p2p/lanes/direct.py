@@ -270,15 +270,16 @@ class StreamLane:
             raise LaneLost from None
 
     def close(self) -> None:
-        """Close it, once what is queued is sent. Never raises."""
-        self._writer.close()
+        """Close it, whatever is queued. Never raises."""
+        self._writer.transport.abort()
 
-    async def closed(self) -> None:
-        """Wait until it is. Never raises."""
+    async def finish(self) -> None:
+        """Close it once what is queued is sent, if that is soon. Never raises."""
+        self._writer.close()
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._writer.wait_closed()
-        self._writer.transport.abort()
+        self.close()
 
 
 L = TypeVar("L", DirectLane, StreamLane)
@@ -568,9 +569,7 @@ class DirectConnection:
     async def close(self, *, heard: bool = False) -> None:
         """Send what is queued (for two seconds at most), then close. Never raises."""
         self._end.close()
-        for lane in self._lanes.values():
-            lane.close()
-        await asyncio.gather(*(lane.closed() for lane in self._lanes.values()))
+        await asyncio.gather(*(lane.finish() for lane in self._lanes.values()))
 
 
 def _tune(plain: socket.socket) -> None:

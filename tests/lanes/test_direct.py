@@ -34,9 +34,10 @@ async def ends():
 
 @pytest.fixture
 async def lanes(ends):
-    """(the one that sends, the one that receives)."""
+    """(the one that sends, the one that receives). By one address: of several connections that are
+    made at once, the other end would not know which was kept."""
     one, other = ends
-    made = await one.connect(reachable(), other.port)
+    made = await one.connect(reachable()[:1], other.port)
     taken = await asyncio.wait_for(other.accept(), 5)
     yield made, taken
     made.close()
