@@ -249,9 +249,7 @@ class Ways:
         else:
             await self._peer
         try:
-            self._tls = tls = await asyncio.to_thread(
-                DirectConnection, range(ports[0], ports[1] + 1)
-            )
+            self._tls = tls = await DirectConnection.open(range(ports[0], ports[1] + 1))
         except OSError:
             raise LaneLost from None
         await signals.send(DirectOffer.of(reachable(), tls.port, tls.certificate))

@@ -124,7 +124,7 @@ class Multipath:
             return
         ports = range(self._ports[0], self._ports[1] + 1)
         try:
-            self._direct = direct = await asyncio.to_thread(Direct.open, ports)
+            self._direct = direct = await Direct.open(ports)
         except OSError as error:
             reason = (error.strerror or "it cannot be listened on").lower()
             self._warn(f"No port for direct connections ({reason}); WebRTC carries it.")

@@ -288,25 +288,24 @@ L = TypeVar("L", DirectLane, StreamLane)
 class _End(Generic[L]):
     """One end of TLS connections that only two certificates make: a listener, and who connects."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, key: bytes, certificate: bytes) -> None:
         self._listener = listener
         self.port: int = listener.getsockname()[1]
-        self._key, self.certificate = _certificate()
+        self._key, self.certificate = key, certificate
         self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
         self._peer = b""
         self._handshakes = asyncio.Semaphore(HANDSHAKES)  # both bind to the loop when first used
         self._accepted: asyncio.Queue[L] = asyncio.Queue(HANDSHAKES)
 
     @classmethod
-    def open(cls, ports: Iterable[int] = (0,)) -> Self:
+    async def open(cls, ports: Iterable[int] = (0,)) -> Self:
         """Listen on the first of the TCP ports that is free, IPv6 and IPv4. Raises `OSError`."""
-        failure: OSError | None = None
-        for port in ports:
-            try:
-                return cls(_listen(port))
-            except OSError as error:
-                failure = error
-        raise failure or OSError("no port to listen on")
+        listener = _listen(ports)
+        try:
+            return cls(listener, *await asyncio.to_thread(_certificate))
+        except BaseException:
+            listener.close()
+            raise
 
     def trust(self, certificate: bytes) -> None:
         """The peer's certificate (DER). Raises `ValueError` when it is none."""
@@ -412,8 +411,8 @@ class _End(Generic[L]):
 class Direct(_End[DirectLane]):
     """This side's end of a session's direct lanes."""
 
-    def __init__(self, listener: socket.socket) -> None:
-        super().__init__(listener)
+    def __init__(self, listener: socket.socket, key: bytes, certificate: bytes) -> None:
+        super().__init__(listener, key, certificate)
         # Threads of their own: strangers must not hold up what else this process does.
         self._threads = ThreadPoolExecutor(HANDSHAKES + 2, "handover-tls")
         self._shaking: set[socket.socket] = set()
@@ -523,11 +522,14 @@ class DirectConnection:
     control: StreamLane
     data: StreamLane
 
-    def __init__(self, ports: Iterable[int]) -> None:
-        """Listen on the first of the TCP ports that is free. Raises `OSError`."""
-        self._end = _Streams.open(ports)
-        self.port, self.certificate = self._end.port, self._end.certificate
+    def __init__(self, end: _Streams) -> None:
+        self._end, self.port, self.certificate = end, end.port, end.certificate
         self._lanes: dict[bytes, StreamLane] = {}
+
+    @classmethod
+    async def open(cls, ports: Iterable[int] = (0,)) -> Self:
+        """Listen on the first of the TCP ports that is free. Raises `OSError`."""
+        return cls(await _Streams.open(ports))
 
     async def opened(
         self, addresses: Sequence[str], port: int, certificate: bytes, *, sender: bool
@@ -621,7 +623,17 @@ def _interleaved(addresses: Sequence[str]) -> list[str]:
     return mixed
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(ports: Iterable[int]) -> socket.socket:
+    failure: OSError | None = None
+    for port in ports:
+        try:
+            return _listen_on(port)
+        except OSError as error:
+            failure = error
+    raise failure or OSError("no port to listen on")
+
+
+def _listen_on(port: int) -> socket.socket:
     if socket.has_dualstack_ipv6():
         with contextlib.suppress(OSError):
             both = socket.create_server(

@@ -95,11 +95,11 @@ async def test_a_side_that_forbids_direct_connections_makes_none(
     monkeypatch.setattr(receiving, "HANDSHAKE_SECONDS", 5.0)
     opened = []
 
-    def note(ports):
+    async def note(ports):
         opened.append(ports)
         raise OSError
 
-    monkeypatch.setattr(meeting, "DirectConnection", note)
+    monkeypatch.setattr(meeting.DirectConnection, "open", note)
     (tmp_path / "file").write_bytes(b"x")
     link = asyncio.get_running_loop().create_future()
     sender, recipient = (

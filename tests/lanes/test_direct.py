@@ -20,7 +20,7 @@ from p2p.lanes.direct import Direct, DirectConnection, has_congestion_control, u
 @pytest.fixture
 async def ends():
     """Two ends that trust each other, the second one serving."""
-    one, other = Direct.open(), Direct.open()
+    one, other = await Direct.open(), await Direct.open()
     one.trust(other.certificate)
     other.trust(one.certificate)
     serving = asyncio.create_task(other.serve())
@@ -112,7 +112,7 @@ async def test_a_sender_that_waits_is_woken_when_the_lane_is_lost(lanes):
 async def test_a_stranger_gets_nowhere(ends):
     """With a certificate of its own, though it knows whom it talks to; and without any."""
     one, other = ends
-    stranger = Direct.open()
+    stranger = await Direct.open()
     stranger.trust(other.certificate)
     with contextlib.suppress(LaneLost):  # TLS 1.3 tells a client only with the first answer
         lane = await stranger.connect(reachable(), other.port)
@@ -134,7 +134,7 @@ async def test_a_stranger_gets_nowhere(ends):
         await asyncio.to_thread(knock)
     stranger.close()
     # Who listens proves itself as well.
-    impostor = Direct.open()
+    impostor = await Direct.open()
     impostor.trust(one.certificate)
     serving = asyncio.create_task(impostor.serve())
     with pytest.raises(LaneLost):
@@ -179,26 +179,26 @@ async def test_whatever_address_answers_first_is_taken_and_the_others_are_given_
             await one.connect(reachable()[:1], closed.getsockname()[1])
 
 
-def test_ports_can_be_chosen():
+async def test_ports_can_be_chosen():
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError):
-            Direct.open([port])
-        found = Direct.open([port, 0])
+            await Direct.open([port])
+        found = await Direct.open([port, 0])
     assert found.port != port
     found.close()
 
 
 @pytest.mark.parametrize("certificate", [b"", b"nonsense", bytes(2000)])
-def test_what_is_no_certificate_is_refused(certificate):
-    one = Direct.open()
+async def test_what_is_no_certificate_is_refused(certificate):
+    one = await Direct.open()
     with pytest.raises(ValueError, match="certificate"):
         one.trust(certificate)
     one.close()
 
 
-def test_certificates_are_good_whatever_the_clock_says_and_never_the_same():
-    one, other = Direct.open(), Direct.open()
+async def test_certificates_are_good_whatever_the_clock_says_and_never_the_same():
+    one, other = await Direct.open(), await Direct.open()
     assert one.certificate != other.certificate
     read = x509.load_der_x509_certificate(one.certificate)
     assert (read.not_valid_before_utc.year, read.not_valid_after_utc.year) == (2000, 2099)
@@ -240,7 +240,7 @@ def test_the_kernel_is_asked_for_congestion_control():
 
 async def connected(sender_reaches=True, recipient_reaches=True):
     """(the sender's connection, the recipient's)."""
-    sender, recipient = DirectConnection([0]), DirectConnection([0])
+    sender, recipient = await DirectConnection.open(), await DirectConnection.open()
     there, here = (reachable() if can else [] for can in (sender_reaches, recipient_reaches))
     async with asyncio.timeout(20):
         await asyncio.gather(
@@ -316,7 +316,7 @@ async def test_a_message_of_a_stream_that_is_too_long_is_refused_and_ends_the_la
 
 
 async def test_only_the_holder_of_the_certificate_makes_a_connection():
-    sender, recipient, stranger = (DirectConnection([0]) for _ in range(3))
+    sender, recipient, stranger = [await DirectConnection.open() for _ in range(3)]
     opening = asyncio.create_task(
         recipient.opened([], sender.port, sender.certificate, sender=False)
     )
