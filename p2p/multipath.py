@@ -19,17 +19,16 @@ from .lanes import Connection, Lane, LaneLost
 from .lanes.direct import (
     AGAIN_SECONDS,
     ALONE_SECONDS,
-    HELLO_SECONDS,
     Direct,
     DirectLane,
     has_congestion_control,
+    hello,
     usable,
 )
 from .meeting import answer, offer
 from .protocol import session as facts
 from .protocol.errors import HandoverError
 from .protocol.handshake import DIRECT, LANES, MANY_LANES, Attempt
-from .protocol.seal import Message
 from .protocol.session import RecipientSession, SenderSession, SenderState
 from .protocol.signal import Description, DirectOffer, Signal
 from .tasks import race, uncancelled
@@ -361,15 +360,11 @@ class RecipientMultipath(Multipath):
             await asyncio.sleep(again)
 
     async def _adopt(self, lane: DirectLane) -> bool:
-        hello: Message = b""
-        if len(self.direct) < DIRECT_LANES_UNDER_LOSS:
-            with suppress(LaneLost, TimeoutError):
-                async with asyncio.timeout(HELLO_SECONDS):
-                    hello = await lane.recv()
-        if len(hello) != HELLO or len(self.direct) >= DIRECT_LANES_UNDER_LOSS:  # there are enough
+        first = await hello(lane) if len(self.direct) < DIRECT_LANES_UNDER_LOSS else b""
+        if len(first) != HELLO or len(self.direct) >= DIRECT_LANES_UNDER_LOSS:  # there are enough
             lane.close()
             return False
-        number = int.from_bytes(hello, "big")
+        number = int.from_bytes(first, "big")
         self._step(self.session.add_lane, number)
         self._use(number, lane)
         return True

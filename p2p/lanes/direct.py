@@ -285,6 +285,18 @@ class StreamLane:
 L = TypeVar("L", DirectLane, StreamLane)
 
 
+async def hello(lane: L) -> bytes:
+    """The first message, which says what a connection is for; "" when none comes."""
+    try:
+        with contextlib.suppress(LaneLost, TimeoutError):
+            async with asyncio.timeout(HELLO_SECONDS):
+                return bytes(await lane.recv())
+    except asyncio.CancelledError:
+        lane.close()
+        raise
+    return b""
+
+
 class _End(Generic[L]):
     """One end of TLS connections that only two certificates make: a listener, and who connects."""
 
@@ -335,25 +347,49 @@ class _End(Generic[L]):
 
     async def serve(self) -> None:
         """Take connections until cancelled; `accept` gives those whose other end is the peer."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await self._handshakes.acquire()
-                try:
-                    plain, address = await loop.sock_accept(self._listener)
-                except OSError:  # that one is gone already, or too many files are open
-                    self._handshakes.release()
-                    await asyncio.sleep(STAGGER_SECONDS)
-                    continue
-                group.create_task(self._take(plain, str(address[0])))
-
-    async def _take(self, plain: socket.socket, address: str) -> None:
+        new: set[socket.socket] = set()  # whose tasks have not begun
         try:
-            await self._accepted.put(await self._secure(plain, address, server=True))
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await self._handshakes.acquire()
+                    await self._arrival()
+                    try:
+                        plain, address = self._listener.accept()
+                    except OSError:  # that one is gone already, or too many files are open
+                        self._handshakes.release()
+                        await asyncio.sleep(STAGGER_SECONDS)
+                        continue
+                    new.add(plain)
+                    group.create_task(self._take(plain, str(address[0]), new))
+        finally:
+            for plain in new:
+                plain.close()
+
+    async def _arrival(self) -> None:
+        """Wait until somebody connects. (`loop.sock_accept`, cancelled, may lose a connection.)"""
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._listener, _wake, arrived)
+        try:
+            await arrived
+        finally:
+            loop.remove_reader(self._listener)
+
+    async def _take(self, plain: socket.socket, address: str, new: set[socket.socket]) -> None:
+        new.remove(plain)
+        try:
+            self._keep(await self._secure(plain, address, server=True))
         except LaneLost:
             pass
         finally:
             self._handshakes.release()
+
+    def _keep(self, lane: L) -> None:
+        """For whoever accepts it, unless too many wait already."""
+        try:
+            self._accepted.put_nowait(lane)
+        except asyncio.QueueFull:
+            lane.close()
 
     async def accept(self) -> L:
         """The next connection that the peer has made."""
@@ -507,7 +543,7 @@ class _Streams(_End[StreamLane]):
                 for _ in NAMES:
                     lane = await self.connect(best, port)
                     best = [lane.address]
-                    await self._accepted.put(lane)
+                    self._keep(lane)
             except LaneLost:
                 best = list(addresses)
             await asyncio.sleep(AGAIN_SECONDS)
@@ -559,10 +595,8 @@ class DirectConnection:
 
     async def _read_names(self) -> None:
         while len(self._lanes) < len(NAMES):
-            lane, name = await self._end.accept(), b""
-            with contextlib.suppress(LaneLost, TimeoutError):
-                async with asyncio.timeout(HELLO_SECONDS):
-                    name = await lane.recv()
+            lane = await self._end.accept()
+            name = await hello(lane)
             if name in NAMES:
                 self._lanes[name] = lane
             else:  # the sender has enough
