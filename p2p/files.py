@@ -701,11 +701,8 @@ class Destination:
         return os.dup(self._root_fd)
 
     def open_part(self, entry: int, *, direct: bool) -> int:
-        """A part file for reading, past the page cache where it can be. Raises `OSError`."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW
-        if direct:
-            with contextlib.suppress(OSError):
-                return os.open(self._name(entry), flags | os.O_DIRECT, dir_fd=self._staging_fd)
+        """A part file for reading, past the page cache if `direct`. Raises `OSError`."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | (os.O_DIRECT if direct else 0)
         return os.open(self._name(entry), flags, dir_fd=self._staging_fd)
 
     def is_gone(self, entry: int) -> bool:
@@ -919,7 +916,7 @@ class _ReadBack:
             self.close()
             if offset:
                 return  # it failed before; half a digest is none
-            self._file = self._destination.open_part(entry, direct=self._direct)
+            self._file = self._opened(entry)
             self._entry, self._digest = entry, hashlib.sha256()
         end = offset + length
         try:
@@ -936,24 +933,36 @@ class _ReadBack:
             self._chain.update(self._digest.digest())
             self.close()
 
+    def _opened(self, entry: int) -> int:
+        """A part; where a file system has no direct reads, as tmpfs had none, without them."""
+        if self._direct:
+            try:
+                return self._destination.open_part(entry, direct=True)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self._direct = False
+        return self._destination.open_part(entry, direct=False)
+
     def _blocks(self, offset: int, end: int) -> Iterator[memoryview]:
         """What lies between, each block read while the one before is hashed. Raises `OSError`."""
-        start = offset & ~(ALIGNMENT - 1)
         buffer, other = self._buffers
-        read = self._read
-        got = read(buffer, start)
+        start = offset & ~(ALIGNMENT - 1)
+        got = self._read(buffer, start)
         while True:
-            behind = start + got
-            if behind < end and got < READ_BACK:
+            behind = min(start + got, end)
+            if behind <= offset:
                 raise OSError(errno.EIO, "shorter than it was written")
-            ahead = self._ahead.submit(read, other, behind) if behind < end else None
+            following = behind & ~(ALIGNMENT - 1)
+            more = behind < end
+            ahead = self._ahead.submit(self._read, other, following) if more else None
             try:
-                yield memoryview(buffer)[offset - start : end - start]
+                yield memoryview(buffer)[offset - start : behind - start]
             finally:
                 got = ahead.result() if ahead else 0
-            if ahead is None:
+            if not more:
                 return
-            start = offset = behind
+            start, offset = following, behind
             buffer, other = other, buffer
 
     def _read(self, buffer: mmap.mmap, start: int) -> int:
@@ -964,10 +973,9 @@ class _ReadBack:
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
-            # A file system without direct reads, like tmpfs.
             self._direct = False
-            os.close(self._file)
-            self._file = self._destination.open_part(self._entry, direct=False)
+            direct, self._file = self._file, self._opened(self._entry)
+            os.close(direct)
         # What was synced is clean, so this makes the kernel read it from the disk again.
         os.posix_fadvise(self._file, start, len(buffer), os.POSIX_FADV_DONTNEED)
         return os.preadv(self._file, [buffer], start)

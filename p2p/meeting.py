@@ -37,7 +37,7 @@ from .signaling_client import Attempt as Envelopes
 from .tasks import race
 
 EVERYWHERE = ("", "0.0.0.0", "::")
-ALONE_SECONDS = 2.0  # that WebRTC is given before TLS is tried too
+WEBRTC_SECONDS = 2.0  # that WebRTC is given before TLS is tried too
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,7 @@ class Ways:
         self._way: Pair = webrtc  # the one it is
         self._failed = asyncio.Event()  # WebRTC has
         self._peer: asyncio.Future[DirectOffer] | None = None
+        self._losing: asyncio.Task[None] | None = None  # closes the other way
 
     @property
     def control(self) -> Lane:
@@ -167,9 +168,14 @@ class Ways:
         return self._way.data
 
     @property
-    def direct(self) -> bool:
+    def is_tls(self) -> bool:
         """Whether it is TLS that came through."""
         return self._way is self._tls
+
+    @property
+    def max_message_size(self) -> int:
+        """What every lane of a session takes, also WebRTC connections that come later, in bytes."""
+        return min(self._way.data.max_message_size, self._webrtc.data.max_message_size)
 
     async def connect_sender(
         self, envelopes: Envelopes, keys: LinkKeys, passphrase: bool
@@ -207,7 +213,12 @@ class Ways:
         """Until one way is the way; at the sender, the message that says so."""
         self._peer = asyncio.get_running_loop().create_future()
         others = _trickle(self._webrtc, signals, remote, self._take_offer)
-        return await race(self._decide(signals, sender), *others)
+        message_1 = await race(self._decide(signals, sender), *others)
+        if self.is_tls:
+            self._losing = asyncio.create_task(self._webrtc.close(heard=True))
+        elif self._tls is not None:
+            self._losing = asyncio.create_task(self._tls.close())
+        return message_1
 
     async def _decide(self, signals: Signals, sender: bool) -> bytes:
         ways = [self._by_webrtc(sender)]
@@ -244,7 +255,7 @@ class Ways:
         assert self._peer is not None
         if sender:
             with suppress(TimeoutError):
-                async with asyncio.timeout(ALONE_SECONDS):
+                async with asyncio.timeout(WEBRTC_SECONDS):
                     await self._failed.wait()
         else:
             await self._peer
@@ -278,7 +289,7 @@ class Ways:
         """What the handshake is bound to: this way's certificates."""
         offered, answered = descriptions
         prints = offered.fingerprint, answered.fingerprint
-        if self.direct:
+        if self.is_tls:
             assert self._tls is not None
             assert self._peer is not None
             own, peers = sha256(self._tls.certificate), sha256(self._peer.result().certificate)
@@ -288,8 +299,10 @@ class Ways:
 
     async def close(self, *, heard: bool = False) -> None:
         """Close whatever there is; see `Pair.close`."""
-        await self._webrtc.close(heard=heard)
-        if self._tls is not None:
+        await self._way.close(heard=heard)
+        if self._losing is not None:
+            await self._losing
+        elif self._tls is not None and not self.is_tls:
             await self._tls.close()
 
 

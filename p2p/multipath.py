@@ -44,6 +44,7 @@ DEAD_SECONDS = 10.0  # a lane that brings nothing for so long is closed
 WEBRTC_LANES, WEBRTC_LANES_TO_BROWSER = 16, 8  # a browser's CPU is its limit
 OPEN_SECONDS = 15.0  # for a further WebRTC connection
 LOOK_SECONDS = 0.25  # between two looks at the rate
+BUSY = 0.8  # share of the event loop's time, above which more connections are not tried
 RETIRE_SECONDS = 3.0  # for what is under way on a lane that is wanted no more
 
 Step = Callable[..., Any]
@@ -279,10 +280,11 @@ class SenderMultipath(Multipath):
         session = self.session
         while session.state != SenderState.SENDING:
             await asyncio.sleep(LOOK_SECONDS)
-        tuner = Tuner(self._most if self._can(LANES) else 1)
+        tuner, work = Tuner(self._most if self._can(LANES) else 1), _Work()
         while session.state == SenderState.SENDING:
             await asyncio.sleep(LOOK_SECONDS)
-            wanted = tuner.look(time.monotonic(), session.carried, 1 + len(self.webrtc))
+            now, there = time.monotonic(), 1 + len(self.webrtc)
+            wanted = tuner.look(now, session.carried, there, busy=work.share(now) > BUSY)
             if self.direct:
                 wanted = 1
             for _ in range(wanted - 1 - len(self._connections)):
@@ -331,6 +333,21 @@ class SenderMultipath(Multipath):
                 break
             await asyncio.sleep(LOOK_SECONDS)
         self._drop(number)
+
+
+class _Work:
+    """How much of the event loop's time is work: all of it, where the engine is Python's."""
+
+    def __init__(self) -> None:
+        self._seen = time.monotonic(), time.thread_time()
+        self._share = 0.0
+
+    def share(self, now: float) -> float:
+        """0 to 1, over the last second or so. In the event loop's thread."""
+        (before, worked), self._seen = self._seen, (now, time.thread_time())
+        latest = (self._seen[1] - worked) / max(now - before, 1e-3)
+        self._share += 0.3 * (latest - self._share)
+        return self._share
 
 
 class RecipientMultipath(Multipath):

@@ -144,7 +144,8 @@ def _filter(data: Payload, phase: int) -> bytes:
     import numpy as np  # here, for loading it would hold up every command
 
     head, count = data[:phase], (len(data) - phase) // 2
-    samples = np.frombuffer(data[phase:], "<u2", count)  # a copy where it would be unaligned
+    aligned = bytes(data[phase:]) if phase else data  # a copy where it would not be
+    samples = np.frombuffer(aligned, "<u2", count)
     delta = np.empty(count, "<i2")
     np.subtract(samples[1:], samples[:-1], out=delta[1:].view("<u2"))
     delta[:1] = samples[:1].view("<i2")

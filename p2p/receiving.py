@@ -1,6 +1,6 @@
 """The recipient, from `handover receive` to the receipt.
 
-Meet (signaling), connect (WebRTC), shake hands, and then run a session; after a cut, or when a disk
+Meet (signaling), connect, shake hands, and then run a session; after a cut, or when a disk
 takes data again, the next one, from where the disk stands. The session thinks; here is only the
 moving:
 

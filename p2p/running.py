@@ -266,7 +266,8 @@ class Waits:
         for _, what, seconds in self._seen:
             sums[what] = sums.get(what, 0.0) + seconds
         half = min(now - self._began, RATE_SECONDS) / 2
-        return next((what for what, seconds in sums.items() if what and seconds > half), "")
+        what = max(sums, key=lambda one: sums[one] if one else 0.0, default="")
+        return what if sums.get(what, 0.0) > half else ""
 
 
 class Limiter:
@@ -500,7 +501,7 @@ class Run:
         if last or now - self._progress_told >= PROGRESS_SECONDS:
             self._progress_told = now
             rate = self._meter.rate(event.durable)
-            tls = self._ways.direct
+            tls = self._ways.is_tls
             direct, webrtc = tls + len(self.lanes.direct), (not tls) + len(self.lanes.webrtc)
             amounts = event.durable, event.verified, event.total
             own = self._waits.most()
@@ -539,7 +540,7 @@ class Run:
     def _security(self) -> dict[str, Any]:
         return {
             "suite": SUITE_NAMES[self._secured.suite],
-            "path": "tls" if self._ways.direct else "direct",
+            "path": "tls" if self._ways.is_tls else "direct",
             "fingerprint_sender": self._attempt.fingerprint_s,
             "fingerprint_recipient": self._attempt.fingerprint_r,
             "digits_confirmed": self.session.needs_confirmation,

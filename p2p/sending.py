@@ -1,6 +1,6 @@
 """The sender, from `handover send` to the receipt.
 
-Meet (signaling), connect (WebRTC), shake hands, and then run a session until it ends; after a cut,
+Meet (signaling), connect, shake hands, and then run a session until it ends; after a cut,
 again, with the same recipient and nobody else. The session thinks; here is only the moving:
 
     disk -> Source.read -> seal_range -> data lane
@@ -465,12 +465,17 @@ class Sending:
                     software=SOFTWARE,
                     verify=self.options.verify,
                     entropy=new_entropy(),
-                    fill=packet if packet > SMALL_PACKET else 0,
+                    fill=0 if ways.is_tls or packet <= SMALL_PACKET else packet,
                 )
                 control = ways.control
                 await control.send(handshake.receive_1(message_1))
-                secured = handshake.receive_3(await self._answered(control))
+                if ways.is_tls:
+                    secured = handshake.receive_3(await receive_early(control))
+                else:
+                    secured = handshake.receive_3(await self._answered(control))
                 refusal = self._refusal(secured)
+                if refusal and self._failed_attempts >= MAX_FAILED_ATTEMPTS:
+                    raise Failure("recipient_unproven")  # no word on whether a guess was right
                 if not refusal:
                     return attempt, handshake, secured
                 await control.send(handshake.refuse_4(refusal))
@@ -482,7 +487,8 @@ class Sending:
                 raise Failure("disarmed") from None
             counts = error.code == "recipient_unproven" and not self.kept.peer
             guess = f" {left} more and the link is disabled."
-            self._note(error.sentence + (guess if counts else ""))
+            if self._failed_attempts <= MAX_FAILED_ATTEMPTS:
+                self._note(error.sentence + (guess if counts else ""))
         except (LaneLost, TimeoutError):
             if self._packet == packet:
                 self._note(FAILURES["no_connection"].sentence)
@@ -577,7 +583,7 @@ class SenderRun(Run):
             options.home, options, sending.identity, ways, attempt, secured, sending.record
         )
         self._sending, self._listing = sending, listing
-        largest = ways.data.max_message_size - OVERHEAD
+        largest = ways.max_message_size - OVERHEAD
         self.session = SenderSession(
             secured,
             sending.identity.key,

@@ -27,8 +27,9 @@ class Tuner:
         self._from = (float("inf"), 0)  # when this measurement begins or began, bytes then
         self._began = False
 
-    def look(self, now: float, carried: int, there: int) -> int:
-        """`carried` bytes have arrived so far, and `there` connections are open."""
+    def look(self, now: float, carried: int, there: int, *, busy: bool = False) -> int:
+        """`carried` bytes have arrived so far, and `there` connections are open. `busy`: whoever
+        would serve more of them has no time left, so that more is not tried."""
         wanted = self._steps[self._at]
         if there != self._count or self._from[0] == float("inf"):
             self._count, self._from, self._began = there, (now + SETTLE_SECONDS, 0), False
@@ -41,15 +42,15 @@ class Tuner:
         elif now - self._from[0] >= MEASURE_SECONDS:
             rate = (carried - self._from[1]) / (now - self._from[0])
             self._from = now, carried
-            self._judge(rate, now)
+            self._judge(rate, now, busy)
         return self._steps[self._at]
 
-    def _judge(self, rate: float, now: float) -> None:
+    def _judge(self, rate: float, now: float, busy: bool) -> None:
         if self._before is not None and rate < self._before * WORTH:
             self._at -= 1
             self._held = now + self._hold
             self._hold = min(2 * self._hold, LONGEST_HOLD_SECONDS)
-        elif self._at + 1 < len(self._steps) and rate and now >= self._held:
+        elif self._at + 1 < len(self._steps) and rate and now >= self._held and not busy:
             self._at += 1
             self._before, self._asked = rate, now
             return

@@ -896,3 +896,30 @@ def test_compare_names_what_is_not_as_it_was(tmp_path):
     (out / "e").rmdir()
     wrong = dict(compare(out, made._manifest, final, made.placed | {4: "w"}))
     assert set(wrong) == {"d/a", "d/b", "e"}
+
+
+@pytest.mark.parametrize("most", [1_000_000, 100_000, 9000])
+@pytest.mark.parametrize("direct", [True, False])
+def test_reading_back_in_small_pieces_gives_the_same(tmp_path, monkeypatch, most, direct):
+    """As over FUSE or a network; and where there are no direct reads."""
+    content = os.urandom(3 * files.READ_BACK // 2 + 12_345)
+    made = destination(tmp_path, [file("a", content), file("b", b"short")])
+    made.write(0, content)
+    made.write(len(content), b"short")
+    made.sync(len(content) + 5)
+    real, real_open = os.preadv, os.open
+
+    def preadv(number, buffers, at):
+        return real(number, [memoryview(buffers[0])[: most if at % 3 else most // 2]], at)
+
+    def opened(path, flags, *args, **kwargs):
+        if not direct and flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no direct reads")
+        return real_open(path, flags & ~os.O_DIRECT, *args, **kwargs)
+
+    monkeypatch.setattr(files.os, "preadv", preadv)
+    monkeypatch.setattr(files.os, "open", opened)
+    assert made.read_back(100_000) == 100_000
+    assert made.read_back(len(content) + 5) == len(content) + 5
+    both = content, b"short"
+    assert made.digests == {i: hashlib.sha256(c).digest() for i, c in enumerate(both)}

@@ -9,12 +9,12 @@ import pytest
 from p2p.tuner import Tuner
 
 
-def run(rate, most=16, seconds=120.0, opening=0.5, noise=0.0, opens=True):
+def run(rate, most=16, seconds=120.0, opening=0.5, noise=0.0, opens=True, busy=False):
     """The count over time on a path that carries `rate(count)` bytes a second."""
     tuner, dice = Tuner(most), random.Random(1)
     now, carried, there, due, counts = 0.0, 0.0, 1, 0.0, []
     while now < seconds:
-        wanted = tuner.look(now, int(carried), there)
+        wanted = tuner.look(now, int(carried), there, busy=busy)
         if wanted < there:
             there = wanted
         elif wanted > there and opens:
@@ -65,3 +65,7 @@ def test_connections_that_never_open_are_given_up():
 
 def test_nothing_is_tried_while_nothing_moves():
     assert set(run(lambda count: 0)) == {1}
+
+
+def test_nothing_is_tried_while_there_is_no_time_for_more():
+    assert set(run(lambda count: 170_000 * count, busy=True)) == {1}

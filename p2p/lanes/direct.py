@@ -20,6 +20,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,7 @@ CLOSE_SECONDS = 2.0  # for what is queued
 AGAIN_SECONDS = 2.0  # before it is tried again
 ALONE_SECONDS = 0.5  # that the sender may try alone, before the recipient connects too
 HELLO_SECONDS = 5.0  # for the message that says which lane a connection is
+FEW_ADDRESSES, FEW_TRIES = 4, 3  # where nobody is proven yet
 NAMES = (b"control", b"data")  # of a connection's lanes
 
 
@@ -59,16 +61,22 @@ class _Tls:
         self._buffer = memoryview(bytearray(MAX_MESSAGE_SIZE))
 
     def shake_hands(self) -> bytes:
-        """The TLS handshake: the other end's certificate (DER). Raises `OSError`."""
+        """The TLS handshake, in TLS_SECONDS at most, however slowly somebody sends: the other end's
+        certificate (DER). Raises `OSError`."""
+        until = time.monotonic() + TLS_SECONDS
         while True:
+            self.plain.settimeout(max(0.001, until - time.monotonic()))
             try:
                 self._tls.do_handshake()
-                return self._tls.getpeercert(True) or b""
             except ssl.SSLWantReadError:
-                self._flush()
                 self._fill()
-            finally:
-                self._flush()  # also what says why it failed
+            except ssl.SSLError:
+                self._flush()  # what says why
+                raise
+            else:
+                self._flush()
+                self.plain.settimeout(None)
+                return self._tls.getpeercert(True) or b""
 
     def write(self, *parts: Message) -> None:
         """Send all of it. Raises `OSError`."""
@@ -98,6 +106,7 @@ class _Tls:
             self.plain.sendall(self._leaving.read())
 
     def _fill(self) -> None:
+        self._flush()  # what TLS itself has to say
         count = self.plain.recv_into(self._buffer)
         if not count:
             raise OSError("the connection was closed")
@@ -136,8 +145,8 @@ class DirectLane:
                 if self._bytes <= HIGH_WATER:
                     self._put(message)
                     return
-                self._waiter = self._loop.create_future()
-            await self._waiter
+                waiter = self._waiter = self._loop.create_future()
+            await waiter  # the thread may have forgotten it by now
 
     async def recv(self) -> Message:
         """The next message."""
@@ -148,8 +157,8 @@ class DirectLane:
                     return self._get()
                 if self._lost:
                     raise LaneLost
-                self._waiter = self._loop.create_future()
-            await self._waiter
+                waiter = self._waiter = self._loop.create_future()
+            await waiter
 
     @property
     def lost(self) -> bool:
@@ -193,10 +202,11 @@ class DirectLane:
             work()
         except (OSError, ValueError):  # the second: it was closed
             logger.debug("a direct lane was lost", exc_info=True)
-        with self._changed:
-            self._lost = True
-            self._tell()
-        self._tls.plain.close()
+        finally:
+            with self._changed:
+                self._lost = True
+                self._tell()
+            self._tls.plain.close()
 
     def _tell(self) -> None:
         """Wake whoever waits on the event loop."""
@@ -397,26 +407,32 @@ class _End(Generic[L]):
 
     async def connect(self, addresses: Sequence[str], port: int) -> L:
         """Connect to whichever address answers first (RFC 8305). Raises `LaneLost`."""
-        attempts = {
+        attempts: set[asyncio.Task[L]] = {
             asyncio.create_task(self._try(address, port, number * STAGGER_SECONDS))
             for number, address in enumerate(_interleaved(addresses))
         }
+        made: list[L] = []
         try:
-            while attempts:
+            while attempts and not made:
                 done, _ = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
                 attempts -= done
                 made = [one.result() for one in done if one.exception() is None]
-                for second in made[1:]:
-                    second.close()
-                if made:
-                    return made[0]
-            raise LaneLost
-        finally:
             for attempt in attempts:
                 attempt.cancel()
-            for late in await asyncio.gather(*attempts, return_exceptions=True):
-                if not isinstance(late, BaseException):
-                    late.close()
+            late = await asyncio.gather(*attempts, return_exceptions=True)
+            made += [one for one in late if not isinstance(one, BaseException)]
+        except BaseException:
+            for attempt in attempts:
+                attempt.cancel()
+            for one in (*made, *await asyncio.gather(*attempts, return_exceptions=True)):
+                if not isinstance(one, BaseException):
+                    one.close()
+            raise
+        for second in made[1:]:
+            second.close()
+        if not made:
+            raise LaneLost
+        return made[0]
 
     async def _try(self, address: str, port: int, after: float) -> L:
         await asyncio.sleep(after)
@@ -460,12 +476,10 @@ class Direct(_End[DirectLane]):
         def shake_hands() -> _Tls:
             self._shaking.add(plain)
             try:
-                plain.settimeout(TLS_SECONDS)
                 _tune(plain)
                 tls = _Tls(context, plain, server=server)
                 if tls.shake_hands() != self._peer:
                     raise OSError("another certificate")
-                plain.settimeout(None)
             except BaseException:
                 plain.close()
                 raise
@@ -473,9 +487,9 @@ class Direct(_End[DirectLane]):
                 self._shaking.discard(plain)
             return tls
 
-        loop = asyncio.get_running_loop()
-        shaking = loop.run_in_executor(self._threads, shake_hands)
         try:
+            loop = asyncio.get_running_loop()
+            shaking = loop.run_in_executor(self._threads, shake_hands)
             tls = await asyncio.shield(shaking)
         except (OSError, RuntimeError):  # the second: it was closed meanwhile
             plain.close()
@@ -536,16 +550,15 @@ class _Streams(_End[StreamLane]):
         return StreamLane(reader, asyncio.StreamWriter(transport, protocol, reader, loop), address)
 
     async def keep_connecting(self, addresses: Sequence[str], port: int) -> None:
-        """Make connections, two at a time, as if they had been accepted, until cancelled."""
-        best = list(addresses)
-        while True:
-            try:
+        """Make connections, two at a time, as if they had been accepted. Not for long, and not to
+        many addresses: whoever has the link may have named them."""
+        best = list(addresses)[:FEW_ADDRESSES]
+        for _ in range(FEW_TRIES):
+            with contextlib.suppress(LaneLost):
                 for _ in NAMES:
                     lane = await self.connect(best, port)
                     best = [lane.address]
                     self._keep(lane)
-            except LaneLost:
-                best = list(addresses)
             await asyncio.sleep(AGAIN_SECONDS)
 
 
@@ -572,12 +585,14 @@ class DirectConnection:
     ) -> None:
         """Connect to the peer, or let it; then listen no more. Raises `ValueError`."""
         await asyncio.to_thread(self._end.trust, certificate)
-        await race(
-            self._name_lanes() if sender else self._read_names(),
-            self._end.serve(),
-            self._connect(usable(addresses), port, 0 if sender else ALONE_SECONDS),
-        )
-        self._end.close()
+        try:
+            await race(
+                self._name_lanes() if sender else self._read_names(),
+                self._end.serve(),
+                self._connect(usable(addresses), port, 0 if sender else ALONE_SECONDS),
+            )
+        finally:
+            self._end.close()
         self.control, self.data = (self._lanes[name] for name in NAMES)
 
     async def _connect(self, addresses: Sequence[str], port: int, after: float) -> None:
@@ -597,7 +612,7 @@ class DirectConnection:
         while len(self._lanes) < len(NAMES):
             lane = await self._end.accept()
             name = await hello(lane)
-            if name in NAMES:
+            if name in NAMES and name not in self._lanes:
                 self._lanes[name] = lane
             else:  # the sender has enough
                 lane.close()

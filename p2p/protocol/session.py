@@ -478,6 +478,7 @@ class _Session:
         self._done_by: float | None = None
         self._direct_heard = False
         self._held_up = self._peer_held_up = ""
+        self._told_held_up = float("-inf")
 
     # -- outputs
 
@@ -558,9 +559,10 @@ class _Session:
             self._ping(now)
 
     def say_held_up(self, by: str, now: float) -> None:
-        """Tell the peer when something else (one of REASONS) holds this side up than before."""
-        if by != self._held_up and not self.over:
-            self._held_up = by
+        """Tell the peer when something else (one of REASONS) holds this side up than before; not
+        often, for what is said makes data wait."""
+        if by != self._held_up and now - self._told_held_up >= IDLE_SECONDS and not self.over:
+            self._held_up, self._told_held_up = by, now
             self._ping(now)
 
     def _ping(self, now: float) -> None:
@@ -1227,6 +1229,7 @@ class RecipientSession(_Session):
         if stream.admit(header):
             return True
         self._count(stream, lane, now)
+        self._tell_young(stream, lane, now)
         return False
 
     def written(self, header: Header, payload: Payload, now: float, lane: int = 0) -> None:
@@ -1237,6 +1240,7 @@ class RecipientSession(_Session):
             self._bytes[header.stream][header.offset : header.end] = payload
         stream.frontier.add(header.offset, header.end)
         self._advanced(stream, now)
+        self._tell_young(stream, lane, now)
         if header.stream == Stream.MANIFEST and stream.durable == stream.total:
             data = bytes(self._bytes.pop(Stream.MANIFEST))
             if sha256(data) != self._fields["manifest_sha256"]:
@@ -1427,10 +1431,13 @@ class RecipientSession(_Session):
             self._acknowledge(stream, now)
 
     def _count(self, stream: _Incoming, lane: int, now: float) -> None:
-        """One more range of a lane is dealt with. A young lane is told of at once, for its pace."""
+        """One more range of a lane is dealt with."""
         self._lanes[lane] += 1
         self._counted.add(lane)
         self._owe_ack(stream, now)
+
+    def _tell_young(self, stream: _Incoming, lane: int, now: float) -> None:
+        """What a lane has brought that opened lately is told at once: its pace depends on it."""
         if self._lanes[lane] - self._told[lane] > self._lanes[lane] // ACK_SHARE:
             self._acknowledge(stream, now)
 

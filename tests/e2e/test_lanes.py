@@ -182,7 +182,7 @@ async def test_further_webrtc_connections_come_and_go(tmp_path, monkeypatch, run
     size = SIZE if engine == "libdatachannel" else SIZE // 5
 
     class Moody(multipath.Tuner):
-        def look(self, now, carried, there):
+        def look(self, now, carried, there, *, busy):
             return 4 if carried % (size // 2) < size // 4 else 1
 
     monkeypatch.setattr(multipath, "Tuner", Moody)

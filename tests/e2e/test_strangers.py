@@ -21,7 +21,7 @@ BIG = 80_000_000
 class Transfer:
     """One transfer in this process; `told` is what the sender's caller saw."""
 
-    def __init__(self, tmp_path, *, size=BIG, passphrase=None, **options):
+    def __init__(self, tmp_path, *, size=BIG, passphrase=None, limit=None, **options):
         self.folder, self.passphrase = tmp_path, passphrase
         (tmp_path / "big").write_bytes(os.urandom(size))
         self.link = asyncio.get_running_loop().create_future()
@@ -35,6 +35,7 @@ class Transfer:
                     auto=True,
                     watch=self._watch,
                     passphrase=passphrase,
+                    limit=limit,
                 ),
                 listen=("127.0.0.1", 0),
                 **options,
@@ -296,3 +297,12 @@ async def test_control_messages_that_are_late_hurt_nothing(tmp_path, monkeypatch
 def test_an_entry_is_small():
     """200,000 of them are held at once."""
     assert not hasattr(Entry("a", "file", 0, 0), "__dict__")
+
+
+async def test_once_a_link_is_somebodys_nobody_else_learns_whether_a_guess_was_right(tmp_path):
+    one = Transfer(tmp_path, passphrase="right", limit=20e6)
+    receiving = asyncio.create_task(one.receive())
+    await one.accepted.wait()
+    told = [(await one.receive(f"guess{guess}", "wrong")).code for guess in range(3)]
+    assert (await one.receive("late", "right")).code == told[-1] == "passphrase_wrong"
+    complete(*await one.both(receiving))

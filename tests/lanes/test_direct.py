@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import ssl
+import time
 
 import pytest
 from cryptography import x509
@@ -233,6 +234,23 @@ def test_the_kernel_is_asked_for_congestion_control():
     available = "/proc/sys/net/ipv4/tcp_available_congestion_control"
     with open(available) as file:
         assert has_congestion_control() == ("bbr" in file.read())
+
+
+async def test_a_stranger_who_sends_slowly_is_given_up_as_soon_as_a_silent_one(ends, monkeypatch):
+    monkeypatch.setattr(module, "TLS_SECONDS", 1.5)
+    _, other = ends
+    reader, writer = await asyncio.open_connection(reachable()[0], other.port)
+    began = time.monotonic()
+    with contextlib.suppress(ConnectionError):
+        writer.write(b"\x16\x03\x01\x40\x00")  # a record of 16 KiB begins
+        while not reader.at_eof() and time.monotonic() - began < 10:
+            writer.write(b"\x00")
+            await writer.drain()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await reader.read(1)
+    assert time.monotonic() - began < 5
+    writer.close()
 
 
 # --- a connection of its own

@@ -1135,11 +1135,17 @@ def test_each_side_learns_what_holds_the_other_up_when_it_changes():
     for by in ("", "disk", "disk", "network", ""):
         pair.sender.say_held_up(by, pair.now)
         pair.recipient.say_held_up(by, pair.now)
+        pair.now += session.IDLE_SECONDS
+    pair.sender.say_held_up("limit", pair.now)
+    pair.sender.say_held_up("disk", pair.now + 1)  # so soon is not worth a word
     pair.flush()
     while pair.deliver_control("recipient") or pair.deliver_control("sender"):
         pass
-    for side in ("sender", "recipient"):
-        assert [e.by for e in pair.saw(side, session.PeerHeldUp)] == ["disk", "network", ""]
+    by_recipient, by_sender = (
+        [e.by for e in pair.saw(side, session.PeerHeldUp)] for side in ("sender", "recipient")
+    )
+    assert by_recipient == ["disk", "network", ""]
+    assert by_sender == ["disk", "network", "", "limit"]
 
 
 def test_the_peers_talk_about_further_lanes():
