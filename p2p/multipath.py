@@ -40,6 +40,7 @@ logger = logging.getLogger("handover.multipath")
 DIRECT_LANES, DIRECT_LANES_UNDER_LOSS = 2, 8
 LONGEST_AGAIN_SECONDS = 60.0  # before direct lanes are tried again
 HELLO = 2  # length of a direct lane's number
+MOST_RANGES = 1_000_000  # by one direct lane, 258 GB: AES-GCM is for 2^24.5 records (RFC 8446 5.5)
 DEAD_SECONDS = 10.0  # a lane that brings nothing for so long is closed
 WEBRTC_LANES, WEBRTC_LANES_TO_BROWSER = 16, 8  # a browser's CPU is its limit
 OPEN_SECONDS = 15.0  # for a further WebRTC connection
@@ -305,6 +306,9 @@ class SenderMultipath(Multipath):
                 gone = number in self.direct and self.direct[number].lost
                 if number and (gone or now - pace.moved > DEAD_SECONDS):
                     self._drop(number)
+                elif number in self.direct and pace.arrived > MOST_RANGES and not pace.retired:
+                    self.session.retire_lane(number)  # another with new keys takes its place
+                    self._tasks.create_task(self._retire(number))
 
     def _drop(self, number: int) -> None:
         if number in self.session.lanes:

@@ -152,6 +152,25 @@ async def test_direct_lanes_that_break_lose_nothing_and_come_again(tmp_path, run
     assert len(runs) == 1, "the session did not go on"
 
 
+async def test_a_direct_lane_that_has_carried_much_is_replaced_by_one_with_new_keys(
+    tmp_path, runs, monkeypatch
+):
+    monkeypatch.setattr(multipath, "MOST_RANGES", 50)
+    monkeypatch.setattr(multipath, "AGAIN_SECONDS", 0.2)
+    seen, real = set(), multipath.SenderMultipath._adopt
+
+    async def adopt(self, lane):
+        seen.add(lane)
+        return await real(self, lane)
+
+    monkeypatch.setattr(multipath.SenderMultipath, "_adopt", adopt)
+    content = os.urandom(2 * SIZE)
+    sent, received, _ = await run(tmp_path, content=content, send={"limit": 40e6})
+    delivered(tmp_path, content, sent, received)
+    assert len(runs) == 1
+    assert len(seen) > 4, "two lanes, and others after them"
+
+
 async def test_a_direct_lane_that_swallows_everything_holds_nothing_up(tmp_path, monkeypatch, runs):
     """It takes messages and none arrives: others carry them, after some seconds."""
     swallowed = []
