@@ -6,6 +6,7 @@ small   5,000 small files against one of the same size
 memory  20 GB of random bytes, and whether memory grows on the way
 links   emulated links with delay and loss, beside TCP and the bare engine
 slow    a CT over a slow line
+stages  CPU seconds for a gigabyte, by stage and side
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import links, local
+from . import links, local, stages
 from .measure import Missing
 
 WHATS = {
@@ -22,6 +23,7 @@ WHATS = {
     "memory": local.memory,
     "links": links.links,
     "slow": links.slow,
+    "stages": stages.stages,
 }
 
 
@@ -34,7 +36,14 @@ def main() -> None:
     )
     whats = parser.add_subparsers(dest="what", required=True)
     own = {name: whats.add_parser(name, description=what.__doc__) for name, what in WHATS.items()}
-    for name, count in (("local", 5), ("small", 3), ("memory", 1), ("links", 3), ("slow", 3)):
+    for name, count in (
+        ("local", 5),
+        ("small", 3),
+        ("memory", 1),
+        ("links", 3),
+        ("slow", 3),
+        ("stages", 3),
+    ):
         own[name].add_argument("--rounds", type=int, default=count)
     add = own["local"].add_argument
     add("--size", type=int, default=1024, help="MiB")
@@ -60,6 +69,7 @@ def main() -> None:
     add("--rate", type=float, default=20, help="Mbit/s")
     add("--rtt", type=float, default=20, help="ms")
     add("--size", type=int, default=48, help="MiB")
+    own["stages"].add_argument("--size", type=int, default=512, help="MiB")
     words = sys.argv[1:]
     if not words or (words[0].startswith("--") and words[0] != "--help"):
         words = ["local", *words]

@@ -18,3 +18,17 @@ def test_a_small_transfer_makes_a_table():
     lines = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| handover")]
     assert lines, done.stdout + done.stderr
     assert all(float(line[2].split()[0]) > 0 for line in lines)
+
+
+def test_the_stages_are_all_there():
+    words = ("stages", "--size", "8", "--rounds", "1")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [
+        line.split("|") for line in done.stdout.splitlines() if "er " in line or "ent " in line
+    ]
+    found = {(line[1].strip(), line[2].strip()): line[3] for line in lines if len(line) > 3}
+    for side, stage in (("sender", "seal"), ("sender", "TLS, send"), ("recipient", "open")):
+        assert float(found[side, stage].split()[0]) > 0, done.stdout

@@ -1,0 +1,134 @@
+"""What each stage of a transfer costs, in CPU seconds for a gigabyte, each alone.
+
+What a whole run takes beyond their sum is Python, thread hops, signaling and the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import tempfile
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nacl import bindings
+
+from p2p.files import Destination, Source, walk
+from p2p.lanes.direct import Direct, _Tls
+from p2p.protocol.manifest import SALT, Manifest
+from p2p.protocol.seal import TRANSFER_ID, Header, Opener, Stream, seal_range, with_room
+
+from .data import random_file
+from .measure import machine, spread, table
+from .transfer import handover
+
+RANGE = 258_048  # what a direct lane's ranges have, in bytes
+Costs = dict[tuple[str, str], float]
+
+
+def stages(options: Namespace) -> None:
+    """Reading, sealing, TLS, opening, writing, reading back: each alone, and a whole run."""
+    rounds: list[Costs] = []
+    with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
+        place = Path(folder)
+        source = random_file(place / "random.bin", options.size << 20)
+        for number in range(options.rounds):
+            costs = _stages(source, place / str(number))
+            run = handover(source, place)
+            for side, whole in (("sender", run.cpu[0]), ("recipient", run.cpu[1])):
+                parts = sum(cost for (whose, _), cost in costs.items() if whose == side)
+                costs[side, "a whole run"] = whole
+                costs[side, "of that beyond these"] = whole - parts
+            rounds.append(costs)
+    print(f"{machine()}; {options.size} MiB, {options.rounds} rounds\n")
+    lines = [[*key, spread([one[key] for one in rounds], 2)] for key in rounds[0]]
+    table(["side", "stage", "CPU s/GB"], sorted(lines, key=lambda line: line[0] != "sender"))
+
+
+def _stages(path: Path, place: Path) -> Costs:
+    costs: Costs = {}
+    size = path.stat().st_size
+
+    @contextmanager
+    def cost(
+        side: str, stage: str, clock: Callable[[], float] = time.process_time
+    ) -> Iterator[None]:
+        began = clock()
+        yield
+        costs[side, stage] = (clock() - began) / (size / 1e9)
+
+    listing = walk([str(path)], follow=False, warn=lambda name, why: None)
+    manifest = Manifest(listing.entries, os.urandom(SALT))
+    tape, transfer = manifest.tape(), os.urandom(TRANSFER_ID)
+    public, private = bindings.crypto_box_keypair()
+    reading = Source(listing, tape)
+    with cost("sender", "read, SHA-256"):
+        for at in range(0, size, RANGE):
+            reading.read(at, RANGE)
+    reading.close()
+    payload = os.urandom(RANGE)
+    header = Header(transfer, Stream.DATA, 0, 0, RANGE)
+    plain = [with_room(payload) for _ in range(0, size, RANGE)]
+    with cost("sender", "seal"):
+        messages = [seal_range(public, header, one) for one in plain]
+    _tls(messages, cost)
+    opener = Opener(private)
+    with cost("recipient", "open"):
+        for message in messages:
+            opener.open(message)
+    del messages, plain
+    destination = Destination(place, manifest, tape, transfer)
+    destination.check_room()
+    destination.prepare()
+    with cost("recipient", "write, fsync"):
+        for at in range(0, size, RANGE):
+            destination.write(at, payload[: size - at])
+        destination.sync(size)
+    with cost("recipient", "read back, SHA-256"):
+        destination.read_back(size)
+    destination.discard()
+    return costs
+
+
+def _tls(messages: list[bytearray], cost: Callable[..., object]) -> None:
+    """One lane between two threads; each counts its own time."""
+    contexts = asyncio.run(_contexts())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        there = socket.create_connection(listener.getsockname())
+        here, _ = listener.accept()
+    client = _Tls(contexts[0], there, server=False)
+    server = _Tls(contexts[1], here, server=True)
+
+    def receive() -> None:
+        server.shake_hands()
+        with cost("recipient", "TLS, receive", time.thread_time):  # type: ignore[attr-defined]
+            for message in messages:
+                server.read(len(message))
+
+    receiving = threading.Thread(target=receive)
+    receiving.start()
+    client.shake_hands()
+    with cost("sender", "TLS, send", time.thread_time):  # type: ignore[attr-defined]
+        for message in messages:
+            client.write(message)
+    receiving.join()
+    for plain in (there, here):
+        plain.close()
+
+
+async def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Of two ends that trust each other: who connects, who is connected to."""
+    one, other = await Direct.open(), await Direct.open()
+    one.trust(other.certificate)
+    other.trust(one.certificate)
+    one.close()
+    other.close()
+    assert one._contexts is not None
+    assert other._contexts is not None
+    return one._contexts[False], other._contexts[True]
