@@ -18,7 +18,8 @@ from .recipient import NAME, Recipient, digest, finish
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-AUTO = ("--auto", "--listen", "127.0.0.1:0")
+# So slow that a part of it can be met.
+AUTO = ("--auto", "--listen", "127.0.0.1:0", "--limit", "16M")
 SIZE = 100_000_000
 
 
