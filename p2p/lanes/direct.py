@@ -52,7 +52,7 @@ NAMES = (b"control", b"data")  # of a connection's lanes
 
 class _Tls:
     """TLS over a blocking socket, in few system calls: the sockets of `ssl` make one or two for
-    each record of 16 KiB, which costs as much again as the encryption."""
+    each record of 16 KiB (measured: 1.8 CPU seconds for a GB at both ends, against 1.2)."""
 
     def __init__(self, context: ssl.SSLContext, plain: socket.socket, *, server: bool) -> None:
         self.plain = plain
@@ -246,7 +246,7 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 
 class StreamLane:
-    """One TLS connection, both ways, on the event loop: a fifth of a direct lane's rate."""
+    """One TLS connection, both ways, on the event loop: simpler than a direct lane, and slower."""
 
     max_message_size = MAX_MESSAGE_SIZE
 

@@ -122,7 +122,8 @@ FAILURES: dict[str, Kind] = {
     "no_connection": Kind(
         _F,
         "The two computers found no network path to each other. The usual causes: the other side "
-        "closed the program, a firewall blocks UDP, or the two networks are kept apart.",
+        "closed the program, a firewall blocks UDP (and, between two command lines, TCP), or the "
+        "two networks are kept apart.",
         Next.RETRY,
     ),
     "engine_missing": Kind(_F, "The WebRTC engine cannot be loaded: {detail}."),

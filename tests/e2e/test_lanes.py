@@ -14,6 +14,7 @@ import p2p
 from p2p import events, meeting, multipath, receiving, sending
 from p2p.lanes import available, libdatachannel
 from p2p.protocol.seal import FILTER, ZSTD
+from p2p.protocol.signal import DirectOffer
 
 from .test_hostile import run
 
@@ -86,6 +87,40 @@ async def test_where_webrtc_does_not_come_through_tls_does(tmp_path, no_udp):
     for side in ("sender", "recipient"):
         assert most(told[side], "webrtc") == 0
         assert most(told[side], "direct") >= 3  # the connection's own, and lanes beside it
+
+
+@pytest.mark.parametrize("what", ["twice", "no certificate", "another certificate"])
+async def test_a_recipient_that_lies_about_its_tls_gets_nothing_and_the_link_stays(
+    tmp_path, no_udp, what, monkeypatch
+):
+    """What a program that holds the link can signal before anybody is proven."""
+    monkeypatch.setattr(receiving, "HANDSHAKE_SECONDS", 4.0)
+    monkeypatch.setattr(meeting, "WEBRTC_SECONDS", 0.2)
+    real, offers = meeting.SealedSignals.send, []
+
+    async def send(self, signal):
+        if isinstance(signal, DirectOffer):
+            offers.append(signal)
+            if len(offers) == 2 and what == "twice":  # the recipient's; the sender offers first
+                await real(self, signal)
+            elif len(offers) == 2:
+                wrong = b"none" if what == "no certificate" else offers[0].certificate
+                signal = DirectOffer(signal.addresses, signal.port, wrong)
+        await real(self, signal)
+
+    monkeypatch.setattr(meeting.SealedSignals, "send", send)
+    (tmp_path / "file").write_bytes(b"x")
+    link = asyncio.get_running_loop().create_future()
+    sender = p2p.Options(p2p.Home(tmp_path / "s"), auto=True)
+    sender.watch = lambda e: link.set_result(e.link) if isinstance(e, events.LinkMade) else None
+    sending = asyncio.create_task(
+        p2p.send([str(tmp_path / "file")], sender, listen=("127.0.0.1", 0))
+    )
+    for home, codes in (("liar", ("no_connection", "connection_lost_early")), ("honest", ("",))):
+        options = p2p.Options(p2p.Home(tmp_path / home), auto=True)
+        received = await p2p.receive(await link, options, output=tmp_path / home / "out")
+        assert received.code in codes, received
+    assert (await sending).code == ""
 
 
 @pytest.mark.parametrize("who", ["send", "receive"])

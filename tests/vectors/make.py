@@ -1287,6 +1287,7 @@ def make_messages() -> None:
             {"port": 65_536},
             {"certificate": b64(bytes(2049))},
         ],
+        "ping": [{"held_up": "cpu"}, {"held_up": 1}, {"held_up": None}],
         "lane": [{"lane": 0}, {"lane": 65_536}, {"signal": "x" * 8193}, {"signal": {}}],
         "withdraw": [
             {"entries": []},
