@@ -112,7 +112,7 @@ def _fail(error: HandoverError, as_json: bool = False) -> NoReturn:
 # --- showing ------------------------------------------------------------------------------------
 
 
-HELD_UP = {
+BOTTLENECKS = {
     "disk": "this side's disk",
     "limit": "--limit",
     "other_disk": "the other side's disk",
@@ -225,8 +225,8 @@ class _Human:
         path = "direct" if event.direct else "WebRTC"
         lanes = event.direct or event.webrtc
         how = f"{path} x{lanes}" if lanes > 1 else path
-        if event.held_up:
-            how += f", held up by {HELD_UP[event.held_up]}"
+        if event.bottleneck:
+            how += f", held up by {BOTTLENECKS[event.bottleneck]}"
         self._bar.update(self._task, completed=event.durable, description=how)
 
     def _stop(self) -> None:

@@ -29,7 +29,7 @@ StateName = Literal[
 
 # What a transfer waits for: this side's disk or `--limit`, the other's, the network, the other side
 # for whatever reason, or nothing for long.
-HeldUp = Literal["disk", "limit", "other_disk", "other_limit", "network", "other_side", ""]
+Bottleneck = Literal["disk", "limit", "other_disk", "other_limit", "network", "other_side", ""]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Progress(_Fact):
     rate: float  # bytes a second, over the last few seconds
     direct: int = 0  # TLS connections that carry it, and ...
     webrtc: int = 1  # ... WebRTC connections, which rest beside those
-    held_up: HeldUp = ""  # by what, mostly
+    bottleneck: Bottleneck = ""  # by what, mostly
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .events import (
+    Bottleneck,
     Complete,
     DigitsShown,
     Error,
     Event,
-    HeldUp,
     PeerMet,
     Progress,
     Question,
@@ -60,8 +60,8 @@ SOFTWARE = "handover/0.1.0"
 PROGRESS_SECONDS = 0.1  # at most ten `progress` events a second
 RATE_SECONDS = 5.0  # what a rate is averaged over
 SURE_SECONDS = 2.0  # before it is said what holds a transfer up
-OWN_REASONS = ("disk", "limit")  # of being slow, that are sure
-PEERS_REASONS: dict[str, HeldUp] = {
+OWN_BOTTLENECKS = ("disk", "limit")  # of being slow, that are sure
+PEER_BOTTLENECKS: dict[str, Bottleneck] = {
     "disk": "other_disk",
     "limit": "other_limit",
     "network": "network",
@@ -243,10 +243,10 @@ class Waits:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._seen: deque[tuple[float, HeldUp, float]] = deque()  # when, what, seconds
+        self._seen: deque[tuple[float, Bottleneck, float]] = deque()  # when, what, seconds
 
     @contextmanager
-    def on(self, what: HeldUp) -> Iterator[None]:
+    def on(self, what: Bottleneck) -> Iterator[None]:
         """Count the time inside."""
         began = time.monotonic()
         try:
@@ -255,14 +255,14 @@ class Waits:
             ended = time.monotonic()
             self._seen.append((ended, what, ended - began))
 
-    def most(self) -> HeldUp:
+    def most(self) -> Bottleneck:
         """What took more than half of the time, if anything did."""
         now = time.monotonic()
         if now - self._began < SURE_SECONDS:
             return ""
         while self._seen and now - self._seen[0][0] > RATE_SECONDS:
             self._seen.popleft()
-        sums: dict[HeldUp, float] = {}
+        sums: dict[Bottleneck, float] = {}
         for _, what, seconds in self._seen:
             sums[what] = sums.get(what, 0.0) + seconds
         half = min(now - self._began, RATE_SECONDS) / 2
@@ -312,7 +312,7 @@ class Run:
         self._meter, self._progress_told = Meter(), 0.0
         self._threads = ThreadPoolExecutor(DISK_THREADS, "handover-disk", _step_back)
         self._wake = asyncio.Event()
-        self._peer_held_up = ""
+        self._peer_bottleneck = ""
         self._over = False
         self._state = ""
 
@@ -403,8 +403,8 @@ class Run:
                     self._tell_progress(event)
                 elif isinstance(event, facts.Withdrawn):
                     self._on_withdrawn(event)
-                elif isinstance(event, facts.PeerHeldUp):
-                    self._peer_held_up = event.by
+                elif isinstance(event, facts.BottleneckReported):
+                    self._peer_bottleneck = event.by
                 elif isinstance(event, DirectOffer | facts.LaneSignalled):
                     self.lanes.take(event)
                 else:
@@ -505,9 +505,11 @@ class Run:
             direct, webrtc = tls + len(self.lanes.direct), (not tls) + len(self.lanes.webrtc)
             amounts = event.durable, event.verified, event.total
             own = self._waits.most()
-            held_up = own if own in OWN_REASONS else PEERS_REASONS.get(self._peer_held_up, own)
-            self._options.watch(Progress(*amounts, rate, direct, webrtc, held_up))
-            self._step(self.session.say_held_up, own, now)
+            bottleneck = (
+                own if own in OWN_BOTTLENECKS else PEER_BOTTLENECKS.get(self._peer_bottleneck, own)
+            )
+            self._options.watch(Progress(*amounts, rate, direct, webrtc, bottleneck))
+            self._step(self.session.report_bottleneck, own, now)
 
     def _introduce(self) -> PeerMet:
         """Who it is, proven; a known name with another key is a loud warning."""

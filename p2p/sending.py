@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from .events import Event, HeldUp, LinkMade, Question, StateChanged, StateName, Warned
+from .events import Bottleneck, Event, LinkMade, Question, StateChanged, StateName, Warned
 from .files import Block, Listing, Source, SourceFile, check_paths, find_again, walk
 from .home import now_text
 from .journal import MAX_CLOSINGS, Journal, Journals, SenderRecord
@@ -700,7 +700,7 @@ class SenderRun(Run):
                             session.taken(header)
                         self._note_ends(block)
             if plan is None:
-                with self._waits.on(self._held_up(number)):
+                with self._waits.on(self._bottleneck(number)):
                     await self._woken(HELP_SECONDS if len(session.lanes) > 1 else None)
                 continue
             if isinstance(plan, facts.Plan):
@@ -712,7 +712,7 @@ class SenderRun(Run):
             for at in range(0, len(sealed), max(step, 1)):
                 await self._send(number, lane, sealed[at : at + step])
 
-    def _held_up(self, number: int) -> HeldUp:
+    def _bottleneck(self, number: int) -> Bottleneck:
         """Why a lane has nothing to do."""
         pace = self.session.lanes.get(number)
         if pace is None or not pace.flights:

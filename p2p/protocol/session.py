@@ -80,7 +80,7 @@ HEDGE_SECONDS = 1.0  # the same for a single range that the others wait for
 IDLE_SECONDS = 2.0  # then a ping
 # What holds a transfer up, as the side sees it that says so: its disk, its limit, the network, or
 # the other side; "": nothing for long.
-REASONS = ("", "disk", "limit", "network", "other_side")
+BOTTLENECKS = ("", "disk", "limit", "network", "other_side")
 SUSPECT_SECONDS = 6.0  # silence after which people are told
 LOST_SECONDS = 10.0  # silence after which the connection is given up
 STALL_SECONDS = 30.0  # ranges under way and none acknowledged, though the peer is heard: the same
@@ -181,8 +181,8 @@ class LaneSignalled:
 
 
 @dataclass(frozen=True)
-class PeerHeldUp:
-    """What the peer says of what holds it up (one of REASONS)."""
+class BottleneckReported:
+    """What the peer says of what holds it up (one of BOTTLENECKS)."""
 
     by: str
 
@@ -214,7 +214,7 @@ Event = (
     | Countersigned
     | DirectOffer
     | LaneSignalled
-    | PeerHeldUp
+    | BottleneckReported
     | Suspected
     | Ended
 )
@@ -275,7 +275,7 @@ MESSAGES = {
     "lane": members(
         {"type": _type, "lane": integer(1, MAX_LANE_NUMBER), "signal": text(MAX_PLAINTEXT)}
     ),
-    "ping": members({"type": _type, "held_up": one_of(*REASONS)}),
+    "ping": members({"type": _type, "bottleneck": one_of(*BOTTLENECKS)}),
     "abort": members({"type": _type, "code": text(32)}),
 }
 _id = base64url(32)
@@ -477,8 +477,8 @@ class _Session:
         self._silent = False
         self._done_by: float | None = None
         self._direct_heard = False
-        self._held_up = self._peer_held_up = ""
-        self._told_held_up = float("-inf")
+        self._bottleneck = self._peer_bottleneck = ""
+        self._told_bottleneck = float("-inf")
 
     # -- outputs
 
@@ -521,9 +521,9 @@ class _Session:
         if self.over:
             return
         if kind == "ping":
-            if message["held_up"] != self._peer_held_up:
-                self._peer_held_up = message["held_up"]
-                self._events.append(PeerHeldUp(self._peer_held_up))
+            if message["bottleneck"] != self._peer_bottleneck:
+                self._peer_bottleneck = message["bottleneck"]
+                self._events.append(BottleneckReported(self._peer_bottleneck))
             return
         if kind == "abort":
             code = message["code"]
@@ -558,15 +558,15 @@ class _Session:
         if now - self._spoke >= IDLE_SECONDS and not self.over:
             self._ping(now)
 
-    def say_held_up(self, by: str, now: float) -> None:
-        """Tell the peer when something else (one of REASONS) holds this side up than before; not
+    def report_bottleneck(self, by: str, now: float) -> None:
+        """Tell the peer what now holds this side up (one of BOTTLENECKS), if that is new; not
         often, for what is said makes data wait."""
-        if by != self._held_up and now - self._told_held_up >= IDLE_SECONDS and not self.over:
-            self._held_up, self._told_held_up = by, now
+        if by != self._bottleneck and now - self._told_bottleneck >= IDLE_SECONDS and not self.over:
+            self._bottleneck, self._told_bottleneck = by, now
             self._ping(now)
 
     def _ping(self, now: float) -> None:
-        self._say("ping", now, held_up=self._held_up)
+        self._say("ping", now, bottleneck=self._bottleneck)
 
     def lost(self) -> None:
         """The connection is gone. Raises `Failure`, unless only the last word is missing."""

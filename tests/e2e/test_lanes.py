@@ -295,7 +295,7 @@ async def test_a_limit_is_kept(tmp_path, who):
     assert time.monotonic() - began > 2.5
     limited, other = ("sender", "recipient") if who == "send" else ("recipient", "sender")
     for side, reason in ((limited, "limit"), (other, "other_limit")):
-        assert reason in [e.held_up for e in told[side] if isinstance(e, events.Progress)], side
+        assert reason in [e.bottleneck for e in told[side] if isinstance(e, events.Progress)], side
 
 
 async def test_a_port_that_is_taken_is_said_and_the_transfer_goes_on(tmp_path):

@@ -380,7 +380,7 @@ def test_a_message_out_of_turn_is_refused():
         b'{"type":1}',
         b'{"type":"hello"}',
         b'{"type":"ping"}',
-        b'{"type":"ping","held_up":"x"}',
+        b'{"type":"ping","bottleneck":"x"}',
         b"\xff",
     ],
 )
@@ -915,7 +915,7 @@ def ack(pair, *lanes):
         pass
 
 
-def test_what_is_said_is_not_held_up_by_data():
+def test_what_is_said_does_not_wait_behind_data():
     pair = receiving(files=(b"x" * 500_000,))
     pair.send_range()
     pair.sender.signal(1, Candidates(()), pair.now)
@@ -1133,16 +1133,17 @@ def test_an_acknowledgement_of_a_lane_that_never_was_is_refused():
 def test_each_side_learns_what_holds_the_other_up_when_it_changes():
     pair = receiving()
     for by in ("", "disk", "disk", "network", ""):
-        pair.sender.say_held_up(by, pair.now)
-        pair.recipient.say_held_up(by, pair.now)
+        pair.sender.report_bottleneck(by, pair.now)
+        pair.recipient.report_bottleneck(by, pair.now)
         pair.now += session.IDLE_SECONDS
-    pair.sender.say_held_up("limit", pair.now)
-    pair.sender.say_held_up("disk", pair.now + 1)  # so soon is not worth a word
+    pair.sender.report_bottleneck("limit", pair.now)
+    pair.sender.report_bottleneck("disk", pair.now + 1)  # so soon is not worth a word
     pair.flush()
     while pair.deliver_control("recipient") or pair.deliver_control("sender"):
         pass
     by_recipient, by_sender = (
-        [e.by for e in pair.saw(side, session.PeerHeldUp)] for side in ("sender", "recipient")
+        [e.by for e in pair.saw(side, session.BottleneckReported)]
+        for side in ("sender", "recipient")
     )
     assert by_recipient == ["disk", "network", ""]
     assert by_sender == ["disk", "network", "", "limit"]

@@ -1225,7 +1225,7 @@ def make_messages() -> None:
         "done": {},
         "direct": direct,
         "lane": {"lane": 1, "signal": "{}"},
-        "ping": {"held_up": "disk"},
+        "ping": {"bottleneck": "disk"},
         "abort": {"code": "cancelled"},
     }
     bodies: dict[str, Case] = {
@@ -1287,7 +1287,7 @@ def make_messages() -> None:
             {"port": 65_536},
             {"certificate": b64(bytes(2049))},
         ],
-        "ping": [{"held_up": "cpu"}, {"held_up": 1}, {"held_up": None}],
+        "ping": [{"bottleneck": "cpu"}, {"bottleneck": 1}, {"bottleneck": None}],
         "lane": [{"lane": 0}, {"lane": 65_536}, {"signal": "x" * 8193}, {"signal": {}}],
         "withdraw": [
             {"entries": []},

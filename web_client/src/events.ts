@@ -2,7 +2,7 @@
 import type { Delivered } from "./home";
 import type { RtcCall, RtcEvent } from "./lanes";
 import type { Code, Ending } from "./protocol/errors";
-import type { PeerReason } from "./protocol/session";
+import type { Bottleneck } from "./protocol/session";
 
 /** What is going on now. */
 export type StateName =
@@ -46,7 +46,7 @@ export interface Progress {
   readonly total: number;
   readonly rate: number; // bytes a second, over the last few seconds
   readonly relayed: boolean | null;
-  readonly heldUp: PeerReason; // by what, as the sender sees it
+  readonly bottleneck: Bottleneck; // by what, as the sender sees it
 }
 
 /** What the receipt says, checked, for people. Hashes are hex. */

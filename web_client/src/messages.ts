@@ -120,7 +120,7 @@ const en = {
     stay: "Leave this page open.",
     direct: "The files come straight from computer to computer.",
     relayed: "They come through a relay, still encrypted from end to end.",
-    heldUp: {
+    bottleneck: {
       disk: "The sender’s disk sets the pace.",
       limit: "The sender has set a limit to the pace.",
       network: "The network sets the pace.",
@@ -346,7 +346,7 @@ const de: Messages = {
     stay: "Lassen Sie diese Seite offen.",
     direct: "Die Dateien kommen direkt von Computer zu Computer.",
     relayed: "Sie kommen über eine Zwischenstation, weiter durchgehend verschlüsselt.",
-    heldUp: {
+    bottleneck: {
       disk: "Das Tempo bestimmt der Datenträger des Absenders.",
       limit: "Der Absender hat das Tempo begrenzt.",
       network: "Das Tempo bestimmt das Netz.",

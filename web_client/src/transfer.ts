@@ -45,7 +45,7 @@ import * as receipts from "./protocol/receipt";
 import { Multipath } from "./multipath";
 import { unpress } from "./protocol/press";
 import { Opener, Stream, isHole, type Header } from "./protocol/seal";
-import { RecipientSession, type Event as Fact, type PeerReason } from "./protocol/session";
+import { RecipientSession, type Event as Fact, type Bottleneck } from "./protocol/session";
 import { RecipientSeat } from "./signaling_client";
 import { Layout } from "./zip";
 
@@ -402,7 +402,7 @@ class Run {
   private syncing = false;
   private reading = false;
   private toldAt = 0;
-  private heldUp: PeerReason = ""; // what the sender says of that
+  private bottleneck: Bottleneck = ""; // what the sender says of that
   private readonly meter = new Meter();
   private readonly timer: ReturnType<typeof setInterval>;
   /** Those beside the connection's own. */
@@ -526,8 +526,8 @@ class Run {
         return void this.guard(this.confirm(fact.signature));
       case "lane_signalled":
         return this.lanes.signalled(fact.number, fact.signal);
-      case "held_up":
-        this.heldUp = fact.by;
+      case "bottleneck_reported":
+        this.bottleneck = fact.by;
         return;
       case "suspected":
         return this.given.people.tell({ event: "silence", silent: fact.silent });
@@ -769,8 +769,8 @@ class Run {
     const { durable, verified, total } = fact;
     const rate = this.meter.rate(durable);
     const { relayed } = this.given.connection;
-    const { heldUp } = this;
-    this.given.people.tell({ event: "progress", durable, verified, total, rate, relayed, heldUp });
+    const { bottleneck } = this;
+    this.given.people.tell({ event: "progress", durable, verified, total, rate, relayed, bottleneck });
   }
 
   // --- the end

@@ -563,7 +563,7 @@ export class View {
     const note = h("p", { class: "note", role: "alert", hidden: true });
     this.update = ({ progress, state, trouble }) => {
       if (progress) {
-        const { durable, verified, total, rate, relayed, heldUp } = progress;
+        const { durable, verified, total, rate, relayed, bottleneck } = progress;
         const done = total ? durable / total : 1;
         if (state === "verifying") bar.value = total ? verified / total : 1;
         else bar.value = done;
@@ -574,7 +574,7 @@ export class View {
         }
         numbers.textContent = parts.join(" · ");
         const way = relayed === null ? "" : relayed ? t.running.relayed : t.running.direct;
-        const pace = state === "receiving" && heldUp ? t.running.heldUp[heldUp] : "";
+        const pace = state === "receiving" && bottleneck ? t.running.bottleneck[bottleneck] : "";
         path.textContent = [t.running.stay, way, pace].filter(Boolean).join(" ");
       }
       const at = ["receiving", "verifying", "signing"].indexOf(state);

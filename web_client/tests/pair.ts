@@ -389,7 +389,7 @@ export function sample(pair: Pair): { [type: string]: JsonObject } {
     receipt: { payload: "{}", signature },
     countersignature: { signature },
     done: {},
-    ping: { held_up: "" },
+    ping: { bottleneck: "" },
     abort: { code: "cancelled" },
   };
 }

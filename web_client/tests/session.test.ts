@@ -381,14 +381,14 @@ test.each(OUT_OF_TURN)("%s may not come while %s", async (type, state) => {
 
 test.each(STATES)("a ping may come while %s, and is not answered", async (state) => {
   const pair = (await Pair.at(state)).clear();
-  pair.say("ping", { held_up: "" });
+  pair.say("ping", { bottleneck: "" });
   expect([pair.said, pair.facts, pair.session.state]).toEqual([[], [], state]);
 });
 
 test("what holds the sender up is told when it changes", async () => {
   const pair = (await Pair.at("receiving")).clear();
-  for (const held_up of ["", "disk", "disk", "network", ""]) pair.say("ping", { held_up });
-  expect(pair.facts).toEqual(["disk", "network", ""].map((by) => ({ type: "held_up", by })));
+  for (const bottleneck of ["", "disk", "disk", "network", ""]) pair.say("ping", { bottleneck });
+  expect(pair.facts).toEqual(["disk", "network", ""].map((by) => ({ type: "bottleneck_reported", by })));
 });
 
 test.each(Object.keys(MESSAGES))("%s is ignored once it is over", async (type) => {
@@ -406,7 +406,7 @@ test.each(["[]", "{}", "null", "7", '{"type":1}', '{"type":"hello"}', '{"type":"
 
 test.each([
   ['{"type":"ping"}', "malformed"],
-  ['{"type":"ping","held_up":"x"}', "malformed"],
+  ['{"type":"ping","bottleneck":"x"}', "malformed"],
   ['{"type":"offer"}', "malformed"],
   ['{"type":"abort","code":1}', "malformed"],
   ['{"type":"ping"', "not strict JSON"],
@@ -423,7 +423,7 @@ test("a frame that does not authenticate is refused", () => {
 
 test("a frame that is replayed is refused", () => {
   const pair = new Pair();
-  const frame = pair.frame(encodeJson({ type: "ping", held_up: "" }));
+  const frame = pair.frame(encodeJson({ type: "ping", bottleneck: "" }));
   pair.session.receiveFrame(frame, pair.now);
   expect(broken(() => pair.session.receiveFrame(frame, pair.now))).toMatch("not authenticate");
 });
@@ -863,7 +863,7 @@ test("who has said nothing for 2 s says ping, and only then", async () => {
   pair.tick(IDLE_SECONDS - 0.01);
   expect(pair.said).toEqual([]);
   pair.tick(0.02);
-  expect(pair.said).toEqual([{ type: "ping", held_up: "" }]);
+  expect(pair.said).toEqual([{ type: "ping", bottleneck: "" }]);
   pair.tick(IDLE_SECONDS - 0.01);
   expect(pair.said).toHaveLength(1);
 });
@@ -881,7 +881,7 @@ test("two sides that ping when idle stay alive for hours", async () => {
   const pair = (await Pair.at("deciding")).clear();
   for (let i = 0; i < 3000; i++) {
     pair.tick(IDLE_SECONDS);
-    pair.say("ping", { held_up: "" });
+    pair.say("ping", { bottleneck: "" });
   }
   expect(pair.facts).toEqual([]);
   expect(pair.heard("ping")).toHaveLength(3000);
@@ -897,7 +897,7 @@ test("silence is told once after 6 s, taken back by a message or a range", async
   pair.range(Stream.DATA, 0, utf8("hello"));
   expect(pair.facts.at(-1)).toEqual({ type: "suspected", silent: false });
   pair.tick(SUSPECT_SECONDS);
-  pair.say("ping", { held_up: "" });
+  pair.say("ping", { bottleneck: "" });
   expect(pair.saw("suspected").map((fact) => fact.silent)).toEqual([true, false, true, false]);
 });
 
@@ -939,7 +939,7 @@ test("so does a sender that lives on but does not sign within 10 s", async () =>
   expect(pair.session.deadline()).toBeLessThanOrEqual(pair.now + DONE_SECONDS);
   for (let i = 0; i < 9; i++) {
     pair.tick(1.1);
-    pair.say("ping", { held_up: "" });
+    pair.say("ping", { bottleneck: "" });
   }
   expect(pair.saw("ended")).toEqual([]);
   pair.tick(0.2);
@@ -952,7 +952,7 @@ test("a countersignature that came stops that clock", async () => {
   const pair = (await Pair.at("signed")).countersign();
   for (let i = 0; i < 15; i++) {
     pair.tick(1);
-    pair.say("ping", { held_up: "" });
+    pair.say("ping", { bottleneck: "" });
   }
   expect(pair.saw("ended")).toEqual([]);
   pair.confirm();

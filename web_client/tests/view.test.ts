@@ -45,7 +45,7 @@ const PROGRESS: Progress = {
   total: 10,
   rate: 1,
   relayed: null,
-  heldUp: "",
+  bottleneck: "",
 };
 const DELIVERED: Delivered = {
   name: "d.zip",

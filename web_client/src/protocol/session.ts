@@ -90,7 +90,7 @@ export type Event =
   | { readonly type: "delivered"; readonly digests: Bytes }
   | { readonly type: "countersigned"; readonly signature: Bytes }
   | { readonly type: "lane_signalled"; readonly number: number; readonly signal: Signal }
-  | { readonly type: "held_up"; readonly by: PeerReason }
+  | { readonly type: "bottleneck_reported"; readonly by: Bottleneck }
   | { readonly type: "suspected"; readonly silent: boolean }
   | { readonly type: "ended"; readonly ending: Ending; readonly code: Code | "" };
 
@@ -136,7 +136,7 @@ export const MESSAGES = {
   done: members({ type }),
   direct: directOffer,
   lane: members({ type, lane: integer(1, MAX_LANE_NUMBER), signal: text(MAX_PLAINTEXT) }),
-  ping: members({ type, held_up: oneOf("", "disk", "limit", "network", "other_side") }),
+  ping: members({ type, bottleneck: oneOf("", "disk", "limit", "network", "other_side") }),
   abort: members({ type, code: text(32) }),
 };
 type Kind = keyof typeof MESSAGES;
@@ -217,7 +217,7 @@ class Incoming {
 }
 
 /** What holds the sender up, as it sees it: its disk or limit, the network, or this side. */
-export type PeerReason = "" | "disk" | "limit" | "network" | "other_side";
+export type Bottleneck = "" | "disk" | "limit" | "network" | "other_side";
 
 export type RecipientState =
   "waiting" | "reading" | "deciding" | "receiving" | "finishing" | "signed" | "confirmed";
@@ -238,7 +238,7 @@ export class RecipientSession {
   state: RecipientState = "waiting";
   over = false;
   readonly needsConfirmation: boolean;
-  private heldUp: PeerReason = "";
+  private bottleneck: Bottleneck = "";
 
   private outgoing: Bytes[] = [];
   private happened: Event[] = [];
@@ -326,7 +326,7 @@ export class RecipientSession {
     );
     this.heard(now);
     if (this.over) return;
-    if (kind === "ping") return this.onPing((message as Message<"ping">).held_up);
+    if (kind === "ping") return this.onPing((message as Message<"ping">).bottleneck);
     if (kind === "abort") return this.onAbort((message as Message<"abort">).code);
     if (!TABLE[this.state]?.includes(kind as Kind)) {
       throw new PeerError(`a message of type ${kind} out of turn`);
@@ -345,10 +345,10 @@ export class RecipientSession {
     }
   }
 
-  private onPing(by: PeerReason): void {
-    if (by === this.heldUp) return;
-    this.heldUp = by;
-    this.happened.push({ type: "held_up", by });
+  private onPing(by: Bottleneck): void {
+    if (by === this.bottleneck) return;
+    this.bottleneck = by;
+    this.happened.push({ type: "bottleneck_reported", by });
   }
 
   /** Time has passed. Throws `Failure` (connection_lost). */
@@ -361,7 +361,7 @@ export class RecipientSession {
     }
     if (this.doneBy !== null && now >= this.doneBy) this.giveUpWaiting();
     if (this.over) return;
-    if (now - this.spokeAt >= IDLE_SECONDS) this.say("ping", now, { held_up: "" });
+    if (now - this.spokeAt >= IDLE_SECONDS) this.say("ping", now, { bottleneck: "" });
     for (const stream of this.streams.values()) {
       if (stream.changed !== null && now - stream.changed >= ACK_SECONDS) {
         this.acknowledge(stream, now);
