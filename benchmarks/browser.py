@@ -27,8 +27,10 @@ from typing import Any, NamedTuple
 import psutil
 from aiohttp import web
 
-from p2p.lanes import SMALL_PACKET, Connection, keep_buffers, load, sdp
-from p2p.protocol.session import MAX_ACK, WINDOW
+from p2p.cli.process import keep_buffers
+from p2p.lanes.webrtc import SMALL_PACKET, Connection, load, sdp
+from p2p.protocol.session.flow import WINDOW
+from p2p.protocol.session.recipient import MAX_ACK
 from p2p.protocol.signal import MAX_MESSAGE_SIZE
 from tests.web_client.browsers import KINDS, Browser, Kind, open_browser
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from p2p.lanes import available
+from p2p.lanes.webrtc import available
 from tests.faults.harness import compile_c
 from tests.faults.network import Network
 

@@ -10,7 +10,7 @@ from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
-from p2p.lanes import available
+from p2p.lanes.webrtc import available
 
 from .data import random_file, random_folder
 from .measure import (

@@ -15,7 +15,9 @@ import sys
 import time
 from typing import Any
 
-from p2p.lanes import Connection, LaneLost, keep_buffers, load
+from p2p.cli.process import keep_buffers
+from p2p.lanes import LaneLost
+from p2p.lanes.webrtc import Connection, load
 from p2p.protocol.signal import Candidate, Description
 
 WINDOW = 16 * 1024 * 1024

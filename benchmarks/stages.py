@@ -19,10 +19,21 @@ from pathlib import Path
 
 from nacl import bindings
 
-from p2p.files import Destination, Source, walk
-from p2p.lanes.direct import Direct, _Tls
+from p2p.lanes.tls.direct import DirectLanes
+from p2p.lanes.tls.socket import TlsSocket
 from p2p.protocol.manifest import SALT, Manifest
-from p2p.protocol.seal import TRANSFER_ID, Header, Opener, Stream, seal_range, with_room
+from p2p.protocol.seal import (
+    OVERHEAD,
+    TRANSFER_ID,
+    Header,
+    Opener,
+    Stream,
+    seal_range,
+    with_headroom,
+)
+from p2p.storage.destination import FolderDestination
+from p2p.storage.listing import walk
+from p2p.storage.source import FolderSource
 
 from .data import random_file
 from .measure import machine, spread, table
@@ -63,18 +74,18 @@ def _stages(path: Path, place: Path) -> Costs:
         yield
         costs[side, stage] = (clock() - began) / (size / 1e9)
 
-    listing = walk([str(path)], follow=False, warn=lambda name, why: None)
+    listing = walk([str(path)], follow=False, warn=lambda code, path, detail: None)
     manifest = Manifest(listing.entries, os.urandom(SALT))
     tape, transfer = manifest.tape(), os.urandom(TRANSFER_ID)
     public, private = bindings.crypto_box_keypair()
-    reading = Source(listing, tape)
+    reading = FolderSource(listing, tape, OVERHEAD)
     with cost("sender", "read, SHA-256"):
         for at in range(0, size, RANGE):
             reading.read(at, RANGE)
     reading.close()
     payload = os.urandom(RANGE)
     header = Header(transfer, Stream.DATA, 0, 0, RANGE)
-    plain = [with_room(payload) for _ in range(0, size, RANGE)]
+    plain = [with_headroom(payload) for _ in range(0, size, RANGE)]
     with cost("sender", "seal"):
         messages = [seal_range(public, header, one) for one in plain]
     _tls(messages, cost)
@@ -83,8 +94,8 @@ def _stages(path: Path, place: Path) -> Costs:
         for message in messages:
             opener.open(message)
     del messages, plain
-    destination = Destination(place, manifest, tape, transfer)
-    destination.check_room()
+    destination = FolderDestination(place, manifest, tape, transfer)
+    destination.check_space()
     destination.prepare()
     with cost("recipient", "write, fsync"):
         for at in range(0, size, RANGE):
@@ -102,8 +113,8 @@ def _tls(messages: list[bytearray], cost: Callable[..., object]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         there = socket.create_connection(listener.getsockname())
         here, _ = listener.accept()
-    client = _Tls(contexts[0], there, server=False)
-    server = _Tls(contexts[1], here, server=True)
+    client = TlsSocket(contexts[0], there, server=False)
+    server = TlsSocket(contexts[1], here, server=True)
 
     def receive() -> None:
         server.shake_hands()
@@ -124,7 +135,7 @@ def _tls(messages: list[bytearray], cost: Callable[..., object]) -> None:
 
 async def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Of two ends that trust each other: who connects, who is connected to."""
-    one, other = await Direct.open(), await Direct.open()
+    one, other = await DirectLanes.open(), await DirectLanes.open()
     one.trust(other.certificate)
     other.trust(one.certificate)
     one.close()

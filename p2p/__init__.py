@@ -1,31 +1,67 @@
 """Handover's peer: send and receive files between two machines, sealed, verified and receipted.
 
-`send` and `receive` are coroutines; `Options.watch` gets every event of `p2p.events` as it happens,
-`Options.ask` answers questions. `verify_receipt` checks a receipt file. The command line uses
-nothing else.
+`send`, `receive` and `resume` give a `Transfer`: iterate over its events, answer its questions,
+await its result (`p2p.api`). The command line uses nothing else.
 """
 
-from .events import Event, Question
-from .home import Home
+from .api import (
+    Tls,
+    Transfer,
+    receive,
+    resume,
+    send,
+    serve,
+    tls_from_files,
+    tls_from_local_ca,
+    unfinished,
+)
+from .events import (
+    Completed,
+    DigitsShown,
+    Event,
+    Failed,
+    LinkMade,
+    Offered,
+    PeerMet,
+    Progressed,
+    Question,
+    StateChanged,
+    Warned,
+)
 from .protocol.errors import Ending, Failure
 from .protocol.receipt import BadReceipt, Receipt
 from .protocol.receipt import verify as verify_receipt
-from .receiving import receive
-from .running import Options, Outcome
-from .sending import resume, send
+from .state.home import Home
+from .transfer.outcome import Outcome
+from .version import VERSION
 
+__version__ = VERSION
 __all__ = [
     "BadReceipt",
+    "Completed",
+    "DigitsShown",
     "Ending",
     "Event",
+    "Failed",
     "Failure",
     "Home",
-    "Options",
+    "LinkMade",
+    "Offered",
     "Outcome",
+    "PeerMet",
+    "Progressed",
     "Question",
     "Receipt",
+    "StateChanged",
+    "Tls",
+    "Transfer",
+    "Warned",
     "receive",
     "resume",
     "send",
+    "serve",
+    "tls_from_files",
+    "tls_from_local_ca",
+    "unfinished",
     "verify_receipt",
 ]

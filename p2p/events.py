@@ -1,12 +1,17 @@
-"""What a caller can watch: frozen facts, in order. `--json` prints exactly these."""
+"""What a caller can watch: frozen events in the past tense, in order, as `--json` prints them.
+
+An event carries a code and what fills it in, never a sentence: `message` looks that up.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from .protocol.errors import Ending
+from .protocol.manifest import STATUSES
+from .protocol.sentences import Language, text
 
 StateName = Literal[
     "waiting",
@@ -25,29 +30,36 @@ StateName = Literal[
     "verifying",
     "signing",
 ]
+STATES: tuple[StateName, ...] = get_args(StateName)
 
-
-# What a transfer waits for: this side's disk or `--limit`, the other's, the network, the other side
-# for whatever reason, or nothing for long.
+# What a transfer waits for: this side's disk or limit, the other's, the network, the other side for
+# whatever reason, or nothing for long.
 Bottleneck = Literal["disk", "limit", "other_disk", "other_limit", "network", "other_side", ""]
+BOTTLENECKS: tuple[Bottleneck, ...] = get_args(Bottleneck)
 
 
 @dataclass(frozen=True)
-class _Fact:
+class _Event:
     event: ClassVar[str]
 
     def as_json(self) -> dict[str, Any]:
         """The members of one `--json` line."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        plain = {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
         return {
             "event": self.event,
-            **{k: v.value if isinstance(v, Ending) else v for k, v in plain.items()},
+            **{one.name: _plain(getattr(self, one.name)) for one in fields(self)},
         }
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Ending):
+        return value.value
+    return value
+
+
 @dataclass(frozen=True)
-class LinkMade(_Fact):
+class LinkMade(_Event):
     """The link stands. `others` are the same link by other addresses of this machine."""
 
     event: ClassVar[str] = "link"
@@ -57,7 +69,7 @@ class LinkMade(_Fact):
 
 
 @dataclass(frozen=True)
-class StateChanged(_Fact):
+class StateChanged(_Event):
     """What is going on now."""
 
     event: ClassVar[str] = "state"
@@ -65,7 +77,7 @@ class StateChanged(_Fact):
 
 
 @dataclass(frozen=True)
-class PeerMet(_Fact):
+class PeerMet(_Event):
     """Who is at the other end, proven; `contact` is the name it is pinned under, or ""."""
 
     event: ClassVar[str] = "peer"
@@ -77,7 +89,7 @@ class PeerMet(_Fact):
 
 
 @dataclass(frozen=True)
-class DigitsShown(_Fact):
+class DigitsShown(_Event):
     """The twelve check digits to compare by voice."""
 
     event: ClassVar[str] = "digits"
@@ -85,7 +97,7 @@ class DigitsShown(_Fact):
 
 
 @dataclass(frozen=True)
-class Offer(_Fact):
+class Offered(_Event):
     """Recipient: what is offered. `names` are the first few, safe to show."""
 
     event: ClassVar[str] = "offer"
@@ -96,16 +108,28 @@ class Offer(_Fact):
 
 
 @dataclass(frozen=True)
-class Warned(_Fact):
-    """Something that was left out or done otherwise; not the end of the transfer."""
+class Warned(_Event):
+    """Something that was left out or done otherwise; not the end of the transfer.
+
+    `code` is a key of the catalogue under `warning`, or one of FAILURES; `path` and `detail` are
+    safe to show, or "".
+    """
 
     event: ClassVar[str] = "warning"
-    path: str
-    message: str
+    code: str
+    path: str = ""
+    detail: str = ""
+
+    def message(self, language: Language = "en") -> str:
+        """The sentence."""
+        return text("warning", self.code, language, detail=self.detail)
+
+    def as_json(self) -> dict[str, Any]:
+        return {**super().as_json(), "message": self.message()}
 
 
 @dataclass(frozen=True)
-class Progress(_Fact):
+class Progressed(_Event):
     """Bytes that are on the recipient's disk for good, and read back from it."""
 
     event: ClassVar[str] = "progress"
@@ -115,42 +139,97 @@ class Progress(_Fact):
     rate: float  # bytes a second, over the last few seconds
     direct: int = 0  # TLS connections that carry it, and ...
     webrtc: int = 1  # ... WebRTC connections, which rest beside those
-    bottleneck: Bottleneck = ""  # by what, mostly
+    bottleneck: Bottleneck = ""  # what mostly holds it up
 
 
 @dataclass(frozen=True)
-class Complete(_Fact):
-    """The last event of a transfer that went well."""
+class Question(_Event):
+    """A person has to decide, and this is what they should see before.
+
+    `admit` (sender): whether the recipient may have the files. `digits`: whether the check digits
+    are the same on both sides. `accept` (recipient): whether to receive what `offer` says.
+    """
+
+    event: ClassVar[str] = "question"
+    kind: Literal["admit", "digits", "accept"]
+    peer: PeerMet
+    digits: str
+    offer: Offered | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "event": self.event,
+            "kind": self.kind,
+            "peer": self.peer.as_json(),
+            "digits": self.digits,
+            "offer": self.offer and self.offer.as_json(),
+        }
+
+
+@dataclass(frozen=True)
+class QuestionDropped(_Event):
+    """The last question needs no answer any more: whoever it was about is gone."""
+
+    event: ClassVar[str] = "question_dropped"
+
+
+@dataclass(frozen=True)
+class Completed(_Event):
+    """The last event of a transfer that went well. `code` is "" when both signed and said so."""
 
     event: ClassVar[str] = "complete"
     ending: Ending
+    code: str
     receipt: Path
-    message: str
     places: tuple[str, ...]  # recipient: what now lies in the output folder
+
+    def message(self, language: Language = "en") -> str:
+        """The sentence."""
+        return (
+            text("failure", self.code, language)
+            if self.code
+            else text("ending", "complete", language)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {**super().as_json(), "message": self.message()}
 
 
 @dataclass(frozen=True)
-class Error(_Fact):
-    """The last event of any other."""
+class Failed(_Event):
+    """The last event of any other: how it ended, why, and which entries did not arrive."""
 
     event: ClassVar[str] = "error"
     ending: Ending
     code: str
-    message: str
+    detail: str
     receipt: Path | None
-    failed: tuple[tuple[str, str], ...]  # entries that did not arrive, and why
+    failed: tuple[tuple[str, int], ...]  # (path, status) of entries that did not arrive
+
+    def message(self, language: Language = "en") -> str:
+        """The sentence."""
+        return text("failure", self.code, language, detail=self.detail)
+
+    def reasons(self, language: Language = "en") -> tuple[tuple[str, str], ...]:
+        """(path, why) of what did not arrive."""
+        why = {status: text("status", STATUSES[status], language) for _, status in self.failed}
+        return tuple((path, why[status]) for path, status in self.failed)
+
+    def as_json(self) -> dict[str, Any]:
+        return {**super().as_json(), "message": self.message(), "failed": self.reasons()}
 
 
 Event = (
-    LinkMade | StateChanged | PeerMet | DigitsShown | Offer | Warned | Progress | Complete | Error
+    LinkMade
+    | StateChanged
+    | PeerMet
+    | DigitsShown
+    | Offered
+    | Warned
+    | Progressed
+    | Question
+    | QuestionDropped
+    | Completed
+    | Failed
 )
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a person has to decide, and what they should see before."""
-
-    kind: Literal["admit", "digits", "accept"]
-    peer: PeerMet
-    digits: str
-    offer: Offer | None = None
+EVENTS: tuple[type[Event], ...] = get_args(Event)

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from . import messages, pages
+from . import messages
+from . import web_assets as pages
 from .rooms import Limits, Rates, Refused, Rooms
 
 logger = logging.getLogger("handover.signaling")

@@ -230,6 +230,7 @@ def members(shape: Mapping[str, Reader]) -> Reader:
                 raise ValueError("a member is missing")
         return result
 
+    read.__dict__["members"] = tuple(shape)
     return read
 
 

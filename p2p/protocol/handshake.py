@@ -1,9 +1,12 @@
 """The handshake on the control channel: who is there, proven both ways, before anything else.
 
-The recipient initiates, the sender is proven first (message 2), the recipient proves the link's
-secret and the passphrase with message 3, message 4 confirms. DTLS is authenticated by its two
-fingerprints standing in the prologue (libp2p WebRTC-direct does the same). Each party is a small
-machine: bytes in, bytes out; keys and random bytes are arguments (PROTOCOL.md, Handshake).
+The guest, who opened the link, initiates; the host, who made it, is proven first (message 2); the
+guest proves the link's secret and the passphrase with message 3; message 4 confirms. Which of the
+two sends files is another question (`ChannelBinding.host_sends`): the recipient's session key x_R
+stands in message 3 where the guest is the recipient, and in message 4 where the host is. DTLS is
+authenticated by its two fingerprints standing in the prologue (libp2p WebRTC-direct does the same).
+Each party is a small machine: bytes in, bytes out; keys and random bytes are arguments
+(PROTOCOL.md, The handshake).
 """
 
 from __future__ import annotations
@@ -30,23 +33,23 @@ from .codec import (
     list_of,
     members,
     one_of,
+    optional,
     prefixed,
     read_as,
     sha256,
     text,
 )
 from .errors import Failure, PeerError
-from .link import sender_commitment
+from .link import PskSecrets, host_commitment
+from .suite import SUITE_1, SUITES, Suite
 
 PROTOCOL = b"handover/1"
-LABEL_SENDER_PROOF = b"handover/1 sender proof"
-LABEL_RECIPIENT_PROOF = b"handover/1 recipient proof"
+LABEL_HOST_PROOF = b"handover/1 host proof"
+LABEL_GUEST_PROOF = b"handover/1 guest proof"
 LABEL_COMMIT = b"handover/1 commit"
 LABEL_DIGITS = b"handover/1 digits"
 
 VERSIONS = (1,)
-SUITES = (1,)  # 1 = XXpsk3_25519_ChaChaPoly_SHA256 + NaCl sealed boxes + Ed25519
-SUITE_NAMES = {1: "noise-xxpsk3-25519-chachapoly-sha256+nacl-sealed-box+ed25519"}
 MAX_HANDSHAKE_MESSAGE = 8192  # before anybody is proven
 MAX_LABEL = 128  # bytes of the name its owner chose
 MAX_SOFTWARE = 64  # bytes of a program's name and version
@@ -58,40 +61,51 @@ ZSTD_FRAMES = "zstd"  # of one that reads compressed ranges
 RESUME = "resume"  # capability of a recipient that takes a transfer up again after a cut
 SIGNATURE = 64
 
-_FLAG_PASSPHRASE = 1
+_FLAG_PASSPHRASE, _FLAG_HOST_RECEIVES = 0x01, 0x02
 _REFUSALS = ("claimed", "not_for_you", "contact_changed")
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """What both sides of one attempt know before the handshake; it is the Noise prologue."""
+class ChannelBinding:
+    """What both sides of one attempt know before the handshake, and the handshake is bound to (RFC
+    5056): it is the Noise prologue."""
 
     room: bytes
     attempt: bytes
-    nonce_r: bytes
-    nonce_s: bytes
-    fingerprint_s: bytes
-    fingerprint_r: bytes
+    nonce_guest: bytes
+    nonce_host: bytes
+    fingerprint_host: bytes
+    fingerprint_guest: bytes
     passphrase: bool
+    host_sends: bool = True  # else the host is the recipient
 
     def prologue(self) -> bytes:
         """Every length-prefixed field, then one byte of flags."""
+        flags = _FLAG_PASSPHRASE if self.passphrase else 0
+        flags |= 0 if self.host_sends else _FLAG_HOST_RECEIVES
         return prefixed(
             PROTOCOL,
             self.room,
             self.attempt,
-            self.nonce_r,
-            self.nonce_s,
-            self.fingerprint_s,
-            self.fingerprint_r,
-        ) + bytes([_FLAG_PASSPHRASE if self.passphrase else 0])
+            self.nonce_guest,
+            self.nonce_host,
+            self.fingerprint_host,
+            self.fingerprint_guest,
+        ) + bytes([flags])
+
+    @property
+    def fingerprints(self) -> tuple[bytes, bytes]:
+        """The sender's and the recipient's."""
+        pair = self.fingerprint_host, self.fingerprint_guest
+        return pair if self.host_sends else pair[::-1]
 
 
 @dataclass(frozen=True, repr=False)
 class Entropy:
     """The fresh random bytes a party needs: Noise static and ephemeral key, and a nonce, 32 each.
 
-    The recipient's `session` is the private half of x_R, to which all file data is sealed.
+    `session`, of whichever side is the recipient, is the private half of x_R, to which all file
+    data is sealed.
     """
 
     static: bytes
@@ -118,13 +132,13 @@ class Secured:
     peer: Peer
     digits: str  # twelve, as 4-4-4
     transcript: bytes  # the Noise handshake hash
-    suite: int
+    suite: Suite
     send: noise.CipherState = field(repr=False)
     receive: noise.CipherState = field(repr=False)
     session_key: bytes  # x_R, public
 
 
-_offer_1 = members(
+_hello_1 = members(
     {
         "versions": list_of(integer(1, 255), 16, least=1),
         "suites": list_of(integer(1, 255), 16, least=1),
@@ -132,7 +146,7 @@ _offer_1 = members(
     }
 )
 _capabilities = list_of(text(32, empty=False), 32)
-_sender_2 = members(
+_host_2 = members(
     {
         "version": integer(1, 255),
         "suite": integer(1, 255),
@@ -142,11 +156,11 @@ _sender_2 = members(
         "capabilities": _capabilities,
     }
 )
-_recipient_3 = members(
+_guest_3 = members(
     {
         "identity": base64url(32),
         "nonce": base64url(32),
-        "session_key": base64url(32),
+        "session_key": optional(base64url(32)),
         "label": text(MAX_LABEL),
         "software": text(MAX_SOFTWARE),
         "verify": boolean,
@@ -154,29 +168,34 @@ _recipient_3 = members(
     }
 )
 _welcome_4 = members(
-    {"type": one_of("welcome"), "label": text(MAX_LABEL), "software": text(MAX_SOFTWARE)}
+    {
+        "type": one_of("welcome"),
+        "label": text(MAX_LABEL),
+        "software": text(MAX_SOFTWARE),
+        "session_key": optional(base64url(32)),
+    }
 )
 _refuse_4 = members({"type": one_of("refuse"), "code": one_of(*_REFUSALS)})
 
 
 def commitment(static: bytes, body: bytes) -> bytes:
-    """What message 1 commits the recipient to: its Noise static key and the body of message 3."""
+    """What message 1 commits the guest to: its Noise static key and the body of message 3."""
     return sha256(LABEL_COMMIT, prefixed(static, body))
 
 
 def check_digits(
     state: noise.SymmetricState,
-    attempt: Attempt,
+    binding: ChannelBinding,
     ephemerals: tuple[bytes, bytes],
     statics: tuple[bytes, bytes],
     bodies: tuple[bytes, bytes],
 ) -> str:
     """Twelve digits from values that were all committed to before either side could see them.
 
-    Pairs are (recipient's, sender's). No signature goes in: its signer could grind it, and with it
+    Pairs are (guest's, host's). No signature goes in: its signer could grind it, and with it
     the digits. 10^12 against one guess, after the commitment (RFC 6189 4.4.1.1).
     """
-    material = prefixed(attempt.prologue(), *ephemerals, *statics, *bodies)
+    material = prefixed(binding.prologue(), *ephemerals, *statics, *bodies)
     key = hkdf_extract(LABEL_DIGITS, state.chaining_key)
     number = int.from_bytes(hkdf_expand(key, sha256(material), 16), "big") % 10**12
     text12 = f"{number:012d}"
@@ -206,14 +225,27 @@ def _body(fields: dict[str, Any]) -> bytes:
     return encode_json(octets)
 
 
-class RecipientHandshake:
+def _session_key(value: bytes | None, *, expected: bool, probe: bytes) -> bytes:
+    """x_R of the other side, where it is the recipient. Raises `PeerError`."""
+    if (value is not None) != expected:
+        raise PeerError("a session key where there is none, or none where there is one")
+    if value is None:
+        return b""
+    try:
+        bindings.crypto_scalarmult(probe, value)
+    except SodiumError:
+        raise PeerError("a session key of low order") from None
+    return value
+
+
+class GuestHandshake:
     """Call `message_1`, `receive_2`, `receive_4`, in this order, once each."""
 
     def __init__(
         self,
-        attempt: Attempt,
+        binding: ChannelBinding,
         *,
-        psk: bytes,
+        secrets: PskSecrets,
         secret: bytes,
         commitment: bytes,
         identity: SigningKey,
@@ -223,20 +255,23 @@ class RecipientHandshake:
         entropy: Entropy,
         capabilities: Sequence[str] = (),
     ) -> None:
-        self._attempt, self._psk, self._identity = attempt, psk, identity
+        self._binding, self._secrets, self._identity = binding, secrets, identity
         self._secret, self._commitment = secret, commitment
-        self._noise = noise.Initiator(attempt.prologue(), entropy.static, entropy.ephemeral)
+        self._noise = noise.Initiator(
+            SUITE_1.noise, binding.prologue(), entropy.static, entropy.ephemeral
+        )
         self._entropy = entropy
-        self._session_key = noise.public_key(entropy.session)
+        self._session_key = noise.public_key(entropy.session) if binding.host_sends else b""
+        own_key = {"session_key": self._session_key} if binding.host_sends else {}
         self._body = _body(
             {
                 "identity": bytes(identity.verify_key),
                 "nonce": entropy.nonce,
-                "session_key": self._session_key,
                 "label": label,
                 "software": software,
                 "verify": verify,
                 "capabilities": list(capabilities),
+                **own_key,
             }
         )
 
@@ -254,36 +289,42 @@ class RecipientHandshake:
         )
 
     def receive_2(self, message: bytes) -> bytes:
-        """Check the sender against the link, then message 3.
+        """Check the host against the link, then message 3.
 
-        Raises `PeerError`, or `Failure` sender_unproven: then nothing of this side was revealed.
+        Raises `PeerError`, or `Failure` host_unproven: then nothing of this side was revealed.
         """
         payload, h = self._noise.read_2(message)
         body, signature = _read_signed(payload)
-        fields = read_as(_sender_2, decode_json(body, MAX_HANDSHAKE_MESSAGE), "message 2")
+        fields = read_as(_host_2, decode_json(body, MAX_HANDSHAKE_MESSAGE), "message 2")
         identity = fields["identity"]
-        if not bindings.sodium_memcmp(sender_commitment(self._secret, identity), self._commitment):
-            raise Failure("sender_unproven")
-        _verify(LABEL_SENDER_PROOF, identity, h, body, signature)
+        if not bindings.sodium_memcmp(host_commitment(self._secret, identity), self._commitment):
+            raise Failure("host_unproven")
+        _verify(LABEL_HOST_PROOF, identity, h, body, signature)
         if fields["version"] not in VERSIONS or fields["suite"] not in SUITES:
             raise Failure("version_unsupported")
         self._peer_fields, self._peer_body = fields, body
-        head, h = self._noise.begin_3(self._psk)
-        proof = _signed(LABEL_RECIPIENT_PROOF, self._identity, h, self._body)
+        self._suite = SUITES[fields["suite"]]
+        head, h = self._noise.begin_3(self._suite.psk(self._secrets))
+        proof = _signed(LABEL_GUEST_PROOF, self._identity, h, self._body)
         message_3 = self._noise.finish_3(head, proof)
         self._send, self._receive = self._noise.state.split()
         return message_3
 
     def receive_4(self, message: bytes) -> Secured:
-        """The sender's welcome. Raises `PeerError`, or `Failure` with the reason of a refusal."""
+        """The host's welcome. Raises `PeerError`, or `Failure` with the reason of a refusal."""
         value = decode_json(self._receive.decrypt(message), MAX_HANDSHAKE_MESSAGE)
         if isinstance(value, dict) and value.get("type") == "refuse":
             raise Failure(read_as(_refuse_4, value, "message 4")["code"], "this side")
         welcome = read_as(_welcome_4, value, "message 4")
+        theirs = _session_key(
+            welcome["session_key"],
+            expected=not self._binding.host_sends,
+            probe=self._entropy.static,
+        )
         fields, state = self._peer_fields, self._noise.state
         digits = check_digits(
             state,
-            self._attempt,
+            self._binding,
             (noise.public_key(self._entropy.ephemeral), self._noise.remote_ephemeral),
             (noise.public_key(self._entropy.static), self._noise.remote_static),
             (self._body, self._peer_body),
@@ -295,11 +336,11 @@ class RecipientHandshake:
             fields["verify"],
             tuple(fields["capabilities"]),
         )
-        suite = fields["suite"]
-        return Secured(peer, digits, state.h, suite, self._send, self._receive, self._session_key)
+        key = theirs or self._session_key
+        return Secured(peer, digits, state.h, self._suite, self._send, self._receive, key)
 
 
-class SenderHandshake:
+class HostHandshake:
     """Call `receive_1`, `receive_3`, then `message_4` or `refuse_4`, once each.
 
     Message 2 has at least `fill` bytes: an answer to it shows that the path carries such packets.
@@ -307,66 +348,71 @@ class SenderHandshake:
 
     def __init__(
         self,
-        attempt: Attempt,
+        binding: ChannelBinding,
         *,
-        psk: bytes,
+        secrets: PskSecrets,
         identity: SigningKey,
         label: str,
         software: str,
         verify: bool,
         entropy: Entropy,
+        capabilities: Sequence[str] = (),
         fill: int = 0,
     ) -> None:
-        self._fill = fill
-        self._attempt, self._psk, self._identity = attempt, psk, identity
+        self._fill, self._capabilities = fill, list(capabilities)
+        self._binding, self._secrets, self._identity = binding, secrets, identity
         self._label, self._software = label, software
-        self._noise = noise.Responder(attempt.prologue(), entropy.static, entropy.ephemeral)
+        self._noise = noise.Responder(
+            SUITE_1.noise, binding.prologue(), entropy.static, entropy.ephemeral
+        )
         self._entropy, self._verify_wanted = entropy, verify
+        self._session_key = b"" if binding.host_sends else noise.public_key(entropy.session)
 
     def receive_1(self, message: bytes) -> bytes:
         """Choose version and suite, then message 2. Raises `PeerError`, `Failure`."""
         value = decode_json(self._noise.read_1(message), MAX_HANDSHAKE_MESSAGE)
-        fields = read_as(_offer_1, value, "message 1")
+        fields = read_as(_hello_1, value, "message 1")
         versions = set(VERSIONS) & set(fields["versions"])
         suites = set(SUITES) & set(fields["suites"])
         if not versions or not suites:
             raise Failure("version_unsupported")
-        self._commit, self._suite = fields["commit"], max(suites)
+        self._commit, self._suite = fields["commit"], SUITES[max(suites)]
         self._body = _body(
             {
                 "version": max(versions),
-                "suite": self._suite,
+                "suite": self._suite.number,
                 "identity": bytes(self._identity.verify_key),
                 "nonce": self._entropy.nonce,
                 "verify": self._verify_wanted,
-                "capabilities": [],
+                "capabilities": self._capabilities,
             }
         ).ljust(self._fill)  # JSON may end in spaces
         head, h = self._noise.begin_2()
-        proof = _signed(LABEL_SENDER_PROOF, self._identity, h, self._body)
+        proof = _signed(LABEL_HOST_PROOF, self._identity, h, self._body)
         return self._noise.finish_2(head, proof)
 
     def receive_3(self, message: bytes) -> Secured:
-        """The recipient, proven. Raises `PeerError`; code recipient_unproven counts as a guess."""
+        """The guest, proven. Raises `PeerError`; code guest_unproven counts as a guess."""
         try:
-            payload, h = self._noise.read_3(message, self._psk)
+            payload, h = self._noise.read_3(message, self._suite.psk(self._secrets))
         except PeerError:
-            raise PeerError("", "recipient_unproven") from None
+            raise PeerError("", "guest_unproven") from None
         body, signature = _read_signed(payload)
         static = self._noise.remote_static
         if not bindings.sodium_memcmp(commitment(static, body), self._commit):
             raise PeerError("message 3 is not what was committed to")
-        fields = read_as(_recipient_3, decode_json(body, MAX_HANDSHAKE_MESSAGE), "message 3")
-        _verify(LABEL_RECIPIENT_PROOF, fields["identity"], h, body, signature)
-        try:
-            bindings.crypto_scalarmult(self._entropy.static, fields["session_key"])
-        except SodiumError:
-            raise PeerError("a session key of low order") from None
+        fields = read_as(_guest_3, decode_json(body, MAX_HANDSHAKE_MESSAGE), "message 3")
+        _verify(LABEL_GUEST_PROOF, fields["identity"], h, body, signature)
+        theirs = _session_key(
+            fields["session_key"],
+            expected=self._binding.host_sends,
+            probe=self._entropy.static,
+        )
         state = self._noise.state
         receive, self._send = state.split()
         digits = check_digits(
             state,
-            self._attempt,
+            self._binding,
             (self._noise.remote_ephemeral, noise.public_key(self._entropy.ephemeral)),
             (static, noise.public_key(self._entropy.static)),
             (body, self._body),
@@ -378,14 +424,14 @@ class SenderHandshake:
             fields["verify"],
             tuple(fields["capabilities"]),
         )
-        return Secured(
-            peer, digits, state.h, self._suite, self._send, receive, fields["session_key"]
-        )
+        key = theirs or self._session_key
+        return Secured(peer, digits, state.h, self._suite, self._send, receive, key)
 
     def message_4(self) -> bytes:
-        """Welcome the recipient; only now does it learn the sender's label."""
+        """Welcome the guest; only now does it learn the host's label."""
         fields = {"type": "welcome", "label": self._label, "software": self._software}
-        return self._send.encrypt(encode_json(fields))
+        own_key = {} if self._binding.host_sends else {"session_key": self._session_key}
+        return self._send.encrypt(_body({**fields, **own_key}))
 
     def refuse_4(self, code: str) -> bytes:
         """Turn it away: `claimed`, `not_for_you` or `contact_changed`."""

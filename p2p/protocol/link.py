@@ -1,8 +1,9 @@
 """The link, and every key that is derived from its secret.
 
 `https://HOST/#1.<K>.<C>[.p]`: all of it stands in the fragment, which no browser sends (RFC 3986
-3.5). K is 32 random bytes; C commits to the sender's identity key, so that whoever holds the link
-knows who must be at the other end; `.p` says that a passphrase is needed as well.
+3.5). K is 32 random bytes; C commits to the identity key of the host, who made the link, so that
+whoever holds the link knows who must be at the other end; `.p` says that a passphrase is needed as
+well.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from .codec import (
     encode_base64url,
     hkdf_expand,
     hkdf_extract,
-    prefixed,
     sha256,
 )
 from .errors import Failure
@@ -30,11 +30,11 @@ COMMITMENT_BYTES = 16
 MAX_LINK = 2048  # longer than any link of ours by far; keeps the parser bounded
 
 LABEL_EXTRACT = b"handover/1"
-LABEL_SENDER = b"handover/1 sender"
+LABEL_HOST = b"handover/1 host"
 LABEL_ROOM = b"handover/1 room"
 LABEL_JOIN = b"handover/1 join"
-LABEL_SIGNAL_S2R = b"handover/1 signal s2r"
-LABEL_SIGNAL_R2S = b"handover/1 signal r2s"
+LABEL_SIGNAL_TO_GUEST = b"handover/1 signal to guest"
+LABEL_SIGNAL_TO_HOST = b"handover/1 signal to host"
 LABEL_PSK = b"handover/1 psk"
 LABEL_PASSPHRASE_SALT = b"handover/1 passphrase salt"
 
@@ -66,20 +66,20 @@ class LinkKeys:
 
     room: bytes
     join: bytes
-    signal_s2r: bytes
-    signal_r2s: bytes
+    signal_to_guest: bytes
+    signal_to_host: bytes
     psk: bytes
     passphrase_salt: bytes
 
 
-def sender_commitment(secret: bytes, identity: bytes) -> bytes:
-    """C: the first 16 bytes of SHA-256 over a label, K and the sender's Ed25519 public key."""
-    return sha256(LABEL_SENDER, secret, identity)[:COMMITMENT_BYTES]
+def host_commitment(secret: bytes, identity: bytes) -> bytes:
+    """C: the first 16 bytes of SHA-256 over a label, K and the host's Ed25519 public key."""
+    return sha256(LABEL_HOST, secret, identity)[:COMMITMENT_BYTES]
 
 
 def make_link(origin: str, secret: bytes, identity: bytes, *, passphrase: bool) -> Link:
-    """The link of a sender whose Ed25519 public key is `identity`."""
-    return Link(origin, secret, sender_commitment(secret, identity), passphrase)
+    """The link of a host whose Ed25519 public key is `identity`."""
+    return Link(origin, secret, host_commitment(secret, identity), passphrase)
 
 
 def parse_link(text: str) -> Link:
@@ -118,30 +118,38 @@ def derive_keys(secret: bytes) -> LinkKeys:
     return LinkKeys(
         room=hkdf_expand(root, LABEL_ROOM, 16),
         join=hkdf_expand(root, LABEL_JOIN, 32),
-        signal_s2r=hkdf_expand(root, LABEL_SIGNAL_S2R, 32),
-        signal_r2s=hkdf_expand(root, LABEL_SIGNAL_R2S, 32),
+        signal_to_guest=hkdf_expand(root, LABEL_SIGNAL_TO_GUEST, 32),
+        signal_to_host=hkdf_expand(root, LABEL_SIGNAL_TO_HOST, 32),
         psk=hkdf_expand(root, LABEL_PSK, 32),
         passphrase_salt=hkdf_expand(root, LABEL_PASSPHRASE_SALT, 16),
     )
 
 
-def noise_psk(keys: LinkKeys, passphrase: str | None) -> bytes:
-    """The Noise psk: the link's own, with Argon2id of the passphrase's NFC form mixed in.
+@dataclass(frozen=True, repr=False)
+class PskSecrets:
+    """What the Noise psk is made of, once the suite is known (`Suite.psk`)."""
+
+    link: bytes
+    passphrase: bytes = b""  # stretched
+
+
+def psk_secrets(keys: LinkKeys, passphrase: str | None) -> PskSecrets:
+    """The link's own secret, and Argon2id of the passphrase's NFC form.
 
     Takes about a quarter of a second with a passphrase. Raises `Failure` (passphrase_wrong) for one
     that cannot be one: empty or above 1,024 bytes.
     """
-    stretched = b""
-    if passphrase is not None:
-        octets = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogatepass")
-        if not 0 < len(octets) <= MAX_PASSPHRASE:
-            raise Failure("passphrase_wrong")
-        stretched = bindings.crypto_pwhash_alg(
-            32,
-            octets,
-            keys.passphrase_salt,
-            PASSPHRASE_PASSES,
-            PASSPHRASE_MEMORY,
-            bindings.crypto_pwhash_ALG_ARGON2ID13,
-        )
-    return hkdf_extract(keys.psk, prefixed(stretched))
+    if passphrase is None:
+        return PskSecrets(keys.psk)
+    octets = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogatepass")
+    if not 0 < len(octets) <= MAX_PASSPHRASE:
+        raise Failure("passphrase_wrong")
+    stretched = bindings.crypto_pwhash_alg(
+        32,
+        octets,
+        keys.passphrase_salt,
+        PASSPHRASE_PASSES,
+        PASSPHRASE_MEMORY,
+        bindings.crypto_pwhash_ALG_ARGON2ID13,
+    )
+    return PskSecrets(keys.psk, stretched)

@@ -37,7 +37,7 @@ MAX_MANIFEST = 64 * 1024 * 1024
 MAX_LINE = 8192  # MAX_PATH with every byte escaped, and the numbers
 SALT = 32
 LABEL_LEAF_SALT = b"handover/1 leaf salt"
-RECORD = 33
+RESULT = 33
 NO_DIGEST = bytes(32)
 
 DELIVERED = 0
@@ -47,17 +47,17 @@ UNREADABLE = 2
 # ... or by the recipient (`failed`).
 NOT_WRITTEN = 16
 NOT_PLACED = 17
-STATUS_TEXTS = {
+STATUSES = {  # each one's name, under which its words stand in the catalogue
     DELIVERED: "delivered",
-    CHANGED: "changed while sending",
-    UNREADABLE: "could not be read by the sender",
-    NOT_WRITTEN: "could not be written by the recipient",
-    NOT_PLACED: "could not be put in its place by the recipient",
+    CHANGED: "changed",
+    UNREADABLE: "unreadable",
+    NOT_WRITTEN: "not_written",
+    NOT_PLACED: "not_placed",
 }
 WITHDRAWN = (CHANGED, UNREADABLE)
 REFUSED = (CHANGED, NOT_WRITTEN, NOT_PLACED)
 
-Kind = Literal["file", "directory"]
+EntryKind = Literal["file", "directory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,11 @@ class Entry:
     """One file or directory.
 
     `modified` is microseconds since the epoch; `data` the bytes that are not holes, where the
-    file is sparse (the room it will take), else None.
+    file is sparse (the space it will take), else None.
     """
 
     path: str
-    kind: Kind
+    kind: EntryKind
     size: int
     modified: int
     data: int | None = None
@@ -86,7 +86,7 @@ class Manifest:
         """Where each entry lies."""
         return Tape(entry.size for entry in self.entries)
 
-    def room(self) -> int:
+    def space(self) -> int:
         """Bytes of disk the content takes."""
         return sum(e.size if e.data is None else min(e.data, e.size) for e in self.entries)
 
@@ -153,14 +153,14 @@ class Results:
     """What became of each entry: a status and a digest (zeros where there is none)."""
 
     def __init__(self, count: int) -> None:
-        self._records = bytearray(count * RECORD)
+        self._records = bytearray(count * RESULT)
 
     @classmethod
     def decode(cls, data: bytes, manifest: Manifest) -> Results:
         """Read a sender's digests. Raises `PeerError`."""
         results = cls(0)
         results._records = bytearray(data)
-        if len(data) != len(manifest.entries) * RECORD:
+        if len(data) != len(manifest.entries) * RESULT:
             raise PeerError("the digests have a wrong length")
         for index, entry in enumerate(manifest.entries):
             status, digest = results[index]
@@ -173,7 +173,7 @@ class Results:
     @classmethod
     def recall(cls, data: bytes, count: int) -> Results:
         """Results of any kind, as `encode` gave them. Raises `PeerError`."""
-        if len(data) != count * RECORD:
+        if len(data) != count * RESULT:
             raise PeerError("the results have a wrong length")
         results = cls(0)
         results._records = bytearray(data)
@@ -184,23 +184,23 @@ class Results:
         return bytes(self._records)
 
     def __getitem__(self, index: int) -> tuple[int, bytes]:
-        record = self._records[index * RECORD : (index + 1) * RECORD]
+        record = self._records[index * RESULT : (index + 1) * RESULT]
         return record[0], bytes(record[1:])
 
     def __len__(self) -> int:
-        return len(self._records) // RECORD
+        return len(self._records) // RESULT
 
     def delivered(self, index: int, digest: bytes) -> None:
         """Note the SHA-256 of an entry that is there."""
-        self._records[index * RECORD : (index + 1) * RECORD] = bytes([DELIVERED]) + digest
+        self._records[index * RESULT : (index + 1) * RESULT] = bytes([DELIVERED]) + digest
 
     def failed(self, index: int, status: int) -> None:
         """Note that an entry was given up."""
-        self._records[index * RECORD : (index + 1) * RECORD] = bytes([status]) + NO_DIGEST
+        self._records[index * RESULT : (index + 1) * RESULT] = bytes([status]) + NO_DIGEST
 
     def forget(self, index: int) -> None:
         """Nothing is known of an entry any more."""
-        self._records[index * RECORD : (index + 1) * RECORD] = bytes(RECORD)
+        self._records[index * RESULT : (index + 1) * RESULT] = bytes(RESULT)
 
     def known(self, index: int) -> bool:
         """Whether anything was noted of an entry yet."""
@@ -208,7 +208,7 @@ class Results:
 
     def failures(self) -> Iterator[tuple[int, int]]:
         """(entry, status) of everything that was not delivered."""
-        for index, status in enumerate(self._records[::RECORD]):
+        for index, status in enumerate(self._records[::RESULT]):
             if status != DELIVERED:
                 yield index, status
 

@@ -68,8 +68,8 @@ class CipherState:
 class SymmetricState:
     """The chaining key and the handshake hash (specification section 5.2)."""
 
-    def __init__(self, prologue: bytes) -> None:
-        self.h = sha256(NAME)  # longer than 32 bytes, hence hashed (section 5.2)
+    def __init__(self, name: bytes, prologue: bytes) -> None:
+        self.h = sha256(name)  # longer than 32 bytes, hence hashed (section 5.2)
         self.chaining_key = self.h
         self._cipher: CipherState | None = None
         self.mix_hash(prologue)
@@ -117,8 +117,8 @@ def _cut(message: bytes, *lengths: int) -> list[bytes]:
 class Party:
     """What initiator and responder share. Private keys are arguments: this module draws nothing."""
 
-    def __init__(self, prologue: bytes, static: bytes, ephemeral: bytes) -> None:
-        self.state = SymmetricState(prologue)
+    def __init__(self, name: bytes, prologue: bytes, static: bytes, ephemeral: bytes) -> None:
+        self.state = SymmetricState(name, prologue)
         self.static, self.ephemeral = static, ephemeral
         self.remote_static = b""
         self.remote_ephemeral = b""
@@ -132,7 +132,7 @@ class Party:
 
 
 class Initiator(Party):
-    """The recipient's side. Call `write_1`, `read_2`, `write_3`, in this order, once each."""
+    """The guest's side. Call `write_1`, `read_2`, `write_3`, in this order, once each."""
 
     def write_1(self, payload: bytes) -> bytes:
         public = public_key(self.ephemeral)
@@ -162,7 +162,7 @@ class Initiator(Party):
 
 
 class Responder(Party):
-    """The sender's side. Call `read_1`, `begin_2`, `finish_2`, `read_3`, once each."""
+    """The host's side. Call `read_1`, `begin_2`, `finish_2`, `read_3`, once each."""
 
     def read_1(self, message: bytes) -> bytes:
         """The payload. Raises `PeerError`."""

@@ -67,7 +67,7 @@ class Header(NamedTuple):
         return self.stream, self.offset
 
 
-def with_room(payload: Payload) -> bytearray:
+def with_headroom(payload: Payload) -> bytearray:
     """OVERHEAD zeros, and then the payload: what can be sealed in place."""
     message = bytearray(OVERHEAD + len(payload))
     message[OVERHEAD:] = payload
@@ -75,7 +75,7 @@ def with_room(payload: Payload) -> bytearray:
 
 
 def seal_range(session_key: bytes, header: Header, message: bytearray) -> bytearray:
-    """Make one message for a lane of what is OVERHEAD bytes of room and the payload, in place.
+    """Make one message for a lane of what is OVERHEAD bytes of headroom and the payload, in place.
 
     `session_key` is x_R, 32 bytes, public. Raises `ValueError` for one that is no point.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -44,7 +44,7 @@ MAX_CANDIDATES = 32  # per peer; libjuice keeps 30
 MIN_MESSAGE_SIZE, MAX_MESSAGE_SIZE = 65_535, 262_144
 MAX_ADDRESSES, MAX_CERTIFICATE = 16, 2048
 
-Direction = Literal["s2r", "r2s"]
+Direction = Literal["to_guest", "to_host"]
 PeerKind = Literal["native", "browser"]
 
 _ICE_CHARS = re.compile(r"[A-Za-z0-9+/]+")  # RFC 8839 5.4
@@ -65,9 +65,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Knock:
-    """First message, recipient to sender."""
+    """First message, guest to host."""
 
-    nonce_r: bytes
+    nonce_guest: bytes
     kind: PeerKind
 
 
@@ -75,8 +75,8 @@ class Knock:
 class Description:
     """One side's transport description: what SDP would say of it (RFC 8829), as typed fields."""
 
-    nonce_r: bytes
-    nonce_s: bytes
+    nonce_guest: bytes
+    nonce_host: bytes
     ufrag: str
     password: str
     fingerprint: bytes  # sha-256 of the DTLS certificate (RFC 8122)
@@ -93,7 +93,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class DirectOffer:
+class DirectEndpoint:
     """Where one side listens for TLS connections; also a control message (PROTOCOL.md 6 and 25)."""
 
     addresses: tuple[str, ...]  # IP literals; what may be connected to, the other side judges
@@ -101,12 +101,12 @@ class DirectOffer:
     certificate: bytes  # DER, X.509: the other side's only trust anchor
 
     @classmethod
-    def of(cls, addresses: Sequence[str], port: int, certificate: bytes) -> DirectOffer:
-        """An offer of no more addresses than may be told."""
+    def of(cls, addresses: Sequence[str], port: int, certificate: bytes) -> DirectEndpoint:
+        """An endpoint with no more addresses than may be told."""
         return cls(tuple(addresses[:MAX_ADDRESSES]), port, certificate)
 
     @classmethod
-    def read(cls, fields: Mapping[str, Any]) -> DirectOffer:
+    def read(cls, fields: Mapping[str, Any]) -> DirectEndpoint:
         """From what has the shape."""
         return cls(tuple(fields["addresses"]), fields["port"], fields["certificate"])
 
@@ -116,41 +116,43 @@ class DirectOffer:
         return {"addresses": list(self.addresses), "port": self.port, "certificate": certificate}
 
 
-Signal = Knock | Description | Candidates | DirectOffer
+Signal = Knock | Description | Candidates | DirectEndpoint
 _TYPES = {
     Knock: "knock",
     Description: "description",
     Candidates: "candidates",
-    DirectOffer: "direct",
+    DirectEndpoint: "direct",
 }
 
 
-def usable(candidate: Candidate) -> bool:
-    """Whether an engine may see it: no loopback, multicast, link-local, low port, no DNS name.
+def is_reachable(address: str) -> bool:
+    """Whether an address is one that may be connected to, and may be told: an IP literal that is
+    nothing on this machine or its link alone, and one host's.
 
     libdatachannel resolves names, so a name would be a way to make a hospital's machine ask a
-    stranger's DNS server; a loopback address or low port, to make it talk to its own services.
+    stranger's DNS server; a loopback address, to make it talk to its own services.
     """
-    if candidate.port < 1024:
-        return False
-    if _MDNS.fullmatch(candidate.address):
-        return True
     try:
-        address = ipaddress.ip_address(candidate.address)
+        ip = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.scope_id is not None:
-            return False
-        if address.ipv4_mapped is not None:
-            return False
-    return not (
-        address.is_loopback
-        or address.is_multicast
-        or address.is_unspecified
-        or address.is_link_local
-        or str(address) == "255.255.255.255"
-    )
+    if isinstance(ip, ipaddress.IPv6Address) and (ip.scope_id is not None or ip.ipv4_mapped):
+        return False
+    own = ip.is_loopback or ip.is_link_local or ip.is_unspecified
+    return not (own or ip.is_multicast or str(ip) == "255.255.255.255")
+
+
+def may_connect(addresses: Iterable[str]) -> list[str]:
+    """Those of a peer's addresses that may be connected to."""
+    return [address for address in addresses if is_reachable(address)]
+
+
+def _is_eligible(candidate: Candidate) -> bool:
+    """Whether an engine may see it: an address that may be connected to or a browser's mDNS name,
+    and no low port."""
+    if candidate.port < 1024:
+        return False
+    return bool(_MDNS.fullmatch(candidate.address)) or is_reachable(candidate.address)
 
 
 def _matching(pattern: re.Pattern[str], low: int, high: int) -> Callable[[Json], str]:
@@ -182,12 +184,14 @@ DIRECT_SHAPE = members(
     }
 )
 _SHAPES = {
-    "knock": members({"type": text(16), "nonce_r": _nonce, "kind": one_of("native", "browser")}),
+    "knock": members(
+        {"type": text(16), "nonce_guest": _nonce, "kind": one_of("native", "browser")}
+    ),
     "description": members(
         {
             "type": text(16),
-            "nonce_r": _nonce,
-            "nonce_s": _nonce,
+            "nonce_guest": _nonce,
+            "nonce_host": _nonce,
             "ufrag": _matching(_ICE_CHARS, 4, 256),
             "password": _matching(_ICE_CHARS, 22, 256),
             "fingerprint": base64url(32),
@@ -208,10 +212,10 @@ def _candidate_json(candidate: Candidate) -> Json:
 def encode_signal(signal: Signal) -> bytes:
     """The JSON of a signal, unsealed and unpadded."""
     kind = {"type": _TYPES[type(signal)]}
-    if isinstance(signal, DirectOffer):
+    if isinstance(signal, DirectEndpoint):
         return encode_json(kind | signal.fields())
     fields = dict(signal.__dict__)
-    for name in ("nonce_r", "nonce_s", "fingerprint"):
+    for name in ("nonce_guest", "nonce_host", "fingerprint"):
         if name in fields:
             fields[name] = encode_base64url(fields[name])
     if "candidates" in fields:
@@ -220,18 +224,21 @@ def encode_signal(signal: Signal) -> bytes:
 
 
 def decode_signal(data: bytes) -> Signal:
-    """Read a signal; unusable candidates are dropped, sizes clamped. Raises `PeerError`."""
+    """Read a signal; candidates that no engine may see are dropped, sizes clamped.
+
+    Raises `PeerError`.
+    """
     value = decode_json(data, MAX_PLAINTEXT)
     kind = value.get("type") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in _SHAPES:
         raise PeerError("an unknown signal")
     fields = read_as(_SHAPES[kind], value, f"a {kind}")
     if kind == "knock":
-        return Knock(fields["nonce_r"], fields["kind"])
+        return Knock(fields["nonce_guest"], fields["kind"])
     if kind == "direct":
-        return DirectOffer.read(fields)
+        return DirectEndpoint.read(fields)
     found = (Candidate(**one) for one in fields["candidates"])
-    candidates = tuple(one for one in found if usable(one))
+    candidates = tuple(one for one in found if _is_eligible(one))
     if kind == "candidates":
         return Candidates(candidates)
     del fields["type"]
@@ -244,7 +251,9 @@ class Sealer:
 
     def __init__(self, key: bytes, room: bytes, attempt: bytes, direction: Direction) -> None:
         self._key, self._sequence = key, 0
-        self._head = prefixed(LABEL, room, attempt) + (b"\x00" if direction == "s2r" else b"\x01")
+        self._head = prefixed(LABEL, room, attempt) + (
+            b"\x00" if direction == "to_guest" else b"\x01"
+        )
 
     def _associated(self) -> bytes:
         if self._sequence >= MAX_ENVELOPES:

@@ -18,7 +18,7 @@ from p2p.protocol import manifest as manifests
 from p2p.protocol.codec import encode_json
 from p2p.protocol.errors import PeerError
 from p2p.protocol.manifest import Entry, Manifest, encode_manifest
-from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range, with_room
+from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range, with_headroom
 
 
 async def run(tmp_path, *, timeout=60, content=b"x" * 100_000, send=(), receive=()):
@@ -174,7 +174,9 @@ def inject(monkeypatch, make):
     async def send(self, number, lane, sealed):
         if any(header.stream == Stream.DATA and not header.offset for header, _ in sealed):
             for header, payload in make(self):
-                await lane.send(seal_range(self._secured.session_key, header, with_room(payload)))
+                await lane.send(
+                    seal_range(self._secured.session_key, header, with_headroom(payload))
+                )
         await real(self, number, lane, sealed)
 
     monkeypatch.setattr(sending.SenderRun, "_send", send)
@@ -254,7 +256,7 @@ async def test_data_before_the_accept(tmp_path, monkeypatch):
     async def carry(self, number, lane):
         await asyncio.sleep(0.2)
         header, payload = data(self, 0, 10)
-        await lane.send(seal_range(self._secured.session_key, header, with_room(payload)))
+        await lane.send(seal_range(self._secured.session_key, header, with_headroom(payload)))
         await real(self, number, lane)
 
     monkeypatch.setattr(sending.SenderRun, "_carry", carry)

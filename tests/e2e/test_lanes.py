@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import p2p
-from p2p import events, meeting, multipath, receiving, sending
-from p2p.lanes import available, libdatachannel
+from p2p import events, meeting, receiving, sending
+from p2p.lanes import multipath
+from p2p.lanes.webrtc import available, libdatachannel
 from p2p.protocol.seal import FILTER, ZSTD
-from p2p.protocol.signal import DirectOffer
+from p2p.protocol.signal import DirectEndpoint
 
 from .test_hostile import run
 
@@ -99,13 +100,13 @@ async def test_a_recipient_that_lies_about_its_tls_gets_nothing_and_the_link_sta
     real, offers = meeting.SealedSignals.send, []
 
     async def send(self, signal):
-        if isinstance(signal, DirectOffer):
+        if isinstance(signal, DirectEndpoint):
             offers.append(signal)
             if len(offers) == 2 and what == "twice":  # the recipient's; the sender offers first
                 await real(self, signal)
             elif len(offers) == 2:
                 wrong = b"none" if what == "no certificate" else offers[0].certificate
-                signal = DirectOffer(signal.addresses, signal.port, wrong)
+                signal = DirectEndpoint(signal.addresses, signal.port, wrong)
         await real(self, signal)
 
     monkeypatch.setattr(meeting.SealedSignals, "send", send)

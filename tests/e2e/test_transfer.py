@@ -15,7 +15,7 @@ from joserfc.jwk import OKPKey
 from jwcrypto import jwk as jwcrypto_jwk
 from jwcrypto import jws as jwcrypto_jws
 
-from p2p.lanes import available
+from p2p.lanes.webrtc import available
 
 from .harness import Peer, sha256sums
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from signaling import pages
+from signaling import web_assets as pages
 
 from .harness import ROOT, Terminal, sha256sums
 

@@ -39,24 +39,24 @@ def entropy(seed, session=0):
 
 def secured(verify=False, session=0):
     """Both ends of a finished handshake, the `session`-th: (sender's, recipient's)."""
-    psk = link.noise_psk(link.derive_keys(SECRET), None)
-    where = handshake.Attempt(
+    secrets = link.psk_secrets(link.derive_keys(SECRET), None)
+    where = handshake.ChannelBinding(
         b"r" * 16, b"a" * 16, b"n" * 16, b"m" * 16, b"f" * 32, b"g" * 32, False
     )
-    r = handshake.RecipientHandshake(
+    r = handshake.GuestHandshake(
         where,
-        psk=psk,
+        secrets=secrets,
         secret=SECRET,
-        commitment=link.sender_commitment(SECRET, bytes(S_KEY.verify_key)),
+        commitment=link.host_commitment(SECRET, bytes(S_KEY.verify_key)),
         identity=R_KEY,
         label="r",
         software="t",
         verify=verify,
         entropy=entropy(10, session),
     )
-    s = handshake.SenderHandshake(
+    s = handshake.HostHandshake(
         where,
-        psk=psk,
+        secrets=secrets,
         identity=S_KEY,
         label="s",
         software="t",
@@ -182,7 +182,7 @@ class Pair:
         self.earlier = self.sender.results
         self.sessions += 1
         at_sender, at_recipient = secured(False, self.sessions)
-        largest = self.sender._largest
+        largest = self.sender.lanes.largest
         self.sender = session.SenderSession(
             at_sender, S_KEY, TRANSFER, largest, self.now, verify=False
         )
@@ -199,14 +199,14 @@ class Pair:
         self.flush()
 
     def add_lane(self, rank=session.WEBRTC):
-        number = self.sender.number_lane()
-        self.sender.add_lane(number, rank)
+        number = self.sender.lanes.number()
+        self.sender.lanes.add(number, rank)
         self.recipient.add_lane(number)
         self.lanes[number] = deque()
         return number
 
     def drop_lane(self, number):
-        self.sender.drop_lane(number)
+        self.sender.lanes.drop(number)
         del self.lanes[number]
 
     def send_range(self, lane=0):

@@ -12,22 +12,22 @@ from p2p.protocol.errors import HandoverError
 from p2p.protocol.link import derive_keys
 from p2p.protocol.signal import Candidate, Candidates, Description, Knock, Sealer
 
-from .test_handshake import attempt, recipient, sender
+from .test_handshake import binding, guest, host
 
 KEYS = derive_keys(b"\x05" * 32)
 ATTEMPTS = (b"a" * 16, b"b" * 16)
 SAID = {
-    "r2s": [
+    "to_host": [
         Knock(bytes(16), "native"),
         *(Candidates((Candidate("1", n, "192.0.2.1", 4000, "host"),)) for n in range(1, 5)),
     ],
-    "s2r": [
+    "to_guest": [
         Description(bytes(16), bytes(16), "abcd", "p" * 22, bytes(32), "actpass", 65535),
         *(Candidates((Candidate("2", n, "192.0.2.2", 4000, "host"),)) for n in range(1, 5)),
     ],
 }
 ACTION = st.tuples(
-    st.sampled_from(["s2r", "r2s"]),
+    st.sampled_from(["to_guest", "to_host"]),
     st.sampled_from(
         ["pass", "pass", "pass", "drop", "repeat", "later", "reflect", "forge", "mix", "old"]
     ),
@@ -36,7 +36,7 @@ ACTION = st.tuples(
 
 
 def sealed(direction, which):
-    key = KEYS.signal_s2r if direction == "s2r" else KEYS.signal_r2s
+    key = KEYS.signal_to_guest if direction == "to_guest" else KEYS.signal_to_host
     sealer = Sealer(key, KEYS.room, ATTEMPTS[which], direction)
     return [sealer.seal(signal, bytes([n]) * 24) for n, signal in enumerate(SAID[direction])]
 
@@ -47,7 +47,12 @@ def test_each_side_takes_in_a_true_beginning_or_stops(actions):
     queues = {d: sealed(d, 0) for d in SAID}
     other_attempt = {d: sealed(d, 1) for d in SAID}
     opening = {
-        d: Sealer(KEYS.signal_s2r if d == "s2r" else KEYS.signal_r2s, KEYS.room, ATTEMPTS[0], d)
+        d: Sealer(
+            KEYS.signal_to_guest if d == "to_guest" else KEYS.signal_to_host,
+            KEYS.room,
+            ATTEMPTS[0],
+            d,
+        )
         for d in SAID
     }
     got, stopped, passed = {d: [] for d in SAID}, set(), {d: [] for d in SAID}
@@ -62,7 +67,7 @@ def test_each_side_takes_in_a_true_beginning_or_stops(actions):
             stopped.add(direction)
 
     for direction, action, number in actions:
-        queue, back = queues[direction], "s2r" if direction == "r2s" else "r2s"
+        queue, back = queues[direction], "to_guest" if direction == "to_host" else "to_host"
         if action == "reflect" and queues[back]:
             deliver(direction, queues[back][0])
         elif action == "mix":
@@ -98,7 +103,7 @@ def test_each_side_takes_in_a_true_beginning_or_stops(actions):
 )
 def test_a_handshake_that_was_touched_never_ends_secured(changes):
     """Two sides agree on everything, or at least one of them refuses before message 4 counts."""
-    r, s = recipient(attempt()), sender(attempt())
+    r, s = guest(binding()), host(binding())
     last = b""
 
     def carry(step, message):

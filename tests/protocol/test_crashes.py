@@ -16,6 +16,7 @@ from p2p.protocol.codec import sha256
 from p2p.protocol.errors import Ending, Failure, HandoverError
 from p2p.protocol.manifest import Results, results_root
 from p2p.protocol.seal import Stream
+from p2p.protocol.session import flow
 
 from .pair import OWN, R_KEY, SECURITY, TIME, Pair
 
@@ -172,7 +173,7 @@ class World(Pair):
         self.offer()
 
     def reconnect(self):
-        noted = session._Incoming(Stream.DATA, self.tape.total, self.journal["durable"])
+        noted = flow.IncomingStream(Stream.DATA, self.tape.total, self.journal["durable"])
         self.recipient._streams[Stream.DATA] = noted  # what `Pair` takes the disk to hold
         return super().reconnect()
 

@@ -90,7 +90,7 @@ class Interleavings(RuleBasedStateMachine):
             for stream in self.pair.recipient._streams.values():
                 assert len(stream.frontier) <= 6 * session.MAX_UNACKNOWLEDGED
         if hasattr(self, "pair"):
-            flights = [f for p in self.pair.sender.lanes.values() for f in p.flights]
+            flights = [f for p in self.pair.sender.lanes.windows.values() for f in p.flights]
             assert sum(len(f.message) for f in flights) <= 2 * (session.WINDOW + 10**6)
 
     def teardown(self):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from p2p.protocol import link
 from p2p.protocol.errors import Failure
+from p2p.protocol.suite import SUITE_1
 
 from .vectors import cases
 
@@ -36,16 +37,16 @@ def test_keys_follow_the_vectors(case):
     expect = case["expect"]
     if "identity" in case:
         identity = bytes.fromhex(case["identity"])
-        assert link.sender_commitment(bytes.fromhex(case["secret"]), identity).hex() == expect.pop(
+        assert link.host_commitment(bytes.fromhex(case["secret"]), identity).hex() == expect.pop(
             "commitment"
         )
         assert {k: v.hex() for k, v in keys.__dict__.items()} == expect
     elif "error" in expect:
         with pytest.raises(Failure) as caught:
-            link.noise_psk(keys, case["passphrase"])
+            link.psk_secrets(keys, case["passphrase"])
         assert caught.value.code == expect["error"]
     else:
-        assert link.noise_psk(keys, case["passphrase"]).hex() == expect["psk"]
+        assert SUITE_1.psk(link.psk_secrets(keys, case["passphrase"])).hex() == expect["psk"]
 
 
 @given(st.text(max_size=200))

@@ -26,7 +26,7 @@ def test_manifests_follow_the_vectors(case):
         assert {
             "entries": len(found.entries),
             "total": found.tape().total,
-            "room": found.room(),
+            "space": found.space(),
             "salt": found.salt.hex(),
         } == case["expect"]
         assert manifest.decode_manifest(manifest.encode_manifest(found)) == found

@@ -20,7 +20,9 @@ def parties(case=None, psk=b"\x09" * 32):
         if case
         else [bytes([i]) * 32 for i in range(1, 5)]
     )
-    return noise.Initiator(prologue, *keys[:2]), noise.Responder(prologue, *keys[2:])
+    return noise.Initiator(noise.NAME, prologue, *keys[:2]), noise.Responder(
+        noise.NAME, prologue, *keys[2:]
+    )
 
 
 @cases("noise")

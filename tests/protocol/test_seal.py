@@ -42,7 +42,7 @@ def test_ranges_follow_the_vectors(case):
 )
 def test_what_is_sealed_opens(transfer, stream, offset, payload):
     header = seal.Header(transfer, stream, False, offset, len(payload))
-    message = seal.seal_range(PUBLIC, header, seal.with_room(payload))
+    message = seal.seal_range(PUBLIC, header, seal.with_headroom(payload))
     assert len(message) == len(payload) + seal.OVERHEAD
     assert bindings.crypto_box_seal_open(bytes(message), PUBLIC, PRIVATE)[seal.HEADER :] == payload
     assert seal.Opener(PRIVATE).open(bytes(message)) == (header, payload)
@@ -52,7 +52,7 @@ def test_what_is_sealed_opens(transfer, stream, offset, payload):
 
 def test_a_hole_has_no_payload():
     header = seal.Header(bytes(16), seal.Stream.DATA, True, 5, 10**12)
-    message = seal.seal_range(PUBLIC, header, seal.with_room(b""))
+    message = seal.seal_range(PUBLIC, header, seal.with_headroom(b""))
     assert len(message) == seal.OVERHEAD
     assert seal.Opener(PRIVATE).open(message) == (header, b"")
 
@@ -74,7 +74,7 @@ def test_a_box_made_in_place_is_one_like_any_other(size):
     """Whatever libsodium's inner blocks are."""
     payload = bytes(i * 31 & 255 for i in range(size))
     header = seal.Header(bytes(16), seal.Stream.DATA, 0, 7, size)
-    message = seal.seal_range(PUBLIC, header, seal.with_room(payload))
+    message = seal.seal_range(PUBLIC, header, seal.with_headroom(payload))
     plain = bindings.crypto_box_seal_open(bytes(message), PUBLIC, PRIVATE)
     assert plain[seal.HEADER :] == payload
     other = bytearray(bindings.crypto_box_seal(plain, PUBLIC))
@@ -84,4 +84,4 @@ def test_a_box_made_in_place_is_one_like_any_other(size):
 def test_a_key_that_is_no_point_seals_nothing():
     header = seal.Header(bytes(16), seal.Stream.DATA, 0, 0, 1)
     with pytest.raises(ValueError, match="not a key"):
-        seal.seal_range(bytes(32), header, seal.with_room(b"x"))
+        seal.seal_range(bytes(32), header, seal.with_headroom(b"x"))

@@ -8,8 +8,8 @@ from p2p.protocol import codec, receipt, session
 from p2p.protocol.errors import Ending, Failure, PeerError
 from p2p.protocol.manifest import CHANGED, NOT_PLACED, Entry, Manifest, Results, results_root
 from p2p.protocol.seal import Header, Stream
-from p2p.protocol.session import RecipientState, SenderState
-from p2p.protocol.signal import Candidate, Candidates, DirectOffer
+from p2p.protocol.session import RecipientState, SenderState, flow, table
+from p2p.protocol.signal import Candidate, Candidates, DirectEndpoint
 
 from .pair import OWN, R_KEY, S_KEY, SECURITY, TIME, TRANSFER, Pair, secured
 from .vectors import cases
@@ -41,8 +41,8 @@ def offered(**options):
     return pair
 
 
-def receiving(**options):
-    """A pair right after the accept."""
+def deciding(**options):
+    """A pair whose recipient has the manifest and is asked."""
     pair = offered(**options)
     while pair.recipient.state != RecipientState.DECIDING:
         if not (
@@ -52,6 +52,12 @@ def receiving(**options):
             or pair.deliver_control("sender")
         ):
             pair.tick()
+    return pair
+
+
+def receiving(**options):
+    """A pair right after the accept."""
+    pair = deciding(**options)
     pair.accept()
     while pair.sender.state != SenderState.SENDING:
         pair.deliver_control("sender")
@@ -73,6 +79,15 @@ def signed(**options):
                 pair.deliver_control("sender")
             else:
                 pair.tick()
+    return pair
+
+
+def countersigning():
+    """A pair whose sender has the receipt and has to check it."""
+    pair = signed()
+    pair._countersign = lambda event: None
+    while pair.sender.state != SenderState.COUNTERSIGNING:
+        pair.deliver_control("sender")
     return pair
 
 
@@ -154,8 +169,7 @@ def test_exactly_one_batch_of_failures():
 
 
 def test_declining_ends_it_on_both_sides():
-    pair = offered()
-    pair.deliver_control("recipient")
+    pair = deciding()
     pair.recipient.decline(pair.now)
     pair.flush()
     while pair.to_sender:
@@ -646,7 +660,7 @@ def test_a_failure_of_what_is_not_there_is_refused(entry):
     ],
 )
 def test_a_receipt_that_says_something_else_is_not_countersigned(change):
-    pair = signed()
+    pair = countersigning()
     results = Results(2)
     for i in range(2):
         results.delivered(i, codec.sha256(pair.files[i]))
@@ -658,14 +672,14 @@ def test_a_receipt_that_says_something_else_is_not_countersigned(change):
 
 
 def test_a_receipt_signed_by_another_key_is_not_countersigned():
-    pair = signed()
+    pair = countersigning()
     event = session.Receipted(pair.recipient._payload, receipt.sign(S_KEY, pair.recipient._payload))
     with pytest.raises(PeerError):
         pair.sender.countersign(event, bytes(32), [])
 
 
 def test_a_receipt_of_a_session_that_was_never_closed_is_not_countersigned():
-    pair = signed()
+    pair = countersigning()
     payload = pair.recipient._payload
     event = session.Receipted(payload, receipt.sign(R_KEY, payload))
     root = results_root(pair.manifest, pair.sender.results)
@@ -720,68 +734,68 @@ def test_a_countersignature_that_does_not_fit_is_refused():
             pass
 
 
-# --- pace -----------------------------------------------------------------------------------------
+# --- window -----------------------------------------------------------------------------------------
 
 
-def fly(pace, now):
+def fly(window, now):
     """Send what may be sent."""
-    while length := pace.room():
-        for _ in range(length // pace.length()):
-            header = Header(TRANSFER, Stream.DATA, False, 0, pace.length())
-            pace.sent(session.Flight(header, bytes(pace.length()), now))
+    while length := window.headroom():
+        for _ in range(length // window.length()):
+            header = Header(TRANSFER, Stream.DATA, False, 0, window.length())
+            window.sent(session.Flight(header, bytes(window.length()), now))
 
 
 def test_a_slow_path_settles_at_one_smallest_range_and_a_fast_one_grows():
     """0.05 MB/s: the queue never holds more than about a second and a half; nothing flaps."""
-    pace, now, count = session.Pace(256 * 1024), 0.0, 0
+    window, now, count = session.CongestionWindow(256 * 1024), 0.0, 0
     for _ in range(60):
-        fly(pace, now)
-        now += sum(len(flight.message) for flight in pace.flights) / 50_000
-        count += len(pace.flights)
-        assert list(pace.acknowledged(count, now))
-    assert pace.allowed == session.MIN_RANGE
+        fly(window, now)
+        now += sum(len(flight.message) for flight in window.flights) / 50_000
+        count += len(window.flights)
+        assert list(window.acknowledged(count, now))
+    assert window.size == session.MIN_RANGE
     for _ in range(200):
-        fly(pace, now)
+        fly(window, now)
         now += 0.01
-        count += len(pace.flights)
-        assert list(pace.acknowledged(count, now))
-    assert pace.allowed > 16 * 1024 * 1024
-    assert pace.length() == 256 * 1024
+        count += len(window.flights)
+        assert list(window.acknowledged(count, now))
+    assert window.size > 16 * 1024 * 1024
+    assert window.length() == 256 * 1024
 
 
 def test_no_more_than_512_ranges_are_under_way():
-    pace = session.Pace(4096)
-    pace.allowed = session.WINDOW
-    fly(pace, 0.0)
-    assert len(pace.flights) == session.MAX_UNACKNOWLEDGED
+    window = session.CongestionWindow(4096)
+    window.size = session.WINDOW
+    fly(window, 0.0)
+    assert len(window.flights) == session.MAX_UNACKNOWLEDGED
 
 
 def test_one_smallest_range_is_always_allowed():
-    pace = session.Pace(100_000)
-    assert pace.room() == session.MIN_RANGE
-    fly(pace, 0.0)
-    assert (pace.room(), len(pace.flights)) == (0, 1)
+    window = session.CongestionWindow(100_000)
+    assert window.headroom() == session.MIN_RANGE
+    fly(window, 0.0)
+    assert (window.headroom(), len(window.flights)) == (0, 1)
 
 
 def test_a_pace_narrows_once_a_second_and_not_in_between():
-    pace = session.Pace(100_000)
-    pace.allowed = 10_000_000
+    window = session.CongestionWindow(100_000)
+    window.size = 10_000_000
     for when in (0.0, 0.0, 0.0, 2.0):
-        pace.sent(session.Flight(header(), b"1", when))
-    assert len(list(pace.acknowledged(1, 2.0))) == 1
-    assert len(list(pace.acknowledged(2, 2.1))) == 1
-    assert pace.allowed == 7_000_000
-    assert len(list(pace.acknowledged(3, 0.7))) == 1
-    assert pace.allowed == 7_000_000
+        window.sent(session.Flight(header(), b"1", when))
+    assert len(list(window.acknowledged(1, 2.0))) == 1
+    assert len(list(window.acknowledged(2, 2.1))) == 1
+    assert window.size == 7_000_000
+    assert len(list(window.acknowledged(3, 0.7))) == 1
+    assert window.size == 7_000_000
 
 
 @pytest.mark.parametrize("count", [-1, 3])
 def test_a_count_of_what_was_not_sent_is_refused(count):
-    pace = session.Pace(100_000)
+    window = session.CongestionWindow(100_000)
     for _ in range(2):
-        pace.sent(session.Flight(header(), b"1", 0.0))
+        window.sent(session.Flight(header(), b"1", 0.0))
     with pytest.raises(PeerError):
-        list(pace.acknowledged(count, 1.0))
+        list(window.acknowledged(count, 1.0))
 
 
 # --- small things ---------------------------------------------------------------------------------
@@ -961,17 +975,17 @@ def test_a_lane_that_brings_nothing_lends_its_ranges_to_the_others():
     other = pair.add_lane()
     pair.send_range(other)
     (stuck, _), *_ = pair.lanes[other]
-    assert pair.sender.deadline() <= pair.now + session.LANE_SECONDS
+    assert pair.sender.deadline() <= pair.now + flow.REINJECT_LANE_SECONDS
     for _ in range(62):
         pair.tick()
         while pair.deliver_control("sender") or pair.deliver_control("recipient"):
             pass
     assert pair.sender.plan(other, pair.now) is None
     assert pair.sender.plan(0, pair.now)[0] == stuck
-    assert pair.sender.lanes[other].lent
+    assert pair.sender.lanes.windows[other].stalled
     pair.deliver_data(other)  # there it is, after all
     pair.run()
-    assert not pair.sender.lanes[other].lent
+    assert not pair.sender.lanes.windows[other].stalled
 
 
 def test_an_idle_lane_helps_with_what_the_others_wait_for():
@@ -980,7 +994,7 @@ def test_an_idle_lane_helps_with_what_the_others_wait_for():
         pair.send_range()
     other = pair.add_lane()
     assert pair.sender.plan(other, pair.now) is None
-    pair.now += session.HEDGE_SECONDS
+    pair.now += flow.REINJECT_RANGE_SECONDS
     header, payload = pair.sender.plan(other, pair.now)
     assert (header, payload) == pair.lane[0]
     pair._put(other, header, payload, again=True)
@@ -996,49 +1010,51 @@ def test_a_range_that_two_lanes_carry_is_not_sent_a_third_time_when_one_is_dropp
     held = [header for header, _ in pair.lanes[other]]
     pair.sender.sent(0, held[0], b"", pair.now)
     pair.drop_lane(other)
-    assert [header for header, _ in pair.sender._again.values()] == held[1:]
+    assert [header for header, _ in pair.sender.lanes.reinjection._waiting.values()] == held[1:]
 
 
 def test_a_sender_knows_whether_the_recipient_holds_it_up():
     pair = receiving(files=(b"x" * 3_000_000,), largest=250_000)
     assert not pair.sender.at_limit
-    pair.sender.lanes[0].allowed = session.WINDOW
+    pair.sender.lanes.windows[0].size = session.WINDOW
     while pair.send_range():
         pass
     assert pair.sender.at_limit
     assert not Pair().sender.at_limit
 
 
-def test_a_range_is_lent_once_however_long_it_takes():
+def test_a_range_is_reinjected_once_however_long_it_takes():
     pair = receiving(files=(b"x" * 60_000,))
     while not pair.sender.all_sent:
         pair.send_range()
     other = pair.add_lane()
     for _ in range(20):
-        pair.now += session.HEDGE_SECONDS
+        pair.now += flow.REINJECT_RANGE_SECONDS
         pair.send_range(other)
         while pair.deliver_data(other):
             pass
         pair.tick(0.06)
         while pair.deliver_control("sender"):
             pass
-    assert pair.sender._repeated[Stream.DATA] == 60_000
-    assert pair.sender._got == {header.key for header, _ in pair.lane}
+    assert pair.sender.lanes.reinjection._repeated[Stream.DATA] == 60_000
+    assert pair.sender.lanes.reinjection._got == {header.key for header, _ in pair.lane}
 
 
 def test_what_came_by_another_lane_is_not_sent_again_when_its_first_lane_is_dropped():
     pair = receiving(files=(b"x" * 60_000,))
     other = pair.add_lane()
     pair.send_range(other)
-    flights = list(pair.sender.lanes[other].flights)
-    pair.sender._lend(flights[0])
+    flights = list(pair.sender.lanes.windows[other].flights)
+    pair.sender.lanes._reinject(flights[0])
     pair.send_range(0)
     pair.deliver_data(0)
     pair.tick(0.06)
     while pair.deliver_control("sender"):
         pass
     pair.drop_lane(other)
-    assert [key for key in pair.sender._again] == [f.header.key for f in flights[1:]]
+    assert [key for key in pair.sender.lanes.reinjection._waiting] == [
+        f.header.key for f in flights[1:]
+    ]
     pair.run()
 
 
@@ -1055,7 +1071,7 @@ def test_what_a_gone_lane_brought_after_all_is_not_sent_again():
     pair.tick(0.06)
     while pair.deliver_control("sender"):
         pass
-    assert not pair.sender._again
+    assert not pair.sender.lanes.reinjection._waiting
     pair.run()
 
 
@@ -1063,7 +1079,7 @@ def test_what_came_after_all_is_not_sent_again():
     pair = receiving(files=(b"x" * 60_000,))
     other = pair.add_lane()
     pair.send_range(other)
-    pair.sender._lend(pair.sender.lanes[other].flights[0])
+    pair.sender.lanes._reinject(pair.sender.lanes.windows[other].flights[0])
     pair.deliver_data(other)
     pair.tick()
     pair.tick()
@@ -1095,32 +1111,32 @@ def test_a_lane_of_a_higher_rank_rests_until_the_better_one_fails():
 def test_a_retired_lane_gets_nothing_new():
     pair = receiving(files=(b"x" * 300_000,))
     other = pair.add_lane(session.DIRECT)
-    pair.sender.retire_lane(other)
+    pair.sender.lanes.retire(other)
     assert pair.sender.plan(other, pair.now) is None
     assert pair.sender.plan(0, pair.now) is not None
 
 
-def test_ranges_are_lent_no_more_often_than_a_recipient_bears():
+def test_ranges_are_reinjected_no_more_often_than_a_recipient_bears():
     pair = receiving(files=(b"x" * 10_000,))
     flight = session.Flight(header(length=6_000), b"", 0.0)
-    pair.sender._lend(flight)
-    pair.sender._again.clear()
-    pair.sender._lend(flight)
-    assert not pair.sender._again
+    pair.sender.lanes._reinject(flight)
+    pair.sender.lanes.reinjection._waiting.clear()
+    pair.sender.lanes._reinject(flight)
+    assert not pair.sender.lanes.reinjection._waiting
 
 
 def test_lanes_are_numbered_once_and_not_without_end():
     pair = receiving()
     numbers = [pair.add_lane() for _ in range(session.MAX_LANES - 1)]
     with pytest.raises(ValueError, match="too many"):
-        pair.sender.number_lane()
+        pair.sender.lanes.number()
     for number in numbers:
         pair.drop_lane(number)
     ack(pair, [numbers[-1], 5])  # late, of a lane that is gone
-    while pair.sender._numbered <= session.MAX_LANE_NUMBER:
-        pair.sender.number_lane()
+    while pair.sender.lanes._numbered <= session.MAX_LANE_NUMBER:
+        pair.sender.lanes.number()
     with pytest.raises(ValueError, match="too many"):
-        pair.sender.number_lane()
+        pair.sender.lanes.number()
     with pytest.raises(PeerError):
         pair.recipient.add_lane(numbers[0])
 
@@ -1152,16 +1168,16 @@ def test_each_side_learns_what_holds_the_other_up_when_it_changes():
 def test_the_peers_talk_about_further_lanes():
     pair = receiving()
     there = ("192.0.2.1", 4000, b"certificate")
-    pair.sender.offer_direct(DirectOffer.of([there[0]] * 20, *there[1:]), pair.now)
+    pair.sender.announce_direct(DirectEndpoint.of([there[0]] * 20, *there[1:]), pair.now)
     found = Candidates((Candidate("1", 1, "192.0.2.1", 5000, "host"),))
     pair.recipient.signal(1, found, pair.now)
     pair.flush()
     while pair.deliver_control("recipient") or pair.deliver_control("sender"):
         pass
-    (offered,) = pair.saw("recipient", DirectOffer)
-    assert offered == DirectOffer((there[0],) * 16, *there[1:])
+    (announced,) = pair.saw("recipient", session.DirectAnnounced)
+    assert announced.endpoint == DirectEndpoint((there[0],) * 16, *there[1:])
     assert pair.saw("sender", session.LaneSignalled) == [session.LaneSignalled(1, found)]
-    pair.sender.offer_direct(DirectOffer((), *there[1:]), pair.now)
+    pair.sender.announce_direct(DirectEndpoint((), *there[1:]), pair.now)
     pair.flush()
     with pytest.raises(PeerError, match="second"):
         while pair.deliver_control("recipient"):
@@ -1170,7 +1186,25 @@ def test_the_peers_talk_about_further_lanes():
 
 def test_nobody_talks_about_lanes_before_the_offer():
     pair = Pair()
-    pair.recipient.signal(1, Candidates(()), pair.now)
-    pair.flush()
+    with pytest.raises(session.OutOfTurn, match="signal in state waiting"):
+        pair.recipient.signal(1, Candidates(()), pair.now)
+    say(pair, "recipient", "lane", lane=1, signal="{}")
     with pytest.raises(PeerError, match="turn"):
         pair.deliver_control("sender")
+
+
+@pytest.mark.parametrize("machine", [session.SenderSession, session.RecipientSession])
+def test_every_state_says_what_a_lost_connection_means(machine):
+    states = session.SenderState if machine is session.SenderSession else session.RecipientState
+    assert all((state, table.LOST) in machine.table for state in states)
+
+
+@pytest.mark.parametrize("machine", [session.SenderSession, session.RecipientSession])
+def test_the_table_names_calls_that_ask_it_and_messages_that_exist(machine):
+    for (_, given), row in machine.table.items():
+        if isinstance(given, str):
+            assert given == table.LOST or given in session.MESSAGES
+        else:
+            assert given is row.handler
+            assert given is getattr(machine, given.__name__)
+            assert given.__wrapped__

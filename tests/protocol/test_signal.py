@@ -54,23 +54,23 @@ def test_any_bytes_are_a_signal_or_a_peer_error(data):
 @given(st.binary(max_size=2000))
 def test_any_bytes_are_no_envelope(data):
     with pytest.raises(PeerError):
-        signal.Sealer(KEY, ROOM, ATTEMPT, "s2r").open(data)
+        signal.Sealer(KEY, ROOM, ATTEMPT, "to_guest").open(data)
 
 
 def test_envelopes_hide_how_many_candidates_there_are():
     sizes = set()
     for count in (1, 2, 3):
-        sealer = signal.Sealer(KEY, ROOM, ATTEMPT, "r2s")
+        sealer = signal.Sealer(KEY, ROOM, ATTEMPT, "to_host")
         sizes.add(len(sealer.seal(signal.Candidates((CANDIDATE,) * count), bytes(24))))
     assert len(sizes) == 1
 
 
 def test_what_is_sealed_opens_in_order_and_only_in_its_direction():
-    sealer, opener = (signal.Sealer(KEY, ROOM, ATTEMPT, "r2s") for _ in range(2))
+    sealer, opener = (signal.Sealer(KEY, ROOM, ATTEMPT, "to_host") for _ in range(2))
     for _ in range(3):
         envelope = sealer.seal(signal.Knock(bytes(16), "native"), bytes(24))
         with pytest.raises(PeerError):
-            signal.Sealer(KEY, ROOM, ATTEMPT, "s2r").open(envelope)
+            signal.Sealer(KEY, ROOM, ATTEMPT, "to_guest").open(envelope)
         assert opener.open(envelope) == signal.Knock(bytes(16), "native")
 
 

@@ -12,9 +12,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from p2p.connect.rendezvous import GuestSeat, HostSeat
 from p2p.protocol.errors import Failure
 from p2p.protocol.link import derive_keys
-from p2p.signaling_client import RecipientSeat, SenderSeat
 from signaling import messages
 from signaling.app import Server
 from signaling.certificates import open_authority
@@ -253,7 +253,7 @@ async def test_logs_hold_no_address_room_or_token(start, caplog):
 async def test_the_senders_client_takes_its_room_again_after_a_restart_with_empty_memory(start):
     server = await start()
     port, states = server.port, []
-    seat = SenderSeat(origin(server), KEYS, 60, bytes(32))
+    seat = HostSeat(origin(server), KEYS, 60, bytes(32))
     holding = asyncio.create_task(seat.run(states.append))
     await asyncio.wait_for(seat.ready.wait(), 5)
     await server.stop()
@@ -262,7 +262,7 @@ async def test_the_senders_client_takes_its_room_again_after_a_restart_with_empt
     server = await start(port=port)
     while states[-1] is False:
         await asyncio.sleep(0.05)
-    async with RecipientSeat(origin(server), KEYS) as mine:
+    async with GuestSeat(origin(server), KEYS) as mine:
         theirs = await asyncio.wait_for(seat.attempts.get(), 5)
         assert theirs.id == mine.id
         await mine.send(b"knock")
@@ -284,7 +284,7 @@ async def test_the_clients_say_what_is_wrong_with_a_server(start, unused_tcp_por
         (f"http://127.0.0.1:{unused_tcp_port}", KEYS, "server_unreachable"),
     ):
         with pytest.raises(Failure) as caught:
-            async with RecipientSeat(where, keys):
+            async with GuestSeat(where, keys):
                 pass
         assert caught.value.code == code
         assert "127.0.0.1" not in caught.value.sentence
@@ -297,14 +297,14 @@ async def test_the_clients_say_what_is_wrong_with_a_server(start, unused_tcp_por
     other = await asyncio.start_server(not_handover, "127.0.0.1", 0)
     port = other.sockets[0].getsockname()[1]
     with pytest.raises(Failure) as caught:
-        await SenderSeat(f"http://127.0.0.1:{port}", KEYS, 60, bytes(32)).run(lambda there: None)
+        await HostSeat(f"http://127.0.0.1:{port}", KEYS, 60, bytes(32)).run(lambda there: None)
     assert caught.value.code == "server_refused"
     other.close()
     with pytest.raises(Failure) as caught:
-        await SenderSeat(origin(server), KEYS, 0.5, bytes(32)).run(lambda there: None)
+        await HostSeat(origin(server), KEYS, 0.5, bytes(32)).run(lambda there: None)
     assert caught.value.code == "expired"
     with pytest.raises(Failure) as caught:
-        await SenderSeat(f"http://127.0.0.1:{unused_tcp_port}", KEYS, 60, bytes(32)).run(
+        await HostSeat(f"http://127.0.0.1:{unused_tcp_port}", KEYS, 60, bytes(32)).run(
             lambda there: None
         )
     assert caught.value.code == "server_unreachable"
@@ -320,11 +320,11 @@ async def test_the_client_goes_on_without_trust_and_says_so_once_without_a_host(
     caplog.set_level(logging.WARNING)
 
     async def meet():
-        seat = SenderSeat(where, KEYS, 60, bytes(32))
+        seat = HostSeat(where, KEYS, 60, bytes(32))
         holding = asyncio.create_task(seat.run(lambda there: None))
         await asyncio.wait_for(seat.ready.wait(), 5)
         caplog.clear()
-        async with RecipientSeat(where, KEYS) as mine:
+        async with GuestSeat(where, KEYS) as mine:
             theirs = await asyncio.wait_for(seat.attempts.get(), 5)
             assert theirs.id == mine.id
         said = [record.getMessage() for record in caplog.records]
@@ -344,7 +344,7 @@ async def test_a_flood_from_the_server_ends_the_attempt(start):
     server = await start(attempt_messages=10_000, attempt_bytes=10**9)
     async with await raw(server) as sender:
         await say(sender, create())
-        async with RecipientSeat(origin(server), KEYS) as mine:
+        async with GuestSeat(origin(server), KEYS) as mine:
             attempt = json.loads(await sender.recv())["attempt"]
             for _ in range(400):
                 await sender.send(

@@ -17,9 +17,10 @@ import zstandard
 from nacl import bindings
 from nacl.signing import SigningKey
 
-from p2p import press
+from p2p import compression
 from p2p.protocol import audit, codec, handshake, link, manifest, noise, receipt, seal, signal
-from p2p.protocol.errors import HandoverError
+from p2p.protocol.errors import FAILURES, HandoverError
+from p2p.protocol.suite import SUITE_1
 
 HERE = Path(__file__).parent
 SECRET = bytes(range(32))
@@ -155,7 +156,7 @@ def make_base64url() -> None:
 
 
 def make_link() -> None:
-    k, c = b64(SECRET), b64(link.sender_commitment(SECRET, S_ID))
+    k, c = b64(SECRET), b64(link.host_commitment(SECRET, S_ID))
     good = f"https://example.org/#1.{k}.{c}"
     valid = {
         "plain": good,
@@ -234,7 +235,7 @@ def make_kdf() -> None:
                 "identity": S_ID.hex(),
                 "expect": {
                     **{k: v.hex() for k, v in keys.__dict__.items()},
-                    "commitment": link.sender_commitment(secret, S_ID).hex(),
+                    "commitment": link.host_commitment(secret, S_ID).hex(),
                 },
             }
         )
@@ -253,7 +254,9 @@ def make_kdf() -> None:
                 "name": name,
                 "secret": SECRET.hex(),
                 "passphrase": passphrase,
-                "expect": outcome(lambda p=passphrase: {"psk": link.noise_psk(KEYS, p).hex()}),
+                "expect": outcome(
+                    lambda p=passphrase: {"psk": SUITE_1.psk(link.psk_secrets(KEYS, p)).hex()}
+                ),
             }
         )
     write("kdf", cases)
@@ -271,8 +274,8 @@ CANDIDATE = {
 }
 DESCRIPTION = {
     "type": "description",
-    "nonce_r": b64(NONCE_R),
-    "nonce_s": b64(NONCE_S),
+    "nonce_guest": b64(NONCE_R),
+    "nonce_host": b64(NONCE_S),
     "ufrag": "dqOu",
     "password": "4JOi0HlyBF5heoMlBCdEhc",
     "fingerprint": b64(FP_S),
@@ -280,7 +283,7 @@ DESCRIPTION = {
     "max_message_size": 262144,
     "candidates": [CANDIDATE],
 }
-KNOCK = {"type": "knock", "nonce_r": b64(NONCE_R), "kind": "native"}
+KNOCK = {"type": "knock", "nonce_guest": b64(NONCE_R), "kind": "native"}
 DIRECT = {
     "type": "direct",
     "addresses": ["192.0.2.2", "2001:db8::2"],
@@ -345,9 +348,9 @@ def make_signal() -> None:
         "unknown type": {"type": "offer"},
         "type a number": {"type": 1},
         "SDP": {"type": "offer", "sdp": "v=0"},
-        "knock without nonce": change(KNOCK, nonce_r=...),
-        "knock short nonce": change(KNOCK, nonce_r=b64(bytes(15))),
-        "knock long nonce": change(KNOCK, nonce_r=b64(bytes(17))),
+        "knock without nonce": change(KNOCK, nonce_guest=...),
+        "knock short nonce": change(KNOCK, nonce_guest=b64(bytes(15))),
+        "knock long nonce": change(KNOCK, nonce_guest=b64(bytes(17))),
         "knock unknown kind": change(KNOCK, kind="phone"),
         "knock extra member": change(KNOCK, extra=1),
         "knock null": change(KNOCK, kind=None),
@@ -431,7 +434,7 @@ def make_signal() -> None:
 def make_envelope() -> None:
     def sealed(sequence: int = 0, padded: bytes | None = None, **other: Any) -> bytes:
         where = {
-            "key": KEYS.signal_s2r,
+            "key": KEYS.signal_to_guest,
             "room": KEYS.room,
             "attempt": ATTEMPT_ID,
             "direction": b"\x00",
@@ -460,7 +463,7 @@ def make_envelope() -> None:
         "replayed": [good, good],
         "out of order": [sealed(1)],
         "other direction": [sealed(direction=b"\x01")],
-        "other key": [sealed(key=KEYS.signal_r2s)],
+        "other key": [sealed(key=KEYS.signal_to_host)],
         "other room": [sealed(room=bytes(16))],
         "other attempt": [sealed(attempt=bytes(16))],
         "other label": [sealed(label=b"handover/2 signal")],
@@ -478,16 +481,16 @@ def make_envelope() -> None:
     }
 
     def opened(parts: list[bytes]) -> Any:
-        opener = signal.Sealer(KEYS.signal_s2r, KEYS.room, ATTEMPT_ID, "s2r")
+        opener = signal.Sealer(KEYS.signal_to_guest, KEYS.room, ATTEMPT_ID, "to_guest")
         return [json.loads(signal.encode_signal(opener.open(part))) for part in parts]
 
     cases = [
         {
             "name": n,
-            "key": KEYS.signal_s2r.hex(),
+            "key": KEYS.signal_to_guest.hex(),
             "room": KEYS.room.hex(),
             "attempt": ATTEMPT_ID.hex(),
-            "direction": "s2r",
+            "direction": "to_guest",
             "envelopes": [e.hex() for e in es],
             "expect": outcome(lambda es=es: opened(es)),
         }
@@ -504,28 +507,31 @@ def entropy(seed: int) -> handshake.Entropy:
     return handshake.Entropy(*(bytes([seed + i]) * 32 for i in range(4)))
 
 
-def attempt(passphrase: bool) -> handshake.Attempt:
-    return handshake.Attempt(KEYS.room, ATTEMPT_ID, NONCE_R, NONCE_S, FP_S, FP_R, passphrase)
+def binding(passphrase: bool, host_sends: bool = True) -> handshake.ChannelBinding:
+    prints = FP_S, FP_R
+    return handshake.ChannelBinding(
+        KEYS.room, ATTEMPT_ID, NONCE_R, NONCE_S, *prints, passphrase, host_sends
+    )
 
 
 def parties(
-    passphrase: str | None = None, verify: bool = False, fill: int = 0
-) -> tuple[handshake.RecipientHandshake, handshake.SenderHandshake]:
-    psk = link.noise_psk(KEYS, passphrase)
-    recipient = handshake.RecipientHandshake(
-        attempt(passphrase is not None),
-        psk=psk,
+    where: handshake.ChannelBinding, passphrase: str | None, verify: bool, fill: int
+) -> tuple[handshake.GuestHandshake, handshake.HostHandshake]:
+    secrets = link.psk_secrets(KEYS, passphrase)
+    guest = handshake.GuestHandshake(
+        where,
+        secrets=secrets,
         secret=SECRET,
-        commitment=link.sender_commitment(SECRET, S_ID),
+        commitment=link.host_commitment(SECRET, S_ID),
         identity=R_KEY,
         label="Reading room",
         software="test/1",
         verify=verify,
         entropy=entropy(0x20),
     )
-    sender = handshake.SenderHandshake(
-        attempt(passphrase is not None),
-        psk=psk,
+    host = handshake.HostHandshake(
+        where,
+        secrets=secrets,
         identity=S_KEY,
         label="Klinik S\u00fcd",
         software="test/1",
@@ -533,57 +539,60 @@ def parties(
         entropy=entropy(0x40),
         fill=fill,
     )
-    return recipient, sender
+    return guest, host
 
 
 def make_handshake() -> None:
     cases = []
-    for name, passphrase, verify, fill in (
-        ("plain", None, False, 0),
-        ("passphrase", "correct horse", False, 0),
-        ("verify", None, True, 0),
-        ("message 2 fills a packet", None, False, 1500),
+    for name, passphrase, verify, fill, host_sends in (
+        ("plain", None, False, 0, True),
+        ("passphrase", "correct horse", False, 0, True),
+        ("verify", None, True, 0, True),
+        ("message 2 fills a packet", None, False, 1500, True),
+        ("the host is the recipient", None, False, 0, False),
+        ("the host is the recipient, passphrase and verify", "correct horse", True, 0, False),
     ):
-        r, s = parties(passphrase, verify, fill)
-        m1 = r.message_1()
-        m2 = s.receive_1(m1)
-        m3 = r.receive_2(m2)
-        sent = s.receive_3(m3)
-        m4 = s.message_4()
-        got = r.receive_4(m4)
-        assert (sent.digits, sent.transcript) == (got.digits, got.transcript)
-        ping = sent.send.encrypt(b"sender says")
-        pong = got.send.encrypt(b"recipient says")
+        where = binding(passphrase is not None, host_sends)
+        g, h = parties(where, passphrase, verify, fill)
+        m1 = g.message_1()
+        m2 = h.receive_1(m1)
+        m3 = g.receive_2(m2)
+        at_host = h.receive_3(m3)
+        m4 = h.message_4()
+        at_guest = g.receive_4(m4)
+        assert (at_host.digits, at_host.transcript) == (at_guest.digits, at_guest.transcript)
+        assert at_host.session_key == at_guest.session_key
+        to_guest = at_host.send.encrypt(b"host says")
+        to_host = at_guest.send.encrypt(b"guest says")
         cases.append(
             {
                 "name": name,
                 "passphrase": passphrase,
                 "verify": verify,
                 "secret": SECRET.hex(),
-                "attempt": {
-                    k: v.hex() if isinstance(v, bytes) else v
-                    for k, v in attempt(passphrase is not None).__dict__.items()
+                "binding": {
+                    k: v.hex() if isinstance(v, bytes) else v for k, v in where.__dict__.items()
                 },
-                "sender": {
+                "host": {
                     "identity_seed": bytes(S_KEY).hex(),
                     "label": "Klinik S\u00fcd",
                     "fill": fill,
                     **{k: v.hex() for k, v in entropy(0x40).__dict__.items()},
                 },
-                "recipient": {
+                "guest": {
                     "identity_seed": bytes(R_KEY).hex(),
                     "label": "Reading room",
                     **{k: v.hex() for k, v in entropy(0x20).__dict__.items()},
                 },
                 "software": "test/1",
                 "expect": {
-                    "prologue": attempt(passphrase is not None).prologue().hex(),
+                    "prologue": where.prologue().hex(),
                     "messages": [m.hex() for m in (m1, m2, m3, m4)],
-                    "digits": got.digits,
-                    "transcript": got.transcript.hex(),
-                    "session_key": got.session_key.hex(),
-                    "first_transport_s2r": ping.hex(),
-                    "first_transport_r2s": pong.hex(),
+                    "digits": at_guest.digits,
+                    "transcript": at_guest.transcript.hex(),
+                    "session_key": at_guest.session_key.hex(),
+                    "first_transport_to_guest": to_guest.hex(),
+                    "first_transport_to_host": to_host.hex(),
                 },
             }
         )
@@ -718,7 +727,7 @@ def make_manifest() -> None:
         return {
             "entries": len(found.entries),
             "total": found.tape().total,
-            "room": found.room(),
+            "space": found.space(),
             "salt": found.salt.hex(),
         }
 
@@ -998,7 +1007,7 @@ def payload(**members: Any) -> Case:
         },
         "stored": "file",
         "security": {
-            "suite": handshake.SUITE_NAMES[1],
+            "suite": SUITE_1.name,
             "transcript": h,
             "fingerprint_sender": b64(FP_S),
             "fingerprint_recipient": b64(FP_R),
@@ -1468,7 +1477,7 @@ def frame(
     )
 
 
-def make_press() -> None:
+def make_compression() -> None:
     def packed(data: bytes, **options: Any) -> bytes:
         return zstandard.ZstdCompressor(1, **options).compress(data)
 
@@ -1612,14 +1621,14 @@ def make_press() -> None:
     }
 
     def opened(flags: int, length: int, payload: bytes) -> Any:
-        data = press.unpress(flags, length, payload)
+        data = compression.decompress(flags, length, payload)
         short = len(data) <= 64
         return {"data": data.hex()} if short else {"sha256": hashlib.sha256(data).hexdigest()}
 
     cases: list[Case] = []
     for name, (flags, payload, data) in valid.items():
         length = len(data) or 512
-        assert not data or press.unpress(flags, length, payload) == data, name
+        assert not data or compression.decompress(flags, length, payload) == data, name
         invalid = {name: (flags, length, payload), **invalid}
     for name, (flags, length, payload) in sorted(invalid.items()):
         expect = outcome(lambda f=flags, n=length, p=payload: opened(f, n, p))
@@ -1633,10 +1642,52 @@ def make_press() -> None:
                 "expect": expect,
             }
         )
-    write("press", cases)
+    write("compression", cases)
+
+
+# --- catalogues -----------------------------------------------------------------------------------
+
+
+def make_catalogues() -> None:
+    """The lists that both languages hold: failures, states, bottlenecks, statuses, members."""
+    write(
+        "failures",
+        [
+            {
+                "name": code,
+                "code": code,
+                "ending": kind.ending.value,
+                "next": int(kind.next),
+                "shared": kind.shared,
+            }
+            for code, kind in FAILURES.items()
+        ],
+    )
+    from p2p.protocol import session
+
+    lists = {
+        "sender states": [state.value for state in session.SenderState],
+        "recipient states": [state.value for state in session.RecipientState],
+        "bottlenecks": list(session.BOTTLENECKS),
+        "statuses": [f"{status} {name}" for status, name in manifest.STATUSES.items()],
+        **{
+            f"members of {kind}": sorted(shape.__dict__["members"])
+            for kind, shape in session.MESSAGES.items()
+        },
+        **{
+            f"members of the {kind} body": sorted(shape.__dict__["members"])
+            for kind, shape in {
+                "offer": session.OFFER_BODY,
+                "accept": session.ACCEPT_BODY,
+                "closing": session.CLOSING_BODY,
+            }.items()
+        },
+    }
+    write("catalogues", [{"name": name, "expect": values} for name, values in lists.items()])
 
 
 if __name__ == "__main__":
+    make_catalogues()
     make_messages()
     make_signaling()
     make_json()
@@ -1650,6 +1701,6 @@ if __name__ == "__main__":
     make_results()
     make_paths()
     make_seal()
-    make_press()
+    make_compression()
     make_receipt()
     make_audit()

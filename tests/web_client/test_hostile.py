@@ -18,7 +18,7 @@ from p2p import events
 from p2p import sending as honest
 from p2p.protocol.codec import encode_json
 from p2p.protocol.manifest import Entry, Manifest, encode_manifest
-from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range, with_room
+from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range, with_headroom
 from tests.e2e.test_hostile import data, inject
 
 from .browsers import KINDS
@@ -224,7 +224,7 @@ async def test_data_before_the_accept(at, liar, file, monkeypatch, kind):
     await look(visitor, link)
     await visitor.offered()
     header, payload = data(runs[0], 0, 10)
-    message = seal_range(runs[0]._secured.session_key, header, with_room(payload))
+    message = seal_range(runs[0]._secured.session_key, header, with_headroom(payload))
     await runs[0]._ways.data.send(message)
     await refused(visitor)
 

@@ -8,7 +8,8 @@ import os
 import pytest
 
 import p2p
-from p2p import events, multipath
+from p2p import events
+from p2p.lanes import multipath
 from tests.e2e.test_lanes import pixels
 
 from .browsers import KINDS

@@ -1,0 +1,654 @@
+"""Handover as a library: send, receive, and what this machine remembers.
+
+    transfer = await send("study")
+    print(transfer.link)
+    async for event in transfer:
+        if isinstance(event, Question):
+            await transfer.answer(True)
+    outcome = await transfer.result()
+
+`send`, `receive` and `resume` begin at once, in the running event loop, and give a `Transfer`; to
+await it is to wait until it is under way. The data folder, the engine and the server are found by
+themselves. The command line uses this module and nothing below it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from .connect import verify_web as web
+from .connect.certificates import Tls, local_authority, tls_from_files, tls_from_local_ca
+from .connect.embedded_server import open_rendezvous, open_server
+from .connect.rendezvous import OWNER
+from .connect.verify_web import Finding
+from .events import (
+    Completed,
+    DigitsShown,
+    Event,
+    Failed,
+    LinkMade,
+    Offered,
+    PeerMet,
+    Progressed,
+    Question,
+    QuestionDropped,
+    StateChanged,
+    Warned,
+)
+from .invitation import CUT_SECONDS, LAST_WORD_SECONDS, GuestInvitation, HostInvitation
+from .lanes.webrtc import ENGINES, EngineName
+from .protocol.audit import BadLine
+from .protocol.codec import encode_base64url
+from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
+from .protocol.link import SECRET_BYTES, parse_link
+from .protocol.manifest import STATUSES, results_root
+from .protocol.paths import shown
+from .protocol.receipt import BadReceipt, Receipt, fingerprint, thumbprint
+from .protocol.receipt import verify as verify_receipt
+from .protocol.seal import TRANSFER_ID
+from .protocol.sentences import LANGUAGES, Language, text
+from .state.folder import now_text
+from .state.home import Home
+from .state.journal import Journal, Journals, SenderRecord
+from .storage.comparison import compare
+from .storage.listing import Listing, Warn, check_paths, walk
+from .storage.parts import staging_folder
+from .storage.ports import Stopped
+from .transfer.options import Options
+from .transfer.outcome import Outcome, conclude
+from .transfer.rates import MIN_LIMIT
+from .transfer.receive import ReceiveDriver
+from .transfer.transfer import ReceivingSession, RecipientTransfer, SenderTransfer
+from .version import VERSION
+
+__all__ = [
+    "DEFAULT_EXPIRES",
+    "ENGINES",
+    "EXIT_CODES",
+    "EXIT_USAGE",
+    "LANGUAGES",
+    "MIN_LIMIT",
+    "VERSION",
+    "AnnexEntry",
+    "BadLine",
+    "BadReceipt",
+    "Completed",
+    "DigitsShown",
+    "Ending",
+    "EngineName",
+    "Event",
+    "Failed",
+    "Failure",
+    "Finding",
+    "HandoverError",
+    "Home",
+    "Language",
+    "LinkMade",
+    "Offered",
+    "Outcome",
+    "PeerMet",
+    "Progressed",
+    "Question",
+    "QuestionDropped",
+    "Receipt",
+    "StateChanged",
+    "Tls",
+    "Transfer",
+    "Unfinished",
+    "Warned",
+    "annex",
+    "compare_files",
+    "discard",
+    "encode_base64url",
+    "find_unfinished",
+    "fingerprint",
+    "local_authority",
+    "needs_passphrase",
+    "receive",
+    "resume",
+    "send",
+    "serve",
+    "shown",
+    "text",
+    "thumbprint",
+    "tidy",
+    "tls_from_files",
+    "tls_from_local_ca",
+    "unfinished",
+    "verify_receipt",
+    "verify_web",
+]
+
+DEFAULT_EXPIRES = 24 * 3600.0
+
+HomeLike = Home | str | os.PathLike[str] | None  # None: the default data folder
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+# --- the handle ----------------------------------------------------------------------------------
+
+
+class Transfer:
+    """A transfer under way: its events, answers to its questions, and how it ended.
+
+    `async for event in transfer` gives the events of `p2p.events` in order, from the first on, and
+    stops after the last (`Completed` or `Failed`); progress that nobody has looked at yet is
+    replaced by newer progress. Only one task at a time may iterate.
+    """
+
+    def __init__(self, *, has_link: bool) -> None:
+        self._has_link = has_link
+        self._unread: deque[Event] = deque()
+        self._arrived = asyncio.Event()
+        self._linked: asyncio.Future[LinkMade] = asyncio.get_running_loop().create_future()
+        self._answer: asyncio.Future[bool] | None = None
+        self._watched = self._alone = False
+        self._task: asyncio.Task[Outcome] | None = None
+
+    @property
+    def link(self) -> str:
+        """The link to pass on. Raises `ValueError` for a transfer that has none (yet)."""
+        return self._made.link
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The same link by all addresses of this machine, the likeliest to work first."""
+        return self._made.link, *self._made.others
+
+    @property
+    def _made(self) -> LinkMade:
+        if not self._linked.done() or self._linked.cancelled():
+            raise ValueError("this transfer has no link")
+        return self._linked.result()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self._iterate()
+
+    async def _iterate(self) -> AsyncIterator[Event]:
+        self._watched = True
+        while True:
+            while not self._unread:
+                self._arrived.clear()
+                await self._arrived.wait()
+            event = self._unread.popleft()
+            yield event
+            if isinstance(event, Completed | Failed):
+                return
+
+    async def answer(self, yes: bool) -> None:
+        """Answer the question that was asked last. Raises `ValueError` when there is none."""
+        if self._answer is None or self._answer.done():
+            raise ValueError("nothing was asked")
+        self._answer.set_result(bool(yes))
+        await asyncio.sleep(0)
+
+    async def result(self) -> Outcome:
+        """Wait until it has ended, and how. Never raises what FAILURES names.
+
+        Where nobody iterates, nobody sees a question: one then ends the transfer as `needs_answer`.
+        """
+        assert self._task is not None
+        if not self._watched:
+            self._alone = True
+            if self._answer is not None and not self._answer.done():
+                self._answer.set_exception(_unanswered())
+        return await asyncio.shield(self._task)
+
+    def cancel(self) -> None:
+        """Stop it on both sides, as Ctrl-C does; what had arrived is erased."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Wait until it is under way; a sender's, until its link stands. Raises `Failure` when it
+        ended before."""
+        return self._under_way().__await__()
+
+    async def _under_way(self) -> Self:
+        assert self._task is not None
+        if self._has_link:
+            waiting: list[asyncio.Future[Any]] = [self._task, self._linked]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not self._linked.done() or self._linked.cancelled():
+                outcome = await self._task
+                raise Failure(outcome.code, outcome.detail)
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Cancel what still runs, and wait until it has."""
+        if self._task is not None and not self._task.done():
+            self.cancel()
+            await asyncio.wait([self._task])
+
+    # -- for those who make one
+
+    def _start(self, work: Coroutine[Any, Any, Outcome]) -> None:
+        self._task = asyncio.create_task(self._run(work))
+
+    async def _run(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+        try:
+            return await work
+        except asyncio.CancelledError:
+            return Outcome(Ending.ABORTED, "cancelled")
+        finally:
+            self._linked.cancel()
+
+    def _emit(self, event: Event) -> None:
+        if isinstance(event, LinkMade) and not self._linked.done():
+            self._linked.set_result(event)
+        last = self._unread[-1] if self._unread else None
+        if isinstance(event, Progressed) and isinstance(last, Progressed):
+            self._unread.pop()
+        self._unread.append(event)
+        self._arrived.set()
+
+    async def _ask(self, question: Question) -> bool:
+        if self._alone and not self._watched:
+            raise _unanswered()
+        self._answer = asyncio.get_running_loop().create_future()
+        self._emit(question)
+        try:
+            return await self._answer
+        except asyncio.CancelledError:
+            self._emit(QuestionDropped())
+            raise
+
+
+def _unanswered() -> Failure:
+    return Failure("needs_answer", "a question came and nobody iterates over the events")
+
+
+# --- sending -------------------------------------------------------------------------------------
+
+
+def send(
+    paths: Paths,
+    *,
+    server: str | None = None,
+    listen: tuple[str, int] = ("", 0),
+    address: str | None = None,
+    expires: float = DEFAULT_EXPIRES,
+    to: str | None = None,
+    follow: bool = False,
+    tls: Tls | None = None,
+    passphrase: str | None = None,
+    verify: bool = False,
+    auto: bool = False,
+    limit: float | None = None,
+    compress: bool = True,
+    direct: bool = True,
+    direct_ports: tuple[int, int] | None = None,
+    engine: EngineName | None = None,
+    home: HomeLike = None,
+    interactive: bool = True,
+) -> Transfer:
+    """Send files and folders to whoever opens the link; awaited, it has its link.
+
+    `server` is an http(s) origin; without one this process serves itself on `listen` (host, port),
+    by https with `tls`, and the link names `address` or the likeliest of this machine's. `expires`:
+    seconds the link is good for. `to`: the only contact it is for. `follow`: symbolic links inside
+    the folder. `limit`: bytes a second. `direct_ports`: TCP ports to listen on, first and last.
+    `interactive`: whether anybody can answer; else a question that is needed ends it at once.
+
+    Raises `Failure` when the data folder cannot be used.
+    """
+    transfer = Transfer(has_link=True)
+    options = Options(
+        home=_home(home),
+        emit=transfer._emit,
+        ask=transfer._ask if interactive else None,
+        engine=engine,
+        passphrase=passphrase,
+        verify=verify,
+        auto=auto,
+        limit=limit,
+        compress=compress,
+        direct_ports=(direct_ports or (0, 0)) if direct else None,
+    )
+    several = [paths] if isinstance(paths, str | os.PathLike) else paths
+    named = [os.fspath(path) for path in several]
+    record = SenderRecord(
+        transfer_id=os.urandom(TRANSFER_ID),
+        began=now_text(),
+        owner=os.urandom(OWNER),
+        expires=(datetime.now(UTC) + timedelta(seconds=expires)).isoformat(),
+        server=server or "",
+        host=listen[0],
+        port=listen[1],
+        address=address or "",
+        tls=tls.kind if tls else "none",
+        certificate=os.fsencode(os.path.abspath(tls.certificate)) if tls else b"",
+        key=os.fsencode(os.path.abspath(tls.key)) if tls else b"",
+        to=to or "",
+        verify=verify,
+        auto=auto,
+    )
+
+    def check() -> None:
+        for path in check_paths(named).values():
+            if not os.access(path, os.R_OK):
+                raise Failure("not_readable", shown(path))
+
+    def list_sources(warn: Warn, stopped: Stopped) -> Listing:
+        return walk(named, follow=follow, warn=warn, stopped=stopped)
+
+    transfer._start(_host(SenderTransfer(options, record, list_sources), expires, tls, check))
+    return transfer
+
+
+async def _host(
+    transfer: SenderTransfer,
+    expires: float,
+    tls: Tls | None,
+    check: Callable[[], None],
+) -> Outcome:
+    """Wait behind a link until its transfer has ended."""
+    options, home = transfer.options, transfer.options.home
+
+    async def work() -> Outcome:
+        left = expires
+        if transfer.recalled and transfer.confirmed_before():
+            left = LAST_WORD_SECONDS
+        if left <= 0:
+            raise Failure("expired")
+        check()
+        record = transfer.record
+        to = home.contacts.get(record.to) if record.to else None
+        compare = options.verify and not record.confirmed
+        if options.ask is None and (compare or not (options.auto or to or transfer.peer)):
+            raise Failure("needs_answer", "whether to let the recipient in")
+        transfer.identify()
+        secret = parse_link(record.link).secret if record.link else os.urandom(SECRET_BYTES)
+        async with AsyncExitStack() as stack:
+            rendezvous = await open_rendezvous(
+                stack,
+                record.server or None,
+                (record.host, record.port),
+                record.address or None,
+                tls.context if tls else None,
+                tls.hosts if tls else (),
+            )
+            invitation = HostInvitation(options, transfer, rendezvous, secret, expires=left, to=to)
+            return await invitation.run()
+
+    return await conclude(work(), transfer, "sender", home.audit, options.emit)
+
+
+# --- receiving -----------------------------------------------------------------------------------
+
+
+def receive(
+    link: str,
+    output: str | os.PathLike[str] = ".",
+    *,
+    passphrase: str | None = None,
+    verify: bool = False,
+    auto: bool = False,
+    limit: float | None = None,
+    compress: bool = True,
+    direct: bool = True,
+    direct_ports: tuple[int, int] | None = None,
+    engine: EngineName | None = None,
+    home: HomeLike = None,
+    interactive: bool = True,
+) -> Transfer:
+    """Receive what a link offers into the folder `output`.
+
+    What was begun under this link before, in this process or an earlier one, goes on, in the folder
+    it was begun in. The other arguments are those of `send`. Raises `Failure` when the data folder
+    cannot be used.
+    """
+    transfer = Transfer(has_link=False)
+    options = Options(
+        home=_home(home),
+        emit=transfer._emit,
+        ask=transfer._ask if interactive else None,
+        engine=engine,
+        passphrase=passphrase,
+        verify=verify,
+        auto=auto,
+        limit=limit,
+        compress=compress,
+        direct_ports=(direct_ports or (0, 0)) if direct else None,
+    )
+    transfer._start(_join(RecipientTransfer(options, Path(output)), link))
+    return transfer
+
+
+def needs_passphrase(link: str) -> bool:
+    """Whether a link says that a passphrase is needed; False for what is no link."""
+    try:
+        return parse_link(link).passphrase
+    except Failure:
+        return False
+
+
+async def _join(transfer: RecipientTransfer, text: str) -> Outcome:
+    """Receive behind a link until the transfer has ended."""
+    options, home = transfer.options, transfer.options.home
+
+    async def work() -> Outcome:
+        link = parse_link(text)
+        if link.passphrase and options.passphrase is None:
+            raise Failure("needs_answer", "the passphrase")
+        transfer.identify()
+        await transfer.recall(link)
+        alone = options.ask is None and (transfer.verify or not options.auto)
+        if alone and transfer.underway is None:
+            raise Failure("needs_answer", "whether to accept the files")
+        invitation = GuestInvitation(options, link, transfer.identity)
+
+        @asynccontextmanager
+        async def connect(again: bool) -> AsyncIterator[ReceivingSession]:
+            async with invitation.connected(verify=transfer.verify, again=again) as connected:
+                yield ReceiveDriver(transfer, connected)
+
+        return await transfer.run(connect)
+
+    return await conclude(work(), transfer, "recipient", home.audit, options.emit)
+
+
+# --- taking up again -----------------------------------------------------------------------------
+
+
+def resume(
+    wanted: str,
+    *,
+    passphrase: str | None = None,
+    verify: bool = False,
+    auto: bool = False,
+    limit: float | None = None,
+    compress: bool = True,
+    direct: bool = True,
+    direct_ports: tuple[int, int] | None = None,
+    engine: EngineName | None = None,
+    home: HomeLike = None,
+    interactive: bool = True,
+) -> Transfer:
+    """Go on with an unfinished transfer, in either role; `wanted` is how its id begins.
+
+    Awaited, a sender's has its link again. Raises `Failure`, also for an id that is not known.
+    """
+    own = _home(home)
+    journal = Journals(own).find(wanted)
+    record = journal.record
+    if not journal.hold():
+        raise Failure("transfer_running", journal.short_id)
+    if journal.damaged:
+        journal.release()
+        raise Failure("journal_damaged", journal.short_id)
+    sends = isinstance(record, SenderRecord)
+    transfer = Transfer(has_link=sends)
+    options = Options(
+        home=own,
+        emit=transfer._emit,
+        ask=transfer._ask if interactive else None,
+        engine=engine,
+        passphrase=passphrase,
+        verify=verify or record.verify,
+        auto=auto or (isinstance(record, SenderRecord) and record.auto),
+        limit=limit,
+        compress=compress,
+        direct_ports=(direct_ports or (0, 0)) if direct else None,
+    )
+    if not isinstance(record, SenderRecord):
+        journal.release()
+        transfer._start(_join(RecipientTransfer(options, Path()), record.link))
+        return transfer
+    tls = None
+    if record.tls == "local-ca":
+        tls = tls_from_local_ca(own.local_ca, [record.address] if record.address else [])
+    elif record.tls == "files":
+        certificate, key = os.fsdecode(record.certificate), os.fsdecode(record.key)
+        tls = tls_from_files(Path(certificate), Path(key))
+    left = datetime.fromisoformat(record.expires).timestamp() - journal.written - journal.age
+    if record.peer:  # the link is that one's alone, and stays good for it
+        left = journal.left
+    sender = SenderTransfer(options, record, _no_sources, journal=journal)
+    transfer._start(_host(sender, min(left, CUT_SECONDS), tls, lambda: None))
+    return transfer
+
+
+def _no_sources(warn: Warn, stopped: Stopped) -> Listing:
+    raise AssertionError("what is sent was listed before")
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A transfer that can be taken up again, or erased. Sizes are in bytes."""
+
+    id: str  # hex
+    short_id: str
+    role: str  # "sender", "recipient", or "" where that cannot be read any more
+    state: Literal["running", "unfinished", "damaged"]
+    peer: str  # its label, safe to show
+    passphrase: bool  # whether it needs one
+    began: str
+    durable: int
+    total: int
+
+
+def unfinished(home: HomeLike = None) -> list[Unfinished]:
+    """All unfinished transfers of this machine, the oldest first. Those that nobody will come back
+    for are erased first. Raises `Failure`."""
+    journals = Journals(_home(home))
+    journals.tidy()
+    return [_unfinished(one) for one in journals]
+
+
+def find_unfinished(wanted: str, home: HomeLike = None) -> Unfinished:
+    """The one whose id begins so. Raises `Failure` (transfer_unknown)."""
+    return _unfinished(Journals(_home(home)).find(wanted))
+
+
+def _unfinished(journal: Journal) -> Unfinished:
+    record = journal.record
+    return Unfinished(
+        id=record.transfer_id.hex(),
+        short_id=journal.short_id,
+        role=record.role,
+        state="running" if journal.running else "damaged" if journal.damaged else "unfinished",
+        peer=shown(record.label, 64),
+        passphrase=record.link.endswith(".p"),
+        began=record.began,
+        durable=record.durable,
+        total=record.total,
+    )
+
+
+def discard(wanted: str, home: HomeLike = None) -> str:
+    """Erase what has arrived of an unfinished transfer, and forget it; "" or, where it cannot be
+    told where it was arriving, the name of the folder to remove there. Raises `Failure`."""
+    own = _home(home)
+    journal = Journals(own).find(wanted)
+    journal.erase(own)
+    if journal.record.role:
+        return ""
+    return shown(staging_folder(Path(), journal.record.transfer_id).name)
+
+
+def tidy(home: HomeLike = None) -> None:
+    """Erase what nobody will come back for. Raises `Failure`."""
+    Journals(_home(home)).tidy()
+
+
+# --- evidence ------------------------------------------------------------------------------------
+
+
+def compare_files(
+    receipt: Receipt, directory: str | os.PathLike[str], home: HomeLike = None
+) -> list[tuple[str, str]]:
+    """(path, what is wrong) of every delivered file below `directory` that is not as it was.
+
+    The names come from this machine's annex. Raises `Failure`, and `BadReceipt` for an annex that
+    is not this receipt's.
+    """
+    manifest, results, placed = _home(home).receipts.annex(receipt.payload["transfer_id"])
+    if results_root(manifest, results) != receipt.payload["content"]["root"]:
+        raise BadReceipt("the annex on this machine does not belong to it")
+    return list(compare(Path(directory), manifest, results, placed))
+
+
+@dataclass(frozen=True)
+class AnnexEntry:
+    """An entry of a receipt, by the name that this machine knows it under."""
+
+    path: str  # safe to show
+    size: int
+    sha256: str  # hex; "" of a folder or of what did not arrive
+    status: str  # a key of the catalogue under `status`
+
+
+def annex(receipt: Receipt, home: HomeLike = None) -> list[AnnexEntry]:
+    """The entries of a receipt, from this machine's annex. Raises `Failure`."""
+    manifest, results, _ = _home(home).receipts.annex(receipt.payload["transfer_id"])
+    found = []
+    for index, entry in enumerate(manifest.entries):
+        status, digest = results[index]
+        delivered = not status and entry.kind == "file"
+        name, hexed = shown(entry.path, 1024), digest.hex() if delivered else ""
+        found.append(AnnexEntry(name, entry.size, hexed, STATUSES[status]))
+    return found
+
+
+# --- the server ----------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def serve(listen: tuple[str, int] = ("", 8080), tls: Tls | None = None) -> AsyncIterator[int]:
+    """The signaling server on its own, for as long as the context lasts; gives its port.
+
+    Raises `Failure` (server_unreachable) when it cannot listen.
+    """
+    async with open_server(listen, tls.context if tls else None) as server:
+        yield server.port
+
+
+async def verify_web(url: str, ca: Path | None = None) -> list[web.Finding]:
+    """What the server at `url` gives browsers, beside what this installation ships.
+
+    Raises `Failure`.
+    """
+    from signaling import web_assets
+
+    shipped = web_assets.shipped()
+    if not shipped:
+        raise Failure("no_web_client")
+    return await web.compare(url, shipped, web_assets.client_headers, ca)
+
+
+def _home(home: HomeLike) -> Home:
+    if isinstance(home, Home):
+        return home
+    return Home(Path(home) if home is not None else None)

@@ -1,0 +1,163 @@
+"""What commands take: types of values, and options that several share."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..api import DEFAULT_EXPIRES, ENGINES, MIN_LIMIT
+
+DURATION = re.compile(r"([1-9][0-9]{0,6})([smh])")
+
+
+class Duration(click.ParamType[Any]):
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        found = DURATION.fullmatch(str(value))
+        seconds = int(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0
+        if not 0 < seconds <= DEFAULT_EXPIRES:
+            self.fail("write 90s, 30m or 24h; 24h is the longest", param, ctx)
+        return float(seconds)
+
+
+class Address(click.ParamType[Any]):
+    name = "host:port"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        host, _, port = str(value).rpartition(":")
+        if not port.isdigit() or int(port) > 65535:
+            self.fail("write HOST:PORT, [IPv6]:PORT or :PORT", param, ctx)
+        return host.strip("[]"), int(port)
+
+
+class Rate(click.ParamType[float]):
+    name = "RATE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([kMG]?)(?:B(?:/s)?)?", str(value))
+        rate = float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]] if found else 0
+        if rate < MIN_LIMIT:
+            self.fail("write bytes a second, as 500k, 20M or 1.5G; at least 10k", param, ctx)
+        return rate
+
+
+class Ports(click.ParamType[tuple[int, int]]):
+    name = "PORT[-PORT]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        first, _, last = str(value).partition("-")
+        last = last or first
+        if not (first.isdigit() and last.isdigit() and 1024 <= int(first) <= int(last) <= 65535):
+            self.fail("write PORT or FIRST-LAST, from 1024 to 65535", param, ctx)
+        return int(first), int(last)
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options that every transfer takes."""
+
+    as_json: bool
+    engine: Any
+    auto: bool
+    verify: bool
+    passphrase_file: Path | None
+    limit: float | None
+    no_compress: bool
+    no_direct: bool
+    direct_ports: tuple[int, int] | None
+
+    def arguments(self, passphrase: str | None) -> dict[str, Any]:
+        """What `send`, `receive` and `resume` of the API are given of it."""
+        return {
+            "passphrase": passphrase,
+            "verify": self.verify,
+            "auto": self.auto,
+            "limit": self.limit,
+            "compress": not self.no_compress,
+            "direct": not self.no_direct,
+            "direct_ports": self.direct_ports,
+            "engine": self.engine,
+        }
+
+
+COMMON = {field.name for field in fields(Common)}
+
+
+def common(command: Any) -> Any:
+    """Give a command these options, as one `common`."""
+
+    @functools.wraps(command)
+    def gathered(**given: Any) -> Any:
+        options = Common(**{name: given.pop(name) for name in COMMON})
+        return command(common=options, **given)
+
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="One JSON object per line."),
+        click.option("--engine", type=click.Choice(ENGINES), help="WebRTC engine."),
+        click.option("--auto", is_flag=True, help="Ask nothing: for unattended machines."),
+        click.option("--verify", is_flag=True, help="Both must confirm the check digits."),
+        click.option(
+            "--passphrase-file",
+            type=click.Path(path_type=Path),
+            help="Take the passphrase from this file.",
+        ),
+        click.option("--limit", type=Rate(), help="Bytes a second, as 500k or 20M."),
+        click.option("--no-compress", is_flag=True, help="Send everything as it is."),
+        click.option(
+            "--no-direct",
+            is_flag=True,
+            envvar="HANDOVER_NO_DIRECT",
+            help="WebRTC only: no direct TLS connections beside it.",
+        ),
+        click.option(
+            "--direct-ports", type=Ports(), help="TCP ports to listen on for direct connections."
+        ),
+    ):
+        gathered = option(gathered)
+    return gathered
+
+
+def tls_files(command: Any) -> Any:
+    """`--tls-cert` and `--tls-key`."""
+    for name, words in (("key", "Its private key, PEM."), ("cert", "Certificate chain, PEM.")):
+        kind = click.Path(path_type=Path)
+        command = click.option(f"--tls-{name}", type=kind, help=words)(command)
+    return command
+
+
+def names(command: Any) -> Any:
+    """`--name`, which may come several times."""
+    return click.option(
+        "--name", "names", multiple=True, help="A further name or address of this machine."
+    )(command)
+
+
+def both_or_none(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    """The two, or None for neither. Raises `UsageError` for one."""
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise click.UsageError("--tls-cert and --tls-key go together")
+    return certificate, key

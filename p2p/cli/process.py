@@ -1,0 +1,70 @@
+"""This process: run a transfer in it, to its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from ..api import EXIT_CODES, EXIT_USAGE, HandoverError, Question, QuestionDropped, Transfer
+from .terminal import Human, Terminal, fail, show_json
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+
+
+def keep_buffers() -> None:
+    """Let glibc keep freed message buffers instead of giving their pages back at once.
+
+    A range is allocated several times on its way; new pages for each cost a tenth of the rate. For
+    a program that owns its process, before it starts threads; where there is no glibc, nothing.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt  # malloc.h of glibc, mallopt(3)
+        for option, value in ((M_MMAP_THRESHOLD, 32 << 20), (M_TRIM_THRESHOLD, 128 << 20)):
+            mallopt(option, value)
+        mallopt(M_ARENA_MAX, 1)
+
+
+def run(start: Callable[[bool], Transfer], role: str, *, as_json: bool) -> NoReturn:
+    """Run a transfer until it has ended, and exit. `start` is told whether anybody can answer."""
+    keep_buffers()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; idle, they would still spin
+    code = asyncio.run(_follow(start, role, as_json))
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # libdatachannel's threads may take seconds to wind down; everything of ours is on the disk.
+    os._exit(code)
+
+
+async def _follow(start: Callable[[bool], Transfer], role: str, as_json: bool) -> int:
+    terminal = None if as_json else Terminal.open()
+    try:
+        transfer = start(terminal is not None)
+    except HandoverError as error:
+        fail(error, as_json)
+    # Ctrl-C is a decision. Whatever else ends this process is a death that can be resumed.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, transfer.cancel)
+    human = Human(role)
+    asking: asyncio.Task[None] | None = None
+
+    async def ask(question: Question) -> None:
+        assert terminal is not None
+        await transfer.answer(await terminal.ask(question))
+
+    async for event in transfer:
+        if isinstance(event, Question | QuestionDropped):
+            if asking is not None:
+                asking.cancel()
+            asking = asyncio.create_task(ask(event)) if isinstance(event, Question) else None
+        elif as_json:
+            show_json(event.as_json())
+        else:
+            human(event)
+    outcome = await transfer.result()
+    return EXIT_USAGE if outcome.code == "needs_answer" else EXIT_CODES[outcome.ending]

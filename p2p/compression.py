@@ -1,0 +1,168 @@
+"""Compression: a range's bytes as one zstd frame (RFC 8878), 16-bit samples filtered first.
+
+Pure; every function may be called from several threads, and both libraries let others run
+meanwhile. A frame is looked at before anything is decompressed, so whatever it claims, no more
+memory is used than the range's own length calls for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+import zstandard
+
+from .protocol.errors import PeerError
+from .protocol.seal import FILTER, FLAGS, HOLE, MAX_RANGE, PHASE, ZSTD, Payload
+
+SAMPLE = 64 * 1024  # looked at by `choose`; more of it changes no decision
+LEVEL = 1  # higher ones gain little on pixels and are slower than a fast line
+FILE_SHARE = 20  # a file is compressed if that saves a twentieth of it,
+RANGE_SHARE = 33  # and one of its ranges if that saves about 3 %
+_MAGIC = b"\x28\xb5\x2f\xfd"
+_MIN_WINDOW = 1024
+
+
+class Method(IntEnum):
+    """What is done with a file's bytes."""
+
+    STORED = 0
+    COMPRESSED = 1
+    FILTERED = 2  # 16-bit samples: differences first, then compressed
+
+
+class Compression(NamedTuple):
+    """How a file is compressed. `parity` is that of the offsets at which its samples begin."""
+
+    method: Method
+    parity: int = 0
+
+    def phase(self, offset: int) -> int:
+        """1 if the file's byte at `offset` is the second one of a sample, else 0."""
+        return (offset ^ self.parity) & 1
+
+
+STORED = Compression(Method.STORED)
+_COMPRESSED = Compression(Method.COMPRESSED)
+_FILTERED = Compression(Method.FILTERED, 0), Compression(Method.FILTERED, 1)
+
+
+class _Frames(threading.local):
+    """A thread's own zstd contexts: they must not be shared, and cost more to make than to use."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(LEVEL, write_content_size=True)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_frames = _Frames()
+
+
+def choose(samples: Sequence[tuple[int, bytes]]) -> Compression:
+    """How to compress a file, from a few stretches of it: (offset in the file, bytes).
+
+    Of each, the first 64 KiB are tried in every way, a millisecond or so; the first call in a
+    process also loads numpy, a third of a second. The same samples always give the same answer.
+    """
+    tried = [(offset, data[:SAMPLE]) for offset, data in samples if data]
+
+    def size(compression: Compression) -> int:
+        return sum(len(_packed(data, compression, compression.phase(at))) for at, data in tried)
+
+    total, plain = sum(len(data) for _, data in tried), size(_COMPRESSED)
+    filtered, best = min((size(one), one) for one in _FILTERED)
+    if plain - filtered < max(plain // RANGE_SHARE, 1):  # not worth undoing
+        filtered, best = plain, _COMPRESSED
+    return best if total - filtered >= max(total // FILE_SHARE, 1) else STORED
+
+
+def compress(data: Payload, compression: Compression, phase: int) -> tuple[int, bytes] | None:
+    """A range's flags and payload; None when it is better sent as it is.
+
+    `phase` is `compression.phase` of the offset in the file at which the range begins.
+    """
+    if compression.method == Method.STORED:
+        return None
+    payload = _packed(data, compression, phase)
+    if len(data) - len(payload) < max(len(data) // RANGE_SHARE, 1):
+        return None
+    if compression.method == Method.COMPRESSED:
+        return ZSTD, payload
+    return ZSTD | FILTER | (PHASE if phase else 0), payload
+
+
+def decompress(flags: int, length: int, payload: Payload) -> Payload:
+    """The `length` bytes of a range; none for a hole. Raises `PeerError`, and nothing else."""
+    if flags not in FLAGS:
+        raise PeerError("a range has malformed flags")
+    if flags == HOLE:
+        if payload or length < 1:
+            raise PeerError("a hole has a wrong length")
+        return b""
+    if not 1 <= length <= MAX_RANGE or not (flags or len(payload) == length):
+        raise PeerError("a range has a wrong length")
+    if not flags:
+        return payload
+    _check_header(payload, length)
+    try:
+        data = _frames.decompressor.decompress(payload, allow_extra_data=False)
+    except zstandard.ZstdError:
+        raise PeerError("a range does not decompress") from None
+    if len(data) != length:  # the library holds a frame to its header; this is the last word
+        raise PeerError("a range does not decompress")
+    return _unfilter(data, 1 if flags & PHASE else 0) if flags & FILTER else data
+
+
+def _packed(data: Payload, compression: Compression, phase: int) -> bytes:
+    plain = _filter(data, phase) if compression.method == Method.FILTERED else data
+    return _frames.compressor.compress(plain)
+
+
+def _check_header(payload: Payload, length: int) -> None:
+    """Refuse a frame that is not all that a range of `length` bytes needs (RFC 8878, 3.1.1.1)."""
+    if len(payload) < 6 or payload[:4] != _MAGIC:  # skippable frames begin otherwise
+        raise PeerError("a range is not a zstd frame")
+    descriptor = payload[4]
+    if descriptor & 0b1011:  # one reserved bit, two for the size of a dictionary's id
+        raise PeerError("a range's zstd frame has a malformed header")
+    single = descriptor & 0b100000  # the window is then the content
+    width = (1 if single else 0, 2, 4, 8)[descriptor >> 6]
+    begin = 5 if single else 6
+    declared = int.from_bytes(payload[begin : begin + width], "little") + (256 * (width == 2))
+    if width == 0 or declared != length:
+        raise PeerError("a range's zstd frame has a wrong content size")
+    if not single:
+        window = (_MIN_WINDOW << (payload[5] >> 3)) // 8 * (8 + (payload[5] & 0b111))
+        if window > length:
+            raise PeerError("a range's zstd frame has too large a window")
+
+
+def _filter(data: Payload, phase: int) -> bytes:
+    """Differences of samples, small ones of either sign as small numbers, low and high apart."""
+    import numpy as np  # here, for loading it would hold up every command
+
+    head, count = data[:phase], (len(data) - phase) // 2
+    aligned = bytes(data[phase:]) if phase else data  # a copy where it would not be
+    samples = np.frombuffer(aligned, "<u2", count)
+    delta = np.empty(count, "<i2")
+    np.subtract(samples[1:], samples[:-1], out=delta[1:].view("<u2"))
+    delta[:1] = samples[:1].view("<i2")
+    folded = ((delta << 1) ^ (delta >> 15)).view("<u2")
+    low, high = folded.astype(np.uint8), (folded >> 8).astype(np.uint8)
+    return b"".join((head, low.tobytes(), high.tobytes(), data[phase + 2 * count :]))
+
+
+def _unfilter(data: bytes, phase: int) -> bytes:
+    """What `_filter` was given."""
+    import numpy as np
+
+    count = (len(data) - phase) // 2
+    octets = np.frombuffer(data, np.uint8)
+    folded = octets[phase + count : phase + 2 * count].astype("<u2")
+    folded <<= 8
+    folded |= octets[phase : phase + count]
+    delta = (folded >> 1) ^ (0 - (folded & 1))
+    samples = np.add.accumulate(delta, dtype="<u2")
+    return b"".join((data[:phase], samples.tobytes(), data[phase + 2 * count :]))

@@ -1,0 +1,88 @@
+"""How this machine's own signaling server speaks https: certificate files, or its own authority."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..protocol.errors import Failure
+from ..protocol.paths import shown
+from .addresses import reachable
+
+if TYPE_CHECKING:
+    from signaling.certificates import Authority, Served
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How a server speaks https, and how to have that again after a restart."""
+
+    context: ssl.SSLContext
+    hosts: Sequence[str]  # names and addresses that its certificate is good for
+    kind: Literal["local-ca", "files"]
+    certificate: str = ""  # files: where they are
+    key: str = ""
+    left_out: Sequence[str] = ()  # hosts that the local authority cannot vouch for
+
+
+def tls_from_files(certificate: Path, key: Path) -> Tls:
+    """A certificate chain and its key, PEM. Raises `Failure` (certificate_unusable)."""
+    from signaling.certificates import from_files
+
+    try:
+        served = from_files(certificate, key)
+    except (ssl.SSLError, ValueError):  # OpenSSL's reasons help nobody
+        raise Failure("certificate_unusable", "damaged, or not a pair") from None
+    except OSError as error:
+        reason = (error.strerror or "it cannot be read").lower()
+        raise Failure("certificate_unusable", reason) from None
+    return Tls(served.context, served.hosts, "files", str(certificate), str(key))
+
+
+def tls_from_local_ca(folder: Path, names: Sequence[str] = (), *, strict: bool = False) -> Tls:
+    """A certificate for this machine and these names by its own authority, made where there is
+    none. Raises `Failure`; with `strict` also when the authority cannot vouch for one of them."""
+    served = _issue(local_authority(folder, names if strict else ()), folder, names)
+    left_out = tuple(served.left_out)
+    return Tls(served.context, served.hosts, "local-ca", left_out=left_out)
+
+
+def local_authority(folder: Path, names: Sequence[str] = ()) -> Authority:
+    """The local certificate authority in `folder`, made where there is none.
+
+    Raises `Failure`, also when it was made without one of these names.
+    """
+    from signaling import certificates
+
+    with _told(folder):
+        known = [*certificates.own_names(), *names]
+        authority = certificates.open_authority(folder, known, reachable())
+        for name in names:
+            if not authority.permits(name):
+                raise Failure("local_ca_uncovered", shown(name))
+        return authority
+
+
+def _issue(authority: Authority, folder: Path, names: Sequence[str]) -> Served:
+    from signaling import certificates
+
+    with _told(folder):
+        return authority.issue([*certificates.own_names(), *names], reachable())
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    from signaling.certificates import BadName, Unusable
+
+    try:
+        yield
+    except BadName as error:
+        raise Failure("host_invalid", shown(str(error)) or "Nothing") from None
+    except Unusable:
+        raise Failure("local_ca_unusable", str(folder)) from None
+    except OSError as error:
+        raise Failure("home_unwritable", (error.strerror or "the disk fails").lower()) from None

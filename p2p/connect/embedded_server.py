@@ -1,0 +1,102 @@
+"""Where the peers meet: the server that was named, or one of this process's own."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ..protocol.errors import Failure
+from ..protocol.link import parse_link
+from .addresses import is_loopback, reachable
+
+if TYPE_CHECKING:
+    from signaling.app import Server
+
+EVERYWHERE = ("", "0.0.0.0", "::")
+
+
+@dataclass(frozen=True)
+class Rendezvous:
+    """Where the peers meet."""
+
+    origin: str  # the link's
+    others: tuple[str, ...]  # the same by other addresses of this machine
+    reached: str  # where this process reaches it
+    browser: bool  # whether a browser may open the link and gets a client there
+    port: int = 0  # of this process's own server
+
+
+@asynccontextmanager
+async def open_server(listen: tuple[str, int], tls: ssl.SSLContext | None) -> AsyncIterator[Server]:
+    """A signaling server in this process. Raises `Failure` when it cannot listen."""
+    from signaling.app import Server
+
+    server = Server()
+    try:
+        await server.start(*listen, tls)
+    except OSError as error:
+        raise Failure("server_unreachable", error.strerror or "cannot listen") from None
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+async def open_rendezvous(
+    stack: AsyncExitStack,
+    server: str | None,
+    listen: tuple[str, int],
+    address: str | None,
+    tls: ssl.SSLContext | None,
+    hosts: Sequence[str],
+) -> Rendezvous:
+    """The server named, or one of this process's own until `stack` closes. Raises `Failure`.
+
+    `hosts` are the names and addresses that `tls` has a certificate for.
+    """
+    if server is not None:
+        origin = server.rstrip("/")
+        parse_link(f"{origin}/#1.{'A' * 43}.{'A' * 22}")  # an origin that makes a valid link
+        url = urlsplit(origin)
+        browser = url.scheme == "https" or is_loopback(url.hostname or "")
+        return Rendezvous(origin, (), origin, browser)
+    embedded = await stack.enter_async_context(open_server(listen, tls))
+    named = _link_hosts(listen[0], address, hosts)
+    scheme = "http" if tls is None else "https"
+    origins = [f"{scheme}://{_bracketed(host)}:{embedded.port}" for host in named]
+    own = listen[0] if listen[0] not in EVERYWHERE else "127.0.0.1"
+    trusted = is_loopback(named[0]) if tls is None else _certified(named[0], hosts)
+    return Rendezvous(
+        origins[0],
+        tuple(origins[1:]),
+        f"{scheme}://{_bracketed(own)}:{embedded.port}",
+        trusted and embedded.has_client,
+        embedded.port,
+    )
+
+
+def _link_hosts(listening: str, address: str | None, certified: Sequence[str]) -> list[str]:
+    """Hosts for the link, the likeliest to work first: those a browser accepts before others."""
+    if address:
+        return [address]
+    found = reachable() if listening in EVERYWHERE else [listening]
+    found = found or ["127.0.0.1"]
+    if certified and not any(_certified(host, certified) for host in found):
+        names = [host for host in certified if not is_loopback(host) and "*" not in host]
+        found = names + found
+    return sorted(found, key=lambda host: not _certified(host, certified)) if certified else found
+
+
+def _certified(host: str, certified: Sequence[str]) -> bool:
+    """Whether a certificate for these is one for this host; `*` stands for one label (RFC 9525)."""
+    host = host.lower().strip("[]")
+    below = host.partition(".")[2]
+    return host in certified or (bool(below) and f"*.{below}" in certified)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

@@ -1,0 +1,157 @@
+"""Whether a server gives browsers the web client that this installation ships.
+
+A browser runs whatever page the server hands it, and that page reads the secret in the link. This
+compares what one server hands out now, here, with what is installed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+
+from ..protocol.errors import Failure
+from ..protocol.paths import shown
+
+REQUEST_SECONDS, ALL_SECONDS = 15.0, 120.0
+MAX_PAGE = 1 << 18  # of a page that is not ours, as far as it is searched for references
+MAX_REFERENCES = 20  # that are listed
+_CHUNK = 1 << 16
+# With one of these the same bytes make another page: another script or place is brought in, or
+# what is compared here is not what a browser unpacks.
+_UNWANTED = ("Link", "Refresh", "Content-Encoding", "Service-Worker-Allowed")
+_REFERRING = {"src", "href", "srcset", "imagesrcset", "data", "action", "formaction", "poster"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one path. `detail` is safe to show."""
+
+    path: str
+    verdict: Literal["same", "differs", "missing", "not shipped"]
+    detail: str = ""
+
+
+async def compare(
+    url: str,
+    shipped: Mapping[str, bytes],
+    headers: Callable[[str], Mapping[str, str]],
+    ca: Path | None = None,
+) -> list[Finding]:
+    """Each shipped file beside what the server at `url` gives for it, and what its page refers to.
+
+    `headers` are those expected with a path, `ca` a further certificate to trust. Only the origin
+    of `url` is used: a whole link may be given, and its secret goes nowhere. Redirects are not
+    followed. Raises `Failure`.
+    """
+    origin = _origin(url)
+    context = ssl.create_default_context()
+    if ca is not None:
+        try:
+            context.load_verify_locations(ca)
+        except OSError:  # ssl.SSLError is one
+            raise Failure("not_readable", f"the certificate {shown(str(ca))}") from None
+    try:
+        async with (
+            asyncio.timeout(ALL_SECONDS),
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=context),
+                timeout=aiohttp.ClientTimeout(REQUEST_SECONDS),
+                headers={"Accept-Encoding": "identity"},
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            ) as session,
+        ):
+            findings = []
+            for path, wanted in shipped.items():
+                async with session.get(origin + path, allow_redirects=False) as answer:
+                    limit = max(len(wanted), MAX_PAGE if path == "/" else 0)
+                    got = await _body(answer, limit)
+                    findings.append(_judge(path, wanted, headers(path), answer, got))
+                if path == "/":
+                    findings += _references(origin, got, shipped)
+            return findings
+    except aiohttp.ClientConnectorCertificateError as error:
+        why = getattr(error.certificate_error, "verify_message", "") or "it is not for this host"
+        raise Failure("certificate_untrusted", shown(why)) from None
+    except TimeoutError:
+        raise Failure("server_unreachable", "no answer") from None
+    except aiohttp.ClientSSLError:
+        raise Failure("server_unreachable", "it does not speak TLS") from None
+    except aiohttp.ClientConnectorError as error:
+        number = error.os_error.errno
+        why = os.strerror(number).lower() if number and number > 0 else "there is no such host"
+        raise Failure("server_unreachable", why) from None
+    except (aiohttp.ClientError, OSError, ValueError):
+        raise Failure("server_unreachable", "it is not a web server") from None
+
+
+def _origin(url: str) -> str:
+    try:
+        parts = urlsplit(url.strip())
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or "@" in parts.netloc or parts.path not in ("", "/") or parts.query:
+        raise Failure("address_invalid", shown(url.partition("#")[0], 128))
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+async def _body(answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    """At most one byte more than `limit`: enough to differ."""
+    got = bytearray()
+    while len(got) <= limit and (chunk := await answer.content.read(_CHUNK)):
+        got += chunk
+    return bytes(got[: limit + 1])
+
+
+def _judge(
+    path: str,
+    wanted: bytes,
+    headers: Mapping[str, str],
+    answer: aiohttp.ClientResponse,
+    got: bytes,
+) -> Finding:
+    if answer.status != 200:
+        return Finding(path, "missing", f"status {answer.status}")
+    wrong = [name for name, value in headers.items() if answer.headers.getall(name, []) != [value]]
+    wrong += [name for name in _UNWANTED if name in answer.headers]
+    parts = ["content"] * (got != wanted) + wrong
+    return Finding(path, "differs" if parts else "same", ", ".join(parts))
+
+
+def _references(origin: str, page: bytes, shipped: Mapping[str, bytes]) -> list[Finding]:
+    """What the page refers to and this installation does not ship."""
+    parser = _References()
+    parser.feed(page.decode(errors="replace"))
+    parser.close()
+    foreign: dict[str, None] = {}
+    for reference in parser.found:
+        try:
+            whole = urlsplit(urljoin(f"{origin}/", reference))
+        except ValueError:
+            foreign[reference] = None
+            continue
+        ours = f"{whole.scheme}://{whole.netloc}" == origin and not whole.query
+        if whole.scheme != "data" and not (ours and (whole.path or "/") in shipped):
+            foreign[reference] = None
+    return [Finding(shown(one, 128), "not shipped") for one in list(foreign)[:MAX_REFERENCES]]
+
+
+class _References(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name.rpartition(":")[2] in _REFERRING and value:
+                self.found.append(value.strip())

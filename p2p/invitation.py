@@ -1,0 +1,469 @@
+"""An invitation: a link, its room at the signaling server, the attempts of guests, and admission.
+
+The *host* made the link and waits; the *guest* opened it and knocks. Which of them sends files is
+the transfer's matter: it is handed a peer that is proven (`Connected`) and nothing else. An
+invitation lives as long as its link and may see many attempts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from .connect.addresses import reachable
+from .connect.embedded_server import Rendezvous
+from .connect.rendezvous import Attempt, GuestSeat, HostSeat
+from .connect.transports import Transports, receive_early
+from .events import LinkMade, PeerMet, Question, StateChanged, Warned
+from .lanes import Lane, LaneLost
+from .lanes.webrtc import LARGE_PACKET, SMALL_PACKET, MakeConnection, load
+from .protocol import session as sessions
+from .protocol.errors import Failure, HandoverError
+from .protocol.handshake import (
+    DIRECT,
+    HANDSHAKE_SECONDS,
+    LANES,
+    MANY_LANES,
+    MAX_FAILED_ATTEMPTS,
+    RESUME,
+    ZSTD_FRAMES,
+    ChannelBinding,
+    Entropy,
+    GuestHandshake,
+    HostHandshake,
+    Secured,
+)
+from .protocol.link import Link, PskSecrets, derive_keys, make_link, parse_link, psk_secrets
+from .state.contacts import Contact
+from .state.identity import Identity
+from .tasks import race, uncancelled
+from .transfer.driver import Connected
+from .transfer.options import Options
+from .transfer.outcome import Outcome
+from .transfer.send import SendDriver
+from .transfer.transfer import SenderTransfer
+from .version import SOFTWARE
+
+logger = logging.getLogger("handover.invitation")
+
+CUT_SECONDS = 24 * 3600.0  # how long a recipient that was cut off may take to come back
+LAST_WORD_SECONDS = 60.0  # after a restart, when only the recipient's last word is missing
+MAX_ATTEMPTS = 2  # unproven guests at once
+PROBE_SECONDS = 4.0  # for the answer to the handshake's large packet
+RETAKE_SECONDS = 5.0  # before a room is asked for anew
+PROBES = 3  # connections that may come to nothing before the handshake is through
+LATE_SECONDS = 2.0  # well before a host takes large packets for lost
+CAPABILITIES = [RESUME, LANES, MANY_LANES, ZSTD_FRAMES]  # of a recipient
+
+
+def new_entropy() -> Entropy:
+    """The fresh random bytes of a handshake."""
+    return Entropy(os.urandom(32), os.urandom(32), os.urandom(32), os.urandom(32))
+
+
+# --- the host ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Greeted:
+    """A guest that is proven and may come in, once it is its turn."""
+
+    transports: Transports
+    binding: ChannelBinding
+    handshake: HostHandshake
+    secured: Secured
+
+
+class HostInvitation:
+    """A link of this side's own, until one of its guests' transfers has ended.
+
+    Until a guest is admitted, hardly anything one does can end it; and what a second guest does
+    never touches a transfer that is under way.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        transfer: SenderTransfer,
+        rendezvous: Rendezvous,
+        secret: bytes,
+        *,
+        expires: float,
+        to: Contact | None = None,
+    ) -> None:
+        """`expires`: seconds that the link is good for. `to`: the only contact it is for."""
+        self._options, self._transfer = options, transfer
+        self._identity: Identity = transfer.identity
+        self._keys = derive_keys(secret)
+        self._expires, self._to = expires, to
+        self._failed_attempts = 0
+        self._packet = LARGE_PACKET
+        self._claimed = asyncio.Lock()  # held by the guest that is being admitted or served
+        self._serving = b""  # the identity of whoever holds `_claimed`, ...
+        self._session: SendDriver | None = None  # ... and its session
+        self._attempts: set[asyncio.Task[sessions.Ended | None]] = set()
+        self._ended: Outcome | None = None
+        self._link_made: LinkMade | None = self._make_links(rendezvous, secret)
+        self._seat = HostSeat(rendezvous.reached, self._keys, expires, transfer.record.owner)
+
+    def _make_links(self, rendezvous: Rendezvous, secret: bytes) -> LinkMade:
+        """The links to show; the one that was shown before a restart stays the first."""
+        passphrase = self._options.passphrase is not None
+        made = [
+            str(make_link(origin, secret, self._identity.public, passphrase=passphrase))
+            for origin in [rendezvous.origin, *rendezvous.others]
+        ]
+        link = self._transfer.record.link or made[0]
+        self.link: Link = parse_link(link)
+        if self.link.passphrase != passphrase:
+            raise Failure("needs_answer", "the passphrase")
+        if not self._transfer.recalled:
+            self._transfer.linked(link, rendezvous.port)
+        return LinkMade(link, tuple(one for one in made if one != link), rendezvous.browser)
+
+    async def run(self) -> Outcome:
+        """Until the transfer has ended. Raises `HandoverError`."""
+        try:
+            await race(self._meet(), self._hold())
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._ended is None or task is None:
+                raise
+            task.uncancel()  # it was only signing, and came to its end
+        assert self._ended is not None
+        return self._ended
+
+    # -- the room
+
+    async def _hold(self) -> None:
+        """Keep the host's seat until cancelled."""
+        while True:
+            try:
+                await self._seat.run(self._on_server)
+            except Failure as failure:
+                # A transfer under way does not need the server, a cut one needs it again.
+                while (self._attempts and not self._transfer.cut) or self._ended:
+                    await asyncio.sleep(0.2)
+                if not self._transfer.cut:
+                    raise failure from None
+                self._on_server(False)
+                await asyncio.sleep(RETAKE_SECONDS)
+
+    def _on_server(self, there: bool) -> None:
+        if self._link_made is not None:  # not before: a link that nobody waits behind is no link
+            self._options.emit(self._link_made)
+            self._link_made = None
+        if not self._claimed.locked():
+            waiting = self._transfer.cut or "waiting"
+            self._options.emit(StateChanged(waiting if there else "server_lost"))
+
+    async def _meet(self) -> None:
+        """Take attempts as they come, until one has become the transfer and ended."""
+        options, transfer, attempts = self._options, self._transfer, self._attempts
+        preparing = transfer.prepare()
+        stretching = asyncio.to_thread(psk_secrets, self._keys, options.passphrase)
+        secrets = asyncio.create_task(stretching)
+        loading = asyncio.create_task(asyncio.to_thread(load, options.choose_engine()))
+        ends = time.monotonic() + self._expires
+        taking = asyncio.create_task(self._seat.attempts.get())
+        try:
+            while True:
+                every: list[asyncio.Task[Any]] = [preparing, secrets, loading]
+                needed = [task for task in every if not task.done()]
+                waiting: set[asyncio.Task[Any]] = {taking, *attempts, *needed}
+                left = None if attempts else max(0.0, ends - time.monotonic())
+                done, _ = await asyncio.wait(
+                    waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    self._ended = transfer.give_up()
+                    return
+                for task in needed:
+                    if task in done:
+                        task.result()  # what cannot be sent ends it before anyone comes
+                for one in [a for a in attempts if a in done]:
+                    attempts.discard(one)
+                    self._conclude(one.result())
+                    if self._ended:
+                        return
+                    if not self._claimed.locked():
+                        options.emit(StateChanged(transfer.cut or "waiting"))
+                    if transfer.cut:  # the link is this guest's alone, and stays good for it
+                        self._seat.extend(CUT_SECONDS)
+                        ends = time.monotonic() + CUT_SECONDS
+                disarmed = self._guesses_left <= 0
+                if disarmed and not self._claimed.locked():
+                    raise Failure("disarmed")
+                if taking in done:
+                    attempt = taking.result()
+                    taking = asyncio.create_task(self._seat.attempts.get())
+                    if disarmed or len(attempts) >= MAX_ATTEMPTS:
+                        await attempt.leave()
+                    else:
+                        work = self._attempt(attempt, loading, secrets)
+                        attempts.add(asyncio.create_task(work))
+        finally:
+            transfer.stop()
+            pending: list[asyncio.Task[Any]] = [taking, preparing, secrets, loading, *attempts]
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+            for one in attempts:  # one that was only signing may have come to its end
+                if not one.cancelled() and one.exception() is None:
+                    self._conclude(one.result())
+            with suppress(asyncio.CancelledError):
+                await self._seat.close()
+
+    def _conclude(self, ended: sessions.Ended | None) -> None:
+        if ended is not None:
+            self._ended = self._transfer.summary.outcome(ended)
+
+    # -- one guest
+
+    async def _attempt(
+        self,
+        attempt: Attempt,
+        loading: asyncio.Task[MakeConnection],
+        secrets: asyncio.Task[PskSecrets],
+    ) -> sessions.Ended | None:
+        """One guest, from its knock to its end; None when the link stays open for others."""
+        if not self._claimed.locked():
+            self._options.emit(StateChanged("opened"))
+        make = await loading
+        # The host writes the first description, whoever sends the files.
+        webrtc = make(offerer=True, packet=self._packet)
+        transports = Transports(webrtc, self._options.direct_ports, offerer=True)
+        ended = None
+        try:
+            greeted = await self._greet(transports, attempt, await secrets)
+            if greeted is None:
+                return None
+            if self._session is not None and self._serving == greeted.secured.peer.identity:
+                self._session.give_way()  # it came back before its old connection was known dead
+            async with self._claimed:
+                self._serving = greeted.secured.peer.identity
+                await transports.control.send(greeted.handshake.message_4())
+                ended = await self._serve(greeted, make)
+                return ended
+        except LaneLost:
+            self._warn("no_connection")
+            return None
+        finally:
+            await uncancelled(transports.close(heard=ended is not None and not ended.code))
+
+    async def _greet(
+        self, transports: Transports, attempt: Attempt, secrets: PskSecrets
+    ) -> _Greeted | None:
+        """Connect and shake hands; None when it came to nothing. Raises `Failure` when the link is
+        disarmed."""
+        options, packet = self._options, self._packet
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                binding, message_1 = await transports.connect_host(
+                    attempt,
+                    self._keys,
+                    passphrase=options.passphrase is not None,
+                    host_sends=True,
+                )
+                handshake = HostHandshake(
+                    binding,
+                    secrets=secrets,
+                    identity=self._identity.key,
+                    label=self._identity.label,
+                    software=SOFTWARE,
+                    verify=options.verify,
+                    entropy=new_entropy(),
+                    fill=0 if transports.is_tls or packet <= SMALL_PACKET else packet,
+                )
+                control = transports.control
+                await control.send(handshake.receive_1(message_1))
+                early = receive_early if transports.is_tls else self._answered
+                secured = handshake.receive_3(await early(control))
+                refusal = self._refusal(secured.peer.identity)
+                if refusal and self._failed_attempts >= MAX_FAILED_ATTEMPTS:
+                    raise Failure("guest_unproven")  # no word on whether a guess was right
+                if not refusal:
+                    return _Greeted(transports, binding, handshake, secured)
+                await control.send(handshake.refuse_4(refusal))
+        except HandoverError as error:
+            self._count(error)
+        except (LaneLost, TimeoutError):
+            if self._packet == packet:
+                self._warn("no_connection")
+        except Exception as error:  # a stranger must not end it, whatever it found
+            logger.debug("an attempt failed", exc_info=True)
+            self._warn("internal", type(error).__name__)
+        finally:
+            await attempt.leave()
+        return None
+
+    def _count(self, error: HandoverError) -> None:
+        """An attempt failed; it may have been a guess. Raises `Failure` when that was the last."""
+        guess = error.code == "guest_unproven"
+        self._failed_attempts += guess
+        left = self._guesses_left
+        if left <= 0 and not self._claimed.locked():
+            raise Failure("disarmed") from None
+        if self._failed_attempts <= MAX_FAILED_ATTEMPTS:
+            if guess and not self._transfer.peer:
+                self._warn("guesses_left", str(left))
+            else:
+                self._warn(error.code, error.detail)
+
+    async def _answered(self, control: Lane) -> bytes:
+        """The answer to message 2, which filled a packet. Where none comes, the path may carry only
+        small ones: the next connection uses them, and the guest tries again by itself."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS if self._packet > SMALL_PACKET else None):
+                return await receive_early(control)
+        except TimeoutError:
+            self._packet = SMALL_PACKET
+            raise
+
+    async def _serve(self, greeted: _Greeted, make: MakeConnection) -> sessions.Ended | None:
+        """The session with a proven guest. Raises what ends the whole invitation."""
+        connected = Connected(
+            carrier=greeted.transports,
+            binding=greeted.binding,
+            secured=greeted.secured,
+            make=partial(make, packet=self._packet),
+            addresses=reachable,
+        )
+        self._session = session = SendDriver(self._transfer, connected, self._admit)
+        try:
+            return await session.run()
+        except HandoverError as error:
+            if not self._transfer.outlives(error, can_resume=session.can_resume):
+                raise
+            return None
+        finally:
+            self._serving, self._session = b"", None
+
+    # -- admission
+
+    @property
+    def _guesses_left(self) -> int:
+        """Failed attempts until the link is disarmed. Once it is one guest's alone they gain
+        nothing, and must not cost that one its way back."""
+        failed = 0 if self._transfer.peer else self._failed_attempts
+        return MAX_FAILED_ATTEMPTS - failed
+
+    def _refusal(self, identity: bytes) -> str:
+        """Why this guest is turned away, or ""."""
+        if self._transfer.peer not in (b"", identity):
+            return "claimed"
+        if self._claimed.locked() and self._serving != identity:  # the same one may come back
+            return "claimed"
+        if self._to is not None and identity != self._to.identity:
+            return "not_for_you"
+        return ""
+
+    async def _admit(self, met: PeerMet, digits: str, compared: bool) -> None:
+        """Let this guest in, or raise `Failure`: asked only where nothing else has decided it."""
+        options = self._options
+        known = met.contact or self._to or self._transfer.peer
+        if options.auto or known or compared:
+            return
+        if options.ask is None:
+            raise Failure("needs_answer", "whether to let the recipient in")
+        if not await options.ask(Question("admit", met, digits)):
+            raise Failure("declined")
+
+    def _warn(self, code: str, detail: str = "") -> None:
+        self._options.emit(Warned(code, detail=detail))
+
+
+# --- the guest -----------------------------------------------------------------------------------
+
+
+class GuestInvitation:
+    """A link that somebody else made. `connected` opens one connection to its host."""
+
+    def __init__(self, options: Options, link: Link, identity: Identity) -> None:
+        self._options, self.link, self._identity = options, link, identity
+        self._keys = derive_keys(link.secret)
+        self._loaded: tuple[PskSecrets, MakeConnection] | None = None
+        self._proven = False  # the host was, and so the passphrase is right
+
+    @asynccontextmanager
+    async def connected(self, *, verify: bool, again: bool) -> AsyncIterator[Connected]:
+        """A host that is proven, until the context ends. `again`: one was connected before.
+
+        Raises `Failure`.
+        """
+        if self._loaded is None:
+            passphrase = self._options.passphrase if self.link.passphrase else None
+            engine = self._options.choose_engine()
+            self._loaded = await asyncio.gather(
+                asyncio.to_thread(psk_secrets, self._keys, passphrase),
+                asyncio.to_thread(load, engine),
+            )
+        secrets, make = self._loaded
+        for left in reversed(range(1 if again else PROBES)):
+            # The host writes the first description, whoever sends the files.
+            webrtc = make(offerer=False)
+            transports = Transports(webrtc, self._options.direct_ports, offerer=False)
+            try:
+                try:
+                    binding, secured, private = await self._shake_hands(
+                        transports, secrets, verify, again
+                    )
+                except Failure as failure:
+                    # The path may carry only small packets, which the host now uses.
+                    if failure.code == "connection_lost_early" and left:
+                        continue
+                    raise
+                self._proven = True
+                yield Connected(transports, binding, secured, make, reachable, private)
+                return
+            finally:
+                await uncancelled(transports.close())
+
+    async def _shake_hands(
+        self, transports: Transports, secrets: PskSecrets, verify: bool, again: bool
+    ) -> tuple[ChannelBinding, Secured, bytes]:
+        link, options = self.link, self._options
+        began = time.monotonic()
+        passed_3 = opened = False
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                async with GuestSeat(link.origin, self._keys) as attempt:
+                    if not again:
+                        options.emit(StateChanged("opened"))
+                    binding = await transports.connect_guest(
+                        attempt, self._keys, passphrase=link.passphrase, host_sends=True
+                    )
+                    opened, began = True, time.monotonic()
+                    entropy = new_entropy()
+                    direct = options.direct_ports is not None
+                    handshake = GuestHandshake(
+                        binding,
+                        secrets=secrets,
+                        secret=link.secret,
+                        commitment=link.commitment,
+                        identity=self._identity.key,
+                        label=self._identity.label,
+                        software=SOFTWARE,
+                        verify=verify,
+                        entropy=entropy,
+                        capabilities=CAPABILITIES + ([DIRECT] if direct else []),
+                    )
+                    control = transports.control
+                    await control.send(handshake.message_1())
+                    message_3 = handshake.receive_2(await receive_early(control))
+                    await control.send(message_3)
+                    # A late one may have crossed the host's decision to connect anew.
+                    passed_3 = time.monotonic() - began < LATE_SECONDS
+                    secured = handshake.receive_4(await receive_early(control))
+                    return binding, secured, entropy.session
+        except (LaneLost, TimeoutError):
+            if passed_3 and link.passphrase and not self._proven:
+                raise Failure("passphrase_wrong") from None
+            raise Failure("connection_lost_early" if opened else "no_connection") from None

@@ -1,0 +1,415 @@
+"""Multipath: lanes beside the connection's own, which come and go while a transfer runs.
+
+Two kinds, both negotiated inside the control channel, never through the server (PROTOCOL.md,
+Several lanes): direct ones (TLS over TCP, between two native peers, whoever can connect), and
+further WebRTC connections, as many as raise the rate. What goes wrong with them is no more than a
+lane less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..protocol import session as sessions
+from ..protocol.errors import HandoverError
+from ..protocol.handshake import DIRECT, LANES, MANY_LANES
+from ..protocol.session import RecipientSession, SenderSession, SenderState
+from ..protocol.signal import Description, DirectEndpoint, Signal, may_connect
+from ..tasks import race, uncancelled
+from . import Lane, LaneLost
+from .connection_count import ConnectionCount
+from .tls.connection import AGAIN_SECONDS, ALONE_SECONDS
+from .tls.direct import DirectLane, DirectLanes
+from .tls.endpoint import hello
+from .tls.socket import has_congestion_control
+from .webrtc import Connection, MakeConnection
+from .webrtc.negotiation import answer, offer
+
+logger = logging.getLogger("handover.multipath")
+
+# Direct lanes: two keep both sides' cores busy; where losses slow a connection down, more do.
+DIRECT_LANES, DIRECT_LANES_UNDER_LOSS = 2, 8
+LONGEST_AGAIN_SECONDS = 60.0  # before direct lanes are tried again
+HELLO = 2  # length of a direct lane's number
+MOST_RANGES = 1_000_000  # by one direct lane, 258 GB: AES-GCM is for 2^24.5 records (RFC 8446 5.5)
+DEAD_SECONDS = 10.0  # a lane that brings nothing for so long is closed
+WEBRTC_LANES, WEBRTC_LANES_TO_BROWSER = 16, 8  # a browser's CPU is its limit
+OPEN_SECONDS = 15.0  # for a further WebRTC connection
+LOOK_SECONDS = 0.25  # between two looks at the rate
+BUSY = 0.8  # share of the event loop's time, above which more connections are not tried
+RETIRE_SECONDS = 3.0  # for what is under way on a lane that is wanted no more
+
+Carry = Callable[[int, Lane], Coroutine[Any, Any, None]]
+
+
+class Step(Protocol):
+    """An input of the session: call, then send its frames and handle its events."""
+
+    def __call__(self, call: Callable[..., Any], *args: Any) -> Any:
+        """What the call gives."""
+
+
+@dataclass(frozen=True)
+class LanesGiven:
+    """What the lanes beside a connection's own are made with."""
+
+    make: MakeConnection
+    nonces: tuple[bytes, bytes]  # the guest's and the host's of this attempt
+    direct_ports: tuple[int, int] | None  # TCP, to listen on, first and last; None: no direct lanes
+    addresses: Callable[[], list[str]]  # this machine's, as may be told
+    warn: Callable[[str, str], None]  # code of a warning, detail
+
+
+class Multipath:
+    """The lanes of a session, each with a task of its own."""
+
+    session: SenderSession | RecipientSession
+
+    def __init__(self, own: Lane, step: Step, carry: Carry, given: LanesGiven) -> None:
+        self._own, self._step, self._carry, self._given = own, step, carry, given
+        self._direct: DirectLanes | None = None
+        self._peer: asyncio.Future[DirectEndpoint] = asyncio.get_running_loop().create_future()
+        self._signals: dict[int, asyncio.Queue[Signal]] = {}
+        self.direct: dict[int, DirectLane] = {}  # those that are open, by number
+        self.webrtc: dict[int, Connection] = {}
+        self._connections: set[int] = set()  # those, and others that are being opened or closed
+
+    async def run(self) -> None:
+        """Carry ranges until cancelled. Raises what the lanes' work raises."""
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._tasks.create_task(self._carry(0, self._own))
+                self._tasks.create_task(self._quietly(self._keep_direct()))
+                self._tasks.create_task(self._quietly(self._keep_webrtc()))
+                self._tasks.create_task(self._watch())
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _watch(self) -> None:
+        """Look after the lanes, until cancelled."""
+        await asyncio.Event().wait()
+
+    def close(self) -> None:
+        """Listen no more, and close the direct lanes. Never raises."""
+        if self._direct is not None:
+            self._direct.close()
+        for lane in self.direct.values():
+            lane.close()
+
+    def take(self, event: sessions.DirectAnnounced | sessions.LaneSignalled) -> None:
+        """What the peer says of lanes."""
+        if isinstance(event, sessions.DirectAnnounced):
+            self._peer.set_result(event.endpoint)
+        elif (queue := self._signals.get(event.number)) is not None:
+            queue.put_nowait(event.signal)
+        else:
+            self._invited(event.number, event.signal)
+
+    def _invited(self, number: int, signal: Signal) -> None:
+        """A signal of a lane that is not known here, or not any more."""
+
+    async def _quietly(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except (LaneLost, OSError, ValueError):
+            logger.debug("no further lanes", exc_info=True)
+
+    # -- direct lanes
+
+    async def _keep_direct(self) -> None:
+        ports, given = self._given.direct_ports, self._given
+        if ports is None or not await self._direct_wanted():
+            return
+        try:
+            self._direct = direct = await DirectLanes.open(range(ports[0], ports[1] + 1))
+        except OSError as error:
+            reason = (error.strerror or "it cannot be listened on").lower()
+            given.warn("no_direct_port", reason)
+            return
+        own = DirectEndpoint.of(given.addresses(), direct.port, direct.certificate)
+        self._step(self.session.announce_direct, own, time.monotonic())
+        peer = await self._peer
+        await asyncio.to_thread(direct.trust, peer.certificate)
+        making = self._make_direct(direct, may_connect(peer.addresses), peer.port)
+        await race(direct.serve(), self._take_direct(direct), making)
+
+    async def _direct_wanted(self) -> bool:
+        raise NotImplementedError
+
+    async def _make_direct(self, direct: DirectLanes, addresses: list[str], port: int) -> None:
+        raise NotImplementedError
+
+    async def _take_direct(self, direct: DirectLanes) -> None:
+        while True:
+            with suppress(LaneLost):
+                await self._adopt(await direct.accept())
+
+    async def _adopt(self, lane: DirectLane) -> bool:
+        """Agree on a connection's number, and use it; False where it is not wanted."""
+        raise NotImplementedError
+
+    def _use(self, number: int, lane: DirectLane) -> None:
+        async def carry() -> None:
+            try:
+                await self._carry(number, lane)
+            finally:
+                lane.close()
+                del self.direct[number]
+
+        self.direct[number] = lane
+        self._tasks.create_task(carry())
+
+    # -- further WebRTC connections
+
+    async def _keep_webrtc(self) -> None:
+        """The sender's part; a recipient answers."""
+
+    async def _open(
+        self,
+        number: int,
+        connect: Callable[[Connection, _ControlSignals], Awaitable[object]],
+        *,
+        offerer: bool,
+    ) -> None:
+        """Connect, carry, close: one further WebRTC connection."""
+        connection: Connection | None = None
+        try:
+            try:
+                connection = self._given.make(offerer=offerer)
+                async with asyncio.timeout(OPEN_SECONDS):
+                    await connect(connection, _ControlSignals(self, number))
+            except HandoverError:
+                raise
+            except Exception:  # whatever an engine finds: the transfer has others
+                logger.debug("a connection came to nothing", exc_info=True)
+                return
+            del self._signals[number]  # what comes now comes too late
+            self._opened(number)
+            self.webrtc[number] = connection
+            await self._carry(number, connection.data)
+        finally:
+            self._signals.pop(number, None)
+            self.webrtc.pop(number, None)
+            if connection is not None:
+                await uncancelled(connection.close())
+            self._connections.discard(number)
+
+    def _expect(self, number: int) -> None:
+        """From now on signals of this lane are kept for `_open`."""
+        self._connections.add(number)
+        self._signals[number] = asyncio.Queue()
+
+    def _opened(self, number: int) -> None:
+        raise NotImplementedError
+
+
+class _ControlSignals:
+    """Signals about one lane, through the control channel."""
+
+    def __init__(self, multipath: Multipath, number: int) -> None:
+        self._multipath, self._number = multipath, number
+        self._queue = multipath._signals[number]
+
+    async def send(self, signal: Signal) -> None:
+        multipath = self._multipath
+        multipath._step(multipath.session.signal, self._number, signal, time.monotonic())
+
+    async def recv(self) -> Signal | None:
+        return await self._queue.get()
+
+
+class SenderMultipath(Multipath):
+    """The sender decides which lanes there are."""
+
+    def __init__(
+        self, session: SenderSession, own: Lane, step: Step, carry: Carry, given: LanesGiven
+    ) -> None:
+        super().__init__(own, step, carry, given)
+        self.session: SenderSession = session
+        self.admitted = asyncio.Event()  # the recipient is
+        self._most_direct = DIRECT_LANES if has_congestion_control() else DIRECT_LANES_UNDER_LOSS
+        self._most = WEBRTC_LANES if self._can(MANY_LANES) else WEBRTC_LANES_TO_BROWSER
+
+    def _can(self, capability: str) -> bool:
+        return capability in self.session.secured.peer.capabilities
+
+    async def _direct_wanted(self) -> bool:
+        """Once the recipient is admitted, if it can."""
+        await self.admitted.wait()
+        return self._can(DIRECT)
+
+    async def _make_direct(self, direct: DirectLanes, addresses: list[str], port: int) -> None:
+        """As many as are wanted, all to the address that answered first."""
+        best, again = addresses, AGAIN_SECONDS
+        while True:
+            try:
+                while self._wants_direct:
+                    lane = await direct.connect(best, port)
+                    best = [lane.address]
+                    await self._adopt(lane)
+            except LaneLost:
+                best = addresses
+            proven = any(window.arrived for _, window in self._direct_windows())
+            again = AGAIN_SECONDS if proven else min(2 * again, LONGEST_AGAIN_SECONDS)
+            await asyncio.sleep(again)
+
+    def _direct_windows(self) -> list[tuple[int, sessions.CongestionWindow]]:
+        windows = self.session.lanes.windows
+        return [(number, windows[number]) for number in self.direct if number in windows]
+
+    @property
+    def _wants_direct(self) -> bool:
+        """Two at first, and more where each has shown that it is not too slow for that."""
+        fast = all(window.size > sessions.MIN_RANGE for _, window in self._direct_windows())
+        return len(self.direct) < (self._most_direct if fast else min(self._most_direct, 2))
+
+    async def _adopt(self, lane: DirectLane) -> bool:
+        if not self._wants_direct:
+            lane.close()
+            return False
+        number = self._step(self.session.lanes.number)
+        self.direct[number] = lane  # it counts from now on
+        try:
+            await lane.send(number.to_bytes(HELLO, "big"))
+        except LaneLost:
+            del self.direct[number]
+            raise
+        self._step(self.session.lanes.add, number, sessions.DIRECT)
+        self._use(number, lane)
+        return True
+
+    async def _keep_webrtc(self) -> None:
+        """More connections while that raises the rate, and none beside direct lanes."""
+        session = self.session
+        while session.state != SenderState.SENDING:
+            await asyncio.sleep(LOOK_SECONDS)
+        count, load = ConnectionCount(self._most if self._can(LANES) else 1), _LoopLoad()
+        while session.state == SenderState.SENDING:
+            await asyncio.sleep(LOOK_SECONDS)
+            now, there = time.monotonic(), 1 + len(self.webrtc)
+            wanted = count.look(now, session.lanes.carried, there, busy=load.share(now) > BUSY)
+            if self.direct:
+                wanted = 1
+            for _ in range(wanted - 1 - len(self._connections)):
+                number = self._step(session.lanes.number)
+                self._expect(number)
+                self._tasks.create_task(self._offer(number))
+            for number in sorted(self.webrtc)[max(wanted - 1, 0) :]:
+                window = session.lanes.windows.get(number)
+                if window is not None and not window.retired:
+                    session.lanes.retire(number)
+                    self._tasks.create_task(self._retire(number))
+
+    async def _watch(self) -> None:
+        """Drop the lanes that bring nothing any more."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = time.monotonic()
+            for number, window in list(self.session.lanes.windows.items()):
+                direct = self.direct.get(number)
+                gone = direct is not None and direct.lost
+                if number and (gone or now - window.moved > DEAD_SECONDS):
+                    self._drop(number)
+                elif direct and window.arrived > MOST_RANGES and not window.retired:
+                    self.session.lanes.retire(number)  # another with new keys takes its place
+                    self._tasks.create_task(self._retire(number))
+
+    def _drop(self, number: int) -> None:
+        if number in self.session.lanes.windows:
+            self._step(self.session.lanes.drop, number)
+        if number in self.direct:
+            self.direct[number].close()
+        elif number in self.webrtc:
+            self._tasks.create_task(self.webrtc[number].close())
+
+    async def _offer(self, number: int) -> None:
+        nonces = self._given.nonces
+        try:
+            await self._open(number, lambda pc, signals: offer(pc, signals, *nonces), offerer=True)
+        finally:
+            if number in self.session.lanes.windows:
+                self._step(self.session.lanes.drop, number)
+
+    def _opened(self, number: int) -> None:
+        self._step(self.session.lanes.add, number, sessions.WEBRTC)
+
+    async def _retire(self, number: int) -> None:
+        """Let what is under way arrive, and then drop the lane."""
+        until = time.monotonic() + RETIRE_SECONDS
+        while (window := self.session.lanes.windows.get(number)) and window.flights:
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        self._drop(number)
+
+
+class _LoopLoad:
+    """How much of the event loop's time is work: all of it, where the engine is Python's."""
+
+    def __init__(self) -> None:
+        self._seen = time.monotonic(), time.thread_time()
+        self._share = 0.0
+
+    def share(self, now: float) -> float:
+        """0 to 1, over the last second or so. In the event loop's thread."""
+        (before, worked), self._seen = self._seen, (now, time.thread_time())
+        latest = (self._seen[1] - worked) / max(now - before, 1e-3)
+        self._share += 0.3 * (latest - self._share)
+        return self._share
+
+
+class RecipientMultipath(Multipath):
+    """The recipient takes what comes."""
+
+    def __init__(
+        self, session: RecipientSession, own: Lane, step: Step, carry: Carry, given: LanesGiven
+    ) -> None:
+        super().__init__(own, step, carry, given)
+        self.session: RecipientSession = session
+
+    async def _direct_wanted(self) -> bool:
+        """The sender asks first."""
+        await self._peer
+        return True
+
+    async def _make_direct(self, direct: DirectLanes, addresses: list[str], port: int) -> None:
+        """Where the sender cannot connect, perhaps this side can; as many as it then takes."""
+        await asyncio.sleep(ALONE_SECONDS)
+        again = AGAIN_SECONDS
+        while True:
+            more = not self.direct
+            while more and len(self.direct) < DIRECT_LANES_UNDER_LOSS:
+                try:
+                    more = await self._adopt(await direct.connect(addresses, port))
+                    again = AGAIN_SECONDS
+                except LaneLost:
+                    more, again = False, min(2 * again, LONGEST_AGAIN_SECONDS)
+            await asyncio.sleep(again)
+
+    async def _adopt(self, lane: DirectLane) -> bool:
+        first = await hello(lane) if len(self.direct) < DIRECT_LANES_UNDER_LOSS else b""
+        if len(first) != HELLO or len(self.direct) >= DIRECT_LANES_UNDER_LOSS:  # there are enough
+            lane.close()
+            return False
+        number = int.from_bytes(first, "big")
+        self._step(self.session.add_lane, number)
+        self._use(number, lane)
+        return True
+
+    def _invited(self, number: int, signal: Signal) -> None:
+        if isinstance(signal, Description) and len(self._connections) < WEBRTC_LANES:
+            self._expect(number)
+            nonce = self._given.nonces[0]
+            work = self._open(
+                number, lambda pc, signals: answer(pc, signals, nonce, signal), offerer=False
+            )
+            self._tasks.create_task(work)
+
+    def _opened(self, number: int) -> None:
+        self._step(self.session.add_lane, number)

@@ -1,0 +1,73 @@
+"""WebRTC: the seam behind which an engine works, and the engines there are.
+
+An engine imports no text of the peer's and knows nothing of links, roles or sessions.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
+
+from ...protocol.errors import Failure
+from ...protocol.signal import Candidate, Description
+from .. import Pair
+
+EngineName = Literal["libdatachannel", "aiortc"]
+ENGINES: tuple[EngineName, ...] = ("libdatachannel", "aiortc")  # the fastest first
+# Largest IP packets, in bytes: what every path carries (RFC 8200, 5), and what most carry, with an
+# eighth less work for each byte. libdatachannel forbids fragments and does not probe.
+SMALL_PACKET, LARGE_PACKET = 1280, 1500
+CONTROL_CHANNEL, DATA_CHANNEL = 0, 1  # pre-negotiated stream ids (RFC 8832 is not used)
+
+
+class Connection(Pair, Protocol):
+    """One WebRTC connection: two lanes over one association, described by typed fields.
+
+    The offerer calls `describe`, then `set_remote`; the answerer the other way round. Candidates
+    that come later go through `add_candidates`. `opened` returns once both lanes carry messages.
+    """
+
+    fingerprint: bytes  # sha-256 of this side's DTLS certificate; known after `describe`
+
+    async def describe(self, nonce_guest: bytes, nonce_host: bytes) -> Description:
+        """This side's description, without candidates."""
+
+    def candidates(self) -> AsyncIterator[Candidate]:
+        """This side's candidates as they are found; ends when there are no more."""
+
+    async def set_remote(self, description: Description) -> None:
+        """Take the peer's description."""
+
+    async def add_candidates(self, candidates: tuple[Candidate, ...]) -> None:
+        """Take further candidates of the peer's."""
+
+    async def opened(self) -> None:
+        """Wait until both lanes are open. Raises `LaneLost`."""
+
+
+class MakeConnection(Protocol):
+    """Makes a connection of an engine that sends packets up to `packet` bytes. Needs a running
+    event loop."""
+
+    def __call__(self, *, offerer: bool, packet: int = SMALL_PACKET) -> Connection:
+        """A new connection."""
+
+
+def available() -> list[EngineName]:
+    """The engines whose libraries are installed here, without importing them."""
+    packages = {"libdatachannel": "aiolibdatachannel", "aiortc": "aiortc"}
+    return [name for name in ENGINES if importlib.util.find_spec(packages[name]) is not None]
+
+
+def load(engine: EngineName) -> MakeConnection:
+    """What makes a connection of this engine: `load(engine)(offerer=True, packet=LARGE_PACKET)`.
+
+    Imports the engine's library, which takes 0.1 to 1 s. Raises `Failure` (engine_missing).
+    """
+    try:
+        module = importlib.import_module(f"{__name__}.{engine}")
+    except ImportError as error:
+        raise Failure("engine_missing", f"{engine} ({error.name} is not installed)") from None
+    make: MakeConnection = module.open_connection
+    return make

@@ -1,0 +1,121 @@
+"""Peers that were met before, pinned by key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..protocol.codec import decode_base64url, encode_base64url, encode_json
+from ..protocol.errors import Failure
+from ..protocol.handshake import MAX_LABEL
+from ..protocol.paths import collision_key, shown
+from ..protocol.receipt import fingerprint
+from .folder import Folder, now_text
+
+FILE = "contacts.json"
+
+
+@dataclass(frozen=True)
+class Contact:
+    """A peer that was met before. `verified` once check digits were compared with them."""
+
+    name: str
+    identity: bytes
+    first_met: str
+    verified: bool
+
+
+class Contacts:
+    """The contacts of this machine, by name."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def all(self) -> dict[str, Contact]:
+        """Contacts by name."""
+        try:
+            stored = json.loads((self._folder.path / FILE).read_bytes())
+            return {
+                one["name"]: Contact(
+                    one["name"],
+                    decode_base64url(one["identity"]),
+                    one["first_met"],
+                    bool(one["verified"]),
+                )
+                for one in stored
+            }
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError, OSError):
+            raise Failure("not_readable", f"the contacts in {self._folder.path}") from None
+
+    def get(self, name: str) -> Contact:
+        """The contact of this name, however it is capitalised. Raises `Failure`."""
+        for contact in self.all().values():
+            if _same_name(contact.name, name):
+                return contact
+        raise Failure("contact_unknown", shown(name))
+
+    def known(self, identity: bytes, label: str) -> tuple[Contact | None, str]:
+        """The contact with this key; and where there is none but the label is a contact's, with
+        another key, that contact's name: someone may be posing as them."""
+        contacts = list(self.all().values())
+        for contact in contacts:
+            if contact.identity == identity:
+                return contact, ""
+        for contact in contacts:
+            if _same_name(contact.name, label):
+                return None, contact.name
+        return None, ""
+
+    def pin(self, identity: bytes, label: str, verified: bool) -> None:
+        """Remember a peer after a transfer."""
+        with self._folder.locked():
+            contacts = self.all()
+            known = next((one for one in contacts.values() if one.identity == identity), None)
+            if known is None:
+                name = label.strip() or fingerprint(identity)
+                if any(_same_name(one, name) for one in contacts):  # never over another's key
+                    name = fingerprint(identity)
+                known = Contact(name, identity, now_text(), verified)
+            contacts[known.name] = replace(known, verified=known.verified or verified)
+            self._store(contacts)
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a contact another name. Raises `Failure`."""
+        old = self.get(name)
+        if not new.strip() or len(new.encode()) > MAX_LABEL or shown(new, 256) != new:
+            raise Failure("name_refused", shown(new))
+        with self._folder.locked():
+            contacts = self.all()
+            if any(_same_name(new, one) for one in contacts if one != old.name):
+                raise Failure("same_name", shown(new))
+            del contacts[old.name]
+            contacts[new.strip()] = replace(old, name=new.strip())
+            self._store(contacts)
+
+    def remove(self, name: str) -> None:
+        """Forget a contact. Raises `Failure`."""
+        old = self.get(name)
+        with self._folder.locked():
+            contacts = self.all()
+            del contacts[old.name]
+            self._store(contacts)
+
+    def _store(self, contacts: Mapping[str, Contact]) -> None:
+        stored = [
+            {
+                "name": one.name,
+                "identity": encode_base64url(one.identity),
+                "first_met": one.first_met,
+                "verified": one.verified,
+            }
+            for one in contacts.values()
+        ]
+        self._folder.write(FILE, encode_json(stored))
+
+
+def _same_name(one: str, other: str) -> bool:
+    """Whether a person might take one for the other."""
+    return collision_key(one).strip() == collision_key(other).strip()

@@ -1,0 +1,433 @@
+"""Unfinished transfers as they stand on this disk, so that both sides can die at any moment.
+
+Each has a folder below `HANDOVER_HOME/transfers`, named by its transfer id, readable by its owner
+alone and gone when the transfer has ended: `journal.json` (a `Record`, replaced whole), `begun`
+(that as it was at first, for when it is damaged), `manifest` (as it was sent), and by role
+
+    sender     `sources`   what each entry is on this disk, one JSON line each
+               `results`   what became of each entry, from the first closing on
+    recipient  `marks`     running digests of what was read back, 32 bytes for every MARK of tape
+               `results`   what became of each entry, from the moment they are given their names
+
+What a side promises the other stands here before it is said: write, fsync, journal, acknowledge.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..protocol.codec import (
+    MAX_INTEGER,
+    Json,
+    Reader,
+    base64url,
+    base64url_upto,
+    boolean,
+    decode_json,
+    encode_base64url,
+    encode_json,
+    integer,
+    list_of,
+    members,
+    one_of,
+    optional,
+    read_as,
+    text,
+)
+from ..protocol.errors import Failure, PeerError
+from ..protocol.manifest import MAX_ENTRIES
+from ..protocol.paths import shown
+from ..protocol.receipt import MAX_RECEIPT
+from ..protocol.seal import TRANSFER_ID
+from ..protocol.session.messages import plain
+from ..storage.durable import CLOSE_ON_EXEC, FileLock, replace_whole, uptime
+from ..storage.listing import SourceFile
+from ..storage.parts import staging_folder
+from .home import TRANSFERS, Home
+
+MAX_RECORD = 256 * 1024 * 1024  # every name of 200,000 may be changed
+MAX_CLOSINGS = 100
+MARK_SIZE = 32
+SHORT_ID = 8  # hex digits that are shown
+GONE = ".gone-"  # folders that are being removed
+WAITED_SECONDS = 24 * 3600.0  # no side waits longer for the other
+_PATH = 4096
+
+_offset = integer(0, MAX_INTEGER)
+_path = base64url_upto(_PATH)
+
+
+def _any(value: Json) -> Json:
+    return value
+
+
+def _moment(value: Json) -> str:
+    moment: str = text(40, empty=False)(value)
+    if datetime.fromisoformat(moment).tzinfo is None:
+        raise ValueError("a time without its zone")
+    return moment
+
+
+def _large(value: Json) -> int:
+    return int(text(24, empty=False)(value))
+
+
+@dataclass(frozen=True)
+class Record:
+    """What both roles note of a transfer. Hashes, keys and paths are bytes, times RFC 3339."""
+
+    role: ClassVar[str] = ""  # not known any more
+    shape: ClassVar[Mapping[str, Reader]] = {
+        "transfer_id": base64url(TRANSFER_ID),
+        "link": text(4096, empty=False),
+        "identity": base64url(32),
+        "peer": base64url_upto(32),
+        "label": text(1024),
+        "manifest_sha256": base64url(32),
+        "began": text(40, empty=False),
+        "total": _offset,
+        "durable": _offset,
+        "confirmed": boolean,
+        "verify": optional(boolean),
+        "boot": optional(text(64)),
+        "uptime": optional(_offset),
+    }
+
+    transfer_id: bytes
+    link: str = ""  # with its secret: whoever reads this can take part in the transfer
+    identity: bytes = b""  # this side's
+    peer: bytes = b""  # the other side's, once it was let in
+    label: str = ""  # of the other side
+    manifest_sha256: bytes = b""
+    began: str = ""
+    total: int = 0
+    durable: int = 0  # how much of the tape the recipient has on its disk for good
+    confirmed: bool = False  # both said that the check digits are the same
+    verify: bool = False  # this side wants that
+    boot: str = ""  # when it was written: the boot of the machine ...
+    uptime: int = 0  # ... and the seconds since
+
+
+@dataclass(frozen=True)
+class SenderRecord(Record):
+    """What a sender needs to stand behind the same link again."""
+
+    role: ClassVar[str] = "sender"
+    shape: ClassVar[Mapping[str, Reader]] = {
+        **Record.shape,
+        "owner": base64url(32),
+        "expires": _moment,
+        "server": text(4096),
+        "host": text(256),
+        "port": integer(0, 65535),
+        "address": text(256),
+        "tls": one_of("none", "local-ca", "files"),
+        "certificate": _path,
+        "key": _path,
+        "to": text(1024),
+        "auto": optional(boolean),
+        "closings": list_of(_any, MAX_CLOSINGS),
+    }
+
+    owner: bytes = b""  # of the room
+    expires: str = ""
+    server: str = ""  # the signaling server, or "" for this process's own ...
+    host: str = ""  # ... on this host and port
+    port: int = 0
+    address: str = ""
+    tls: str = "none"
+    certificate: bytes = b""
+    key: bytes = b""
+    to: str = ""  # the contact it is for
+    auto: bool = False  # whoever opens the link first is let in
+    closings: list[dict[str, Any]] = field(default_factory=list)  # `SenderSession.closed`
+
+
+@dataclass(frozen=True)
+class RecipientRecord(Record):
+    """What a recipient needs to go on from where its disk stands."""
+
+    role: ClassVar[str] = "recipient"
+    shape: ClassVar[Mapping[str, Reader]] = {
+        **Record.shape,
+        "output": _path,
+        "tail": _offset,
+        "tail_mark": base64url_upto(MARK_SIZE),
+        "phase": one_of("receiving", "placing", "signed"),
+        "gone": list_of(integer(0, MAX_ENTRIES - 1), MAX_ENTRIES),
+        "renamed": list_of(list_of(_any, 2, least=2), MAX_ENTRIES),
+        "payload": text(MAX_RECEIPT),
+        "signature": base64url_upto(64),
+    }
+
+    output: bytes = b""  # the folder it arrives in
+    tail: int = 0  # how far it was read back ...
+    tail_mark: bytes = b""  # ... and the running digest there
+    phase: str = "receiving"
+    gone: list[int] = field(default_factory=list)  # entries the sender gave up
+    renamed: list[list[Any]] = field(default_factory=list)  # [name as sent, name as placed]
+    payload: str = ""  # of the receipt, once it is signed here
+    signature: bytes = b""
+
+
+_ROLES: dict[str, type[SenderRecord] | type[RecipientRecord]] = {
+    one.role: one for one in (SenderRecord, RecipientRecord)
+}
+
+
+def _encode(record: Record) -> bytes:
+    values = {one.name: getattr(record, one.name) for one in fields(record)}
+    return encode_json(plain({"role": record.role, **values}))
+
+
+def _decode(data: bytes) -> Record:
+    value = decode_json(data, MAX_RECORD)
+    made = _ROLES.get(str(value.pop("role", ""))) if isinstance(value, dict) else None
+    if made is None:
+        raise PeerError("a journal of no known role")
+    found = read_as(members(made.shape), value, "a journal")
+    record: Record = made(**{name: one for name, one in found.items() if one is not None})
+    return record
+
+
+class Journal:
+    """One transfer's folder, and its record."""
+
+    def __init__(self, path: Path, record: Record, *, damaged: bool = False) -> None:
+        self.path, self.record = path, record
+        self.damaged = damaged  # the record is what it was at first, or holds nothing but the id
+        self._lock: FileLock | None = None
+        self._writing = threading.Lock()  # the last one to be written is the newest
+
+    @property
+    def short_id(self) -> str:
+        """What a person types."""
+        return self.record.transfer_id.hex()[:SHORT_ID]
+
+    def hold(self) -> bool:
+        """Keep other processes away until `release`; False when that cannot be had."""
+        if self._lock is None:
+            lock = FileLock(self.path / "lock")
+            with suppress(OSError):
+                if lock.try_acquire():
+                    self._lock = lock
+        return self._lock is not None
+
+    @property
+    def begun(self) -> bool:
+        """Whether it counts: written, and not removed."""
+        return (self.path / "journal.json").exists()
+
+    @property
+    def running(self) -> bool:
+        """Whether another process has it."""
+        free = self.hold()
+        self.release()
+        return not free
+
+    @property
+    def expired(self) -> bool:
+        """Whether nothing was noted for so long that the other side waits no more."""
+        return self.left <= 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        return WAITED_SECONDS - self.age
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was written last: in the same boot whatever the clock of the day says,
+        for that one may be set."""
+        boot, seconds = uptime()
+        if boot and boot == self.record.boot:
+            return seconds - self.record.uptime
+        return time.time() - self.written
+
+    @property
+    def written(self) -> float:
+        """When it was written last, by the clock of the day as it was then."""
+        with suppress(OSError):
+            return (self.path / "journal.json").stat().st_mtime
+        return time.time()
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def write(self, **changes: Any) -> None:
+        """Note the record, with these changes; from any thread. Raises `OSError`: then nothing has
+        changed here either, for what is not noted may not be said."""
+        with self._writing:
+            boot, seconds = uptime()
+            record = replace(self.record, **changes, boot=boot, uptime=seconds)
+            replace_whole(self.path / "journal.json", _encode(record))
+            self.record = record
+
+    def erase(self, home: Home) -> None:
+        """Remove what has arrived, where the record tells, and forget it; say so in the audit log.
+        Raises `Failure` when another process has it."""
+        if not self.hold():
+            raise Failure("transfer_running", self.short_id)
+        record = self.record
+        if isinstance(record, RecipientRecord):
+            # Once it is signed, what still lies there is verified, and had no other place.
+            signed = record.phase == "signed" or home.receipts.path(record.transfer_id).exists()
+            where = staging_folder(Path(os.fsdecode(record.output)), record.transfer_id)
+            if not signed:
+                shutil.rmtree(where, ignore_errors=True)
+                if where.exists():
+                    raise Failure("not_writable", shown(str(where), 256))
+        self.remove()
+        facts = {"transfer_id": encode_base64url(record.transfer_id), "role": record.role}
+        home.audit.append("erased", facts)
+
+    def remove(self) -> None:
+        """The transfer has ended: forget it."""
+        gone = self.path.with_name(f"{GONE}{self.path.name}")
+        shutil.rmtree(gone, ignore_errors=True)  # of an earlier one of that name
+        with suppress(OSError):
+            self.path.rename(gone)  # all at once; `Journals.tidy` finishes it after a crash
+        shutil.rmtree(gone, ignore_errors=True)
+        self.release()
+
+    def read(self, name: str) -> bytes:
+        """One of the other files; empty when it is not there."""
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def store(self, name: str, data: bytes) -> None:
+        """Write one of the other files. Raises `OSError`."""
+        replace_whole(self.path / name, data)
+
+    def append_mark(self, index: int, mark: bytes) -> None:
+        """Note the running digest at `index` times MARK. Raises `OSError`."""
+        file = os.open(self.path / "marks", os.O_WRONLY | os.O_CREAT | CLOSE_ON_EXEC, 0o600)
+        try:
+            os.pwrite(file, mark, index * MARK_SIZE)
+            os.ftruncate(file, (index + 1) * MARK_SIZE)
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    def marks(self) -> list[bytes]:
+        """All running digests."""
+        data = self.read("marks")
+        return [data[at : at + MARK_SIZE] for at in range(0, len(data) // MARK_SIZE * 32, 32)]
+
+    def sources(self) -> tuple[SourceFile | None, ...]:
+        """What `store_sources` noted. Raises `PeerError` when it is damaged."""
+        shape = members(
+            {
+                "path": _path,
+                "device": _large,
+                "inode": _large,
+                "size": _offset,
+                "modified_ns": _large,
+                "sparse": boolean,
+            }
+        )
+
+        def one(line: bytes) -> SourceFile | None:
+            if line == b"null":
+                return None
+            found = read_as(shape, decode_json(line, 3 * _PATH), "a source")
+            return SourceFile(**{**found, "path": os.fsdecode(found["path"])})
+
+        return tuple(one(line) for line in self.read("sources").splitlines())
+
+    def store_sources(self, sources: Sequence[SourceFile | None]) -> None:
+        """Note what each entry is on this disk. Raises `OSError`."""
+
+        def one(source: SourceFile | None) -> bytes:
+            if source is None:
+                return b"null"
+            values = {f.name: getattr(source, f.name) for f in fields(source)}
+            for name in ("device", "inode", "modified_ns"):
+                values[name] = str(values[name])  # beyond what is safe as a JSON number
+            where = os.fsencode(os.path.abspath(source.path))
+            return encode_json(plain({**values, "path": where}))
+
+        self.store("sources", b"\n".join(map(one, sources)))
+
+
+class Journals:
+    """All unfinished transfers of this machine."""
+
+    def __init__(self, home: Home) -> None:
+        self._home, self._folder = home, home.path / TRANSFERS
+
+    def path(self, record: Record) -> Path:
+        """Where a transfer's folder lies."""
+        return self._folder / record.transfer_id.hex()
+
+    def begin(self, journal: Journal, manifest: bytes) -> None:
+        """Begin to note a transfer; `Journal.write` makes it count. Raises `OSError`."""
+        journal.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        journal.hold()
+        journal.store("manifest", manifest)
+        journal.store("begun", _encode(journal.record))
+
+    def __iter__(self) -> Iterator[Journal]:
+        """All that have begun, the oldest first."""
+        found: list[Journal] = []
+        for path in self._folder.glob("[0-9a-f]" * 2 * TRANSFER_ID):
+            one = _recall(path)
+            if one.begun:  # else what was read may be half of one that is being removed
+                found.append(one)
+        return iter(sorted(found, key=lambda one: one.record.began))
+
+    def tidy(self) -> None:
+        """Erase what nobody will come back for, and what crashes have left."""
+        for one in self:
+            if one.expired and one.record.role:  # else a person has to look for what has arrived
+                with suppress(Failure):
+                    one.erase(self._home)
+        for path in self._folder.glob("*"):
+            with suppress(OSError):
+                old = time.time() - path.stat().st_mtime > WAITED_SECONDS
+                begun = (path / "journal.json").exists()
+                if path.name.startswith(GONE) or (old and not begun):
+                    shutil.rmtree(path)
+
+    def find(self, wanted: str) -> Journal:
+        """The one whose id begins so. Raises `Failure` (transfer_unknown)."""
+        wanted = wanted.lower()
+        found = [one for one in self if wanted and one.record.transfer_id.hex().startswith(wanted)]
+        if len(found) != 1:
+            raise Failure("transfer_unknown", shown(wanted))
+        return found[0]
+
+    def of_secret(self, secret: bytes, role: str) -> Journal | None:
+        """The one under this link, whichever of its addresses the link has."""
+        from ..protocol.link import parse_link
+
+        for one in self:
+            with suppress(Failure):
+                if one.record.role == role and parse_link(one.record.link).secret == secret:
+                    return one
+        return None
+
+
+def _recall(path: Path) -> Journal:
+    """What is noted in a folder, as far as it can be read."""
+    transfer_id = bytes.fromhex(path.name)
+    for name in ("journal.json", "begun"):
+        with suppress(OSError, PeerError):
+            record = _decode((path / name).read_bytes())
+            if record.transfer_id == transfer_id:
+                return Journal(path, record, damaged=name != "journal.json")
+    return Journal(path, Record(transfer_id), damaged=True)

@@ -1,0 +1,40 @@
+"""Files held against what was verified: before they get their names, and years later."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..protocol.manifest import Manifest, Results
+from .durable import NO_FOLLOW, words_of
+
+
+def compare(
+    directory: Path, manifest: Manifest, results: Results, placed: dict[int, str]
+) -> Iterator[tuple[str, str]]:
+    """(path, what is wrong) of every delivered file below `directory` that is not as it was."""
+    for index, entry in enumerate(manifest.entries):
+        status, digest = results[index]
+        path = directory / placed[index]
+        if status:
+            continue
+        if entry.kind == "directory":
+            if not path.is_dir():
+                yield placed[index], "the folder is missing"
+            continue
+        try:
+            with open(path, "rb") as file:
+                if hashlib.file_digest(file, "sha256").digest() != digest:
+                    yield placed[index], "its content is not what was delivered"
+        except OSError as error:
+            yield placed[index], words_of(error)
+
+
+def check_digest(name: str, folder: int, digest: bytes) -> None:
+    """Raises `OSError` unless this file, below the folder of this descriptor, has this SHA-256."""
+    with open(os.open(name, os.O_RDONLY | NO_FOLLOW, dir_fd=folder), "rb") as file:
+        if hashlib.file_digest(file, "sha256").digest() != digest:
+            raise OSError(errno.EIO, "not what was verified")

@@ -1,0 +1,243 @@
+"""The folder a transfer arrives in: parts beside the final place, read back, then given names."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..protocol.errors import Failure
+from ..protocol.manifest import CHANGED, NOT_PLACED, NOT_WRITTEN, Manifest, Results
+from ..protocol.seal import Payload
+from ..protocol.tape import Tape
+from .durable import words_of
+from .parts import Parts, staging_folder
+from .placing import Placing, free_names
+from .ports import MARK, Marked, Stopped, never
+from .read_back import ReadBack
+
+MIN_RESERVE, RESERVE_SHARE = 1024**3, 20  # leave 1 GiB or a twentieth free, whichever is less
+CHECK_SPACE_BYTES = 1024**3  # how often the reserve is looked at while writing
+SPACE_TO_GO_ON = 64 * 1024 * 1024  # or what is missing, if that is less
+PROBE = bytes(2 * 1024 * 1024)
+EMPTY_DIGEST = hashlib.sha256().digest()
+_NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS)
+
+
+class FolderDestination:
+    """`ports.Destination` in the folder `directory`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        tape: Tape,
+        transfer: bytes,
+        marked: Marked = lambda index, mark: None,
+    ) -> None:
+        self.directory, self._manifest, self._tape = directory, manifest, tape
+        self._placed: dict[int, str] = {}
+        self._parts = Parts(staging_folder(directory, transfer), manifest.entries, tape)
+        self._marked = marked
+        self._gone: set[int] = set()
+        self._unchecked = 0  # bytes written since the free space was looked at
+        self._read_back = self._begin_reading()
+
+    def _begin_reading(self) -> ReadBack:
+        return ReadBack(self._tape, self._parts.readable, self._gone.__contains__, self._marked)
+
+    @property
+    def placed(self) -> dict[int, str]:
+        return self._placed
+
+    @property
+    def where(self) -> str:
+        return str(self._parts.folder)
+
+    def is_there(self) -> bool:
+        return self._parts.folder.is_dir()
+
+    # --- before
+
+    def check_space(self) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            free, reserve = self._space()
+            disk = os.statvfs(self.directory)
+        except OSError as error:
+            raise Failure("not_writable", words_of(error)) from None
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise Failure("not_writable", "permission denied")
+        needed = self._manifest.space()
+        if needed > free - reserve:
+            text = f"{needed / 1e9:.1f} GB needed, {max(free - reserve, 0) / 1e9:.1f} GB free"
+            raise Failure("no_space", text)
+        if disk.f_files and len(self._manifest.entries) > disk.f_favail:
+            raise Failure("no_space", "too many files for this disk")
+
+    def _space(self) -> tuple[int, int]:
+        """Bytes that are free, and bytes that are to stay so."""
+        disk = os.statvfs(self.directory)
+        reserve = min(MIN_RESERVE, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
+        return disk.f_bavail * disk.f_frsize, reserve
+
+    def prepare(self, *, again: bool = False) -> None:
+        self._parts.open(again=again)
+
+    def recheck(
+        self, tail: int, tail_mark: bytes, marks: Sequence[bytes], stopped: Stopped = never
+    ) -> int:
+        self._start_over()  # an earlier try may have been cut off
+        good = 0
+        for index, mark in enumerate(marks[: tail // MARK]):
+            self._read_back.recall((index + 1) * MARK, stopped)
+            if self._read_back.mark() != mark:
+                break
+            good = (index + 1) * MARK
+        else:
+            if good == tail // MARK * MARK:
+                self._read_back.recall(tail, stopped)
+                good = tail if self._read_back.mark() == tail_mark else good
+        if self._read_back.at > good:
+            self._start_over()
+            self._read_back.recall(good, stopped)
+        self._parts.cut_off(good)
+        return good
+
+    def _start_over(self) -> None:
+        self._read_back.close()
+        self._read_back = self._begin_reading()
+
+    @property
+    def gone(self) -> list[int]:
+        return sorted(self._gone)
+
+    def begin(self, offset: int) -> None:
+        self._gone -= {entry for entry in self._gone if self._tape.end(entry) > offset}
+
+    def takes_data(self) -> bool:
+        try:
+            free, reserve = self._space()
+            held = self._parts.held()
+            self._parts.probe(PROBE)
+        except OSError:
+            return False
+        needed = min(self._manifest.space() - held, SPACE_TO_GO_ON)
+        return needed <= 0 or free - reserve >= needed
+
+    # --- while it comes in
+
+    def write(self, offset: int, payload: Payload) -> None:
+        view = memoryview(payload)
+        for piece in self._tape.pieces(offset, len(payload)):
+            file = self._parts.writable(piece.entry)
+            part, view = view[: piece.length], view[piece.length :]
+            at = piece.offset
+            while part:
+                done = os.pwrite(file, part, at)
+                part, at = part[done:], at + done
+            self._parts.written(piece.entry)
+        self._unchecked += len(payload)
+        if self._unchecked >= CHECK_SPACE_BYTES:
+            self._unchecked = 0
+            free, reserve = self._space()
+            if free < reserve:
+                raise OSError(errno.ENOSPC, "the reserve is reached")
+
+    def hole(self, offset: int, length: int) -> None:
+        # A part is made at full length, so nothing is written.
+        for piece in self._tape.pieces(offset, length):
+            self._parts.writable(piece.entry)
+            self._parts.written(piece.entry)
+
+    def withdraw(self, entry: int) -> None:
+        self._gone.add(entry)
+
+    def sync(self, frontier: int) -> None:
+        self._parts.sync(frontier)
+
+    def read_back(self, upto: int) -> int:
+        return self._read_back.advance(upto)
+
+    @property
+    def tail(self) -> tuple[int, bytes]:
+        return self._read_back.tail
+
+    # --- the end
+
+    def compare(self, claimed: Results) -> Results:
+        return compare_digests(self._manifest, claimed, self._read_back.digests)
+
+    def choose_names(self) -> dict[str, str]:
+        renamed = {}
+        for entry in self._manifest.entries:
+            top = entry.path.split("/")[0]
+            if top not in renamed and self._exists(top):
+                folder = "/" in entry.path or entry.kind == "directory"
+                names = free_names(top, directory=folder)
+                renamed[top] = next((name for name in names if not self._exists(name)), top)
+        return renamed
+
+    def _exists(self, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=self._parts.root, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def place(
+        self,
+        results: Results,
+        renamed: dict[str, str],
+        note: Callable[[], None] = lambda: None,
+        *,
+        again: bool = False,
+    ) -> None:
+        placing = Placing(self._parts, renamed, note, again=again)
+        with contextlib.closing(placing):
+            for index, entry in enumerate(self._manifest.entries):
+                status, digest = results[index]
+                if status:
+                    continue
+                try:
+                    self._placed[index] = placing.place(index, entry, digest)
+                except OSError as error:
+                    if error.errno in _NO_SPACE:
+                        raise
+                    results.failed(index, NOT_PLACED)
+            placing.finish()
+
+    def finish(self, results: Results) -> None:
+        if any(status == NOT_PLACED for _, status in results.failures()):
+            self.close()  # what is verified but has no place yet is kept for a person to find
+        else:
+            self.discard()
+
+    def discard(self) -> None:
+        self._read_back.close()
+        self._parts.discard()
+
+    def close(self) -> None:
+        self._parts.close()
+        self._read_back.close()
+
+
+def compare_digests(manifest: Manifest, claimed: Results, found: dict[int, bytes]) -> Results:
+    """The sender's digests held against those `found` when reading back, by entry."""
+    results = Results(len(claimed))
+    for index, entry in enumerate(manifest.entries):
+        status, digest = claimed[index]
+        if not status and entry.kind == "file":
+            own = found.get(index, None if entry.size else EMPTY_DIGEST)
+            if own is None:
+                status = NOT_WRITTEN
+            elif own != digest:
+                status = CHANGED
+        if status:
+            results.failed(index, status)
+        else:
+            results.delivered(index, digest)
+    return results

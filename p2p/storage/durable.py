@@ -1,0 +1,151 @@
+"""What an operating system offers for files: whole replacement, syncing, locks, direct reads.
+
+Everything that is not the same everywhere stands here, and nothing here fails to import where the
+system has less (no `fcntl`, `O_DIRECT` or `posix_fadvise` on Windows, say).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..protocol.errors import Failure
+
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # open no symbolic link
+DIRECTORY = getattr(os, "O_DIRECTORY", 0)
+CLOSE_ON_EXEC = getattr(os, "O_CLOEXEC", 0)
+NON_BLOCKING = getattr(os, "O_NONBLOCK", 0)
+DIRECT = getattr(os, "O_DIRECT", 0)  # read past the page cache; 0 where there is no such thing
+ENTER = DIRECTORY | NO_FOLLOW  # a folder, without following a link
+LOCK_POLL_SECONDS = 0.01
+_NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# Errors that a person can end while a transfer waits: space, quota, a file system that went away.
+PASSING = _NO_SPACE | {
+    errno.EROFS,
+    errno.EIO,
+    errno.ENXIO,
+    errno.ENODEV,
+    getattr(errno, "ESTALE", errno.EIO),
+}
+
+
+def words_of(error: OSError) -> str:
+    """What the system says, in lower case and without a path."""
+    return (error.strerror or "it cannot be read").lower()
+
+
+def disk_failure(error: OSError) -> Failure:
+    """What a failing disk means for the transfer: it waits, or it ends."""
+    words = "no space is left" if error.errno in _NO_SPACE else words_of(error)
+    return Failure("disk_paused" if error.errno in PASSING else "disk_error", words)
+
+
+def sync_folder(folder: int) -> None:
+    """Sync a folder's names. Raises `OSError`."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # file systems that need none
+            raise
+
+
+def replace_whole(path: Path, data: bytes) -> None:
+    """Replace a file; after a crash it is either the old or the new one. Raises `OSError`."""
+    file, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(file, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+    if DIRECTORY:  # elsewhere a folder cannot be opened
+        folder = os.open(path.parent, DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class FileLock:
+    """A lock between processes, and between threads that each make their own; it goes with its
+    process."""
+
+    def __init__(self, path: Path) -> None:
+        import filelock  # a twentieth of a second that no link should wait for
+
+        self._busy = filelock.Timeout
+        self._lock = filelock.FileLock(path, mode=0o600, poll_interval=LOCK_POLL_SECONDS)
+
+    def acquire(self) -> None:
+        """Wait for it. Raises `OSError`."""
+        self._lock.acquire()
+
+    def try_acquire(self) -> bool:
+        """Whether it could be had at once. Raises `OSError`."""
+        try:
+            self._lock.acquire(blocking=False)
+        except self._busy:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let others have it."""
+        self._lock.release()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock at `path` inside. Raises `OSError`."""
+    lock = FileLock(path)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def drop_from_cache(file: int, offset: int, length: int) -> None:
+    """Have the next read of what was synced come from the disk, where the system can do so."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file, offset, length, os.POSIX_FADV_DONTNEED)
+
+
+def ordinary_mode(folder: int) -> int:
+    """The permissions that a new file gets in a folder, asked by making one: `umask` can only be
+    read by changing it, for the whole process. Raises `OSError`."""
+    name = f"mode-{os.getpid()}-{os.urandom(4).hex()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | CLOSE_ON_EXEC
+    file = os.open(name, flags, 0o666, dir_fd=folder)
+    try:
+        return os.fstat(file).st_mode & 0o777
+    finally:
+        os.close(file)
+        os.unlink(name, dir_fd=folder)
+
+
+def step_back(niceness: int) -> None:
+    """Lower the priority of the calling thread, where the system can."""
+    with suppress(OSError, AttributeError):
+        import threading
+
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+
+
+def uptime() -> tuple[str, int]:
+    """Which boot of the machine this is, and its seconds since then, asleep or not: a clock that
+    nobody sets. The first is empty where nothing tells it, and the second then 0."""
+    import time
+
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return boot, int(time.clock_gettime(time.CLOCK_BOOTTIME))
+    except (OSError, AttributeError):
+        return "", 0

@@ -1,0 +1,226 @@
+"""The parts of a transfer that has not its final names yet: a staging folder, files by number.
+
+No text of the peer's names anything here. By descriptor from `open` on: whoever moves or links the
+folders moves nothing of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ..protocol.errors import Failure
+from ..protocol.manifest import Entry
+from ..protocol.tape import Tape
+from .comparison import check_digest
+from .durable import DIRECT, DIRECTORY, ENTER, NO_FOLLOW, ordinary_mode, words_of
+
+MAX_OPEN = 256  # part files open at once; the usual limit of a process is 1,024
+SYNC_THREADS = 8  # small files: fsyncs one by one cost twice as much
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
+
+
+def staging_folder(directory: Path, transfer: bytes) -> Path:
+    """Where the parts of a transfer into `directory` lie."""
+    return directory / f".handover-{transfer.hex()[:16]}.part"
+
+
+class Parts:
+    """The staging folder `folder` below its `folder.parent`, and the part of each entry in it."""
+
+    def __init__(self, folder: Path, entries: Sequence[Entry], tape: Tape) -> None:
+        self.folder = folder
+        self._entries, self._tape = entries, tape
+        self._open: dict[int, int] = {}  # entry -> file descriptor
+        self._dirty: set[int] = set()
+        self._writing = -1  # the entry under the writer's hands: dirty only after, never closed
+        self._lock = threading.Lock()  # of the three above
+        self._sync_lock = threading.Lock()  # one sync at a time; only a sync closes files
+        self._ours = False  # somebody else's folder of that name is not ours to remove
+        self._mode = 0o600
+        self.root = self.staging = -1  # descriptors of the destination folder and of this one
+
+    def open(self, *, again: bool) -> None:
+        """Make the folder, readable by nobody else; `again`: it may be there. Raises `Failure`."""
+        try:
+            self.root = os.open(self.folder.parent, DIRECTORY)
+            with contextlib.suppress(*([FileExistsError] if again else [])):
+                os.mkdir(self.folder.name, 0o700, dir_fd=self.root)
+            self._ours = True
+            self.staging = os.open(self.folder.name, ENTER, dir_fd=self.root)
+            self._mode = ordinary_mode(self.staging)
+        except OSError as error:
+            raise Failure("not_writable", words_of(error)) from None
+
+    # --- while it comes in
+
+    def writable(self, entry: int) -> int:
+        """The part of an entry, made at full length, for `written` to be called next. One thread at
+        a time. Raises `OSError`."""
+        with self._lock:
+            file = self._open.get(entry)
+            if file is not None:
+                self._writing = entry
+                return file
+            crowded = len(self._open) >= MAX_OPEN
+        if crowded:
+            self.sync(0)
+        flags = os.O_RDWR | os.O_CREAT | NO_FOLLOW
+        file = os.open(_name(entry), flags, 0o600, dir_fd=self.staging)
+        if os.fstat(file).st_size != self._entries[entry].size:
+            os.ftruncate(file, self._entries[entry].size)
+        with self._lock:
+            self._open[entry] = file
+            self._writing = entry
+        return file
+
+    def written(self, entry: int) -> None:
+        """What was to be written to a part is."""
+        with self._lock:
+            self._dirty.add(entry)
+            self._writing = -1
+
+    def sync(self, frontier: int) -> None:
+        """Bring all that is written so far to the disk for good, and close files that are whole.
+
+        Everything before `frontier` was written before this call. Raises `OSError`.
+        """
+        with self._sync_lock:
+            with self._lock:
+                dirty = [(entry, self._open[entry]) for entry in self._dirty]
+                self._dirty.clear()
+            if len(dirty) > 1:
+                with ThreadPoolExecutor(min(SYNC_THREADS, len(dirty))) as pool:
+                    list(pool.map(os.fsync, (file for _, file in dirty)))
+            else:
+                for _, file in dirty:
+                    os.fsync(file)
+            with self._lock:
+                full = len(self._open) >= MAX_OPEN
+                for entry in list(self._open):
+                    whole = self._tape.end(entry) <= frontier
+                    idle = entry not in self._dirty and entry != self._writing
+                    if idle and (whole or full):
+                        os.close(self._open.pop(entry))
+
+    def readable(self, entry: int, *, direct: bool) -> int:
+        """A part for reading, past the page cache if `direct`. Raises `OSError`; `EINVAL` where
+        there is no such thing."""
+        if direct and not DIRECT:
+            raise OSError(errno.EINVAL, "no direct reads")
+        flags = os.O_RDONLY | NO_FOLLOW | (DIRECT if direct else 0)
+        return os.open(_name(entry), flags, dir_fd=self.staging)
+
+    def held(self) -> int:
+        """Bytes of disk that the parts take. Raises `OSError`."""
+        with os.scandir(self.staging) as parts:
+            return sum(part.stat(follow_symlinks=False).st_blocks * 512 for part in parts)
+
+    def probe(self, data: bytes) -> None:
+        """Write, sync and remove a file. Raises `OSError`."""
+        name = f"probe-{os.getpid()}"
+        flags = os.O_RDWR | os.O_CREAT | NO_FOLLOW
+        file = os.open(name, flags, 0o600, dir_fd=self.staging)
+        try:
+            os.pwrite(file, data, 0)
+            os.fsync(file)
+        finally:
+            os.close(file)
+            os.unlink(name, dir_fd=self.staging)
+
+    def cut_off(self, offset: int) -> None:
+        """Shorten the parts to what lies before `offset`. All else comes again, and where it comes
+        as a hole nothing is written, so there have to be zeros. Raises `OSError`."""
+        for name in filter(str.isdigit, os.listdir(self.staging)):
+            entry = int(name)
+            if self._tape.end(entry) > offset:
+                file = os.open(name, os.O_WRONLY | NO_FOLLOW, dir_fd=self.staging)
+                try:
+                    os.ftruncate(file, max(0, offset - self._tape.start(entry)))
+                finally:
+                    os.close(file)
+
+    # --- the end
+
+    def dress(self, index: int, entry: Entry) -> None:
+        """Give a part its modified time and ordinary permissions; one that is empty is made.
+
+        Raises `OSError`, `FileNotFoundError` where it has its place already.
+        """
+        flags = os.O_RDWR | NO_FOLLOW | (0 if entry.size else os.O_CREAT)
+        file = os.open(_name(index), flags, 0o600, dir_fd=self.staging)
+        try:
+            os.fchmod(file, self._mode)
+            os.utime(file, ns=(entry.modified * 1000, entry.modified * 1000))
+        except OverflowError:
+            raise OSError(errno.EINVAL, "a time out of range") from None
+        finally:
+            os.close(file)
+
+    def check(self, index: int, digest: bytes) -> None:
+        """Raises `OSError` unless a part is what it was when it was verified."""
+        check_digest(_name(index), self.staging, digest)
+
+    def link(self, index: int, name: str, folder: int, *, taken: bool) -> None:
+        """Give a part its final name, never replacing a file but our own: one that this very part
+        was linked to before a crash, or an empty one where the name was `taken` for it.
+
+        Raises `FileExistsError`, `OSError`.
+        """
+        part = _name(index)
+        try:
+            linked = self._take(part, name, folder)
+        except FileExistsError:
+            there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            ours = os.stat(part, dir_fd=self.staging, follow_symlinks=False)
+            linked = os.path.samestat(there, ours)
+            if not linked and not (taken and stat.S_ISREG(there.st_mode) and not there.st_size):
+                raise
+        if linked:
+            os.unlink(part, dir_fd=self.staging)
+            return
+        try:
+            os.rename(part, name, src_dir_fd=self.staging, dst_dir_fd=folder)
+        except OSError:
+            os.unlink(name, dir_fd=folder)
+            raise
+
+    def _take(self, part: str, name: str, folder: int) -> bool:
+        """Link a part to a name; where a file system has no hard links, reserve it: False."""
+        try:
+            os.link(part, name, src_dir_fd=self.staging, dst_dir_fd=folder)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o600, dir_fd=folder))
+            return False
+        return True
+
+    def discard(self) -> None:
+        """Remove the folder and everything in it."""
+        self.close()
+        if self._ours:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Close every file."""
+        with self._sync_lock, self._lock:
+            for file in self._open.values():
+                os.close(file)
+            self._open.clear()
+            self._dirty.clear()
+        for file in (self.staging, self.root):
+            if file >= 0:
+                os.close(file)
+        self.staging = self.root = -1
+
+
+def _name(entry: int) -> str:
+    return f"{entry:08d}"

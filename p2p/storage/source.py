@@ -1,0 +1,207 @@
+"""The tape as it is read from files: in order, hashed on the way, holes found, changes noticed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+
+from ..compression import SAMPLE, STORED, Compression, Method, choose
+from ..protocol.errors import Failure
+from ..protocol.manifest import CHANGED, UNREADABLE
+from ..protocol.tape import Tape
+from .durable import CLOSE_ON_EXEC, NON_BLOCKING
+from .listing import Listing, SourceFile, described
+from .ports import Block, Stopped, never
+from .read_back import READ_BACK
+
+MIN_HOLE = 64 * 1024  # shorter holes are read as zeros
+MAX_HOLE = 256 * 1024 * 1024  # hashed in one go: a sixth of a second
+SAMPLES, MIN_SAMPLED = 4, 256 * 1024  # of a file that may be compressed; smaller ones are tried
+_ZEROS = bytes(READ_BACK)
+SKIP_STEP = 1024 * 1024  # read and hashed at once, where nothing is sent
+
+
+class FolderSource:
+    """`ports.Source` over files. Blocks come with `headroom` bytes before the payload."""
+
+    def __init__(self, listing: Listing, tape: Tape, headroom: int) -> None:
+        self._headroom = headroom
+        self._sources, self._tape = listing.sources, tape
+        self._entry = 0
+        self._file = -1
+        self._at = 0  # in the open file
+        self._digest = hashlib.sha256()
+        self._compression: Compression | None = None  # of the open file, once it was asked for
+
+    def read(self, offset: int, length: int, *, compress: bool = False) -> Block:
+        headroom = self._headroom
+        message, space = bytearray(headroom), memoryview(b"")
+        got = hole = 0
+        finished: list[tuple[int, bytes]] = []
+        withdrawn: list[tuple[int, int]] = []
+        found: list[tuple[Compression, int]] = []
+        while self._entry < len(self._sources) and not hole:
+            source = self._sources[self._entry]
+            if source is None:
+                self._entry += 1
+                continue
+            try:
+                if self._file < 0:
+                    self._open(source)
+                if self._at < source.size:
+                    if got == length:
+                        break
+                    data_at, data_end = self._next_data(source)
+                    if data_at > self._at:
+                        if got:
+                            break
+                        hole = min(data_at - self._at, MAX_HOLE)
+                        self._hash_zeros(hole)
+                        self._at += hole
+                    else:
+                        if compress:
+                            compression = self._choose(source)
+                            found.append((compression, compression.phase(self._at)))
+                        if not got:
+                            message = bytearray(headroom + length)
+                            space = memoryview(message)[headroom:]
+                        count = self._read(space[got : got + data_end - self._at])
+                        got += count
+                        self._at += count
+                if self._at == source.size:
+                    self._check(source)
+                    finished.append((self._entry, self._digest.digest()))
+                    self._close()
+            except _Changed:
+                withdrawn.append((self._entry, CHANGED))
+                self._close()
+                break
+            except OSError:
+                withdrawn.append((self._entry, UNREADABLE))
+                self._close()
+                break
+        if got < length:
+            message = message[: headroom + got]
+        return Block(
+            offset,
+            hole or got,
+            bool(hole),
+            message,
+            headroom,
+            tuple(finished),
+            tuple(withdrawn),
+            *_together(found),
+        )
+
+    def _choose(self, source: SourceFile) -> Compression:
+        """How to compress the open file, from a few samples of it; small ones are just tried."""
+        if self._compression is None:
+            if source.size < MIN_SAMPLED:
+                self._compression = Compression(Method.COMPRESSED)
+            else:
+                count = min(SAMPLES, source.size // MIN_SAMPLED)
+                step = source.size // (count + 1) & ~1
+                at = [step * (index + 1) for index in range(count)]
+                self._compression = choose([(i, os.pread(self._file, SAMPLE, i)) for i in at])
+        return self._compression
+
+    def skip(self, offset: int, known: Callable[[int], bool], stopped: Stopped = never) -> Block:
+        finished: list[tuple[int, bytes]] = []
+        withdrawn: list[tuple[int, int]] = []
+        while self._entry < len(self._sources) and self._tape.start(self._entry) < offset:
+            source, end = self._sources[self._entry], self._tape.end(self._entry)
+            if source is None or (end <= offset and known(self._entry)):
+                self._entry += 1
+                continue
+            try:
+                self._open(source)
+                stop = min(end, offset) - self._tape.start(self._entry)
+                self._hash_upto(source, stop, stopped)
+                if end > offset:
+                    break
+                self._check(source)
+                finished.append((self._entry, self._digest.digest()))
+            except _Changed:
+                withdrawn.append((self._entry, CHANGED))
+            except OSError:
+                withdrawn.append((self._entry, UNREADABLE))
+            self._close()
+        return Block(offset, 0, False, bytearray(), 0, tuple(finished), tuple(withdrawn))
+
+    def _hash_upto(self, source: SourceFile, stop: int, stopped: Stopped) -> None:
+        while self._at < stop:
+            if stopped():
+                raise Failure("cancelled")
+            data_at, data_end = self._next_data(source)
+            if data_at > self._at:
+                hole = min(data_at - self._at, stop - self._at, MAX_HOLE)
+                self._hash_zeros(hole)
+                self._at += hole
+            else:
+                step = min(data_end, stop, self._at + SKIP_STEP) - self._at
+                self._at += self._read(memoryview(bytearray(step)))
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _open(self, source: SourceFile) -> None:
+        # Without O_NONBLOCK, a file that became a FIFO would hang here.
+        self._file = os.open(source.path, os.O_RDONLY | NON_BLOCKING | CLOSE_ON_EXEC)
+        self._at, self._digest, self._compression = 0, hashlib.sha256(), None
+        self._check(source)
+
+    def _check(self, source: SourceFile) -> None:
+        info = os.fstat(self._file)
+        if not stat.S_ISREG(info.st_mode) or source != described(source, info):
+            raise _Changed
+
+    def _next_data(self, source: SourceFile) -> tuple[int, int]:
+        """Where data begins, at or after here, and where it ends."""
+        if not source.sparse:
+            return self._at, source.size
+        try:
+            begin = os.lseek(self._file, self._at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            begin = source.size  # only a hole is left
+        begin = min(begin, source.size)
+        if begin - self._at >= MIN_HOLE:
+            return begin, begin
+        end = os.lseek(self._file, begin, os.SEEK_HOLE) if begin < source.size else source.size
+        return self._at, min(end, source.size)
+
+    def _read(self, space: memoryview) -> int:
+        count = os.preadv(self._file, [space], self._at)
+        if not count:
+            raise _Changed  # it shrank
+        self._digest.update(space[:count])
+        return count
+
+    def _hash_zeros(self, length: int) -> None:
+        while length:
+            step = min(length, len(_ZEROS))
+            self._digest.update(_ZEROS[:step] if step < len(_ZEROS) else _ZEROS)
+            length -= step
+
+    def _close(self) -> None:
+        self.close()
+        self._entry += 1
+
+
+def _together(found: list[tuple[Compression, int]]) -> tuple[Compression, int]:
+    """How to compress a range of several files: filtered only if all of them would be."""
+    kinds = {compression.method for compression, _ in found}
+    if not kinds or kinds == {Method.STORED}:
+        return STORED, 0
+    return found[0] if kinds == {Method.FILTERED} else (Compression(Method.COMPRESSED), 0)
+
+
+class _Changed(Exception):
+    """The file is not what was listed."""

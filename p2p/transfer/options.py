@@ -1,0 +1,42 @@
+"""What whoever starts a transfer chose, gathered for the inside; `api` has each as an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ..events import Event, Question
+from ..lanes.webrtc import EngineName, available
+from ..protocol.errors import Failure
+from ..state.home import Home
+
+Emit = Callable[[Event], None]
+Ask = Callable[[Question], Awaitable[bool]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What both roles have in common."""
+
+    home: Home
+    emit: Emit = lambda event: None
+    ask: Ask | None = None  # None: nobody is there to answer
+    engine: EngineName | None = None  # None: the fastest that is installed
+    passphrase: str | None = None
+    verify: bool = False
+    auto: bool = False
+    limit: float | None = None  # bytes a second
+    compress: bool = True  # where it pays
+    direct_ports: tuple[int, int] | None = (
+        0,
+        0,
+    )  # TCP, to listen on; 0: any; None: no direct lanes
+
+    def choose_engine(self) -> EngineName:
+        """The WebRTC engine to use. Raises `Failure` (engine_missing)."""
+        found = available()
+        if self.engine is None and found:
+            return found[0]
+        if self.engine is None or self.engine not in found:
+            raise Failure("engine_missing", f"{self.engine or 'none'} is not installed")
+        return self.engine

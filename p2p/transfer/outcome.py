@@ -1,0 +1,152 @@
+"""How a transfer ended: told to the audit log first, and then as the last event."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..events import Completed, Event, Failed, Warned
+from ..protocol import receipt as receipts
+from ..protocol.codec import encode_base64url, sha256
+from ..protocol.errors import FAILURES, Ending, Failure, HandoverError, Next
+from ..protocol.manifest import Manifest, Results
+from ..protocol.paths import shown
+from ..protocol.sentences import Language, text
+from ..protocol.session import Ended
+from ..state.audit import AuditLog
+
+logger = logging.getLogger("handover.transfer")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended. `code` is a key of FAILURES, or "" when it is complete."""
+
+    ending: Ending
+    code: str
+    detail: str = ""
+    receipt: Path | None = None
+
+    def sentence_in(self, language: Language) -> str:
+        """What a person reads."""
+        if not self.code:
+            return text("ending", "complete", language)
+        return text("failure", self.code, language, detail=self.detail)
+
+    @property
+    def message(self) -> str:
+        """The same in English."""
+        return self.sentence_in("en")
+
+
+@dataclass
+class Summary:
+    """What the audit log and the last event say of a transfer, as far as it got."""
+
+    transfer_id: bytes = b""
+    peer: bytes = b""
+    manifest: Manifest | None = None
+    manifest_sha256: bytes = b""
+    results: Results | None = None
+    receipt: Path | None = None
+    places: tuple[str, ...] = field(default=())  # recipient: what lies in the output folder
+
+    def members(self) -> dict[str, Any]:
+        """Members of the audit entry: no name, no path, no label."""
+        found: dict[str, Any] = {}
+        if self.transfer_id:
+            found["transfer_id"] = encode_base64url(self.transfer_id)
+        if self.peer:
+            found["peer"] = receipts.thumbprint(self.peer)
+        if self.manifest is not None:
+            found["entries"] = len(self.manifest.entries)
+            found["bytes"] = sum(entry.size for entry in self.manifest.entries)
+            found["manifest_sha256"] = encode_base64url(self.manifest_sha256)
+        if self.receipt is not None and self.receipt.exists():
+            found["receipt_sha256"] = sha256(self.receipt.read_bytes()).hex()
+        return found
+
+    def failed(self) -> tuple[tuple[str, int], ...]:
+        """(shown path, status) of what did not arrive."""
+        if self.results is None or self.manifest is None:
+            return ()
+        entries = self.manifest.entries
+        return tuple((shown(entries[i].path, 256), status) for i, status in self.results.failures())
+
+    def outcome(self, ended: Ended) -> Outcome:
+        """How it ended, when both sides agree."""
+        if ended.ending == Ending.INCOMPLETE:
+            detail = str(len(self.failed()))
+            return Outcome(ended.ending, "incomplete", detail, self.receipt)
+        return Outcome(ended.ending, ended.code, "", self.receipt)
+
+
+class Summarized(Protocol):
+    """A transfer, as far as its end is concerned."""
+
+    @property
+    def summary(self) -> Summary:
+        """What is known of it."""
+
+    def conclude(self, code: str) -> None:
+        """It has ended with this code: keep what can be taken up again, forget the rest."""
+
+
+async def conclude(
+    work: Coroutine[Any, Any, Outcome],
+    transfer: Summarized,
+    role: str,
+    audit: AuditLog,
+    emit: Callable[[Event], None],
+) -> Outcome:
+    """Do the work, turn any failure into an outcome, and tell it: the audit log first.
+
+    Raises nothing that FAILURES names, and `CancelledError` when it was cancelled.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        outcome = await work
+    except HandoverError as error:
+        outcome = Outcome(error.ending, error.code, error.detail, transfer.summary.receipt)
+    except asyncio.CancelledError as error:
+        cancelled = error
+        outcome = Outcome(Ending.ABORTED, "cancelled", "", transfer.summary.receipt)
+    except Exception as error:
+        logger.debug("internal error", exc_info=True)
+        name = type(error).__name__
+        outcome = Outcome(Ending.FAILED, "internal", name, transfer.summary.receipt)
+    summary = transfer.summary
+    members = {
+        "role": role,
+        "ending": outcome.ending.value,
+        "code": outcome.code,
+        **summary.members(),
+    }
+    try:
+        audit.append("transfer", members)
+    except OSError as error:
+        reason = (error.strerror or "the disk fails").lower()
+        emit(Warned("audit_unwritable", detail=reason))
+    transfer.conclude(outcome.code)
+    if outcome.ending == Ending.COMPLETE and outcome.receipt is not None:
+        emit(Completed(outcome.ending, outcome.code, outcome.receipt, summary.places))
+    else:
+        failed = summary.failed()
+        emit(Failed(outcome.ending, outcome.code, outcome.detail, outcome.receipt, failed))
+    if cancelled is not None:
+        raise cancelled
+    return outcome
+
+
+def may_go_on(code: str) -> bool:
+    """Whether a transfer that ended so can be taken up again."""
+    return bool(code) and FAILURES[code].next >= Next.RESUME
+
+
+def unnoted(error: OSError) -> Failure:
+    """What it means that a transfer cannot be noted."""
+    return Failure("home_unwritable", (error.strerror or "the disk fails").lower())

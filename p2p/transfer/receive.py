@@ -1,0 +1,313 @@
+"""The recipient's half of a byte's walk, within one session:
+
+    lane -> Opener.open -> decompress -> Destination.write -> sync, journal -> read back -> place
+
+woken by what the session lets happen; at the end the receipt, signed here first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from ..compression import decompress
+from ..events import Offered, PeerMet, Question
+from ..lanes import Lane, LaneLost
+from ..lanes.multipath import RecipientMultipath
+from ..protocol import receipt as receipts
+from ..protocol import session as sessions
+from ..protocol.codec import encode_base64url, encode_json
+from ..protocol.errors import Failure
+from ..protocol.manifest import REFUSED, Manifest, Results, decode_manifest, results_root
+from ..protocol.paths import shown
+from ..protocol.seal import Header, Message, Payload, Stream
+from ..protocol.session import RecipientSession
+from ..state.folder import now_text
+from ..storage.ports import Destination
+from ..tasks import race
+from ..version import SOFTWARE
+from .driver import Connected, Driver
+from .transfer import RecipientTransfer, Underway
+
+SYNC_BYTES, SYNC_SECONDS = 64 * 1024 * 1024, 0.5  # whichever comes first
+READ_BACK_STEP = 16 * 1024 * 1024  # what is read back is noted, and claimed after a restart
+SHOWN_NAMES = 5
+INBOX = 512  # ranges that wait in memory; the session's window is less, and an engine that drops
+FURTHER_INBOX = 32  # messages nobody takes is never made to
+TAKEN_IN = 16  # ranges opened and written in one go ...
+GATHERED, GATHER_SECONDS = 4, 0.008  # ... once so many are there, or after so long
+
+Range = tuple[Header, Payload]
+
+
+class ReceiveDriver(Driver):
+    """The recipient's session, from the sender's welcome on."""
+
+    session: RecipientSession
+
+    def __init__(self, transfer: RecipientTransfer, connected: Connected) -> None:
+        super().__init__(transfer.options, transfer.identity, connected)
+        self._transfer = transfer
+        self._opener = self._secured.suite.opener(connected.session_private)
+        self.session = RecipientSession(
+            self._secured, transfer.identity.key, time.monotonic(), verify=transfer.verify
+        )
+        self.lanes = RecipientMultipath(
+            self.session, connected.carrier.data, self._step, self._carry, self._lanes_given
+        )
+        self._destination: Destination | None = None  # once ranges may come
+        self._durable, self._verified = 0, -1
+        self.moved = False
+        self._total = -1  # of the tape, once it is accepted
+        self._synced = asyncio.Event()
+        self._writing = asyncio.Lock()  # one at a time, whatever lane it came by
+
+    def _work(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._conduct(), self._sync(), self._read_back()]
+
+    def _on_withdrawn(self, event: sessions.Withdrawn) -> None:
+        assert self._destination is not None
+        for entry, _ in event.entries:
+            self._destination.withdraw(entry)
+
+    def _on_event(self, event: sessions.Event) -> None:
+        if isinstance(event, sessions.Offered):
+            self._tell("offered")
+
+    # -- who, what, yes or no
+
+    async def _conduct(self) -> None:
+        """Who, what, yes or no; at the end verify, place, sign."""
+        session, transfer, peer = self.session, self._transfer, self._secured.peer
+        met = self._introduce()
+        self._tell("connected")
+        if session.needs_confirmation:
+            underway = transfer.underway
+            if not (underway and underway.record.confirmed):
+                await self._confirm_digits(met)
+            self._step(session.confirmed, time.monotonic())
+        arrived = await self._next(sessions.ManifestArrived)
+        manifest = await self._thread(decode_manifest, arrived.data)
+        session.read(manifest, manifest.tape())
+        transfer.offered(session.transfer_id, peer.identity, manifest, arrived.data)
+        underway = transfer.underway or await transfer.begin(
+            session.transfer_id,
+            manifest,
+            arrived.data,
+            (peer.identity, peer.label),
+            lambda: self._accepts(met, manifest),
+            confirmed=session.needs_confirmation,
+        )
+        if underway is None:
+            self._step(session.decline, time.monotonic())
+            return
+        if underway.signed:
+            await self._present(underway)
+        else:
+            await self._take_up(underway)
+            delivered = await self._next(sessions.Delivered)
+            await self._finish(underway, delivered)
+        await self._confirm(underway)
+
+    async def _accepts(self, met: PeerMet, manifest: Manifest) -> bool:
+        files = [entry for entry in manifest.entries if entry.kind == "file"]
+        tops = dict.fromkeys(entry.path.split("/")[0] for entry in manifest.entries)
+        offer = Offered(
+            len(files),
+            len(manifest.entries) - len(files),
+            sum(entry.size for entry in files),
+            tuple(shown(name) for name in list(tops)[:SHOWN_NAMES]),
+        )
+        self._options.emit(offer)
+        if self._options.auto:
+            return True
+        if self._options.ask is None:
+            raise Failure("needs_answer", "whether to accept the files")
+        return await self._options.ask(Question("accept", met, self._secured.digits, offer))
+
+    async def _take_up(self, underway: Underway) -> None:
+        """Say yes, from where the disk stands. What an earlier process left is read back first."""
+        record, destination = underway.record, underway.destination
+        durable, placing = record.durable, record.phase == "placing"
+        if not placing and not underway.checked:
+            self._tell("checking")
+            noted = record.tail, record.tail_mark, underway.journal.marks()
+            durable = await self._thread(destination.recheck, *noted, self._is_over)
+            await self._thread(lambda: underway.note(durable=durable))
+            underway.checked = True
+        destination.begin(durable)
+        self._durable = durable
+        self._tell("resumed" if underway.begun else "accepted")
+        underway.begun = True
+        session, now = self.session, time.monotonic()
+        self._step(session.accept, now_text(), now, durable)
+        if placing:  # it was verified before a crash
+            self._verified = durable
+            self._step(session.verified, durable, now)
+        self._destination, self._total = destination, underway.tape.total
+        self._step(session.synced, durable, now)
+        self._synced.set()
+
+    # -- bytes
+
+    async def _carry(self, number: int, lane: Lane) -> None:
+        """Lane -> memory -> disk, until the lane is lost and what came by it is written."""
+        inbox: asyncio.Queue[Message] = asyncio.Queue(INBOX if number == 0 else FURTHER_INBOX)
+        await race(self._listen(number, lane, inbox), self._take_in(number, inbox))
+
+    async def _listen(self, number: int, lane: Lane, inbox: asyncio.Queue[Message]) -> None:
+        """Lane -> memory."""
+        with suppress(LaneLost):
+            while True:
+                message = await lane.recv()
+                if self._options.limit:
+                    with self._waits.on("limit"):
+                        await self._limiter.take(len(message))
+                await inbox.put(message)
+        if number == 0:
+            self._lose()
+        await inbox.join()
+
+    async def _take_in(self, number: int, inbox: asyncio.Queue[Message]) -> None:
+        """Memory -> open -> write, as many ranges at a time as are there."""
+        while self._ended is None:
+            batch = [await inbox.get()]
+            if inbox.qsize() + 1 < GATHERED:
+                await asyncio.sleep(GATHER_SECONDS)
+            while len(batch) < TAKEN_IN and not inbox.empty():
+                batch.append(inbox.get_nowait())
+            opened = await self._thread(self._open, batch)
+            fresh = self._step(self._admitted, opened, time.monotonic(), number)
+            async with self._writing:
+                with self._waits.on("disk"):
+                    await self._thread(self._write, fresh)
+            self._step(self._written, fresh, time.monotonic(), number)
+            for _ in batch:
+                inbox.task_done()
+
+    def _open(self, messages: list[Message]) -> list[Range]:
+        opened = map(self._opener.open, messages)
+        return [(head, decompress(head.flags, head.length, payload)) for head, payload in opened]
+
+    def _admitted(self, opened: list[Range], now: float, lane: int) -> list[Range]:
+        return [(head, data) for head, data in opened if self.session.admit(head, now, lane)]
+
+    def _write(self, ranges: list[Range]) -> None:
+        for header, payload in ranges:
+            if header.stream == Stream.DATA:
+                assert self._destination is not None
+                if header.hole:
+                    self._destination.hole(header.offset, header.length)
+                else:
+                    self._destination.write(header.offset, payload)
+
+    def _written(self, fresh: list[Range], now: float, lane: int) -> None:
+        for header, payload in fresh:
+            self.session.written(header, payload, now, lane)
+
+    async def _sync(self) -> None:
+        """Written -> on the disk for good."""
+        last = 0.0
+        while self._ended is None:
+            underway = self._transfer.underway if self._destination is not None else None
+            frontier = self.session.frontier if self._total >= 0 else 0
+            owed = frontier - self._durable
+            due = last + SYNC_SECONDS - time.monotonic()
+            if underway is None or owed <= 0:
+                await self._woken()
+            elif due > 0 and owed < SYNC_BYTES and frontier < self._total:
+                await asyncio.sleep(min(due, 0.05))
+            else:
+                with self._waits.on("disk"):
+                    await self._thread(_sync_and_note, underway, frontier)
+                last, self._durable, self.moved = time.monotonic(), frontier, True
+                self._synced.set()
+                self._step(self.session.synced, frontier, last)
+
+    async def _read_back(self) -> None:
+        """On the disk for good -> read back and hashed."""
+        while self._ended is None:
+            underway = self._transfer.underway
+            if self._destination is None or underway is None or self._durable <= self._verified:
+                self._synced.clear()
+                await self._synced.wait()
+                continue
+            upto = min(self._durable, self._verified + READ_BACK_STEP)
+            self._verified = await self._thread(self._destination.read_back, upto)
+            await self._thread(underway.note)
+            self._step(self.session.verified, self._verified, time.monotonic())
+            if self._verified == self._total:
+                self._tell("verifying")
+
+    # -- the end
+
+    async def _finish(self, underway: Underway, delivered: sessions.Delivered) -> None:
+        """Compare, place, sign. The half-signed receipt is on the disk before it is sent."""
+        destination, manifest, journal = underway.destination, underway.manifest, underway.journal
+        self._tell("verifying")
+        claimed = await self._thread(Results.decode, delivered.digests, manifest)
+        if underway.results is None:
+            results = await self._thread(destination.compare, claimed)
+            renamed = await self._thread(destination.choose_names)
+            names = [[a, b] for a, b in renamed.items()]
+            await self._thread(journal.store, "results", results.encode())
+            await self._thread(lambda: journal.write(phase="placing", renamed=names))
+            underway.results = results
+        results = underway.results
+        await self._thread(underway.place, results)
+        root = await self._thread(results_root, manifest, results)
+        self._tell("signing")
+        payload = encode_json(await self._receipt(results, root))
+        signature = receipts.sign(self._identity.key, payload)
+        store_annex, transfer_id = self._options.home.receipts.store_annex, self.session.transfer_id
+        await self._thread(store_annex, transfer_id, manifest, results, destination.placed)
+        await self._thread(journal.store, "results", results.encode())
+        text = payload.decode()
+        await self._thread(lambda: journal.write(phase="signed", payload=text, signature=signature))
+        await self._thread(destination.finish, results)
+        await self._present(underway)
+
+    async def _receipt(self, results: Results, root: bytes) -> dict[str, Any]:
+        """The members of the receipt."""
+        session, peer, own = self.session, self._secured.peer, self._identity
+        head = await self._thread(self._options.home.audit.head)
+        security = {"transcript": self._secured.transcript, **self._security()}
+        return {
+            "type": receipts.TYPE,
+            "sender": receipts.party(
+                peer.identity, peer.label, peer.software, session.sender_audit_head
+            ),
+            "recipient": receipts.party(own.public, own.label, SOFTWARE, head),
+            "stored": "file",
+            "security": {
+                k: encode_base64url(v) if isinstance(v, bytes) else v for k, v in security.items()
+            },
+            **session.facts(results, root, now_text()),
+        }
+
+    async def _present(self, underway: Underway) -> None:
+        """Send the receipt, signed here; again in a later session, if the first time was lost."""
+        record, results = underway.record, underway.results
+        assert results is not None
+        payload, signature = record.payload.encode(), record.signature
+        await self._transfer.keep_receipt(payload, [(self._identity.public, signature)])
+        refused = [(entry, status) for entry, status in results.failures() if status in REFUSED]
+        now = time.monotonic()
+        self._step(self.session.finish, results, refused, payload, signature, now)
+
+    async def _confirm(self, underway: Underway) -> None:
+        """The sender's signature completes the receipt."""
+        countersigned = await self._next(sessions.Countersigned)
+        own = self._identity.public, underway.record.signature
+        theirs = self._secured.peer.identity, countersigned.signature
+        await self._transfer.keep_receipt(underway.record.payload.encode(), [own, theirs])
+        await self._pin()
+        self._step(self.session.confirm, time.monotonic())
+
+
+def _sync_and_note(underway: Underway, frontier: int) -> None:
+    underway.destination.sync(frontier)
+    underway.note(durable=frontier)

@@ -1,0 +1,942 @@
+"""Disk: walking, reading, writing, reading back, placing. Real files, real links, real holes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import socket
+import stat
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from p2p.protocol.errors import Failure
+from p2p.protocol.manifest import (
+    CHANGED,
+    NOT_PLACED,
+    NOT_WRITTEN,
+    UNREADABLE,
+    Entry,
+    Manifest,
+    Results,
+)
+from p2p.protocol.paths import escape_segment
+from p2p.storage import destination as destinations
+from p2p.storage import read_back
+from p2p.storage.comparison import compare
+from p2p.storage.destination import FolderDestination
+from p2p.storage.listing import check_paths, walk
+from p2p.storage.source import FolderSource
+
+TRANSFER = b"\x07" * 16
+HEADROOM = 82
+
+
+def set_mark(monkeypatch, length):
+    """Have a running digest noted every so many bytes of tape."""
+    for module in (destinations, read_back):
+        monkeypatch.setattr(module, "MARK", length)
+
+
+def listed(*paths, follow=False):
+    warnings = []
+    found = walk(
+        [str(p) for p in paths],
+        follow=follow,
+        warn=lambda code, path, detail: warnings.append((os.path.basename(path), code)),
+    )
+    return found, warnings
+
+
+def read_all(listing, step=4096):
+    """Everything a source gives: blocks, finished entries, withdrawn entries."""
+    tape = Manifest(listing.entries, bytes(32)).tape()
+    source, offset, blocks, finished, withdrawn = (
+        FolderSource(listing, tape, HEADROOM),
+        0,
+        [],
+        {},
+        {},
+    )
+    while True:
+        block = source.read(offset, step)
+        blocks.append(block)
+        finished.update(block.finished)
+        withdrawn.update(block.withdrawn)
+        offset += block.length
+        for entry, _ in block.withdrawn:
+            offset = max(offset, tape.end(entry))
+        if not (block.length or block.finished or block.withdrawn):
+            source.close()
+            return blocks, finished, withdrawn
+
+
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 5000, 70_000, 300_000]), min_size=1, max_size=6),
+    share=st.floats(0, 1),
+    holes=st.booleans(),
+    known=st.sets(st.integers(0, 5)),
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_source_takes_up_again_anywhere(tmp_path_factory, sizes, share, holes, known):
+    """What is skipped is hashed unless it is known; the rest reads as if from the beginning."""
+    root = tmp_path_factory.mktemp("study")
+    for number, size in enumerate(sizes):
+        path = root / f"{number}"
+        if holes and size > 100_000:
+            with path.open("wb") as file:
+                file.truncate(size)
+                file.write(b"head")
+        else:
+            path.write_bytes(os.urandom(size))
+    listing, _ = listed(root)
+    tape = Manifest(listing.entries, bytes(32)).tape()
+    offset = int(share * tape.total)
+    whole = b"".join(path.read_bytes() for path in sorted(root.iterdir()))
+    source = FolderSource(listing, tape, HEADROOM)
+    block = source.skip(offset, lambda entry: entry in known)
+    finished, rest, at = dict(block.finished), b"", offset
+    while True:
+        block = source.read(at, 65_536)
+        rest += bytes(block.length) if block.hole else block.payload
+        finished.update(block.finished)
+        at += block.length
+        if not (block.length or block.finished or block.withdrawn):
+            break
+    assert rest == whole[offset:]
+    for entry, one in enumerate(listing.entries):
+        if one.kind == "file":
+            digest = hashlib.sha256((root / one.path.split("/")[1]).read_bytes()).digest()
+            passed = tape.end(entry) <= offset and tape.start(entry) < offset
+            if not (passed and entry in known):
+                assert finished[entry] == digest
+
+
+def test_a_source_that_changed_before_the_place_to_go_on_is_given_up(tmp_path):
+    root = tmp_path / "study"
+    root.mkdir()
+    for name in ("a", "b"):
+        (root / name).write_bytes(b"x" * 10_000)
+    listing, _ = listed(root)
+    (root / "a").write_bytes(b"y" * 10_000)
+    (root / "b").unlink()
+    source = FolderSource(listing, Manifest(listing.entries, bytes(32)).tape(), HEADROOM)
+    assert source.skip(15_000, lambda entry: False).withdrawn == ((1, CHANGED), (2, UNREADABLE))
+
+
+def destination(tmp_path, entries, digests=None):
+    manifest = Manifest(tuple(entries), bytes(32))
+    made = FolderDestination(tmp_path / "out", manifest, manifest.tape(), TRANSFER)
+    made.check_space()
+    made.prepare()
+    return made
+
+
+def results(manifest_entries, contents):
+    claimed = Results(len(manifest_entries))
+    for index, content in enumerate(contents):
+        if content is not None:
+            claimed.delivered(index, hashlib.sha256(content).digest())
+    return claimed
+
+
+def settle(made, claimed):
+    """Hold against what was read back, place, tidy: (results, what failed on this side)."""
+    final = made.compare(claimed)
+    made.place(final, made.choose_names())
+    made.finish(final)
+    return final, [(i, status) for i, status in final.failures() if not claimed[i][0]]
+
+
+def deliver(made, contents):
+    """Write all contents as one stretch of tape, sync, read back, settle."""
+    data = b"".join(content or b"" for content in contents)
+    for at in range(0, len(data), 1000):
+        made.write(at, data[at : at + 1000])
+    made.sync(len(data))
+    assert made.read_back(len(data)) == len(data)
+    return settle(made, results(made._manifest.entries, contents))
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+ENTRIES = [
+    Entry("study", "directory", 0, 10**15),
+    Entry("study/a", "file", 5, 10**15),
+    Entry("study/empty", "file", 0, 10**15),
+    Entry("study/deep/b", "file", 3, 10**15),
+    Entry("loose", "file", 4, 10**15),
+    Entry("nothing", "file", 0, 10**15),
+]
+CONTENTS = [None, b"aaaaa", b"", b"bbb", b"cccc", b""]
+
+
+def no_links(*args, **kwargs):
+    raise OSError(errno.EPERM, "Operation not permitted")  # as a FAT says it
+
+
+@pytest.mark.parametrize(
+    ("call", "links"),
+    [
+        *((call, True) for call in ("mkdir", "link", "unlink", "utime", "fsync", "open")),
+        *((call, False) for call in ("rename", "open")),
+    ],
+)
+def test_whoever_dies_while_names_are_given_finishes_at_the_next_start(
+    tmp_path_factory, monkeypatch, call, links
+):
+    """At every single call of the system: nothing is lost, doubled or replaced."""
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    died = 0
+    for count in range(200):
+        tmp_path = tmp_path_factory.mktemp("died")
+        made = destination(tmp_path, ENTRIES)
+        for taken in ("loose", "study"):
+            (tmp_path / "out" / taken).mkdir()
+        (tmp_path / "out" / "nothing").write_bytes(b"mine")
+        data = b"".join(content or b"" for content in CONTENTS)
+        made.write(0, data)
+        made.sync(len(data))
+        made.read_back(len(data))
+        final = made.compare(results(ENTRIES, CONTENTS))
+        renamed, left, real = made.choose_names(), count, getattr(os, call)
+
+        def dying(*arguments, real=real, **named):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Died
+            return real(*arguments, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, dying)
+            try:
+                made.place(final, renamed)
+                made.finish(final)
+            except Died:
+                died += 1
+        if left >= 0:
+            break
+        manifest = Manifest(tuple(ENTRIES), bytes(32))
+        again = FolderDestination(tmp_path / "out", manifest, manifest.tape(), TRANSFER)
+        again.prepare(again=True)
+        again.place(final, renamed, again=True)
+        again.finish(final)
+        assert not list(final.failures())
+        found = {
+            str(path.relative_to(tmp_path / "out")): path.read_bytes()
+            for path in (tmp_path / "out").rglob("*")
+            if path.is_file()
+        }
+        assert found == {
+            "study (1)/a": b"aaaaa",
+            "study (1)/empty": b"",
+            "study (1)/deep/b": b"bbb",
+            "loose (1)": b"cccc",
+            "nothing": b"mine",
+            "nothing (1)": b"",
+        }
+        assert (tmp_path / "out" / "nothing (1)").stat().st_mtime == 10**9
+    assert died, "nothing was interrupted"
+
+
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 70, 300]), min_size=1, max_size=6),
+    tail=st.floats(0, 1),
+    damage=st.none() | st.floats(0, 0.999),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_only_what_is_as_it_was_noted_is_claimed_after_a_restart(
+    tmp_path_factory, monkeypatch, sizes, tail, damage
+):
+    set_mark(monkeypatch, 64)
+    tmp_path = tmp_path_factory.mktemp("recheck")
+    entries = [Entry(f"{i}", "file", size, 0) for i, size in enumerate(sizes)]
+    manifest, marks = Manifest(tuple(entries), bytes(32)), []
+    tape, data = manifest.tape(), os.urandom(sum(sizes))
+
+    def marked(index, mark):
+        assert index == len(marks)
+        marks.append(mark)
+
+    made = FolderDestination(tmp_path / "out", manifest, tape, TRANSFER, marked)
+    made.check_space()
+    made.prepare()
+    made.write(0, data) if data else None
+    made.sync(len(data))
+    made.read_back(int(tail * len(data)))
+    upto, mark = made.tail
+    made.close()
+    hurt = None if damage is None or not upto else int(damage * upto)
+    if hurt is not None:
+        entry = tape.entry_at(hurt)
+        part = Path(made.where) / f"{entry:08d}"
+        content = bytearray(part.read_bytes())
+        content[hurt - tape.start(entry)] ^= 1
+        part.write_bytes(content)
+    again = FolderDestination(tmp_path / "out", manifest, tape, TRANSFER)
+    again.prepare(again=True)
+    good = again.recheck(upto, mark, marks)
+    assert good == (upto if hurt is None else hurt // 64 * 64)
+    again.write(good, data[good:]) if data[good:] else None
+    again.sync(len(data))
+    assert again.read_back(len(data)) == len(data)
+    final = again.compare(
+        results(entries, [data[tape.start(i) : tape.end(i)] for i in range(len(entries))])
+    )
+    assert not list(final.failures())
+    again.discard()
+
+
+# --- walking ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", [100, 250_000, 399_000])  # before, within and after the island
+def test_damage_in_a_hole_heals_when_it_comes_again(tmp_path, monkeypatch, where):
+    """Its bytes have to be zeros again, though a hole writes nothing."""
+    set_mark(monkeypatch, 64 * 1024)
+    manifest, marks = Manifest((Entry("s", "file", 400_000, 0, 4096),), bytes(32)), []
+
+    def arrive(made, at):
+        for begin, end in ((0, 200_000), (200_006, 400_000)):
+            if end > at:
+                made.hole(max(at, begin), end - max(at, begin))
+        if at < 200_006:
+            made.write(max(at, 200_000), b"island"[max(0, at - 200_000) :])
+        made.sync(400_000)
+
+    def opened(marked=lambda index, mark: None):
+        return FolderDestination(tmp_path, manifest, manifest.tape(), TRANSFER, marked)
+
+    made = opened(lambda index, mark: marks.append(mark))
+    made.prepare()
+    arrive(made, 0)
+    made.read_back(390_000)
+    upto, mark = made.tail
+    made.close()
+    with open(Path(made.where) / "00000000", "r+b") as part:
+        part.seek(where)
+        part.write(b"damage")
+    again = opened()
+    again.prepare(again=True)
+    good = again.recheck(upto, mark, marks)
+    assert good == (upto if where > upto else where // read_back.MARK * read_back.MARK)
+    arrive(again, good)
+    again.read_back(400_000)
+    whole = bytes(200_000) + b"island" + bytes(199_994)
+    _, refused = settle(again, results(manifest.entries, [whole]))
+    assert not refused
+    assert (tmp_path / "s").read_bytes() == whole
+
+
+def test_reading_back_what_is_there_ends_when_told(tmp_path, monkeypatch):
+    """And begins anew the next time."""
+    set_mark(monkeypatch, 64 * 1024)
+    monkeypatch.setattr(read_back, "RECALL_STEP", 1024)
+    manifest, marks = Manifest((Entry("a", "file", 300_000, 0),), bytes(32)), []
+    content = os.urandom(300_000)
+    made = FolderDestination(
+        tmp_path, manifest, manifest.tape(), TRANSFER, lambda index, mark: marks.append(mark)
+    )
+    made.prepare()
+    made.write(0, content)
+    made.sync(300_000)
+    made.read_back(300_000)
+    noted = *made.tail, marks
+    for patience in range(0, 290, 17):
+        left = iter(range(patience))
+        with pytest.raises(Failure) as stopped:
+            made.recheck(*noted, lambda left=left: next(left, None) is None)
+        assert stopped.value.code == "cancelled"
+        assert made.tail[0] == patience * 1024
+    assert made.recheck(*noted, lambda: False) == 300_000
+    _, refused = settle(made, results(manifest.entries, [content]))
+    assert not refused
+
+
+def test_what_is_skipped_of_a_very_large_source_ends_when_told(tmp_path):
+    """A hole of a terabyte would take ten minutes to hash."""
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(10**12)
+    listing, _ = listed(tmp_path / "huge")
+    source = FolderSource(listing, Manifest(listing.entries, bytes(32)).tape(), HEADROOM)
+    ends = time.monotonic() + 0.5
+    with pytest.raises(Failure) as stopped:
+        source.skip(10**12 - 1, lambda entry: False, lambda: time.monotonic() > ends)
+    assert stopped.value.code == "cancelled"
+    assert time.monotonic() < ends + 2
+    source.close()
+
+
+def test_links_fifos_sockets_and_devices_are_skipped_with_a_listed_warning(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "file").write_bytes(b"x")
+    (root / "link").symlink_to(root / "file")
+    (root / "dangling").symlink_to("nowhere")
+    os.mkfifo(root / "fifo")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(root / "socket"))
+        found, warnings = listed(root)
+    assert [entry.path for entry in found.entries] == ["root", "root/file"]
+    assert dict(warnings).keys() == {"link", "dangling", "fifo", "socket"}
+    device, warned = [], []
+    with pytest.raises(Failure):
+        walk(["/dev/null"], follow=False, warn=lambda code, path, detail: warned.append(code))
+    assert warned == ["not_a_file"]
+    assert device == []
+
+
+def test_links_are_followed_only_when_asked_and_only_inside_the_root(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "sub").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"x")
+    (root / "sub" / "file").write_bytes(b"y")
+    (root / "in").symlink_to("sub")
+    (root / "out").symlink_to(outside)
+    (root / "up").symlink_to("..")
+    (root / "sub" / "loop").symlink_to("..")
+    found, warnings = listed(root, follow=True)
+    paths = [entry.path for entry in found.entries]
+    assert "root/in/file" in paths
+    assert not any("secret" in path for path in paths)
+    assert {name for name, _ in warnings} == {"out", "up", "loop"}
+
+
+def test_names_that_are_not_safe_elsewhere_are_escaped_and_listed(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("scan 12:30.dcm", "CON", "dot.", "fine"):
+        (root / name).write_bytes(b"x")
+    found, warnings = listed(root)
+    assert {entry.path for entry in found.entries} == {
+        "root",
+        "root/scan 12_30.dcm",
+        "root/_CON",
+        "root/dot_",
+        "root/fine",
+    }
+    assert len(warnings) == 3
+
+
+def test_a_name_that_is_no_text_is_skipped_and_listed(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff\xfe")).write_bytes(b"x")
+    found, warnings = listed(root)
+    assert len(found.entries) == 1
+    assert warnings[0][1] == "name_unsafe"
+
+
+@pytest.mark.parametrize("names", [("a", "A"), ("\u00e9", "e\u0301"), ("x:", "x?")])
+def test_names_that_would_fall_together_are_refused_by_name(tmp_path, names):
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in names:
+        (root / name).write_bytes(b"x")
+    with pytest.raises(Failure) as caught:
+        listed(root)
+    assert caught.value.code == "name_collision"
+
+
+def test_two_paths_of_one_base_name_are_refused_by_name(tmp_path):
+    for folder in ("1", "2"):
+        (tmp_path / folder / "same").mkdir(parents=True)
+    with pytest.raises(Failure) as caught:
+        check_paths([str(tmp_path / "1" / "same"), str(tmp_path / "2" / "same")])
+    assert caught.value.code == "same_name"
+    assert "same" in caught.value.sentence
+
+
+@pytest.mark.parametrize("paths", [[], ["/nonexistent/x"], ["/"]])
+def test_nothing_to_send_is_said(paths):
+    with pytest.raises(Failure) as caught:
+        check_paths(paths)
+    assert caught.value.code == "nothing_to_send"
+
+
+def test_a_path_that_is_too_long_is_refused_by_name(tmp_path):
+    deep = tmp_path / "root"
+    for _ in range(5):
+        deep /= "d" * 220
+    deep.mkdir(parents=True)
+    with pytest.raises(Failure) as caught:
+        listed(tmp_path / "root")
+    assert caught.value.code == "name_refused"
+
+
+def test_a_folder_that_is_too_deep_is_refused_by_name(tmp_path):
+    deep = tmp_path / "root"
+    for _ in range(100):
+        deep /= "d"
+    deep.mkdir(parents=True)
+    with pytest.raises(Failure) as caught:
+        listed(tmp_path / "root")
+    assert caught.value.code == "name_refused"
+
+
+def test_walking_stops_when_told(tmp_path):
+    (tmp_path / "root").mkdir()
+    with pytest.raises(Failure):
+        walk([str(tmp_path / "root")], follow=False, warn=lambda *_: None, stopped=lambda: True)
+
+
+def test_a_dot_means_the_folder_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "study").mkdir()
+    monkeypatch.chdir(tmp_path / "study")
+    assert list(check_paths(["."])) == ["study"]
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+def tree(tmp_path, **contents):
+    root = tmp_path / "root"
+    root.mkdir()
+    for name, content in contents.items():
+        (root / name).write_bytes(content)
+    return root
+
+
+def test_a_source_reads_the_tape_and_hashes_each_file(tmp_path):
+    contents = {"a": b"x" * 10_000, "b": b"", "c": b"y" * 3, "d": os.urandom(5000)}
+    found, _ = listed(tree(tmp_path, **contents))
+    blocks, finished, withdrawn = read_all(found)
+    assert b"".join(block.payload for block in blocks) == b"".join(contents.values())
+    assert list(finished.values()) == [hashlib.sha256(c).digest() for c in contents.values()]
+    assert not withdrawn
+    assert [block.offset for block in blocks if block.length] == [0, 4096, 8192, 12288]
+
+
+def change(path):
+    path.write_bytes(b"other content of this file")
+
+
+def shrink(path):
+    os.truncate(path, 10)
+
+
+def replace(path):
+    new = path.with_name("new")
+    new.write_bytes(path.read_bytes())
+    os.replace(new, path)
+
+
+@pytest.mark.parametrize(
+    ("do", "status"),
+    [
+        (change, CHANGED),
+        (shrink, CHANGED),
+        (replace, CHANGED),
+        (os.unlink, UNREADABLE),
+        (lambda p: (p.unlink(), os.mkfifo(p)), CHANGED),
+    ],
+)
+def test_a_file_that_changed_before_it_was_read_is_withdrawn_and_the_others_arrive(
+    tmp_path, do, status
+):
+    root = tree(tmp_path, a=b"a" * 100, b=b"b" * 100, c=b"c" * 100)
+    found, _ = listed(root)
+    do(root / "b")
+    blocks, finished, withdrawn = read_all(found)
+    assert withdrawn == {2: status}
+    assert set(finished) == {1, 3}
+    assert b"".join(block.payload for block in blocks) == b"a" * 100 + b"c" * 100
+
+
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda p: os.truncate(p, 5000),
+        lambda p: p.write_bytes(bytes(10_000)),
+        lambda p: os.truncate(p, 20_000),
+    ],
+)
+def test_a_file_that_changes_while_it_is_read_is_withdrawn(tmp_path, do):
+    root = tree(tmp_path, a=b"a" * 10_000, b=b"b")
+    found, _ = listed(root)
+    source = FolderSource(found, Manifest(found.entries, bytes(32)).tape(), HEADROOM)
+    assert source.read(0, 4096).payload == b"a" * 4096
+    do(root / "a")
+    gone = []
+    for _ in range(5):
+        gone += source.read(4096, 4096).withdrawn
+    assert gone == [(1, CHANGED)]
+
+
+def test_holes_are_read_as_holes(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    with open(root / "sparse", "wb") as file:
+        file.truncate(10_000_000)
+        file.seek(4_194_304)
+        file.write(b"island")
+    found, _ = listed(root)
+    assert found.entries[1].data < 100_000
+    blocks, finished, _ = read_all(found, 65_536)
+    assert sum(block.length for block in blocks if block.hole) > 9_000_000
+    assert sum(block.length for block in blocks) == 10_000_000
+    assert finished[1] == hashlib.sha256((root / "sparse").read_bytes()).digest()
+
+
+# --- writing and placing -----------------------------------------------------------------------------
+
+
+def file(path, content, modified=1_600_000_000_123_456):
+    return Entry(path, "file", len(content), modified)
+
+
+def folder(path, modified=1_500_000_000_000_000):
+    return Entry(path, "directory", 0, modified)
+
+
+def test_everything_gets_its_place_time_and_ordinary_permissions(tmp_path):
+    contents = [None, b"x" * 2500, b"", None, b"z"]
+    entries = [
+        folder("d"),
+        file("d/\u00fcn\u00ef.dcm", contents[1]),
+        file("d/empty", b""),
+        folder("d/none"),
+        file("top", b"z"),
+    ]
+    made = destination(tmp_path, entries)
+    assert stat.S_IMODE(Path(made.where).stat().st_mode) == 0o700
+    final, refused = deliver(made, contents)
+    out = tmp_path / "out"
+    assert not refused
+    assert not list(final.failures())
+    assert (out / "d/\u00fcn\u00ef.dcm").read_bytes() == contents[1]
+    assert (out / "d/empty").read_bytes() == b""
+    assert (out / "d/none").is_dir()
+    assert (out / "top").stat().st_mtime_ns == 1_600_000_000_123_456_000
+    assert (out / "d").stat().st_mtime_ns == 1_500_000_000_000_000_000
+    assert (out / "top").stat().st_mode & 0o111 == 0
+    assert (out / "top").stat().st_nlink == 1
+    assert sorted(p.name for p in out.iterdir()) == ["d", "top"]
+    assert made.placed == {0: "d", 1: "d/\u00fcn\u00ef.dcm", 2: "d/empty", 3: "d/none", 4: "top"}
+
+
+def test_nothing_is_ever_overwritten(tmp_path):
+    out = tmp_path / "out"
+    (out / "d").mkdir(parents=True)
+    (out / "d" / "a").write_bytes(b"mine")
+    (out / "x.dcm").write_bytes(b"mine")
+    (out / "x (1).dcm").write_bytes(b"mine too")
+    made = destination(tmp_path, [folder("d"), file("d/a", b"theirs"), file("x.dcm", b"theirs")])
+    deliver(made, [None, b"theirs", b"theirs"])
+    assert (out / "d" / "a").read_bytes() == b"mine"
+    assert (out / "x.dcm").read_bytes() == b"mine"
+    assert (out / "d (1)" / "a").read_bytes() == b"theirs"
+    assert (out / "x (2).dcm").read_bytes() == b"theirs"
+    assert made.placed == {0: "d (1)", 1: "d (1)/a", 2: "x (2).dcm"}
+
+
+def test_a_symlink_swapped_into_the_destination_is_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    made = destination(
+        tmp_path, [folder("d"), folder("d/sub"), file("d/sub/a", b"x"), file("b", b"y")]
+    )
+    made.write(0, b"xy")
+    made.sync(2)
+    made.read_back(2)
+    real_mkdir = os.mkdir
+
+    def swapped(name, *args, **kwargs):
+        real_mkdir(name, *args, **kwargs)
+        if name == "sub":
+            os.rmdir(name, dir_fd=kwargs["dir_fd"])
+            os.symlink(victim, name, dir_fd=kwargs["dir_fd"])
+
+    os.mkdir = swapped
+    try:
+        final, refused = settle(made, results(made._manifest.entries, [None, None, b"x", b"y"]))
+    finally:
+        os.mkdir = real_mkdir
+    assert refused == [(1, NOT_PLACED), (2, NOT_PLACED)]
+    assert not list(victim.iterdir())
+    assert (tmp_path / "out" / "b").read_bytes() == b"y"
+    assert list(final.failures()) == refused
+
+
+def test_what_reads_back_otherwise_than_it_was_sent_fails_by_name(tmp_path):
+    made = destination(tmp_path, [file("a", b"aaaa"), file("b", b"bbbb")])
+    made.write(0, b"aaaabbbb")
+    made.sync(8)
+    with open(Path(made.where) / "00000000", "r+b") as part:
+        part.write(b"X")
+    made.read_back(8)
+    final, refused = settle(made, results(made._manifest.entries, [b"aaaa", b"bbbb"]))
+    assert refused == [(0, CHANGED)]
+    assert not (tmp_path / "out" / "a").exists()
+    assert (tmp_path / "out" / "b").exists()
+    assert list(final.failures()) == refused
+
+
+def test_a_part_that_vanishes_or_shrinks_is_not_written(tmp_path):
+    for damage in (lambda p: p.unlink(), lambda p: os.truncate(p, 1)):
+        made = destination(tmp_path, [file("a", b"aaaa"), file("b", b"bbbb")])
+        made.write(0, b"aaaabbbb")
+        made.sync(8)
+        damage(Path(made.where) / "00000000")
+        assert made.read_back(6) == 6
+        assert made.read_back(8) == 8
+        _, refused = settle(made, results(made._manifest.entries, [b"aaaa", b"bbbb"]))
+        assert refused == [(0, NOT_WRITTEN)]
+
+
+def test_a_withdrawn_entry_leaves_nothing_behind(tmp_path):
+    made = destination(tmp_path, [file("a", b"aaaa"), file("b", b"bbbb")])
+    made.write(0, b"aa")
+    made.withdraw(0)
+    made.write(4, b"bbbb")
+    made.sync(8)
+    made.read_back(8)
+    claimed = results(made._manifest.entries, [b"aaaa", b"bbbb"])
+    claimed.failed(0, CHANGED)
+    final, refused = settle(made, claimed)
+    assert not refused
+    assert list(final.failures()) == [(0, CHANGED)]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["b"]
+
+
+def test_a_hole_stays_a_hole(tmp_path):
+    size = 50_000_000
+    made = destination(tmp_path, [Entry("s", "file", size, 0, 4096), file("t", b"t")])
+    made.hole(0, 20_000_000)
+    made.write(20_000_000, b"island")
+    made.hole(20_000_006, size - 20_000_006)
+    made.write(size, b"t")
+    made.sync(size + 1)
+    assert made.read_back(size + 1) == size + 1
+    whole = bytearray(size)
+    whole[20_000_000:20_000_006] = b"island"
+    _, refused = settle(made, results(made._manifest.entries, [bytes(whole), b"t"]))
+    assert not refused
+    assert (tmp_path / "out" / "s").stat().st_blocks * 512 < 1_000_000
+    assert (tmp_path / "out" / "s").read_bytes() == whole
+
+
+def test_more_files_than_may_be_open_are_written(tmp_path):
+    contents = [bytes([i % 256]) for i in range(700)]
+    made = destination(tmp_path, [file(f"f{i}", c) for i, c in enumerate(contents)])
+    _, refused = deliver(made, contents)
+    assert not refused
+    assert len(list((tmp_path / "out").iterdir())) == 700
+
+
+def test_a_range_is_durable_only_when_it_was_synced_after_it_was_written(tmp_path, monkeypatch):
+    """A sync between choosing the file and writing to it must not count for the write."""
+    made = destination(tmp_path, [file("a", b"aaaa"), file("b", b"bbbb")])
+    real_pwrite, real_fsync, steps = os.pwrite, os.fsync, []
+
+    def pwrite(*args):
+        made.sync(8)
+        steps.append("write")
+        return real_pwrite(*args)
+
+    def fsync(descriptor):
+        steps.append("fsync")
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr("p2p.storage.parts.MAX_OPEN", 1)
+    made.write(0, b"aaaabbbb")
+    monkeypatch.setattr(os, "pwrite", real_pwrite)
+    made.sync(8)
+    assert steps[-1] == "fsync"
+    assert steps.count("write") == 2
+    made.read_back(8)
+    _, refused = settle(made, results(made._manifest.entries, [b"aaaa", b"bbbb"]))
+    assert not refused
+
+
+def test_a_name_of_255_bytes_that_is_taken_gets_a_shorter_one(tmp_path):
+    name = "x" * 251 + ".dcm"
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"mine")
+    made = destination(tmp_path, [file(name, b"aaaa")])
+    _, refused = deliver(made, [b"aaaa"])
+    assert not refused
+    assert (tmp_path / "out" / ("x" * 247 + " (1).dcm")).read_bytes() == b"aaaa"
+
+
+def test_what_is_verified_but_has_no_place_is_kept(tmp_path, monkeypatch):
+    made = destination(tmp_path, [file("a", b"aaaa"), file("b", b"bbbb")])
+    real = os.link
+
+    def link(source, name, **kwargs):
+        if name.startswith("a"):
+            raise OSError(5, "Input/output error")
+        real(source, name, **kwargs)
+
+    monkeypatch.setattr(os, "link", link)
+    _, refused = deliver(made, [b"aaaa", b"bbbb"])
+    assert refused == [(0, NOT_PLACED)]
+    assert (Path(made.where) / "00000000").read_bytes() == b"aaaa"
+    assert (tmp_path / "out" / "b").exists()
+
+
+def test_the_reserve_is_kept_while_writing_too(tmp_path, monkeypatch):
+    """A manifest may say that a file is all holes and then send data."""
+    made = destination(tmp_path, [file("a", bytes(3000))])
+    monkeypatch.setattr("p2p.storage.destination.CHECK_SPACE_BYTES", 1000)
+    monkeypatch.setattr(FolderDestination, "_space", lambda self: (5, 10))
+    with pytest.raises(OSError, match="reserve"):
+        made.write(0, bytes(3000))
+    made.discard()
+
+
+def test_a_destination_that_is_swapped_on_the_way_is_not_followed(tmp_path):
+    made = destination(tmp_path, [file("a", b"aaaa")])
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "out").rename(tmp_path / "moved")
+    (tmp_path / "out").symlink_to(tmp_path / "victim")
+    deliver(made, [b"aaaa"])
+    assert not list((tmp_path / "victim").iterdir())
+    assert (tmp_path / "moved" / "a").read_bytes() == b"aaaa"
+
+
+def test_a_file_system_without_hard_links_is_served_too(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_bytes(b"mine")
+    made = destination(tmp_path, [file("a", b"aaaa")])
+    monkeypatch.setattr(os, "link", no_links)
+    deliver(made, [b"aaaa"])
+    assert (tmp_path / "out" / "a").read_bytes() == b"mine"
+    assert (tmp_path / "out" / "a (1)").read_bytes() == b"aaaa"
+
+
+def test_a_time_out_of_range_fails_that_file_only(tmp_path):
+    made = destination(tmp_path, [file("a", b"a", modified=2**53 - 1), file("b", b"b")])
+    _, refused = deliver(made, [b"a", b"b"])
+    assert [entry for entry, _ in refused] in ([], [0])
+    assert (tmp_path / "out" / "b").exists()
+
+
+def test_space_is_checked_and_holes_do_not_count(tmp_path):
+    big = Manifest((Entry("a", "file", 2**50, 0),), bytes(32))
+    with pytest.raises(Failure) as caught:
+        FolderDestination(tmp_path, big, big.tape(), TRANSFER).check_space()
+    assert caught.value.code == "no_space"
+    assert "GB free" in caught.value.sentence
+    sparse = Manifest((Entry("a", "file", 2**50, 0, 4096),), bytes(32))
+    FolderDestination(tmp_path, sparse, sparse.tape(), TRANSFER).check_space()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: p.write_bytes(b"a file"), lambda p: p.symlink_to("/nonexistent/x")]
+)
+def test_a_destination_that_is_no_folder_is_said(tmp_path, make):
+    make(tmp_path / "out")
+    one = Manifest((file("a", b""),), bytes(32))
+    with pytest.raises(Failure) as caught:
+        FolderDestination(tmp_path / "out", one, one.tape(), TRANSFER).check_space()
+    assert caught.value.code == "not_writable"
+
+
+def test_a_staging_folder_that_is_already_there_is_not_shared(tmp_path):
+    made = destination(tmp_path, [file("a", b"")])
+    with pytest.raises(Failure):
+        made.prepare()
+    made.discard()
+
+
+NAMES = st.text(st.characters(categories=["L", "N"], max_codepoint=0x2000), min_size=1, max_size=8)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.dictionaries(NAMES, st.one_of(st.none(), st.binary(max_size=300)), max_size=8),
+    st.integers(1, 200),
+)
+def test_any_tree_goes_through_unaltered(tmp_path_factory, contents, step):
+    tmp_path = tmp_path_factory.mktemp("tree")
+    root = tmp_path / "root"
+    root.mkdir()
+    for name, content in contents.items():
+        if content is None:
+            (root / name).mkdir(exist_ok=True)
+        else:
+            (root / name).write_bytes(content)
+    try:
+        found, _ = listed(root)
+    except Failure as failure:
+        assert failure.code == "name_collision"
+        return
+    blocks, finished, _ = read_all(found, step)
+    manifest = Manifest(found.entries, bytes(32))
+    made = FolderDestination(tmp_path / "out", manifest, manifest.tape(), TRANSFER)
+    made.check_space()
+    made.prepare()
+    for block in blocks:
+        made.write(block.offset, block.payload)
+    made.sync(manifest.tape().total)
+    made.read_back(manifest.tape().total)
+    claimed = Results(len(found.entries))
+    for entry, digest in finished.items():
+        claimed.delivered(entry, digest)
+    final, refused = settle(made, claimed)
+    assert not refused
+    assert not list(compare(tmp_path / "out", manifest, final, made.placed))
+    for source in root.rglob("*"):
+        names = (escape_segment(one) for one in source.relative_to(root).parts)
+        twin = (tmp_path / "out" / "root").joinpath(*names)
+        assert twin.is_dir() == source.is_dir()
+        assert abs(twin.stat().st_mtime_ns - source.stat().st_mtime_ns) < 1000
+        if source.is_file():
+            assert twin.read_bytes() == source.read_bytes()
+    (tmp_path / "out" / "root" / "extra").mkdir(exist_ok=True)
+
+
+def test_compare_names_what_is_not_as_it_was(tmp_path):
+    entries = [folder("d"), file("d/a", b"a"), file("d/b", b"b"), folder("e"), file("w", b"w")]
+    made = destination(tmp_path, entries)
+    claimed = results(entries, [None, b"a", b"b", None, b"w"])
+    claimed.failed(4, CHANGED)
+    made.write(0, b"abw")
+    made.sync(3)
+    made.read_back(3)
+    final, _ = settle(made, claimed)
+    out = tmp_path / "out"
+    (out / "d" / "a").write_bytes(b"A")
+    (out / "d" / "b").unlink()
+    (out / "e").rmdir()
+    wrong = dict(compare(out, made._manifest, final, made.placed | {4: "w"}))
+    assert set(wrong) == {"d/a", "d/b", "e"}
+
+
+@pytest.mark.parametrize("most", [1_000_000, 100_000, 9000])
+@pytest.mark.parametrize("direct", [True, False])
+def test_reading_back_in_small_pieces_gives_the_same(tmp_path, monkeypatch, most, direct):
+    """As over FUSE or a network; and where there are no direct reads."""
+    content = os.urandom(3 * read_back.READ_BACK // 2 + 12_345)
+    made = destination(tmp_path, [file("a", content), file("b", b"short")])
+    made.write(0, content)
+    made.write(len(content), b"short")
+    made.sync(len(content) + 5)
+    real, real_open = os.preadv, os.open
+
+    def preadv(number, buffers, at):
+        return real(number, [memoryview(buffers[0])[: most if at % 3 else most // 2]], at)
+
+    def opened(path, flags, *args, **kwargs):
+        if not direct and flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no direct reads")
+        return real_open(path, flags & ~os.O_DIRECT, *args, **kwargs)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    monkeypatch.setattr(os, "open", opened)
+    assert made.read_back(100_000) == 100_000
+    assert made.read_back(len(content) + 5) == len(content) + 5
+    both = content, b"short"
+    assert made._read_back.digests == {i: hashlib.sha256(c).digest() for i, c in enumerate(both)}
