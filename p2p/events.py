@@ -120,12 +120,17 @@ class Warned(_Event):
     path: str = ""
     detail: str = ""
 
-    def message(self, language: Language = "en") -> str:
+    @property
+    def message(self) -> str:
+        """The sentence, in English."""
+        return self.message_in("en")
+
+    def message_in(self, language: Language) -> str:
         """The sentence."""
         return text("warning", self.code, language, detail=self.detail)
 
     def as_json(self) -> dict[str, Any]:
-        return {**super().as_json(), "message": self.message()}
+        return {**super().as_json(), "message": self.message}
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,12 @@ class Completed(_Event):
     receipt: Path
     places: tuple[str, ...]  # recipient: what now lies in the output folder
 
-    def message(self, language: Language = "en") -> str:
+    @property
+    def message(self) -> str:
+        """The sentence, in English."""
+        return self.message_in("en")
+
+    def message_in(self, language: Language) -> str:
         """The sentence."""
         return (
             text("failure", self.code, language)
@@ -192,7 +202,7 @@ class Completed(_Event):
         )
 
     def as_json(self) -> dict[str, Any]:
-        return {**super().as_json(), "message": self.message()}
+        return {**super().as_json(), "message": self.message}
 
 
 @dataclass(frozen=True)
@@ -206,17 +216,27 @@ class Failed(_Event):
     receipt: Path | None
     failed: tuple[tuple[str, int], ...]  # (path, status) of entries that did not arrive
 
-    def message(self, language: Language = "en") -> str:
+    @property
+    def message(self) -> str:
+        """The sentence, in English."""
+        return self.message_in("en")
+
+    def message_in(self, language: Language) -> str:
         """The sentence."""
         return text("failure", self.code, language, detail=self.detail)
 
-    def reasons(self, language: Language = "en") -> tuple[tuple[str, str], ...]:
+    @property
+    def reasons(self) -> tuple[tuple[str, str], ...]:
+        """(path, why) of what did not arrive, in English."""
+        return self.reasons_in("en")
+
+    def reasons_in(self, language: Language) -> tuple[tuple[str, str], ...]:
         """(path, why) of what did not arrive."""
         why = {status: text("status", STATUSES[status], language) for _, status in self.failed}
         return tuple((path, why[status]) for path, status in self.failed)
 
     def as_json(self) -> dict[str, Any]:
-        return {**super().as_json(), "message": self.message(), "failed": self.reasons()}
+        return {**super().as_json(), "message": self.message, "failed": self.reasons}
 
 
 Event = (

@@ -123,19 +123,19 @@ class Human:
                     self._line(f"  {name}")
             case Warned():
                 where = f"{event.path}: " if event.path else ""
-                self._line(f"Note: {where}{event.message()}")
+                self._line(f"Note: {where}{event.message}")
             case Progressed():
                 self._progress(event)
             case Completed():
                 self._stop()
-                say(event.message())
+                say(event.message)
                 for place in event.places:
                     say(f"  {shown(place, 256)}")
                 say(f"Receipt: {event.receipt}")
             case Failed():
                 self._stop()
-                say(event.message())
-                for path, why in event.reasons()[:20]:
+                say(event.message)
+                for path, why in event.reasons[:20]:
                     say(f"  {path}: {why}")
                 if len(event.failed) > 20:
                     say(f"  and {len(event.failed) - 20:,} more (handover receipt show)")

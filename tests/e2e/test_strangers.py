@@ -9,11 +9,16 @@ import time
 import pytest
 
 import p2p
-from p2p import events, receiving, running, sending
-from p2p.protocol import handshake
+from p2p import events
+from p2p.connect.rendezvous import GuestSeat, HostSeat
+from p2p.protocol import handshake, receipt
 from p2p.protocol.link import derive_keys, parse_link
 from p2p.protocol.manifest import Entry
-from p2p.signaling_client import RecipientSeat, SenderSeat
+from p2p.transfer.driver import Driver
+from p2p.transfer.send import SendDriver
+from p2p.transfer.transfer import RecipientTransfer, SenderTransfer
+
+from .inprocess import receive, send
 
 BIG = 80_000_000
 
@@ -21,44 +26,32 @@ BIG = 80_000_000
 class Transfer:
     """One transfer in this process; `told` is what the sender's caller saw."""
 
-    def __init__(self, tmp_path, *, size=BIG, passphrase=None, limit=None, **options):
+    def __init__(self, tmp_path, *, size=BIG, passphrase=None, **options):
         self.folder, self.passphrase = tmp_path, passphrase
         (tmp_path / "big").write_bytes(os.urandom(size))
-        self.link = asyncio.get_running_loop().create_future()
-        self.accepted = asyncio.Event()
-        self.told = []
-        self.sending = asyncio.create_task(
-            p2p.send(
-                [str(tmp_path / "big")],
-                p2p.Options(
-                    home=p2p.Home(tmp_path / "s"),
-                    auto=True,
-                    watch=self._watch,
-                    passphrase=passphrase,
-                    limit=limit,
-                ),
-                listen=("127.0.0.1", 0),
-                **options,
-            )
-        )
+        options["passphrase"] = passphrase
+        self.sent = send(tmp_path / "big", tmp_path / "s", **options)
+        self.told = self.sent.told
 
-    def _watch(self, event):
-        self.told.append(event)
-        if isinstance(event, events.LinkMade):
-            self.link.set_result(event.link)
-        if isinstance(event, events.StateChanged) and event.state == "accepted":
-            self.accepted.set()
+    @property
+    async def link(self):
+        return (await self.sent.transfer).link
 
-    async def receive(self, name="r", passphrase=None, watch=lambda event: None):
-        home = p2p.Home(self.folder / name)
-        options = p2p.Options(
-            home=home, auto=True, passphrase=passphrase or self.passphrase, watch=watch
-        )
-        return await p2p.receive(await self.link, options, output=self.folder / f"out-{name}")
+    async def accepted(self):
+        await self.sent.until("accepted")
 
-    async def both(self, receiving):
+    async def begin(self, name="r", passphrase=None, watch=lambda event: None):
+        """A recipient, as it begins."""
+        passphrase = passphrase or self.passphrase
+        out, home = self.folder / f"out-{name}", self.folder / name
+        return receive(await self.link, out, home, passphrase=passphrase, watch=watch)
+
+    async def receive(self, *args, **options):
+        return await (await self.begin(*args, **options)).result()
+
+    async def both(self, received):
         async with asyncio.timeout(60):
-            return await asyncio.gather(self.sending, receiving)
+            return await asyncio.gather(self.sent.result(), received)
 
 
 def complete(*outcomes):
@@ -67,7 +60,7 @@ def complete(*outcomes):
 
 async def garbage(link):
     keys = derive_keys(parse_link(link).secret)
-    async with RecipientSeat(parse_link(link).origin, keys) as attempt:
+    async with GuestSeat(parse_link(link).origin, keys) as attempt:
         await attempt.send(os.urandom(2000))
         while await attempt.recv() is not None:
             pass
@@ -75,13 +68,13 @@ async def garbage(link):
 
 async def test_garbage_and_wrong_passphrases_during_a_transfer_touch_nothing(tmp_path):
     one = Transfer(tmp_path, passphrase="right")
-    receiving = asyncio.create_task(one.receive())
-    await one.accepted.wait()
+    received = asyncio.create_task(one.receive())
+    await one.accepted()
     await garbage(await one.link)
     for guess in range(3):
         turned_away = await one.receive(f"guess{guess}", "wrong")
         assert turned_away.ending is p2p.Ending.FAILED
-    complete(*await one.both(receiving))
+    complete(*await one.both(received))
 
 
 async def test_garbage_before_anybody_is_admitted_keeps_the_link_open(tmp_path):
@@ -113,15 +106,15 @@ async def test_a_link_that_expires_during_its_transfer_does_not_end_it(tmp_path)
 
 
 async def test_a_seat_that_cannot_be_kept_does_not_end_a_transfer(tmp_path, monkeypatch):
-    real = SenderSeat.run
+    real = HostSeat.run
 
     async def run(self, on_state):
         holding = asyncio.create_task(real(self, on_state))
-        await one.accepted.wait()
+        await one.accepted()
         holding.cancel()
         raise p2p.Failure("server_refused", "status 502")
 
-    monkeypatch.setattr(SenderSeat, "run", run)
+    monkeypatch.setattr(HostSeat, "run", run)
     one = Transfer(tmp_path)
     complete(*await one.both(asyncio.create_task(one.receive())))
 
@@ -139,14 +132,11 @@ async def test_cancelled_sends_leave_no_rooms_behind(tmp_path):
             if isinstance(event, events.StateChanged) and event.state == "waiting":
                 waiting.set()
 
-        options = p2p.Options(home=p2p.Home(tmp_path / "s"), auto=True, watch=watch)
-        sending = asyncio.create_task(
-            p2p.send([str(tmp_path / "file")], options, server=f"http://127.0.0.1:{server.port}")
-        )
+        origin = f"http://127.0.0.1:{server.port}"
+        sending = send(tmp_path / "file", tmp_path / "s", server=origin, watch=watch)
         await asyncio.wait_for(waiting.wait(), 20)
-        sending.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await sending
+        sending.transfer.cancel()
+        assert (await sending.result()).code == "cancelled"
     assert len(server._rooms) == 0
     await server.stop()
 
@@ -154,13 +144,13 @@ async def test_cancelled_sends_leave_no_rooms_behind(tmp_path):
 async def test_a_transfer_id_that_was_used_before_is_refused_and_the_receipt_kept(
     tmp_path, monkeypatch
 ):
-    real = sending.SenderRun.__init__
+    real = SendDriver.__init__
 
     def same_id(self, *args):
         real(self, *args)
-        self.session.transfer_id = self._record.transfer_id = b"\x11" * 16
+        self.session.transfer_id = b"\x11" * 16
 
-    monkeypatch.setattr(sending.SenderRun, "__init__", same_id)
+    monkeypatch.setattr(SendDriver, "__init__", same_id)
     outcomes = []
     for number in range(2):
         (tmp_path / str(number)).mkdir()
@@ -175,15 +165,15 @@ async def test_a_transfer_id_that_was_used_before_is_refused_and_the_receipt_kep
 
 
 async def test_a_false_label_in_the_receipt_is_not_countersigned(tmp_path, monkeypatch):
-    real = receiving.receipts.party
+    real = receipt.party
 
     def lie(identity, label, software, head):
         return real(
             identity, "Some Other Hospital" if label.endswith("sender") else label, software, head
         )
 
-    p2p.Home(tmp_path / "s").set_label("the sender")
-    monkeypatch.setattr(receiving.receipts, "party", lie)
+    p2p.Home(tmp_path / "s").identity.set_label("the sender")
+    monkeypatch.setattr(receipt, "party", lie)
     one = Transfer(tmp_path, size=1000)
     sent, _ = await one.both(asyncio.create_task(one.receive()))
     assert sent.code == "protocol"
@@ -195,7 +185,7 @@ async def test_an_audit_log_that_cannot_be_written_is_said_and_ends_nothing(tmp_
     (tmp_path / "s" / "audit.jsonl").mkdir(parents=True)
     sent, received = await one.both(asyncio.create_task(one.receive()))
     assert received.ending is p2p.Ending.COMPLETE or received.code
-    assert isinstance(one.told[-1], events.Complete | events.Error)
+    assert isinstance(one.told[-1], events.Completed | events.Failed)
     assert sent is not None
 
 
@@ -204,7 +194,7 @@ async def test_whoever_holds_the_home_for_long_keeps_nobody_from_listening(tmp_p
     """Audit heads, receipts and pins are read and written beside the session, not in it."""
     one = Transfer(tmp_path, size=1000)
     receiver = asyncio.create_task(one.receive())
-    await one.accepted.wait()
+    await one.accepted()
     held = await asyncio.create_subprocess_exec("flock", tmp_path / side / ".lock", "sleep", "3")
     last, gap = time.monotonic(), 0.0
     while held.returncode is None:
@@ -236,41 +226,39 @@ async def test_a_ctrl_c_while_only_signatures_are_missing_lets_them_finish(
     tmp_path, monkeypatch, role
 ):
     one = Transfer(tmp_path, size=1000)
-    receiver = asyncio.create_task(one.receive())
-    run = sending.SenderRun if role == "sender" else receiving.RecipientRun
-    task = one.sending if role == "sender" else receiver
-    real = run._keep_receipt
+    received = await one.begin()
+    kind = SenderTransfer if role == "sender" else RecipientTransfer
+    handle = (one.sent if role == "sender" else received).transfer
+    real = kind.keep_receipt
 
     async def cancel_then_keep(self, *args):
-        if not task.cancelling():
-            task.cancel()
-        monkeypatch.setattr(run, "_keep_receipt", real)
+        handle.cancel()
+        monkeypatch.setattr(kind, "keep_receipt", real)
         await real(self, *args)
 
-    monkeypatch.setattr(run, "_keep_receipt", cancel_then_keep)
-    complete(*await one.both(receiver))
+    monkeypatch.setattr(kind, "keep_receipt", cancel_then_keep)
+    complete(*await one.both(received.result()))
 
 
 async def test_a_second_ctrl_c_leaves_no_staging_behind(tmp_path):
     one = Transfer(tmp_path)
     got = asyncio.Event()
-    receiving = asyncio.create_task(
-        one.receive(watch=lambda event: isinstance(event, events.Progress) and got.set())
+    received = await one.begin(
+        watch=lambda event: isinstance(event, events.Progressed) and got.set()
     )
     await got.wait()
-    receiving.cancel()
+    received.transfer.cancel()
     await asyncio.sleep(0)
-    receiving.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await receiving
+    received.transfer.cancel()
+    assert (await received.result()).code == "cancelled"
     assert not list((tmp_path / "out-r").iterdir())
-    sent = await asyncio.wait_for(one.sending, 30)
+    sent = await asyncio.wait_for(one.sent.result(), 30)
     assert sent.code == "peer_cancelled"
 
 
 async def test_control_messages_that_are_late_hurt_nothing(tmp_path, monkeypatch):
     """Lanes are not ordered against each other: one may lag behind the other by far."""
-    real = running.Run._write_control
+    real = Driver._write_control
 
     async def slow(self):
         queue, self._outbox = self._outbox, asyncio.Queue()
@@ -285,11 +273,11 @@ async def test_control_messages_that_are_late_hurt_nothing(tmp_path, monkeypatch
                     return
 
         lagging = asyncio.create_task(lag())
-        shadow = type("Shadow", (), {"_outbox": fast, "_ways": self._ways})()
+        shadow = type("Shadow", (), {"_outbox": fast, "_connected": self._connected})()
         await real(shadow)
         await lagging
 
-    monkeypatch.setattr(running.Run, "_write_control", slow)
+    monkeypatch.setattr(Driver, "_write_control", slow)
     one = Transfer(tmp_path, size=2_000_000)
     complete(*await one.both(asyncio.create_task(one.receive())))
 
@@ -301,8 +289,8 @@ def test_an_entry_is_small():
 
 async def test_once_a_link_is_somebodys_nobody_else_learns_whether_a_guess_was_right(tmp_path):
     one = Transfer(tmp_path, passphrase="right", limit=20e6)
-    receiving = asyncio.create_task(one.receive())
-    await one.accepted.wait()
+    received = asyncio.create_task(one.receive())
+    await one.accepted()
     told = [(await one.receive(f"guess{guess}", "wrong")).code for guess in range(3)]
     assert (await one.receive("late", "right")).code == told[-1] == "passphrase_wrong"
-    complete(*await one.both(receiving))
+    complete(*await one.both(received))
