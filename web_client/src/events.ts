@@ -1,6 +1,6 @@
 /** What the worker and the page say to each other: frozen facts one way, commands the other. */
-import type { Delivered } from "./home";
-import type { RtcCall, RtcEvent } from "./lanes";
+import type { Delivered } from "./state/home";
+import type { RtcCall, RtcEvent } from "./lanes/webrtc/page";
 import type { Code, Ending } from "./protocol/errors";
 import type { Bottleneck } from "./protocol/session";
 

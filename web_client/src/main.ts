@@ -3,9 +3,9 @@
  * file and no key but the link itself ever comes here.
  */
 import type { Command, Event } from "./events";
-import { Connections } from "./lanes";
-import { preferred, type Language } from "./messages";
-import { START, View, reduce, type Model } from "./view";
+import { Connections } from "./lanes/webrtc/page";
+import { preferred, type Language } from "./ui/messages/en";
+import { START, View, reduce, type Model } from "./ui/view";
 
 const LINK = "handover link"; // in this tab only; a reload goes on with it
 const ACTIVE = "handover active"; // a transfer was accepted in this tab and is not over

@@ -2,14 +2,14 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import type { Answer, Command, Event } from "./events";
-import { containerFile, containers, erase } from "./files";
-import { Home, type Delivered } from "./home";
+import { containerFile, containers, erase } from "./storage/container";
+import { Home, type Delivered } from "./state/home";
 import { hex } from "./protocol/codec";
 import { HandoverError } from "./protocol/errors";
 import { deriveKeys, parseLink, type Link } from "./protocol/link";
 import { shown } from "./protocol/paths";
 import * as receipts from "./protocol/receipt";
-import { LINK_SECONDS, Receiving } from "./transfer";
+import { LINK_SECONDS, Receiving } from "./transfer/receive";
 
 const DELIVERED_SECONDS = 7 * 24 * 3600; // what was not saved by then is erased
 

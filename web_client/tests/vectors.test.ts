@@ -11,12 +11,12 @@ import * as link from "../src/protocol/link";
 import * as manifest from "../src/protocol/manifest";
 import * as noise from "../src/protocol/noise";
 import * as paths from "../src/protocol/paths";
-import * as press from "../src/protocol/press";
+import * as press from "../src/compression";
 import * as receipt from "../src/protocol/receipt";
 import * as seal from "../src/protocol/seal";
 import * as session from "../src/protocol/session";
 import * as signal from "../src/protocol/signal";
-import * as signaling from "../src/signaling";
+import * as signaling from "../src/connect/signaling_messages";
 import { HandoverError } from "../src/protocol/errors";
 
 beforeAll(() => sodium.ready);

@@ -2,11 +2,11 @@
  * Further WebRTC connections of a session, when the sender asks for them (mirrors
  * `RecipientMultipath` of `p2p/multipath.py`). One that comes to nothing is no more than a lane less.
  */
-import type { RtcCall, RtcEvent } from "./lanes";
-import { Connection, LaneLost, answer } from "./meeting";
-import type { Bytes } from "./protocol/codec";
-import type { Attempt } from "./protocol/handshake";
-import type { Signal } from "./protocol/signal";
+import type { RtcCall, RtcEvent } from "./webrtc/page";
+import { Connection, LaneLost, answer } from "../connect/transports";
+import type { Bytes } from "../protocol/codec";
+import type { Attempt } from "../protocol/handshake";
+import type { Signal } from "../protocol/signal";
 
 const MOST = 8; // at once: the browser's processor is the limit, not the network
 const OPEN_SECONDS = 15; // for a connection

@@ -13,11 +13,11 @@ import {
   utf8,
   type Bytes,
   type JsonObject,
-} from "../src/protocol/codec";
-import { Failure, HandoverError, PeerError, type Code } from "../src/protocol/errors";
-import { CHANGED, NOT_PLACED, Results, UNREADABLE, tapeOf } from "../src/protocol/manifest";
-import * as receipt from "../src/protocol/receipt";
-import { HOLE, Stream } from "../src/protocol/seal";
+} from "../../src/protocol/codec";
+import { Failure, HandoverError, PeerError, type Code } from "../../src/protocol/errors";
+import { CHANGED, NOT_PLACED, Results, UNREADABLE, tapeOf } from "../../src/protocol/manifest";
+import * as receipt from "../../src/protocol/receipt";
+import { HOLE, Stream } from "../../src/protocol/seal";
 import {
   ACK_SECONDS,
   DONE_SECONDS,
@@ -28,8 +28,8 @@ import {
   SUSPECT_SECONDS,
   WINDOW,
   type RecipientState,
-} from "../src/protocol/session";
-import { MAX_PENDING } from "../src/protocol/tape";
+} from "../../src/protocol/session";
+import { MAX_PENDING } from "../../src/protocol/tape";
 import { Pair, TIME, TRANSCRIPT, TRANSFER, sample, type Content } from "./pair";
 
 beforeAll(() => sodium.ready);

@@ -1,11 +1,11 @@
 /** Session descriptions to and from typed fields (mirrors `p2p/lanes/sdp.py`; RFC 8829, RFC 8839). */
-import { hex, type Bytes } from "./protocol/codec";
+import { hex, type Bytes } from "../../protocol/codec";
 import {
   MAX_MESSAGE_SIZE,
   MIN_MESSAGE_SIZE,
   type Candidate,
   type Description,
-} from "./protocol/signal";
+} from "../../protocol/signal";
 
 const DEFAULT_MESSAGE_SIZE = 65_536; // where a description names none (RFC 8841 6.1)
 const FINGERPRINT = /^a=fingerprint:sha-256 ([0-9A-F:]{95})\r?$/im;

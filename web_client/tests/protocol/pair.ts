@@ -11,8 +11,8 @@ import {
   type Bytes,
   type Json,
   type JsonObject,
-} from "../src/protocol/codec";
-import type { Identity, Secured } from "../src/protocol/handshake";
+} from "../../src/protocol/codec";
+import type { Identity, Secured } from "../../src/protocol/handshake";
 import {
   Results,
   encodeManifest,
@@ -20,12 +20,12 @@ import {
   tapeOf,
   type Entry,
   type Manifest,
-} from "../src/protocol/manifest";
-import { CipherState } from "../src/protocol/noise";
-import * as receipt from "../src/protocol/receipt";
-import { HOLE, Stream, type Header } from "../src/protocol/seal";
-import { RecipientSession, type Event, type RecipientState } from "../src/protocol/session";
-import type { Tape } from "../src/protocol/tape";
+} from "../../src/protocol/manifest";
+import { CipherState } from "../../src/protocol/noise";
+import * as receipt from "../../src/protocol/receipt";
+import { HOLE, Stream, type Header } from "../../src/protocol/seal";
+import { RecipientSession, type Event, type RecipientState } from "../../src/protocol/session";
+import type { Tape } from "../../src/protocol/tape";
 
 export const TIME = "2026-01-02T03:04:05.000Z";
 export const TRANSFER = new Uint8Array(16).fill(7);

@@ -9,12 +9,12 @@
  */
 import sodium from "libsodium-wrappers-sumo";
 
-import type { Answer, Event, StateName } from "./events";
-import { Container, reopen, reserve, type Destination, type Kept } from "./files";
-import { FolderDestination } from "./folder";
-import { nowText, type Delivered, type Home, type Journal } from "./home";
-import type { RtcEvent } from "./lanes";
-import { Connection, LaneLost, connectRecipient } from "./meeting";
+import type { Answer, Event, StateName } from "../events";
+import { Container, reopen, reserve, type Destination, type Kept } from "../storage/container";
+import { FolderDestination } from "../storage/folder";
+import { nowText, type Delivered, type Home, type Journal } from "../state/home";
+import type { RtcEvent } from "../lanes/webrtc/page";
+import { Connection, LaneLost, connectRecipient } from "../connect/transports";
 import {
   encodeBase64url,
   encodeJson,
@@ -23,8 +23,8 @@ import {
   utf8,
   type Bytes,
   type JsonObject,
-} from "./protocol/codec";
-import { Failure, HandoverError, PeerError, type Code, type Ending } from "./protocol/errors";
+} from "../protocol/codec";
+import { Failure, HandoverError, PeerError, type Code, type Ending } from "../protocol/errors";
 import {
   HANDSHAKE_SECONDS,
   MAX_HANDSHAKE_MESSAGE,
@@ -37,17 +37,17 @@ import {
   type Attempt,
   type Identity,
   type Secured,
-} from "./protocol/handshake";
-import { deriveKeys, noisePsk, type Link, type LinkKeys } from "./protocol/link";
-import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "./protocol/manifest";
-import { shown } from "./protocol/paths";
-import * as receipts from "./protocol/receipt";
-import { Multipath } from "./multipath";
-import { unpress } from "./protocol/press";
-import { Opener, Stream, isHole, type Header } from "./protocol/seal";
-import { RecipientSession, type Event as Fact, type Bottleneck } from "./protocol/session";
-import { RecipientSeat } from "./signaling_client";
-import { Layout } from "./zip";
+} from "../protocol/handshake";
+import { deriveKeys, noisePsk, type Link, type LinkKeys } from "../protocol/link";
+import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "../protocol/manifest";
+import { shown } from "../protocol/paths";
+import * as receipts from "../protocol/receipt";
+import { Multipath } from "../lanes/multipath";
+import { unpress } from "../compression";
+import { Opener, Stream, isHole, type Header } from "../protocol/seal";
+import { RecipientSession, type Event as Fact, type Bottleneck } from "../protocol/session";
+import { RecipientSeat } from "../connect/rendezvous";
+import { Layout } from "../storage/zip";
 
 export const SOFTWARE = "handover-web/0.1.0";
 const SYNC_BYTES = 64 * 1024 * 1024; // whichever comes first; a journal entry costs some milliseconds ...

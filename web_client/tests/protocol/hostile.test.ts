@@ -3,7 +3,7 @@ import fc from "fast-check";
 import sodium from "libsodium-wrappers-sumo";
 import { beforeAll, describe, expect, test } from "vitest";
 
-import * as audit from "../src/protocol/audit";
+import * as audit from "../../src/protocol/audit";
 import {
   concat,
   decodeBase64url,
@@ -14,12 +14,12 @@ import {
   utf8,
   type Bytes,
   type Json,
-} from "../src/protocol/codec";
-import { Failure, PeerError } from "../src/protocol/errors";
-import { deriveKeys, linkText, parseLink } from "../src/protocol/link";
-import { Results, decodeManifest, encodeManifest, tapeOf } from "../src/protocol/manifest";
-import * as paths from "../src/protocol/paths";
-import * as receipt from "../src/protocol/receipt";
+} from "../../src/protocol/codec";
+import { Failure, PeerError } from "../../src/protocol/errors";
+import { deriveKeys, linkText, parseLink } from "../../src/protocol/link";
+import { Results, decodeManifest, encodeManifest, tapeOf } from "../../src/protocol/manifest";
+import * as paths from "../../src/protocol/paths";
+import * as receipt from "../../src/protocol/receipt";
 import {
   FLAGS,
   HEADER,
@@ -29,10 +29,10 @@ import {
   TRANSFER_ID,
   endOf,
   isHole,
-} from "../src/protocol/seal";
-import { MESSAGES, type RecipientState } from "../src/protocol/session";
-import { MAX_CANDIDATES, Sealer, decodeSignal, encodeSignal, usable } from "../src/protocol/signal";
-import * as signaling from "../src/signaling";
+} from "../../src/protocol/seal";
+import { MESSAGES, type RecipientState } from "../../src/protocol/session";
+import { MAX_CANDIDATES, Sealer, decodeSignal, encodeSignal, usable } from "../../src/protocol/signal";
+import * as signaling from "../../src/connect/signaling_messages";
 import { Pair, TRANSFER, sample } from "./pair";
 
 beforeAll(() => sodium.ready);

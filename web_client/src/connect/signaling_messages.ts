@@ -4,7 +4,7 @@
  * JSON objects with a `type`, one per WebSocket text frame; binary values are unpadded base64url. A
  * peer ignores members it does not know (PROTOCOL.md 4).
  */
-import { decodeBase64url, encodeBase64url, type Bytes } from "./protocol/codec";
+import { decodeBase64url, encodeBase64url, type Bytes } from "../protocol/codec";
 
 export const PATH = "/signal";
 export const SUBPROTOCOL = "handover.signal.1";

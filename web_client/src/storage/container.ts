@@ -8,12 +8,12 @@
 import CRC32 from "crc-32";
 import sodium, { type StateAddress } from "libsodium-wrappers-sumo";
 
-import { same, type Bytes } from "./protocol/codec";
-import { Failure } from "./protocol/errors";
-import { HeapBuffer } from "./protocol/heap";
-import { CHANGED, NOT_WRITTEN, Results, tapeOf, type Manifest } from "./protocol/manifest";
-import { sha256 } from "./protocol/codec";
-import type { Tape } from "./protocol/tape";
+import { same, type Bytes } from "../protocol/codec";
+import { Failure } from "../protocol/errors";
+import { HeapBuffer } from "../protocol/heap";
+import { CHANGED, NOT_WRITTEN, Results, tapeOf, type Manifest } from "../protocol/manifest";
+import { sha256 } from "../protocol/codec";
+import type { Tape } from "../protocol/tape";
 import { Layout } from "./zip";
 
 const READ_BACK = 1024 * 1024; // read and hashed at once

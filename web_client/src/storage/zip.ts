@@ -6,8 +6,8 @@
  * has its place from the start, ranges are written there as they arrive, and what is on the disk at
  * the end *is* the archive. No second copy is made, and nothing has to be packed.
  */
-import { concat, utf8, type Bytes } from "./protocol/codec";
-import type { Entry, Manifest } from "./protocol/manifest";
+import { concat, utf8, type Bytes } from "../protocol/codec";
+import type { Entry, Manifest } from "../protocol/manifest";
 
 const MAX_32 = 0xffff_ffff; // this and above are written as ZIP64
 const MAX_16 = 0xffff;

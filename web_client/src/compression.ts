@@ -1,9 +1,9 @@
 /** Compressed ranges (mirrors the receiving half of `p2p/press.py`): one zstd frame each (RFC 8878). */
-import type { Bytes } from "./codec";
-import { PeerError } from "./errors";
-import { FILTER, FLAGS, HOLE, MAX_RANGE, PHASE } from "./seal";
-import { MAX_MESSAGE_SIZE } from "./signal";
-import { Decompressor } from "./zstd";
+import type { Bytes } from "./protocol/codec";
+import { PeerError } from "./protocol/errors";
+import { FILTER, FLAGS, HOLE, MAX_RANGE, PHASE } from "./protocol/seal";
+import { MAX_MESSAGE_SIZE } from "./protocol/signal";
+import { Decompressor } from "./protocol/zstd";
 
 const MAGIC = 0xfd2fb528;
 const MIN_WINDOW = 1024;

@@ -7,10 +7,10 @@
 import { openDB, type DBSchema, type IDBPDatabase } from "idb";
 import sodium from "libsodium-wrappers-sumo";
 
-import * as audit from "./protocol/audit";
-import { hex, same, type Bytes, type JsonObject } from "./protocol/codec";
-import type { Identity } from "./protocol/handshake";
-import { collisionKey } from "./protocol/paths";
+import * as audit from "../protocol/audit";
+import { hex, same, type Bytes, type JsonObject } from "../protocol/codec";
+import type { Identity } from "../protocol/handshake";
+import { collisionKey } from "../protocol/paths";
 
 type KeyPair =
   | { kind: "webcrypto"; pair: CryptoKeyPair } // the private half cannot be taken out

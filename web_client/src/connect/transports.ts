@@ -1,11 +1,11 @@
 /** From an attempt at the signaling server to two open lanes (mirrors `p2p/meeting.py`). */
 import sodium from "libsodium-wrappers-sumo";
 
-import { Lane, type RtcCall, type RtcEvent } from "./lanes";
-import { same, type Bytes } from "./protocol/codec";
-import { PeerError } from "./protocol/errors";
-import type { Attempt } from "./protocol/handshake";
-import type { LinkKeys } from "./protocol/link";
+import { Lane, type RtcCall, type RtcEvent } from "../lanes/webrtc/page";
+import { same, type Bytes } from "../protocol/codec";
+import { PeerError } from "../protocol/errors";
+import type { Attempt } from "../protocol/handshake";
+import type { LinkKeys } from "../protocol/link";
 import {
   MAX_CANDIDATES,
   NONCE,
@@ -13,9 +13,9 @@ import {
   merge,
   type Description,
   type Signal,
-} from "./protocol/signal";
-import * as sdp from "./sdp";
-import type { RecipientSeat } from "./signaling_client";
+} from "../protocol/signal";
+import * as sdp from "../lanes/webrtc/sdp";
+import type { RecipientSeat } from "./rendezvous";
 
 /** The connection is gone; whatever was not acknowledged may not have arrived. */
 export class LaneLost extends Error {}

@@ -6,7 +6,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 
 import { concat, type Bytes } from "../src/protocol/codec";
 import { PeerError } from "../src/protocol/errors";
-import { unpress } from "../src/protocol/press";
+import { unpress } from "../src/compression";
 import { FILTER, HOLE, MAX_RANGE, OVERHEAD, PHASE, ZSTD } from "../src/protocol/seal";
 import { MAX_MESSAGE_SIZE } from "../src/protocol/signal";
 import { Decompressor } from "../src/protocol/zstd";

@@ -1,11 +1,11 @@
 /** What the page makes of events, and its words: everything of it that needs no page. */
 import { describe, expect, test } from "vitest";
 
-import type { Event, Offer, PeerMet, Progress, StateName } from "../src/events";
-import type { Delivered } from "../src/home";
-import { LANGUAGES, preferred, size } from "../src/messages";
-import { FAILURES } from "../src/protocol/errors";
-import { START, reduce, type Model } from "../src/view";
+import type { Event, Offer, PeerMet, Progress, StateName } from "../../src/events";
+import type { Delivered } from "../../src/state/home";
+import { LANGUAGES, preferred, size } from "../../src/ui/messages/en";
+import { FAILURES } from "../../src/protocol/errors";
+import { START, reduce, type Model } from "../../src/ui/view";
 
 const after = (...events: Event[]): Model => events.reduce(reduce, START);
 const state = (name: StateName): Event => ({ event: "state", state: name });

@@ -13,10 +13,10 @@ import type {
   Progress,
   ReceiptFacts,
   StateName,
-} from "./events";
-import type { Delivered } from "./home";
-import { LANGUAGES, size, type Language, type Messages } from "./messages";
-import type { Code } from "./protocol/errors";
+} from "../events";
+import type { Delivered } from "../state/home";
+import { LANGUAGES, size, type Language, type Messages } from "./messages/en";
+import type { Code } from "../protocol/errors";
 
 /** What the page knows; replaced, never changed. */
 export interface Model {

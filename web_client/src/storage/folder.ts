@@ -7,11 +7,11 @@
  */
 import sodium from "libsodium-wrappers-sumo";
 
-import { diskFailure, held, type Destination, type Settled } from "./files";
-import type { Bytes } from "./protocol/codec";
-import { tapeOf, type Manifest, type Results } from "./protocol/manifest";
-import { collisionKey } from "./protocol/paths";
-import type { Tape } from "./protocol/tape";
+import { diskFailure, held, type Destination, type Settled } from "./container";
+import type { Bytes } from "../protocol/codec";
+import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
+import { collisionKey } from "../protocol/paths";
+import type { Tape } from "../protocol/tape";
 
 const MAX_NAMES = 1000; // of one kind, before it is given up
 const MAX_OPEN = 256; // files at once; each is a descriptor and a temporary file of the browser

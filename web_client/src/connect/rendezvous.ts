@@ -1,8 +1,8 @@
 /** A recipient's end of the signaling (mirrors `RecipientSeat` of `p2p/signaling_client.py`). */
-import type { Bytes } from "./protocol/codec";
-import { Failure, type Code } from "./protocol/errors";
-import type { LinkKeys } from "./protocol/link";
-import { FROM_SERVER, PATH, SUBPROTOCOL, decode, encode, type Message } from "./signaling";
+import type { Bytes } from "../protocol/codec";
+import { Failure, type Code } from "../protocol/errors";
+import type { LinkKeys } from "../protocol/link";
+import { FROM_SERVER, PATH, SUBPROTOCOL, decode, encode, type Message } from "./signaling_messages";
 
 const OPEN_SECONDS = 10;
 const MAX_WAITING = 256; // messages from a server that nobody has read yet

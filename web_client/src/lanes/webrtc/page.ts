@@ -4,7 +4,7 @@
  * Only a page can make an `RTCPeerConnection`; the worker asks for it (`RtcCall`) and gets the two
  * data channels transferred. Where a browser cannot transfer them, the page passes messages on.
  */
-import type { Bytes } from "./protocol/codec";
+import type { Bytes } from "../../protocol/codec";
 
 export const [CONTROL_CHANNEL, DATA_CHANNEL] = [0, 1]; // pre-negotiated stream ids
 

@@ -1,6 +1,6 @@
 /** Everything a person reads, in every language. No other file holds a sentence. */
-import type { StateName } from "./events";
-import type { Code } from "./protocol/errors";
+import type { StateName } from "../../events";
+import type { Code } from "../../protocol/errors";
 
 const many = (count: number, one: string, more: string, locale: string): string =>
   `${count.toLocaleString(locale)} ${count === 1 ? one : more}`;

@@ -21,10 +21,10 @@ import fc from "fast-check";
 import sodium from "libsodium-wrappers-sumo";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 
-import { Container, MemoryStore, type Store } from "../src/files";
-import { sha256, utf8, type Bytes } from "../src/protocol/codec";
-import { CHANGED, Results, tapeOf, type Entry, type Manifest } from "../src/protocol/manifest";
-import { Layout } from "../src/zip";
+import { Container, MemoryStore, type Store } from "../../src/storage/container";
+import { sha256, utf8, type Bytes } from "../../src/protocol/codec";
+import { CHANGED, Results, tapeOf, type Entry, type Manifest } from "../../src/protocol/manifest";
+import { Layout } from "../../src/storage/zip";
 
 vi.setConfig({ testTimeout: 60_000 }); // another program is started for each archive
 

@@ -14,10 +14,10 @@ import {
   reopen,
   reserve,
   type Store,
-} from "../src/files";
-import { FolderDestination } from "../src/folder";
-import { sha256, utf8, type Bytes } from "../src/protocol/codec";
-import { Failure } from "../src/protocol/errors";
+} from "../../src/storage/container";
+import { FolderDestination } from "../../src/storage/folder";
+import { sha256, utf8, type Bytes } from "../../src/protocol/codec";
+import { Failure } from "../../src/protocol/errors";
 import {
   CHANGED,
   NOT_WRITTEN,
@@ -26,7 +26,7 @@ import {
   tapeOf,
   type Entry,
   type Manifest,
-} from "../src/protocol/manifest";
+} from "../../src/protocol/manifest";
 import { MemoryDirectory } from "./directory";
 
 beforeAll(() => sodium.ready);
