@@ -31,7 +31,13 @@ import {
   isHole,
 } from "../../src/protocol/seal";
 import { MESSAGES, type RecipientState } from "../../src/protocol/session";
-import { MAX_CANDIDATES, Sealer, decodeSignal, encodeSignal, usable } from "../../src/protocol/signal";
+import {
+  MAX_CANDIDATES,
+  Sealer,
+  decodeSignal,
+  encodeSignal,
+  usable,
+} from "../../src/protocol/signal";
 import * as signaling from "../../src/connect/signaling_messages";
 import { Pair, TRANSFER, sample } from "./pair";
 
