@@ -1,9 +1,13 @@
-/** Compressed ranges (mirrors the receiving half of `p2p/press.py`): one zstd frame each (RFC 8878). */
+/**
+ * Compressed ranges (mirrors the receiving half of `p2p/compression.py`): one zstd frame each
+ * (RFC 8878). The page only decompresses.
+ */
+import code from "virtual:zstd";
+
 import type { Bytes } from "./protocol/codec";
 import { PeerError } from "./protocol/errors";
 import { FILTER, FLAGS, HOLE, MAX_RANGE, PHASE } from "./protocol/seal";
 import { MAX_MESSAGE_SIZE } from "./protocol/signal";
-import { Decompressor } from "./protocol/zstd";
 
 const MAGIC = 0xfd2fb528;
 const MIN_WINDOW = 1024;
@@ -11,7 +15,7 @@ const MIN_WINDOW = 1024;
 let decompressor: Decompressor | null = null; // one for all sessions
 
 /** The `length` bytes of a range; none for a hole. Throws `PeerError`, and nothing else. */
-export function unpress(flags: number, length: number, payload: Bytes): Bytes {
+export function decompress(flags: number, length: number, payload: Bytes): Bytes {
   if (!FLAGS.includes(flags)) throw new PeerError("a range has malformed flags");
   if (flags === HOLE) {
     if (payload.length || length < 1) throw new PeerError("a hole has a wrong length");
@@ -22,19 +26,20 @@ export function unpress(flags: number, length: number, payload: Bytes): Bytes {
   }
   if (!flags) return payload;
   checkFrame(payload, length);
-  const data = decompressed(payload, length);
-  if (!data) throw new PeerError("a range does not decompress");
+  const data = contentOf(payload, length);
   return flags & FILTER ? unfilter(data, flags & PHASE ? 1 : 0) : data.slice();
 }
 
-function decompressed(payload: Bytes, length: number): Bytes | null {
+/** What a frame holds, good until the next call. */
+function contentOf(frame: Bytes, length: number): Bytes {
   decompressor ??= new Decompressor(MAX_MESSAGE_SIZE, MAX_RANGE);
   try {
-    return decompressor.decompress(payload, length);
+    return decompressor.decompress(frame, length);
   } catch (error) {
+    if (error instanceof PeerError) throw error; // it refused, and is as good as before
     decompressor = null; // whatever stopped it half way, its memory is not to be relied on
-    if (error instanceof WebAssembly.RuntimeError) return null;
-    throw error;
+    if (!(error instanceof WebAssembly.RuntimeError)) throw error;
+    throw new PeerError("a range does not decompress");
   }
 }
 
@@ -91,4 +96,53 @@ function unfilter(data: Bytes, phase: number): Bytes {
   const rest = phase + 2 * count;
   if (rest < length) found[rest] = data[rest]!;
   return found;
+}
+
+/** The part of the C functions that we call. */
+interface Functions {
+  readonly memory: WebAssembly.Memory;
+  malloc(size: number): number;
+  ZSTD_decompress(output: number, space: number, input: number, size: number): number;
+}
+
+/**
+ * The zstd decoder, compiled to WebAssembly, for frames of at most `maxInput` bytes that give at most
+ * `maxOutput`. It has space for one of each, asks for no new pages, and lives as long as the worker.
+ */
+export class Decompressor {
+  private readonly functions: Functions;
+  private readonly input: number;
+  private readonly output: number;
+  private octets = new Uint8Array(0); // another one after the memory has grown
+
+  constructor(
+    private readonly maxInput: number,
+    private readonly maxOutput: number,
+  ) {
+    // At once and not by promise: it is small, and whoever decompresses is a worker.
+    const module = new WebAssembly.Module(Uint8Array.from(atob(code), (c) => c.charCodeAt(0)));
+    const env = { emscripten_notify_memory_growth: () => {} };
+    this.functions = new WebAssembly.Instance(module, { env }).exports as unknown as Functions;
+    this.input = this.functions.malloc(maxInput);
+    this.output = this.functions.malloc(maxOutput);
+    if (!this.input || !this.output) throw new RangeError("no memory");
+  }
+
+  /** The `length` bytes that a frame gives, good until the next call. Throws `PeerError`. */
+  decompress(frame: Bytes, length: number): Bytes {
+    const { input, output, functions } = this;
+    let size = -1;
+    if (frame.length <= this.maxInput && length <= this.maxOutput) {
+      this.heap().set(frame, input);
+      size = functions.ZSTD_decompress(output, length, input, frame.length);
+    }
+    if (size !== length) throw new PeerError("a range does not decompress");
+    return this.heap().subarray(output, output + length);
+  }
+
+  private heap(): Bytes {
+    const { buffer } = this.functions.memory;
+    if (this.octets.buffer !== buffer) this.octets = new Uint8Array(buffer);
+    return this.octets;
+  }
 }

@@ -6,10 +6,10 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 
 import { concat, type Bytes } from "../src/protocol/codec";
 import { PeerError } from "../src/protocol/errors";
-import { unpress } from "../src/compression";
-import { FILTER, HOLE, MAX_RANGE, OVERHEAD, PHASE, ZSTD } from "../src/protocol/seal";
+import { Decompressor, decompress } from "../src/compression";
+import { FILTER, HEADER, HOLE, MAX_RANGE, PHASE, ZSTD } from "../src/protocol/seal";
 import { MAX_MESSAGE_SIZE } from "../src/protocol/signal";
-import { Decompressor } from "../src/protocol/zstd";
+import { FIRST_SUITE } from "../src/protocol/suite";
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -39,9 +39,9 @@ function filtered(data: Bytes, phase: number): Bytes {
 }
 
 /** Of a PeerError undefined; any other error is thrown on. */
-function unpressed(flags: number, length: number, payload: Bytes): Bytes | undefined {
+function decompressed(flags: number, length: number, payload: Bytes): Bytes | undefined {
   try {
-    const data = unpress(flags, length, payload);
+    const data = decompress(flags, length, payload);
     expect(data.length).toBe(flags === HOLE ? 0 : length);
     return data;
   } catch (error) {
@@ -75,7 +75,7 @@ describe("a range", () => {
         const plain = flags & FILTER ? filtered(given, flags & PHASE ? 1 : 0) : given;
         // Wherever it lies in memory.
         const payload = concat(new Uint8Array(shift), frame(plain)).subarray(shift);
-        expect(unpressed(flags, given.length, payload)).toEqual(given);
+        expect(decompressed(flags, given.length, payload)).toEqual(given);
       }),
       { numRuns: 1000 },
     );
@@ -89,23 +89,23 @@ describe("a range", () => {
       const given = all.subarray(0, length);
       for (const flags of modes) {
         const plain = flags & FILTER ? filtered(given, flags & PHASE ? 1 : 0) : given;
-        expect(same(unpressed(flags, length, frame(plain)), given)).toBe(true);
+        expect(same(decompressed(flags, length, frame(plain)), given)).toBe(true);
       }
     }
-    expect(MAX_RANGE).toBe(MAX_MESSAGE_SIZE - OVERHEAD);
+    expect(MAX_RANGE).toBe(MAX_MESSAGE_SIZE - FIRST_SUITE.overhead - HEADER);
   });
 
   test("is its own and stays what it is when the next one comes", () => {
-    const first = unpress(ZSTD, pixels.length, frame(pixels));
-    unpress(ZSTD, pixels.length, frame(new Uint8Array(pixels.length)));
+    const first = decompress(ZSTD, pixels.length, frame(pixels));
+    decompress(ZSTD, pixels.length, frame(new Uint8Array(pixels.length)));
     expect(first).toEqual(pixels);
   });
 
   test("of a checksum that holds is taken, of one that does not refused", () => {
     const payload = frame(pixels, 1);
-    expect(unpressed(ZSTD, pixels.length, payload)).toEqual(pixels);
+    expect(decompressed(ZSTD, pixels.length, payload)).toEqual(pixels);
     payload[payload.length - 1]! ^= 1;
-    expect(unpressed(ZSTD, pixels.length, payload)).toBeUndefined();
+    expect(decompressed(ZSTD, pixels.length, payload)).toBeUndefined();
   });
 });
 
@@ -116,7 +116,7 @@ describe("a hostile sender", () => {
     fc.assert(
       fc.property(flags, length, fc.uint8Array({ maxLength: 300 }), (some, most, payload) => {
         const sane = [0, HOLE, ...modes].includes(some);
-        if (unpressed(some, most, payload)) expect(sane).toBe(true);
+        if (decompressed(some, most, payload)) expect(sane).toBe(true);
       }),
       { numRuns: 3000 },
     );
@@ -134,7 +134,7 @@ describe("a hostile sender", () => {
     const length = fc.integer({ min: 1, max: 60 });
     fc.assert(
       fc.property(length, fc.array(block, { maxLength: 4 }), (most, blocks) => {
-        unpressed(ZSTD | FILTER, most, handmade(most, concat(...blocks)));
+        decompressed(ZSTD | FILTER, most, handmade(most, concat(...blocks)));
       }),
       { numRuns: 3000 },
     );
@@ -142,9 +142,9 @@ describe("a hostile sender", () => {
 
   test("gets a frame refused that is cut off anywhere", () => {
     const payload = frame(sound, 1);
-    expect(unpressed(ZSTD | FILTER, sound.length, payload)).toEqual(pixels);
+    expect(decompressed(ZSTD | FILTER, sound.length, payload)).toEqual(pixels);
     for (let end = 0; end < payload.length; end++) {
-      expect(unpressed(ZSTD | FILTER, sound.length, payload.slice(0, end))).toBeUndefined();
+      expect(decompressed(ZSTD | FILTER, sound.length, payload.slice(0, end))).toBeUndefined();
     }
   });
 
@@ -153,7 +153,7 @@ describe("a hostile sender", () => {
       for (let bit = 0; bit < 8 * payload.length; bit++) {
         const flipped = payload.slice();
         flipped[bit >> 3]! ^= 1 << (bit & 7);
-        unpressed(ZSTD | FILTER, 2000, flipped);
+        decompressed(ZSTD | FILTER, 2000, flipped);
       }
     }
   });
@@ -162,21 +162,23 @@ describe("a hostile sender", () => {
     const payload = frame(pixels);
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 1, maxLength: 50 }), (rest) => {
-        expect(unpressed(ZSTD, pixels.length, concat(payload, rest))).toBeUndefined();
+        expect(decompressed(ZSTD, pixels.length, concat(payload, rest))).toBeUndefined();
       }),
     );
-    expect(unpressed(ZSTD, 2 * pixels.length, concat(payload, payload))).toBeUndefined();
+    expect(decompressed(ZSTD, 2 * pixels.length, concat(payload, payload))).toBeUndefined();
   });
 
   test("gets a wrong size refused before anything is decompressed", () => {
     const called = vi.spyOn(Decompressor.prototype, "decompress");
     const bomb = frame(new Uint8Array(50_000_000));
     for (const length of [1, 1999, 2001, MAX_RANGE]) {
-      expect(unpressed(ZSTD, length, bomb)).toBeUndefined();
-      expect(unpressed(ZSTD, length, frame(pixels))).toBeUndefined();
+      expect(decompressed(ZSTD, length, bomb)).toBeUndefined();
+      expect(decompressed(ZSTD, length, frame(pixels))).toBeUndefined();
     }
-    expect(unpressed(ZSTD, MAX_RANGE + 1, frame(new Uint8Array(MAX_RANGE + 1)))).toBeUndefined();
-    expect(unpressed(ZSTD, 2000, concat(frame(pixels), new Uint8Array(300_000)))).toBeUndefined();
+    expect(decompressed(ZSTD, MAX_RANGE + 1, frame(new Uint8Array(MAX_RANGE + 1)))).toBeUndefined();
+    expect(
+      decompressed(ZSTD, 2000, concat(frame(pixels), new Uint8Array(300_000))),
+    ).toBeUndefined();
     expect(called).not.toHaveBeenCalled();
   });
 
@@ -184,7 +186,7 @@ describe("a hostile sender", () => {
     const more = Uint8Array.of(0x02, 0x00, 0x10, 0x00); // 128 KiB of zeros, and not the last
     const last = Uint8Array.of(0x03, 0x00, 0x10, 0x00);
     const blocks = concat(...Array<Bytes>(60_000).fill(more), last);
-    expect(unpressed(ZSTD, MAX_RANGE, handmade(MAX_RANGE, blocks))).toBeUndefined();
+    expect(decompressed(ZSTD, MAX_RANGE, handmade(MAX_RANGE, blocks))).toBeUndefined();
   });
 
   test("finds nothing broken afterwards, and the memory no larger", () => {
@@ -193,9 +195,9 @@ describe("a hostile sender", () => {
     for (let round = 0; round < 3000; round++) {
       const flipped = payload.slice();
       flipped[round % payload.length]! ^= 1 + (round % 255);
-      unpressed(ZSTD, sound.length, flipped);
+      decompressed(ZSTD, sound.length, flipped);
       if (round % 100 === 0) {
-        expect(unpressed(ZSTD | FILTER, sound.length, payload)).toEqual(pixels);
+        expect(decompressed(ZSTD | FILTER, sound.length, payload)).toEqual(pixels);
       }
     }
     const sizes = grown.mock.results.map(({ value }) => (value as ArrayBuffer).byteLength);
@@ -208,7 +210,7 @@ test("a decoder that stops half way is not used again", () => {
   call.mockImplementationOnce(() => {
     throw new WebAssembly.RuntimeError("unreachable");
   });
-  expect(unpressed(ZSTD, pixels.length, frame(pixels))).toBeUndefined();
-  expect(unpressed(ZSTD, pixels.length, frame(pixels))).toEqual(pixels);
+  expect(decompressed(ZSTD, pixels.length, frame(pixels))).toBeUndefined();
+  expect(decompressed(ZSTD, pixels.length, frame(pixels))).toEqual(pixels);
   expect(call.mock.contexts[1]).not.toBe(call.mock.contexts[0]);
 });

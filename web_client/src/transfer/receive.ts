@@ -24,7 +24,15 @@ import {
   type Bytes,
   type JsonObject,
 } from "../protocol/codec";
-import { Failure, HandoverError, PeerError, type Code, type Ending } from "../protocol/errors";
+import {
+  FAILURES,
+  Failure,
+  Next,
+  HandoverError,
+  PeerError,
+  type Code,
+  type Ending,
+} from "../protocol/errors";
 import {
   HANDSHAKE_SECONDS,
   MAX_HANDSHAKE_MESSAGE,
@@ -33,17 +41,16 @@ import {
   RESUME,
   ZSTD_FRAMES,
   RecipientHandshake,
-  SUITE_NAMES,
   type Attempt,
   type Identity,
   type Secured,
 } from "../protocol/handshake";
-import { deriveKeys, noisePsk, type Link, type LinkKeys } from "../protocol/link";
+import { deriveKeys, stretchPassphrase, type Link, type LinkKeys } from "../protocol/link";
 import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "../protocol/manifest";
 import { shown } from "../protocol/paths";
 import * as receipts from "../protocol/receipt";
 import { Multipath } from "../lanes/multipath";
-import { unpress } from "../compression";
+import { decompress } from "../compression";
 import { Opener, Stream, isHole, type Header } from "../protocol/seal";
 import { RecipientSession, type Event as Fact, type Bottleneck } from "../protocol/session";
 import { RecipientSeat } from "../connect/rendezvous";
@@ -60,26 +67,6 @@ const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5];
 const PROBES = 3; // connections that may come to nothing before the handshake is through
 const LATE_SECONDS = 2; // well before a sender takes large packets for lost
 const LAST_WORD_SECONDS = 2; // for the sender to hear why this side ends it
-/** Failures after which what had arrived is of no more use, or not wanted. */
-const FINAL: readonly Code[] = [
-  "cancelled",
-  "peer_cancelled",
-  "declined",
-  "digits_rejected",
-  "disk_error",
-  "no_space",
-];
-/** Failures of the way to the other side. */
-const ON_THE_WAY: readonly Code[] = [
-  "connection_lost",
-  "connection_lost_early",
-  "no_connection",
-  "server_unreachable",
-  "server_refused",
-  "not_found",
-  "busy",
-  "disk_paused", // of the sender's: it waits until it can note how far it is
-];
 const LISTED = 1000; // entries that are shown before the accept
 export const LINK_SECONDS = 24 * 3600; // no link lives longer, so no unfinished transfer does
 
@@ -152,7 +139,7 @@ export class Receiving {
     try {
       this.identity = await this.home.identity(fitting(label));
       this.earlier = (await this.home.journal(this.room)) ?? null;
-      this.psk = noisePsk(this.keys, this.link.passphrase ? (passphrase ?? "") : null);
+      this.psk = stretchPassphrase(this.keys, this.link.passphrase ? (passphrase ?? "") : null);
       const ended = await this.sessions();
       [code, ending, delivered] = [ended.code, ended.ending, ended.delivered];
     } catch (error) {
@@ -174,7 +161,7 @@ export class Receiving {
     const { progress } = this;
     await progress?.busy;
     if (!progress || progress.delivered) return progress?.delivered ?? null;
-    const resumable = progress.kept?.where === "disk" && !FINAL.includes(code);
+    const resumable = progress.kept?.where === "disk" && FAILURES[code].next >= Next.RESUME;
     if (resumable) progress.destination.close();
     else {
       await progress.destination.discard();
@@ -217,7 +204,7 @@ export class Receiving {
     const under = this.progress ?? this.earlier;
     if (this.stopped || !under || !(error instanceof HandoverError)) return false;
     if (under.delivered || Date.now() - under.startedAt > LINK_SECONDS * 1000) return false;
-    return (this.progress !== null && !this.proven) || ON_THE_WAY.includes(error.code);
+    return (this.progress !== null && !this.proven) || error.next >= Next.RETRY;
   }
 
   /** Whether a handshake ended halfway: the path may carry only small packets, which the sender
@@ -271,7 +258,8 @@ export class Receiving {
         session: random(),
       };
       const handshake = new RecipientHandshake(attempt, {
-        psk,
+        psk: keys.psk,
+        stretched: psk,
         secret: link.secret,
         commitment: link.commitment,
         identity,
@@ -288,7 +276,7 @@ export class Receiving {
       // A late one may have crossed the sender's decision to connect anew.
       passed3 = clock() - began < LATE_SECONDS;
       const secured = handshake.receive4(await inbox.next());
-      return [attempt, secured, new Opener(entropy.session), inbox];
+      return [attempt, secured, new Opener(secured.suite, entropy.session), inbox];
     };
     const lost = new Promise<never>((_, reject) => {
       connection.onLost = () => reject(new LaneLost());
@@ -697,7 +685,7 @@ class Run {
   private takeIn(message: Bytes, lane = 0): void {
     this.step(() => {
       const [header, sent] = this.given.opener.open(message);
-      const payload = unpress(header.flags, header.length, sent);
+      const payload = decompress(header.flags, header.length, sent);
       const now = clock();
       if (!this.session.admit(header, now, lane)) return;
       const data = header.stream === Stream.DATA && !isHole(header);
@@ -801,7 +789,7 @@ class Run {
       recipient: receipts.party(identity.public, identity.label, SOFTWARE, await home.auditHead()),
       stored: destination.stored,
       security: {
-        suite: SUITE_NAMES[secured.suite]!,
+        suite: secured.suite.name,
         transcript: encodeBase64url(secured.transcript),
         fingerprint_sender: encodeBase64url(attempt.fingerprintS),
         fingerprint_recipient: encodeBase64url(attempt.fingerprintR),

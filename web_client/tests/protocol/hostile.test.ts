@@ -39,6 +39,7 @@ import {
   usable,
 } from "../../src/protocol/signal";
 import * as signaling from "../../src/connect/signaling_messages";
+import { FIRST_SUITE } from "../../src/protocol/suite";
 import { Pair, TRANSFER, sample } from "./pair";
 
 beforeAll(() => sodium.ready);
@@ -438,9 +439,9 @@ describe("a link", () => {
 
 describe("a range", () => {
   const private_ = new Uint8Array(32).fill(9);
-  const seal = (plain: Bytes) =>
-    sodium.crypto_box_seal(plain, sodium.crypto_scalarmult_base(private_));
-  const open = (message: Bytes) => valueOr(PeerError, () => new Opener(private_).open(message));
+  const seal = (plain: Bytes) => FIRST_SUITE.seal(sodium.crypto_scalarmult_base(private_), plain);
+  const open = (message: Bytes) =>
+    valueOr(PeerError, () => new Opener(FIRST_SUITE, private_).open(message));
 
   test("of any bytes does not open", () => {
     fc.assert(

@@ -25,6 +25,7 @@ import { CipherState } from "../../src/protocol/noise";
 import * as receipt from "../../src/protocol/receipt";
 import { HOLE, Stream, type Header } from "../../src/protocol/seal";
 import { RecipientSession, type Event, type RecipientState } from "../../src/protocol/session";
+import { FIRST_SUITE } from "../../src/protocol/suite";
 import type { Tape } from "../../src/protocol/tape";
 
 export const TIME = "2026-01-02T03:04:05.000Z";
@@ -83,7 +84,7 @@ export class Pair {
       },
       digits: "0000-0000-0000",
       transcript: TRANSCRIPT,
-      suite: 1,
+      suite: FIRST_SUITE,
       send: new CipherState(back),
       receive: new CipherState(there),
       sessionKey: new Uint8Array(32),
