@@ -2,7 +2,7 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import type { Answer, Command, Event } from "./events";
-import { containerFile, containers, erase } from "./storage/container";
+import { containerFile, containers, erase } from "./storage/opfs";
 import { Home, type Delivered } from "./state/home";
 import { hex } from "./protocol/codec";
 import { HandoverError } from "./protocol/errors";

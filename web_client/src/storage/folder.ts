@@ -1,17 +1,18 @@
 /**
  * Receiving straight into a folder that the person chose (File System Access, WICG).
  *
- * It needs the room only once and files stay files. But a browser shows a file's content only once it
+ * It needs the space only once and files stay files. But a browser shows a file's content only once it
  * is closed, so nothing of it survives a reload. Paths were held to the safe rule with the manifest;
  * nothing is ever replaced: a name that is taken at the top becomes `name (1)`.
  */
 import sodium from "libsodium-wrappers-sumo";
 
-import { diskFailure, held, type Destination, type Settled } from "./container";
 import type { Bytes } from "../protocol/codec";
 import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
 import { collisionKey } from "../protocol/paths";
 import type { Tape } from "../protocol/tape";
+import type { Destination, Settled } from "./ports";
+import { diskFailure, settleEntries } from "./settling";
 
 const MAX_NAMES = 1000; // of one kind, before it is given up
 const MAX_OPEN = 256; // files at once; each is a descriptor and a temporary file of the browser
@@ -33,6 +34,7 @@ interface Made {
 /** A destination in a chosen folder. */
 export class FolderDestination implements Destination {
   readonly stored = "file";
+  readonly readBackStep = Infinity; // whole files, each of which is read in parts
   hashed = 0;
   size = 0;
   private readonly tape: Tape;
@@ -76,7 +78,7 @@ export class FolderDestination implements Destination {
     for (const { entry, offset: position, length } of this.tape.pieces(offset, payload.length)) {
       const data = kept.subarray(done, done + length);
       done += length;
-      await this.attempt(entry, async () => {
+      await this.failAlone(entry, async () => {
         const { writer, closed } = await this.part(entry);
         if (!closed) await writer.write({ type: "write", position, data });
       });
@@ -84,7 +86,7 @@ export class FolderDestination implements Destination {
   }
 
   /** A name this computer does not take fails that file; a disk that fails ends it all. */
-  private async attempt(entry: number, work: () => Promise<unknown>): Promise<void> {
+  private async failAlone(entry: number, work: () => Promise<unknown>): Promise<void> {
     if (this.gone.has(entry) || this.unwritable.has(entry)) return;
     try {
       await work();
@@ -106,12 +108,12 @@ export class FolderDestination implements Destination {
       if (this.tape.end(entry) > frontier) break;
       if (!this.manifest.entries[entry]!.size) continue;
       // One that is a single hole was never written to: it is made now.
-      closing.push(this.attempt(entry, async () => this.close_(await this.part(entry, true))));
+      closing.push(this.failAlone(entry, async () => this.closePart(await this.part(entry, true))));
     }
     await Promise.all(closing);
   }
 
-  private close_(part: Part): Promise<void> {
+  private closePart(part: Part): Promise<void> {
     return (part.closed ??= part.writer.close().finally(() => this.closedOne()));
   }
 
@@ -140,13 +142,13 @@ export class FolderDestination implements Destination {
   async settle(claimed: Results): Promise<Settled> {
     for (const [index, entry] of this.manifest.entries.entries()) {
       if (claimed.at(index)[0] || entry.size) continue;
-      await this.attempt(index, async () => {
+      await this.failAlone(index, async () => {
         if (entry.kind === "directory") await this.folder(entry.path.split("/"));
-        else await this.close_(await this.part(index, true));
+        else await this.closePart(await this.part(index, true));
       });
     }
     const found = (index: number) => this.digests.get(index);
-    const settled = held(this.manifest, claimed, found, this.unwritable);
+    const settled = settleEntries(this.manifest, claimed, found, this.unwritable);
     for (const [index, entry] of this.manifest.entries.entries()) {
       if (settled[0].at(index)[0]) await this.remove(index);
       else this.size += entry.size;

@@ -18,11 +18,11 @@ const UNIX = 3 << 8; // "made by": the attributes below are a Unix mode
 const FILE_ATTRIBUTES = 0o100644 * 0x10000;
 const DIRECTORY_ATTRIBUTES = 0o040755 * 0x10000 + 0x10;
 
-/** A record of little-endian fields: [size in bytes, value]. */
-function record(...fields: [1 | 2 | 4 | 8, number][]): Bytes {
-  const view = new DataView(new ArrayBuffer(fields.reduce((sum, [size]) => sum + size, 0)));
+/** Little-endian fields, one after the other: [size in bytes, value]. */
+function fields(...all: [1 | 2 | 4 | 8, number][]): Bytes {
+  const view = new DataView(new ArrayBuffer(all.reduce((sum, [size]) => sum + size, 0)));
   let at = 0;
-  for (const [size, value] of fields) {
+  for (const [size, value] of all) {
     if (size === 8) view.setBigUint64(at, BigInt(value), true);
     else if (size === 4) view.setUint32(at, value, true);
     else if (size === 2) view.setUint16(at, value, true);
@@ -46,7 +46,7 @@ function dosTime(modified: number): [number, number] {
 function timestamp(modified: number): Bytes {
   const seconds = Math.floor(modified / 1e6);
   if (seconds < 0 || seconds > 0x7fff_ffff) return new Uint8Array(0);
-  return record([2, 0x5455], [2, 5], [1, 1], [4, seconds]);
+  return fields([2, 0x5455], [2, 5], [1, 1], [4, seconds]);
 }
 
 const zipName = (entry: Entry): Bytes =>
@@ -54,14 +54,14 @@ const zipName = (entry: Entry): Bytes =>
 
 /** ZIP64 extra of a local header (4.5.3): both sizes. */
 const localZip64 = (size: number): Bytes =>
-  size >= MAX_32 ? record([2, 1], [2, 16], [8, size], [8, size]) : new Uint8Array(0);
+  size >= MAX_32 ? fields([2, 1], [2, 16], [8, size], [8, size]) : new Uint8Array(0);
 
 function localHeader(entry: Entry, crc: number): Bytes {
   const name = zipName(entry);
   const extra = concat(timestamp(entry.modified), localZip64(entry.size));
   const size = Math.min(entry.size, MAX_32);
   const [time, date] = dosTime(entry.modified);
-  const head = record(
+  const head = fields(
     [4, 0x04034b50],
     [2, VERSION],
     [2, UTF8_NAMES],
@@ -87,11 +87,11 @@ function centralHeader(entry: Entry, crc: number, offset: number): Bytes {
         ]
       : [];
   if (offset >= MAX_32) large.push([8, offset]);
-  const zip64 = large.length ? record([2, 1], [2, 8 * large.length], ...large) : new Uint8Array(0);
+  const zip64 = large.length ? fields([2, 1], [2, 8 * large.length], ...large) : new Uint8Array(0);
   const extra = concat(timestamp(entry.modified), zip64);
   const size = Math.min(entry.size, MAX_32);
   const [time, date] = dosTime(entry.modified);
-  const head = record(
+  const head = fields(
     [4, 0x02014b50],
     [2, UNIX | VERSION],
     [2, VERSION],
@@ -118,7 +118,7 @@ function endOfDirectory(count: number, start: number, size: number): Bytes {
   const large = count >= MAX_16 || start >= MAX_32 || size >= MAX_32;
   const zip64 = large
     ? concat(
-        record(
+        fields(
           [4, 0x06064b50],
           [8, 44],
           [2, UNIX | VERSION],
@@ -130,10 +130,10 @@ function endOfDirectory(count: number, start: number, size: number): Bytes {
           [8, size],
           [8, start],
         ),
-        record([4, 0x07064b50], [4, 0], [8, start + size], [4, 1]),
+        fields([4, 0x07064b50], [4, 0], [8, start + size], [4, 1]),
       )
     : new Uint8Array(0);
-  const end = record(
+  const end = fields(
     [4, 0x06054b50],
     [2, 0],
     [2, 0],

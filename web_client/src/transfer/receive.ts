@@ -10,7 +10,9 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import type { Answer, Event, StateName } from "../events";
-import { Container, reopen, reserve, type Destination, type Kept } from "../storage/container";
+import { Container } from "../storage/container";
+import { reopen, reserve, type Space } from "../storage/opfs";
+import type { Destination } from "../storage/ports";
 import { FolderDestination } from "../storage/folder";
 import { nowText, type Delivered, type Home, type Journal } from "../state/home";
 import type { RtcEvent } from "../lanes/webrtc/page";
@@ -322,7 +324,7 @@ export interface Underway {
   readonly transferId: Bytes;
   readonly manifestHash: Bytes;
   readonly sender: Bytes;
-  readonly kept: Kept | null; // null: in a folder
+  readonly kept: Space | null; // null: in a folder
   readonly destination: Destination;
   readonly startedAt: number;
   durable: number;
@@ -613,7 +615,7 @@ class Run {
   }
 
   /** Room in the browser; null when there is none but a folder can be chosen. */
-  private async reserve(layout: Layout): Promise<Kept | null> {
+  private async reserve(layout: Layout): Promise<Space | null> {
     const { people, room } = this.given;
     try {
       return await reserve(room, layout.size, () => people.persist());
@@ -647,7 +649,7 @@ class Run {
     }
   }
 
-  private tellOffer(layout: Layout, kept: Kept | null): void {
+  private tellOffer(layout: Layout, kept: Space | null): void {
     const { entries } = this.manifest;
     const files = entries.filter((entry) => entry.kind === "file");
     this.given.people.tell({

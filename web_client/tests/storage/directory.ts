@@ -7,8 +7,8 @@ const mismatch = () => new DOMException("", "TypeMismatchError");
 export interface Manners {
   /** Names that this computer does not take. */
   readonly refuses?: (name: string) => boolean;
-  /** Bytes it takes in all. */
-  room?: number;
+  /** Bytes that a file may have. */
+  space?: number;
   /** Called before each write; what it throws is what the write fails with. */
   beforeWrite?: (name: string) => void;
 }
@@ -38,7 +38,7 @@ export class MemoryFile {
       this.writers--;
     };
     const resize = (size: number) => {
-      if (size > (this.manners.room ?? Infinity)) throw new DOMException("", "QuotaExceededError");
+      if (size > (this.manners.space ?? Infinity)) throw new DOMException("", "QuotaExceededError");
       const next = new Uint8Array(size);
       next.set(draft.subarray(0, size));
       draft = next;
@@ -58,18 +58,29 @@ export class MemoryFile {
     };
   }
 
-  /** What a worker has of the origin private file system. */
-  async createSyncAccessHandle() {
+  /** What a worker has of the origin private file system: what is written is there at once. */
+  async createSyncAccessHandle(): Promise<FileSystemSyncAccessHandle> {
+    const resize = (size: number) => {
+      if (size > (this.manners.space ?? Infinity)) throw new DOMException("", "QuotaExceededError");
+      const next = new Uint8Array(size);
+      next.set(this.content.subarray(0, size));
+      this.content = next;
+    };
     return {
       getSize: () => this.content.length,
-      truncate: (size: number) => {
-        if (size > (this.manners.room ?? Infinity)) {
-          throw new DOMException("", "QuotaExceededError");
-        }
-        const next = new Uint8Array(size);
-        next.set(this.content.subarray(0, size));
-        this.content = next;
+      truncate: resize,
+      read: (buffer, { at = 0 } = {}) => {
+        const found = this.content.subarray(at, at + buffer.length);
+        buffer.set(found);
+        return found.length;
       },
+      write: (data, { at = 0 } = {}) => {
+        this.manners.beforeWrite?.(this.name);
+        if (at + data.length > this.content.length) resize(at + data.length);
+        this.content.set(data, at);
+        return data.length;
+      },
+      flush: () => {},
       close: () => {},
     };
   }

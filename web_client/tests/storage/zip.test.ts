@@ -21,7 +21,9 @@ import fc from "fast-check";
 import sodium from "libsodium-wrappers-sumo";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 
-import { Container, MemoryStore, type Store } from "../../src/storage/container";
+import { Container } from "../../src/storage/container";
+import { MemoryStore } from "../../src/storage/memory";
+import type { Store } from "../../src/storage/ports";
 import { sha256, utf8, type Bytes } from "../../src/protocol/codec";
 import { CHANGED, Results, tapeOf, type Entry, type Manifest } from "../../src/protocol/manifest";
 import { Layout } from "../../src/storage/zip";
