@@ -3,9 +3,10 @@
  * file and no key but the link itself ever comes here.
  */
 import type { Command, Event } from "./events";
-import { Connections } from "./lanes/webrtc/page";
-import { preferred, type Language } from "./ui/messages/en";
-import { START, View, reduce, type Model } from "./ui/view";
+import { PagePeerConnections } from "./lanes/webrtc/page";
+import { preferred, type Language } from "./ui/messages";
+import { START, reduce, type Model } from "./ui/model";
+import { View } from "./ui/view";
 
 const LINK = "handover link"; // in this tab only; a reload goes on with it
 const ACTIVE = "handover active"; // a transfer was accepted in this tab and is not over
@@ -60,8 +61,8 @@ const view = new View(language, {
     view.setLanguage(chosen);
     show(model);
   },
+  stopping: (stopping) => show({ ...model, stopping }),
 });
-view.stopping = (stopping) => show({ ...model, stopping });
 
 function show(next: Model): void {
   model = next;
@@ -98,12 +99,12 @@ function download(name: string, content: Blob): void {
   anchor.click();
 }
 
-const connections = new Connections((event, transfer = []) => {
+const peerConnections = new PagePeerConnections((event, transfer = []) => {
   command({ command: "rtc", event }, transfer);
 });
 
 async function take(event: Event): Promise<void> {
-  if (event.event === "rtc") return connections.call(event.call);
+  if (event.event === "rtc") return peerConnections.call(event.call);
   if (event.event === "persist") {
     const unanswered = new Promise<boolean>((resolve) => {
       setTimeout(() => resolve(false), ANSWER_SECONDS * 1000);

@@ -1,4 +1,4 @@
-/** A recipient's end of the signaling (mirrors `RecipientSeat` of `p2p/signaling_client.py`). */
+/** The guest's seat in the server's room (mirrors `p2p/connect/rendezvous.py`). */
 import type { Bytes } from "../protocol/codec";
 import { Failure, type Code } from "../protocol/errors";
 import type { LinkKeys } from "../protocol/link";
@@ -40,7 +40,7 @@ class Inbox {
 }
 
 /** One attempt's envelopes. `recv` gives null once the server says that it is over. */
-export class RecipientSeat {
+export class GuestSeat {
   private constructor(
     private readonly socket: WebSocket,
     private readonly inbox: Inbox,
@@ -48,7 +48,7 @@ export class RecipientSeat {
   ) {}
 
   /** Join. Throws `Failure`. */
-  static async join(origin: string, keys: LinkKeys): Promise<RecipientSeat> {
+  static async join(origin: string, keys: LinkKeys): Promise<GuestSeat> {
     const socket = new WebSocket(`${origin.replace(/^http/, "ws")}${PATH}`, SUBPROTOCOL);
     const inbox = new Inbox();
     socket.onmessage = ({ data }) => {
@@ -64,7 +64,7 @@ export class RecipientSeat {
     const answer = await inbox.next();
     clearTimeout(timer);
     if (answer?.type === "joined") {
-      return new RecipientSeat(socket, inbox, answer["attempt"] as Bytes);
+      return new GuestSeat(socket, inbox, answer["attempt"] as Bytes);
     }
     socket.close();
     if (answer === null) throw new Failure("server_unreachable", "no answer");

@@ -1,17 +1,16 @@
 /**
- * Further WebRTC connections of a session, when the sender asks for them (mirrors
- * `RecipientMultipath` of `p2p/multipath.py`). One that comes to nothing is no more than a lane less.
+ * Further WebRTC connections of a session, when the other side asks for them (mirrors the answering
+ * half of `p2p/lanes/multipath.py`). One that comes to nothing is no more than a lane less.
  */
-import type { RtcCall, RtcEvent } from "./webrtc/page";
-import { Connection, LaneLost, answer } from "../connect/transports";
 import type { Bytes } from "../protocol/codec";
-import type { Attempt } from "../protocol/handshake";
 import type { Signal } from "../protocol/signal";
+import { LaneLost } from "./lane";
+import { answer, type Connection, type PeerConnections } from "./webrtc/connection";
 
 const MOST = 8; // at once: the browser's processor is the limit, not the network
 const OPEN_SECONDS = 15; // for a connection
 
-/** What a session does with its lanes. */
+/** What a session is told of its further lanes. */
 export interface Lanes {
   /** Say how this side's end of a lane is reached. */
   signal(number: number, signal: Signal): void;
@@ -19,34 +18,29 @@ export interface Lanes {
   opened(number: number): void;
   /** A message came by it. */
   takeIn(message: Bytes, number: number): void;
-  /** The sender broke the protocol. */
+  /** The other side broke the protocol. */
   failed(error: unknown): void;
 }
 
 /** The lanes beside the connection's own. */
 export class Multipath {
-  private readonly invited = new Map<number, Further>();
+  private readonly invited = new Map<number, SignalInbox>();
   private readonly connections = new Set<Connection>();
 
   constructor(
-    private readonly ask: (call: RtcCall) => void,
-    private readonly attempt: Attempt,
+    private readonly peerConnections: PeerConnections,
+    private readonly nonceR: Bytes, // of the attempt; each description echoes it
     private readonly lanes: Lanes,
   ) {}
 
-  /** What the page tells of connections. */
-  take(event: RtcEvent): void {
-    this.connections.forEach((connection) => connection.take(event));
-  }
-
-  /** What the sender says of a lane. */
+  /** What the other side says of a lane. */
   signalled(number: number, signal: Signal): void {
     const known = this.invited.get(number);
     if (known) known.put(signal);
     else if (signal.type === "description" && this.connections.size < MOST) {
-      const further = new Further();
-      this.invited.set(number, further);
-      this.open(number, signal, further).catch((error) => {
+      const signals = new SignalInbox();
+      this.invited.set(number, signals);
+      this.open(number, signal, signals).catch((error) => {
         if (!(error instanceof LaneLost)) this.lanes.failed(error);
       });
     }
@@ -57,8 +51,8 @@ export class Multipath {
     this.connections.clear();
   }
 
-  private async open(number: number, remote: Signal, signals: Further): Promise<void> {
-    const connection = new Connection(this.ask);
+  private async open(number: number, remote: Signal, signals: SignalInbox): Promise<void> {
+    const connection = this.peerConnections.open();
     this.connections.add(connection);
     const lost = new Promise<never>((_, reject) => {
       connection.onLost = () => reject(new LaneLost());
@@ -70,7 +64,7 @@ export class Multipath {
     };
     try {
       const say = (signal: Signal) => this.lanes.signal(number, signal);
-      const work = answer(connection, remote, this.attempt.nonceR, say, () => signals.next());
+      const work = answer(connection, remote, this.nonceR, say, () => signals.next());
       await Promise.race([work, lost]);
     } catch (error) {
       drop();
@@ -82,8 +76,8 @@ export class Multipath {
   }
 }
 
-/** Further signals of one lane, as they come. */
-class Further {
+/** The signals of one lane that wait to be read. */
+class SignalInbox {
   private readonly signals: Signal[] = [];
   private wake: () => void = () => {};
 

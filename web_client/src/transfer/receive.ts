@@ -1,547 +1,157 @@
 /**
- * The conductor of a recipient in a browser: it carries bytes and answers between room, lanes, session
- * and disk (what `p2p/transfer.py` is for the command line). It runs in a worker.
+ * The recipient's half of a byte's walk, within one session (mirrors `p2p/transfer/receive.py`).
  *
- *     data lane -> Opener.open -> Destination.write -> sync, journal -> readBack -> receipt
+ *     data lane -> open -> decompress -> Destination.write -> sync, journal -> read back -> receipt
  *
- * A lost connection is made again, with the same identity and from where the disk stands, until the
- * person stops it. A reload or a crash goes on from the journal.
+ * It begins when the two peers know each other and ends with the session; what outlives that is
+ * `Underway`.
  */
-import sodium from "libsodium-wrappers-sumo";
-
-import type { Answer, Event, StateName } from "../events";
-import { Container } from "../storage/container";
-import { reopen, reserve, type Space } from "../storage/opfs";
-import type { Destination } from "../storage/ports";
-import { FolderDestination } from "../storage/folder";
-import { nowText, type Delivered, type Home, type Journal } from "../state/home";
-import type { RtcEvent } from "../lanes/webrtc/page";
-import { Connection, LaneLost, connectRecipient } from "../connect/transports";
-import {
-  encodeBase64url,
-  encodeJson,
-  hex,
-  same,
-  utf8,
-  type Bytes,
-  type JsonObject,
-} from "../protocol/codec";
-import {
-  FAILURES,
-  Failure,
-  Next,
-  HandoverError,
-  PeerError,
-  type Code,
-  type Ending,
-} from "../protocol/errors";
-import {
-  HANDSHAKE_SECONDS,
-  MAX_HANDSHAKE_MESSAGE,
-  MAX_LABEL,
-  LANES,
-  RESUME,
-  ZSTD_FRAMES,
-  RecipientHandshake,
-  type Attempt,
-  type Identity,
-  type Secured,
-} from "../protocol/handshake";
-import { deriveKeys, stretchPassphrase, type Link, type LinkKeys } from "../protocol/link";
+import { breathe, clock, nowText } from "../clock";
+import { decompress } from "../compression";
+import type { Event, Person, StateName } from "../events";
+import { Multipath } from "../lanes/multipath";
+import { encodeBase64url, same, type Bytes } from "../protocol/codec";
+import { Failure, PeerError } from "../protocol/errors";
 import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "../protocol/manifest";
 import { shown } from "../protocol/paths";
 import * as receipts from "../protocol/receipt";
-import { Multipath } from "../lanes/multipath";
-import { decompress } from "../compression";
-import { Opener, Stream, isHole, type Header } from "../protocol/seal";
-import { RecipientSession, type Event as Fact, type Bottleneck } from "../protocol/session";
-import { RecipientSeat } from "../connect/rendezvous";
+import { Stream, isHole, type Header } from "../protocol/seal";
+import { RecipientSession, type Bottleneck, type Event as SessionEvent } from "../protocol/session";
+import type { Home } from "../state/home";
+import { Container } from "../storage/container";
+import { FolderDestination } from "../storage/folder";
+import { reserve, type Space } from "../storage/opfs";
 import { Layout } from "../storage/zip";
+import { Driver, type Connected } from "./driver";
+import type { Outcome } from "./outcome";
+import { Rate } from "./rates";
+import { receiptPayload } from "./receipt";
+import { deliveredOf, offerOf } from "./summary";
+import { Underway, type OfferKey } from "./underway";
 
-export const SOFTWARE = "handover-web/0.1.0";
 const SYNC_BYTES = 64 * 1024 * 1024; // whichever comes first; a journal entry costs some milliseconds ...
 const SYNC_SECONDS = 1;
-const READ_BACK_STEP = 2 * 1024 * 1024; // some ten milliseconds, between which messages are taken
 const PROGRESS_SECONDS = 0.5; // at most two `progress` events a second: painting costs as well
-const RATE_SECONDS = 5; // what a rate is averaged over
-const SLOW_SECONDS = 5; // without a connection, after which people are told the usual causes
-const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5];
-const PROBES = 3; // connections that may come to nothing before the handshake is through
-const LATE_SECONDS = 2; // well before a sender takes large packets for lost
-const LAST_WORD_SECONDS = 2; // for the sender to hear why this side ends it
-const LISTED = 1000; // entries that are shown before the accept
-export const LINK_SECONDS = 24 * 3600; // no link lives longer, so no unfinished transfer does
 
-const clock = (): number => performance.now() / 1000;
-const sleep = (seconds: number) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-
-/** Let messages in that wait, then go on. */
-const breathe = (() => {
-  const { port1, port2 } = new MessageChannel();
-  const waiting: (() => void)[] = [];
-  port1.onmessage = () => waiting.shift()?.();
-  return () =>
-    new Promise<void>((resolve) => {
-      waiting.push(resolve);
-      port2.postMessage(null);
-    });
-})();
-
-/** The person in front of the page. */
-export interface People {
-  tell(event: Event): void;
-  ask(kind: "digits" | "accept"): Promise<Answer>;
-  persist(): Promise<boolean>;
-  readonly folders: boolean; // whether a folder can be chosen
-}
-
-/** One transfer, over as many sessions as it takes. */
-export class Receiving {
-  private readonly keys: LinkKeys;
-  private readonly room: string;
-  private identity!: Identity;
-  private psk!: Bytes;
-  private connection: Connection | null = null;
-  private run: Run | null = null;
-  private stopped = false;
-  private proven = false; // whether the sender of this session is
-  private earlier: Journal | null = null; // of before a reload or a crash
-  private wakeUp: () => void = () => {};
-  /** What is under way, once it was accepted. */
-  progress: Underway | null = null;
-
-  constructor(
-    private readonly link: Link,
-    readonly home: Home,
-    readonly people: People,
-  ) {
-    this.keys = deriveKeys(link.secret);
-    this.room = hex(this.keys.room);
-  }
-
-  /** What the page tells of a connection. */
-  takeRtc(event: RtcEvent): void {
-    this.connection?.take(event);
-    this.run?.lanes.take(event);
-  }
-
-  /** A person stopped it. */
-  stop(): void {
-    this.stopped = true;
-    this.run?.stop();
-    this.wakeUp();
-  }
-
-  /** Until it has ended, in whatever way; the last event says how. */
-  async receive(label: string, passphrase: string | null): Promise<void> {
-    let code: Code | "" = "";
-    let detail = "";
-    let ending: Ending = "complete";
-    let delivered: Delivered | null = null;
-    try {
-      this.identity = await this.home.identity(fitting(label));
-      this.earlier = (await this.home.journal(this.room)) ?? null;
-      this.psk = stretchPassphrase(this.keys, this.link.passphrase ? (passphrase ?? "") : null);
-      const ended = await this.sessions();
-      [code, ending, delivered] = [ended.code, ended.ending, ended.delivered];
-    } catch (error) {
-      const failure =
-        error instanceof HandoverError
-          ? error
-          : new Failure("internal", String((error as Error).name));
-      [code, detail, ending] = [failure.code, failure.detail, failure.ending];
-      delivered = await this.settleDown(failure.code);
-    }
-    const facts: JsonObject = { role: "recipient", ending, code };
-    if (this.progress) facts["transfer_id"] = encodeBase64url(this.progress.transferId);
-    await this.home.appendAudit("transfer", facts).catch(() => {});
-    this.people.tell({ event: "ended", ending, code, detail, delivered });
-  }
-
-  /** After a failure: what is delivered all the same, or what becomes of what had arrived. */
-  private async settleDown(code: Code): Promise<Delivered | null> {
-    const { progress } = this;
-    await progress?.busy;
-    if (!progress || progress.delivered) return progress?.delivered ?? null;
-    const resumable = progress.kept?.where === "disk" && FAILURES[code].next >= Next.RESUME;
-    if (resumable) progress.destination.close();
-    else {
-      await progress.destination.discard();
-      await this.home.dropJournal(this.room).catch(() => {});
-    }
-    return null;
-  }
-
-  private async sessions(): Promise<Outcome> {
-    let backoff = FIRST_BACKOFF;
-    let lostAt = clock();
-    let probes = PROBES;
-    for (;;) {
-      try {
-        if (this.stopped) throw new Failure("cancelled");
-        this.proven = false;
-        return await this.session();
-      } catch (error) {
-        if (this.brokeOff(error) && --probes) continue;
-        if (!this.resumable(error)) throw error;
-        this.tell("lost");
-        if (this.run?.began) lostAt = clock();
-        if (clock() - lostAt > SLOW_SECONDS) this.people.tell({ event: "slow" });
-        await Promise.race([sleep(backoff), new Promise<void>((wake) => (this.wakeUp = wake))]);
-        backoff = Math.min(2 * backoff, LAST_BACKOFF);
-      } finally {
-        if (this.run?.began) backoff = FIRST_BACKOFF;
-        this.run = null;
-      }
-    }
-  }
-
-  /**
-   * Whether trying again may help: files were under way, and only the way there is gone.
-   *
-   * What goes wrong before the sender is proven may be a server's or a stranger's doing: no reason
-   * to give up what is there.
-   */
-  private resumable(error: unknown): boolean {
-    const under = this.progress ?? this.earlier;
-    if (this.stopped || !under || !(error instanceof HandoverError)) return false;
-    if (under.delivered || Date.now() - under.startedAt > LINK_SECONDS * 1000) return false;
-    return (this.progress !== null && !this.proven) || error.next >= Next.RETRY;
-  }
-
-  /** Whether a handshake ended halfway: the path may carry only small packets, which the sender
-   * uses the next time. */
-  private brokeOff(error: unknown): boolean {
-    const early = error instanceof Failure && error.code === "connection_lost_early";
-    return early && !this.proven && !this.stopped && !this.progress;
-  }
-
-  /** One connection and one session. */
-  private async session(): Promise<Outcome> {
-    if (!this.progress) this.tell("connecting");
-    const connection = new Connection((call) => this.people.tell({ event: "rtc", call }));
-    this.connection = connection;
-    const slow = setTimeout(() => this.people.tell({ event: "slow" }), SLOW_SECONDS * 1000);
-    try {
-      const [attempt, secured, opener, early] = await this.shakeHands(connection);
-      this.proven = true;
-      clearTimeout(slow);
-      const { home, people, identity, room } = this;
-      const given = { home, people, identity, room, connection, attempt, secured, opener, early };
-      this.run = new Run(this, given);
-      return await this.run.ended;
-    } finally {
-      clearTimeout(slow);
-      void (this.run?.heard ?? Promise.resolve()).then(() => connection.close());
-    }
-  }
-
-  private async shakeHands(connection: Connection): Promise<Shaken> {
-    let [opened, passed3, over] = [false, false, false];
-    const check = () => {
-      if (over) throw new LaneLost(); // nobody waits for it any more
-    };
-    let seat: RecipientSeat | null = null;
-    const { link, keys, psk, identity } = this;
-    const work = async (): Promise<Shaken> => {
-      const joined = await RecipientSeat.join(link.origin, keys);
-      if (over) joined.close();
-      check();
-      seat = joined;
-      const attempt = await connectRecipient(connection, seat, keys, link.passphrase);
-      check();
-      opened = true;
-      const began = clock();
-      const random = () => sodium.randombytes_buf(32);
-      const entropy = {
-        static_: random(),
-        ephemeral: random(),
-        nonce: random(),
-        session: random(),
-      };
-      const handshake = new RecipientHandshake(attempt, {
-        psk: keys.psk,
-        stretched: psk,
-        secret: link.secret,
-        commitment: link.commitment,
-        identity,
-        software: SOFTWARE,
-        verify: false,
-        capabilities: [RESUME, LANES, ZSTD_FRAMES],
-        entropy,
-      });
-      const inbox = new EarlyFrames(connection);
-      connection.control.send(handshake.message1());
-      const message3 = await handshake.receive2(await inbox.next());
-      check();
-      connection.control.send(message3);
-      // A late one may have crossed the sender's decision to connect anew.
-      passed3 = clock() - began < LATE_SECONDS;
-      const secured = handshake.receive4(await inbox.next());
-      return [attempt, secured, new Opener(secured.suite, entropy.session), inbox];
-    };
-    const lost = new Promise<never>((_, reject) => {
-      connection.onLost = () => reject(new LaneLost());
-      setTimeout(() => reject(new LaneLost()), HANDSHAKE_SECONDS * 1000);
-      this.wakeUp = () => reject(new Failure("cancelled"));
-    });
-    lost.catch(() => {});
-    try {
-      return await Promise.race([work(), lost]);
-    } catch (error) {
-      if (!(error instanceof LaneLost)) throw error;
-      if (passed3 && link.passphrase && !this.progress) throw new Failure("passphrase_wrong");
-      throw new Failure(opened ? "connection_lost_early" : "no_connection");
-    } finally {
-      over = true;
-      (seat as RecipientSeat | null)?.close();
-    }
-  }
-
-  tell(state: StateName): void {
-    this.people.tell({ event: "state", state });
-  }
-}
-
-type Shaken = [Attempt, Secured, Opener, EarlyFrames];
-
-/** How it ended when it did not fail. */
-interface Outcome {
-  readonly ending: Ending;
-  readonly code: Code | "";
-  readonly delivered: Delivered;
-}
-
-/** A label cut to the bytes that the protocol has for it. */
-function fitting(label: string): string {
-  const characters = Array.from(label);
-  while (utf8(characters.join("")).length > MAX_LABEL) characters.pop();
-  return characters.join("");
-}
-
-/** What is under way across sessions. */
-export interface Underway {
-  readonly transferId: Bytes;
-  readonly manifestHash: Bytes;
-  readonly sender: Bytes;
-  readonly kept: Space | null; // null: in a folder
-  readonly destination: Destination;
-  readonly startedAt: number;
-  durable: number;
-  delivered: Delivered | null;
-  /** Disk work of any session: the next one begins only after it. */
-  busy: Promise<unknown>;
-}
-
-/** Handshake messages as they come; few and small, before anybody is proven. */
-class EarlyFrames {
-  private readonly frames: Bytes[] = [];
-  private wake: () => void = () => {};
-
-  constructor(connection: Connection) {
-    connection.control.onMessage = (message) => {
-      if (this.frames.length < 8 && message.length <= MAX_HANDSHAKE_MESSAGE) {
-        this.frames.push(message);
-        this.wake();
-      } else connection.onLost();
-    };
-  }
-
-  /** What is there already, beyond the handshake. */
-  rest(): Bytes[] {
-    return this.frames.splice(0);
-  }
-
-  async next(): Promise<Bytes> {
-    if (!this.frames.length) await new Promise<void>((resolve) => (this.wake = resolve));
-    return this.frames.shift()!;
-  }
-}
-
-/** A rate over the last few seconds. */
-class Meter {
-  private readonly seen: [number, number][] = [];
-
-  rate(value: number): number {
-    const now = clock();
-    this.seen.push([now, value]);
-    while (now - this.seen[0]![0] > RATE_SECONDS) this.seen.shift();
-    const [since, first] = this.seen[0]!;
-    return now > since ? (value - first) / (now - since) : 0;
-  }
-}
-
-interface Given {
+/** What a session of the recipient's works with. */
+export interface Surroundings {
   readonly home: Home;
-  readonly people: People;
-  readonly identity: Identity;
-  readonly room: string;
-  readonly connection: Connection;
-  readonly attempt: Attempt;
-  readonly secured: Secured;
-  readonly opener: Opener;
-  readonly early: EarlyFrames;
+  readonly person: Person;
+  readonly room: string; // hex; names journal and container
+  /** What is under way, which one session hands on to the next. */
+  readonly progress: { underway: Underway | null };
 }
 
-/** A running session, from the sender's welcome on. */
-class Run {
+export class Receive {
   private readonly session: RecipientSession;
+  private readonly driver: Driver<SessionEvent>;
+  private readonly lanes: Multipath; // those beside the connection's own
   private manifest!: Manifest;
   private total = -1; // of the tape, once it is accepted
   private syncedAt = clock();
   private syncing = false;
   private reading = false;
   private toldAt = 0;
-  private bottleneck: Bottleneck = ""; // what the sender says of that
-  private readonly meter = new Meter();
-  private readonly timer: ReturnType<typeof setInterval>;
-  /** Those beside the connection's own. */
-  readonly lanes: Multipath;
-  private receipt!: { payload: Bytes; signature: Bytes; delivered: Delivered };
-  private resolve!: (outcome: Outcome) => void;
-  private reject!: (error: unknown) => void;
-  private over = false;
-  /** Whether files were under way in this session. */
-  began = false;
-  /** When the connection may be closed. */
-  heard: Promise<unknown> = Promise.resolve();
-  /** Settles once, with how it ended. */
-  readonly ended: Promise<Outcome>;
+  private bottleneck: Bottleneck = ""; // as the sender says
+  private readonly rate = new Rate();
+  private receipt!: { payload: Bytes; signature: Bytes };
 
   constructor(
-    private readonly receiving: Receiving,
-    private readonly given: Given,
+    private readonly connected: Connected,
+    private readonly around: Surroundings,
   ) {
-    const { secured, identity, connection } = given;
+    const { secured, identity, connection, peerConnections, attempt } = connected;
     this.session = new RecipientSession(secured, identity, clock(), { verify: false });
-    this.ended = new Promise((resolve, reject) => {
-      [this.resolve, this.reject] = [resolve, reject];
-    });
-    this.timer = setInterval(() => this.step(() => this.tick()), 50);
-    connection.onLost = () => this.step(() => this.session.lost());
-    connection.control.onMessage = (frame) =>
-      this.step(() => this.session.receiveFrame(frame, clock()));
-    connection.data.onMessage = (message) => this.takeIn(message);
-    this.lanes = new Multipath((call) => given.people.tell({ event: "rtc", call }), given.attempt, {
-      signal: (number, signal) => this.step(() => this.session.signal(number, signal, clock())),
-      opened: (number) => this.step(() => this.session.addLane(number)),
+    this.lanes = new Multipath(peerConnections, attempt.nonceR, {
+      signal: (number, signal) =>
+        this.driver.step(() => this.session.signal(number, signal, clock())),
+      opened: (number) => this.driver.step(() => this.session.addLane(number)),
       takeIn: (message, number) => this.takeIn(message, number),
-      failed: (error) => this.fail(error),
+      failed: (error) => this.driver.fail(error),
     });
-    void this.guard(this.introduce());
-    given.early.rest().forEach((frame) => connection.control.onMessage(frame));
+    this.driver = new Driver(this.session, connection, {
+      handle: (event) => this.handle(event),
+      tick: () => this.sync(),
+      stop: () => this.lanes.close(),
+    });
+    connection.data.onMessage = (message) => this.takeIn(message);
+    void this.driver.carry(this.introduce());
+    connected.early().forEach((frame) => this.driver.receive(frame));
+  }
+
+  /** Settles once, with how the session ended. */
+  get ended(): Promise<Outcome> {
+    return this.driver.ended;
+  }
+
+  /** Whether files were under way in this session. */
+  get began(): boolean {
+    return this.total >= 0;
   }
 
   /** A person stopped it, and the sender is told. Not while only signatures are missing. */
   stop(): void {
-    if (!this.session.settling) this.fail(new Failure("cancelled"));
+    if (!this.session.settling) this.driver.fail(new Failure("cancelled"));
   }
 
-  // --- every input of the session goes through here: call, then frames and events
-
-  private step(call: () => void): void {
-    if (this.over) return;
-    try {
-      call();
-    } catch (error) {
-      this.flush();
-      return this.fail(error);
-    }
-    this.flush();
+  /** Close the connection, once the last word is heard. */
+  hangUp(): Promise<void> {
+    return this.driver.hangUp();
   }
 
-  private flush(): void {
-    for (const frame of this.session.frames()) this.given.connection.control.send(frame);
-    for (const fact of this.session.events()) this.handle(fact);
+  private get underway(): Underway {
+    return this.around.progress.underway!; // once there was a yes
   }
 
-  /** Carry disk work to its end; the next session waits for it. */
-  private onDisk(work: Promise<void>): void {
-    const done = this.guard(work);
-    this.underway.busy = Promise.all([this.underway.busy, done]);
+  private tell(event: Event): void {
+    this.around.person.tell(event);
   }
 
-  /** Carry an asynchronous part to its end; its error is the session's. */
-  private async guard(work: Promise<void>): Promise<void> {
-    try {
-      await work;
-    } catch (error) {
-      this.fail(error);
-    }
+  private tellState(state: StateName): void {
+    this.tell({ event: "state", state });
   }
 
-  /** `said`: a last word that the sender is to hear is on its way already. */
-  private fail(error: unknown, said = false): void {
-    if (this.over) return;
-    const code = error instanceof HandoverError ? error.code : "internal";
-    if (!(error instanceof HandoverError)) console.error("internal", (error as Error).name);
-    this.session.abort(code, clock());
-    const frames = this.session.frames();
-    for (const frame of frames) this.given.connection.control.send(frame);
-    this.finishUp();
-    const cut = code === "connection_lost" || code === "connection_lost_early";
-    if (said || (frames.length && !cut)) this.lastWord();
-    this.reject(error);
-  }
-
-  /** The sender is to hear why and hang up; closing at once would drop what is queued. */
-  private lastWord(): void {
-    const { connection } = this.given;
-    const heard = new Promise<void>((resolve) => (connection.onLost = resolve));
-    this.heard = Promise.race([heard, sleep(LAST_WORD_SECONDS)]);
-  }
-
-  private finishUp(): void {
-    this.over = true;
-    clearInterval(this.timer);
-    const { connection } = this.given;
-    connection.control.onMessage = () => {};
-    connection.data.onMessage = () => {};
-    this.lanes.close();
-  }
-
-  private handle(fact: Fact): void {
-    switch (fact.type) {
+  private handle(event: SessionEvent): void {
+    switch (event.type) {
       case "offered":
-        return this.receiving.tell("reading");
+        return this.tellState("reading");
       case "manifest_arrived":
-        return void this.guard(this.decide(fact.data));
+        return void this.driver.carry(this.decide(event.data));
       case "progressed":
-        return this.tellProgress(fact);
+        return this.tellProgress(event);
       case "withdrawn":
-        return fact.entries.forEach(([entry]) => this.underway.destination.withdraw(entry));
+        return event.entries.forEach(([entry]) => this.underway.destination.withdraw(entry));
       case "delivered":
-        return this.onDisk(this.finish(fact.digests));
+        return this.onDisk(this.finish(event.digests));
       case "countersigned":
-        return void this.guard(this.confirm(fact.signature));
+        return void this.driver.carry(this.confirm(event.signature));
       case "lane_signalled":
-        return this.lanes.signalled(fact.number, fact.signal);
+        return this.lanes.signalled(event.number, event.signal);
       case "bottleneck_reported":
-        this.bottleneck = fact.by;
+        this.bottleneck = event.by;
         return;
       case "suspected":
-        return this.given.people.tell({ event: "silence", silent: fact.silent });
+        return this.tell({ event: "silence", silent: event.silent });
       case "ended": {
-        if (fact.ending === "declined") return this.fail(new Failure("declined"), true);
-        this.finishUp();
-        this.lastWord();
-        const { delivered } = this.receipt;
-        return this.resolve({ code: fact.code, ending: fact.ending, delivered });
+        const { ending, code } = event;
+        if (ending === "declined") return this.driver.fail(new Failure("declined"), true);
+        return this.driver.finish({ ending, code, detail: "", delivered: this.underway.delivered });
       }
     }
   }
 
-  private get underway(): Underway {
-    return this.receiving.progress!;
+  /** Carry disk work to its end; the next session waits for it. */
+  private onDisk(work: Promise<void>): void {
+    this.underway.hold(this.driver.carry(work));
   }
 
   // --- who, what, yes or no
 
   private async introduce(): Promise<void> {
-    const { home, people, secured } = this.given;
-    const { peer, digits } = secured;
-    const { contact, changed } = await home.known(peer.identity, peer.label);
-    people.tell({
+    const { home, person, room } = this.around;
+    const { peer, digits } = this.connected.secured;
+    const { contact, changed } = await home.contacts.known(peer.identity, peer.label);
+    this.tell({
       event: "peer",
       label: shown(peer.label),
       fingerprint: receipts.fingerprint(peer.identity),
@@ -550,143 +160,87 @@ class Run {
       changed,
       digits,
     });
-    this.receiving.tell("waiting");
+    this.tellState("waiting");
     if (!this.session.needsConfirmation) return;
-    const earlier = this.receiving.progress ?? (await home.journal(this.given.room));
+    const earlier = this.around.progress.underway?.offer ?? (await home.journals.read(room));
     const again = earlier && same(earlier.sender, peer.identity); // both said so then
-    if (!again && (await people.ask("digits")) !== true) {
+    if (!again && (await person.ask("digits")) !== true) {
       throw new Failure("digits_rejected");
     }
-    this.step(() => this.session.confirmed(clock()));
+    this.driver.step(() => this.session.confirmed(clock()));
   }
 
   private async decide(data: Bytes): Promise<void> {
-    const { home, people, room, secured } = this.given;
+    const { home, room, progress } = this.around;
     const { session } = this;
     this.manifest = decodeManifest(data);
     const tape = tapeOf(this.manifest);
     session.read(this.manifest, tape);
-    if (await home.receipt(encodeBase64url(session.transferId))) {
+    if (await home.receipts.read(encodeBase64url(session.transferId))) {
       throw new PeerError("a transfer id that was used before");
     }
-    const underway = this.receiving.progress ?? (await this.recall());
-    if (underway && this.continues(underway)) {
-      this.receiving.progress = underway;
-    } else {
-      await underway?.destination.discard();
-      this.receiving.progress = null;
-      const layout = new Layout(this.manifest);
-      const kept = await this.reserve(layout);
-      const container = kept && new Container(this.manifest, room, kept.store);
-      this.tellOffer(layout, kept);
-      const over = this.ended.then(
-        () => false,
-        () => false,
-      );
-      const answer = await Promise.race([people.ask("accept"), over]);
-      if (answer !== true || this.over) await container?.discard();
-      if (this.over) return;
-      if (!answer) return this.step(() => session.decline(clock()));
-      const destination =
-        answer === true ? container! : new FolderDestination(this.manifest, answer);
-      this.receiving.progress = {
-        transferId: session.transferId,
-        manifestHash: session.manifestHash,
-        sender: secured.peer.identity,
-        kept: answer === true ? kept : null,
-        destination,
-        startedAt: Date.now(),
-        durable: 0,
-        delivered: null,
-        busy: Promise.resolve(),
-      };
+    const { transferId, manifestHash } = session;
+    const sender = this.connected.secured.peer.identity;
+    const offer = { transferId, manifestHash, sender };
+    const earlier = progress.underway ?? (await Underway.recall(home, room, this.manifest));
+    if (earlier?.matches(offer)) progress.underway = earlier;
+    else {
+      await earlier?.destination.discard();
+      progress.underway = null;
+      const begun = await this.begin(offer, tape.total);
+      if (!begun) return;
+      progress.underway = begun;
       await this.journal();
     }
-    await this.underway.busy;
+    await this.underway.idle();
     const { durable, destination } = this.underway;
     destination.begin(durable);
     await session.accept(nowText(), durable, clock);
-    if (this.over) return;
+    if (this.driver.over) return;
     this.total = tape.total;
-    this.began = true;
-    this.receiving.tell("receiving");
-    this.step(() => session.synced(durable, clock()));
+    this.tellState("receiving");
+    this.driver.step(() => session.synced(durable, clock()));
     this.readBack();
   }
 
-  /** Room in the browser; null when there is none but a folder can be chosen. */
-  private async reserve(layout: Layout): Promise<Space | null> {
-    const { people, room } = this.given;
-    try {
-      return await reserve(room, layout.size, () => people.persist());
-    } catch (error) {
-      if (!people.folders) throw error;
+  /** Reserve space and ask the person; null when there is no yes. */
+  private async begin(offer: OfferKey, total: number): Promise<Underway | null> {
+    const { person, room } = this.around;
+    const layout = new Layout(this.manifest);
+    const space = await this.reserve(layout);
+    const container = space && new Container(this.manifest, room, space.store);
+    this.tell(offerOf(this.manifest, layout, space));
+    const over = this.ended.then(
+      () => false,
+      () => false,
+    );
+    const answer = await Promise.race([person.ask("accept"), over]);
+    if (answer !== true || this.driver.over) await container?.discard();
+    if (this.driver.over) return null;
+    if (!answer) {
+      this.driver.step(() => this.session.decline(clock()));
       return null;
     }
+    if (answer === true) return new Underway(room, offer, total, container!, space);
+    return new Underway(room, offer, total, new FolderDestination(this.manifest, answer), null);
   }
 
-  private continues(underway: Underway): boolean {
-    return (
-      same(underway.sender, this.given.secured.peer.identity) &&
-      same(underway.transferId, this.session.transferId) &&
-      same(underway.manifestHash, this.session.manifestHash)
-    );
-  }
-
-  /** What the journal says was under way before a reload or a crash. */
-  private async recall(): Promise<Underway | null> {
-    const { home, room } = this.given;
-    const journal = await home.journal(room);
-    if (!journal || journal.delivered || journal.total !== tapeOf(this.manifest).total) return null;
+  /** Space in the browser; null when there is none but a folder can be chosen. */
+  private async reserve(layout: Layout): Promise<Space | null> {
+    const { person, room } = this.around;
     try {
-      const kept = await reopen(room);
-      const { sender, transferId, manifestHash, startedAt, durable } = journal;
-      const destination = new Container(this.manifest, room, kept.store);
-      const begun = { transferId, manifestHash, sender, kept, destination, startedAt, durable };
-      return { ...begun, delivered: null, busy: Promise.resolve() };
-    } catch {
-      return null; // the container is gone: it begins anew
+      return await reserve(room, layout.size, () => person.persist());
+    } catch (error) {
+      if (!person.folders) throw error;
+      return null;
     }
-  }
-
-  private tellOffer(layout: Layout, kept: Space | null): void {
-    const { entries } = this.manifest;
-    const files = entries.filter((entry) => entry.kind === "file");
-    this.given.people.tell({
-      event: "offer",
-      files: files.length,
-      folders: entries.length - files.length,
-      size: tapeOf(this.manifest).total,
-      entries: entries
-        .slice(0, LISTED)
-        .map((entry) => [shown(entry.path, 256), entry.size, entry.kind === "directory"]),
-      name: shown(layout.name, 256),
-      single: layout.single,
-      where: kept?.where ?? "none",
-      tight: kept?.tight ?? false,
-    });
-  }
-
-  /** Note how far it is: the order is write, sync, journal, acknowledge. */
-  private async journal(durable = this.underway.durable): Promise<void> {
-    const journal = this.asJournal(durable);
-    if (journal) await this.given.home.writeJournal(journal);
-  }
-
-  /** The journal as it is now; null where nothing survives a reload. */
-  private asJournal(durable = this.underway.durable): Journal | null {
-    const { transferId, manifestHash, sender, startedAt, kept, delivered } = this.underway;
-    if (kept?.where !== "disk") return null;
-    const { total } = tapeOf(this.manifest);
-    const { room } = this.given;
-    return { room, sender, transferId, manifestHash, durable, total, startedAt, delivered };
   }
 
   // --- bytes
 
   private takeIn(message: Bytes, lane = 0): void {
-    this.step(() => {
-      const [header, sent] = this.given.opener.open(message);
+    this.driver.step(() => {
+      const [header, sent] = this.connected.opener.open(message);
       const payload = decompress(header.flags, header.length, sent);
       const now = clock();
       if (!this.session.admit(header, now, lane)) return;
@@ -699,148 +253,114 @@ class Run {
   }
 
   private written(header: Header, payload: Bytes, lane: number): void {
-    this.step(() => this.session.written(header, payload, clock(), lane));
+    this.driver.step(() => this.session.written(header, payload, clock(), lane));
     this.sync();
   }
 
-  private tick(): void {
-    if (clock() >= this.session.deadline()) this.session.tick(clock());
-    this.sync();
-  }
-
-  /** Written -> on the disk for good, and noted so. */
+  /** Written -> on the disk for good, and noted so: then it may be acknowledged. */
   private sync(): void {
-    if (this.total < 0 || this.syncing || this.over) return;
-    const { frontier } = this.session;
-    const owed = frontier - this.underway.durable;
+    if (!this.began || this.syncing || this.driver.over) return;
+    const { underway, session } = this;
+    const { frontier } = session;
+    const owed = frontier - underway.durable;
     const late = clock() - this.syncedAt >= SYNC_SECONDS;
-    const due = owed >= SYNC_BYTES || late || this.underway.destination.crowded;
+    const due = owed >= SYNC_BYTES || late || underway.destination.crowded;
     if (owed <= 0 || !(due || frontier === this.total)) return;
     this.syncing = true;
     const work = async () => {
-      await this.underway.destination.sync(frontier);
+      await underway.destination.sync(frontier);
       await this.journal(frontier);
-      this.underway.durable = frontier;
+      underway.durable = frontier;
       [this.syncedAt, this.syncing] = [clock(), false];
-      this.step(() => this.session.synced(frontier, clock()));
+      this.driver.step(() => session.synced(frontier, clock()));
       this.readBack();
     };
     this.onDisk(work());
   }
 
+  private async journal(durable?: number): Promise<void> {
+    const journal = this.underway.journal(durable);
+    if (journal) await this.around.home.journals.write(journal);
+  }
+
   /** On the disk for good -> read back and hashed, a little at a time. */
   private readBack(): void {
-    if (this.reading || this.over) return;
+    if (this.reading || this.driver.over) return;
     this.reading = true;
     const work = async () => {
       let verified = -1;
-      while (!this.over && verified < this.underway.durable) {
+      while (!this.driver.over && verified < this.underway.durable) {
         const { destination, durable } = this.underway;
-        const step = destination.stored === "browser" ? READ_BACK_STEP : Infinity; // whole files
         const before = destination.hashed;
-        await destination.readBack(Math.min(durable, before + step));
+        await destination.readBack(Math.min(durable, before + destination.readBackStep));
         verified = Math.min(destination.hashed, durable);
-        this.step(() => this.session.verified(verified, clock()));
+        this.driver.step(() => this.session.verified(verified, clock()));
         if (destination.hashed === before) break; // nothing whole to read yet: after the next sync
         await breathe();
       }
       this.reading = false;
-      if (!this.over && verified === this.total && this.session.state === "receiving") {
-        this.receiving.tell("verifying");
+      if (!this.driver.over && verified === this.total && this.session.state === "receiving") {
+        this.tellState("verifying");
       }
     };
     this.onDisk(work());
   }
 
-  private tellProgress(fact: Extract<Fact, { type: "progressed" }>): void {
+  private tellProgress(event: Extract<SessionEvent, { type: "progressed" }>): void {
     const now = clock();
-    if (fact.verified < fact.total && now - this.toldAt < PROGRESS_SECONDS) return;
+    const { durable, verified, total } = event;
+    if (verified < total && now - this.toldAt < PROGRESS_SECONDS) return;
     this.toldAt = now;
-    const { durable, verified, total } = fact;
-    const rate = this.meter.rate(durable);
-    const { relayed } = this.given.connection;
+    const rate = this.rate.of(durable);
+    const { relayed } = this.connected.connection;
     const { bottleneck } = this;
-    this.given.people.tell({
-      event: "progress",
-      durable,
-      verified,
-      total,
-      rate,
-      relayed,
-      bottleneck,
-    });
+    this.tell({ event: "progress", durable, verified, total, rate, relayed, bottleneck });
   }
 
   // --- the end
 
-  /** Compare, finish the container, sign. The half-signed receipt is kept before it is sent. */
+  /** Compare, make it what people get, sign. The half-signed receipt is kept before it is sent. */
   private async finish(digests: Bytes): Promise<void> {
     const { session, manifest } = this;
-    const { home, secured, identity, attempt } = this.given;
-    this.receiving.tell("verifying");
-    const claimed = Results.decode(digests, manifest);
+    const { identity } = this.connected;
     const { destination } = this.underway;
-    const [results, refused] = await destination.settle(claimed);
-    if (this.over) return;
-    const root = resultsRoot(manifest, results);
-    this.receiving.tell("signing");
-    const { peer } = secured;
-    const payload = encodeJson({
-      type: receipts.TYPE,
-      sender: receipts.party(peer.identity, peer.label, peer.software, session.senderAuditHead),
-      recipient: receipts.party(identity.public, identity.label, SOFTWARE, await home.auditHead()),
+    this.tellState("verifying");
+    const [results, refused] = await destination.settle(Results.decode(digests, manifest));
+    if (this.driver.over) return;
+    this.tellState("signing");
+    const payload = receiptPayload(this.connected, session, {
+      results,
+      root: resultsRoot(manifest, results),
       stored: destination.stored,
-      security: {
-        suite: secured.suite.name,
-        transcript: encodeBase64url(secured.transcript),
-        fingerprint_sender: encodeBase64url(attempt.fingerprintS),
-        fingerprint_recipient: encodeBase64url(attempt.fingerprintR),
-        path: "direct",
-        digits_confirmed: session.needsConfirmation,
-        passphrase: attempt.passphrase,
-      },
-      ...session.facts(results, root, nowText()),
+      auditHead: await this.around.home.audit.head(),
+      verified: nowText(),
     });
     const signature = await receipts.sign(identity, payload);
-    if (this.over) return;
+    if (this.driver.over) return;
+    this.receipt = { payload, signature };
     const transferId = encodeBase64url(session.transferId);
-    const delivered: Delivered = {
-      ...this.place(destination),
-      size: destination.size,
-      files: manifest.entries.filter(({ kind }, index) => kind === "file" && !results.at(index)[0])
-        .length,
-      failures: results.failures().length,
-      failed: results
-        .failures()
-        .slice(0, LISTED)
-        .map(([index, status]) => [shown(manifest.entries[index]!.path, 256), status] as const),
-      transferId,
-      confirmed: false,
-    };
-    this.receipt = { payload, signature, delivered };
-    const half = receipts.assemble(payload, [[identity.public, signature]]);
-    this.underway.delivered = delivered;
-    await home.storeReceipt(transferId, half, this.asJournal());
-    this.step(() => session.finish(results, refused, payload, signature, clock()));
+    this.underway.delivered = deliveredOf(manifest, results, destination, transferId);
+    await this.storeReceipt([[identity.public, signature]]);
+    this.driver.step(() => session.finish(results, refused, payload, signature, clock()));
   }
 
-  private place(destination: Destination): Pick<Delivered, "name" | "where"> {
-    if (destination instanceof FolderDestination)
-      return { name: destination.name, where: "folder" };
-    return { name: new Layout(this.manifest).name, where: "browser" };
+  private async storeReceipt(signatures: [Bytes, Bytes][]): Promise<void> {
+    const document = receipts.assemble(this.receipt.payload, signatures);
+    const { delivered } = this.underway;
+    const journal = this.underway.journal();
+    await this.around.home.receipts.store(delivered!.transferId, document, journal);
   }
 
+  /** The sender has signed too. */
   private async confirm(signature: Bytes): Promise<void> {
-    const { home, identity, secured } = this.given;
-    const { payload, signature: own, delivered } = this.receipt;
-    const document = receipts.assemble(payload, [
-      [identity.public, own],
-      [secured.peer.identity, signature],
+    const { identity, secured } = this.connected;
+    const { identity: sender, label } = secured.peer;
+    this.underway.delivered = { ...this.underway.delivered!, confirmed: true };
+    await this.storeReceipt([
+      [identity.public, this.receipt.signature],
+      [sender, signature],
     ]);
-    this.receipt.delivered = this.underway.delivered = { ...delivered, confirmed: true };
-    await home.storeReceipt(delivered.transferId, document, this.asJournal());
-    const { identity: key, label } = secured.peer;
-    await home.pin(key, label, this.session.needsConfirmation);
-    this.step(() => this.session.confirm(clock()));
+    await this.around.home.contacts.pin(sender, label, this.session.needsConfirmation);
+    this.driver.step(() => this.session.confirm(clock()));
   }
 }

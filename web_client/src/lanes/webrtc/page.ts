@@ -1,91 +1,12 @@
 /**
- * Lanes: authenticated message pipes over WebRTC data channels.
- *
- * Only a page can make an `RTCPeerConnection`; the worker asks for it (`RtcCall`) and gets the two
- * data channels transferred. Where a browser cannot transfer them, the page passes messages on.
+ * The page's part of WebRTC: the peer connections that the worker asks for, for only a page can make
+ * them. Their data channels are transferred to the worker; where a browser cannot do that, the page
+ * passes messages on.
  */
-import type { Bytes } from "../../protocol/codec";
+import type { Pipe, RtcCall, RtcEvent } from "../../events";
+import { CONTROL_CHANNEL, DATA_CHANNEL, PASSED_ON } from "./channel";
 
-export const [CONTROL_CHANNEL, DATA_CHANNEL] = [0, 1]; // pre-negotiated stream ids
-
-/** What the worker asks the page to do. The sender offers, this side answers. */
-export type RtcCall =
-  | { readonly op: "answer"; readonly connection: number; readonly sdp: string }
-  | { readonly op: "candidate"; readonly connection: number; readonly line: string }
-  | { readonly op: "close"; readonly connection: number };
-
-/** What the page tells of a connection. */
-export type RtcEvent = { readonly connection: number } & (
-  | { readonly fact: "lanes"; readonly control: Pipe; readonly data: Pipe }
-  | { readonly fact: "answer"; readonly sdp: string }
-  | { readonly fact: "candidate"; readonly line: string }
-  | { readonly fact: "opened"; readonly channel: "control" | "data" }
-  | { readonly fact: "path"; readonly relayed: boolean }
-  | { readonly fact: "lost" }
-);
-
-export type Pipe = RTCDataChannel | MessagePort;
-
-const MOST_HELD = 64; // messages before a handler is there: the handshake's, or a lane's first
-
-const PASSED_ON = { open: "open", closed: "closed" } as const; // over a port, beside the messages
-
-/** One end of a pipe in the worker. `onMessage` gets whole messages, in order. */
-export class Lane {
-  private handler: ((message: Bytes) => void) | null = null;
-  private readonly held: Bytes[] = []; // what came before anybody asked
-  onLost: () => void = () => {};
-  readonly opened: Promise<void>;
-
-  constructor(private readonly pipe: Pipe) {
-    this.opened = new Promise((resolve) => {
-      if ("readyState" in pipe) {
-        pipe.binaryType = "arraybuffer";
-        pipe.onmessage = ({ data }) => this.take(data);
-        pipe.onclose = () => this.onLost();
-        pipe.onopen = () => resolve();
-        if (pipe.readyState === "open") resolve();
-      } else {
-        pipe.onmessage = ({ data }) => {
-          if (data === PASSED_ON.open) resolve();
-          else if (data === PASSED_ON.closed) this.onLost();
-          else this.take(data);
-        };
-      }
-    });
-  }
-
-  set onMessage(handler: (message: Bytes) => void) {
-    this.handler = handler;
-    this.held.splice(0).forEach(handler);
-  }
-
-  private take(data: unknown): void {
-    if (!(data instanceof ArrayBuffer)) return this.onLost(); // nothing of ours is text
-    const message = new Uint8Array(data);
-    if (this.handler) this.handler(message);
-    else if (this.held.push(message) > MOST_HELD) this.onLost();
-  }
-
-  /** Queue a message; one that no longer goes out is noticed by its missing answer. */
-  send(message: Bytes): void {
-    try {
-      if ("send" in this.pipe) this.pipe.send(message as Uint8Array<ArrayBuffer>);
-      else this.pipe.postMessage(message);
-    } catch {
-      this.onLost();
-    }
-  }
-
-  close(): void {
-    this.onMessage = () => {};
-    this.onLost = () => {};
-    this.pipe.close();
-  }
-}
-
-/** The page's part: the peer connections that the worker asks for. */
-export class Connections {
+export class PagePeerConnections {
   private readonly open = new Map<number, RTCPeerConnection>();
 
   constructor(private readonly tell: (event: RtcEvent, transfer?: Transferable[]) => void) {}
@@ -102,7 +23,7 @@ export class Connections {
         this.open.delete(call.connection);
       }
     } catch {
-      if (call.op === "answer") this.tell({ connection: call.connection, fact: "lost" });
+      if (call.op === "answer") this.tell({ connection: call.connection, type: "lost" });
       // a candidate it cannot use is not the end
     }
   }
@@ -112,22 +33,22 @@ export class Connections {
     this.open.set(connection, pc);
     pc.onicecandidate = ({ candidate }) => {
       if (candidate?.candidate) {
-        this.tell({ connection, fact: "candidate", line: candidate.candidate });
+        this.tell({ connection, type: "candidate", line: candidate.candidate });
       }
     };
     pc.onconnectionstatechange = () => {
       if (pc.connectionState === "connected") void this.tellPath(connection, pc);
       const over = pc.connectionState === "failed" || pc.connectionState === "closed";
-      if (over) this.tell({ connection, fact: "lost" });
+      if (over) this.tell({ connection, type: "lost" });
     };
     const [control, data] = [
       this.channel(pc, "control", CONTROL_CHANNEL),
       this.channel(pc, "data", DATA_CHANNEL),
     ];
-    this.tell({ connection, fact: "lanes", control, data }, [control, data] as Transferable[]);
+    this.tell({ connection, type: "lanes", control, data }, [control, data] as Transferable[]);
     await pc.setRemoteDescription({ type: "offer", sdp });
     await pc.setLocalDescription();
-    this.tell({ connection, fact: "answer", sdp: pc.localDescription!.sdp });
+    this.tell({ connection, type: "answer", sdp: pc.localDescription!.sdp });
   }
 
   /** A channel to be transferred at once: it must not have carried anything before. */
@@ -152,7 +73,7 @@ export class Connections {
       if (!pair) continue;
       const ends = [pair.localCandidateId, pair.remoteCandidateId].map((id) => stats.get(id));
       const relayed = ends.some((end) => end?.candidateType === "relay");
-      this.tell({ connection, fact: "path", relayed });
+      this.tell({ connection, type: "path", relayed });
     }
   }
 }

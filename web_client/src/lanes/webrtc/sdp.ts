@@ -1,4 +1,4 @@
-/** Session descriptions to and from typed fields (mirrors `p2p/lanes/sdp.py`; RFC 8829, RFC 8839). */
+/** Session descriptions to and from typed fields (mirrors `p2p/lanes/webrtc/sdp.py`; RFC 8829, RFC 8839). */
 import { hex, type Bytes } from "../../protocol/codec";
 import {
   MAX_MESSAGE_SIZE,
