@@ -57,16 +57,17 @@ export class Pair {
   readonly sender = signer(1, "s");
   readonly recipient = signer(2, "r");
   readonly session: RecipientSession;
+  readonly secured: Secured; // the recipient's
   readonly manifest: Manifest;
   readonly data: Bytes;
   readonly tape: Tape;
   readonly said: Said[] = [];
-  readonly facts: Event[] = [];
+  readonly events: Event[] = [];
   offered = ""; // the offer's body
   closed = ""; // the closing's
   receipts: { payload: Bytes; signature: Bytes }[] = [];
   private readonly toRecipient: CipherState;
-  private readonly fromRecipient: CipherState;
+  protected readonly fromRecipient: CipherState;
 
   constructor(
     readonly files: readonly Content[] = [utf8("hello"), utf8("world")],
@@ -74,7 +75,7 @@ export class Pair {
   ) {
     const [there, back] = [new Uint8Array(32).fill(3), new Uint8Array(32).fill(4)];
     [this.toRecipient, this.fromRecipient] = [new CipherState(there), new CipherState(back)];
-    const secured: Secured = {
+    this.secured = {
       peer: {
         identity: this.sender.public,
         label: "s",
@@ -98,7 +99,7 @@ export class Pair {
     }));
     this.manifest = { entries, salt: new Uint8Array(32) };
     [this.data, this.tape] = [encodeManifest(this.manifest), tapeOf(this.manifest)];
-    this.session = new RecipientSession(secured, this.recipient, this.now, { verify });
+    this.session = new RecipientSession(this.secured, this.recipient, this.now, { verify });
   }
 
   // --- plumbing
@@ -108,7 +109,7 @@ export class Pair {
     for (const frame of this.session.frames()) {
       this.said.push(decodeJson(this.fromRecipient.decrypt(frame), 65_519) as Said);
     }
-    this.facts.push(...this.session.events());
+    this.events.push(...this.session.events());
   }
 
   /** The messages of a type that the recipient has said. */
@@ -116,15 +117,15 @@ export class Pair {
     return this.said.filter((message) => message.type === type);
   }
 
-  /** The facts of a type that the session has told. */
+  /** The events of a type that the session has told. */
   saw<T extends Event["type"]>(type: T): Extract<Event, { type: T }>[] {
-    return this.facts.filter((fact): fact is Extract<Event, { type: T }> => fact.type === type);
+    return this.events.filter((event): event is Extract<Event, { type: T }> => event.type === type);
   }
 
   /** Forget what was said and told so far. */
   clear(): this {
     this.flush();
-    this.said.length = this.facts.length = 0;
+    this.said.length = this.events.length = 0;
     return this;
   }
 
@@ -238,7 +239,7 @@ export class Pair {
     return this.take(header, new Uint8Array(0));
   }
 
-  private take(header: Header, payload: Bytes): boolean {
+  protected take(header: Header, payload: Bytes): boolean {
     const fresh = this.session.admit(header, this.now);
     if (fresh) this.session.written(header, payload, this.now);
     this.flush();

@@ -382,13 +382,13 @@ test.each(OUT_OF_TURN)("%s may not come while %s", async (type, state) => {
 test.each(STATES)("a ping may come while %s, and is not answered", async (state) => {
   const pair = (await Pair.at(state)).clear();
   pair.say("ping", { bottleneck: "" });
-  expect([pair.said, pair.facts, pair.session.state]).toEqual([[], [], state]);
+  expect([pair.said, pair.events, pair.session.state]).toEqual([[], [], state]);
 });
 
 test("what holds the sender up is told when it changes", async () => {
   const pair = (await Pair.at("receiving")).clear();
   for (const bottleneck of ["", "disk", "disk", "network", ""]) pair.say("ping", { bottleneck });
-  expect(pair.facts).toEqual(
+  expect(pair.events).toEqual(
     ["disk", "network", ""].map((by) => ({ type: "bottleneck_reported", by })),
   );
 });
@@ -396,7 +396,7 @@ test("what holds the sender up is told when it changes", async () => {
 test.each(Object.keys(MESSAGES))("%s is ignored once it is over", async (type) => {
   const pair = (await Pair.at("confirmed")).clear();
   pair.say(type, sample(pair)[type]);
-  expect([pair.said, pair.facts]).toEqual([[], []]);
+  expect([pair.said, pair.events]).toEqual([[], []]);
 });
 
 test.each(["[]", "{}", "null", "7", '{"type":1}', '{"type":"hello"}', '{"type":"toString"}'])(
@@ -828,7 +828,7 @@ test("an abort of this side is said once, and what follows is ignored", async ()
   pair.tick(100);
   pair.say("closing", pair.closingMessage(pair.digests()));
   expect(pair.said).toEqual([{ type: "abort", code: "cancelled" }]);
-  expect(pair.facts).toEqual([]);
+  expect(pair.events).toEqual([]);
 });
 
 test("an accept whose signature comes after the end is not said", async () => {
@@ -885,22 +885,22 @@ test("two sides that ping when idle stay alive for hours", async () => {
     pair.tick(IDLE_SECONDS);
     pair.say("ping", { bottleneck: "" });
   }
-  expect(pair.facts).toEqual([]);
+  expect(pair.events).toEqual([]);
   expect(pair.heard("ping")).toHaveLength(3000);
 });
 
 test("silence is told once after 6 s, taken back by a message or a range", async () => {
   const pair = (await Pair.at("receiving")).clear();
   pair.tick(SUSPECT_SECONDS - 0.01);
-  expect(pair.facts).toEqual([]);
+  expect(pair.events).toEqual([]);
   pair.tick(0.02);
   pair.tick(1);
-  expect(pair.facts).toEqual([{ type: "suspected", silent: true }]);
+  expect(pair.events).toEqual([{ type: "suspected", silent: true }]);
   pair.range(Stream.DATA, 0, utf8("hello"));
-  expect(pair.facts.at(-1)).toEqual({ type: "suspected", silent: false });
+  expect(pair.events.at(-1)).toEqual({ type: "suspected", silent: false });
   pair.tick(SUSPECT_SECONDS);
   pair.say("ping", { bottleneck: "" });
-  expect(pair.saw("suspected").map((fact) => fact.silent)).toEqual([true, false, true, false]);
+  expect(pair.saw("suspected").map((event) => event.silent)).toEqual([true, false, true, false]);
 });
 
 test.each([
