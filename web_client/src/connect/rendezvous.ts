@@ -17,29 +17,39 @@ const CODES: { [code: string]: Code } = {
   bad_message: "server_refused",
 };
 
-/** Messages that wait to be read; `null` once there will be no more. */
+/** Messages that wait to be read. Nothing follows `null`, or what the server did wrong. */
 class Inbox {
-  private readonly waiting: (Message | null)[] = [];
+  private readonly waiting: (Message | Failure | null)[] = [];
   private wake: (() => void) | null = null;
 
-  put(message: Message | null): void {
+  put(message: Message | Failure | null): void {
     const flood = this.waiting.length >= MAX_WAITING;
     if (flood) this.waiting.length = 0;
     this.waiting.push(flood ? null : message);
     this.wake?.();
   }
 
+  /** The next one. Throws `Failure` (server_refused) for one that is none. */
   async next(): Promise<Message | null> {
     while (!this.waiting.length) {
       await new Promise<void>((resolve) => (this.wake = resolve));
     }
     const message = this.waiting[0]!;
+    if (message instanceof Failure) throw message;
     if (message !== null) this.waiting.shift();
     return message;
   }
 }
 
-/** One attempt's envelopes. `recv` gives null once the server says that it is over. */
+function read(text: unknown): Message | Failure {
+  try {
+    return decode(text, FROM_SERVER);
+  } catch {
+    return new Failure("server_refused", "an unexpected answer");
+  }
+}
+
+/** One attempt's envelopes. */
 export class GuestSeat {
   private constructor(
     private readonly socket: WebSocket,
@@ -51,30 +61,29 @@ export class GuestSeat {
   static async join(origin: string, keys: LinkKeys): Promise<GuestSeat> {
     const socket = new WebSocket(`${origin.replace(/^http/, "ws")}${PATH}`, SUBPROTOCOL);
     const inbox = new Inbox();
-    socket.onmessage = ({ data }) => {
-      try {
-        inbox.put(decode(data, FROM_SERVER));
-      } catch {
-        inbox.put(null);
-      }
-    };
+    socket.onmessage = ({ data }) => inbox.put(read(data));
     socket.onclose = () => inbox.put(null);
     socket.onopen = () => socket.send(encode("join", { room: keys.room, join: keys.join }));
     const timer = setTimeout(() => socket.close(), OPEN_SECONDS * 1000);
-    const answer = await inbox.next();
-    clearTimeout(timer);
-    if (answer?.type === "joined") {
-      return new GuestSeat(socket, inbox, answer["attempt"] as Bytes);
+    try {
+      const answer = await inbox.next();
+      if (answer?.type === "joined") {
+        return new GuestSeat(socket, inbox, answer["attempt"] as Bytes);
+      }
+      if (answer === null) throw new Failure("server_unreachable", "no answer");
+      const code = answer.type === "error" ? String(answer["code"]) : "bad_message";
+      throw new Failure(CODES[code] ?? "server_unreachable", code.replaceAll("_", " "));
+    } catch (error) {
+      socket.close();
+      throw error;
+    } finally {
+      clearTimeout(timer);
     }
-    socket.close();
-    if (answer === null) throw new Failure("server_unreachable", "no answer");
-    const code = answer.type === "error" ? String(answer["code"]) : "bad_message";
-    throw new Failure(CODES[code] ?? "server_unreachable", code.replaceAll("_", " "));
   }
 
-  /** The next envelope. */
+  /** The next envelope; null once the server says, in whatever way, that the attempt is over. */
   async recv(): Promise<Bytes | null> {
-    const message = await this.inbox.next();
+    const message = await this.inbox.next().catch(() => null);
     return message?.type === "envelope" ? (message["body"] as Bytes) : null;
   }
 
