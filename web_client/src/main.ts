@@ -4,6 +4,7 @@
  */
 import type { Command, Event } from "./events";
 import { PagePeerConnections } from "./lanes/webrtc/page";
+import { download } from "./ui/download";
 import { preferred, type Language } from "./ui/messages";
 import { START, reduce, type Model } from "./ui/model";
 import { View } from "./ui/view";
@@ -41,7 +42,6 @@ let model: Model = START;
 let worker: Worker | null = null;
 let active = false;
 let wakeLock: WakeLockSentinel | null = null;
-const urls: string[] = [];
 
 const language = (sessionStorage.getItem(LANGUAGE) as Language) ?? preferred(navigator.languages);
 const canChooseFolder = "showDirectoryPicker" in window;
@@ -89,14 +89,6 @@ async function keepAwake(): Promise<void> {
   } else if (document.visibilityState === "visible") {
     wakeLock = (await navigator.wakeLock?.request("screen").catch(() => null)) ?? null;
   }
-}
-
-function download(name: string, content: Blob): void {
-  const url = URL.createObjectURL(content);
-  urls.push(url); // a download reads it as it goes; it lives as long as the page
-  const anchor = document.createElement("a");
-  [anchor.href, anchor.download] = [url, name];
-  anchor.click();
 }
 
 const peerConnections = new PagePeerConnections((event, transfer = []) => {

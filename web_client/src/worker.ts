@@ -4,13 +4,11 @@ import sodium from "libsodium-wrappers-sumo";
 import type { Answer, Command, Delivered, Event } from "./events";
 import { Invitation } from "./invitation";
 import { PeerConnections } from "./lanes/webrtc/connection";
-import { hex } from "./protocol/codec";
 import { parseLink } from "./protocol/link";
-import { shown } from "./protocol/paths";
-import * as receipts from "./protocol/receipt";
 import { Home } from "./state/home";
 import { containerFile, containers, erase } from "./storage/opfs";
 import { failed } from "./transfer/outcome";
+import { summaryOf } from "./transfer/summary";
 import { LINK_SECONDS, Transfer } from "./transfer/transfer";
 
 const DELIVERED_SECONDS = 7 * 24 * 3600; // what was not saved by then is erased
@@ -123,24 +121,7 @@ async function save(): Promise<void> {
 async function tellReceipt(): Promise<void> {
   const document = delivered && (await home.receipts.read(delivered.transferId));
   if (!document) return;
-  const { payload, sender, recipient, confirmed } = receipts.verify(document);
-  const { content, times, security } = payload;
-  const receipt = {
-    transferId: delivered!.transferId,
-    sender: shown(payload.sender.label),
-    senderKey: receipts.fingerprint(sender),
-    recipient: shown(payload.recipient.label),
-    recipientKey: receipts.fingerprint(recipient),
-    entries: content.entries,
-    deliveredEntries: content.delivered_entries,
-    deliveredBytes: content.delivered_bytes,
-    root: hex(content.root),
-    digitsConfirmed: security.digits_confirmed,
-    offered: shown(times.offered),
-    verified: shown(times.verified),
-    confirmed,
-  };
-  tell({ event: "receipted", receipt });
+  tell({ event: "receipted", receipt: summaryOf(document) });
 }
 
 async function exportReceipt(): Promise<void> {

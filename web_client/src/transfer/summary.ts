@@ -1,7 +1,9 @@
-/** What people are told of a manifest: before the accept, and in the end. */
-import type { Delivered, Offer } from "../events";
+/** What people are told: of an offer, of what was delivered, of a receipt. */
+import type { Delivered, Offer, ReceiptSummary } from "../events";
+import { encodeBase64url, hex, type Bytes } from "../protocol/codec";
 import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
 import { shown } from "../protocol/paths";
+import * as receipts from "../protocol/receipt";
 import type { Space } from "../storage/opfs";
 import type { Destination } from "../storage/ports";
 import type { Layout } from "../storage/zip";
@@ -46,5 +48,26 @@ export function deliveredOf(
       .map(([index, status]) => [shown(entries[index]!.path, 256), status] as const),
     transferId,
     confirmed: false,
+  };
+}
+
+/** What a receipt file says, once its signatures are checked. Throws `BadReceipt`. */
+export function summaryOf(document: Bytes): ReceiptSummary {
+  const { payload, sender, recipient, confirmed } = receipts.verify(document);
+  const { content, times, security } = payload;
+  return {
+    transferId: encodeBase64url(payload.transfer_id),
+    sender: shown(payload.sender.label),
+    senderKey: receipts.fingerprint(sender),
+    recipient: shown(payload.recipient.label),
+    recipientKey: receipts.fingerprint(recipient),
+    entries: content.entries,
+    deliveredEntries: content.delivered_entries,
+    deliveredBytes: content.delivered_bytes,
+    root: hex(content.root),
+    digitsConfirmed: security.digits_confirmed,
+    offered: shown(times.offered),
+    verified: shown(times.verified),
+    confirmed,
   };
 }

@@ -76,7 +76,7 @@ export class Transfer {
 
   /** It has ended: see to what is there, note it and tell it. */
   async end({ ending, code, detail, delivered }: Outcome): Promise<void> {
-    const found = delivered ?? (await this.settle(code as Code));
+    const found = delivered ?? (await this.keepOrErase(code as Code));
     const details: JsonObject = { role: "recipient", ending, code };
     const { underway } = this;
     if (underway) details["transfer_id"] = encodeBase64url(underway.offer.transferId);
@@ -85,7 +85,7 @@ export class Transfer {
   }
 
   /** After a failure: what is delivered all the same, or what becomes of what had arrived. */
-  private async settle(code: Code): Promise<Delivered | null> {
+  private async keepOrErase(code: Code): Promise<Delivered | null> {
     const { underway } = this;
     await underway?.idle();
     if (!underway || underway.delivered) return underway?.delivered ?? null;

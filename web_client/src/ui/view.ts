@@ -1,6 +1,6 @@
 /**
  * The page: of ten screens of one card, one is shown. It is made anew when the model asks for another,
- * and follows it in place otherwise. Nothing but `ui/` touches the DOM.
+ * and follows it in place otherwise. No other folder makes elements.
  */
 import type { Answer } from "../events";
 import { h, percentOf, type Actions, type Context, type Screen } from "./elements";
