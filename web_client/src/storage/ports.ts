@@ -8,8 +8,8 @@ import type { Results } from "../protocol/manifest";
 /**
  * The content of one transfer, addressed by the tape's offsets.
  *
- * One call at a time, but for `write`, of which several may be under way. Whoever calls waits for what
- * is a promise. A disk that fails is `Failure` (disk_error), the only error there is; an entry that
+ * Any number of `write`, one `sync` and one `readBack` may be under way at once; what is begun or
+ * withdrawn may come between. `settle`, `close` and `discard` come alone. A disk that fails is `Failure` (disk_error), the only error there is; an entry that
  * cannot be written, for its name or a permission, fails alone and is told by `settle`.
  */
 export interface Destination {
