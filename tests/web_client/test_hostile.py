@@ -87,15 +87,6 @@ async def refused(visitor, *sentences):
     return said
 
 
-async def broken_off(visitor):
-    """The same after the accept. What came before is kept for a day, in case the sender can go on."""
-    assert BROKEN in await visitor.ended(30)
-    assert not await visitor.shows(".choices")  # nothing to save
-    assert visitor.page.errors == []
-    rooms = [journal["room"] for journal in await visitor.records("journals")]
-    assert await visitor.containers() == rooms
-
-
 def lie_about(monkeypatch, *entries):
     """The manifest holds these (path, size) instead."""
 
@@ -203,7 +194,7 @@ async def test_ranges_beyond_the_limit_past_the_end_or_overlapping(
     (tmp_path / "b.raw").write_bytes(os.urandom(1000) * 100_000)
     link, sending = await liar.send(tmp_path / "b.raw")
     await visitor.take(link)
-    await broken_off(visitor)
+    await refused(visitor)
     ended = await asyncio.wait_for(asyncio.shield(sending), 20)
     assert ended.ending is p2p.Ending.FAILED
 
@@ -248,7 +239,7 @@ async def test_a_control_message_that_does_not_open(visitor, liar, file, monkeyp
     monkeypatch.setattr(honest.SenderRun, "_on_event", accepted)
     link, _ = await liar.send(file)
     await visitor.take(link)
-    await broken_off(visitor)
+    await refused(visitor)
 
 
 async def test_digests_that_lie_fail_that_file_and_it_is_not_saved(

@@ -1,8 +1,11 @@
-/** What the worker and the page say to each other: frozen facts one way, commands the other. */
-import type { Delivered } from "./home";
-import type { RtcCall, RtcEvent } from "./lanes";
+/**
+ * What the worker and the page say to each other: past-tense events one way, commands the other. The
+ * worker has the keys, the disk and the bytes; the page has the person and the peer connections.
+ */
 import type { Code, Ending } from "./protocol/errors";
 import type { Bottleneck } from "./protocol/session";
+
+// --- of a transfer
 
 /** What is going on now. */
 export type StateName =
@@ -35,7 +38,7 @@ export interface Offer {
   readonly name: string; // what it will be saved under
   readonly single: boolean; // one file, saved as itself; else an archive
   readonly where: "disk" | "memory" | "none"; // what the browser has for it
-  readonly tight: boolean; // whether room for the saved copy could not be established
+  readonly tight: boolean; // whether space for the saved copy could not be established
 }
 
 /** True bytes on this computer's disk for good (`durable`), and read back from it. */
@@ -49,8 +52,20 @@ export interface Progress {
   readonly bottleneck: Bottleneck; // by what, as the sender sees it
 }
 
+/** Files that lie verified in this browser and wait to be saved, or in the folder that was chosen. */
+export interface Delivered {
+  readonly name: string; // to be saved under, or of the folder it is in
+  readonly where: "browser" | "folder";
+  readonly size: number; // of what is saved, in bytes
+  readonly files: number; // that arrived
+  readonly failures: number; // entries that did not; the first ones are listed
+  readonly failed: readonly (readonly [path: string, status: number])[];
+  readonly transferId: string; // base64url; names the receipt
+  readonly confirmed: boolean; // whether the sender has signed it too
+}
+
 /** What the receipt says, checked, for people. Hashes are hex. */
-export interface ReceiptFacts {
+export interface ReceiptSummary {
   readonly transferId: string;
   readonly sender: string;
   readonly senderKey: string;
@@ -95,9 +110,11 @@ export type Event =
   | { readonly event: "rtc"; readonly call: RtcCall }
   | { readonly event: "persist" }
   | { readonly event: "receipt"; readonly name: string; readonly document: Uint8Array }
-  | { readonly event: "receipted"; readonly facts: ReceiptFacts }
+  | { readonly event: "receipted"; readonly receipt: ReceiptSummary }
   | { readonly event: "file"; readonly name: string; readonly file: Blob }
   | { readonly event: "discarded" };
+
+// --- of a person
 
 /** A person's answer: yes, no, or yes into this folder. */
 export type Answer = boolean | FileSystemDirectoryHandle;
@@ -117,3 +134,32 @@ export type Command =
   | { readonly command: "save" }
   | { readonly command: "receipt" }
   | { readonly command: "discard" };
+
+/** The person in front of the page, as the worker meets them. */
+export interface Person {
+  tell(event: Event): void;
+  ask(kind: "digits" | "accept"): Promise<Answer>;
+  /** Ask the browser, which may ask the person, for storage that lasts. */
+  persist(): Promise<boolean>;
+  readonly folders: boolean; // whether a folder can be chosen
+}
+
+// --- of peer connections, which only a page can make
+
+/** What the worker asks for. This side answers; the other side's description is the offer. */
+export type RtcCall =
+  | { readonly op: "answer"; readonly connection: number; readonly sdp: string }
+  | { readonly op: "candidate"; readonly connection: number; readonly line: string }
+  | { readonly op: "close"; readonly connection: number };
+
+/** One end of a data channel, or of a port beside it where a browser cannot transfer channels. */
+export type Pipe = RTCDataChannel | MessagePort;
+
+/** What happened to a connection. */
+export type RtcEvent = { readonly connection: number } & (
+  | { readonly type: "lanes"; readonly control: Pipe; readonly data: Pipe }
+  | { readonly type: "answer"; readonly sdp: string }
+  | { readonly type: "candidate"; readonly line: string }
+  | { readonly type: "path"; readonly relayed: boolean }
+  | { readonly type: "lost" }
+);

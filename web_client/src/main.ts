@@ -3,9 +3,11 @@
  * file and no key but the link itself ever comes here.
  */
 import type { Command, Event } from "./events";
-import { Connections } from "./lanes";
-import { preferred, type Language } from "./messages";
-import { START, View, reduce, type Model } from "./view";
+import { PagePeerConnections } from "./lanes/webrtc/page";
+import { download } from "./ui/download";
+import { preferred, type Language } from "./ui/messages";
+import { START, reduce, type Model } from "./ui/model";
+import { View } from "./ui/view";
 
 const LINK = "handover link"; // in this tab only; a reload goes on with it
 const ACTIVE = "handover active"; // a transfer was accepted in this tab and is not over
@@ -40,7 +42,6 @@ let model: Model = START;
 let worker: Worker | null = null;
 let active = false;
 let wakeLock: WakeLockSentinel | null = null;
-const urls: string[] = [];
 
 const language = (sessionStorage.getItem(LANGUAGE) as Language) ?? preferred(navigator.languages);
 const canChooseFolder = "showDirectoryPicker" in window;
@@ -60,8 +61,8 @@ const view = new View(language, {
     view.setLanguage(chosen);
     show(model);
   },
+  stopping: (stopping) => show({ ...model, stopping }),
 });
-view.stopping = (stopping) => show({ ...model, stopping });
 
 function show(next: Model): void {
   model = next;
@@ -90,20 +91,12 @@ async function keepAwake(): Promise<void> {
   }
 }
 
-function download(name: string, content: Blob): void {
-  const url = URL.createObjectURL(content);
-  urls.push(url); // a download reads it as it goes; it lives as long as the page
-  const anchor = document.createElement("a");
-  [anchor.href, anchor.download] = [url, name];
-  anchor.click();
-}
-
-const connections = new Connections((event, transfer = []) => {
+const peerConnections = new PagePeerConnections((event, transfer = []) => {
   command({ command: "rtc", event }, transfer);
 });
 
 async function take(event: Event): Promise<void> {
-  if (event.event === "rtc") return connections.call(event.call);
+  if (event.event === "rtc") return peerConnections.call(event.call);
   if (event.event === "persist") {
     const unanswered = new Promise<boolean>((resolve) => {
       setTimeout(() => resolve(false), ANSWER_SECONDS * 1000);

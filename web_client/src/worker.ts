@@ -1,22 +1,21 @@
-/** The worker's edge: commands of the page in, facts out. One transfer at a time. */
+/** The worker's edge: commands of the page in, events out. One transfer at a time. */
 import sodium from "libsodium-wrappers-sumo";
 
-import type { Answer, Command, Event } from "./events";
-import { containerFile, containers, erase } from "./files";
-import { Home, type Delivered } from "./home";
-import { hex } from "./protocol/codec";
-import { HandoverError } from "./protocol/errors";
-import { deriveKeys, parseLink, type Link } from "./protocol/link";
-import { shown } from "./protocol/paths";
-import * as receipts from "./protocol/receipt";
-import { LINK_SECONDS, Receiving } from "./transfer";
+import type { Answer, Command, Delivered, Event } from "./events";
+import { Invitation } from "./invitation";
+import { PeerConnections } from "./lanes/webrtc/connection";
+import { parseLink } from "./protocol/link";
+import { Home } from "./state/home";
+import { containerFile, containers, erase } from "./storage/opfs";
+import { failed } from "./transfer/outcome";
+import { summaryOf } from "./transfer/summary";
+import { LINK_SECONDS, Transfer } from "./transfer/transfer";
 
 const DELIVERED_SECONDS = 7 * 24 * 3600; // what was not saved by then is erased
 
 let home: Home;
-let link: Link | null = null;
-let room = "";
-let receiving: Receiving | null = null;
+let invitation: Invitation;
+let transfer: Transfer | null = null;
 let delivered: Delivered | null = null;
 let answer: ((answer: Answer) => void) | null = null;
 let persisted: ((granted: boolean) => void) | null = null;
@@ -25,8 +24,9 @@ const tell = (event: Event): void => {
   if (event.event === "ended") delivered = event.delivered;
   postMessage(event);
 };
+const peerConnections = new PeerConnections((call) => tell({ event: "rtc", call }));
 
-const people = {
+const person = {
   tell,
   folders: false,
   ask(kind: "digits" | "accept"): Promise<Answer> {
@@ -51,14 +51,14 @@ function claim(name: string): Promise<boolean> {
 }
 
 /** Erase what nobody came back for, and containers that no journal knows. */
-async function tidy(): Promise<void> {
+async function tidy(room: string): Promise<void> {
   const known = new Set<string>();
-  for (const journal of await home.journals()) {
+  for (const journal of await home.journals.all()) {
     const seconds = journal.delivered ? DELIVERED_SECONDS : LINK_SECONDS;
     if (Date.now() - journal.startedAt < seconds * 1000) known.add(journal.room);
     else if (await idle(journal.room)) {
-      await home.dropJournal(journal.room);
-      await home.appendAudit("erased", {});
+      await home.journals.drop(journal.room);
+      await home.audit.append("erased", {});
     }
   }
   for (const name of await containers()) {
@@ -75,22 +75,22 @@ async function idle(name: string): Promise<boolean> {
 async function open(text: string): Promise<void> {
   await sodium.ready;
   try {
-    link = parseLink(text);
+    const link = parseLink(text);
+    invitation = new Invitation(link, peerConnections, tell);
   } catch (error) {
-    const { code, detail, ending } = error as HandoverError;
-    return tell({ event: "ended", ending, code, detail, delivered: null });
+    return tell({ event: "ended", ...failed(error) });
   }
-  room = hex(deriveKeys(link.secret).room);
+  const { room } = invitation;
   if (!(await claim(room))) return tell({ event: "elsewhere" });
   home = await Home.open();
-  await tidy();
-  const journal = await home.journal(room);
+  await tidy(room);
+  const journal = await home.journals.read(room);
   delivered = journal?.delivered ?? null;
   const earlier = journal && { durable: journal.durable, total: journal.total };
   tell({
     event: "ready",
-    passphrase: link.passphrase,
-    label: await home.label(),
+    passphrase: invitation.passphrase,
+    label: await home.identity.label(),
     earlier: earlier ?? null,
     delivered,
     lasting: home.lasting,
@@ -98,44 +98,34 @@ async function open(text: string): Promise<void> {
   await tellReceipt();
 }
 
+async function start(command: Extract<Command, { command: "start" }>): Promise<void> {
+  person.folders = command.folders;
+  transfer = new Transfer(home, person, invitation.room);
+  await invitation.receive(transfer, home.identity.under(command.label), command.passphrase);
+  await tellReceipt();
+}
+
 async function save(): Promise<void> {
   if (!delivered) return;
-  const kept = receiving?.progress?.kept;
+  const space = transfer?.underway?.space;
   try {
-    const file = kept?.where === "memory" ? kept.store.blob() : await containerFile(room);
+    const file =
+      space?.where === "memory" ? space.store.blob() : await containerFile(invitation.room);
     tell({ event: "file", name: delivered.name, file });
   } catch {
-    const ended = { ending: "failed", code: "disk_error", detail: "" } as const;
-    tell({ event: "ended", ...ended, delivered: null });
+    tell({ event: "ended", ending: "failed", code: "disk_error", detail: "", delivered: null });
   }
 }
 
 /** What the kept receipt says, once its signatures are checked again. */
 async function tellReceipt(): Promise<void> {
-  const document = delivered && (await home.receipt(delivered.transferId));
+  const document = delivered && (await home.receipts.read(delivered.transferId));
   if (!document) return;
-  const { payload, sender, recipient, confirmed } = receipts.verify(document);
-  const { content, times, security } = payload;
-  const facts = {
-    transferId: delivered!.transferId,
-    sender: shown(payload.sender.label),
-    senderKey: receipts.fingerprint(sender),
-    recipient: shown(payload.recipient.label),
-    recipientKey: receipts.fingerprint(recipient),
-    entries: content.entries,
-    deliveredEntries: content.delivered_entries,
-    deliveredBytes: content.delivered_bytes,
-    root: hex(content.root),
-    digitsConfirmed: security.digits_confirmed,
-    offered: shown(times.offered),
-    verified: shown(times.verified),
-    confirmed,
-  };
-  tell({ event: "receipted", facts });
+  tell({ event: "receipted", receipt: summaryOf(document) });
 }
 
 async function exportReceipt(): Promise<void> {
-  const document = delivered && (await home.receipt(delivered.transferId));
+  const document = delivered && (await home.receipts.read(delivered.transferId));
   if (document) {
     const name = `handover-${delivered!.transferId}.receipt.json`;
     tell({ event: "receipt", name, document });
@@ -143,8 +133,8 @@ async function exportReceipt(): Promise<void> {
 }
 
 async function discard(): Promise<void> {
-  await home.dropJournal(room);
-  await erase(room);
+  await home.journals.drop(invitation.room);
+  await erase(invitation.room);
   tell({ event: "discarded" });
 }
 
@@ -153,18 +143,15 @@ onmessage = async ({ data }: MessageEvent<Command>) => {
     case "open":
       return open(data.link);
     case "start":
-      people.folders = data.folders;
-      receiving = new Receiving(link!, home, people);
-      await receiving.receive(data.label, data.passphrase);
-      return tellReceipt();
+      return start(data);
     case "answer":
       return answer?.(data.answer);
     case "rtc":
-      return receiving?.takeRtc(data.event);
+      return peerConnections.take(data.event);
     case "persisted":
       return persisted?.(data.granted);
     case "stop":
-      return receiving?.stop();
+      return invitation.stop();
     case "save":
       return save();
     case "receipt":

@@ -1,23 +1,24 @@
 /** Every vector of `tests/vectors/`, the same files that the Python implementation runs. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 
 import sodium from "libsodium-wrappers-sumo";
 import { beforeAll, describe, expect, test } from "vitest";
 
 import * as audit from "../src/protocol/audit";
+import * as compression from "../src/compression";
 import * as codec from "../src/protocol/codec";
 import * as handshake from "../src/protocol/handshake";
 import * as link from "../src/protocol/link";
 import * as manifest from "../src/protocol/manifest";
 import * as noise from "../src/protocol/noise";
 import * as paths from "../src/protocol/paths";
-import * as press from "../src/protocol/press";
 import * as receipt from "../src/protocol/receipt";
 import * as seal from "../src/protocol/seal";
 import * as session from "../src/protocol/session";
 import * as signal from "../src/protocol/signal";
-import * as signaling from "../src/signaling";
-import { HandoverError } from "../src/protocol/errors";
+import * as signaling from "../src/connect/signaling_messages";
+import { FAILURES, HandoverError, type Code } from "../src/protocol/errors";
+import { FIRST_SUITE } from "../src/protocol/suite";
 
 beforeAll(() => sodium.ready);
 
@@ -25,10 +26,11 @@ type Case = { name: string; expect: any; [input: string]: any };
 const bytes = (text: string) => Uint8Array.from(Buffer.from(text, "hex"));
 const hex = (data: Uint8Array) => Buffer.from(data).toString("hex");
 
+const path = (file: string) => new URL(`../../tests/vectors/${file}.json`, import.meta.url);
+const exists = (file: string) => existsSync(path(file));
+
 function vectors(file: string, check: (one: Case) => unknown) {
-  const cases: Case[] = JSON.parse(
-    readFileSync(new URL(`../../tests/vectors/${file}.json`, import.meta.url), "utf8"),
-  );
+  const cases: Case[] = JSON.parse(readFileSync(path(file), "utf8"));
   describe(file, () => {
     test("there are cases", () => expect(cases.length).toBeGreaterThan(0));
     for (const one of cases) test(one.name, () => check(one));
@@ -76,7 +78,10 @@ vectors("link", (one) => {
 vectors("kdf", (one) => {
   const keys = link.deriveKeys(bytes(one.secret));
   if (!("identity" in one)) {
-    const read = () => ({ psk: hex(link.noisePsk(keys, one.passphrase)) });
+    const read = () => {
+      const stretched = link.stretchPassphrase(keys, one.passphrase);
+      return { psk: hex(FIRST_SUITE.psk(keys.psk, stretched)) };
+    };
     return expect(outcome(read)).toEqual(one.expect);
   }
   return expect({
@@ -116,6 +121,7 @@ vectors("envelope", (one) => {
 vectors("noise", (one) => {
   const messages = one.messages.map((m: any) => [bytes(m.payload), m.ciphertext]);
   const i = new noise.Initiator(
+    FIRST_SUITE,
     bytes(one.init_prologue),
     bytes(one.init_static),
     bytes(one.init_ephemeral),
@@ -152,9 +158,11 @@ vectors("handshake", async (one) => {
   };
   expect(hex(handshake.prologue(attempt))).toBe(one.expect.prologue);
   const secret = bytes(one.secret);
+  const keys = link.deriveKeys(secret);
   const sender = seeded(bytes(one.sender.identity_seed), one.sender.label);
   const r = new handshake.RecipientHandshake(attempt, {
-    psk: link.noisePsk(link.deriveKeys(secret), one.passphrase),
+    psk: keys.psk,
+    stretched: link.stretchPassphrase(keys, one.passphrase),
     secret,
     commitment: link.senderCommitment(secret, sender.public),
     identity: seeded(bytes(one.recipient.identity_seed), one.recipient.label),
@@ -192,7 +200,9 @@ vectors("messages", (one) => {
 
 vectors("seal", (one) => {
   const read = () => {
-    const [header, payload] = new seal.Opener(bytes(one.private)).open(bytes(one.message));
+    const [header, payload] = new seal.Opener(FIRST_SUITE, bytes(one.private)).open(
+      bytes(one.message),
+    );
     return {
       transfer_id: hex(header.transferId),
       stream: header.stream,
@@ -205,9 +215,9 @@ vectors("seal", (one) => {
   expect(outcome(read)).toEqual(one.expect);
 });
 
-vectors("press", (one) => {
+vectors(exists("compression") ? "compression" : "press", (one) => {
   const read = () => {
-    const data = press.unpress(one.flags, one.length, bytes(one.payload));
+    const data = compression.decompress(one.flags, one.length, bytes(one.payload));
     if (data.length <= 64) return { data: hex(data) };
     return { sha256: hex(codec.sha256(data)) };
   };
@@ -221,7 +231,7 @@ vectors("manifest", (one) => {
     return {
       entries: found.entries.length,
       total: manifest.tapeOf(found).total,
-      room: manifest.roomOf(found),
+      room: manifest.spaceOf(found),
       salt: hex(found.salt),
     };
   };
@@ -278,3 +288,16 @@ vectors("audit", (one) => {
   expect(found).toBeInstanceOf(audit.BadLine);
   return expect((found as audit.BadLine).number).toBe(one.expect.bad_line);
 });
+
+if (exists("failures")) {
+  const known = new Set<string>();
+  vectors("failures", (one) => {
+    known.add(one["code"]);
+    if (!Object.hasOwn(FAILURES, one["code"])) return; // of the command line alone
+    const { ending, next } = FAILURES[one["code"] as Code];
+    expect({ ending, next }).toEqual({ ending: one["ending"], next: one["next"] });
+  });
+  test("every failure of the page is in the vectors", () => {
+    expect(Object.keys(FAILURES).filter((code) => !known.has(code))).toEqual([]);
+  });
+}

@@ -33,9 +33,9 @@ export function entry(
   number: number,
   time: string,
   event: string,
-  facts: JsonObject,
+  details: JsonObject,
 ): Bytes {
-  return concat(encodeJson({ ...facts, seq: number, time, event, prev: previous }), utf8("\n"));
+  return concat(encodeJson({ ...details, seq: number, time, event, prev: previous }), utf8("\n"));
 }
 
 /** Check the chain from the first line. Throws `BadLine` with the first bad one. */

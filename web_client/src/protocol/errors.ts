@@ -1,7 +1,7 @@
 /**
  * Every way a transfer can end, and the two axes of errors (mirrors `p2p/protocol/errors.py`).
  *
- * The sentences that people read stand in `messages.ts`, in every language, under the same codes.
+ * The sentences that people read stand in `ui/messages.ts`, in every language, under the same codes.
  */
 export type Ending =
   | "complete"
@@ -13,58 +13,76 @@ export type Ending =
   | "aborted"
   | "failed";
 
-/** Code of a failure -> the ending it leads to (PROTOCOL.md 18). */
+/** What may follow a failure once files were under way. Each includes those before it. */
+export const Next = {
+  NOTHING: 0, // it is over, and what had arrived is erased
+  RESUME: 1, // what had arrived stays, where a reload can take it up
+  RETRY: 2, // the recipient tries again by itself
+  WAIT: 3, // and the sender waits for it
+} as const;
+export type Next = (typeof Next)[keyof typeof Next];
+const { NOTHING, RESUME, RETRY, WAIT } = Next;
+
+/** A failure as the catalogue has it. */
+interface Consequence {
+  readonly ending: Ending;
+  readonly next: Next;
+}
+
+const leadsTo = (ending: Ending, next: Next = RESUME): Consequence => ({ ending, next });
+
+/** Code of a failure -> the ending it leads to and what may follow (PROTOCOL.md 18). */
 export const FAILURES = {
-  link_invalid: "failed",
-  link_unsupported: "failed",
-  server_unreachable: "failed",
-  server_refused: "failed",
-  not_found: "failed",
-  busy: "failed",
-  expired: "expired",
-  no_connection: "failed",
-  engine_missing: "failed",
-  sender_unproven: "failed",
-  recipient_unproven: "failed",
-  passphrase_wrong: "failed",
-  disarmed: "failed",
-  not_for_you: "failed",
-  claimed: "failed",
-  contact_changed: "failed",
-  contact_unknown: "failed",
-  digits_rejected: "aborted",
-  version_unsupported: "failed",
-  declined: "declined",
-  cancelled: "aborted",
-  peer_cancelled: "aborted",
-  needs_answer: "failed",
-  nothing_to_send: "failed",
-  not_readable: "failed",
-  same_name: "failed",
-  name_collision: "failed",
-  name_refused: "failed",
-  too_many_entries: "failed",
-  no_space: "failed",
-  not_writable: "failed",
-  home_unwritable: "failed",
-  disk_error: "partial",
-  disk_paused: "partial",
-  source_changed: "failed",
-  transfer_unknown: "failed",
-  transfer_running: "failed",
-  offer_changed: "failed",
-  journal_foreign: "failed",
-  parts_missing: "failed",
-  journal_damaged: "failed",
-  incomplete: "incomplete",
-  connection_lost: "partial",
-  connection_lost_early: "failed",
-  unconfirmed: "delivered_unconfirmed",
-  receipt_unconfirmed: "complete",
-  protocol: "failed",
-  internal: "failed",
-  peer_failed: "failed",
-} as const satisfies { [code: string]: Ending };
+  link_invalid: leadsTo("failed"),
+  link_unsupported: leadsTo("failed"),
+  server_unreachable: leadsTo("failed", RETRY),
+  server_refused: leadsTo("failed", RETRY),
+  not_found: leadsTo("failed", RETRY),
+  busy: leadsTo("failed", RETRY),
+  expired: leadsTo("expired", NOTHING),
+  no_connection: leadsTo("failed", RETRY),
+  engine_missing: leadsTo("failed"),
+  sender_unproven: leadsTo("failed"),
+  recipient_unproven: leadsTo("failed"),
+  passphrase_wrong: leadsTo("failed"),
+  disarmed: leadsTo("failed"),
+  not_for_you: leadsTo("failed"),
+  claimed: leadsTo("failed"),
+  contact_changed: leadsTo("failed"),
+  contact_unknown: leadsTo("failed"),
+  digits_rejected: leadsTo("aborted", NOTHING),
+  version_unsupported: leadsTo("failed"),
+  declined: leadsTo("declined", NOTHING),
+  cancelled: leadsTo("aborted", NOTHING),
+  peer_cancelled: leadsTo("aborted", NOTHING),
+  needs_answer: leadsTo("failed"),
+  nothing_to_send: leadsTo("failed"),
+  not_readable: leadsTo("failed"),
+  same_name: leadsTo("failed"),
+  name_collision: leadsTo("failed"),
+  name_refused: leadsTo("failed"),
+  too_many_entries: leadsTo("failed"),
+  no_space: leadsTo("failed", NOTHING),
+  not_writable: leadsTo("failed"),
+  home_unwritable: leadsTo("failed", WAIT),
+  disk_error: leadsTo("partial"),
+  disk_paused: leadsTo("partial", WAIT),
+  source_changed: leadsTo("failed"),
+  transfer_unknown: leadsTo("failed"),
+  transfer_running: leadsTo("failed"),
+  offer_changed: leadsTo("failed"),
+  journal_foreign: leadsTo("failed"),
+  parts_missing: leadsTo("failed"),
+  journal_damaged: leadsTo("failed"),
+  incomplete: leadsTo("incomplete", NOTHING),
+  connection_lost: leadsTo("partial", WAIT),
+  connection_lost_early: leadsTo("failed", RETRY),
+  unconfirmed: leadsTo("delivered_unconfirmed"),
+  receipt_unconfirmed: leadsTo("complete", NOTHING),
+  protocol: leadsTo("failed", NOTHING),
+  internal: leadsTo("failed"),
+  peer_failed: leadsTo("failed"),
+} as const satisfies { [code: string]: Consequence };
 
 export type Code = keyof typeof FAILURES;
 
@@ -79,7 +97,12 @@ export class HandoverError extends Error {
 
   /** The ending this failure leads to. */
   get ending(): Ending {
-    return FAILURES[this.code];
+    return FAILURES[this.code].ending;
+  }
+
+  /** What may follow it. */
+  get next(): Next {
+    return FAILURES[this.code].next;
   }
 }
 

@@ -30,6 +30,7 @@ import {
 import { Failure, PeerError } from "./errors";
 import { senderCommitment } from "./link";
 import { Initiator, publicKey, type CipherState, type SymmetricState } from "./noise";
+import { FIRST_SUITE, SUITES, type Suite } from "./suite";
 
 const PROTOCOL = utf8("handover/1");
 const LABEL_SENDER_PROOF = utf8("handover/1 sender proof");
@@ -38,10 +39,6 @@ const LABEL_COMMIT = utf8("handover/1 commit");
 const LABEL_DIGITS = utf8("handover/1 digits");
 
 export const VERSIONS = [1];
-export const SUITES = [1];
-export const SUITE_NAMES: { [suite: number]: string } = {
-  1: "noise-xxpsk3-25519-chachapoly-sha256+nacl-sealed-box+ed25519",
-};
 export const MAX_HANDSHAKE_MESSAGE = 8192; // before anybody is proven
 export const MAX_LABEL = 128; // bytes of the name its owner chose
 export const MAX_SOFTWARE = 64;
@@ -100,7 +97,7 @@ export interface Secured {
   readonly peer: Peer;
   readonly digits: string;
   readonly transcript: Bytes;
-  readonly suite: number;
+  readonly suite: Suite;
   readonly send: CipherState;
   readonly receive: CipherState;
   readonly sessionKey: Bytes;
@@ -149,13 +146,21 @@ export function checkDigits(
   return `${digits.slice(0, 4)}-${digits.slice(4, 8)}-${digits.slice(8)}`;
 }
 
-/** Raises `PeerError` unless `signature` is this identity's over `label || data`. */
-export function checkSigned(label: Bytes, identity: Bytes, data: Bytes, signature: Bytes): boolean {
+/** Throws `PeerError`, which names `what`, unless `signature` is this identity's over `label || data`. */
+export function checkSigned(
+  label: Bytes,
+  identity: Bytes,
+  data: Bytes,
+  signature: Bytes,
+  what: string,
+): void {
+  let fits = false;
   try {
-    return sodium.crypto_sign_verify_detached(signature, concat(label, data), identity);
+    fits = sodium.crypto_sign_verify_detached(signature, concat(label, data), identity);
   } catch {
-    return false;
+    // a key that is none
   }
+  if (!fits) throw new PeerError(`the signature of ${what} is wrong`);
 }
 
 function readSigned(payload: Bytes): [Bytes, Bytes] {
@@ -166,6 +171,19 @@ function readSigned(payload: Bytes): [Bytes, Bytes] {
   return [payload.slice(4, 4 + length), payload.slice(4 + length)];
 }
 
+/** What a recipient brings to the handshake. */
+export interface RecipientInput {
+  readonly psk: Bytes; // the link's own
+  readonly stretched: Bytes; // of the passphrase; the suite mixes it in
+  readonly secret: Bytes;
+  readonly commitment: Bytes;
+  readonly identity: Identity;
+  readonly software: string;
+  readonly verify: boolean;
+  readonly capabilities: readonly string[];
+  readonly entropy: Entropy;
+}
+
 /** Call `message1`, `receive2`, `receive4`, in this order, once each. */
 export class RecipientHandshake {
   private readonly noise: Initiator;
@@ -173,39 +191,33 @@ export class RecipientHandshake {
   private readonly body: Bytes;
   private peerFields!: ReturnType<typeof sender2>;
   private peerBody!: Bytes;
+  private suite!: Suite;
   private ciphers!: [CipherState, CipherState];
 
   constructor(
     private readonly attempt: Attempt,
-    private readonly given: {
-      psk: Bytes;
-      secret: Bytes;
-      commitment: Bytes;
-      identity: Identity;
-      software: string;
-      verify: boolean;
-      capabilities: readonly string[];
-      entropy: Entropy;
-    },
+    private readonly input: RecipientInput,
   ) {
-    const { entropy, identity } = given;
-    this.noise = new Initiator(prologue(attempt), entropy.static_, entropy.ephemeral);
+    const { entropy, identity } = input;
+    const { static_, ephemeral } = entropy;
+    this.noise = new Initiator(FIRST_SUITE, prologue(attempt), static_, ephemeral);
     this.sessionKey = publicKey(entropy.session);
     this.body = encodeJson({
       identity: encodeBase64url(identity.public),
       nonce: encodeBase64url(entropy.nonce),
       session_key: encodeBase64url(this.sessionKey),
       label: identity.label,
-      software: given.software,
-      verify: given.verify,
-      capabilities: [...given.capabilities],
+      software: input.software,
+      verify: input.verify,
+      capabilities: [...input.capabilities],
     });
   }
 
   /** The first message, with the commitment to everything message 3 will say. */
   message1(): Bytes {
-    const commit = commitment(publicKey(this.given.entropy.static_), this.body);
-    const fields: Json = { versions: VERSIONS, suites: SUITES, commit: encodeBase64url(commit) };
+    const commit = commitment(publicKey(this.input.entropy.static_), this.body);
+    const suites = [...SUITES.keys()];
+    const fields: Json = { versions: VERSIONS, suites, commit: encodeBase64url(commit) };
     return this.noise.write1(encodeJson(fields));
   }
 
@@ -218,20 +230,17 @@ export class RecipientHandshake {
     const [payload, h] = this.noise.read2(message);
     const [body, signature] = readSigned(payload);
     const fields = readAs(sender2, decodeJson(body, MAX_HANDSHAKE_MESSAGE), "message 2");
-    if (!same(senderCommitment(this.given.secret, fields.identity), this.given.commitment)) {
+    if (!same(senderCommitment(this.input.secret, fields.identity), this.input.commitment)) {
       throw new Failure("sender_unproven");
     }
     const proven = concat(h, sha256(body));
-    if (!checkSigned(LABEL_SENDER_PROOF, fields.identity, proven, signature)) {
-      throw new PeerError("a handshake signature is wrong");
-    }
-    if (!VERSIONS.includes(fields.version) || !SUITES.includes(fields.suite)) {
-      throw new Failure("version_unsupported");
-    }
-    [this.peerFields, this.peerBody] = [fields, body];
-    const [head, h3] = this.noise.begin3(this.given.psk);
+    checkSigned(LABEL_SENDER_PROOF, fields.identity, proven, signature, "message 2");
+    const suite = SUITES.get(fields.suite);
+    if (!VERSIONS.includes(fields.version) || !suite) throw new Failure("version_unsupported");
+    [this.peerFields, this.peerBody, this.suite] = [fields, body, suite];
+    const [head, h3] = this.noise.begin3(suite.psk(this.input.psk, this.input.stretched));
     const signed = concat(LABEL_RECIPIENT_PROOF, h3, sha256(this.body));
-    const proof = concat(prefixed(this.body), await this.given.identity.sign(signed));
+    const proof = concat(prefixed(this.body), await this.input.identity.sign(signed));
     const message3 = this.noise.finish3(head, proof);
     this.ciphers = this.noise.state.split();
     return message3;
@@ -246,7 +255,7 @@ export class RecipientHandshake {
       throw new Failure(readAs(refuse4, value, "message 4").code);
     }
     const welcome = readAs(welcome4, value, "message 4");
-    const { entropy } = this.given;
+    const { entropy } = this.input;
     const digits = checkDigits(
       this.noise.state,
       this.attempt,
@@ -254,13 +263,13 @@ export class RecipientHandshake {
       [publicKey(entropy.static_), this.noise.remoteStatic],
       [this.body, this.peerBody],
     );
-    const { identity, verify, capabilities, suite } = this.peerFields;
+    const { identity, verify, capabilities } = this.peerFields;
     const { label, software } = welcome;
     return {
       peer: { identity, label, software, verify, capabilities },
       digits,
       transcript: this.noise.state.h,
-      suite,
+      suite: this.suite,
       send,
       receive,
       sessionKey: this.sessionKey,

@@ -5,6 +5,7 @@
 import sodium, { type StateAddress } from "libsodium-wrappers-sumo";
 
 import type { Bytes } from "./codec";
+import { PeerError } from "./errors";
 
 /** The part of libsodium's C functions that we call; lengths are two halves of 64 bits, low first. */
 interface Functions {
@@ -44,11 +45,13 @@ export class HeapBuffer {
     return functions().HEAPU8.subarray(this.address, this.address + Math.min(length, this.size));
   }
 
-  /** Open the sealed box of `length` bytes that lies here into `plain`; whether it opens. */
-  openSealed(length: number, plain: HeapBuffer, publicKey: HeapBuffer, key: HeapBuffer): boolean {
+  /** Open the sealed box of `length` bytes that lies here into `plain`. Throws `PeerError`. */
+  openSealed(length: number, plain: HeapBuffer, publicKey: HeapBuffer, key: HeapBuffer): void {
     const [into, from] = [plain.address, this.address];
     const [known, secret] = [publicKey.address, key.address];
-    return functions()._crypto_box_seal_open(into, from, length, 0, known, secret) === 0;
+    if (functions()._crypto_box_seal_open(into, from, length, 0, known, secret) !== 0) {
+      throw new PeerError("a range does not open");
+    }
   }
 
   /** Hash the first `length` bytes. */

@@ -2,12 +2,10 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import {
-  concat,
   decodeBase64url,
   encodeBase64url,
   hkdfExpand,
   hkdfExtract,
-  prefixed,
   sha256,
   utf8,
   type Bytes,
@@ -113,26 +111,23 @@ export function deriveKeys(secret: Bytes): LinkKeys {
 }
 
 /**
- * The Noise psk: the link's own, with Argon2id of the passphrase's NFC form mixed in.
+ * Argon2id of the passphrase's NFC form, which the suite mixes into the Noise psk; nothing without one.
  *
- * Takes about half a second with a passphrase. Throws `Failure` (passphrase_wrong) for one that
- * cannot be one: empty or above 1,024 bytes.
+ * Takes about half a second. Throws `Failure` (passphrase_wrong) for one that cannot be one: empty or
+ * above 1,024 bytes.
  */
-export function noisePsk(keys: LinkKeys, passphrase: string | null): Bytes {
-  let stretched: Bytes = concat();
-  if (passphrase !== null) {
-    const octets = utf8(passphrase.normalize("NFC"));
-    if (octets.length === 0 || octets.length > MAX_PASSPHRASE) {
-      throw new Failure("passphrase_wrong");
-    }
-    stretched = sodium.crypto_pwhash(
-      32,
-      octets,
-      keys.passphraseSalt,
-      PASSPHRASE_PASSES,
-      PASSPHRASE_MEMORY,
-      sodium.crypto_pwhash_ALG_ARGON2ID13,
-    );
+export function stretchPassphrase(keys: LinkKeys, passphrase: string | null): Bytes {
+  if (passphrase === null) return new Uint8Array(0);
+  const octets = utf8(passphrase.normalize("NFC"));
+  if (octets.length === 0 || octets.length > MAX_PASSPHRASE) {
+    throw new Failure("passphrase_wrong");
   }
-  return hkdfExtract(keys.psk, prefixed(stretched));
+  return sodium.crypto_pwhash(
+    32,
+    octets,
+    keys.passphraseSalt,
+    PASSPHRASE_PASSES,
+    PASSPHRASE_MEMORY,
+    sodium.crypto_pwhash_ALG_ARGON2ID13,
+  );
 }

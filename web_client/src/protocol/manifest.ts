@@ -58,7 +58,7 @@ export const tapeOf = (manifest: Manifest): Tape =>
   new Tape(manifest.entries.map((entry) => entry.size));
 
 /** Bytes of disk the content takes. */
-export function roomOf(manifest: Manifest): number {
+export function spaceOf(manifest: Manifest): number {
   return manifest.entries.reduce((sum, e) => sum + Math.min(e.data ?? e.size, e.size), 0);
 }
 

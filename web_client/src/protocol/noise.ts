@@ -5,10 +5,10 @@
  */
 import sodium from "libsodium-wrappers-sumo";
 
-import { concat, hkdfExpand, hkdfExtract, sha256, utf8, type Bytes } from "./codec";
+import { concat, hkdfExpand, hkdfExtract, utf8, type Bytes } from "./codec";
 import { PeerError } from "./errors";
+import type { Suite } from "./suite";
 
-const NAME = utf8("Noise_XXpsk3_25519_ChaChaPoly_SHA256");
 export const MAX_MESSAGE = 65535; // specification section 3
 export const KEY = 32;
 export const TAG = 16;
@@ -67,16 +67,20 @@ export class CipherState {
 
 /** The chaining key and the handshake hash (specification section 5.2). */
 export class SymmetricState {
-  h: Bytes = sha256(NAME); // longer than 32 bytes, hence hashed (section 5.2)
-  chainingKey = this.h;
+  h: Bytes;
+  chainingKey: Bytes;
   private cipher!: CipherState; // with a psk there is a key from the first `e` on
 
-  constructor(prologue: Bytes) {
+  constructor(
+    private readonly suite: Suite,
+    prologue: Bytes,
+  ) {
+    this.h = this.chainingKey = suite.hash(utf8(suite.noise)); // above 32 bytes, so hashed (5.2)
     this.mixHash(prologue);
   }
 
   mixHash(data: Bytes): void {
-    this.h = sha256(this.h, data);
+    this.h = this.suite.hash(this.h, data);
   }
 
   mixKey(material: Bytes): void {
@@ -119,11 +123,12 @@ export class Initiator {
 
   /** Private keys are arguments: this module draws nothing. */
   constructor(
+    suite: Suite,
     prologue: Bytes,
     private readonly static_: Bytes,
     private readonly ephemeral: Bytes,
   ) {
-    this.state = new SymmetricState(prologue);
+    this.state = new SymmetricState(suite, prologue);
   }
 
   private mixEphemeral(public_: Bytes): void {

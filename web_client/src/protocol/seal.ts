@@ -1,16 +1,13 @@
-/** Sealed ranges (mirrors `p2p/protocol/seal.py`): one NaCl sealed box each, its header inside. */
-import sodium from "libsodium-wrappers-sumo";
-
+/** Sealed ranges (mirrors `p2p/protocol/seal.py`): one sealed box each, its header inside. */
 import { MAX_INTEGER, type Bytes } from "./codec";
 import { PeerError } from "./errors";
-import { HeapBuffer } from "./heap";
 import { MAX_MESSAGE_SIZE } from "./signal";
+import { FIRST_SUITE, type OpenBox, type Suite } from "./suite";
 
 export const TRANSFER_ID = 16;
 export const HEADER = 34; // transfer(16) || u8(stream) || u8(flags) || u64(offset) || u64(length)
-const SEALBYTES = 48; // crypto_box_SEALBYTES
-export const OVERHEAD = SEALBYTES + HEADER;
-export const MAX_RANGE = MAX_MESSAGE_SIZE - OVERHEAD; // true bytes: fits a message uncompressed, too
+/** True bytes: a range fits a message uncompressed, too (PROTOCOL.md 11). */
+export const MAX_RANGE = MAX_MESSAGE_SIZE - FIRST_SUITE.overhead - HEADER;
 /** Flags: zeros and no payload; one zstd frame; of filtered 16-bit samples; second byte first. */
 export const [HOLE, ZSTD, FILTER, PHASE] = [0x01, 0x02, 0x04, 0x08];
 export const FLAGS = [0, HOLE, ZSTD, ZSTD | FILTER, ZSTD | FILTER | PHASE];
@@ -34,31 +31,21 @@ export const isHole = (header: Header): boolean => header.flags === HOLE;
 /** The offset behind a range. */
 export const endOf = (header: Header): number => header.offset + header.length;
 
-/** Opens what is sealed to a session key whose private half is `private` (32 bytes). */
+/** Opens what is sealed to a session key whose private half is given (32 bytes). */
 export class Opener {
-  private readonly public: HeapBuffer;
-  private readonly private: HeapBuffer;
-  private static buffers: [HeapBuffer, HeapBuffer] | null = null; // one pair for all sessions
+  private readonly openBox: OpenBox;
+  private readonly least: number; // bytes of a message
 
-  constructor(private_: Bytes) {
-    this.public = HeapBuffer.of(sodium.crypto_scalarmult_base(private_));
-    this.private = HeapBuffer.of(private_);
+  constructor(suite: Suite, privateKey: Bytes) {
+    this.openBox = suite.opener(privateKey);
+    this.least = suite.overhead + HEADER;
   }
 
   /** The header and the payload of a message, which is good until the next. Throws `PeerError`. */
   open(message: Bytes): [Header, Bytes] {
-    const { length: size } = message;
-    if (size < OVERHEAD) throw new PeerError("a range is too short");
-    if (size > MAX_MESSAGE_SIZE) throw new PeerError("a range is too long");
-    const [sealed, opened] = (Opener.buffers ??= [
-      new HeapBuffer(MAX_MESSAGE_SIZE),
-      new HeapBuffer(MAX_MESSAGE_SIZE),
-    ]);
-    sealed.view(size).set(message);
-    if (!sealed.openSealed(size, opened, this.public, this.private)) {
-      throw new PeerError("a range does not open");
-    }
-    const plain = opened.view(size - SEALBYTES);
+    if (message.length < this.least) throw new PeerError("a range is too short");
+    if (message.length > MAX_MESSAGE_SIZE) throw new PeerError("a range is too long");
+    const plain = this.openBox(message);
     const view = new DataView(plain.buffer, plain.byteOffset, HEADER);
     const [stream, flags] = [view.getUint8(16), view.getUint8(17)];
     const [offset, length] = [Number(view.getBigUint64(18)), Number(view.getBigUint64(26))];

@@ -663,9 +663,7 @@ export class RecipientSession {
     what: string,
   ): T {
     const body = utf8(message.body);
-    if (!checkSigned(label, this.secured.peer.identity, body, message.signature)) {
-      throw new PeerError(`the signature of ${what} is wrong`);
-    }
+    checkSigned(label, this.secured.peer.identity, body, message.signature, what);
     return readAs(shape, decodeJson(body, MAX_BODY), what);
   }
 

@@ -15,7 +15,7 @@ export interface Piece {
   readonly length: number;
 }
 
-/** Offsets of every entry; entries of size 0 (directories too) take no room. */
+/** Offsets of every entry; entries of size 0 (directories too) take no space. */
 export class Tape {
   private readonly starts: Float64Array; // exact up to 2^53
 

@@ -1,0 +1,148 @@
+/**
+ * Compressed ranges (mirrors the receiving half of `p2p/compression.py`): one zstd frame each
+ * (RFC 8878). The page only decompresses.
+ */
+import code from "virtual:zstd";
+
+import type { Bytes } from "./protocol/codec";
+import { PeerError } from "./protocol/errors";
+import { FILTER, FLAGS, HOLE, MAX_RANGE, PHASE } from "./protocol/seal";
+import { MAX_MESSAGE_SIZE } from "./protocol/signal";
+
+const MAGIC = 0xfd2fb528;
+const MIN_WINDOW = 1024;
+
+let decompressor: Decompressor | null = null; // one for all sessions
+
+/** The `length` bytes of a range; none for a hole. Throws `PeerError`, and nothing else. */
+export function decompress(flags: number, length: number, payload: Bytes): Bytes {
+  if (!FLAGS.includes(flags)) throw new PeerError("a range has malformed flags");
+  if (flags === HOLE) {
+    if (payload.length || length < 1) throw new PeerError("a hole has a wrong length");
+    return payload;
+  }
+  if (length < 1 || length > MAX_RANGE || !(flags || payload.length === length)) {
+    throw new PeerError("a range has a wrong length");
+  }
+  if (!flags) return payload;
+  checkFrame(payload, length);
+  const data = contentOf(payload, length);
+  return flags & FILTER ? unfilter(data, flags & PHASE ? 1 : 0) : data.slice();
+}
+
+/** What a frame holds, good until the next call. */
+function contentOf(frame: Bytes, length: number): Bytes {
+  decompressor ??= new Decompressor(MAX_MESSAGE_SIZE, MAX_RANGE);
+  try {
+    return decompressor.decompress(frame, length);
+  } catch (error) {
+    if (error instanceof PeerError) throw error; // it refused, and is as good as before
+    decompressor = null; // whatever stopped it half way, its memory is not to be relied on
+    if (!(error instanceof WebAssembly.RuntimeError)) throw error;
+    throw new PeerError("a range does not decompress");
+  }
+}
+
+/** Refuse what is not one frame, all that a range of `length` bytes needs (RFC 8878, 3.1.1). */
+function checkFrame(payload: Bytes, length: number): void {
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
+  const end = payload.length;
+  // Skippable frames begin otherwise.
+  if (end < 6 || view.getUint32(0, true) !== MAGIC)
+    throw new PeerError("a range is not a zstd frame");
+  const descriptor = payload[4]!;
+  // One reserved bit, two for the size of a dictionary's id.
+  if (descriptor & 0b1011) throw new PeerError("a range's zstd frame has a malformed header");
+  const single = descriptor & 0b100000; // the window is then the content
+  const width = [single ? 1 : 0, 2, 4, 8][descriptor >> 6]!;
+  let at = single ? 5 : 6;
+  let declared = width === 2 ? 256 : 0;
+  for (let i = 0; i < width; i++) declared += (payload[at + i] ?? 0) * 2 ** (8 * i);
+  if (width === 0 || declared !== length) {
+    throw new PeerError("a range's zstd frame has a wrong content size");
+  }
+  if (!single) {
+    const window = ((MIN_WINDOW * 2 ** (payload[5]! >> 3)) / 8) * (8 + (payload[5]! & 0b111));
+    if (window > length) throw new PeerError("a range's zstd frame has too large a window");
+  }
+  // The library would go on with what follows the frame, so find its end.
+  at += width;
+  for (let last = false; !last;) {
+    if (at + 3 > end) throw new PeerError("a range's zstd frame is cut off");
+    const head = payload[at]! | (payload[at + 1]! << 8) | (payload[at + 2]! << 16);
+    last = (head & 1) === 1;
+    at += 3 + ((head & 0b110) === 0b010 ? 1 : head >> 3); // one byte, repeated; or that many
+  }
+  at += descriptor & 0b100 ? 4 : 0; // a checksum, which the library holds against the content
+  if (at !== end) throw new PeerError("a range's zstd frame does not end where the range does");
+}
+
+/** 16-bit samples from their folded differences, of which the low bytes and the high bytes lie apart. */
+function unfilter(data: Bytes, phase: number): Bytes {
+  const { length } = data;
+  const count = (length - phase) >> 1;
+  // Placed so that the samples are aligned; every machine that runs WebAssembly has the low byte first.
+  const buffer = new ArrayBuffer(length + phase);
+  const found = new Uint8Array(buffer, phase, length);
+  const samples = new Uint16Array(buffer, 2 * phase, count);
+  const high = phase + count;
+  if (phase) found[0] = data[0]!;
+  for (let i = 0, sample = 0; i < count; i++) {
+    const folded = data[phase + i]! | (data[high + i]! << 8);
+    sample += (folded >> 1) ^ -(folded & 1);
+    samples[i] = sample;
+    sample &= 0xffff;
+  }
+  const rest = phase + 2 * count;
+  if (rest < length) found[rest] = data[rest]!;
+  return found;
+}
+
+/** The part of the C functions that we call. */
+interface Functions {
+  readonly memory: WebAssembly.Memory;
+  malloc(size: number): number;
+  ZSTD_decompress(output: number, space: number, input: number, size: number): number;
+}
+
+/**
+ * The zstd decoder, compiled to WebAssembly, for frames of at most `maxInput` bytes that give at most
+ * `maxOutput`. It has space for one of each, asks for no new pages, and lives as long as the worker.
+ */
+export class Decompressor {
+  private readonly functions: Functions;
+  private readonly input: number;
+  private readonly output: number;
+  private octets = new Uint8Array(0); // another one after the memory has grown
+
+  constructor(
+    private readonly maxInput: number,
+    private readonly maxOutput: number,
+  ) {
+    // At once and not by promise: it is small, and whoever decompresses is a worker.
+    const module = new WebAssembly.Module(Uint8Array.from(atob(code), (c) => c.charCodeAt(0)));
+    const env = { emscripten_notify_memory_growth: () => {} };
+    this.functions = new WebAssembly.Instance(module, { env }).exports as unknown as Functions;
+    this.input = this.functions.malloc(maxInput);
+    this.output = this.functions.malloc(maxOutput);
+    if (!this.input || !this.output) throw new RangeError("no memory");
+  }
+
+  /** The `length` bytes that a frame gives, good until the next call. Throws `PeerError`. */
+  decompress(frame: Bytes, length: number): Bytes {
+    const { input, output, functions } = this;
+    let size = -1;
+    if (frame.length <= this.maxInput && length <= this.maxOutput) {
+      this.heap().set(frame, input);
+      size = functions.ZSTD_decompress(output, length, input, frame.length);
+    }
+    if (size !== length) throw new PeerError("a range does not decompress");
+    return this.heap().subarray(output, output + length);
+  }
+
+  private heap(): Bytes {
+    const { buffer } = this.functions.memory;
+    if (this.octets.buffer !== buffer) this.octets = new Uint8Array(buffer);
+    return this.octets;
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * The messages between a peer and the signaling server (mirrors `signaling/messages.py`).
+ *
+ * JSON objects with a `type`, one per WebSocket text frame; binary values are unpadded base64url. A
+ * peer ignores members it does not know (PROTOCOL.md 4).
+ */
+import { decodeBase64url, encodeBase64url, type Bytes } from "../protocol/codec";
+
+export const PATH = "/signal";
+export const SUBPROTOCOL = "handover.signal.1";
+export const MAX_FRAME = 16 * 1024; // characters of one WebSocket message
+export const MAX_BODY = 9 * 1024; // bytes of a sealed envelope, before base64url
+export const MAX_TTL = 24 * 3600;
+const [ROOM, JOIN, JOIN_HASH, OWNER, ATTEMPT] = [16, 32, 32, 32, 16]; // bytes
+
+/** Member -> length of the bytes, null for a body, [least, most] of an integer, or "text". */
+type Shape = { readonly [member: string]: number | null | readonly [number, number] | "text" };
+type Shapes = { readonly [type: string]: Shape };
+
+export const FROM_PEER: Shapes = {
+  create: { room: ROOM, join_hash: JOIN_HASH, owner: OWNER, ttl: [1, MAX_TTL] },
+  join: { room: ROOM, join: JOIN },
+  envelope: { attempt: ATTEMPT, body: null },
+  leave: { attempt: ATTEMPT },
+  close: {},
+};
+export const FROM_SERVER: Shapes = {
+  created: {},
+  joined: { attempt: ATTEMPT },
+  attempt: { attempt: ATTEMPT },
+  envelope: { attempt: ATTEMPT, body: null },
+  left: { attempt: ATTEMPT },
+  error: { code: "text" },
+};
+
+export type Message = { type: string; [member: string]: string | number | Bytes };
+
+/** A message that is not of the form. */
+export class BadMessage extends Error {}
+
+function member(value: unknown, shape: Shape[string]): string | number | Bytes {
+  if (shape === "text") {
+    if (typeof value !== "string" || value.length > 32) throw new BadMessage();
+    return value;
+  }
+  if (Array.isArray(shape)) {
+    const fits = Number.isInteger(value) && shape[0] <= Number(value) && Number(value) <= shape[1];
+    if (!fits) throw new BadMessage();
+    return value as number;
+  }
+  if (typeof value !== "string" || value.length > MAX_FRAME) throw new BadMessage();
+  let data: Bytes;
+  try {
+    data = decodeBase64url(value);
+  } catch {
+    throw new BadMessage();
+  }
+  const fits = shape === null ? 0 < data.length && data.length <= MAX_BODY : data.length === shape;
+  if (!fits) throw new BadMessage();
+  return data;
+}
+
+/** One message as text. */
+export function encode(type: string, members: { [member: string]: Bytes } = {}): string {
+  const texts = Object.entries(members).map(([name, data]) => [name, encodeBase64url(data)]);
+  return JSON.stringify({ type, ...Object.fromEntries(texts) });
+}
+
+/** Read a message from the other side; bytes come out as bytes. Throws `BadMessage`. */
+export function decode(text: unknown, shapes: Shapes): Message {
+  if (typeof text !== "string" || text.length > MAX_FRAME) throw new BadMessage();
+  let value: { [member: string]: unknown } | null;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new BadMessage();
+  }
+  const type = value && typeof value === "object" ? value["type"] : null;
+  if (typeof type !== "string" || !Object.hasOwn(shapes, type)) throw new BadMessage();
+  const shape = shapes[type]!;
+  const extra = Object.keys(value!).length !== Object.keys(shape).length + 1;
+  if (shapes === FROM_PEER && extra) throw new BadMessage();
+  const message: Message = { type };
+  for (const [name, one] of Object.entries(shape)) {
+    if (!Object.hasOwn(value!, name)) throw new BadMessage();
+    message[name] = member(value![name], one);
+  }
+  return message;
+}

@@ -1,0 +1,228 @@
+/**
+ * An invitation, as its guest (mirrors `p2p/invitation.py`): a link, its room, attempts at it, the
+ * handshake, and when to try again. It knows nothing of disks: what an attempt comes to is the
+ * transfer's.
+ */
+import sodium from "libsodium-wrappers-sumo";
+
+import { clock, sleep } from "./clock";
+import { GuestSeat } from "./connect/rendezvous";
+import { connectAsGuest } from "./connect/transports";
+import type { Event } from "./events";
+import { LaneLost } from "./lanes/lane";
+import type { Connection, PeerConnections } from "./lanes/webrtc/connection";
+import { hex, type Bytes } from "./protocol/codec";
+import { Failure } from "./protocol/errors";
+import {
+  HANDSHAKE_SECONDS,
+  LANES,
+  MAX_HANDSHAKE_MESSAGE,
+  RESUME,
+  RecipientHandshake,
+  ZSTD_FRAMES,
+  type Identity,
+} from "./protocol/handshake";
+import { deriveKeys, stretchPassphrase, type Link, type LinkKeys } from "./protocol/link";
+import { Opener } from "./protocol/seal";
+import type { Connected } from "./transfer/driver";
+import { failed, type Outcome } from "./transfer/outcome";
+import type { Transfer } from "./transfer/transfer";
+import { SOFTWARE } from "./version";
+
+const SLOW_SECONDS = 5; // without a connection, after which people are told the usual causes
+const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5];
+const PROBES = 3; // connections that may come to nothing before the handshake is through
+const LATE_SECONDS = 2; // well before a sender takes large packets for lost
+
+export class Invitation {
+  private readonly keys: LinkKeys;
+  /** The room's name, hex. */
+  readonly room: string;
+  private stretched!: Bytes; // of the passphrase
+  private transfer: Transfer | null = null;
+  private stopped = false;
+  private wake: () => void = () => {}; // from a pause or an attempt, when it is stopped
+
+  constructor(
+    private readonly link: Link,
+    private readonly peerConnections: PeerConnections,
+    private readonly tell: (event: Event) => void,
+  ) {
+    this.keys = deriveKeys(link.secret);
+    this.room = hex(this.keys.room);
+  }
+
+  /** Whether a passphrase is needed. */
+  get passphrase(): boolean {
+    return this.link.passphrase;
+  }
+
+  /** Meet the sender and run the transfer until it has ended, in whatever way. */
+  async receive(
+    transfer: Transfer,
+    identity: Promise<Identity>,
+    passphrase: string | null,
+  ): Promise<void> {
+    this.transfer = transfer;
+    let outcome: Outcome;
+    try {
+      const own = await identity;
+      await transfer.recall();
+      this.stretched = stretchPassphrase(
+        this.keys,
+        this.link.passphrase ? (passphrase ?? "") : null,
+      );
+      outcome = await this.sessions(transfer, own);
+    } catch (error) {
+      outcome = failed(error);
+    }
+    await transfer.end(outcome);
+  }
+
+  /** A person stopped it. */
+  stop(): void {
+    this.stopped = true;
+    this.transfer?.stop();
+    this.wake();
+  }
+
+  /** One session after the other, until one has come to an end that is one. */
+  private async sessions(transfer: Transfer, identity: Identity): Promise<Outcome> {
+    let backoff = FIRST_BACKOFF;
+    let lostAt = clock();
+    let probes = PROBES;
+    for (;;) {
+      let proven = false; // whether the sender of this session is
+      try {
+        if (this.stopped) throw new Failure("cancelled");
+        if (!transfer.underway) this.tell({ event: "state", state: "connecting" });
+        const connected = await this.attempt(identity, transfer.underway === null);
+        proven = true;
+        return await transfer.session(connected);
+      } catch (error) {
+        const probing = !proven && !this.stopped && !transfer.underway;
+        if (probing && brokeOff(error) && --probes) continue;
+        if (this.stopped || !transfer.mayGoOn(error, proven)) throw error;
+        this.tell({ event: "state", state: "lost" });
+        const moved = proven && transfer.moved;
+        if (moved) lostAt = clock();
+        if (clock() - lostAt > SLOW_SECONDS) this.tell({ event: "slow" });
+        await Promise.race([sleep(backoff), new Promise<void>((wake) => (this.wake = wake))]);
+        backoff = moved ? FIRST_BACKOFF : Math.min(2 * backoff, LAST_BACKOFF);
+      }
+    }
+  }
+
+  /** One try to connect and to be let in. Throws `HandoverError`. */
+  private async attempt(identity: Identity, first: boolean): Promise<Connected> {
+    const connection = this.peerConnections.open();
+    const slow = setTimeout(() => this.tell({ event: "slow" }), SLOW_SECONDS * 1000);
+    try {
+      return await this.shakeHands(connection, identity, first);
+    } catch (error) {
+      connection.close();
+      throw error;
+    } finally {
+      clearTimeout(slow);
+    }
+  }
+
+  private async shakeHands(
+    connection: Connection,
+    identity: Identity,
+    first: boolean, // nothing is under way yet, so the passphrase may be wrong
+  ): Promise<Connected> {
+    let [opened, passed3, over] = [false, false, false];
+    let seat: GuestSeat | null = null;
+    const check = () => {
+      if (over) throw new LaneLost(); // nobody waits for it any more
+    };
+    const { link, keys, stretched, peerConnections } = this;
+    const work = async (): Promise<Connected> => {
+      const joined = await GuestSeat.join(link.origin, keys);
+      if (over) joined.close();
+      check();
+      seat = joined;
+      const attempt = await connectAsGuest(connection, seat, keys, link.passphrase);
+      check();
+      opened = true;
+      const began = clock();
+      const random = () => sodium.randombytes_buf(32);
+      const entropy = {
+        static_: random(),
+        ephemeral: random(),
+        nonce: random(),
+        session: random(),
+      };
+      const handshake = new RecipientHandshake(attempt, {
+        psk: keys.psk,
+        stretched,
+        secret: link.secret,
+        commitment: link.commitment,
+        identity,
+        software: SOFTWARE,
+        verify: false,
+        capabilities: [RESUME, LANES, ZSTD_FRAMES],
+        entropy,
+      });
+      const frames = new EarlyFrames(connection);
+      connection.control.send(handshake.message1());
+      const message3 = await handshake.receive2(await frames.next());
+      check();
+      connection.control.send(message3);
+      // A late one may have crossed the sender's decision to connect anew.
+      passed3 = clock() - began < LATE_SECONDS;
+      const secured = handshake.receive4(await frames.next());
+      const opener = new Opener(secured.suite, entropy.session);
+      const early = () => frames.rest();
+      return { attempt, identity, secured, opener, connection, peerConnections, early };
+    };
+    const lost = new Promise<never>((_, reject) => {
+      connection.onLost = () => reject(new LaneLost());
+      setTimeout(() => reject(new LaneLost()), HANDSHAKE_SECONDS * 1000);
+      this.wake = () => reject(new Failure("cancelled"));
+    });
+    lost.catch(() => {});
+    try {
+      return await Promise.race([work(), lost]);
+    } catch (error) {
+      if (!(error instanceof LaneLost)) throw error;
+      if (passed3 && link.passphrase && first) throw new Failure("passphrase_wrong");
+      throw new Failure(opened ? "connection_lost_early" : "no_connection");
+    } finally {
+      over = true;
+      (seat as GuestSeat | null)?.close();
+    }
+  }
+}
+
+/** Whether a handshake ended halfway: the path may carry only small packets, which the sender uses the
+ * next time. */
+function brokeOff(error: unknown): boolean {
+  return error instanceof Failure && error.code === "connection_lost_early";
+}
+
+/** Frames of the control lane as they come; few and small, before anybody is proven. */
+class EarlyFrames {
+  private readonly frames: Bytes[] = [];
+  private wake: () => void = () => {};
+
+  constructor(connection: Connection) {
+    connection.control.onMessage = (message) => {
+      if (this.frames.length < 8 && message.length <= MAX_HANDSHAKE_MESSAGE) {
+        this.frames.push(message);
+        this.wake();
+      } else connection.onLost();
+    };
+  }
+
+  /** What is there already, beyond the handshake. */
+  rest(): Bytes[] {
+    return this.frames.splice(0);
+  }
+
+  async next(): Promise<Bytes> {
+    if (!this.frames.length) await new Promise<void>((resolve) => (this.wake = resolve));
+    return this.frames.shift()!;
+  }
+}

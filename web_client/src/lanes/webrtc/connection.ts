@@ -1,0 +1,135 @@
+/**
+ * The worker's part of WebRTC: a proxy for each peer connection that the page makes for it, and the
+ * answer to a description.
+ */
+import type { RtcCall, RtcEvent } from "../../events";
+import { same, type Bytes } from "../../protocol/codec";
+import { PeerError } from "../../protocol/errors";
+import { MAX_CANDIDATES, merge, type Description, type Signal } from "../../protocol/signal";
+import { LaneLost, type Lane } from "../lane";
+import { ChannelLane } from "./channel";
+import * as sdp from "./sdp";
+
+/** Makes connections, and brings what happens to them where it belongs. */
+export class PeerConnections {
+  private readonly known = new Map<number, Connection>();
+  private count = 0;
+
+  /** `ask` brings a call to the page. */
+  constructor(private readonly ask: (call: RtcCall) => void) {}
+
+  open(): Connection {
+    const number = ++this.count;
+    const connection = new Connection(number, this.ask, () => this.known.delete(number));
+    this.known.set(number, connection);
+    return connection;
+  }
+
+  /** What the page tells. */
+  take(event: RtcEvent): void {
+    this.known.get(event.connection)?.take(event);
+  }
+}
+
+/** Two lanes over one association. */
+export class Connection {
+  private readonly waiting = new Map<string, (event: any) => void>();
+  private told = 0;
+  control!: Lane;
+  data!: Lane;
+  relayed: boolean | null = null;
+  /** Called with each of this side's candidates. */
+  onCandidate: (line: string) => void = () => {};
+  onLost: () => void = () => {};
+
+  constructor(
+    private readonly number: number,
+    private readonly ask: (call: RtcCall) => void,
+    private readonly forget: () => void,
+  ) {}
+
+  /** What happened to it. */
+  take(event: RtcEvent): void {
+    if (event.type === "candidate" && this.told++ < MAX_CANDIDATES) this.onCandidate(event.line);
+    if (event.type === "path") this.relayed = event.relayed;
+    if (event.type === "lost") this.onLost();
+    if (event.type === "lanes") {
+      [this.control, this.data] = [new ChannelLane(event.control), new ChannelLane(event.data)];
+      this.control.onLost = this.data.onLost = () => this.onLost();
+    }
+    this.waiting.get(event.type)?.(event);
+  }
+
+  /** Take the sender's description; this side's SDP. */
+  async answer(description: Description): Promise<string> {
+    const answered = new Promise<{ sdp: string }>((resolve) => this.waiting.set("answer", resolve));
+    this.ask({ op: "answer", connection: this.number, sdp: sdp.build(description) });
+    return (await answered).sdp;
+  }
+
+  /** Take a further candidate of the sender's. */
+  add(line: string): void {
+    this.ask({ op: "candidate", connection: this.number, line });
+  }
+
+  /** Wait until both lanes are open. */
+  async opened(): Promise<void> {
+    await Promise.all([this.control.opened, this.data.opened]);
+  }
+
+  close(): void {
+    this.onLost = this.onCandidate = () => {};
+    this.ask({ op: "close", connection: this.number });
+    this.forget();
+  }
+}
+
+/**
+ * Answer a description and wait for the lanes: this side's description.
+ *
+ * `say` and `expect` pass signals, through the server or a control channel. Throws `PeerError`.
+ */
+export async function answer(
+  connection: Connection,
+  remote: Signal,
+  nonceR: Bytes,
+  say: (signal: Signal) => void,
+  expect: () => Promise<Signal>,
+): Promise<Description> {
+  if (remote.type !== "description" || !same(remote.nonceR, nonceR) || remote.setup !== "actpass") {
+    throw new PeerError("a description of another attempt");
+  }
+  const early: string[] = []; // candidates may be found before the description is out
+  connection.onCandidate = (line) => early.push(line);
+  const own = sdp.readOwn(await connection.answer(remote), nonceR, remote.nonceS);
+  say(own);
+  const tell = (line: string) => {
+    const candidate = sdp.readOwnCandidate(line);
+    if (candidate) say({ type: "candidates", candidates: [candidate] });
+  };
+  connection.onCandidate = tell;
+  early.forEach(tell);
+  await Promise.race([connection.opened(), listen(connection, remote, expect)]);
+  return own;
+}
+
+/** The sender's further candidates, until the attempt is over. Only ever ends by an error. */
+async function listen(
+  connection: Connection,
+  description: Description,
+  expect: () => Promise<Signal>,
+): Promise<never> {
+  let known = description;
+  for (;;) {
+    let more: Signal;
+    try {
+      more = await expect();
+    } catch (error) {
+      if (!(error instanceof LaneLost)) throw error;
+      return new Promise(() => {}); // the server has said all; the lanes may still open
+    }
+    if (more.type !== "candidates") throw new PeerError("a signal out of turn");
+    known = merge(known, more.candidates);
+    more.candidates.forEach((candidate) => connection.add(sdp.candidateLine(candidate)));
+  }
+}

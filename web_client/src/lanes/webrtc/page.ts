@@ -1,0 +1,94 @@
+/**
+ * The page's part of WebRTC: the peer connections that the worker asks for, for only a page can make
+ * them. Their data channels are transferred to the worker; where a browser cannot do that, the page
+ * passes messages on.
+ */
+import type { Pipe, RtcCall, RtcEvent } from "../../events";
+import { CONTROL_CHANNEL, DATA_CHANNEL, PASSED_ON } from "./channel";
+
+export class PagePeerConnections {
+  private readonly open = new Map<number, RTCPeerConnection>();
+
+  constructor(private readonly tell: (event: RtcEvent, transfer?: Transferable[]) => void) {}
+
+  /** Carry out a call of the worker's. */
+  async call(call: RtcCall): Promise<void> {
+    const pc = this.open.get(call.connection);
+    try {
+      if (call.op === "answer") await this.answer(call.connection, call.sdp);
+      else if (call.op === "candidate") {
+        await pc?.addIceCandidate({ candidate: call.line, sdpMid: "0" });
+      } else {
+        pc?.close();
+        this.open.delete(call.connection);
+      }
+    } catch {
+      if (call.op === "answer") this.tell({ connection: call.connection, type: "lost" });
+      // a candidate it cannot use is not the end
+    }
+  }
+
+  private async answer(connection: number, sdp: string): Promise<void> {
+    const pc = new RTCPeerConnection({ iceServers: [] });
+    this.open.set(connection, pc);
+    pc.onicecandidate = ({ candidate }) => {
+      if (candidate?.candidate) {
+        this.tell({ connection, type: "candidate", line: candidate.candidate });
+      }
+    };
+    pc.onconnectionstatechange = () => {
+      if (pc.connectionState === "connected") void this.tellPath(connection, pc);
+      const over = pc.connectionState === "failed" || pc.connectionState === "closed";
+      if (over) this.tell({ connection, type: "lost" });
+    };
+    const [control, data] = [
+      this.channel(pc, "control", CONTROL_CHANNEL),
+      this.channel(pc, "data", DATA_CHANNEL),
+    ];
+    this.tell({ connection, type: "lanes", control, data }, [control, data] as Transferable[]);
+    await pc.setRemoteDescription({ type: "offer", sdp });
+    await pc.setLocalDescription();
+    this.tell({ connection, type: "answer", sdp: pc.localDescription!.sdp });
+  }
+
+  /** A channel to be transferred at once: it must not have carried anything before. */
+  private channel(pc: RTCPeerConnection, name: string, id: number): Pipe {
+    const channel = pc.createDataChannel(name, { negotiated: true, id });
+    channel.binaryType = "arraybuffer";
+    if (TRANSFERABLE) return channel;
+    const { port1, port2 } = new MessageChannel();
+    channel.onopen = () => port1.postMessage(PASSED_ON.open);
+    channel.onclose = () => port1.postMessage(PASSED_ON.closed);
+    channel.onmessage = ({ data }: MessageEvent<ArrayBuffer>) => port1.postMessage(data, [data]);
+    port1.onmessage = ({ data }) => {
+      if (channel.readyState === "open") channel.send(data);
+    };
+    return port2;
+  }
+
+  private async tellPath(connection: number, pc: RTCPeerConnection): Promise<void> {
+    const stats = new Map((await pc.getStats()).entries() as Iterable<[string, any]>);
+    for (const { type, selectedCandidatePairId } of stats.values()) {
+      const pair = type === "transport" ? stats.get(selectedCandidatePairId) : undefined;
+      if (!pair) continue;
+      const ends = [pair.localCandidateId, pair.remoteCandidateId].map((id) => stats.get(id));
+      const relayed = ends.some((end) => end?.candidateType === "relay");
+      this.tell({ connection, type: "path", relayed });
+    }
+  }
+}
+
+/** Whether data channels can be handed to a worker, by trying it on one that is thrown away. */
+const TRANSFERABLE = (() => {
+  if (typeof RTCPeerConnection === "undefined") return false;
+  const pc = new RTCPeerConnection();
+  try {
+    const channel = pc.createDataChannel("");
+    structuredClone(channel, { transfer: [channel as unknown as Transferable] });
+    return true;
+  } catch {
+    return false;
+  } finally {
+    pc.close();
+  }
+})();

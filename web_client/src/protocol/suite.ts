@@ -1,0 +1,60 @@
+/**
+ * What belongs to a cipher suite is one object (mirrors `p2p/protocol/suite.py`).
+ *
+ * The handshake negotiates its number (PROTOCOL.md 7); everything else asks the object, so that a later
+ * suite is one more entry here.
+ */
+import sodium from "libsodium-wrappers-sumo";
+
+import { hkdfExtract, prefixed, sha256, type Bytes } from "./codec";
+import { HeapBuffer } from "./heap";
+import { MAX_MESSAGE_SIZE } from "./signal";
+
+/** Opens one box: the plaintext, which is good until the next. Throws `PeerError`. */
+export type OpenBox = (box: Bytes) => Bytes;
+
+export interface Suite {
+  readonly number: number; // as negotiated
+  readonly name: string; // as receipts state it
+  readonly noise: string; // name of the Noise protocol
+  /** Noise's hash. */
+  hash(...parts: Bytes[]): Bytes;
+  /** The Noise psk: the link's own with what the passphrase was stretched to; nothing without one. */
+  psk(link: Bytes, stretched: Bytes): Bytes;
+  readonly overhead: number; // bytes that a sealed box adds
+  /** Seal to a session's public key. */
+  seal(publicKey: Bytes, plaintext: Bytes): Bytes;
+  /** Open what is sealed to the session whose private key this is (32 bytes). */
+  opener(privateKey: Bytes): OpenBox;
+}
+
+let buffers: [HeapBuffer, HeapBuffer] | null = null; // one pair for all sessions
+
+const suite1: Suite = {
+  number: 1,
+  name: "noise-xxpsk3-25519-chachapoly-sha256+nacl-sealed-box+ed25519",
+  noise: "Noise_XXpsk3_25519_ChaChaPoly_SHA256",
+  hash: sha256,
+  psk: (link, stretched) => hkdfExtract(link, prefixed(stretched)),
+  overhead: 48, // crypto_box_SEALBYTES, known before libsodium is ready
+  seal: (publicKey, plaintext) => sodium.crypto_box_seal(plaintext, publicKey),
+  opener(privateKey) {
+    const publicHalf = HeapBuffer.of(sodium.crypto_scalarmult_base(privateKey));
+    const privateHalf = HeapBuffer.of(privateKey);
+    return (box) => {
+      const [sealed, opened] = (buffers ??= [
+        new HeapBuffer(MAX_MESSAGE_SIZE),
+        new HeapBuffer(MAX_MESSAGE_SIZE),
+      ]);
+      sealed.view(box.length).set(box);
+      sealed.openSealed(box.length, opened, publicHalf, privateHalf);
+      return opened.view(box.length - this.overhead);
+    };
+  },
+};
+
+/** Number -> suite, of those spoken here. */
+export const SUITES: ReadonlyMap<number, Suite> = new Map([[suite1.number, suite1]]);
+
+/** The one that a handshake begins with. */
+export const FIRST_SUITE = suite1;

@@ -1,0 +1,74 @@
+/** The IndexedDB database, and what stands in for it where the browser refuses one. */
+import { openDB, type IDBPDatabase } from "idb";
+
+const STORES = ["settings", "contacts", "receipts", "journals", "audit"] as const;
+type StoreName = (typeof STORES)[number];
+export type Put = readonly [store: StoreName, value: unknown, key: IDBValidKey];
+
+/** Values by key in a few stores; each store is known to one module of `state/`. */
+export interface Database {
+  get<T>(store: StoreName, key: IDBValidKey): Promise<T | undefined>;
+  getAll<T>(store: StoreName): Promise<T[]>;
+  put(store: StoreName, value: unknown, key: IDBValidKey): Promise<void>;
+  /** All of them or none. */
+  putTogether(puts: readonly Put[]): Promise<void>;
+  delete(store: StoreName, key: IDBValidKey): Promise<void>;
+}
+
+class Indexed implements Database {
+  constructor(private readonly database: IDBPDatabase) {}
+
+  get<T>(store: StoreName, key: IDBValidKey): Promise<T | undefined> {
+    return this.database.get(store, key);
+  }
+  getAll<T>(store: StoreName): Promise<T[]> {
+    return this.database.getAll(store);
+  }
+  async put(store: StoreName, value: unknown, key: IDBValidKey): Promise<void> {
+    await this.database.put(store, value, key);
+  }
+  async putTogether(puts: readonly Put[]): Promise<void> {
+    const stores = puts.map(([store]) => store);
+    const transaction = this.database.transaction(stores, "readwrite");
+    for (const [store, value, key] of puts) void transaction.objectStore(store).put(value, key);
+    await transaction.done;
+  }
+  async delete(store: StoreName, key: IDBValidKey): Promise<void> {
+    await this.database.delete(store, key);
+  }
+}
+
+/** Lasts as long as the page. */
+class Forgetful implements Database {
+  private readonly stores = new Map(STORES.map((name) => [name, new Map<IDBValidKey, unknown>()]));
+
+  async get<T>(store: StoreName, key: IDBValidKey): Promise<T | undefined> {
+    return this.stores.get(store)!.get(key) as T | undefined;
+  }
+  async getAll<T>(store: StoreName): Promise<T[]> {
+    return [...this.stores.get(store)!.values()] as T[];
+  }
+  async put(store: StoreName, value: unknown, key: IDBValidKey): Promise<void> {
+    this.stores.get(store)!.set(key, value);
+  }
+  async putTogether(puts: readonly Put[]): Promise<void> {
+    for (const [store, value, key] of puts) await this.put(store, value, key);
+  }
+  async delete(store: StoreName, key: IDBValidKey): Promise<void> {
+    this.stores.get(store)!.delete(key);
+  }
+}
+
+/** Open it, or stand in for it; whether it outlives the page. */
+export async function openDatabase(): Promise<[database: Database, lasting: boolean]> {
+  try {
+    const database = await openDB("handover", 1, {
+      upgrade(db) {
+        for (const name of STORES) db.createObjectStore(name);
+      },
+    });
+    return [new Indexed(database), true];
+  } catch {
+    return [new Forgetful(), false];
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * Where received bytes go, as a contract: the comments are law, and `tests/storage/conformance.test.ts`
+ * holds every destination to each of them.
+ */
+import type { Bytes } from "../protocol/codec";
+import type { Results } from "../protocol/manifest";
+
+/**
+ * The content of one transfer, addressed by the tape's offsets.
+ *
+ * Any number of `write`, one `sync` and one `readBack` may be under way at once; what is begun or
+ * withdrawn may come between. `settle`, `close` and `discard` come alone. A disk that fails is `Failure` (disk_error), the only error there is; an entry that
+ * cannot be written, for its name or a permission, fails alone and is told by `settle`.
+ */
+export interface Destination {
+  /** What the receipt says was read back: the file itself, or the browser's store. */
+  readonly stored: "file" | "browser";
+  /** For people: the file that can be saved from here, or the folder that holds the files. */
+  readonly name: string;
+  /** How far along the tape it is read back and hashed. It never goes back. */
+  readonly hashed: number;
+  /** The most bytes to read back in one call, for messages to be taken in between. */
+  readonly readBackStep: number;
+  /** Bytes of what lies there in the end; known once it is settled. */
+  readonly size: number;
+  /** Whether to sync soon rather than wait for more. */
+  readonly crowded: boolean;
+  /** A session begins at this offset: what was withdrawn and ends beyond it is open again. */
+  begin(offset: number): void;
+  /**
+   * Put a range in its place. Ranges come in any order and may straddle entries; what no range covers
+   * reads as zeros. The payload is good only until the call returns: what is needed later is copied.
+   */
+  write(offset: number, payload: Bytes): void | Promise<void>;
+  /** The sender gave the entry up: it is neither hashed nor kept, and no failure of this side. */
+  withdraw(entry: number): void;
+  /** Bring everything before `frontier` to the disk for good; all of it is written. */
+  sync(frontier: number): void | Promise<void>;
+  /** Read back from the disk and hash, no further than `upto`, which is synced. */
+  readBack(upto: number): void | Promise<void>;
+  /**
+   * Hold the sender's digests against what was read back, and make what is there what people get: no
+   * entry that failed leaves anything behind. Called once, at the end.
+   */
+  settle(claimed: Results): Settled | Promise<Settled>;
+  /** Let go of it. What is durable stays, where a reload can find it. */
+  close(): void;
+  /** Erase everything that was made here, and nothing else. */
+  discard(): Promise<void>;
+}
+
+/** The final results, and of those what failed on this side: [entry, status]. */
+export type Settled = [results: Results, refused: [entry: number, status: number][]];
+
+/** A file that is read and written at any place: the part of `FileSystemSyncAccessHandle` we use. */
+export interface Store {
+  read(buffer: Bytes, options: { at: number }): number;
+  write(data: Bytes, options: { at: number }): number;
+  truncate(size: number): void;
+  getSize(): number;
+  flush(): void;
+  close(): void;
+}

@@ -1,0 +1,151 @@
+/**
+ * What a running session needs in either role: frames, the clock, one way of dispatching events, and a
+ * goodbye.
+ *
+ * Every input of the session goes through `step`, which sends its frames and hands on its events before
+ * the next. The role that owns the driver brings bytes and answers.
+ */
+import { clock, sleep } from "../clock";
+import type { Connection, PeerConnections } from "../lanes/webrtc/connection";
+import type { Bytes } from "../protocol/codec";
+import { HandoverError, type Code } from "../protocol/errors";
+import type { Attempt, Identity, Secured } from "../protocol/handshake";
+import type { Opener } from "../protocol/seal";
+import type { Outcome } from "./outcome";
+
+const TICK = 50; // milliseconds; acknowledgements are due as often
+const LAST_WORD_SECONDS = 2; // for the other side to hear why this side ends it
+
+/** Two peers that know each other, and the lanes between them. */
+export interface Connected {
+  readonly attempt: Attempt;
+  readonly identity: Identity; // this side's
+  readonly secured: Secured;
+  readonly opener: Opener;
+  readonly connection: Connection;
+  readonly peerConnections: PeerConnections; // for further ones
+  /** Takes the frames that came behind the handshake. */
+  early(): Bytes[];
+}
+
+/** The session of a role, as far as it has to be driven. */
+export interface Session<Event> {
+  receiveFrame(frame: Bytes, now: number): void;
+  lost(): void;
+  deadline(): number;
+  tick(now: number): void;
+  abort(code: Code, now: number): void;
+  frames(): Bytes[];
+  events(): Event[];
+}
+
+/** What the driver asks of the role. */
+export interface Role<Event> {
+  /** An event of the session. */
+  handle(event: Event): void;
+  /** Some time has passed. */
+  tick(): void;
+  /** The session is over: nothing of it is to come any more. */
+  stop(): void;
+}
+
+export class Driver<Event> {
+  over = false;
+  /** Settles once, with how the session ended. */
+  readonly ended: Promise<Outcome>;
+  private resolve!: (outcome: Outcome) => void;
+  private reject!: (error: unknown) => void;
+  private readonly timer: ReturnType<typeof setInterval>;
+  private heard: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly session: Session<Event>,
+    private readonly connection: Connection,
+    private readonly role: Role<Event>,
+  ) {
+    this.ended = new Promise((resolve, reject) => {
+      [this.resolve, this.reject] = [resolve, reject];
+    });
+    this.timer = setInterval(() => this.step(() => this.tick()), TICK);
+    connection.onLost = () => this.step(() => session.lost());
+    connection.control.onMessage = (frame) => this.receive(frame);
+  }
+
+  /** A control frame came. */
+  receive(frame: Bytes): void {
+    this.step(() => this.session.receiveFrame(frame, clock()));
+  }
+
+  /** Call the session; then its frames and events. What is thrown ends it. */
+  step(call: () => void): void {
+    if (this.over) return;
+    try {
+      call();
+    } catch (error) {
+      this.flush();
+      return this.fail(error);
+    }
+    this.flush();
+  }
+
+  /** Carry an asynchronous part to its end; its error is the session's. */
+  async carry(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** End it for this reason. `said`: a last word, which the other side is to hear, is on its way. */
+  fail(error: unknown, said = false): void {
+    if (this.over) return;
+    const code = error instanceof HandoverError ? error.code : "internal";
+    if (!(error instanceof HandoverError)) console.error("internal", (error as Error).name);
+    this.session.abort(code, clock());
+    const frames = this.session.frames();
+    for (const frame of frames) this.connection.control.send(frame);
+    this.stop();
+    const cut = code === "connection_lost" || code === "connection_lost_early";
+    if (said || (frames.length && !cut)) this.waitToBeHeard();
+    this.reject(error);
+  }
+
+  /** It has ended in the ordinary way. */
+  finish(outcome: Outcome): void {
+    this.stop();
+    this.waitToBeHeard();
+    this.resolve(outcome);
+  }
+
+  /** Close the connection, once the other side has hung up or had the time to hear the last word. */
+  async hangUp(): Promise<void> {
+    await this.heard;
+    this.connection.close();
+  }
+
+  private tick(): void {
+    const now = clock();
+    if (now >= this.session.deadline()) this.session.tick(now);
+    this.role.tick();
+  }
+
+  private flush(): void {
+    for (const frame of this.session.frames()) this.connection.control.send(frame);
+    for (const event of this.session.events()) this.role.handle(event);
+  }
+
+  private stop(): void {
+    this.over = true;
+    clearInterval(this.timer);
+    this.connection.control.onMessage = () => {};
+    this.connection.data.onMessage = () => {};
+    this.role.stop();
+  }
+
+  /** Closing at once would drop what is queued. */
+  private waitToBeHeard(): void {
+    const hungUp = new Promise<void>((resolve) => (this.connection.onLost = resolve));
+    this.heard = Promise.race([hungUp, sleep(LAST_WORD_SECONDS)]);
+  }
+}

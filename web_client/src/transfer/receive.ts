@@ -1,0 +1,366 @@
+/**
+ * The recipient's half of a byte's walk, within one session (mirrors `p2p/transfer/receive.py`).
+ *
+ *     data lane -> open -> decompress -> Destination.write -> sync, journal -> read back -> receipt
+ *
+ * It begins when the two peers know each other and ends with the session; what outlives that is
+ * `Underway`.
+ */
+import { breathe, clock, nowText } from "../clock";
+import { decompress } from "../compression";
+import type { Event, Person, StateName } from "../events";
+import { Multipath } from "../lanes/multipath";
+import { encodeBase64url, same, type Bytes } from "../protocol/codec";
+import { Failure, PeerError } from "../protocol/errors";
+import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "../protocol/manifest";
+import { shown } from "../protocol/paths";
+import * as receipts from "../protocol/receipt";
+import { Stream, isHole, type Header } from "../protocol/seal";
+import { RecipientSession, type Bottleneck, type Event as SessionEvent } from "../protocol/session";
+import type { Home } from "../state/home";
+import { Container } from "../storage/container";
+import { FolderDestination } from "../storage/folder";
+import { reserve, type Space } from "../storage/opfs";
+import { Layout } from "../storage/zip";
+import { Driver, type Connected } from "./driver";
+import type { Outcome } from "./outcome";
+import { Rate } from "./rates";
+import { receiptPayload } from "./receipt";
+import { deliveredOf, offerOf } from "./summary";
+import { Underway, type OfferKey } from "./underway";
+
+const SYNC_BYTES = 64 * 1024 * 1024; // whichever comes first; a journal entry costs some milliseconds ...
+const SYNC_SECONDS = 1;
+const PROGRESS_SECONDS = 0.5; // at most two `progress` events a second: painting costs as well
+
+/** What a session of the recipient's works with. */
+export interface Surroundings {
+  readonly home: Home;
+  readonly person: Person;
+  readonly room: string; // hex; names journal and container
+  /** What is under way, which one session hands on to the next. */
+  readonly progress: { underway: Underway | null };
+}
+
+export class Receive {
+  private readonly session: RecipientSession;
+  private readonly driver: Driver<SessionEvent>;
+  private readonly lanes: Multipath; // those beside the connection's own
+  private manifest!: Manifest;
+  private total = -1; // of the tape, once it is accepted
+  private syncedAt = clock();
+  private syncing = false;
+  private reading = false;
+  private toldAt = 0;
+  private bottleneck: Bottleneck = ""; // as the sender says
+  private readonly rate = new Rate();
+  private receipt!: { payload: Bytes; signature: Bytes };
+
+  constructor(
+    private readonly connected: Connected,
+    private readonly around: Surroundings,
+  ) {
+    const { secured, identity, connection, peerConnections, attempt } = connected;
+    this.session = new RecipientSession(secured, identity, clock(), { verify: false });
+    this.lanes = new Multipath(peerConnections, attempt.nonceR, {
+      signal: (number, signal) =>
+        this.driver.step(() => this.session.signal(number, signal, clock())),
+      opened: (number) => this.driver.step(() => this.session.addLane(number)),
+      takeIn: (message, number) => this.takeIn(message, number),
+      failed: (error) => this.driver.fail(error),
+    });
+    this.driver = new Driver(this.session, connection, {
+      handle: (event) => this.handle(event),
+      tick: () => this.sync(),
+      stop: () => this.lanes.close(),
+    });
+    connection.data.onMessage = (message) => this.takeIn(message);
+    void this.driver.carry(this.introduce());
+    connected.early().forEach((frame) => this.driver.receive(frame));
+  }
+
+  /** Settles once, with how the session ended. */
+  get ended(): Promise<Outcome> {
+    return this.driver.ended;
+  }
+
+  /** Whether files were under way in this session. */
+  get began(): boolean {
+    return this.total >= 0;
+  }
+
+  /** A person stopped it, and the sender is told. Not while only signatures are missing. */
+  stop(): void {
+    if (!this.session.settling) this.driver.fail(new Failure("cancelled"));
+  }
+
+  /** Close the connection, once the last word is heard. */
+  hangUp(): Promise<void> {
+    return this.driver.hangUp();
+  }
+
+  private get underway(): Underway {
+    return this.around.progress.underway!; // once there was a yes
+  }
+
+  private tell(event: Event): void {
+    this.around.person.tell(event);
+  }
+
+  private tellState(state: StateName): void {
+    this.tell({ event: "state", state });
+  }
+
+  private handle(event: SessionEvent): void {
+    switch (event.type) {
+      case "offered":
+        return this.tellState("reading");
+      case "manifest_arrived":
+        return void this.driver.carry(this.decide(event.data));
+      case "progressed":
+        return this.tellProgress(event);
+      case "withdrawn":
+        return event.entries.forEach(([entry]) => this.underway.destination.withdraw(entry));
+      case "delivered":
+        return this.onDisk(this.finish(event.digests));
+      case "countersigned":
+        return void this.driver.carry(this.confirm(event.signature));
+      case "lane_signalled":
+        return this.lanes.signalled(event.number, event.signal);
+      case "bottleneck_reported":
+        this.bottleneck = event.by;
+        return;
+      case "suspected":
+        return this.tell({ event: "silence", silent: event.silent });
+      case "ended": {
+        const { ending, code } = event;
+        if (ending === "declined") return this.driver.fail(new Failure("declined"), true);
+        return this.driver.finish({ ending, code, detail: "", delivered: this.underway.delivered });
+      }
+    }
+  }
+
+  /** Carry disk work to its end; the next session waits for it. */
+  private onDisk(work: Promise<void>): void {
+    this.underway.hold(this.driver.carry(work));
+  }
+
+  // --- who, what, yes or no
+
+  private async introduce(): Promise<void> {
+    const { home, person, room } = this.around;
+    const { peer, digits } = this.connected.secured;
+    const { contact, changed } = await home.contacts.known(peer.identity, peer.label);
+    this.tell({
+      event: "peer",
+      label: shown(peer.label),
+      fingerprint: receipts.fingerprint(peer.identity),
+      known: contact !== null,
+      verified: contact?.verified ?? false,
+      changed,
+      digits,
+    });
+    this.tellState("waiting");
+    if (!this.session.needsConfirmation) return;
+    const earlier = this.around.progress.underway?.offer ?? (await home.journals.read(room));
+    const again = earlier && same(earlier.sender, peer.identity); // both said so then
+    if (!again && (await person.ask("digits")) !== true) {
+      throw new Failure("digits_rejected");
+    }
+    this.driver.step(() => this.session.confirmed(clock()));
+  }
+
+  private async decide(data: Bytes): Promise<void> {
+    const { home, room, progress } = this.around;
+    const { session } = this;
+    this.manifest = decodeManifest(data);
+    const tape = tapeOf(this.manifest);
+    session.read(this.manifest, tape);
+    if (await home.receipts.read(encodeBase64url(session.transferId))) {
+      throw new PeerError("a transfer id that was used before");
+    }
+    const { transferId, manifestHash } = session;
+    const sender = this.connected.secured.peer.identity;
+    const offer = { transferId, manifestHash, sender };
+    const earlier = progress.underway ?? (await Underway.recall(home, room, this.manifest));
+    if (earlier?.matches(offer)) progress.underway = earlier;
+    else {
+      await earlier?.destination.discard();
+      progress.underway = null;
+      const begun = await this.begin(offer, tape.total);
+      if (!begun) return;
+      progress.underway = begun;
+      await this.journal();
+    }
+    await this.underway.idle();
+    const { durable, destination } = this.underway;
+    destination.begin(durable);
+    await session.accept(nowText(), durable, clock);
+    if (this.driver.over) return;
+    this.total = tape.total;
+    this.tellState("receiving");
+    this.driver.step(() => session.synced(durable, clock()));
+    this.readBack();
+  }
+
+  /** Reserve space and ask the person; null when there is no yes. */
+  private async begin(offer: OfferKey, total: number): Promise<Underway | null> {
+    const { person, room } = this.around;
+    const layout = new Layout(this.manifest);
+    const space = await this.reserve(layout);
+    const container = space && new Container(this.manifest, room, space.store);
+    this.tell(offerOf(this.manifest, layout, space));
+    const over = this.ended.then(
+      () => false,
+      () => false,
+    );
+    const answer = await Promise.race([person.ask("accept"), over]);
+    if (answer !== true || this.driver.over) await container?.discard();
+    if (this.driver.over) return null;
+    if (!answer) {
+      this.driver.step(() => this.session.decline(clock()));
+      return null;
+    }
+    if (answer === true) return new Underway(room, offer, total, container!, space);
+    return new Underway(room, offer, total, new FolderDestination(this.manifest, answer), null);
+  }
+
+  /** Space in the browser; null when there is none but a folder can be chosen. */
+  private async reserve(layout: Layout): Promise<Space | null> {
+    const { person, room } = this.around;
+    try {
+      return await reserve(room, layout.size, () => person.persist());
+    } catch (error) {
+      if (!person.folders) throw error;
+      return null;
+    }
+  }
+
+  // --- bytes
+
+  private takeIn(message: Bytes, lane = 0): void {
+    this.driver.step(() => {
+      const [header, sent] = this.connected.opener.open(message);
+      const payload = decompress(header.flags, header.length, sent);
+      const now = clock();
+      if (!this.session.admit(header, now, lane)) return;
+      const data = header.stream === Stream.DATA && !isHole(header);
+      const writing = data && this.underway.destination.write(header.offset, payload);
+      if (writing) this.onDisk(writing.then(() => this.written(header, payload, lane)));
+      else this.session.written(header, payload, now, lane);
+    });
+    this.sync();
+  }
+
+  private written(header: Header, payload: Bytes, lane: number): void {
+    this.driver.step(() => this.session.written(header, payload, clock(), lane));
+    this.sync();
+  }
+
+  /** Written -> on the disk for good, and noted so: then it may be acknowledged. */
+  private sync(): void {
+    if (!this.began || this.syncing || this.driver.over) return;
+    const { underway, session } = this;
+    const { frontier } = session;
+    const owed = frontier - underway.durable;
+    const late = clock() - this.syncedAt >= SYNC_SECONDS;
+    const due = owed >= SYNC_BYTES || late || underway.destination.crowded;
+    if (owed <= 0 || !(due || frontier === this.total)) return;
+    this.syncing = true;
+    const work = async () => {
+      await underway.destination.sync(frontier);
+      await this.journal(frontier);
+      underway.durable = frontier;
+      [this.syncedAt, this.syncing] = [clock(), false];
+      this.driver.step(() => session.synced(frontier, clock()));
+      this.readBack();
+    };
+    this.onDisk(work());
+  }
+
+  private async journal(durable?: number): Promise<void> {
+    const journal = this.underway.journal(durable);
+    if (journal) await this.around.home.journals.write(journal);
+  }
+
+  /** On the disk for good -> read back and hashed, a little at a time. */
+  private readBack(): void {
+    if (this.reading || this.driver.over) return;
+    this.reading = true;
+    const work = async () => {
+      let verified = -1;
+      while (!this.driver.over && verified < this.underway.durable) {
+        const { destination, durable } = this.underway;
+        const before = destination.hashed;
+        await destination.readBack(Math.min(durable, before + destination.readBackStep));
+        verified = Math.min(destination.hashed, durable);
+        this.driver.step(() => this.session.verified(verified, clock()));
+        if (destination.hashed === before) break; // nothing whole to read yet: after the next sync
+        await breathe();
+      }
+      this.reading = false;
+      if (!this.driver.over && verified === this.total && this.session.state === "receiving") {
+        this.tellState("verifying");
+      }
+    };
+    this.onDisk(work());
+  }
+
+  private tellProgress(event: Extract<SessionEvent, { type: "progressed" }>): void {
+    const now = clock();
+    const { durable, verified, total } = event;
+    if (verified < total && now - this.toldAt < PROGRESS_SECONDS) return;
+    this.toldAt = now;
+    const rate = this.rate.of(durable);
+    const { relayed } = this.connected.connection;
+    const { bottleneck } = this;
+    this.tell({ event: "progress", durable, verified, total, rate, relayed, bottleneck });
+  }
+
+  // --- the end
+
+  /** Compare, make it what people get, sign. The half-signed receipt is kept before it is sent. */
+  private async finish(digests: Bytes): Promise<void> {
+    const { session, manifest } = this;
+    const { identity } = this.connected;
+    const { destination } = this.underway;
+    this.tellState("verifying");
+    const [results, refused] = await destination.settle(Results.decode(digests, manifest));
+    if (this.driver.over) return;
+    this.tellState("signing");
+    const payload = receiptPayload(this.connected, session, {
+      results,
+      root: resultsRoot(manifest, results),
+      stored: destination.stored,
+      auditHead: await this.around.home.audit.head(),
+      verified: nowText(),
+    });
+    const signature = await receipts.sign(identity, payload);
+    if (this.driver.over) return;
+    this.receipt = { payload, signature };
+    const transferId = encodeBase64url(session.transferId);
+    this.underway.delivered = deliveredOf(manifest, results, destination, transferId);
+    await this.storeReceipt([[identity.public, signature]]);
+    this.driver.step(() => session.finish(results, refused, payload, signature, clock()));
+  }
+
+  private async storeReceipt(signatures: [Bytes, Bytes][]): Promise<void> {
+    const document = receipts.assemble(this.receipt.payload, signatures);
+    const { delivered } = this.underway;
+    const journal = this.underway.journal();
+    await this.around.home.receipts.store(delivered!.transferId, document, journal);
+  }
+
+  /** The sender has signed too. */
+  private async confirm(signature: Bytes): Promise<void> {
+    const { identity, secured } = this.connected;
+    const { identity: sender, label } = secured.peer;
+    this.underway.delivered = { ...this.underway.delivered!, confirmed: true };
+    await this.storeReceipt([
+      [identity.public, this.receipt.signature],
+      [sender, signature],
+    ]);
+    await this.around.home.contacts.pin(sender, label, this.session.needsConfirmation);
+    this.driver.step(() => this.session.confirm(clock()));
+  }
+}

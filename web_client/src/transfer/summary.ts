@@ -1,0 +1,73 @@
+/** What people are told: of an offer, of what was delivered, of a receipt. */
+import type { Delivered, Offer, ReceiptSummary } from "../events";
+import { encodeBase64url, hex, type Bytes } from "../protocol/codec";
+import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
+import { shown } from "../protocol/paths";
+import * as receipts from "../protocol/receipt";
+import type { Space } from "../storage/opfs";
+import type { Destination } from "../storage/ports";
+import type { Layout } from "../storage/zip";
+
+const LISTED = 1000; // entries that are shown
+
+export function offerOf(manifest: Manifest, layout: Layout, space: Space | null): Offer {
+  const { entries } = manifest;
+  const files = entries.filter((entry) => entry.kind === "file");
+  return {
+    event: "offer",
+    files: files.length,
+    folders: entries.length - files.length,
+    size: tapeOf(manifest).total,
+    entries: entries
+      .slice(0, LISTED)
+      .map((entry) => [shown(entry.path, 256), entry.size, entry.kind === "directory"]),
+    name: shown(layout.name, 256),
+    single: layout.single,
+    where: space?.where ?? "none",
+    tight: space?.tight ?? false,
+  };
+}
+
+export function deliveredOf(
+  manifest: Manifest,
+  results: Results,
+  destination: Destination,
+  transferId: string,
+): Delivered {
+  const { entries } = manifest;
+  const failures = results.failures();
+  const arrived = entries.filter(({ kind }, i) => kind === "file" && !results.at(i)[0]);
+  return {
+    name: destination.name,
+    where: destination.stored === "file" ? "folder" : "browser",
+    size: destination.size,
+    files: arrived.length,
+    failures: failures.length,
+    failed: failures
+      .slice(0, LISTED)
+      .map(([index, status]) => [shown(entries[index]!.path, 256), status] as const),
+    transferId,
+    confirmed: false,
+  };
+}
+
+/** What a receipt file says, once its signatures are checked. Throws `BadReceipt`. */
+export function summaryOf(document: Bytes): ReceiptSummary {
+  const { payload, sender, recipient, confirmed } = receipts.verify(document);
+  const { content, times, security } = payload;
+  return {
+    transferId: encodeBase64url(payload.transfer_id),
+    sender: shown(payload.sender.label),
+    senderKey: receipts.fingerprint(sender),
+    recipient: shown(payload.recipient.label),
+    recipientKey: receipts.fingerprint(recipient),
+    entries: content.entries,
+    deliveredEntries: content.delivered_entries,
+    deliveredBytes: content.delivered_bytes,
+    root: hex(content.root),
+    digitsConfirmed: security.digits_confirmed,
+    offered: shown(times.offered),
+    verified: shown(times.verified),
+    confirmed,
+  };
+}

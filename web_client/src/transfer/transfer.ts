@@ -1,0 +1,99 @@
+/**
+ * A transfer across sessions (mirrors `p2p/transfer/transfer.py`): what is under way, what a failure
+ * leaves of it, and its ending.
+ *
+ * A lost connection is made again by whoever holds the invitation; the next session goes on from where
+ * the disk stands. A reload or a crash goes on from the journal.
+ */
+import type { Delivered, Person } from "../events";
+import { encodeBase64url, type JsonObject } from "../protocol/codec";
+import { FAILURES, HandoverError, Next, type Code } from "../protocol/errors";
+import type { Home } from "../state/home";
+import type { Journal } from "../state/journal";
+import type { Connected } from "./driver";
+import type { Outcome } from "./outcome";
+import { Receive } from "./receive";
+import type { Underway } from "./underway";
+
+export const LINK_SECONDS = 24 * 3600; // no link lives longer, so no unfinished transfer does
+
+export class Transfer {
+  private readonly progress: { underway: Underway | null } = { underway: null };
+  private earlier: Journal | null = null; // of before a reload or a crash
+  private current: Receive | null = null;
+
+  constructor(
+    private readonly home: Home,
+    private readonly person: Person,
+    private readonly room: string, // hex; of the link
+  ) {}
+
+  /** What is under way in this page, once it was accepted. */
+  get underway(): Underway | null {
+    return this.progress.underway;
+  }
+
+  /** Find what a reload or a crash has left. */
+  async recall(): Promise<void> {
+    this.earlier = (await this.home.journals.read(this.room)) ?? null;
+  }
+
+  /** One session with a sender that is proven. Throws what ended it early. */
+  async session(connected: Connected): Promise<Outcome> {
+    const { home, person, room, progress } = this;
+    const receive = new Receive(connected, { home, person, room, progress });
+    this.current = receive;
+    try {
+      return await receive.ended;
+    } finally {
+      void receive.hangUp();
+    }
+  }
+
+  /** Whether files were under way in the last session. */
+  get moved(): boolean {
+    return this.current?.began ?? false;
+  }
+
+  /** A person stopped it. */
+  stop(): void {
+    this.current?.stop();
+  }
+
+  /**
+   * Whether trying again may help: files were under way, and the failure is one that may pass.
+   *
+   * What goes wrong before the sender is proven may be a server's or a stranger's doing: no reason to
+   * give up what is there.
+   */
+  mayGoOn(failure: unknown, proven: boolean): boolean {
+    const { underway } = this;
+    const begun = underway ?? this.earlier;
+    if (!begun || begun.delivered || !(failure instanceof HandoverError)) return false;
+    if (Date.now() - begun.startedAt > LINK_SECONDS * 1000) return false;
+    return (underway !== null && !proven) || failure.next >= Next.RETRY;
+  }
+
+  /** It has ended: see to what is there, note it and tell it. */
+  async end({ ending, code, detail, delivered }: Outcome): Promise<void> {
+    const found = delivered ?? (await this.keepOrErase(code as Code));
+    const details: JsonObject = { role: "recipient", ending, code };
+    const { underway } = this;
+    if (underway) details["transfer_id"] = encodeBase64url(underway.offer.transferId);
+    await this.home.audit.append("transfer", details).catch(() => {});
+    this.person.tell({ event: "ended", ending, code, detail, delivered: found });
+  }
+
+  /** After a failure: what is delivered all the same, or what becomes of what had arrived. */
+  private async keepOrErase(code: Code): Promise<Delivered | null> {
+    const { underway } = this;
+    await underway?.idle();
+    if (!underway || underway.delivered) return underway?.delivered ?? null;
+    if (underway.lasting && FAILURES[code].next >= Next.RESUME) underway.destination.close();
+    else {
+      await underway.destination.discard();
+      await this.home.journals.drop(this.room).catch(() => {});
+    }
+    return null;
+  }
+}

@@ -1,0 +1,80 @@
+/** What is under way from the accept on, across sessions and, where there is a disk, reloads. */
+import type { Delivered } from "../events";
+import { same, type Bytes } from "../protocol/codec";
+import { tapeOf, type Manifest } from "../protocol/manifest";
+import type { Home } from "../state/home";
+import type { Journal } from "../state/journal";
+import { Container } from "../storage/container";
+import { reopen, type Space } from "../storage/opfs";
+import type { Destination } from "../storage/ports";
+
+/** What tells one transfer from any other. */
+export interface OfferKey {
+  readonly transferId: Bytes;
+  readonly manifestHash: Bytes;
+  readonly sender: Bytes;
+}
+
+export class Underway {
+  durable = 0; // bytes of the tape that are on the disk, and noted so
+  delivered: Delivered | null = null;
+  private work: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly room: string,
+    readonly offer: OfferKey,
+    private readonly total: number,
+    readonly destination: Destination,
+    readonly space: Space | null, // null: in a folder
+    readonly startedAt = Date.now(),
+  ) {}
+
+  /** What the journal says was under way before a reload or a crash. */
+  static async recall(home: Home, room: string, manifest: Manifest): Promise<Underway | null> {
+    const journal = await home.journals.read(room);
+    const { total } = tapeOf(manifest);
+    if (!journal || journal.delivered || journal.total !== total) return null;
+    try {
+      const space = await reopen(room);
+      const destination = new Container(manifest, room, space.store);
+      const recalled = new Underway(room, journal, total, destination, space, journal.startedAt);
+      recalled.durable = journal.durable;
+      return recalled;
+    } catch {
+      return null; // the container is gone: it begins anew
+    }
+  }
+
+  /** Whether the offer goes on with it. */
+  matches({ transferId, manifestHash, sender }: OfferKey): boolean {
+    const { offer } = this;
+    return (
+      same(offer.sender, sender) &&
+      same(offer.transferId, transferId) &&
+      same(offer.manifestHash, manifestHash)
+    );
+  }
+
+  /** Whether a reload can take it up. */
+  get lasting(): boolean {
+    return this.space?.where === "disk";
+  }
+
+  /** The journal as it is now; null where nothing survives a reload. */
+  journal(durable = this.durable): Journal | null {
+    if (!this.lasting) return null;
+    const { room, total, startedAt, delivered } = this;
+    const { sender, transferId, manifestHash } = this.offer;
+    return { room, sender, transferId, manifestHash, durable, total, startedAt, delivered };
+  }
+
+  /** Disk work of any session: the next one begins only after it. */
+  hold(work: Promise<void>): void {
+    this.work = Promise.all([this.work, work]);
+  }
+
+  /** Until no disk work is under way. */
+  async idle(): Promise<void> {
+    await this.work;
+  }
+}

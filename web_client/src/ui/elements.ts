@@ -1,0 +1,106 @@
+/**
+ * How elements are made, and the pieces that several screens share. No framework: ten screens of one
+ * card need a function that makes elements; text is only ever set as text.
+ */
+import type { Answer, Command, Offer, Progress } from "../events";
+import { size, type Language, type Messages } from "./messages";
+import type { Model } from "./model";
+
+export type Child = Node | string | null | false | undefined;
+type Attributes = { [name: string]: string | boolean | ((event: globalThis.Event) => void) };
+
+/** An element: attributes, listeners (functions) and children; text goes in as text. */
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Attributes = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child): child is Node | string => Boolean(child)));
+  return element;
+}
+
+/** What the page does beside showing: it hears commands, and clicks that need a gesture. */
+export interface Actions {
+  command(command: Command): void;
+  again(): void;
+  readonly canChooseFolder: boolean;
+  chooseFolder(): Promise<FileSystemDirectoryHandle | null>;
+  language(language: Language): void;
+  /** Whether the question stands if the person really wants to stop. */
+  stopping(asked: boolean): void;
+}
+
+/** What a screen is made with: the words of a language, and what clicks do. */
+export interface Context {
+  readonly t: Messages;
+  readonly actions: Actions;
+  /** A click that answers the question of this screen, once. */
+  answer(answer: Answer): () => void;
+}
+
+/** A screen: what is in its card, and how it follows the model while it stays. */
+export interface Screen {
+  readonly children: Child[];
+  readonly update?: (model: Model) => void;
+}
+
+export const title = (text: string): HTMLElement => h("h1", { tabindex: "-1" }, text);
+
+export const button = (text: string, click: () => void, kind = "primary"): HTMLButtonElement =>
+  h("button", { type: "button", class: kind, click }, text);
+
+export const choices = (...buttons: Child[]): HTMLElement =>
+  h("div", { class: "choices" }, ...buttons);
+
+/** The way round the page's limits. */
+export const commandLine = (): HTMLElement => h("pre", {}, h("code", {}, "handover receive"));
+
+export const bytes = (count: number, t: Messages): string => size(count, t.locale);
+
+/** Whole percents that are on the disk for good. */
+export const percentOf = ({ durable, total }: Progress): number =>
+  total ? Math.floor((100 * durable) / total) : 100;
+
+/** "3 files in 1 folder, 12 MB". */
+export function contentOf(offer: Offer, t: Messages): string {
+  const files = t.files(offer.files);
+  const counted = offer.folders ? t.inFolders(files, t.folders(offer.folders)) : files;
+  return `${counted}, ${bytes(offer.size, t)}`;
+}
+
+/** Who is at the other end, and the digits to compare. */
+export function peerCard({ peer }: Model, t: Messages): Child {
+  if (!peer) return null;
+  const trust = peer.verified ? t.peer.checked : peer.known ? t.peer.known : t.peer.fresh;
+  return h(
+    "div",
+    { class: "peer" },
+    h(
+      "dl",
+      {},
+      h("dt", {}, t.peer.from),
+      h("dd", { class: "who", dir: "auto" }, peer.label || t.peer.nameless),
+      h("dt", {}, t.peer.key),
+      h("dd", {}, h("code", {}, peer.fingerprint)),
+      h("dt", { class: "unseen" }, t.steps[1]),
+      h("dd", { class: peer.known ? "trust known" : "trust" }, peer.changed ? "" : trust),
+    ),
+    peer.changed && h("p", { class: "warning", role: "alert" }, t.peer.changed),
+    h("p", { class: "digits-name" }, t.peer.digits),
+    h("p", { class: "digits", id: "digits" }, peer.digits),
+    h("p", { class: "hint" }, t.peer.compare),
+  );
+}
+
+/** Why there may be no connection. */
+export function usualCauses(t: Messages): HTMLElement {
+  const causes = t.connecting.causes.map((cause) => h("li", {}, cause));
+  const list = h("ul", {}, ...causes);
+  return h("div", { class: "note", role: "status" }, h("p", {}, t.connecting.slow), list);
+}

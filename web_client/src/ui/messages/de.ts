@@ -1,0 +1,237 @@
+/** German. */
+import type { Messages } from "./en";
+import { many } from "./numbers";
+
+export const de: Messages = {
+  language: "Deutsch",
+  locale: "de-DE",
+  name: "Handover",
+  skip: "Zum Inhalt springen",
+  stepsTitle: "Schritte",
+  steps: ["Verbinden", "Prüfen", "Empfangen", "Speichern"],
+  files: (count) => many(count, "Datei", "Dateien", "de-DE"),
+  folders: (count) => many(count, "Ordner", "Ordnern", "de-DE"),
+  inFolders: (files, folders) => `${files} in ${folders}`,
+  more: (count) => `und ${count.toLocaleString("de-DE")} weitere`,
+  of: (part, whole) => `${part} von ${whole}`,
+  rate: (text) => `${text}/s`,
+  left: (seconds) =>
+    seconds < 60
+      ? "noch weniger als eine Minute"
+      : seconds < 3600
+        ? `noch etwa ${many(Math.round(seconds / 60), "Minute", "Minuten", "de-DE")}`
+        : `noch etwa ${many(Math.round(seconds / 3600), "Stunde", "Stunden", "de-DE")}`,
+
+  welcome: {
+    title: "Jemand sendet Ihnen Dateien",
+    text: "Sie kommen direkt vom Computer des Absenders auf diesen, durchgehend verschlüsselt. Durch das Öffnen dieser Seite ist noch nichts geschehen.",
+    label: "Ihr Name",
+    labelHint:
+      "Der Absender sieht ihn, und er steht in der Quittung. Zum Beispiel: Radiologie, Befundraum 2",
+    passphrase: "Passwort",
+    passphraseHint:
+      "Der Absender kennt es. Fragen Sie am Telefon danach, nicht auf dem Weg, auf dem der Link kam.",
+    go: "Weiter",
+    earlierTitle: "Weiter, wo Sie waren",
+    earlier: (part) => `${part} sind schon auf diesem Computer. Nichts ist verloren.`,
+    private:
+      "Dieser Browser vergisst alles, wenn das Fenster geschlossen wird (ein privates Fenster). Er kann empfangen, aber nach einem Neuladen nicht weitermachen.",
+    unexpected: "Sie erwarten nichts? Schließen Sie die Seite, dann geschieht nichts.",
+    trust:
+      "Das Programm dieser Seite kommt vom Server in der Adresszeile. Wenn Sie diesem Server nicht trauen dürfen, empfangen Sie auf der Kommandozeile mit",
+  },
+  connecting: {
+    title: "Verbindung zum Absender",
+    text: "Das dauert ein paar Sekunden.",
+    slow: "Es dauert länger als üblich. Die häufigsten Gründe:",
+    causes: [
+      "Der Absender hat das Programm geschlossen, oder sein Computer schläft.",
+      "Eine Firewall auf einer Seite sperrt UDP.",
+      "Die beiden Netze sind getrennt, und kein Weg führt vom einen ins andere.",
+    ],
+  },
+  peer: {
+    from: "Von",
+    key: "Schlüssel",
+    nameless: "(ohne Namen)",
+    fresh: "Noch nicht geprüft: die erste Übertragung mit diesem Schlüssel",
+    known: "Von früher bekannt",
+    checked: "Bekannt, und die Ziffern wurden schon verglichen",
+    changed:
+      "Warnung: Sie kennen diesen Namen mit einem anderen Schlüssel. Es kann ein neuer Computer sein oder jemand anderes. Rufen Sie an und vergleichen Sie die Ziffern, bevor Sie weitermachen.",
+    digits: "Prüfziffern",
+    compare:
+      "Sie telefonieren mit dem Absender? Diese Ziffern müssen auf beiden Seiten gleich sein.",
+  },
+  waiting: {
+    title: "Warten, bis der Absender Sie einlässt",
+    text: "Der Absender sieht jetzt Ihren Namen und entscheidet.",
+  },
+  digits: {
+    title: "Sind die Ziffern auf beiden Seiten gleich?",
+    text: "Der Absender verlangt diese Prüfung. Lesen Sie sich die Ziffern am Telefon vor.",
+    yes: "Sie sind gleich",
+    no: "Sie sind verschieden",
+  },
+  reading: {
+    title: "Die Liste der Dateien wird gelesen",
+    text: "Wenn der Browser fragt, ob diese Seite Daten behalten darf, erlauben Sie es.",
+  },
+  offer: {
+    title: (what) => `Ihnen angeboten: ${what}`,
+    list: "Liste zeigen",
+    saveSingle: (name) => `Sie bleibt in diesem Browser, bis Sie sie als ${name} speichern.`,
+    saveArchive: (name) =>
+      `Sie bleiben in diesem Browser, bis Sie sie als ${name} speichern, mit allen Ordnern.`,
+    fits: "Der Platz reicht.",
+    tight:
+      "Im Browser ist Platz. Ob auch für die gespeicherte Kopie Platz ist, sagt der Browser nicht: Halten Sie noch einmal so viel frei.",
+    memory:
+      "Dieses Fenster legt nichts auf die Platte (ein privates Fenster), also liegt alles im Arbeitsspeicher. Schließen oder laden Sie die Seite nicht neu, bevor Sie gespeichert haben.",
+    none: "Dieser Browser hat dafür keinen Platz. Sie können in einen Ordner dieses Computers empfangen, oder ablehnen und die Kommandozeile nehmen.",
+    folder: "In einen Ordner empfangen…",
+    folderHint:
+      "Direkt in einen Ordner braucht es den Platz nur einmal, und Dateien bleiben Dateien. Aber es kann nicht weitergehen, wenn diese Seite geschlossen oder neu geladen wurde.",
+    accept: "Empfangen",
+    decline: "Ablehnen",
+  },
+  phases: { receiving: "Empfangen", verifying: "Prüfen", signing: "Quittung unterschreiben" },
+  running: {
+    title: "Empfang läuft",
+    stay: "Lassen Sie diese Seite offen.",
+    direct: "Die Dateien kommen direkt von Computer zu Computer.",
+    relayed: "Sie kommen über eine Zwischenstation, weiter durchgehend verschlüsselt.",
+    bottleneck: {
+      disk: "Das Tempo bestimmt der Datenträger des Absenders.",
+      limit: "Der Absender hat das Tempo begrenzt.",
+      network: "Das Tempo bestimmt das Netz.",
+      other_side: "Das Tempo bestimmt dieser Computer.",
+    },
+    stop: "Abbrechen",
+    stopSure: "Wirklich abbrechen? Was angekommen ist, wird gelöscht.",
+    stopYes: "Abbrechen und löschen",
+    stopNo: "Weiter empfangen",
+    lost: "Die Verbindung ist abgebrochen. Neuer Versuch; nichts ist verloren.",
+    silent: "Seit einigen Sekunden ist vom Absender nichts zu hören; es wird weiter gewartet.",
+  },
+  done: {
+    title: (files) => `Angekommen und geprüft: ${files}`,
+    text: "Jedes Byte wurde aus dem Speicher dieses Browsers zurückgelesen und ist das, was der Absender gesendet hat.",
+    textFolder: (name) =>
+      `Die Dateien sind im Ordner „${name}“. Jedes Byte wurde von dort zurückgelesen und ist das, was der Absender gesendet hat.`,
+    incompleteTitle: (count) => `Fertig, aber nicht angekommen: ${count}`,
+    incomplete:
+      "Der Rest wurde zurückgelesen und geprüft. In der Quittung steht, wie viele fehlen.",
+    nothing: "Nichts ist angekommen. So steht es in der Quittung.",
+    unconfirmed:
+      "Die Unterschrift des Absenders auf der Quittung kam nicht. Die Dateien sind vollständig; die Quittung trägt nur Ihre Unterschrift.",
+    save: (name, bytes) => `${name} speichern (${bytes})`,
+    receipt: "Quittung speichern",
+    proves:
+      "Die Quittung ist von beiden Computern unterschrieben. Sie beweist, dass Programme mit diesen beiden Schlüsseln genau diese Bytes gesendet und empfangen haben, und wann; nicht, wer davor saß oder ob jemand hingesehen hat.",
+    savedTitle: "Gespeichert?",
+    saved:
+      "Sehen Sie nach, ob die Datei dort ist, wo Sie sie erwarten. Entfernen Sie dann die Kopie aus diesem Browser, um Platz zu schaffen.",
+    remove: "Aus diesem Browser entfernen",
+    removed: "Entfernt. Die Quittung bleibt in diesem Browser.",
+    keeps: "Was nach sieben Tagen nicht gespeichert ist, wird gelöscht.",
+    status: {
+      1: "hat sich beim Senden geändert",
+      2: "konnte der Absender nicht lesen",
+      16: "konnte hier nicht geschrieben werden",
+      17: "konnte nicht an seinen Platz",
+    },
+  },
+  receipt: {
+    show: "Was in der Quittung steht",
+    transfer: "Übertragung",
+    sender: "Absender",
+    recipient: "Empfänger",
+    delivered: "Angekommen",
+    root: "Prüfsumme",
+    digits: "Ziffern",
+    compared: "von beiden verglichen",
+    notCompared: "nicht verglichen",
+    offered: "Angeboten (Uhr des Absenders)",
+    verified: "Geprüft (diese Uhr)",
+    signed: "Unterschrieben von",
+    byBoth: "Empfänger und Absender",
+    byOne: "nur dem Empfänger",
+  },
+  ended: {
+    again: "Noch einmal versuchen",
+    commandLine: "Oder empfangen Sie auf der Kommandozeile, die diese Grenzen nicht hat:",
+  },
+  elsewhere: {
+    title: "Dieser Link ist in einem anderen Tab offen",
+    text: "Machen Sie dort weiter, oder schließen Sie jenen Tab und laden Sie diese Seite neu.",
+  },
+  noLink: {
+    title: "Hier empfangen Sie Dateien, die Ihnen jemand sendet",
+    text: "Öffnen Sie den ganzen Link, den der Absender Ihnen gegeben hat; der Teil hinter # ist der Schlüssel.",
+  },
+  unsupported: {
+    title: "Dieser Browser kann nicht empfangen",
+    text: "Ihm fehlt, was eine direkte Übertragung braucht (WebRTC und WebAssembly, über https). Nehmen Sie ein aktuelles Chrome, Edge oder Firefox, oder empfangen Sie auf der Kommandozeile:",
+  },
+  states: {
+    connecting: "Verbindung wird aufgebaut",
+    waiting: "Warten, bis der Absender Sie einlässt",
+    reading: "Die Liste der Dateien wird gelesen",
+    receiving: "Empfang läuft",
+    lost: "Verbindung abgebrochen; neuer Versuch",
+    verifying: "Alles da; wird geprüft",
+    signing: "Geprüft; die Quittung wird unterschrieben",
+  },
+  percent: (value) => `${value} Prozent`,
+  failures: {
+    link_invalid:
+      "Das ist kein ganzer Handover-Link. Kopieren Sie den ganzen Link und öffnen Sie ihn noch einmal.",
+    link_unsupported:
+      "Dieser Link stammt von einer neueren Version. Fragen Sie nach deren Seite, oder nehmen Sie eine aktuelle Kommandozeile.",
+    server_unreachable:
+      "Der Server dieser Seite ist nicht erreichbar. Prüfen Sie das Netz, dann versuchen Sie es noch einmal.",
+    server_refused:
+      "Der Server hat den Versuch abgelehnt. Versuchen Sie es in einer Minute noch einmal.",
+    not_found:
+      "Hinter diesem Link wartet niemand: Er ist benutzt, abgelaufen oder falsch abgeschrieben. Bitten Sie den Absender um einen neuen.",
+    busy: "Diesen Link benutzt gerade jemand anderes. Fragen Sie den Absender, dann versuchen Sie es in einer Minute noch einmal.",
+    expired: "Der Link ist abgelaufen. Bitten Sie den Absender um einen neuen.",
+    no_connection:
+      "Die beiden Computer fanden keinen Weg zueinander. Häufige Gründe: Der Absender hat das Programm geschlossen, eine Firewall sperrt UDP, oder die beiden Netze sind getrennt.",
+    sender_unproven:
+      "Die andere Seite ist nicht der Absender, der diesen Link gemacht hat. Nichts wurde preisgegeben. Sagen Sie es dem Absender, und bitten Sie auf anderem Weg um einen neuen Link.",
+    passphrase_wrong:
+      "Das Passwort ist falsch. Nichts wurde preisgegeben. Fragen Sie den Absender danach und versuchen Sie es noch einmal.",
+    disarmed:
+      "Der Link wurde nach drei Fehlversuchen gesperrt. Bitten Sie den Absender um einen neuen.",
+    not_for_you:
+      "Diese Übertragung ist für einen anderen Schlüssel bestimmt. Fragen Sie den Absender.",
+    claimed: "Diesen Link benutzt ein anderer Empfänger. Fragen Sie den Absender.",
+    contact_changed:
+      "Der Absender kennt Ihren Namen mit einem anderen Schlüssel und hat abgelehnt. Rufen Sie an.",
+    digits_rejected:
+      "Die Ziffern wurden als verschieden gemeldet: Vielleicht ist jemand dazwischen. Nichts wurde übertragen. Nehmen Sie ein anderes Netz oder einen anderen Weg für den Link.",
+    version_unsupported:
+      "Die beiden Versionen verstehen einander nicht. Die ältere braucht eine Aktualisierung.",
+    declined: "Abgelehnt. Nichts wurde übertragen.",
+    cancelled: "Auf dieser Seite abgebrochen. Was angekommen war, ist gelöscht.",
+    peer_cancelled: "Der Absender hat die Übertragung abgebrochen.",
+    no_space:
+      "Im Browser ist dafür nicht genug Platz. Schaffen Sie Platz auf diesem Computer, oder nehmen Sie ein gewöhnliches statt eines privaten Fensters.",
+    not_writable: "In den Speicher des Browsers kann nicht geschrieben werden.",
+    disk_error:
+      "Die Platte ist voll oder fehlerhaft. Schaffen Sie Platz, bitten Sie den Absender, die Übertragung fortzusetzen, und versuchen Sie es dann noch einmal.",
+    disk_paused:
+      "Die Festplatte der absendenden Seite nimmt nichts mehr an. Sagen Sie dort Bescheid und versuchen Sie es dann noch einmal.",
+    connection_lost:
+      "Die Verbindung ist abgebrochen und kam nicht wieder. Bitten Sie den Absender, noch einmal zu senden.",
+    connection_lost_early:
+      "Die Verbindung ist abgebrochen, bevor eine Datei kam. Versuchen Sie es noch einmal.",
+    peer_failed: "Die Seite des Absenders konnte nicht weitermachen.",
+    protocol:
+      "Die andere Seite hat das Protokoll verletzt. Was angekommen war, ist gelöscht. Wenn beide Versionen aktuell sind, melden Sie es bitte.",
+    internal:
+      "Diese Seite selbst ist gescheitert. Bitte melden Sie es, und empfangen Sie solange auf der Kommandozeile.",
+  },
+};

@@ -1,0 +1,91 @@
+/** Delivered: saving, what failed, the receipt. */
+import type { ReceiptSummary } from "../../events";
+import {
+  button,
+  bytes,
+  choices,
+  contentOf,
+  h,
+  title,
+  type Child,
+  type Context,
+  type Screen,
+} from "../elements";
+import type { Messages } from "../messages";
+import type { Model } from "../model";
+
+const FAILED_SHOWN = 50; // entries
+
+export function done(model: Model, { t, actions }: Context): Screen {
+  const delivered = model.delivered!;
+  const [failed, arrived] = [delivered.failures, delivered.files];
+  const rows = delivered.failed
+    .slice(0, FAILED_SHOWN)
+    .map(([path, status]) =>
+      h("li", {}, h("b", { dir: "auto" }, path), `: ${t.done.status[status] ?? ""}`),
+    );
+  const inFolder = delivered.where === "folder";
+  const whole = inFolder ? t.done.textFolder(delivered.name) : t.done.text;
+  const text = failed ? (arrived ? t.done.incomplete : t.done.nothing) : whole;
+  const toSave = model.saved !== "removed" && arrived > 0 && !inFolder;
+  const receipt = button(t.done.receipt, () => actions.command({ command: "receipt" }), "quiet");
+  const after = [
+    h("h2", {}, t.done.savedTitle),
+    h("p", {}, t.done.saved),
+    button(t.done.remove, () => actions.command({ command: "discard" }), "quiet"),
+  ];
+  const save = button(t.done.save(delivered.name, bytes(delivered.size, t)), () =>
+    actions.command({ command: "save" }),
+  );
+  const children = [
+    title(
+      failed
+        ? t.done.incompleteTitle(t.files(failed))
+        : t.done.title(model.offer ? contentOf(model.offer, t) : t.files(arrived)),
+    ),
+    h("p", { class: failed ? "note" : "good" }, text),
+    failed > 0 && h("ul", { class: "failed" }, ...rows),
+    !delivered.confirmed && h("p", { class: "note" }, t.done.unconfirmed),
+    model.saved === "removed" && h("p", { role: "status" }, t.done.removed),
+    toSave ? choices(save, receipt) : receipt,
+    toSave &&
+      model.saved === "no" &&
+      h("p", { class: "small" }, model.offer?.where === "memory" ? t.offer.memory : t.done.keeps),
+    ...(model.saved === "offered" ? after : []),
+    delivered.confirmed && h("p", { class: "small proves" }, t.done.proves),
+    model.receipt && summary(model.receipt, t),
+  ];
+  return { children };
+}
+
+/** What the receipt says. */
+function summary(receipt: ReceiptSummary, all: Messages): HTMLElement {
+  const t = all.receipt;
+  const key = (label: string, print: string) => [
+    h("b", { dir: "auto" }, label),
+    h("br"),
+    h("code", {}, print),
+  ];
+  const count = all.of(
+    receipt.deliveredEntries.toLocaleString(all.locale),
+    receipt.entries.toLocaleString(all.locale),
+  );
+  const rows: [string, Child[]][] = [
+    [t.transfer, [h("code", {}, receipt.transferId)]],
+    [t.sender, key(receipt.sender, receipt.senderKey)],
+    [t.recipient, key(receipt.recipient, receipt.recipientKey)],
+    [t.delivered, [`${count}, ${bytes(receipt.deliveredBytes, all)}`]],
+    [t.root, [h("code", {}, receipt.root)]],
+    [t.digits, [receipt.digitsConfirmed ? t.compared : t.notCompared]],
+    [t.offered, [receipt.offered]],
+    [t.verified, [receipt.verified]],
+    [t.signed, [receipt.confirmed ? t.byBoth : t.byOne]],
+  ];
+  const list = rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, ...value)]);
+  return h(
+    "details",
+    { class: "list" },
+    h("summary", {}, t.show),
+    h("dl", { class: "small" }, ...list),
+  );
+}

@@ -1,0 +1,28 @@
+/** Ended without files: one sentence, and what can be done. */
+import type { Code } from "../../protocol/errors";
+import { button, commandLine, h, title, type Context, type Screen } from "../elements";
+import type { Model } from "../model";
+
+const HOPELESS: readonly Code[] = ["declined", "link_invalid", "expired", "cancelled", "disarmed"];
+const BY_COMMAND: readonly Code[] = ["no_space", "not_writable", "internal", "disk_error"];
+
+export function ended(model: Model, { t, actions }: Context): Screen {
+  const code = model.code as Code;
+  const sentence = t.failures[code] ?? t.failures.internal!;
+  const cut = sentence.search(/[.:;] /) + 1;
+  const [head, rest] = cut > 0 ? [sentence.slice(0, cut - 1), sentence.slice(cut)] : [sentence, ""];
+  const byCommand = BY_COMMAND.includes(code);
+  const children = [
+    title(head.replace(/\.$/, "")),
+    rest &&
+      h(
+        "p",
+        {},
+        rest.trim().replace(/^./, (letter) => letter.toUpperCase()),
+      ),
+    !HOPELESS.includes(code) && button(t.ended.again, () => actions.again()),
+    byCommand && h("p", {}, t.ended.commandLine),
+    byCommand && commandLine(),
+  ];
+  return { children };
+}

@@ -1,0 +1,79 @@
+/** What is offered, by whom, and where it would go. */
+import type { Offer } from "../../events";
+import {
+  button,
+  bytes,
+  choices,
+  contentOf,
+  h,
+  peerCard,
+  title,
+  type Context,
+  type Screen,
+} from "../elements";
+import type { Messages } from "../messages";
+import type { Model } from "../model";
+
+export function offered(model: Model, { t: all, actions, answer }: Context): Screen {
+  const t = all.offer;
+  const offer = model.offer!;
+  const saving = offer.single ? t.saveSingle(offer.name) : t.saveArchive(offer.name);
+  const tight = offer.tight ? t.tight : t.fits;
+  const space = { disk: tight, memory: t.memory, none: t.none }[offer.where];
+  const noted = offer.where !== "disk" || offer.tight;
+  const folder = actions.canChooseFolder;
+  const none = offer.where === "none";
+  const intoFolder = async () => {
+    const chosen = await actions.chooseFolder();
+    if (chosen) answer(chosen)();
+  };
+  const children = [
+    title(t.title(contentOf(offer, all))),
+    peerCard(model, all),
+    list(offer, all),
+    !none && h("p", {}, saving, " ", noted ? "" : space),
+    noted && h("p", { class: "note" }, space),
+    folder && h("p", { class: "small" }, t.folderHint),
+    choices(
+      !none && button(t.accept, answer(true)),
+      folder && button(t.folder, () => void intoFolder(), none ? "primary" : "quiet"),
+      button(t.decline, answer(false), "quiet"),
+    ),
+  ];
+  return { children };
+}
+
+/** The first entries as a tree; folders open at the top only. */
+function list(offer: Offer, t: Messages): HTMLElement {
+  const root = h("ul", { class: "tree" });
+  const folders = new Map<string, HTMLElement>([["", root]]);
+  const folder = (path: string): HTMLElement => {
+    const known = folders.get(path);
+    if (known) return known;
+    const at = path.lastIndexOf("/");
+    const inside = h("ul", {});
+    const summary = h("summary", { dir: "auto" }, path.slice(at + 1));
+    const details = h("details", { open: at < 0 }, summary, inside);
+    folder(path.slice(0, Math.max(at, 0))).append(h("li", {}, details));
+    folders.set(path, inside);
+    return inside;
+  };
+  for (const [path, length, directory] of offer.entries) {
+    if (directory) folder(path);
+    else {
+      const at = path.lastIndexOf("/");
+      folder(path.slice(0, Math.max(at, 0))).append(
+        h(
+          "li",
+          { class: "file" },
+          h("span", { dir: "auto" }, path.slice(at + 1)),
+          h("span", { class: "size" }, bytes(length, t)),
+        ),
+      );
+    }
+  }
+  const rest = offer.files + offer.folders - offer.entries.length;
+  if (rest > 0) root.append(h("li", { class: "more" }, t.more(rest)));
+  const few = offer.entries.length <= 12;
+  return h("details", { class: "list", open: few }, h("summary", {}, t.offer.list), root);
+}

@@ -1,0 +1,71 @@
+/** Before anything is under way: no link, no support, another tab, and the welcome. */
+import { bytes, commandLine, h, title, type Context, type Screen } from "../elements";
+import type { Model } from "../model";
+
+export const noLink = (_: Model, { t }: Context): Screen => ({
+  children: [title(t.noLink.title), h("p", {}, t.noLink.text)],
+});
+
+export const unsupported = (_: Model, { t }: Context): Screen => ({
+  children: [title(t.unsupported.title), h("p", {}, t.unsupported.text), commandLine()],
+});
+
+export const elsewhere = (_: Model, { t }: Context): Screen => ({
+  children: [title(t.elsewhere.title), h("p", {}, t.elsewhere.text)],
+});
+
+export function welcome(model: Model, { t: all, actions }: Context): Screen {
+  const t = all.welcome;
+  const label = h("input", {
+    id: "label",
+    type: "text",
+    autocomplete: "name",
+    maxlength: "60",
+    required: true,
+    value: model.label,
+    "aria-describedby": "label-hint",
+    autofocus: !model.label,
+  });
+  const passphrase = h("input", {
+    id: "passphrase",
+    type: "password",
+    autocomplete: "off",
+    required: true,
+    "aria-describedby": "passphrase-hint",
+    autofocus: Boolean(model.label),
+  });
+  const { earlier } = model;
+  const part = earlier && all.of(bytes(earlier.durable, all), bytes(earlier.total, all));
+  const submit = (event: globalThis.Event) => {
+    event.preventDefault();
+    actions.command({
+      command: "start",
+      label: label.value.trim(),
+      passphrase: model.passphrase ? passphrase.value : null,
+      folders: actions.canChooseFolder,
+    });
+  };
+  const children = [
+    title(earlier ? t.earlierTitle : t.title),
+    h("p", {}, part ? t.earlier(part) : t.text),
+    !model.lasting && h("p", { class: "note" }, t.private),
+    h(
+      "form",
+      { submit },
+      h("label", { for: "label" }, t.label),
+      label,
+      h("p", { class: "hint", id: "label-hint" }, t.labelHint),
+      ...(model.passphrase
+        ? [
+            h("label", { for: "passphrase" }, t.passphrase),
+            passphrase,
+            h("p", { class: "hint", id: "passphrase-hint" }, t.passphraseHint),
+          ]
+        : []),
+      h("button", { type: "submit", class: "primary" }, t.go),
+    ),
+    h("p", { class: "small" }, t.unexpected),
+    h("p", { class: "small" }, `${t.trust} `, h("code", {}, "handover receive"), "."),
+  ];
+  return { children };
+}

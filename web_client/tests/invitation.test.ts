@@ -1,0 +1,124 @@
+/** When a guest tries again, and when not. */
+import sodium from "libsodium-wrappers-sumo";
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+
+import type { Event } from "../src/events";
+import { Invitation } from "../src/invitation";
+import { PeerConnections } from "../src/lanes/webrtc/connection";
+import type { Link } from "../src/protocol/link";
+import type { Outcome } from "../src/transfer/outcome";
+import type { Transfer } from "../src/transfer/transfer";
+import { JOINED, ServedSocket } from "./connect/server";
+import { signer } from "./protocol/pair";
+
+beforeAll(() => sodium.ready);
+beforeEach(() => {
+  ServedSocket.reset();
+  ServedSocket.reachable = false;
+  vi.stubGlobal("WebSocket", ServedSocket);
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.unstubAllGlobals();
+  vi.useRealTimers();
+});
+
+const LINK: Link = {
+  origin: "https://example.org",
+  secret: new Uint8Array(32).fill(1),
+  commitment: new Uint8Array(16),
+  passphrase: false,
+};
+
+/** A transfer as far as an invitation asks. */
+class Asked {
+  outcome: Outcome | null = null;
+  recalled = false;
+  underway: object | null = null;
+  readonly moved = false;
+  constructor(readonly goesOn = false) {}
+
+  async recall(): Promise<void> {
+    this.recalled = true;
+  }
+  mayGoOn(): boolean {
+    return this.goesOn;
+  }
+  stop(): void {}
+  async end(outcome: Outcome): Promise<void> {
+    this.outcome = outcome;
+  }
+}
+
+function guest(transfer: Asked, { link = LINK, passphrase = null as string | null } = {}) {
+  const told: Event[] = [];
+  const peerConnections = new PeerConnections(() => {});
+  const invitation = new Invitation(link, peerConnections, (event) => told.push(event));
+  const identity = Promise.resolve(signer(1, "r"));
+  const over = invitation.receive(transfer as unknown as Transfer, identity, passphrase);
+  return { invitation, told, over };
+}
+
+test("a server that cannot be reached ends it where nothing was under way", async () => {
+  const transfer = new Asked();
+  const { over, told } = guest(transfer);
+  await over;
+  expect(transfer.recalled).toBe(true);
+  expect(transfer.outcome).toMatchObject({ ending: "failed", code: "server_unreachable" });
+  expect(told).toContainEqual({ event: "state", state: "connecting" });
+});
+
+test("what is under way is tried again, after pauses that grow to five seconds", async () => {
+  const transfer = new Asked(true);
+  transfer.underway = {};
+  const { invitation, told, over } = guest(transfer);
+  await vi.advanceTimersByTimeAsync(18_000);
+  const times = ServedSocket.made.map((socket) => socket.madeAt);
+  expect(times.slice(1).map((time, i) => time - times[i]!)).toEqual([
+    500, 1000, 2000, 4000, 5000, 5000,
+  ]);
+  expect(told).toContainEqual({ event: "state", state: "lost" });
+  expect(told).toContainEqual({ event: "slow" });
+  expect(told).not.toContainEqual({ event: "state", state: "connecting" });
+  invitation.stop();
+  await over;
+  expect(transfer.outcome?.code).toBe("cancelled");
+});
+
+test("a person who stops it while it connects is not kept waiting", async () => {
+  ServedSocket.reachable = true; // and silent
+  const transfer = new Asked(true);
+  const { invitation, over } = guest(transfer);
+  await vi.advanceTimersByTimeAsync(100);
+  invitation.stop();
+  await over;
+  expect(transfer.outcome?.code).toBe("cancelled");
+});
+
+test("a server that says nothing is slow, and in the end there was no connection", async () => {
+  ServedSocket.answer = (socket, { type }) => type === "join" && socket.say(JOINED);
+  ServedSocket.reachable = true;
+  const transfer = new Asked();
+  const { told, over } = guest(transfer);
+  await vi.advanceTimersByTimeAsync(6000);
+  expect(told).toContainEqual({ event: "slow" });
+  await vi.advanceTimersByTimeAsync(15_000);
+  await over;
+  expect(transfer.outcome?.code).toBe("no_connection");
+});
+
+test("a passphrase that cannot be one is refused before anybody is asked", async () => {
+  const transfer = new Asked();
+  const { over } = guest(transfer, { link: { ...LINK, passphrase: true }, passphrase: "" });
+  await over;
+  expect(transfer.outcome).toMatchObject({ code: "passphrase_wrong", delivered: null });
+  expect(ServedSocket.made).toEqual([]);
+});
+
+test("an identity that cannot be had is an ending as any other", async () => {
+  const transfer = new Asked();
+  const invitation = new Invitation(LINK, new PeerConnections(() => {}), () => {});
+  const refused = Promise.reject(new DOMException("", "QuotaExceededError"));
+  await invitation.receive(transfer as unknown as Transfer, refused, null);
+  expect(transfer.outcome).toMatchObject({ code: "internal", detail: "QuotaExceededError" });
+});

@@ -1,0 +1,81 @@
+/** Imports run downwards only, floor by floor, and never in a circle. */
+import { readFileSync, readdirSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { expect, test } from "vitest";
+
+const SRC = fileURLToPath(new URL("../src", import.meta.url));
+
+/** From the top. What stands on one floor does not know each other. */
+const FLOORS = [
+  ["main", "worker"],
+  ["ui"],
+  ["invitation"],
+  ["transfer"],
+  ["connect", "state"],
+  ["storage", "lanes"],
+  ["compression", "events", "clock", "version"],
+  ["protocol"],
+];
+
+/** Module -> the modules it imports, by their path without `.ts`; types count too. */
+const IMPORTS = new Map(
+  (readdirSync(SRC, { recursive: true }) as string[])
+    .filter((path) => path.endsWith(".ts") && !path.endsWith(".d.ts"))
+    .map((path) => {
+      const found = readFileSync(join(SRC, path), "utf8").matchAll(/\bfrom "(\.[^"]*)"/g);
+      const targets = [...found].map(([, target]) => normalize(join(dirname(path), target!)));
+      return [path.slice(0, -3), targets] as const;
+    }),
+);
+
+const part = (module: string) => module.split("/")[0]!;
+const floor = (module: string) => FLOORS.findIndex((parts) => parts.includes(part(module)));
+
+test("every module stands on a floor, and what it imports is there", () => {
+  const modules = [...IMPORTS.keys()];
+  expect(modules.length).toBeGreaterThan(40);
+  expect(modules.filter((module) => floor(module) < 0)).toEqual([]);
+  const missing = [...IMPORTS.values()].flat().filter((target) => !IMPORTS.has(target));
+  expect(missing).toEqual([]);
+});
+
+test("nothing imports what is above it or beside it", () => {
+  const wrong = [...IMPORTS].flatMap(([module, targets]) =>
+    targets
+      .filter((target) => part(target) !== part(module) && floor(target) <= floor(module))
+      .map((target) => `${module} -> ${target}`),
+  );
+  expect(wrong).toEqual([]);
+});
+
+test("there is no circle", () => {
+  const done = new Set<string>();
+  const walk = (module: string, way: readonly string[]): void => {
+    if (way.includes(module)) throw new Error([...way, module].join(" -> "));
+    if (done.has(module)) return;
+    IMPORTS.get(module)!.forEach((target) => walk(target, [...way, module]));
+    done.add(module);
+  };
+  for (const module of IMPORTS.keys()) walk(module, []);
+});
+
+test("the pure core has no clock, no platform and no chance", () => {
+  const impure =
+    /\b(Date\.now|new Date\(\)|performance|navigator|indexedDB|setTimeout|Math\.random|randombytes)\b/;
+  const wrong = [...IMPORTS.keys()].filter(
+    (module) =>
+      part(module) === "protocol" && impure.test(readFileSync(join(SRC, `${module}.ts`), "utf8")),
+  );
+  expect(wrong).toEqual([]);
+});
+
+test("only the user interface touches the document", () => {
+  const wrong = [...IMPORTS.keys()].filter(
+    (module) =>
+      !["ui", "main"].includes(part(module)) &&
+      /\bdocument\./.test(readFileSync(join(SRC, `${module}.ts`), "utf8")),
+  );
+  expect(wrong).toEqual([]);
+});

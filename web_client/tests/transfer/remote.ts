@@ -1,0 +1,155 @@
+/** The sender at the other end of lanes in memory (`Remote`), for what runs a session. */
+import sodium from "libsodium-wrappers-sumo";
+
+import type { Answer, Event, Person } from "../../src/events";
+import type { Lane } from "../../src/lanes/lane";
+import { PeerConnections, type Connection } from "../../src/lanes/webrtc/connection";
+import { concat, decodeJson, type Bytes } from "../../src/protocol/codec";
+import { Opener, type Header } from "../../src/protocol/seal";
+import { FIRST_SUITE } from "../../src/protocol/suite";
+import type { Connected } from "../../src/transfer/driver";
+import { Pair, type Said } from "../protocol/pair";
+
+/** This side's end of a lane whose other end is the test. */
+export class MemoryLane implements Lane {
+  readonly sent: Bytes[] = [];
+  readonly opened = Promise.resolve();
+  onLost = () => {};
+  private handler: (message: Bytes) => void = () => {};
+
+  set onMessage(handler: (message: Bytes) => void) {
+    this.handler = handler;
+  }
+
+  /** A message comes. */
+  deliver(message: Bytes): void {
+    this.handler(message);
+  }
+
+  send(message: Bytes): void {
+    this.sent.push(message);
+  }
+
+  close(): void {}
+}
+
+/** What the transfer sees of a connection; `lose` cuts it. */
+export class MemoryConnection {
+  readonly control = new MemoryLane();
+  readonly data = new MemoryLane();
+  relayed: boolean | null = null;
+  closed = false;
+  onLost: () => void = () => {};
+
+  lose(): void {
+    this.onLost();
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+}
+
+export class Remote extends Pair {
+  readonly connection = new MemoryConnection();
+  private readonly keys = sodium.crypto_box_keypair();
+
+  /** What the recipient's side has of it. */
+  get connected(): Connected {
+    const fingerprint = new Uint8Array(32);
+    return {
+      attempt: {
+        room: new Uint8Array(16),
+        attempt: new Uint8Array(16),
+        nonceR: new Uint8Array(16),
+        nonceS: new Uint8Array(16),
+        fingerprintS: fingerprint,
+        fingerprintR: fingerprint,
+        passphrase: false,
+      },
+      identity: this.recipient,
+      secured: this.secured,
+      opener: new Opener(FIRST_SUITE, this.keys.privateKey),
+      connection: this.connection as unknown as Connection,
+      peerConnections: new PeerConnections(() => {}),
+      early: () => [],
+    };
+  }
+
+  override deliver(plaintext: Bytes): void {
+    this.connection.control.deliver(this.frame(plaintext));
+  }
+
+  override flush(): void {
+    for (const frame of this.connection.control.sent.splice(0)) {
+      this.said.push(decodeJson(this.fromRecipient.decrypt(frame), 65_519) as Said);
+    }
+  }
+
+  protected override take(header: Header, payload: Bytes): boolean {
+    const head = new Uint8Array(34);
+    const view = new DataView(head.buffer);
+    head.set(header.transferId);
+    view.setUint8(16, header.stream);
+    view.setUint8(17, header.flags);
+    view.setBigUint64(18, BigInt(header.offset));
+    view.setBigUint64(26, BigInt(header.length));
+    this.connection.data.deliver(FIRST_SUITE.seal(this.keys.publicKey, concat(head, payload)));
+    return true;
+  }
+
+  /** Until the recipient has said so much of a type. */
+  async until(type: string, count = 1): Promise<Said[]> {
+    for (let tries = 0; tries < 200; tries++) {
+      this.flush();
+      const said = this.heard(type);
+      if (said.length >= count) return said;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    throw new Error(`no ${type} in ${JSON.stringify(this.said.map((one) => one.type))}`);
+  }
+
+  /** Until this much is on the recipient's disk for good. */
+  async untilDurable(offset: number): Promise<void> {
+    for (let count = 1; ; count++) {
+      const acks = await this.until("ack", count);
+      if (acks.some((ack) => ack["stream"] === 1 && Number(ack["durable"]) >= offset)) return;
+    }
+  }
+
+  /** The signature over the receipt that came. */
+  async sign(): Promise<void> {
+    const [message] = await this.until("receipt");
+    const payload = new TextEncoder().encode(String(message!["payload"]));
+    this.receipts.push({ payload, signature: new Uint8Array(64) });
+    this.countersign();
+  }
+}
+
+/** Somebody who answers at once, and whose page notes what it is told. */
+export class Visitor implements Person {
+  readonly told: Event[] = [];
+  folders = false;
+
+  constructor(private readonly answer: Answer = true) {}
+
+  tell(event: Event): void {
+    this.told.push(event);
+  }
+
+  async ask(): Promise<Answer> {
+    return this.answer;
+  }
+
+  async persist(): Promise<boolean> {
+    return false;
+  }
+
+  /** The last event of a kind. */
+  last<E extends Event["event"]>(name: E): Extract<Event, { event: E }> {
+    const found = this.told.filter(
+      (one): one is Extract<Event, { event: E }> => one.event === name,
+    );
+    return found.at(-1)!;
+  }
+}

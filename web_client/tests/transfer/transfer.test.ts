@@ -1,0 +1,248 @@
+/** A transfer across sessions: what a cut, a failure, a reload and a person leave of it. */
+import sodium from "libsodium-wrappers-sumo";
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+
+import { FAILURES, Failure, Next, PeerError, type Code } from "../../src/protocol/errors";
+import * as receipts from "../../src/protocol/receipt";
+import { Home } from "../../src/state/home";
+import { containers } from "../../src/storage/opfs";
+import { failed } from "../../src/transfer/outcome";
+import { Transfer } from "../../src/transfer/transfer";
+import { MemoryDirectory } from "../storage/directory";
+import { Remote, Visitor } from "./remote";
+
+beforeAll(() => sodium.ready);
+
+const ROOM = "ab12";
+const FILES = [new Uint8Array(200_000).fill(1), new Uint8Array(100_000).fill(2)];
+const HALF = 200_000;
+let home: Home;
+
+beforeEach(async () => {
+  const root = new MemoryDirectory("root");
+  vi.stubGlobal("navigator", { storage: { getDirectory: async () => root } });
+  home = await Home.open();
+});
+afterEach(() => vi.unstubAllGlobals());
+
+/** A session up to its accept; `ended` is what it comes to. */
+async function accepted(transfer: Transfer, remote = new Remote(FILES)) {
+  const ended = transfer.session(remote.connected);
+  ended.catch(() => {});
+  remote.offer().sendManifest();
+  const [accept] = await remote.until("accept");
+  const { offset } = JSON.parse(String(accept!["body"]));
+  return { remote, ended, offset: offset as number };
+}
+
+/** A transfer of which the first half has come, and its session. */
+async function begun(visitor = new Visitor()) {
+  const transfer = new Transfer(home, visitor, ROOM);
+  const { remote, ended } = await accepted(transfer);
+  remote.range(1, 0, FILES[0]!);
+  return { transfer, remote, ended, visitor };
+}
+
+/** The same, and the half is durable. */
+async function halfway() {
+  const one = await begun();
+  await one.remote.untilDurable(HALF);
+  return one;
+}
+
+/** The rest of it, from `offset` on, up to the last word. */
+async function complete(remote: Remote, offset: number): Promise<void> {
+  remote.sendData(offset).close().sendDigests();
+  await remote.sign();
+  await remote.until("done");
+}
+
+describe("in one session", () => {
+  test("it is delivered, and the receipt is kept with both signatures", async () => {
+    const visitor = new Visitor();
+    const transfer = new Transfer(home, visitor, ROOM);
+    const { remote, ended, offset } = await accepted(transfer);
+    expect(offset).toBe(0);
+    await complete(remote, 0);
+    const outcome = await ended;
+    expect(outcome).toMatchObject({ ending: "complete", code: "" });
+    const { delivered } = outcome;
+    expect(delivered).toMatchObject({ files: 2, failures: 0, where: "browser", confirmed: true });
+    const receipt = receipts.verify((await home.receipts.read(delivered!.transferId))!);
+    expect(receipt.confirmed).toBe(true);
+    await transfer.end(outcome);
+    expect(visitor.last("ended").delivered).toEqual(delivered);
+    expect((await home.journals.read(ROOM))?.delivered).toEqual(delivered);
+    expect(await containers()).toEqual([ROOM]);
+  });
+
+  test("it is declined, and nothing is left", async () => {
+    const transfer = new Transfer(home, new Visitor(false), ROOM);
+    const remote = new Remote(FILES);
+    const ended = transfer.session(remote.connected);
+    const refused = expect(ended).rejects.toMatchObject({ code: "declined" });
+    remote.offer().sendManifest();
+    await remote.until("decline");
+    await refused;
+    expect(transfer.underway).toBeNull();
+    expect(await containers()).toEqual([]);
+  });
+
+  test("what cannot be kept in the browser goes to a folder, if there is one", async () => {
+    vi.stubGlobal("navigator", {});
+    const root = new MemoryDirectory();
+    const visitor = new Visitor(root.handle);
+    visitor.folders = true;
+    const transfer = new Transfer(home, visitor, ROOM);
+    const { remote, ended } = await accepted(transfer);
+    await complete(remote, 0);
+    expect((await ended).delivered).toMatchObject({ where: "folder", name: "chosen" });
+    expect(Object.keys(root.tree())).toEqual(["f0", "f1"]);
+  });
+
+  test("a transfer id that was used before is refused", async () => {
+    const first = await accepted(new Transfer(home, new Visitor(), ROOM));
+    await complete(first.remote, 0);
+    await first.ended;
+    const remote = new Remote(FILES);
+    const ended = new Transfer(home, new Visitor(), "cd34").session(remote.connected);
+    const refused = expect(ended).rejects.toThrow("used before");
+    remote.offer().sendManifest();
+    await refused;
+  });
+
+  test("what the sender gave up is told, and the rest is delivered", async () => {
+    const transfer = new Transfer(home, new Visitor(), ROOM);
+    const { remote, ended } = await accepted(transfer);
+    remote.range(1, 0, FILES[0]!);
+    remote.withdraw([1, 2, HALF]);
+    const digests = remote.digests({ 1: 2 });
+    remote.close(digests).sendDigests(digests);
+    await remote.sign();
+    const outcome = await ended;
+    expect(outcome.ending).toBe("incomplete");
+    expect(outcome.delivered).toMatchObject({ files: 1, failures: 1, failed: [["f1", 2]] });
+  });
+});
+
+describe("a cut", () => {
+  test("is gone on from where the disk stands", async () => {
+    const { transfer, remote, ended } = await halfway();
+    remote.connection.lose();
+    await expect(ended).rejects.toMatchObject({ code: "connection_lost" });
+    expect(transfer.moved).toBe(true);
+    expect(transfer.mayGoOn(new Failure("connection_lost"), true)).toBe(true);
+    const next = await accepted(transfer);
+    expect(next.offset).toBe(HALF);
+    await complete(next.remote, HALF);
+    expect((await next.ended).ending).toBe("complete");
+  });
+
+  test("is gone on from the journal after a reload", async () => {
+    const { transfer, remote, ended } = await halfway();
+    remote.connection.lose();
+    await expect(ended).rejects.toThrow();
+    transfer.underway!.destination.close(); // as a page that is left does
+    const again = new Transfer(home, new Visitor(), ROOM);
+    await again.recall();
+    expect(again.mayGoOn(new Failure("busy"), false)).toBe(true);
+    const next = await accepted(again);
+    expect(next.offset).toBe(HALF);
+    // What was read back before the reload is read back again.
+    await complete(next.remote, HALF);
+    expect((await next.ended).ending).toBe("complete");
+  });
+
+  test("after which something else is offered begins anew", async () => {
+    const { transfer, remote, ended } = await halfway();
+    remote.connection.lose();
+    await expect(ended).rejects.toThrow();
+    const other = new Remote([new Uint8Array(10).fill(3)]);
+    const next = await accepted(transfer, other);
+    expect(next.offset).toBe(0);
+    await complete(other, 0);
+    expect((await next.ended).delivered).toMatchObject({ files: 1 });
+  });
+});
+
+describe("a failure", () => {
+  const codes = Object.keys(FAILURES) as Code[];
+
+  test.each(codes)("leaves what the catalogue says: %s", async (code) => {
+    const { transfer, remote, ended, visitor } = await begun();
+    remote.connection.lose();
+    await expect(ended).rejects.toThrow();
+    const failure = new Failure(code);
+    expect(transfer.mayGoOn(failure, true)).toBe(failure.next >= Next.RETRY);
+    await transfer.end(failed(failure));
+    const left = failure.next >= Next.RESUME ? [ROOM] : [];
+    expect(await containers()).toEqual(left);
+    expect((await home.journals.all()).map((journal) => journal.room)).toEqual(left);
+    expect(visitor.last("ended")).toMatchObject({ code, ending: failure.ending, delivered: null });
+  });
+
+  test("before the sender is proven is no reason to give up", async () => {
+    const { transfer, remote, ended } = await begun();
+    remote.connection.lose();
+    await expect(ended).rejects.toThrow();
+    expect(transfer.mayGoOn(new PeerError("of whom?"), false)).toBe(true);
+    expect(transfer.mayGoOn(new TypeError("ours"), false)).toBe(false);
+  });
+
+  test("is final where nothing was under way, or the link is too old", async () => {
+    const fresh = new Transfer(home, new Visitor(), ROOM);
+    await fresh.recall();
+    expect(fresh.mayGoOn(new Failure("busy"), false)).toBe(false);
+    const { transfer, remote, ended } = await begun();
+    remote.connection.lose();
+    await expect(ended).rejects.toThrow();
+    vi.spyOn(Date, "now").mockReturnValueOnce(Date.now() + 25 * 3600 * 1000);
+    expect(transfer.mayGoOn(new Failure("busy"), true)).toBe(false);
+  });
+
+  test("leaves nothing where no reload could take it up", async () => {
+    vi.stubGlobal("navigator", {}); // in memory, then
+    const { transfer, remote, ended } = await begun();
+    remote.connection.lose();
+    await expect(ended).rejects.toThrow();
+    await transfer.end(failed(new Failure("connection_lost")));
+    expect(await home.journals.all()).toEqual([]);
+  });
+
+  test("of the sender's doing is told to it, and then the connection is closed", async () => {
+    const { remote, ended } = await begun();
+    const refused = expect(ended).rejects.toBeInstanceOf(PeerError);
+    remote.connection.data.deliver(new Uint8Array(200));
+    await refused;
+    const [abort] = await remote.until("abort");
+    expect(abort!["code"]).toBe("protocol");
+    expect(remote.connection.closed).toBe(false);
+    remote.connection.lose(); // it has heard, and hangs up
+    await vi.waitFor(() => expect(remote.connection.closed).toBe(true));
+  });
+});
+
+describe("a person", () => {
+  test("who stops it is heard by the sender, and what had arrived is erased", async () => {
+    const { transfer, remote, ended, visitor } = await begun();
+    const refused = expect(ended).rejects.toMatchObject({ code: "cancelled" });
+    transfer.stop();
+    await refused;
+    expect((await remote.until("abort"))[0]!["code"]).toBe("cancelled");
+    await transfer.end(failed(new Failure("cancelled")));
+    expect(await containers()).toEqual([]);
+    expect(visitor.last("ended").code).toBe("cancelled");
+  });
+
+  test("cannot stop what is delivered and only being signed", async () => {
+    const transfer = new Transfer(home, new Visitor(), ROOM);
+    const { remote, ended } = await accepted(transfer);
+    remote.sendData().close().sendDigests();
+    await remote.until("receipt");
+    transfer.stop();
+    remote.connection.lose();
+    const outcome = await ended;
+    expect(outcome).toMatchObject({ ending: "delivered_unconfirmed", code: "unconfirmed" });
+    expect(outcome.delivered).toMatchObject({ files: 2, confirmed: false });
+  });
+});

@@ -1,0 +1,125 @@
+/** The page's words, in every language. */
+import { expect, test } from "vitest";
+
+import { FAILURES } from "../../src/protocol/errors";
+import { LANGUAGES, preferred, size } from "../../src/ui/messages";
+
+test.each([
+  [0, "0\u00a0B"],
+  [999, "999\u00a0B"],
+  [1000, "1\u00a0kB"],
+  [1234, "1.2\u00a0kB"],
+  [99_940, "99.9\u00a0kB"],
+  [123_456, "123\u00a0kB"],
+  [5_000_000_000, "5\u00a0GB"],
+  [1.5e12, "1.5\u00a0TB"],
+  [2 ** 53 - 1, "9,007\u00a0TB"],
+])("a size of %i bytes reads %s", (bytes, text) => {
+  expect(size(bytes, "en-GB")).toBe(text);
+});
+
+test("a size is written as the language does", () => {
+  expect(size(1500, "de-DE")).toBe("1,5\u00a0kB");
+});
+
+test.each([
+  [["de-AT", "en"], "de"],
+  [["DE"], "de"],
+  [["fr", "en-US", "de"], "en"],
+  [["fr", "de"], "de"],
+  [["fr"], "en"],
+  [[], "en"],
+  [["to-String"], "en"],
+])("of %j the language is %s", (languages, expected) => {
+  expect(preferred(languages)).toBe(expected);
+});
+
+/** Every text of a language by its path; a function's is what it says of examples. */
+function texts(value: unknown, path = ""): [string, string][] {
+  if (typeof value === "string") return [[path, value]];
+  if (typeof value === "function") {
+    const called = value as (...given: unknown[]) => string;
+    return [
+      [path, called("A", "B")],
+      [`${path} of 1`, called(1)],
+      [`${path} of 90`, called(90)],
+      [`${path} of 7200`, called(7200)],
+    ].filter((one): one is [string, string] => typeof one[1] === "string");
+  }
+  return Object.entries(value as object).flatMap(([name, one]) => texts(one, `${path}.${name}`));
+}
+
+/** The path and type of everything in it. */
+function shape(value: unknown, path = ""): [string, string][] {
+  if (typeof value !== "object" || value === null) return [[path, typeof value]];
+  return Object.entries(value).flatMap(([name, one]) => shape(one, `${path}.${name}`));
+}
+
+test("German has every text that English has, of the same kind", () => {
+  expect(shape(LANGUAGES.de)).toEqual(shape(LANGUAGES.en));
+  expect(shape(LANGUAGES.en).length).toBeGreaterThan(100);
+});
+
+const SAME: RegExp[] = [/^\.name$/, /^\.rate/, /^\.inFolders/, /^\.reading\.text$/];
+
+test("nothing is left in English by mistake", () => {
+  const english = new Map(texts(LANGUAGES.en));
+  const left = texts(LANGUAGES.de).filter(([path, text]) => english.get(path) === text);
+  expect(left.map(([path]) => path).filter((path) => !SAME.some((one) => one.test(path)))).toEqual(
+    [],
+  );
+});
+
+test.each(Object.keys(LANGUAGES) as (keyof typeof LANGUAGES)[])("%s has no empty text", (name) => {
+  const empty = texts(LANGUAGES[name]).filter(([, text]) => !text.trim());
+  expect(empty.map(([path]) => path)).toEqual([]);
+});
+
+test("every failure that has a sentence is one, and what a recipient can meet has one", () => {
+  const told = Object.keys(LANGUAGES.en.failures);
+  expect(told.filter((code) => !Object.hasOwn(FAILURES, code))).toEqual([]);
+  const notHere = [
+    "engine_missing", // of the command line
+    "contact_unknown",
+    "home_unwritable",
+    "recipient_unproven", // of a sender
+    "needs_answer",
+    "nothing_to_send",
+    "not_readable",
+    "same_name",
+    "name_collision",
+    "name_refused",
+    "too_many_entries",
+    "receipt_unconfirmed",
+    "source_changed", // of taking up again on the command line
+    "transfer_unknown",
+    "transfer_running",
+    "offer_changed",
+    "journal_foreign",
+    "parts_missing",
+    "journal_damaged",
+    "incomplete", // no failures, but endings that have a page of their own
+    "unconfirmed",
+  ];
+  expect([...told, ...notHere].sort()).toEqual(Object.keys(FAILURES).sort());
+});
+
+test.each([
+  [1, "1 file", "1 Datei"],
+  [2, "2 files", "2 Dateien"],
+  [1234, "1,234 files", "1.234 Dateien"],
+])("%i files are counted in both languages", (count, english, german) => {
+  expect(LANGUAGES.en.files(count)).toBe(english);
+  expect(LANGUAGES.de.files(count)).toBe(german);
+});
+
+test.each([
+  [0, "less than a minute left"],
+  [59, "less than a minute left"],
+  [60, "about 1 minute left"],
+  [600, "about 10 minutes left"],
+  [3600, "about 1 hour left"],
+  [36_000, "about 10 hours left"],
+])("%i seconds are %s", (seconds, text) => {
+  expect(LANGUAGES.en.left(seconds)).toBe(text);
+});

@@ -1,0 +1,181 @@
+/** What the page makes of events. */
+import { describe, expect, test } from "vitest";
+
+import type { Delivered, Event, Offer, PeerMet, Progress, StateName } from "../../src/events";
+import { START, reduce, type Model } from "../../src/ui/model";
+
+const after = (...events: Event[]): Model => events.reduce(reduce, START);
+const state = (name: StateName): Event => ({ event: "state", state: name });
+
+const READY: Event = {
+  event: "ready",
+  passphrase: true,
+  label: "Radiology",
+  earlier: null,
+  delivered: null,
+  lasting: true,
+};
+const PEER: PeerMet = {
+  event: "peer",
+  label: "Dr. S",
+  fingerprint: "0000",
+  known: false,
+  verified: false,
+  changed: false,
+  digits: "1234-5678-9012",
+};
+const OFFER: Offer = {
+  event: "offer",
+  files: 2,
+  folders: 1,
+  size: 10,
+  entries: [["d/a", 10, false]],
+  name: "d.zip",
+  single: false,
+  where: "disk",
+  tight: false,
+};
+const PROGRESS: Progress = {
+  event: "progress",
+  durable: 5,
+  verified: 3,
+  total: 10,
+  rate: 1,
+  relayed: null,
+  bottleneck: "",
+};
+const DELIVERED: Delivered = {
+  name: "d.zip",
+  where: "browser",
+  size: 200,
+  files: 3,
+  failures: 0,
+  failed: [],
+  transferId: "AA",
+  confirmed: true,
+};
+const UNCONFIRMED: Delivered = { ...DELIVERED, confirmed: false };
+const SLOW: Event = { event: "slow" };
+const silence = (silent: boolean): Event => ({ event: "silence", silent });
+const ended = (delivered: Delivered | null, code: "" | "connection_lost" = ""): Event => ({
+  event: "ended",
+  ending: delivered ? "complete" : "failed",
+  code,
+  detail: "",
+  delivered,
+});
+
+const CONNECTED = [READY, state("connecting"), PEER, state("waiting"), state("reading")];
+const RUNNING = [
+  ...CONNECTED,
+  OFFER,
+  { event: "question", kind: "accept" } as const,
+  state("receiving"),
+  PROGRESS,
+];
+
+describe("the screen", () => {
+  test.each([
+    ["nothing yet", [], "blank"],
+    ["a link", [READY], "welcome"],
+    ["a link whose files wait to be saved", [{ ...READY, delivered: DELIVERED }], "done"],
+    ["a link that another tab has", [{ event: "elsewhere" }], "elsewhere"],
+    ["connecting", [READY, state("connecting")], "working"],
+    ["waiting for the sender", [READY, state("connecting"), PEER, state("waiting")], "working"],
+    ["digits to compare", [...CONNECTED, { event: "question", kind: "digits" }], "digits"],
+    ["an offer", [...CONNECTED, OFFER, { event: "question", kind: "accept" }], "offer"],
+    ["receiving", RUNNING, "running"],
+    ["verifying", [...RUNNING, state("verifying")], "running"],
+    ["signing", [...RUNNING, state("verifying"), state("signing")], "running"],
+    ["delivered", [...RUNNING, ended(DELIVERED)], "done"],
+    ["delivered, but without the last word", [...RUNNING, ended(UNCONFIRMED)], "done"],
+    ["failed", [...RUNNING, ended(null, "connection_lost")], "ended"],
+  ] as [string, Event[], Model["screen"]][])("follows what happens: %s", (_, events, screen) => {
+    expect(after(...events).screen).toBe(screen);
+  });
+
+  test.each(["connecting", "waiting", "reading"] as const)(
+    "stays with the progress when it connects anew (%s)",
+    (name) => {
+      const model = after(...RUNNING, state("lost"), state(name));
+      expect(model).toMatchObject({ screen: "running", state: "receiving", trouble: "lost" });
+      expect(model.progress).toBe(PROGRESS);
+    },
+  );
+
+  test("says no more of the loss once files come again", () => {
+    const model = after(...RUNNING, state("lost"), state("waiting"), SLOW, state("receiving"));
+    expect(model).toMatchObject({ screen: "running", trouble: "", slow: false });
+  });
+
+  test("keeps the phase it was in while the connection is lost", () => {
+    expect(after(...RUNNING, state("verifying"), state("lost"))).toMatchObject({
+      state: "verifying",
+      trouble: "lost",
+    });
+  });
+});
+
+test("silence is shown and taken back", () => {
+  expect(after(...RUNNING, silence(true)).trouble).toBe("silent");
+  expect(after(...RUNNING, silence(true), silence(false)).trouble).toBe("");
+});
+
+test("usual causes are shown until the sender is reached", () => {
+  expect(after(READY, state("connecting"), SLOW).slow).toBe(true);
+  expect(after(READY, state("connecting"), SLOW, state("connecting")).slow).toBe(true);
+  expect(after(READY, state("connecting"), SLOW, state("waiting")).slow).toBe(false);
+});
+
+test("what is ready says who, whether a passphrase is needed and what is here already", () => {
+  const earlier = { durable: 5, total: 10 };
+  expect(after({ ...READY, earlier, lasting: false } as Event)).toMatchObject({
+    passphrase: true,
+    label: "Radiology",
+    lasting: false,
+    earlier,
+  });
+  const none = { ...READY, earlier: { durable: 0, total: 10 } } as Event;
+  expect(after(none).earlier).toBeNull();
+});
+
+test("the peer and the offer are kept as they were told", () => {
+  const model = after(...RUNNING);
+  expect(model.peer).toBe(PEER);
+  expect(model.offer).toBe(OFFER);
+});
+
+test("an end takes back the question whether to stop, and says why", () => {
+  const asked: Model = { ...after(...RUNNING), stopping: true };
+  expect(reduce(asked, ended(null, "connection_lost"))).toMatchObject({
+    screen: "ended",
+    stopping: false,
+    code: "connection_lost",
+    delivered: null,
+  });
+  expect(reduce(asked, ended(DELIVERED)).delivered).toBe(DELIVERED);
+});
+
+test("a file that was handed over may be removed, and then is", () => {
+  const done = [...RUNNING, ended(DELIVERED)];
+  const file: Event = { event: "file", name: "d.zip", file: new Blob([]) };
+  expect(after(...done).saved).toBe("no");
+  expect(after(...done, file).saved).toBe("offered");
+  expect(after(...done, file, { event: "discarded" })).toMatchObject({
+    saved: "removed",
+    screen: "done",
+  });
+});
+
+test("what is meant for the page's other parts changes nothing", () => {
+  const model = after(...RUNNING);
+  expect(reduce(model, { event: "persist" })).toBe(model);
+});
+
+test("a model is never changed, only replaced", () => {
+  let model = Object.freeze({ ...START }) as Model;
+  for (const event of [...RUNNING, silence(true), state("lost"), SLOW, ended(DELIVERED)]) {
+    model = Object.freeze(reduce(model, event));
+  }
+  expect(START).toMatchObject({ screen: "blank", peer: null, offer: null, progress: null });
+});
