@@ -770,7 +770,15 @@ class Run {
     const rate = this.meter.rate(durable);
     const { relayed } = this.given.connection;
     const { bottleneck } = this;
-    this.given.people.tell({ event: "progress", durable, verified, total, rate, relayed, bottleneck });
+    this.given.people.tell({
+      event: "progress",
+      durable,
+      verified,
+      total,
+      rate,
+      relayed,
+      bottleneck,
+    });
   }
 
   // --- the end

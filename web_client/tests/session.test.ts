@@ -388,7 +388,9 @@ test.each(STATES)("a ping may come while %s, and is not answered", async (state)
 test("what holds the sender up is told when it changes", async () => {
   const pair = (await Pair.at("receiving")).clear();
   for (const bottleneck of ["", "disk", "disk", "network", ""]) pair.say("ping", { bottleneck });
-  expect(pair.facts).toEqual(["disk", "network", ""].map((by) => ({ type: "bottleneck_reported", by })));
+  expect(pair.facts).toEqual(
+    ["disk", "network", ""].map((by) => ({ type: "bottleneck_reported", by })),
+  );
 });
 
 test.each(Object.keys(MESSAGES))("%s is ignored once it is over", async (type) => {
