@@ -49,7 +49,7 @@ import { RecipientSession, type Event as Fact, type Bottleneck } from "./protoco
 import { RecipientSeat } from "./signaling_client";
 import { Layout } from "./zip";
 
-export const SOFTWARE = "handover-web/0.1.0";
+export const SOFTWARE = `handover-web/${__VERSION__}`;
 const SYNC_BYTES = 64 * 1024 * 1024; // whichever comes first; a journal entry costs some milliseconds ...
 const SYNC_SECONDS = 1;
 const READ_BACK_STEP = 2 * 1024 * 1024; // some ten milliseconds, between which messages are taken
