@@ -125,7 +125,6 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("engine", ["libdatachannel", "aiortc"])
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_network_is_only_slower(world, row, name, engine):
     size = 8_000_000
@@ -146,7 +145,6 @@ def test_loss_of_5_in_100_is_only_slower(world, row):
     row("loss 5 %", "2 MB", moved.finish())
 
 
-@pytest.mark.parametrize("engine", ["libdatachannel", "aiortc"])
 @pytest.mark.parametrize("loss", [0, 2])
 def test_a_crawl_ends_nothing(world, row, engine, loss):
     """0.05 MB/s for a minute: no watchdog takes it for dead, and nothing is begun anew."""
