@@ -164,8 +164,8 @@ def call(*command: str) -> int:
 
 def main() -> int:
     """The task's exit code."""
-    task, *rest = sys.argv[1:] or ["help"]
-    if task in ("help", "-h", "--help"):
+    task, *rest = sys.argv[1:] or [""]
+    if task in ("-h", "--help"):
         print(__doc__, end="")
         return 0
     quick = (task, *rest) == ("test", "--quick")
