@@ -37,6 +37,7 @@ PACKAGES = {
     "openssl": "openssl",
     "sysctl": "procps",
     "unzip": "unzip",
+    "/etc/protocols": "netbase",  # what `ip rule` calls UDP
     "/usr/include/stdio.h": "libc6-dev",
     # Without any font a page's text has no size, and nothing on it can be clicked.
     "/usr/share/fonts/truetype": "fonts-dejavu-core",
