@@ -22,7 +22,8 @@ STAMP = ".stamp"
 
 def sources(client: Path) -> Iterator[Path]:
     """Everything the built page is made of, in a fixed order."""
-    for path in sorted([*client.glob("*"), *client.joinpath("src").rglob("*")]):
+    version = client.parent / "p2p" / "version.py"
+    for path in sorted([version, *client.glob("*"), *client.joinpath("src").rglob("*")]):
         if path.is_file():
             yield path
 
@@ -32,7 +33,7 @@ def digest(client: Path) -> str:
     state = hashlib.sha256()
     for path in sources(client):
         data = path.read_bytes()
-        state.update(f"{path.relative_to(client).as_posix()}\0{len(data)}\0".encode() + data)
+        state.update(f"{path.relative_to(client.parent).as_posix()}\0{len(data)}\0".encode() + data)
     return state.hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import socket
 import time
@@ -13,7 +14,7 @@ import pytest
 from p2p import events, invitation
 from p2p.connect import transports
 from p2p.lanes import multipath
-from p2p.lanes.webrtc import available, libdatachannel
+from p2p.lanes.webrtc import available
 from p2p.protocol.seal import FILTER, ZSTD
 from p2p.protocol.signal import DirectEndpoint
 from p2p.transfer.receive import ReceiveDriver
@@ -81,7 +82,8 @@ def no_udp(monkeypatch):
     async def none(self, candidates):
         pass
 
-    monkeypatch.setattr(libdatachannel._Connection, "add_candidates", none)
+    engine = importlib.import_module(f"p2p.lanes.webrtc.{available()[0]}")
+    monkeypatch.setattr(engine._Connection, "add_candidates", none)
 
 
 async def test_where_webrtc_does_not_come_through_tls_does(tmp_path, no_udp):
@@ -222,11 +224,8 @@ async def test_a_direct_lane_that_swallows_everything_holds_nothing_up(tmp_path,
     assert len(runs) == 1
 
 
-@pytest.mark.parametrize("engine", ["libdatachannel", "aiortc"])
 async def test_further_webrtc_connections_come_and_go(tmp_path, monkeypatch, runs, slow, engine):
     """As the connection count says: four, one, four; what is under way on one that goes is not lost."""
-    if engine not in available():
-        pytest.skip("this engine is for Python 3.12")
     size = SIZE if engine == "libdatachannel" else SIZE // 5
 
     class Moody(multipath.ConnectionCount):
