@@ -5,10 +5,8 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
-from p2p.running import SOFTWARE
-
 import signaling
-from p2p.version import VERSION
+from p2p.version import SOFTWARE, VERSION
 
 
 def test_the_package_the_command_line_and_the_page_say_the_same():

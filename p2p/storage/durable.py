@@ -7,6 +7,7 @@ system has less (no `fcntl`, `O_DIRECT` or `posix_fadvise` on Windows, say).
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -81,6 +82,7 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         import filelock  # a twentieth of a second that no link should wait for
 
+        logging.getLogger("filelock").setLevel(logging.WARNING)  # it logs paths
         self._busy = filelock.Timeout
         self._lock = filelock.FileLock(path, mode=0o600, poll_interval=LOCK_POLL_SECONDS)
 

@@ -133,7 +133,7 @@ def test_a_link_whose_sender_is_someone_else_reveals_nothing(sender, recipient, 
     sending, link = sender.send("--auto", some)
     forged = link[:-4] + ("AAAA" if link[-4:] != "AAAA" else "AAAE")
     forged = forged[:-1] + "A"
-    ended(recipient.receive(forged, out, "--auto"), 1, "sender_unproven")
+    ended(recipient.receive(forged, out, "--auto"), 1, "host_unproven")
     assert recipient.receive(link, out, "--auto").end()[0] == 0
     assert sending.end()[0] == 0
 

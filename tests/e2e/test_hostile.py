@@ -20,7 +20,7 @@ from p2p.protocol.codec import encode_json
 from p2p.protocol.errors import PeerError
 from p2p.protocol.manifest import Entry, Manifest, encode_manifest
 from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range, with_headroom
-from p2p.protocol.session import RecipientSession, SenderSession, SenderState
+from p2p.protocol.session import Plan, RecipientSession, SenderSession, SenderState
 from p2p.storage.source import FolderSource
 from p2p.transfer import transfer as transfers
 from p2p.transfer.send import SendDriver
@@ -221,7 +221,7 @@ async def test_chunk_flood_without_acknowledgement(tmp_path, monkeypatch):
             return None
         out = session._streams[stream]
         length = min(200_000, out.total - out.next)
-        return session.Plan(stream, out.next, length, length) if length else None
+        return Plan(stream, out.next, length, length) if length else None
 
     _, received, _ = await run(tmp_path, content=os.urandom(1000) * 60_000)
     assert received.code in ("protocol", "")
