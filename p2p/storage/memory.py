@@ -18,9 +18,9 @@ from .read_back import TapeDigest
 
 
 class MemorySource:
-    """`ports.Source` over the contents of entries; a directory's is empty."""
+    """`ports.Source` over the contents of entries; None for a directory."""
 
-    def __init__(self, contents: Sequence[bytes], tape: Tape, headroom: int) -> None:
+    def __init__(self, contents: Sequence[bytes | None], tape: Tape, headroom: int) -> None:
         self._contents, self._tape, self._headroom = contents, tape, headroom
         self._entry = self._at = 0
         self._digest = hashlib.sha256()
@@ -29,6 +29,9 @@ class MemorySource:
         message, finished = bytearray(self._headroom), []
         while self._entry < len(self._contents):
             content = self._contents[self._entry]
+            if content is None:
+                self._entry += 1
+                continue
             wanted = length - (len(message) - self._headroom)
             if self._at < len(content) and not wanted:
                 break
@@ -47,6 +50,9 @@ class MemorySource:
             if stopped():
                 raise Failure("cancelled")
             content = self._contents[self._entry]
+            if content is None:
+                self._entry += 1
+                continue
             part = content[: offset - self._tape.start(self._entry)]
             self._digest.update(part)
             self._at = len(part)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from p2p.lanes import available
+from p2p.lanes.webrtc import available
 
 from .harness import WAIT, random_file, study
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from p2p.lanes import available
+from p2p.lanes.webrtc import available
 
 from .harness import random_file, wait_until
 

@@ -1,0 +1,291 @@
+"""Transfers whose lanes and disks are in memory: real handshakes, sessions, drivers and journals.
+
+    world = World(tmp_path, contents)
+    sent, received = await world.run()
+
+A `World` can cut its lanes (`cut`), and goes on with the next connection as real peers do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from p2p.invitation import CAPABILITIES, new_entropy
+from p2p.lanes import LaneLost
+from p2p.protocol.errors import Failure, HandoverError
+from p2p.protocol.handshake import ChannelBinding, GuestHandshake, HostHandshake
+from p2p.protocol.link import PskSecrets, host_commitment, make_link
+from p2p.protocol.manifest import Entry
+from p2p.state.home import Home
+from p2p.state.journal import SenderRecord
+from p2p.storage.listing import Listing
+from p2p.storage.memory import MemoryDestination, MemoryDisk, MemorySource
+from p2p.transfer.driver import Connected
+from p2p.transfer.options import Options
+from p2p.transfer.outcome import conclude
+from p2p.transfer.receive import ReceiveDriver
+from p2p.transfer.send import SendDriver
+from p2p.transfer.transfer import RecipientTransfer, SenderTransfer
+from p2p.version import SOFTWARE
+
+SECRET = b"\x05" * 32
+RESUMABLE = [one for one in CAPABILITIES if "lanes" not in one]  # no further connections
+QUEUE = 32  # messages that a lane keeps before its sender waits
+
+
+class MemoryLane:
+    """One end of a lane; `peer` is the other."""
+
+    max_message_size = 65_536
+
+    def __init__(self):
+        self.inbox, self.peer = asyncio.Queue(QUEUE), self
+        self.gone = asyncio.Event()
+        self.swallow = lambda message: False  # True: the message never arrives
+
+    async def _unless_gone(self, work):
+        work, gone = asyncio.ensure_future(work), asyncio.ensure_future(self.gone.wait())
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise LaneLost
+            return work.result()
+        finally:
+            work.cancel()
+            gone.cancel()
+
+    async def send(self, message):
+        if len(message) > self.max_message_size:
+            raise ValueError("message too long for the lane")
+        if self.gone.is_set():
+            raise LaneLost
+        if not self.swallow(message):
+            await self._unless_gone(self.peer.inbox.put(bytes(message)))
+
+    async def recv(self):
+        if not self.inbox.empty():
+            return self.inbox.get_nowait()
+        return await self._unless_gone(self.inbox.get())
+
+    def lose(self):
+        for one in (self, self.peer):
+            one.gone.set()
+
+
+def lanes():
+    """Both ends of a new lane."""
+    one, other = MemoryLane(), MemoryLane()
+    one.peer, other.peer = other, one
+    return one, other
+
+
+class MemoryCarrier:
+    """A connection's own two lanes."""
+
+    is_tls = False
+    max_message_size = MemoryLane.max_message_size
+
+    def __init__(self, control, data):
+        self.control, self.data = control, data
+
+    def lose(self):
+        self.control.lose()
+        self.data.lose()
+
+    async def close(self, *, heard=False):
+        await asyncio.sleep(0)
+        self.lose()
+
+
+def no_more(*, offerer, packet=0):
+    raise RuntimeError("no further connections in memory")
+
+
+def connect(host, guest, *, verify=(False, False), host_sends=True, number=0):
+    """A finished handshake and its lanes: (the host's, the guest's) `Connected`."""
+    binding = ChannelBinding(
+        room=b"r" * 16,
+        attempt=number.to_bytes(16, "big"),
+        nonce_guest=b"n" * 16,
+        nonce_host=b"m" * 16,
+        fingerprint_host=b"f" * 32,
+        fingerprint_guest=b"g" * 32,
+        passphrase=False,
+        host_sends=host_sends,
+    )
+    entropy = new_entropy(), new_entropy()
+    shared = {"secrets": PskSecrets(bytes(32)), "software": SOFTWARE, "capabilities": RESUMABLE}
+    h = HostHandshake(
+        binding,
+        identity=host.key,
+        label=host.label,
+        verify=verify[0],
+        entropy=entropy[0],
+        **shared,
+    )
+    g = GuestHandshake(
+        binding,
+        secret=SECRET,
+        commitment=host_commitment(SECRET, host.public),
+        identity=guest.key,
+        label=guest.label,
+        verify=verify[1],
+        entropy=entropy[1],
+        **shared,
+    )
+    at_host = h.receive_3(g.receive_2(h.receive_1(g.message_1())))
+    at_guest = g.receive_4(h.message_4())
+    (control_h, control_g), (data_h, data_g) = lanes(), lanes()
+    recipient = entropy[1] if host_sends else entropy[0]
+    common = {"binding": binding, "make": no_more, "addresses": list}
+    return (
+        Connected(
+            carrier=MemoryCarrier(control_h, data_h),
+            secured=at_host,
+            session_private=b"" if host_sends else recipient.session,
+            **common,
+        ),
+        Connected(
+            carrier=MemoryCarrier(control_g, data_g),
+            secured=at_guest,
+            session_private=recipient.session if host_sends else b"",
+            **common,
+        ),
+    )
+
+
+class World:
+    """Two machines, and connections between them one after the other."""
+
+    def __init__(self, tmp_path, contents, *, host_sends=True, sender=(), recipient=()):
+        self.contents, self.host_sends = contents, host_sends
+        self.told = {"sender": [], "recipient": []}
+        self.disk = MemoryDisk()
+        self.homes = {role: Home(tmp_path / role) for role in self.told}
+        given = {"sender": dict(sender), "recipient": dict(recipient)}
+        self.options = {
+            role: Options(
+                home=self.homes[role],
+                emit=self.told[role].append,
+                auto=True,
+                direct_ports=None,
+            )
+            for role in self.told
+        }
+        for role, more in given.items():
+            self.options[role] = Options(**{**self.options[role].__dict__, **more})
+        self.link = make_link("http://192.0.2.1", SECRET, bytes(32), passphrase=False)
+        self.connections = []  # (sender's, recipient's) Connected, the latest last
+        self.on_connection = lambda sender, recipient: None
+        self._waiting = asyncio.Queue()  # connections for the sender
+        self.sender = SenderTransfer(
+            self.options["sender"],
+            SenderRecord(transfer_id=b"\x11" * 16, link=str(self.link), owner=bytes(32)),
+            self._list,
+            open_source=lambda listing, tape, headroom: MemorySource(
+                [data for _, data in self.contents], tape, headroom
+            ),
+        )
+        self.recipient = self.new_recipient()
+
+    def new_recipient(self):
+        """A recipient's transfer, as each process of its has one; the disk is the same."""
+        return RecipientTransfer(
+            self.options["recipient"],
+            self.homes["recipient"].path / "out",
+            open_destination=lambda output, manifest, tape, transfer, marked: MemoryDestination(
+                self.disk, manifest, tape, marked
+            ),
+        )
+
+    def _list(self, warn, stopped):
+        entries = tuple(
+            Entry(path, "directory" if data is None else "file", len(data or b""), 0)
+            for path, data in self.contents
+        )
+        return Listing(entries, tuple(None for _ in entries))
+
+    async def _admit(self, met, digits, compared):
+        """Everybody is let in."""
+
+    @asynccontextmanager
+    async def _connect(self, again):
+        sends, receives = self.sender.identity, self.recipient.identity
+        host, guest = (sends, receives) if self.host_sends else (receives, sends)
+        verify = [self.options["sender"].verify, self.recipient.verify]
+        if not self.host_sends:
+            verify.reverse()
+        ends = connect(
+            host,
+            guest,
+            verify=verify,
+            host_sends=self.host_sends,
+            number=len(self.connections),
+        )
+        sender, recipient = ends if self.host_sends else ends[::-1]
+        self.connections.append((sender, recipient))
+        self.on_connection(sender, recipient)
+        await self._waiting.put(sender)
+        try:
+            yield ReceiveDriver(self.recipient, recipient)
+        finally:
+            await recipient.carrier.close()
+
+    def cut(self):
+        """The latest connection is gone."""
+        for one in self.connections[-1]:
+            one.carrier.lose()
+
+    async def _send(self):
+        self.sender.identify()
+        self.sender.prepare()
+        try:
+            while True:
+                connected = await self._waiting.get()
+                driver = SendDriver(self.sender, connected, self._admit)
+                try:
+                    ended = await driver.run()
+                except HandoverError as error:
+                    if not self.sender.outlives(error, can_resume=driver.can_resume):
+                        raise
+                    continue
+                finally:
+                    await connected.carrier.close()
+                return self.sender.summary.outcome(ended)
+        finally:
+            self.sender.stop()
+
+    async def _receive(self):
+        self.recipient.identify()
+        await self.recipient.recall(self.link)
+        return await self.recipient.run(self._connect)
+
+    def sending(self):
+        """The sender, as a task."""
+        audit, emit = self.homes["sender"].audit, self.options["sender"].emit
+        return asyncio.create_task(conclude(self._send(), self.sender, "sender", audit, emit))
+
+    def receiving(self):
+        """The recipient, as a task; after an earlier one, another process of its."""
+        audit, emit = self.homes["recipient"].audit, self.options["recipient"].emit
+        work = conclude(self._receive(), self.recipient, "recipient", audit, emit)
+        return asyncio.create_task(work)
+
+    async def run(self, seconds=30):
+        """Both, until both have ended: their outcomes."""
+        async with asyncio.timeout(seconds):
+            sending = self.sending()
+            while not hasattr(self.sender, "identity"):
+                await asyncio.sleep(0)
+            return await asyncio.gather(sending, self.receiving())
+
+    def saw(self, role, kind):
+        return [event for event in self.told[role] if isinstance(event, kind)]
+
+    def states(self, role):
+        """The states that were told, in order."""
+        return [event.state for event in self.told[role] if hasattr(event, "state")]
+
+
+__all__ = ["Failure", "MemoryLane", "World", "connect", "lanes"]

@@ -1,0 +1,234 @@
+"""Whole transfers over lanes and disks in memory: what each side is told, cuts, ends, evidence."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+import p2p
+from p2p.protocol.errors import Ending, Failure
+from p2p.protocol.session import RecipientSession, RecipientState
+from p2p.storage import memory
+from p2p.transfer import transfer as transfers
+
+from .memory import World
+
+CONTENTS = (
+    ("study", None),
+    ("study/1.dcm", os.urandom(700_000)),
+    ("study/2.dcm", b""),
+    ("study/3.dcm", bytes(300_000)),
+)
+
+
+def delivered(world):
+    return world.disk.files == dict(CONTENTS)
+
+
+@pytest.mark.parametrize("host_sends", [True, False], ids=["host sends", "host receives"])
+async def test_files_arrive_and_both_sign_whoever_made_the_link(tmp_path, host_sends):
+    world = World(tmp_path, CONTENTS, host_sends=host_sends)
+    sent, received = await world.run()
+    assert (sent.ending, sent.code, received.ending, received.code) == (
+        Ending.COMPLETE,
+        "",
+        Ending.COMPLETE,
+        "",
+    )
+    assert delivered(world)
+    assert sent.receipt.read_bytes() == received.receipt.read_bytes()
+    receipt = p2p.verify_receipt(sent.receipt.read_bytes())
+    assert receipt.confirmed
+    assert receipt.sender == world.sender.identity.public
+    assert receipt.recipient == world.recipient.identity.public
+    binding = world.connections[0][0].binding
+    told = receipt.payload["security"]
+    assert (told["fingerprint_sender"], told["fingerprint_recipient"]) == binding.fingerprints
+    for role in ("sender", "recipient"):
+        assert isinstance(world.told[role][-1], p2p.Completed)
+        (entry,) = world.homes[role].audit.recent("transfer", 10)
+        assert (entry["role"], entry["ending"]) == (role, "complete")
+        assert not list((world.homes[role].path / "transfers").iterdir()), "a journal is left"
+    assert world.states("sender") == ["admitted", "offered", "accepted", "verifying", "signing"]
+    assert world.states("recipient") == [
+        "connected",
+        "offered",
+        "accepted",
+        "verifying",
+        "signing",
+    ]
+
+
+async def test_a_cut_is_told_and_both_go_on_without_a_question(tmp_path):
+    world = World(tmp_path, CONTENTS, sender={"limit": 400e3})
+    sending = world.sending()
+    await asyncio.sleep(0.05)
+    receiving = world.receiving()
+    async with asyncio.timeout(20):
+        while not any(event.durable for event in world.saw("recipient", p2p.Progressed)):
+            await asyncio.sleep(0.01)
+        world.cut()
+        outcomes = await asyncio.gather(sending, receiving)
+    assert [one.code for one in outcomes] == ["", ""]
+    assert delivered(world)
+    assert len(world.connections) == 2
+    assert world.states("recipient").count("lost") == 1
+    assert "resumed" in world.states("sender")
+    assert "resumed" in world.states("recipient")
+
+
+async def test_a_later_process_of_the_recipient_goes_on_from_its_disk(tmp_path):
+    world = World(tmp_path, CONTENTS, sender={"limit": 400e3})
+    sending = world.sending()
+    await asyncio.sleep(0.05)
+    receiving = world.receiving()
+    async with asyncio.timeout(20):
+        while not any(event.durable for event in world.saw("recipient", p2p.Progressed)):
+            await asyncio.sleep(0.01)
+        died = world.recipient
+        died.underway.journal.release()
+        receiving.cancel()
+        died._put_away = lambda code: None  # as a killed process: nothing is tidied
+        died.conclude = lambda code: None
+        world.cut()
+        with pytest.raises(asyncio.CancelledError):
+            await receiving
+        world.told["recipient"].clear()
+        world.recipient = world.new_recipient()
+        outcomes = await asyncio.gather(sending, world.receiving())
+    assert [one.code for one in outcomes] == ["", ""]
+    assert delivered(world)
+    assert "checking" in world.states("recipient")
+
+
+async def test_both_confirm_the_digits_where_one_side_wants_it(tmp_path):
+    asked = []
+
+    async def ask(question):
+        asked.append(question)
+        return True
+
+    world = World(tmp_path, CONTENTS, sender={"ask": ask}, recipient={"ask": ask, "verify": True})
+    sent, _ = await world.run()
+    assert sent.code == ""
+    assert [one.kind for one in asked] == ["digits", "digits"]
+    assert len({one.digits for one in asked}) == 1
+    receipt = p2p.verify_receipt(sent.receipt.read_bytes())
+    assert receipt.payload["security"]["digits_confirmed"]
+    (contact,) = world.homes["sender"].contacts.all().values()
+    assert contact.verified
+
+
+async def test_digits_that_differ_end_it_on_both_sides(tmp_path):
+    async def no(question):
+        return False
+
+    async def yes(question):
+        return True
+
+    world = World(tmp_path, CONTENTS, sender={"ask": no, "verify": True}, recipient={"ask": yes})
+    outcomes = await world.run()
+    assert [one.code for one in outcomes] == ["digits_rejected", "digits_rejected"]
+    assert not world.disk.files
+
+
+async def test_a_recipient_that_declines_gets_nothing_and_both_say_so(tmp_path):
+    async def no(question):
+        assert question.kind == "accept"
+        assert (question.offer.files, question.offer.folders) == (3, 1)
+        return False
+
+    world = World(tmp_path, CONTENTS, recipient={"auto": False, "ask": no})
+    outcomes = await world.run()
+    assert [one.ending for one in outcomes] == [Ending.DECLINED, Ending.DECLINED]
+    assert not world.disk.files
+    assert not world.disk.staged
+
+
+async def test_a_sender_that_does_not_admit_reveals_nothing(tmp_path):
+    world = World(tmp_path, CONTENTS)
+
+    async def refuse(met, digits, compared):
+        assert len(digits) == 14
+        raise Failure("declined")
+
+    world._admit = refuse
+    sending = world.sending()
+    await asyncio.sleep(0.05)
+    received = await asyncio.wait_for(world.receiving(), 10)
+    assert received.code == "declined"
+    assert not world.saw("recipient", p2p.Offered)
+    assert not sending.done()  # the link stays open for others
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+
+
+async def test_no_space_ends_it_before_anything_is_accepted(tmp_path):
+    world = World(tmp_path, CONTENTS)
+    world.disk.space = 1000
+    outcomes = await world.run()
+    assert [one.code for one in outcomes] == ["no_space", "no_space"]
+    assert not world.disk.parts
+
+
+async def test_a_disk_that_takes_no_more_pauses_both_and_goes_on(tmp_path, monkeypatch):
+    world = World(tmp_path, CONTENTS)
+    full = [True]
+    monkeypatch.setattr(transfers, "DISK_SECONDS", 0.05)
+    takes = memory.MemoryDestination.write
+
+    def sometimes(self, offset, payload):
+        if full.pop(0) if full else False:
+            raise OSError(28, "No space left on device")
+        takes(self, offset, payload)
+
+    monkeypatch.setattr(memory.MemoryDestination, "write", sometimes)
+    outcomes = await world.run()
+    assert [one.code for one in outcomes] == ["", ""]
+    assert delivered(world)
+    assert "paused" in world.states("recipient")
+    assert world.sender.cut == "paused"
+
+
+async def test_a_stop_is_told_to_the_other_side_and_leaves_nothing(tmp_path):
+    world = World(tmp_path, CONTENTS, sender={"limit": 200e3})
+    sending = world.sending()
+    await asyncio.sleep(0.05)
+    receiving = world.receiving()
+    async with asyncio.timeout(20):
+        while not world.saw("recipient", p2p.Progressed):
+            await asyncio.sleep(0.01)
+        receiving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await receiving
+        sent = await sending
+    assert sent.code == "peer_cancelled"
+    assert world.told["recipient"][-1].code == "cancelled"
+    assert not world.disk.files
+    assert not world.disk.parts
+
+
+async def test_a_last_word_that_is_lost_leaves_the_sender_complete(tmp_path, monkeypatch):
+    monkeypatch.setattr("p2p.protocol.session.sender.DONE_SECONDS", 0.3)
+
+    def silent(self, now):
+        self.state = RecipientState.CONFIRMED
+        self._end(Ending.COMPLETE)
+
+    monkeypatch.setattr(RecipientSession, "confirm", silent)
+    world = World(tmp_path, CONTENTS)
+    sent, received = await world.run()
+    assert (sent.ending, received.ending) == (Ending.COMPLETE, Ending.COMPLETE)
+    assert sent.code == "receipt_unconfirmed"
+
+
+async def test_several_transfers_in_one_process_do_not_disturb_each_other(tmp_path):
+    mask = os.umask(0o022)
+    os.umask(mask)
+    worlds = [World(tmp_path / str(number), CONTENTS) for number in range(4)]
+    for outcomes in await asyncio.gather(*(world.run() for world in worlds)):
+        assert [one.code for one in outcomes] == ["", ""]
+    assert all(delivered(world) for world in worlds)
+    assert os.umask(mask) == mask
