@@ -26,9 +26,6 @@ GUIDE, AUTOMATION = ROOT / "docs" / "user-guide.md", ROOT / "docs" / "automation
 SECONDS = 60
 WIDTH = 100
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
-landed = pytest.mark.skipif(
-    not hasattr(p2p, "Transfer"), reason="the API that is told has not landed"
-)
 
 
 # --- reading Markdown
@@ -171,8 +168,14 @@ def test_operating_has_every_option_of_the_server():
 @pytest.mark.parametrize("event", get_args(events.Event), ids=lambda one: one.event)
 def test_members_of_an_event(event):
     """Each event's table has its members, in order, and their types."""
-    table = rows(section(AUTOMATION.read_text(), f"### {event.event}"))
+    told = section(AUTOMATION.read_text(), f"### {event.event}")
     members = dataclasses.fields(event)
+    if not members:
+        assert "It has no members." in told
+        return
+    table = rows(told)
+    if hasattr(event, "message_in"):  # computed, and always last
+        assert coded(table.pop()[0]) == ["message"]
     assert [coded(row[0])[0] for row in table] == [member.name for member in members]
     for member, (_, told, *_) in zip(members, table, strict=True):
         assert told == TYPES.get(member.type, told) != ""
@@ -252,7 +255,6 @@ def test_python_that_is_shown_compiles():
         ast.parse(block)
 
 
-@landed
 @pytest.mark.parametrize("name", ["send", "receive"])
 def test_arguments_of_the_api(name):
     """The tables are the keyword arguments, with their defaults."""
@@ -263,7 +265,6 @@ def test_arguments_of_the_api(name):
     assert told == {one.name: one.default for one in given if one.name != "output"}
 
 
-@landed
 def test_the_script_transfers(tmp_path, some):
     """The script of automation.md, as it stands there, at both ends."""
     found = re.search(r"(?s)<!-- run: (\S+) -->\n```python\n(.*?)```", AUTOMATION.read_text())
