@@ -34,7 +34,7 @@ import { checkSigned, type Identity, type Secured } from "./handshake";
 import {
   MAX_ENTRIES,
   MAX_MANIFEST,
-  RECORD,
+  RESULT,
   WITHDRAWN,
   type Manifest,
   type Results,
@@ -42,7 +42,7 @@ import {
 import { MAX_MESSAGE, TAG } from "./noise";
 import { BadReceipt, MAX_RECEIPT, checkSignature } from "./receipt";
 import { Stream, endOf, isHole, type Header } from "./seal";
-import { MAX_PLAINTEXT, decodeSignal, directOffer, encodeSignal, type Signal } from "./signal";
+import { MAX_PLAINTEXT, decodeSignal, directShape, encodeSignal, type Signal } from "./signal";
 import { Frontier, type Tape } from "./tape";
 
 const LABEL_OFFER = utf8("handover/1 offer");
@@ -134,7 +134,7 @@ export const MESSAGES = {
   }),
   countersignature: members({ type, signature: base64url(64) }),
   done: members({ type }),
-  direct: directOffer,
+  direct: directShape,
   lane: members({ type, lane: integer(1, MAX_LANE_NUMBER), signal: text(MAX_PLAINTEXT) }),
   ping: members({ type, bottleneck: oneOf("", "disk", "limit", "network", "other_side") }),
   abort: members({ type, code: text(32) }),
@@ -442,7 +442,7 @@ export class RecipientSession {
     const signature = await this.identity.sign(concat(LABEL_ACCEPT, body));
     if (this.over) return;
     this.open(Stream.DATA, this.tape.total, offset);
-    this.open(Stream.DIGESTS, this.manifest.entries.length * RECORD, 0);
+    this.open(Stream.DIGESTS, this.manifest.entries.length * RESULT, 0);
     this.accepted = time;
     this.say("accept", clock(), { body: fromUtf8(body), signature: encodeBase64url(signature) });
     this.state = "receiving";

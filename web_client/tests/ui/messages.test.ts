@@ -82,7 +82,7 @@ test("every failure that has a sentence is one, and what a recipient can meet ha
     "engine_missing", // of the command line
     "contact_unknown",
     "home_unwritable",
-    "recipient_unproven", // of a sender
+    "guest_unproven", // of a sender
     "needs_answer",
     "nothing_to_send",
     "not_readable",

@@ -199,7 +199,7 @@ export const de: Messages = {
     expired: "Der Link ist abgelaufen. Bitten Sie den Absender um einen neuen.",
     no_connection:
       "Die beiden Computer fanden keinen Weg zueinander. Häufige Gründe: Der Absender hat das Programm geschlossen, eine Firewall sperrt UDP, oder die beiden Netze sind getrennt.",
-    sender_unproven:
+    host_unproven:
       "Die andere Seite ist nicht der Absender, der diesen Link gemacht hat. Nichts wurde preisgegeben. Sagen Sie es dem Absender, und bitten Sie auf anderem Weg um einen neuen Link.",
     passphrase_wrong:
       "Das Passwort ist falsch. Nichts wurde preisgegeben. Fragen Sie den Absender danach und versuchen Sie es noch einmal.",

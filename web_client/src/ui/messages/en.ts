@@ -195,7 +195,7 @@ export const en = {
     expired: "The link has expired. Ask the sender for a new one.",
     no_connection:
       "The two computers found no path to each other. Usual causes: the sender closed the program, a firewall blocks UDP, or the two networks are kept apart.",
-    sender_unproven:
+    host_unproven:
       "The other side is not the sender who made this link. Nothing was revealed. Tell the sender, and ask for a new link by another way.",
     passphrase_wrong:
       "The passphrase is wrong. Nothing was revealed. Ask the sender for it and try again.",
