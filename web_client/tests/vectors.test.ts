@@ -266,3 +266,31 @@ vectors("failures", (one) => {
 test("the failures are those of the vectors, in their order", () => {
   expect(Object.keys(FAILURES)).toEqual(read("failures").map((one) => one["code"]));
 });
+
+/** The lists that both languages hold, by their name in the vectors. */
+const CATALOGUES: { [name: string]: readonly string[] } = {
+  "recipient states": session.RECIPIENT_STATES,
+  bottlenecks: session.BOTTLENECKS,
+  statuses: Object.entries(manifest.STATUSES).map(([status, name]) => `${status} ${name}`),
+  ...membersOf(session.MESSAGES, (type) => `members of ${type}`),
+  ...membersOf(session.BODIES, (type) => `members of the ${type} body`),
+};
+const NOT_HERE = ["sender states"]; // there is no sender's session yet
+
+function membersOf(
+  shapes: { readonly [type: string]: { readonly members: readonly string[] } },
+  name: (type: string) => string,
+): { [name: string]: string[] } {
+  return Object.fromEntries(
+    Object.entries(shapes).map(([type, { members }]) => [name(type), [...members].sort()]),
+  );
+}
+
+vectors("catalogues", (one) => {
+  if (!NOT_HERE.includes(one.name)) expect(CATALOGUES[one.name]).toEqual(one.expect);
+});
+
+test("every list of this side is in the vectors", () => {
+  const names = read("catalogues").map((one) => one.name);
+  expect([...Object.keys(CATALOGUES), ...NOT_HERE].sort()).toEqual(names.sort());
+});
