@@ -30,7 +30,7 @@ import {
   endOf,
   isHole,
 } from "../../src/protocol/seal";
-import { MESSAGES, type RecipientState } from "../../src/protocol/session";
+import { MESSAGES, RECIPIENT_STATES } from "../../src/protocol/session";
 import {
   MAX_CANDIDATES,
   Sealer,
@@ -630,16 +630,6 @@ describe("an audit log", () => {
 
 // --- the session -----------------------------------------------------------------------------------
 
-const STATES: RecipientState[] = [
-  "waiting",
-  "reading",
-  "deciding",
-  "receiving",
-  "finishing",
-  "signed",
-  "confirmed",
-];
-
 describe("a session", () => {
   const kinds = fc.constantFrom(...Object.keys(MESSAGES));
   const message = fc.oneof(
@@ -660,50 +650,59 @@ describe("a session", () => {
     length: number.map((length) => length || 1),
   });
 
-  test.each(STATES)("while %s takes any message or refuses it, and no more", async (state) => {
-    await fc.assert(
-      fc.asyncProperty(message, kinds, async (one, kind) => {
-        const pair = await Pair.at(state);
-        for (const value of [{ ...sample(pair)[kind], type: kind, x: one }, one]) {
+  test.each(RECIPIENT_STATES)(
+    "while %s takes any message or refuses it, and no more",
+    async (state) => {
+      await fc.assert(
+        fc.asyncProperty(message, kinds, async (one, kind) => {
+          const pair = await Pair.at(state);
+          for (const value of [{ ...sample(pair)[kind], type: kind, x: one }, one]) {
+            try {
+              pair.deliver(encodeJson(value));
+            } catch (error) {
+              expect(error).toBeInstanceOf(PeerError);
+            }
+          }
+        }),
+        { numRuns: 40 },
+      );
+    },
+  );
+
+  test.each(RECIPIENT_STATES)(
+    "while %s takes any misshapen message or refuses it",
+    async (state) => {
+      const forms = Object.entries(sample(await Pair.at(state)));
+      const misshapenMessage = fc
+        .constantFrom(...forms)
+        .chain(([type, fields]) => misshapen({ ...fields, type }));
+      await fc.assert(
+        fc.asyncProperty(misshapenMessage, async (value) => {
+          const pair = await Pair.at(state);
           try {
             pair.deliver(encodeJson(value));
           } catch (error) {
-            expect(error).toBeInstanceOf(PeerError);
+            if (error instanceof PeerError) return;
+            expect(error).toBeInstanceOf(Failure);
+            expect((value as { type?: Json }).type).toBe("abort");
           }
-        }
-      }),
-      { numRuns: 40 },
-    );
-  });
+        }),
+        { numRuns: 80 },
+      );
+    },
+  );
 
-  test.each(STATES)("while %s takes any misshapen message or refuses it", async (state) => {
-    const forms = Object.entries(sample(await Pair.at(state)));
-    const misshapenMessage = fc
-      .constantFrom(...forms)
-      .chain(([type, fields]) => misshapen({ ...fields, type }));
-    await fc.assert(
-      fc.asyncProperty(misshapenMessage, async (value) => {
-        const pair = await Pair.at(state);
-        try {
-          pair.deliver(encodeJson(value));
-        } catch (error) {
-          if (error instanceof PeerError) return;
-          expect(error).toBeInstanceOf(Failure);
-          expect((value as { type?: Json }).type).toBe("abort");
-        }
-      }),
-      { numRuns: 80 },
-    );
-  });
-
-  test.each(STATES)("while %s takes no frame that was not encrypted for it", async (state) => {
-    const pair = await Pair.at(state);
-    fc.assert(
-      fc.property(anyBytes, (frame) => {
-        expect(() => pair.session.receiveFrame(frame, pair.now)).toThrow(PeerError);
-      }),
-    );
-  });
+  test.each(RECIPIENT_STATES)(
+    "while %s takes no frame that was not encrypted for it",
+    async (state) => {
+      const pair = await Pair.at(state);
+      fc.assert(
+        fc.property(anyBytes, (frame) => {
+          expect(() => pair.session.receiveFrame(frame, pair.now)).toThrow(PeerError);
+        }),
+      );
+    },
+  );
 
   test("takes any ranges or refuses them, and counts none twice", async () => {
     await fc.assert(

@@ -424,7 +424,7 @@ export class RecipientSession extends Session<RecipientState> {
   // -- the table
 
   private static readonly own = RecipientSession.prototype;
-  protected static readonly rows = new Table<RecipientState>([
+  private static readonly rows = new Table<RecipientState>([
     ["waiting", "offer", this.own.onOffer, "reading"],
     ["waiting", LOST, this.own.lostEarly],
     ["reading", this.own.manifestArrived, "deciding"],
