@@ -21,8 +21,10 @@ STAMP = ".stamp"
 
 
 def sources(client: Path) -> Iterator[Path]:
-    """Everything the built page is made of, in a fixed order."""
-    for path in sorted([*client.glob("*"), *client.joinpath("src").rglob("*")]):
+    """Everything the built page is made of, in a fixed order; the sentences it shares with `p2p`."""
+    sentences = client.parent / "p2p" / "protocol" / "sentences"
+    own = [*client.glob("*"), *client.joinpath("src").rglob("*")]
+    for path in sorted([*own, *sentences.glob("*.json")]):
         if path.is_file():
             yield path
 
@@ -32,7 +34,7 @@ def digest(client: Path) -> str:
     state = hashlib.sha256()
     for path in sources(client):
         data = path.read_bytes()
-        state.update(f"{path.relative_to(client).as_posix()}\0{len(data)}\0".encode() + data)
+        state.update(f"{path.relative_to(client.parent).as_posix()}\0{len(data)}\0".encode() + data)
     return state.hexdigest()
 
 

@@ -162,12 +162,12 @@ async def test_more_than_the_browser_can_hold(at, liar, file, monkeypatch, kind,
     await visitor.page.wait_for(".card.offer, .card.ended", 40)
     assert await visitor.page.evaluate("waited") == 1
     if kind == "chromium":
-        assert "This browser has no room for it." in await visitor.text()
+        assert "This browser has no space for it." in await visitor.text()
         assert "use the command line" in await visitor.text()
         await visitor.decline()
-        await refused(visitor, "Declined")
+        await refused(visitor, "The transfer was declined")
     else:
-        said = await refused(visitor, "not enough room for this in the browser")
+        said = await refused(visitor, "not enough space for this in the browser")
         assert "handover receive" in said
     ended = await asyncio.wait_for(asyncio.shield(sending), 20)
     assert ended.code == {"chromium": "declined", "firefox": "no_space"}[kind]
@@ -262,7 +262,7 @@ async def test_digests_that_lie_fail_that_file_and_it_is_not_saved(
     await visitor.take(link)
     await visitor.page.wait_for(".card.done, .card.ended", 30)
     assert await visitor.title() == "Finished, but 1 file did not arrive"
-    assert await visitor.page.text(".failed") == "study/1.dcm: changed while it was sent"
+    assert await visitor.page.text(".failed") == "study/1.dcm: changed while sending"
     ended = await asyncio.wait_for(asyncio.shield(sending), 20)
     assert ended.ending is p2p.Ending.INCOMPLETE
     path = await visitor.save("study.zip")

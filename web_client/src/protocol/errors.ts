@@ -1,8 +1,8 @@
 /**
  * Every way a transfer can end, and the two axes of errors (mirrors `p2p/protocol/errors.py`).
  *
- * The sentences that people read stand under the same codes in the catalogue that both programs share
- * (`ui/sentences.ts`).
+ * The sentences that people read stand under the same codes in the catalogue that the page shares with the
+ * command line (`p2p/protocol/sentences/`).
  */
 export type Ending =
   | "complete"

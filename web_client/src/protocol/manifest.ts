@@ -44,6 +44,7 @@ export const STATUSES = {
   [NOT_WRITTEN]: "not_written",
   [NOT_PLACED]: "not_placed",
 } as const;
+export type Status = keyof typeof STATUSES;
 export const WITHDRAWN: readonly number[] = [CHANGED, UNREADABLE];
 
 /** One file or directory. `modified` is microseconds since the epoch; `data` bytes that are no holes. */

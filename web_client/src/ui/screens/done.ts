@@ -1,5 +1,6 @@
 /** Delivered: saving, what failed, the receipt. */
 import type { ReceiptSummary } from "../../events";
+import { STATUSES, type Status } from "../../protocol/manifest";
 import {
   button,
   bytes,
@@ -22,7 +23,7 @@ export function done(model: Model, { t, actions }: Context): Screen {
   const rows = delivered.failed
     .slice(0, FAILED_SHOWN)
     .map(([path, status]) =>
-      h("li", {}, h("b", { dir: "auto" }, path), `: ${t.done.status[status] ?? ""}`),
+      h("li", {}, h("b", { dir: "auto" }, path), `: ${t.statuses[STATUSES[status as Status]]}`),
     );
   const inFolder = delivered.where === "folder";
   const whole = inFolder ? t.done.textFolder(delivered.name) : t.done.text;
