@@ -21,10 +21,11 @@ STAMP = ".stamp"
 
 
 def sources(client: Path) -> Iterator[Path]:
-    """Everything the built page is made of, in a fixed order; the sentences it shares with `p2p`."""
-    sentences = client.parent / "p2p" / "protocol" / "sentences"
+    """Everything the built page is made of, in a fixed order: of `p2p` its version and sentences."""
+    shared = client.parent / "p2p"
     own = [*client.glob("*"), *client.joinpath("src").rglob("*")]
-    for path in sorted([*own, *sentences.glob("*.json")]):
+    sentences = shared.glob("protocol/sentences/*.json")
+    for path in sorted([shared / "version.py", *sentences, *own]):
         if path.is_file():
             yield path
 

@@ -1,5 +1,13 @@
 #!/usr/bin/env python3
-"""Sets up an environment in .venv and runs a task in it: `python3 run.py demo`, `... test`.
+"""usage: python3 run.py TASK
+
+Sets up an environment in .venv, then runs a task in it.
+
+  setup          only sets up
+  demo           sends DICOM files from one process to another
+  test           runs the checks and all tests; installs the Debian packages they need (as root)
+  test --quick   leaves out what starts processes or browsers or breaks networks
+  bench ...      measures transfers; `bench --help` lists what
 
 Needs Python 3.11 and pip, nothing else: it gets uv, picks the newest Python that runs here (or that
 uv can fetch), and installs exactly what requirements.txt pins, by hash.
@@ -8,6 +16,7 @@ uv can fetch), and installs exactly what requirements.txt pins, by hash.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,21 +27,44 @@ VENV = ROOT / ".venv"
 PREFERRED = ("3.13", "3.12")  # those with wheels of both WebRTC engines
 FETCH_SECONDS = 120
 
-REST = ("tests", "--ignore=tests/protocol")
-# The test command, step by step; each stops the rest when it fails.
-TEST = (
+# What the tests call, or read where it is a path, and the Debian package that has it.
+PACKAGES = {
+    "cc": "gcc",
+    "chromium": "chromium",
+    "firefox-esr": "firefox-esr",
+    "ip": "iproute2",
+    "jq": "jq",
+    "openssl": "openssl",
+    "sysctl": "procps",
+    "unzip": "unzip",
+    "/etc/protocols": "netbase",  # what `ip rule` calls UDP
+    "/usr/include/stdio.h": "libc6-dev",
+    # Without any font a page's text has no size, and nothing on it can be clicked.
+    "/usr/share/fonts/truetype": "fonts-dejavu-core",
+}
+
+# The steps of the test command, the cheap ones first; each stops the rest when it fails.
+CHECKS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("mypy",),
     ("lint-imports",),
     ("python", "hatch_build.py", "run", "check"),
     ("python", "hatch_build.py", "test"),
-    ("pytest", "tests/protocol", "--cov", "--cov-fail-under=100", "--cov-report=term"),
-    # Each worker takes neighbours, which share browsers; who is done takes over from the others.
-    ("pytest", *REST, "-m", "not large and not faults", "-n", "3", "--dist", "worksteal"),
-    # Apart, for networks that come and go would disturb the browsers' tests.
-    ("pytest", *REST, "-m", "large or smoke", "-n", "3", "--dist", "worksteal"),
 )
+# Each worker takes neighbours, which share browsers; who is done takes over from the others.
+PYTEST = ("pytest", "tests", "--dist", "worksteal")
+REST = (*PYTEST, "--ignore=tests/protocol", "-n", "3")
+TEST = (
+    *CHECKS,
+    ("pytest", "tests/protocol", "--cov", "--cov-fail-under=100", "--cov-report=term"),
+    (*REST, "-m", "not large and not faults"),
+    # Apart, for networks that come and go would disturb the browsers' tests.
+    (*REST, "-m", "large or smoke"),
+)
+BROAD = ("e2e", "faults", "web_client")  # whole transfers, by processes, networks and browsers
+UNITS = tuple(f"--ignore=tests/{folder}" for folder in BROAD)
+QUICK = (*CHECKS, (*PYTEST, *UNITS, "-m", "not process", "-n", "2"))
 
 
 def quiet(*command: str) -> str | None:
@@ -102,6 +134,29 @@ def set_up() -> None:
     )
 
 
+def get_packages() -> bool:
+    """Install the Debian packages that the tests need; False where somebody else has to."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    missing = [
+        package
+        for need, package in PACKAGES.items()
+        if not Path(need).exists() and not shutil.which(need, path=path)
+    ]
+    if not missing:
+        return True
+    update = ["apt-get", "update"]
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        print("The tests need packages that are not installed. Run this as root:")
+        print(shlex.join(update), "&&", shlex.join(install))
+        return False
+    print("Installing", *missing, flush=True)
+    for command in (update, install):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run([*command, "-qq"], check=True, env=environment)
+    return True
+
+
 def call(*command: str) -> int:
     """Run a program of the environment."""
     program = VENV / "bin" / command[0]
@@ -110,12 +165,18 @@ def call(*command: str) -> int:
 
 def main() -> int:
     """The task's exit code."""
-    task, *rest = sys.argv[1:] or ["help"]
-    if task not in ("demo", "test", "bench", "setup"):
-        print("usage: python3 run.py setup | demo | test | bench")
+    task, *rest = sys.argv[1:] or [""]
+    if task in ("-h", "--help"):
+        print(__doc__, end="")
+        return 0
+    quick = (task, *rest) == ("test", "--quick")
+    if task not in ("setup", "demo", "test", "bench") or (rest and task != "bench" and not quick):
+        print(__doc__, end="", file=sys.stderr)
         return 2
     if sys.version_info < (3, 11):
         print("Handover needs Python 3.11 or newer.")
+        return 2
+    if task == "test" and not quick and not get_packages():
         return 2
     set_up()
     if task == "demo":
@@ -123,7 +184,7 @@ def main() -> int:
     if task == "bench":
         return call("python", "-m", "benchmarks", *rest)
     if task == "test":
-        for step in TEST:
+        for step in QUICK if quick else TEST:
             print("$", *step, flush=True)
             if code := call(*step):
                 return code
@@ -131,4 +192,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except subprocess.CalledProcessError as error:  # it has said why
+        sys.exit(error.returncode)

@@ -7,6 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from p2p.lanes.webrtc import available
+
+
+@pytest.fixture(params=available())
+def engine(request):
+    """Each WebRTC engine that is installed, in turn: for Python 3.11 there is only one."""
+    return request.param
+
 
 @pytest.fixture(scope="session")
 def dicom():

@@ -160,6 +160,7 @@ def test_threads_do_not_disturb_each_other():
         assert all(threads.map(work, range(4)))
 
 
+@pytest.mark.process
 def test_numpy_is_not_loaded_before_it_is_needed():
     told = "import sys, p2p.compression; print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)

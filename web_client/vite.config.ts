@@ -21,10 +21,19 @@ function zstd(): Plugin {
   };
 }
 
+/** The version, from where the command line has it. */
+function version(): string {
+  const source = new URL("../p2p/version.py", import.meta.url);
+  const [, found] = /^VERSION = "(.+)"$/m.exec(readFileSync(source, "utf8")) ?? [];
+  if (!found) throw new Error("p2p/version.py names no VERSION");
+  return found;
+}
+
 // The page is served at `/`; names carry the hash of their content; nothing depends on when or
 // where it is built, so that `handover verify-web` can compare byte by byte.
 export default defineConfig({
   base: "/",
+  define: { __VERSION__: JSON.stringify(version()) },
   plugins: [zstd()],
   build: {
     outDir: "../signaling/web",

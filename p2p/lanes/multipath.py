@@ -91,6 +91,14 @@ class Multipath:
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
 
+    def _begin(self, work: Coroutine[Any, Any, object]) -> None:
+        """Do this beside the rest. Raises `RuntimeError` when the session is ending."""
+        try:
+            self._tasks.create_task(work)
+        except RuntimeError:
+            work.close()  # before Python 3.13 a task group leaves that to its caller
+            raise
+
     async def _watch(self) -> None:
         """Look after the lanes, until cancelled."""
         await asyncio.Event().wait()
@@ -163,7 +171,7 @@ class Multipath:
                 del self.direct[number]
 
         self.direct[number] = lane
-        self._tasks.create_task(carry())
+        self._begin(carry())
 
     # -- further WebRTC connections
 
@@ -299,12 +307,12 @@ class SenderMultipath(Multipath):
             for _ in range(wanted - 1 - len(self._connections)):
                 number = self._step(session.lanes.number)
                 self._expect(number)
-                self._tasks.create_task(self._offer(number))
+                self._begin(self._offer(number))
             for number in sorted(self.webrtc)[max(wanted - 1, 0) :]:
                 window = session.lanes.windows.get(number)
                 if window is not None and not window.retired:
                     session.lanes.retire(number)
-                    self._tasks.create_task(self._retire(number))
+                    self._begin(self._retire(number))
 
     async def _watch(self) -> None:
         """Drop the lanes that bring nothing any more."""
@@ -318,7 +326,7 @@ class SenderMultipath(Multipath):
                     self._drop(number)
                 elif direct and window.arrived > MOST_RANGES and not window.retired:
                     self.session.lanes.retire(number)  # another with new keys takes its place
-                    self._tasks.create_task(self._retire(number))
+                    self._begin(self._retire(number))
 
     def _drop(self, number: int) -> None:
         if number in self.session.lanes.windows:
@@ -326,7 +334,7 @@ class SenderMultipath(Multipath):
         if number in self.direct:
             self.direct[number].close()
         elif number in self.webrtc:
-            self._tasks.create_task(self.webrtc[number].close())
+            self._begin(self.webrtc[number].close())
 
     async def _offer(self, number: int) -> None:
         nonces = self._given.nonces
@@ -409,7 +417,7 @@ class RecipientMultipath(Multipath):
             work = self._open(
                 number, lambda pc, signals: answer(pc, signals, nonce, signal), offerer=False
             )
-            self._tasks.create_task(work)
+            self._begin(work)
 
     def _opened(self, number: int) -> None:
         self._step(self.session.add_lane, number)

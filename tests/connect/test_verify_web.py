@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -201,14 +202,12 @@ async def test_servers_that_are_none_and_that_hang_fail_in_time(site, unused_tcp
     server.close()
 
     async def drip(reader, writer):
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        try:
+        with contextlib.closing(writer), contextlib.suppress(OSError):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
             while True:
                 writer.write(b"x")
                 await writer.drain()
                 await asyncio.sleep(0.05)
-        except OSError:
-            writer.close()
 
     monkeypatch.setattr(verify_web, "ALL_SECONDS", 0.5)
     server = await asyncio.start_server(drip, "127.0.0.1", 0)

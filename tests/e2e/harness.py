@@ -27,7 +27,7 @@ class Peer:
         self.prefix = prefix
         self.started: list[Process] = []
         if label:
-            Home(folder).set_label(label)
+            Home(folder).identity.set_label(label)
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDOVER_")}

@@ -13,12 +13,19 @@ import os
 import pytest
 
 import p2p
-from p2p import events, receiving, sending
+from p2p import events
 from p2p.protocol import manifest as manifests
+from p2p.protocol import session
 from p2p.protocol.codec import encode_json
 from p2p.protocol.errors import PeerError
 from p2p.protocol.manifest import Entry, Manifest, encode_manifest
 from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range, with_headroom
+from p2p.protocol.session import RecipientSession, SenderSession, SenderState
+from p2p.storage.source import FolderSource
+from p2p.transfer import transfer as transfers
+from p2p.transfer.send import SendDriver
+
+from . import inprocess
 
 
 async def run(tmp_path, *, timeout=60, content=b"x" * 100_000, send=(), receive=()):
@@ -26,39 +33,17 @@ async def run(tmp_path, *, timeout=60, content=b"x" * 100_000, send=(), receive=
     source = tmp_path / "study"
     source.mkdir(exist_ok=True)
     (source / "a.dcm").write_bytes(content)
-    link = asyncio.get_running_loop().create_future()
-    told = {"sender": [], "recipient": []}
-
-    def watch_sender(event):
-        told["sender"].append(event)
-        if isinstance(event, events.LinkMade):
-            link.set_result(event.link)
-
     async with asyncio.timeout(timeout):
-        sending = asyncio.create_task(
-            p2p.send(
-                [str(source)],
-                p2p.Options(
-                    home=p2p.Home(tmp_path / "s"), auto=True, watch=watch_sender, **dict(send)
-                ),
-                listen=("127.0.0.1", 0),
-            )
-        )
-        received = await p2p.receive(
-            await link,
-            p2p.Options(
-                home=p2p.Home(tmp_path / "r"),
-                auto=True,
-                watch=told["recipient"].append,
-                **dict(receive),
-            ),
-            output=tmp_path / "out",
-        )
+        sender = inprocess.send(source, tmp_path / "s", **dict(send))
+        link = (await sender.transfer).link
+        recipient = inprocess.receive(link, tmp_path / "out", tmp_path / "r", **dict(receive))
+        received = await recipient.result()
         try:
-            sent = await asyncio.wait_for(sending, 30)
+            sent = await asyncio.wait_for(sender.result(), 30)
         except TimeoutError:
             sent = None
-    return sent, received, told
+            sender.transfer.cancel()
+    return sent, received, {"sender": sender.told, "recipient": recipient.told}
 
 
 def untouched(tmp_path):
@@ -107,7 +92,7 @@ async def test_unsafe_paths(tmp_path, monkeypatch, path):
             [lines[0], encode_json({"path": path, "kind": "file", "size": 1, "modified": 0}), b""]
         )
 
-    monkeypatch.setattr(sending, "encode_manifest", lie)
+    monkeypatch.setattr(transfers, "encode_manifest", lie)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "unsafe name")
 
@@ -124,7 +109,7 @@ async def test_case_and_unicode_collisions(tmp_path, monkeypatch, pair):
             ]
         )
 
-    monkeypatch.setattr(sending, "encode_manifest", lie)
+    monkeypatch.setattr(transfers, "encode_manifest", lie)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "fall together")
 
@@ -143,19 +128,19 @@ async def test_absurd_manifests_sum_overflow(tmp_path, monkeypatch):
             ]
         )
 
-    monkeypatch.setattr(sending, "encode_manifest", lie)
+    monkeypatch.setattr(transfers, "encode_manifest", lie)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "too large")
 
 
 async def test_absurd_manifests_counts_that_lie(tmp_path, monkeypatch):
-    real = sending.SenderSession.offer
+    real = SenderSession.offer
 
     def lie(self, manifest, data, tape, *rest):
         more = Manifest((*manifest.entries, Entry("more", "file", 5, 0)), manifest.salt)
         real(self, more, data, more.tape(), *rest)
 
-    monkeypatch.setattr(sending.SenderSession, "offer", lie)
+    monkeypatch.setattr(SenderSession, "offer", lie)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "not what the offer says")
 
@@ -163,13 +148,15 @@ async def test_absurd_manifests_counts_that_lie(tmp_path, monkeypatch):
 def inject(monkeypatch, make):
     """The sender sends something of `make(run)` before its first range of data; what was slipped in
     does not count as sent, and it is no matter to it that more is acknowledged."""
-    real, real_ack = sending.SenderRun._send, sending.SenderSession._on_ack
+    real, real_ack = SendDriver._send, SenderSession._on_ack
 
     def on_ack(self, message, now):
         with contextlib.suppress(PeerError):
             real_ack(self, message, now)
 
-    monkeypatch.setattr(sending.SenderSession, "_on_ack", on_ack)
+    for state in SenderState:  # the table holds the handler itself
+        if (row := SenderSession.table.get((state, "ack"))) and row.handler is real_ack:
+            monkeypatch.setitem(SenderSession.table, (state, "ack"), row._replace(handler=on_ack))
 
     async def send(self, number, lane, sealed):
         if any(header.stream == Stream.DATA and not header.offset for header, _ in sealed):
@@ -179,11 +166,11 @@ def inject(monkeypatch, make):
                 )
         await real(self, number, lane, sealed)
 
-    monkeypatch.setattr(sending.SenderRun, "_send", send)
+    monkeypatch.setattr(SendDriver, "_send", send)
 
 
 def data(run, offset, length, hole=False, transfer_id=None):
-    header = Header(transfer_id or run._record.transfer_id, Stream.DATA, hole, offset, length)
+    header = Header(transfer_id or run.session.transfer_id, Stream.DATA, hole, offset, length)
     return header, b"" if hole else bytes(length)
 
 
@@ -197,7 +184,7 @@ def data(run, offset, length, hole=False, transfer_id=None):
         (lambda run: [data(run, 0, 100), data(run, 50, 100)], "overlap"),
         (
             lambda run: (
-                [(Header(run._record.transfer_id, Stream.MANIFEST, False, 0, 10), bytes(10))] * 3000
+                [(Header(run.session.transfer_id, Stream.MANIFEST, False, 0, 10), bytes(10))] * 3000
             ),
             "too many repeated",
         ),
@@ -221,7 +208,7 @@ async def test_ranges_beyond_the_limit_past_the_end_or_overlapping(
 
 async def test_chunk_flood_without_acknowledgement(tmp_path, monkeypatch):
     """A sender that ignores the limit cannot make the recipient hold more than it allowed."""
-    monkeypatch.setattr(sending.SenderSession, "plan", lambda self, lane, now: flood(self))
+    monkeypatch.setattr(SenderSession, "plan", lambda self, lane, now: flood(self))
 
     def flood(session):
         state = session.state.value
@@ -234,7 +221,7 @@ async def test_chunk_flood_without_acknowledgement(tmp_path, monkeypatch):
             return None
         out = session._streams[stream]
         length = min(200_000, out.total - out.next)
-        return receiving.facts.Plan(stream, out.next, length, length) if length else None
+        return session.Plan(stream, out.next, length, length) if length else None
 
     _, received, _ = await run(tmp_path, content=os.urandom(1000) * 60_000)
     assert received.code in ("protocol", "")
@@ -243,15 +230,18 @@ async def test_chunk_flood_without_acknowledgement(tmp_path, monkeypatch):
 
 
 async def test_a_message_that_does_not_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        sending, "seal_range", lambda key, header, message: os.urandom(OVERHEAD + 10)
-    )
+    real = SendDriver._seal
+
+    def seal(self, blocks):
+        return [(header, os.urandom(OVERHEAD + 10)) for header, _ in real(self, blocks)]
+
+    monkeypatch.setattr(SendDriver, "_seal", seal)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "does not open")
 
 
 async def test_data_before_the_accept(tmp_path, monkeypatch):
-    real = sending.SenderRun._carry
+    real = SendDriver._carry
 
     async def carry(self, number, lane):
         await asyncio.sleep(0.2)
@@ -259,20 +249,20 @@ async def test_data_before_the_accept(tmp_path, monkeypatch):
         await lane.send(seal_range(self._secured.session_key, header, with_headroom(payload)))
         await real(self, number, lane)
 
-    monkeypatch.setattr(sending.SenderRun, "_carry", carry)
+    monkeypatch.setattr(SendDriver, "_carry", carry)
 
     def silent(self, *args):
         self._results = None  # nothing is offered
 
-    monkeypatch.setattr(sending.SenderSession, "offer", silent)
+    monkeypatch.setattr(SenderSession, "offer", silent)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "out of turn")
 
 
 async def test_control_characters_in_a_label_never_reach_the_terminal(tmp_path, monkeypatch):
-    home = p2p.Home(tmp_path / "s")
-    identity = home.identity()
-    home._store_identity(type(identity)(identity.key, "\x1b[2Jevil\u202e\nname"))
+    store = p2p.Home(tmp_path / "s").identity
+    identity = store.load()
+    store._store(type(identity)(identity.key, "\x1b[2Jevil\u202e\nname"))
     _, received, told = await run(tmp_path)
     assert received.ending is p2p.Ending.COMPLETE
     (met,) = [e for e in told["recipient"] if isinstance(e, events.PeerMet)]
@@ -281,7 +271,7 @@ async def test_control_characters_in_a_label_never_reach_the_terminal(tmp_path, 
 
 async def test_digests_that_lie_fail_that_file_and_it_is_not_placed(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        sending.SenderSession,
+        SenderSession,
         "hashed",
         lambda self, entry, digest: self._results.delivered(entry, b"\1" * 32),
     )
@@ -289,28 +279,28 @@ async def test_digests_that_lie_fail_that_file_and_it_is_not_placed(tmp_path, mo
     assert received.code == "incomplete"
     assert sent.code == "incomplete"
     assert not (tmp_path / "out" / "study" / "a.dcm").exists()
-    assert told["recipient"][-1].failed == (("study/a.dcm", "changed while sending"),)
+    assert told["recipient"][-1].reasons == (("study/a.dcm", "changed while sending"),)
 
 
 async def test_a_closing_that_lies_about_the_digests(tmp_path, monkeypatch):
-    real = sending.SenderSession.close
+    real = SenderSession.close
 
     def lie(self, *args):
         real(self, *args)
         self._digests = bytes(len(self._digests))
 
-    monkeypatch.setattr(sending.SenderSession, "close", lie)
+    monkeypatch.setattr(SenderSession, "close", lie)
     _, received, _ = await run(tmp_path)
     refused(received, tmp_path, "digests")
 
 
 async def test_a_receipt_that_lies_is_not_countersigned(tmp_path, monkeypatch):
-    real = receiving.RecipientSession.facts
+    real = RecipientSession.facts
 
     def lie(self, results, root, time):
         return {**real(self, results, root, time), "outcome": "incomplete"}
 
-    monkeypatch.setattr(receiving.RecipientSession, "facts", lie)
+    monkeypatch.setattr(RecipientSession, "facts", lie)
     sent, received, _ = await run(tmp_path)
     assert sent.code == "protocol"
     assert "outcome" in sent.message
@@ -322,31 +312,31 @@ async def test_delivered_unconfirmed_when_the_countersignature_is_lost(tmp_path,
     """The sender dies between the receipt and its countersignature."""
 
     async def die(self, manifest, receipted):
-        await self._ways.close()
+        await self._connected.carrier.close()
         raise p2p.Failure("internal", "it died")
 
-    monkeypatch.setattr(sending.SenderRun, "_sign", die)
+    monkeypatch.setattr(SendDriver, "_sign", die)
     _, received, _ = await run(tmp_path)
     assert received.ending is p2p.Ending.DELIVERED_UNCONFIRMED
     assert received.code == "unconfirmed"
     assert (tmp_path / "out" / "study" / "a.dcm").exists()
     half = p2p.verify_receipt(received.receipt.read_bytes())
     assert not half.confirmed
-    assert p2p.Home(tmp_path / "r").verify_audit().lines == 1
+    assert p2p.Home(tmp_path / "r").audit.verify().lines == 1
 
 
 async def test_a_lost_last_word_leaves_the_sender_complete(tmp_path, monkeypatch):
     """The recipient has the countersigned receipt, but its `done` is lost."""
 
     def swallow(self, now):
-        self.state = receiving.facts.RecipientState.CONFIRMED
+        self.state = session.RecipientState.CONFIRMED
         self._end(p2p.Ending.COMPLETE)
 
-    monkeypatch.setattr(receiving.RecipientSession, "confirm", swallow)
+    monkeypatch.setattr(RecipientSession, "confirm", swallow)
     sent, received, told = await run(tmp_path)
     assert (sent.ending, received.ending) == (p2p.Ending.COMPLETE, p2p.Ending.COMPLETE)
     assert sent.code == "receipt_unconfirmed"
-    assert isinstance(told["sender"][-1], events.Complete)
+    assert isinstance(told["sender"][-1], events.Completed)
     assert p2p.verify_receipt(sent.receipt.read_bytes()).confirmed
 
 
@@ -354,7 +344,7 @@ async def test_an_error_of_our_own_is_one_sentence_and_told_to_the_peer(tmp_path
     def broken(*args):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(sending.Source, "read", broken)
+    monkeypatch.setattr(FolderSource, "read", broken)
     sent, received, _ = await run(tmp_path)
     assert sent.code == "internal"
     assert received.code == "peer_failed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import socket
 import time
@@ -10,13 +11,16 @@ import time
 import numpy as np
 import pytest
 
-import p2p
-from p2p import events, meeting, receiving, sending
+from p2p import events, invitation
+from p2p.connect import transports
 from p2p.lanes import multipath
-from p2p.lanes.webrtc import available, libdatachannel
+from p2p.lanes.webrtc import available
 from p2p.protocol.seal import FILTER, ZSTD
 from p2p.protocol.signal import DirectEndpoint
+from p2p.transfer.receive import ReceiveDriver
+from p2p.transfer.send import SendDriver
 
+from . import inprocess
 from .test_hostile import run
 
 NO_DIRECT = {"direct": False}
@@ -29,32 +33,32 @@ def delivered(tmp_path, content, sent, received):
 
 
 def most(told, what):
-    return max(getattr(e, what) for e in told if isinstance(e, events.Progress))
+    return max(getattr(e, what) for e in told if isinstance(e, events.Progressed))
 
 
 @pytest.fixture
 def runs(monkeypatch):
     """The sender's runs, as they are made."""
-    made, real = [], sending.SenderRun.__init__
+    made, real = [], SendDriver.__init__
 
     def note(self, *given):
         real(self, *given)
         made.append(self)
 
-    monkeypatch.setattr(sending.SenderRun, "__init__", note)
+    monkeypatch.setattr(SendDriver, "__init__", note)
     return made
 
 
 @pytest.fixture
 def slow(monkeypatch):
     """What is read is read slowly, so that a part of a transfer can be met."""
-    real = sending.SenderRun._read
+    real = SendDriver._read
 
     def read(self, plan):
         time.sleep(0.02)
         return real(self, plan)
 
-    monkeypatch.setattr(sending.SenderRun, "_read", read)
+    monkeypatch.setattr(SendDriver, "_read", read)
 
 
 async def until(condition, seconds=20):
@@ -78,7 +82,8 @@ def no_udp(monkeypatch):
     async def none(self, candidates):
         pass
 
-    monkeypatch.setattr(libdatachannel._Connection, "add_candidates", none)
+    engine = importlib.import_module(f"p2p.lanes.webrtc.{available()[0]}")
+    monkeypatch.setattr(engine._Connection, "add_candidates", none)
 
 
 async def test_where_webrtc_does_not_come_through_tls_does(tmp_path, no_udp):
@@ -95,9 +100,9 @@ async def test_a_recipient_that_lies_about_its_tls_gets_nothing_and_the_link_sta
     tmp_path, no_udp, what, monkeypatch
 ):
     """What a program that holds the link can signal before anybody is proven."""
-    monkeypatch.setattr(receiving, "HANDSHAKE_SECONDS", 4.0)
-    monkeypatch.setattr(meeting, "WEBRTC_SECONDS", 0.2)
-    real, offers = meeting.SealedSignals.send, []
+    monkeypatch.setattr(invitation, "HANDSHAKE_SECONDS", 4.0)
+    monkeypatch.setattr(transports, "WEBRTC_SECONDS", 0.2)
+    real, offers = transports.SealedSignals.send, []
 
     async def send(self, signal):
         if isinstance(signal, DirectEndpoint):
@@ -109,53 +114,43 @@ async def test_a_recipient_that_lies_about_its_tls_gets_nothing_and_the_link_sta
                 signal = DirectEndpoint(signal.addresses, signal.port, wrong)
         await real(self, signal)
 
-    monkeypatch.setattr(meeting.SealedSignals, "send", send)
+    monkeypatch.setattr(transports.SealedSignals, "send", send)
     (tmp_path / "file").write_bytes(b"x")
-    link = asyncio.get_running_loop().create_future()
-    sender = p2p.Options(p2p.Home(tmp_path / "s"), auto=True)
-    sender.watch = lambda e: link.set_result(e.link) if isinstance(e, events.LinkMade) else None
-    sending = asyncio.create_task(
-        p2p.send([str(tmp_path / "file")], sender, listen=("127.0.0.1", 0))
-    )
+    sender = inprocess.send(tmp_path / "file", tmp_path / "s")
+    link = (await sender.transfer).link
     for home, codes in (("liar", ("no_connection", "connection_lost_early")), ("honest", ("",))):
-        options = p2p.Options(p2p.Home(tmp_path / home), auto=True)
-        received = await p2p.receive(await link, options, output=tmp_path / home / "out")
+        recipient = inprocess.receive(link, tmp_path / home / "out", tmp_path / home)
+        received = await recipient.result()
         assert received.code in codes, received
-    assert (await sending).code == ""
+    assert (await sender.result()).code == ""
 
 
 @pytest.mark.parametrize("who", ["send", "receive"])
 async def test_a_side_that_forbids_direct_connections_makes_none(
     tmp_path, no_udp, who, monkeypatch
 ):
-    monkeypatch.setattr(receiving, "HANDSHAKE_SECONDS", 5.0)
+    monkeypatch.setattr(invitation, "HANDSHAKE_SECONDS", 5.0)
     opened = []
 
     async def note(ports):
         opened.append(ports)
         raise OSError
 
-    monkeypatch.setattr(meeting.DirectConnection, "open", note)
+    monkeypatch.setattr(transports.TlsConnection, "open", note)
     (tmp_path / "file").write_bytes(b"x")
-    link = asyncio.get_running_loop().create_future()
-    sender, recipient = (
-        p2p.Options(p2p.Home(tmp_path / name), auto=True, direct=who != name)
-        for name in ("send", "receive")
-    )
-    sender.watch = lambda e: link.set_result(e.link) if isinstance(e, events.LinkMade) else None
-    sent = asyncio.create_task(p2p.send([str(tmp_path / "file")], sender, listen=("127.0.0.1", 0)))
-    received = await p2p.receive(await link, recipient, output=tmp_path / "out")
-    assert received.code == "no_connection"
+    sender = inprocess.send(tmp_path / "file", tmp_path / "send", direct=who != "send")
+    link, out = (await sender.transfer).link, tmp_path / "out"
+    recipient = inprocess.receive(link, out, tmp_path / "receive", direct=who != "receive")
+    assert (await recipient.result()).code == "no_connection"
     assert len(opened) == (who == "receive"), "something was listened on"
-    sent.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await sent
+    sender.transfer.cancel()
+    assert (await sender.result()).code == "cancelled"
 
 
 @pytest.mark.parametrize("who", ["send", "receive"])
 async def test_each_side_can_forbid_direct_lanes(tmp_path, who, monkeypatch):
     opened = []
-    monkeypatch.setattr(multipath.Direct, "open", lambda ports: opened.append(ports))
+    monkeypatch.setattr(multipath.DirectLanes, "open", lambda ports: opened.append(ports))
     content = os.urandom(SIZE // 4)
     sent, received, told = await run(tmp_path, content=content, **{who: NO_DIRECT})
     delivered(tmp_path, content, sent, received)
@@ -179,7 +174,7 @@ async def test_where_only_the_recipient_can_connect_it_does(tmp_path, monkeypatc
 async def test_direct_lanes_that_break_lose_nothing_and_come_again(tmp_path, runs, slow):
     content = os.urandom(SIZE)
     going = asyncio.create_task(run(tmp_path, content=content))
-    await until(lambda: runs and runs[0].session.carried > SIZE // 5 and runs[0].lanes.direct)
+    await until(lambda: runs and runs[0].session.lanes.carried > SIZE // 5 and runs[0].lanes.direct)
     broken = list(runs[0].lanes.direct.values())
     for lane in broken:
         lane.close()
@@ -229,18 +224,15 @@ async def test_a_direct_lane_that_swallows_everything_holds_nothing_up(tmp_path,
     assert len(runs) == 1
 
 
-@pytest.mark.parametrize("engine", ["libdatachannel", "aiortc"])
 async def test_further_webrtc_connections_come_and_go(tmp_path, monkeypatch, runs, slow, engine):
-    """As the tuner says: four, one, four; what is under way on one that goes is not lost."""
-    if engine not in available():
-        pytest.skip("this engine is for Python 3.12")
+    """As the connection count says: four, one, four; what is under way on one that goes is not lost."""
     size = SIZE if engine == "libdatachannel" else SIZE // 5
 
-    class Moody(multipath.Tuner):
+    class Moody(multipath.ConnectionCount):
         def look(self, now, carried, there, *, busy):
             return 4 if carried % (size // 2) < size // 4 else 1
 
-    monkeypatch.setattr(multipath, "Tuner", Moody)
+    monkeypatch.setattr(multipath, "ConnectionCount", Moody)
     content, options = os.urandom(size), {**NO_DIRECT, "engine": engine}
     sent, received, told = await run(tmp_path, content=content, send=options, receive=options)
     delivered(tmp_path, content, sent, received)
@@ -260,31 +252,31 @@ def pixels(size):
 async def test_pixels_are_compressed_on_the_way_and_arrive_unaltered(
     tmp_path, runs, monkeypatch, compress
 ):
-    seen, real = set(), receiving.RecipientRun._open
+    seen, real = set(), ReceiveDriver._open
 
     def note(self, messages):
         opened = [self._opener.open(bytes(message))[0] for message in messages]
         seen.update(header.flags for header in opened)
         return real(self, messages)
 
-    monkeypatch.setattr(receiving.RecipientRun, "_open", note)
+    monkeypatch.setattr(ReceiveDriver, "_open", note)
     content = pixels(SIZE // 3)
     sent, received, _ = await run(tmp_path, content=content, send={"compress": compress})
     delivered(tmp_path, content, sent, received)
     (one,) = runs
     if compress:
         assert ZSTD | FILTER in seen
-        assert one.session.carried < len(content) / 2
+        assert one.session.lanes.carried < len(content) / 2
     else:
         assert seen == {0}
-        assert one.session.carried > len(content)
+        assert one.session.lanes.carried > len(content)
 
 
 async def test_random_bytes_are_sent_as_they_are(tmp_path, runs):
     content = os.urandom(SIZE // 4)
     sent, received, _ = await run(tmp_path, content=content)
     delivered(tmp_path, content, sent, received)
-    assert runs[0].session.carried > len(content)
+    assert runs[0].session.lanes.carried > len(content)
 
 
 @pytest.mark.parametrize("who", ["send", "receive"])
@@ -296,7 +288,9 @@ async def test_a_limit_is_kept(tmp_path, who):
     assert time.monotonic() - began > 2.5
     limited, other = ("sender", "recipient") if who == "send" else ("recipient", "sender")
     for side, reason in ((limited, "limit"), (other, "other_limit")):
-        assert reason in [e.bottleneck for e in told[side] if isinstance(e, events.Progress)], side
+        assert reason in [e.bottleneck for e in told[side] if isinstance(e, events.Progressed)], (
+            side
+        )
 
 
 async def test_a_port_that_is_taken_is_said_and_the_transfer_goes_on(tmp_path):

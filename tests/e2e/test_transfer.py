@@ -255,7 +255,7 @@ def test_the_demo_runs(recipient):
 
 def test_the_link_waits_for_no_engine_and_no_listing(sender, tmp_path):
     """Seconds are measured by the benchmark; here is why they are few, whatever the size."""
-    code = "import sys, p2p.cli, p2p.sending, p2p.receiving; print({'aiortc', 'aiolibdatachannel', 'av'} & set(sys.modules))"
+    code = "import sys, p2p.cli; print({'aiortc', 'aiolibdatachannel', 'av'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=sender.environment(), capture_output=True, text=True
     )

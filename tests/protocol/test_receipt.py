@@ -82,6 +82,7 @@ def test_the_thumbprint_is_that_of_rfc_8037():
     assert receipt.thumbprint(public) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 
 
+@pytest.mark.process
 def test_jq_and_openssl_verify_it(tmp_path):
     """The script of PROTOCOL.md, as it stands there."""
     assert shutil.which("jq")

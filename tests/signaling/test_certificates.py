@@ -82,6 +82,7 @@ def issue_unbounded(authority, folder, path, host):
     return path
 
 
+@pytest.mark.process
 async def test_openssl_holds_the_chain_for_each_kind_of_host(authority, tmp_path):
     got = authority.issue(
         ["pacs.example.org", "scanner.local", "a.b.internal"],
@@ -109,6 +110,7 @@ async def test_openssl_holds_the_chain_for_each_kind_of_host(authority, tmp_path
     assert openssl("verify", leaf).returncode != 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("host", "held"),
     [
@@ -190,6 +192,7 @@ async def test_a_leaf_is_fresh_short_lived_and_leaves_nothing_on_the_disk(
     assert sorted(p.name for p in folder.iterdir()) == ["handover-local-ca.crt", "key.pem"]
 
 
+@pytest.mark.process
 def test_it_is_made_once_kept_private_and_shown_as_openssl_shows_it(authority, folder):
     again = open_authority(folder, ["another.example.org"], [])
     assert again.fingerprint == authority.fingerprint
@@ -265,6 +268,7 @@ def test_a_bare_host_name_never_becomes_a_top_level_to_vouch_for(monkeypatch, ho
     assert certificates.own_names() == names
 
 
+@pytest.mark.process
 async def test_files_serve_the_hosts_they_name(tmp_path):
     done = openssl(
         *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),

@@ -151,6 +151,7 @@ def append_many(path, count):
         Home(path).audit.append("transfer", {})
 
 
+@pytest.mark.process
 def test_two_processes_append_to_one_log(home):
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=append_many, args=(home.path, 20)) for _ in range(2)]

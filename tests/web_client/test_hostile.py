@@ -14,11 +14,13 @@ import pytest
 import pytest_asyncio
 
 import p2p
-from p2p import events
-from p2p import sending as honest
 from p2p.protocol.codec import encode_json
 from p2p.protocol.manifest import Entry, Manifest, encode_manifest
 from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range, with_headroom
+from p2p.protocol.session import SenderSession
+from p2p.transfer import transfer as transfers
+from p2p.transfer.send import SendDriver
+from tests.e2e import inprocess
 from tests.e2e.test_hostile import data, inject
 
 from .browsers import KINDS
@@ -37,24 +39,17 @@ class Sender:
         self.told = []
         self._running = []
 
-    async def send(self, *paths):
+    async def send(self, path):
         """Its link; what it becomes is a task."""
-        link = asyncio.get_running_loop().create_future()
-
-        def watch(event):
-            self.told.append(event)
-            if isinstance(event, events.LinkMade):
-                link.set_result(event.link)
-
-        options = p2p.Options(home=self.home, auto=True, watch=watch)
-        sending = p2p.send([str(path) for path in paths], options, listen=("127.0.0.1", 0))
-        self._running.append(asyncio.create_task(sending))
-        return await asyncio.wait_for(link, 20), self._running[-1]
+        sender = inprocess.send(path, self.home, watch=self.told.append)
+        self._running.append(sender)
+        link = (await asyncio.wait_for(sender.transfer._under_way(), 20)).link
+        return link, asyncio.create_task(sender.result())
 
     async def close(self):
         for one in self._running:
-            one.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+            one.transfer.cancel()
+        await asyncio.gather(*(one.result() for one in self._running), return_exceptions=True)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -98,7 +93,7 @@ def lie_about(monkeypatch, *entries):
         ]
         return b"\n".join([head, *lines, b""])
 
-    monkeypatch.setattr(honest, "encode_manifest", lie)
+    monkeypatch.setattr(transfers, "encode_manifest", lie)
 
 
 async def look(visitor, link):
@@ -147,13 +142,13 @@ IMPATIENT = """void ((real) => {
 async def test_more_than_the_browser_can_hold(at, liar, file, monkeypatch, kind, size):
     """Said before anything is accepted: refused, or a folder of this computer is the way. Firefox
     asks the person first, who does not answer here; the page's patience is cut short."""
-    real = honest.SenderSession.offer
+    real = SenderSession.offer
 
     def lie(self, manifest, data, tape, *more):
         huge = Manifest((Entry("a", "file", size, 0),), manifest.salt)
         real(self, huge, encode_manifest(huge), huge.tape(), *more)
 
-    monkeypatch.setattr(honest.SenderSession, "offer", lie)
+    monkeypatch.setattr(SenderSession, "offer", lie)
     visitor = await at(kind)
     link, sending = await liar.send(file)
     await visitor.open(link)
@@ -182,7 +177,7 @@ async def test_more_than_the_browser_can_hold(at, liar, file, monkeypatch, kind,
         lambda run: [data(run, 0, 10, transfer_id=bytes(16))],
         lambda run: [data(run, 0, 100), data(run, 50, 100)],
         lambda run: (
-            [(Header(run._record.transfer_id, Stream.MANIFEST, False, 0, 10), bytes(10))] * 3000
+            [(Header(run.session.transfer_id, Stream.MANIFEST, False, 0, 10), bytes(10))] * 3000
         ),
     ],
     ids=["limit", "end", "hole", "another transfer", "overlap", "duplicate flood"],
@@ -201,27 +196,32 @@ async def test_ranges_beyond_the_limit_past_the_end_or_overlapping(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_data_before_the_accept(at, liar, file, monkeypatch, kind):
-    """While the offer is being read; the room made for it is given back."""
+    """While the offer is being read; the space made for it is given back."""
     visitor = await at(kind)
     runs = []
-    real = honest.SenderRun._carry
+    real = SendDriver._carry
 
     async def carry(self, number, lane):
         runs.append(self)
         await real(self, number, lane)
 
-    monkeypatch.setattr(honest.SenderRun, "_carry", carry)
+    monkeypatch.setattr(SendDriver, "_carry", carry)
     link, _ = await liar.send(file)
     await look(visitor, link)
     await visitor.offered()
     header, payload = data(runs[0], 0, 10)
     message = seal_range(runs[0]._secured.session_key, header, with_headroom(payload))
-    await runs[0]._ways.data.send(message)
+    await runs[0]._connected.carrier.data.send(message)
     await refused(visitor)
 
 
 async def test_a_message_that_does_not_open(visitor, liar, file, monkeypatch):
-    monkeypatch.setattr(honest, "seal_range", lambda *_: os.urandom(OVERHEAD + 10))
+    real = SendDriver._seal
+
+    def seal(self, blocks):
+        return [(header, os.urandom(OVERHEAD + 10)) for header, _ in real(self, blocks)]
+
+    monkeypatch.setattr(SendDriver, "_seal", seal)
     link, _ = await liar.send(file)
     await look(visitor, link)
     await refused(visitor)
@@ -230,13 +230,13 @@ async def test_a_message_that_does_not_open(visitor, liar, file, monkeypatch):
 @pytest.mark.parametrize("length", [0, 1, 100, 60_000])
 async def test_a_control_message_that_does_not_open(visitor, liar, file, monkeypatch, length):
     """In the middle of the session, and of any length."""
-    real = honest.SenderRun._on_event
+    real = SendDriver._on_event
 
     def accepted(self, event):
         real(self, event)
         self._outbox.put_nowait(os.urandom(length))
 
-    monkeypatch.setattr(honest.SenderRun, "_on_event", accepted)
+    monkeypatch.setattr(SendDriver, "_on_event", accepted)
     link, _ = await liar.send(file)
     await visitor.take(link)
     await refused(visitor)
@@ -246,14 +246,14 @@ async def test_digests_that_lie_fail_that_file_and_it_is_not_saved(
     visitor, liar, tmp_path, monkeypatch
 ):
     """By its name on the page; the others arrive, and nothing else is in the archive."""
-    real = honest.SenderSession.hashed
+    real = SenderSession.hashed
 
     def lie(self, entry, digest):
         if self._manifest.entries[entry].path == "study/1.dcm":
             return self._results.delivered(entry, b"\1" * 32)
         return real(self, entry, digest)
 
-    monkeypatch.setattr(honest.SenderSession, "hashed", lie)
+    monkeypatch.setattr(SenderSession, "hashed", lie)
     root = tmp_path / "study"
     root.mkdir()
     for number in range(3):

@@ -34,15 +34,15 @@ async def arrives(visitor, liar, file):  # noqa: F811
 async def test_further_connections_come_and_go(at, liar, tmp_path, monkeypatch, kind):  # noqa: F811
     size = 24_000_000
 
-    class Moody(multipath.Tuner):
+    class Moody(multipath.ConnectionCount):
         def look(self, now, carried, there, *, busy):
             return 4 if size // 8 < carried < size // 2 or carried > size * 3 // 4 else 1
 
-    monkeypatch.setattr(multipath, "Tuner", Moody)
+    monkeypatch.setattr(multipath, "ConnectionCount", Moody)
     file = tmp_path / "scan.raw"
     file.write_bytes(os.urandom(size))
     await arrives(await at(kind), liar, file)
-    progress = [one for one in liar.told if isinstance(one, events.Progress)]
+    progress = [one for one in liar.told if isinstance(one, events.Progressed)]
     assert max(one.webrtc for one in progress) > 1
     assert max(one.direct for one in progress) == 0, "a direct lane towards a browser"
 
@@ -53,7 +53,7 @@ async def test_pixels_arrive_unaltered(at, liar, tmp_path, monkeypatch, kind):  
     carried, real = [], multipath.SenderMultipath.close
 
     def close(self):
-        carried.append(self.session.carried)
+        carried.append(self.session.lanes.carried)
         real(self)
 
     monkeypatch.setattr(multipath.SenderMultipath, "close", close)

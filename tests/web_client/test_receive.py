@@ -24,7 +24,6 @@ from .recipient import NAME, digest, finish, transfer_of
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LISTEN = ("--listen", "127.0.0.1:0")
-ENGINES = ("libdatachannel", "aiortc")
 TIMES = (1_000_000_001, 1_700_000_007, 1_751_364_059, 2_000_000_001)  # odd seconds, summer, 2033
 
 
@@ -65,7 +64,6 @@ def right_times(folder: Path) -> None:
             assert abs(path.stat().st_mtime - TIMES[number % len(TIMES)]) <= 2, path
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 async def test_a_folder_arrives_as_an_archive(sender, visitor, study, tmp_path, engine):
     """Every name, byte and time of it, empty folders too."""
     sending, link = sender.send(study, "--auto", *LISTEN, "--engine", engine)

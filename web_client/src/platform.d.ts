@@ -29,3 +29,6 @@ declare module "virtual:zstd" {
   const code: string;
   export default code;
 }
+
+/** Of this program (`vite.config.ts`). */
+declare const __VERSION__: string;

@@ -1,2 +1,2 @@
 /** How this program names itself in handshakes and receipts. */
-export const SOFTWARE = "handover-web/0.1.0";
+export const SOFTWARE = `handover-web/${__VERSION__}`;

@@ -60,7 +60,8 @@ class StreamLane:
 
     def close(self) -> None:
         """Close it, whatever is queued. Never raises."""
-        self._writer.transport.abort()
+        with contextlib.suppress(AttributeError):  # Python 3.11.2's, where it is closed already
+            self._writer.transport.abort()
 
     async def finish(self) -> None:
         """Close it once what is queued is sent, if that is soon. Never raises; a second call does

@@ -47,7 +47,7 @@ class _Lane:
 
     async def recv(self) -> bytes:
         try:
-            message = await self.channel.recv()
+            message: bytes | str = await self.channel.recv()
         except ldc.RTCError:
             raise LaneLost from None
         if isinstance(message, str):  # nothing of ours is text
