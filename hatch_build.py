@@ -21,7 +21,7 @@ STAMP = ".stamp"
 
 
 def sources(client: Path) -> Iterator[Path]:
-    """Everything the built page is made of, in a fixed order: of `p2p` its version and sentences."""
+    """Everything the built page is made of, in a fixed order; of `p2p` version and sentences."""
     shared = client.parent / "p2p"
     own = [*client.glob("*"), *client.joinpath("src").rglob("*")]
     sentences = shared.glob("protocol/sentences/*.json")
