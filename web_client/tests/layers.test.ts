@@ -82,3 +82,11 @@ test("only the user interface touches the document", () => {
   );
   expect(wrong.map(([module]) => module)).toEqual([]);
 });
+
+test("the page leaves keys and bytes to the worker: of the core it knows types alone", () => {
+  const values = /\bimport (?!type\b)[^;]*? from "[./]*\/protocol\//;
+  const wrong = [...SOURCES].filter(
+    ([module, text]) => ["ui", "main", "events"].includes(part(module)) && values.test(text),
+  );
+  expect(wrong.map(([module]) => module)).toEqual([]);
+});

@@ -45,6 +45,7 @@ export const STATUSES = {
   [NOT_PLACED]: "not_placed",
 } as const;
 export type Status = keyof typeof STATUSES;
+export type StatusName = (typeof STATUSES)[Status];
 export const WITHDRAWN: readonly number[] = [CHANGED, UNREADABLE];
 
 /** One file or directory. `modified` is microseconds since the epoch; `data` bytes that are no holes. */

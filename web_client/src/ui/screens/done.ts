@@ -1,6 +1,5 @@
 /** Delivered: saving, what failed, the receipt. */
 import type { ReceiptSummary } from "../../events";
-import { STATUSES, type Status } from "../../protocol/manifest";
 import {
   button,
   bytes,
@@ -22,9 +21,7 @@ export function done(model: Model, { t, actions }: Context): Screen {
   const [failed, arrived] = [delivered.failures, delivered.files];
   const rows = delivered.failed
     .slice(0, FAILED_SHOWN)
-    .map(([path, status]) =>
-      h("li", {}, h("b", { dir: "auto" }, path), `: ${t.statuses[STATUSES[status as Status]]}`),
-    );
+    .map(([path, status]) => h("li", {}, h("b", { dir: "auto" }, path), `: ${t.statuses[status]}`));
   const inFolder = delivered.where === "folder";
   const whole = inFolder ? t.done.textFolder(delivered.name) : t.done.text;
   const text = failed ? (arrived ? t.done.incomplete : t.done.nothing) : whole;
