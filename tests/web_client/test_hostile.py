@@ -278,8 +278,8 @@ async def test_digests_that_lie_fail_that_file_and_it_is_not_saved(
 
 async def test_bidi_and_control_characters_are_shown_escaped(visitor, liar, tmp_path):
     """In the name of the sender and in those of files, and never as they are."""
-    identity = liar.home.identity()
-    liar.home._store_identity(type(identity)(identity.key, "\x1b[2Jevil\u202e\nname"))
+    identity = liar.home.identity.load()
+    liar.home.identity._store(type(identity)(identity.key, "\x1b[2Jevil\u202e\nname"))
     root = tmp_path / "study"
     root.mkdir()
     (root / "invoice\u202egpj.exe").write_bytes(b"x")
@@ -293,8 +293,8 @@ async def test_bidi_and_control_characters_are_shown_escaped(visitor, liar, tmp_
 
 
 async def test_markup_in_names_is_text(visitor, liar, file):
-    identity = liar.home.identity()
-    liar.home._store_identity(type(identity)(identity.key, "<img src=x onerror=alert(1)>&amp;"))
+    identity = liar.home.identity.load()
+    liar.home.identity._store(type(identity)(identity.key, "<img src=x onerror=alert(1)>&amp;"))
     link, _ = await liar.send(file)
     await look(visitor, link)
     await visitor.offered()
