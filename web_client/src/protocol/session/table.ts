@@ -29,7 +29,7 @@ type ReceivedEntry<State> = {
 /** State, input, what handles it, and the state that follows; a call is handled by itself. */
 export type Entry<State> =
   | ReceivedEntry<State>
-  | readonly [State, typeof LOST, () => void]
+  | readonly [State, typeof LOST, () => void, State?]
   | readonly [State, Method, State?];
 
 const isCall = <State>(entry: Entry<State>): entry is readonly [State, Method, State?] =>
@@ -41,10 +41,9 @@ export class Table<State extends string> {
   constructor(entries: readonly Entry<State>[]) {
     for (const entry of entries) {
       const [state, input] = entry;
-      const [handler, follows] = isCall(entry) ? entry.slice(1) : entry.slice(2);
-      const known = this.rows.get(state) ?? new Map<Input, Row<State>>();
-      known.set(input, { handler: handler as Method, follows: follows as State | undefined });
-      this.rows.set(state, known);
+      const [handler, follows] = isCall(entry) ? [entry[1], entry[2]] : [entry[2], entry[3]];
+      const row: Row<State> = { handler, follows };
+      this.rows.set(state, (this.rows.get(state) ?? new Map<Input, Row<State>>()).set(input, row));
     }
   }
 
