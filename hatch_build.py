@@ -21,9 +21,11 @@ STAMP = ".stamp"
 
 
 def sources(client: Path) -> Iterator[Path]:
-    """Everything the built page is made of, in a fixed order."""
-    version = client.parent / "p2p" / "version.py"
-    for path in sorted([version, *client.glob("*"), *client.joinpath("src").rglob("*")]):
+    """Everything the built page is made of, in a fixed order; of `p2p` version and sentences."""
+    shared = client.parent / "p2p"
+    own = [*client.glob("*"), *client.joinpath("src").rglob("*")]
+    sentences = shared.glob("protocol/sentences/*.json")
+    for path in sorted([shared / "version.py", *sentences, *own]):
         if path.is_file():
             yield path
 

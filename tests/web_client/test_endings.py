@@ -102,7 +102,7 @@ async def test_the_recipient_may_decline(visitor, sender, some):
     await visitor.open(link)
     await visitor.start()
     await visitor.decline()
-    await over(visitor, "Declined", "Nothing was transferred")
+    await over(visitor, "The transfer was declined", "Nothing was transferred")
     assert (await finish(sending))[0] == 6
 
 
@@ -116,7 +116,7 @@ async def test_the_sender_may_decline_and_let_in_later(visitor, sender, some):
     await visitor.page.wait_for(".peer .digits")
     assert "Waiting for the sender to let you in" in await visitor.text()
     sending.type("n\n")
-    await over(visitor, "Declined")
+    await over(visitor, "The transfer was declined")
     await visitor.open(link)
     await visitor.start()
     sending.text = sending.text.split("Let this recipient", 1)[1]
@@ -132,7 +132,7 @@ async def test_ctrl_c_of_the_sender_is_one_sentence(visitor, sender, big):
     await visitor.take(link)
     await visitor.come_to(0.2)
     sending.signal(signal.SIGINT)
-    await over(visitor, "The sender stopped the transfer")
+    await over(visitor, "The other side stopped the transfer")
     assert (await finish(sending))[0] == 8
 
 
@@ -143,7 +143,7 @@ async def test_ctrl_c_of_the_sender_while_the_offer_is_read_leaves_nothing(visit
     await visitor.start()
     await visitor.offered()
     sending.signal(signal.SIGINT)
-    await over(visitor, "The sender stopped the transfer")
+    await over(visitor, "The other side stopped the transfer")
     assert (await finish(sending))[0] == 8
 
 

@@ -157,12 +157,12 @@ async def test_more_than_the_browser_can_hold(at, liar, file, monkeypatch, kind,
     await visitor.page.wait_for(".card.offer, .card.ended", 40)
     assert await visitor.page.evaluate("waited") == 1
     if kind == "chromium":
-        assert "This browser has no room for it." in await visitor.text()
+        assert "This browser has no space for it." in await visitor.text()
         assert "use the command line" in await visitor.text()
         await visitor.decline()
-        await refused(visitor, "Declined")
+        await refused(visitor, "The transfer was declined")
     else:
-        said = await refused(visitor, "not enough room for this in the browser")
+        said = await refused(visitor, "not enough space for this in the browser")
         assert "handover receive" in said
     ended = await asyncio.wait_for(asyncio.shield(sending), 20)
     assert ended.code == {"chromium": "declined", "firefox": "no_space"}[kind]
@@ -262,7 +262,7 @@ async def test_digests_that_lie_fail_that_file_and_it_is_not_saved(
     await visitor.take(link)
     await visitor.page.wait_for(".card.done, .card.ended", 30)
     assert await visitor.title() == "Finished, but 1 file did not arrive"
-    assert await visitor.page.text(".failed") == "study/1.dcm: changed while it was sent"
+    assert await visitor.page.text(".failed") == "study/1.dcm: changed while sending"
     ended = await asyncio.wait_for(asyncio.shield(sending), 20)
     assert ended.ending is p2p.Ending.INCOMPLETE
     path = await visitor.save("study.zip")
@@ -278,8 +278,8 @@ async def test_digests_that_lie_fail_that_file_and_it_is_not_saved(
 
 async def test_bidi_and_control_characters_are_shown_escaped(visitor, liar, tmp_path):
     """In the name of the sender and in those of files, and never as they are."""
-    identity = liar.home.identity()
-    liar.home._store_identity(type(identity)(identity.key, "\x1b[2Jevil\u202e\nname"))
+    identity = liar.home.identity.load()
+    liar.home.identity._store(type(identity)(identity.key, "\x1b[2Jevil\u202e\nname"))
     root = tmp_path / "study"
     root.mkdir()
     (root / "invoice\u202egpj.exe").write_bytes(b"x")
@@ -293,8 +293,8 @@ async def test_bidi_and_control_characters_are_shown_escaped(visitor, liar, tmp_
 
 
 async def test_markup_in_names_is_text(visitor, liar, file):
-    identity = liar.home.identity()
-    liar.home._store_identity(type(identity)(identity.key, "<img src=x onerror=alert(1)>&amp;"))
+    identity = liar.home.identity.load()
+    liar.home.identity._store(type(identity)(identity.key, "<img src=x onerror=alert(1)>&amp;"))
     link, _ = await liar.send(file)
     await look(visitor, link)
     await visitor.offered()

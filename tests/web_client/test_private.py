@@ -56,7 +56,7 @@ async def test_large_ones_are_refused_with_another_way(private, sender, tmp_path
     await private.page.wait_for(".card.offer, .card.ended", 40)
     said = await private.text()
     if private.browser.kind == "chromium":  # it could receive into a folder
-        assert "This browser has no room for it." in said
+        assert "This browser has no space for it." in said
         assert "Receive into a folder…" in said
         assert "use the command line" in said
         await private.decline()
@@ -64,7 +64,7 @@ async def test_large_ones_are_refused_with_another_way(private, sender, tmp_path
         code, last = await finish(sending)
         assert (code, last["code"]) == (6, "declined")
     else:
-        assert "not enough room for this in the browser" in said
+        assert "not enough space for this in the browser" in said
         assert "a normal window instead of a private one" in said
         assert "handover receive" in said
         assert (await finish(sending))[1]["code"] == "no_space"

@@ -3,6 +3,7 @@
  * worker has the keys, the disk and the bytes; the page has the person and the peer connections.
  */
 import type { Code, Ending } from "./protocol/errors";
+import type { StatusName } from "./protocol/manifest";
 import type { Bottleneck } from "./protocol/session";
 
 // --- of a transfer
@@ -59,7 +60,7 @@ export interface Delivered {
   readonly size: number; // of what is saved, in bytes
   readonly files: number; // that arrived
   readonly failures: number; // entries that did not; the first ones are listed
-  readonly failed: readonly (readonly [path: string, status: number])[];
+  readonly failed: readonly (readonly [path: string, status: StatusName])[];
   readonly transferId: string; // base64url; names the receipt
   readonly confirmed: boolean; // whether the sender has signed it too
 }

@@ -14,15 +14,15 @@ import type { Connection, PeerConnections } from "./lanes/webrtc/connection";
 import { hex, type Bytes } from "./protocol/codec";
 import { Failure } from "./protocol/errors";
 import {
+  GuestHandshake,
   HANDSHAKE_SECONDS,
   LANES,
   MAX_HANDSHAKE_MESSAGE,
   RESUME,
-  RecipientHandshake,
   ZSTD_FRAMES,
   type Identity,
 } from "./protocol/handshake";
-import { deriveKeys, stretchPassphrase, type Link, type LinkKeys } from "./protocol/link";
+import { deriveKeys, pskSecrets, type Link, type LinkKeys, type PskSecrets } from "./protocol/link";
 import { Opener } from "./protocol/seal";
 import type { Connected } from "./transfer/driver";
 import { failed, type Outcome } from "./transfer/outcome";
@@ -32,13 +32,13 @@ import { SOFTWARE } from "./version";
 const SLOW_SECONDS = 5; // without a connection, after which people are told the usual causes
 const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5];
 const PROBES = 3; // connections that may come to nothing before the handshake is through
-const LATE_SECONDS = 2; // well before a sender takes large packets for lost
+const LATE_SECONDS = 2; // well before a host takes large packets for lost
 
 export class Invitation {
   private readonly keys: LinkKeys;
   /** The room's name, hex. */
   readonly room: string;
-  private stretched!: Bytes; // of the passphrase
+  private secrets!: PskSecrets;
   private transfer: Transfer | null = null;
   private stopped = false;
   private wake: () => void = () => {}; // from a pause or an attempt, when it is stopped
@@ -57,7 +57,7 @@ export class Invitation {
     return this.link.passphrase;
   }
 
-  /** Meet the sender and run the transfer until it has ended, in whatever way. */
+  /** Meet the host and run the transfer until it has ended, in whatever way. */
   async receive(
     transfer: Transfer,
     identity: Promise<Identity>,
@@ -68,10 +68,7 @@ export class Invitation {
     try {
       const own = await identity;
       await transfer.recall();
-      this.stretched = stretchPassphrase(
-        this.keys,
-        this.link.passphrase ? (passphrase ?? "") : null,
-      );
+      this.secrets = pskSecrets(this.keys, this.link.passphrase ? (passphrase ?? "") : null);
       outcome = await this.sessions(transfer, own);
     } catch (error) {
       outcome = failed(error);
@@ -92,7 +89,7 @@ export class Invitation {
     let lostAt = clock();
     let probes = PROBES;
     for (;;) {
-      let proven = false; // whether the sender of this session is
+      let proven = false; // whether the host of this session is
       try {
         if (this.stopped) throw new Failure("cancelled");
         if (!transfer.underway) this.tell({ event: "state", state: "connecting" });
@@ -137,13 +134,16 @@ export class Invitation {
     const check = () => {
       if (over) throw new LaneLost(); // nobody waits for it any more
     };
-    const { link, keys, stretched, peerConnections } = this;
+    const { link, keys, secrets, peerConnections } = this;
     const work = async (): Promise<Connected> => {
       const joined = await GuestSeat.join(link.origin, keys);
       if (over) joined.close();
       check();
       seat = joined;
-      const attempt = await connectAsGuest(connection, seat, keys, link.passphrase);
+      const binding = await connectAsGuest(connection, seat, keys, {
+        passphrase: link.passphrase,
+        hostSends: true,
+      });
       check();
       opened = true;
       const began = clock();
@@ -154,9 +154,8 @@ export class Invitation {
         nonce: random(),
         session: random(),
       };
-      const handshake = new RecipientHandshake(attempt, {
-        psk: keys.psk,
-        stretched,
+      const handshake = new GuestHandshake(binding, {
+        secrets,
         secret: link.secret,
         commitment: link.commitment,
         identity,
@@ -170,12 +169,12 @@ export class Invitation {
       const message3 = await handshake.receive2(await frames.next());
       check();
       connection.control.send(message3);
-      // A late one may have crossed the sender's decision to connect anew.
+      // A late one may have crossed the host's decision to connect anew.
       passed3 = clock() - began < LATE_SECONDS;
       const secured = handshake.receive4(await frames.next());
       const opener = new Opener(secured.suite, entropy.session);
       const early = () => frames.rest();
-      return { attempt, identity, secured, opener, connection, peerConnections, early };
+      return { binding, identity, secured, opener, connection, peerConnections, early };
     };
     const lost = new Promise<never>((_, reject) => {
       connection.onLost = () => reject(new LaneLost());
@@ -196,7 +195,7 @@ export class Invitation {
   }
 }
 
-/** Whether a handshake ended halfway: the path may carry only small packets, which the sender uses the
+/** Whether a handshake ended halfway: the path may carry only small packets, which the host uses the
  * next time. */
 function brokeOff(error: unknown): boolean {
   return error instanceof Failure && error.code === "connection_lost_early";

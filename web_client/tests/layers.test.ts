@@ -19,15 +19,21 @@ const FLOORS = [
   ["protocol"],
 ];
 
-/** Module -> the modules it imports, by their path without `.ts`; types count too. */
-const IMPORTS = new Map(
+/** Path without `.ts` -> text. */
+const SOURCES = new Map(
   (readdirSync(SRC, { recursive: true }) as string[])
     .filter((path) => path.endsWith(".ts") && !path.endsWith(".d.ts"))
-    .map((path) => {
-      const found = readFileSync(join(SRC, path), "utf8").matchAll(/\bfrom "(\.[^"]*)"/g);
-      const targets = [...found].map(([, target]) => normalize(join(dirname(path), target!)));
-      return [path.slice(0, -3), targets] as const;
-    }),
+    .map((path) => [path.slice(0, -3), readFileSync(join(SRC, path), "utf8")] as const),
+);
+const nameOf = (path: string) => path.replace(/\/index$/, "");
+
+/** Module, a folder's `index` being the folder -> the modules it imports; types count too. The catalogue of sentences is data, and not here. */
+const IMPORTS = new Map(
+  [...SOURCES].map(([path, text]) => {
+    const targets = [...text.matchAll(/\bfrom "(\.[^"]*)"/g)].map(([, target]) => target!);
+    const modules = targets.filter((target) => !target.endsWith(".json"));
+    return [nameOf(path), modules.map((target) => normalize(join(dirname(path), target)))] as const;
+  }),
 );
 
 const part = (module: string) => module.split("/")[0]!;
@@ -64,18 +70,23 @@ test("there is no circle", () => {
 test("the pure core has no clock, no platform and no chance", () => {
   const impure =
     /\b(Date\.now|new Date\(\)|performance|navigator|indexedDB|setTimeout|Math\.random|randombytes)\b/;
-  const wrong = [...IMPORTS.keys()].filter(
-    (module) =>
-      part(module) === "protocol" && impure.test(readFileSync(join(SRC, `${module}.ts`), "utf8")),
+  const wrong = [...SOURCES].filter(
+    ([module, text]) => part(module) === "protocol" && impure.test(text),
   );
-  expect(wrong).toEqual([]);
+  expect(wrong.map(([module]) => module)).toEqual([]);
 });
 
 test("only the user interface touches the document", () => {
-  const wrong = [...IMPORTS.keys()].filter(
-    (module) =>
-      !["ui", "main"].includes(part(module)) &&
-      /\bdocument\./.test(readFileSync(join(SRC, `${module}.ts`), "utf8")),
+  const wrong = [...SOURCES].filter(
+    ([module, text]) => !["ui", "main"].includes(part(module)) && /\bdocument\./.test(text),
   );
-  expect(wrong).toEqual([]);
+  expect(wrong.map(([module]) => module)).toEqual([]);
+});
+
+test("the page leaves keys and bytes to the worker: of the core it knows types alone", () => {
+  const values = /\bimport (?!type\b)[^;]*? from "[./]*\/protocol\//;
+  const wrong = [...SOURCES].filter(
+    ([module, text]) => ["ui", "main", "events"].includes(part(module)) && values.test(text),
+  );
+  expect(wrong.map(([module]) => module)).toEqual([]);
 });

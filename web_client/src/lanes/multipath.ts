@@ -29,7 +29,7 @@ export class Multipath {
 
   constructor(
     private readonly peerConnections: PeerConnections,
-    private readonly nonceR: Bytes, // of the attempt; each description echoes it
+    private readonly nonceGuest: Bytes, // of the attempt; each description echoes it
     private readonly lanes: Lanes,
   ) {}
 
@@ -64,7 +64,7 @@ export class Multipath {
     };
     try {
       const say = (signal: Signal) => this.lanes.signal(number, signal);
-      const work = answer(connection, remote, this.nonceR, say, () => signals.next());
+      const work = answer(connection, remote, this.nonceGuest, say, () => signals.next());
       await Promise.race([work, lost]);
     } catch (error) {
       drop();

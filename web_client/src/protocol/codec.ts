@@ -303,9 +303,11 @@ export function optional<T>(reader: Reader<T>): Reader<T | null> {
   return Object.assign(read, { [OPTIONAL]: true });
 }
 
-/** An object with exactly these members; unknown ones are refused. */
-export function members<S extends Shape>(shape: S): Reader<Members<S>> {
-  return (value) => {
+/** An object with exactly these members, whose names it tells; unknown ones are refused. */
+export function members<S extends Shape>(
+  shape: S,
+): Reader<Members<S>> & { readonly members: readonly string[] } {
+  const read: Reader<Members<S>> = (value) => {
     if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Malformed();
     if (!Object.keys(value).every((name) => Object.hasOwn(shape, name))) throw new Malformed();
     const result: { [name: string]: unknown } = {};
@@ -316,6 +318,7 @@ export function members<S extends Shape>(shape: S): Reader<Members<S>> {
     }
     return result as Members<S>;
   };
+  return Object.assign(read, { members: Object.keys(shape) });
 }
 
 /** Apply a reader at the edge; the failure names `what`, never the value. Throws `PeerError`. */

@@ -1,7 +1,8 @@
 /**
  * Every way a transfer can end, and the two axes of errors (mirrors `p2p/protocol/errors.py`).
  *
- * The sentences that people read stand in `ui/messages.ts`, in every language, under the same codes.
+ * The sentences that people read stand under the same codes in the catalogue that the page shares with the
+ * command line (`p2p/protocol/sentences/`).
  */
 export type Ending =
   | "complete"
@@ -23,51 +24,72 @@ export const Next = {
 export type Next = (typeof Next)[keyof typeof Next];
 const { NOTHING, RESUME, RETRY, WAIT } = Next;
 
-/** A failure as the catalogue has it. */
-interface Consequence {
+/**
+ * A failure's ending, what may follow, and whether it reads the same on both sides when an `abort` names
+ * it; any other one reads as `peer_failed` at the peer.
+ */
+export interface FailureKind {
   readonly ending: Ending;
   readonly next: Next;
+  readonly shared: boolean;
 }
 
-const leadsTo = (ending: Ending, next: Next = RESUME): Consequence => ({ ending, next });
+const leadsTo = (ending: Ending, next: Next = RESUME): FailureKind => ({
+  ending,
+  next,
+  shared: false,
+});
+const shared = (kind: FailureKind): FailureKind => ({ ...kind, shared: true });
 
-/** Code of a failure -> the ending it leads to and what may follow (PROTOCOL.md 18). */
+/** Code of a failure -> what it means (PROTOCOL.md 18). */
 export const FAILURES = {
+  // --- the link and the meeting
   link_invalid: leadsTo("failed"),
   link_unsupported: leadsTo("failed"),
   server_unreachable: leadsTo("failed", RETRY),
   server_refused: leadsTo("failed", RETRY),
+  address_invalid: leadsTo("failed"),
+  certificate_untrusted: leadsTo("failed"),
+  no_web_client: leadsTo("failed"),
+  certificate_unusable: leadsTo("failed"),
+  local_ca_unusable: leadsTo("failed"),
+  local_ca_uncovered: leadsTo("failed"),
+  host_invalid: leadsTo("failed"),
   not_found: leadsTo("failed", RETRY),
   busy: leadsTo("failed", RETRY),
   expired: leadsTo("expired", NOTHING),
   no_connection: leadsTo("failed", RETRY),
   engine_missing: leadsTo("failed"),
-  sender_unproven: leadsTo("failed"),
-  recipient_unproven: leadsTo("failed"),
+  // --- who is who
+  host_unproven: leadsTo("failed"),
+  guest_unproven: leadsTo("failed"),
   passphrase_wrong: leadsTo("failed"),
   disarmed: leadsTo("failed"),
   not_for_you: leadsTo("failed"),
   claimed: leadsTo("failed"),
   contact_changed: leadsTo("failed"),
   contact_unknown: leadsTo("failed"),
-  digits_rejected: leadsTo("aborted", NOTHING),
+  digits_rejected: shared(leadsTo("aborted", NOTHING)),
   version_unsupported: leadsTo("failed"),
-  declined: leadsTo("declined", NOTHING),
+  // --- decisions
+  declined: shared(leadsTo("declined", NOTHING)),
   cancelled: leadsTo("aborted", NOTHING),
   peer_cancelled: leadsTo("aborted", NOTHING),
   needs_answer: leadsTo("failed"),
+  // --- the files
   nothing_to_send: leadsTo("failed"),
   not_readable: leadsTo("failed"),
   same_name: leadsTo("failed"),
   name_collision: leadsTo("failed"),
   name_refused: leadsTo("failed"),
   too_many_entries: leadsTo("failed"),
-  no_space: leadsTo("failed", NOTHING),
-  not_writable: leadsTo("failed"),
+  no_space: shared(leadsTo("failed", NOTHING)),
+  not_writable: shared(leadsTo("failed")),
   home_unwritable: leadsTo("failed", WAIT),
-  disk_error: leadsTo("partial"),
-  disk_paused: leadsTo("partial", WAIT),
+  disk_error: shared(leadsTo("partial")),
+  disk_paused: shared(leadsTo("partial", WAIT)),
   source_changed: leadsTo("failed"),
+  // --- taking up again
   transfer_unknown: leadsTo("failed"),
   transfer_running: leadsTo("failed"),
   offer_changed: leadsTo("failed"),
@@ -75,16 +97,20 @@ export const FAILURES = {
   parts_missing: leadsTo("failed"),
   journal_damaged: leadsTo("failed"),
   incomplete: leadsTo("incomplete", NOTHING),
+  // --- on the way
   connection_lost: leadsTo("partial", WAIT),
   connection_lost_early: leadsTo("failed", RETRY),
   unconfirmed: leadsTo("delivered_unconfirmed"),
   receipt_unconfirmed: leadsTo("complete", NOTHING),
   protocol: leadsTo("failed", NOTHING),
   internal: leadsTo("failed"),
-  peer_failed: leadsTo("failed"),
-} as const satisfies { [code: string]: Consequence };
+  peer_failed: leadsTo("failed"), // what any other code in a peer's `abort` reads as
+} as const satisfies { [code: string]: FailureKind };
 
 export type Code = keyof typeof FAILURES;
+
+/** A connection that is lost tells itself: no peer ends a transfer by one of these. */
+export const LOST_CODES: readonly string[] = ["connection_lost", "connection_lost_early"];
 
 /** Both axes. `detail` is already safe to show and names no secret and no file. */
 export class HandoverError extends Error {

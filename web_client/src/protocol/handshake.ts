@@ -1,7 +1,9 @@
 /**
- * The handshake on the control channel, the recipient's side (mirrors `p2p/protocol/handshake.py`).
+ * The handshake on the control channel, the guest's side (mirrors `p2p/protocol/handshake.py`).
  *
- * The sender is proven first (message 2); only then does the recipient say who it is (PROTOCOL.md 7).
+ * The host is proven first (message 2); only then does the guest say who it is (PROTOCOL.md 7). Which of
+ * the two sends files is another question (`ChannelBinding.hostSends`): the recipient's session key x_R
+ * stands in message 3 where the guest is the recipient, and in message 4 where the host is.
  */
 import sodium from "libsodium-wrappers-sumo";
 
@@ -18,6 +20,7 @@ import {
   listOf,
   members,
   oneOf,
+  optional,
   prefixed,
   readAs,
   same,
@@ -28,13 +31,13 @@ import {
   type Json,
 } from "./codec";
 import { Failure, PeerError } from "./errors";
-import { senderCommitment } from "./link";
-import { Initiator, publicKey, type CipherState, type SymmetricState } from "./noise";
+import { hostCommitment, type PskSecrets } from "./link";
+import { Initiator, dh, publicKey, type CipherState, type SymmetricState } from "./noise";
 import { FIRST_SUITE, SUITES, type Suite } from "./suite";
 
 const PROTOCOL = utf8("handover/1");
-const LABEL_SENDER_PROOF = utf8("handover/1 sender proof");
-const LABEL_RECIPIENT_PROOF = utf8("handover/1 recipient proof");
+const LABEL_HOST_PROOF = utf8("handover/1 host proof");
+const LABEL_GUEST_PROOF = utf8("handover/1 guest proof");
 const LABEL_COMMIT = utf8("handover/1 commit");
 const LABEL_DIGITS = utf8("handover/1 digits");
 
@@ -47,7 +50,7 @@ export const LANES = "lanes"; // capability: this side answers further connectio
 export const ZSTD_FRAMES = "zstd"; // capability: this side reads compressed ranges
 export const RESUME = "resume"; // capability: this side takes a transfer up again after a cut
 const SIGNATURE = 64;
-const FLAG_PASSPHRASE = 1;
+const [FLAG_PASSPHRASE, FLAG_HOST_RECEIVES] = [0x01, 0x02];
 
 /** A long-term Ed25519 key; `sign` may ask the platform, which keeps the private half. */
 export interface Identity {
@@ -56,31 +59,51 @@ export interface Identity {
   sign(data: Bytes): Promise<Bytes>;
 }
 
-/** What both sides of one attempt know before the handshake; it is the Noise prologue. */
-export interface Attempt {
+/**
+ * What both sides of one attempt know before the handshake, and the handshake is bound to (RFC 5056):
+ * it is the Noise prologue.
+ */
+export interface ChannelBinding {
   readonly room: Bytes;
   readonly attempt: Bytes;
-  readonly nonceR: Bytes;
-  readonly nonceS: Bytes;
-  readonly fingerprintS: Bytes;
-  readonly fingerprintR: Bytes;
+  readonly nonceGuest: Bytes;
+  readonly nonceHost: Bytes;
+  readonly fingerprintHost: Bytes;
+  readonly fingerprintGuest: Bytes;
   readonly passphrase: boolean;
+  readonly hostSends: boolean; // else the host is the recipient
 }
 
 /** Every length-prefixed field, then one byte of flags. */
-export function prologue(a: Attempt): Bytes {
+export function prologue(binding: ChannelBinding): Bytes {
+  const flags =
+    (binding.passphrase ? FLAG_PASSPHRASE : 0) | (binding.hostSends ? 0 : FLAG_HOST_RECEIVES);
   return concat(
-    prefixed(PROTOCOL, a.room, a.attempt, a.nonceR, a.nonceS, a.fingerprintS, a.fingerprintR),
-    Uint8Array.of(a.passphrase ? FLAG_PASSPHRASE : 0),
+    prefixed(
+      PROTOCOL,
+      binding.room,
+      binding.attempt,
+      binding.nonceGuest,
+      binding.nonceHost,
+      binding.fingerprintHost,
+      binding.fingerprintGuest,
+    ),
+    Uint8Array.of(flags),
   );
 }
 
-/** Fresh random bytes, 32 each; `session` is the private half of x_R. */
+/** The DTLS fingerprints of sender and recipient. */
+export function fingerprints(binding: ChannelBinding): { sender: Bytes; recipient: Bytes } {
+  const { fingerprintHost: host, fingerprintGuest: guest, hostSends } = binding;
+  return hostSends ? { sender: host, recipient: guest } : { sender: guest, recipient: host };
+}
+
+/** Fresh random bytes, 32 each; `session`, of a guest that is the recipient, is the private half of x_R. */
 export interface Entropy {
   readonly static_: Bytes;
   readonly ephemeral: Bytes;
   readonly nonce: Bytes;
-  readonly session: Bytes;
+  readonly session?: Bytes;
 }
 
 /** The other side, proven. `verify`: it wants the check digits confirmed by both. */
@@ -100,10 +123,10 @@ export interface Secured {
   readonly suite: Suite;
   readonly send: CipherState;
   readonly receive: CipherState;
-  readonly sessionKey: Bytes;
+  readonly sessionKey: Bytes; // x_R, public
 }
 
-const sender2 = members({
+const host2 = members({
   version: integer(1, 255),
   suite: integer(1, 255),
   identity: base64url(32),
@@ -115,13 +138,14 @@ const welcome4 = members({
   type: oneOf("welcome"),
   label: text(MAX_LABEL),
   software: text(MAX_SOFTWARE),
+  session_key: optional(base64url(32)),
 });
 const refuse4 = members({
   type: oneOf("refuse"),
   code: oneOf("claimed", "not_for_you", "contact_changed"),
 });
 
-/** What message 1 commits the recipient to: its Noise static key and the body of message 3. */
+/** What message 1 commits the guest to: its Noise static key and the body of message 3. */
 export function commitment(static_: Bytes, body: Bytes): Bytes {
   return sha256(LABEL_COMMIT, prefixed(static_, body));
 }
@@ -129,16 +153,16 @@ export function commitment(static_: Bytes, body: Bytes): Bytes {
 /**
  * Twelve digits from values that were all committed to before either side could see them.
  *
- * Pairs are (recipient's, sender's). No signature goes in: its signer could grind it (RFC 6189 4.4).
+ * Pairs are (guest's, host's). No signature goes in: its signer could grind it (RFC 6189 4.4).
  */
 export function checkDigits(
   state: SymmetricState,
-  attempt: Attempt,
+  binding: ChannelBinding,
   ephemerals: [Bytes, Bytes],
   statics: [Bytes, Bytes],
   bodies: [Bytes, Bytes],
 ): string {
-  const material = prefixed(prologue(attempt), ...ephemerals, ...statics, ...bodies);
+  const material = prefixed(prologue(binding), ...ephemerals, ...statics, ...bodies);
   const key = hkdfExtract(LABEL_DIGITS, state.chainingKey);
   const octets = hkdfExpand(key, sha256(material), 16);
   const number = octets.reduce((sum, octet) => (sum << 8n) | BigInt(octet), 0n) % 10n ** 12n;
@@ -171,12 +195,20 @@ function readSigned(payload: Bytes): [Bytes, Bytes] {
   return [payload.slice(4, 4 + length), payload.slice(4 + length)];
 }
 
-/** What a recipient brings to the handshake. */
-export interface RecipientInput {
-  readonly psk: Bytes; // the link's own
-  readonly stretched: Bytes; // of the passphrase; the suite mixes it in
-  readonly secret: Bytes;
-  readonly commitment: Bytes;
+/** x_R of the host, where it is the recipient; null where it is not. Throws `PeerError`. */
+function hostSessionKey(value: Bytes | null, expected: boolean, probe: Bytes): Bytes | null {
+  if ((value !== null) !== expected) {
+    throw new PeerError("a session key where there is none, or none where there is one");
+  }
+  if (value !== null) dh(probe, value); // one of low order is refused (RFC 7748 6.1)
+  return value;
+}
+
+/** What a guest brings to the handshake. */
+export interface GuestInput {
+  readonly secrets: PskSecrets;
+  readonly secret: Bytes; // K of the link
+  readonly commitment: Bytes; // C of the link
   readonly identity: Identity;
   readonly software: string;
   readonly verify: boolean;
@@ -185,31 +217,31 @@ export interface RecipientInput {
 }
 
 /** Call `message1`, `receive2`, `receive4`, in this order, once each. */
-export class RecipientHandshake {
+export class GuestHandshake {
   private readonly noise: Initiator;
-  private readonly sessionKey: Bytes;
+  private readonly sessionKey: Bytes | null; // x_R, where this side is the recipient
   private readonly body: Bytes;
-  private peerFields!: ReturnType<typeof sender2>;
+  private peerFields!: ReturnType<typeof host2>;
   private peerBody!: Bytes;
   private suite!: Suite;
   private ciphers!: [CipherState, CipherState];
 
   constructor(
-    private readonly attempt: Attempt,
-    private readonly input: RecipientInput,
+    private readonly binding: ChannelBinding,
+    private readonly input: GuestInput,
   ) {
     const { entropy, identity } = input;
-    const { static_, ephemeral } = entropy;
-    this.noise = new Initiator(FIRST_SUITE, prologue(attempt), static_, ephemeral);
-    this.sessionKey = publicKey(entropy.session);
+    const { static_, ephemeral, session } = entropy;
+    this.noise = new Initiator(FIRST_SUITE, prologue(binding), static_, ephemeral);
+    this.sessionKey = binding.hostSends ? publicKey(session!) : null;
     this.body = encodeJson({
       identity: encodeBase64url(identity.public),
       nonce: encodeBase64url(entropy.nonce),
-      session_key: encodeBase64url(this.sessionKey),
       label: identity.label,
       software: input.software,
       verify: input.verify,
       capabilities: [...input.capabilities],
+      ...(this.sessionKey && { session_key: encodeBase64url(this.sessionKey) }),
     });
   }
 
@@ -222,31 +254,31 @@ export class RecipientHandshake {
   }
 
   /**
-   * Check the sender against the link, then message 3.
+   * Check the host against the link, then message 3.
    *
-   * Throws `PeerError`, or `Failure` sender_unproven: then nothing of this side was revealed.
+   * Throws `PeerError`, or `Failure` host_unproven: then nothing of this side was revealed.
    */
   async receive2(message: Bytes): Promise<Bytes> {
     const [payload, h] = this.noise.read2(message);
     const [body, signature] = readSigned(payload);
-    const fields = readAs(sender2, decodeJson(body, MAX_HANDSHAKE_MESSAGE), "message 2");
-    if (!same(senderCommitment(this.input.secret, fields.identity), this.input.commitment)) {
-      throw new Failure("sender_unproven");
+    const fields = readAs(host2, decodeJson(body, MAX_HANDSHAKE_MESSAGE), "message 2");
+    if (!same(hostCommitment(this.input.secret, fields.identity), this.input.commitment)) {
+      throw new Failure("host_unproven");
     }
     const proven = concat(h, sha256(body));
-    checkSigned(LABEL_SENDER_PROOF, fields.identity, proven, signature, "message 2");
+    checkSigned(LABEL_HOST_PROOF, fields.identity, proven, signature, "message 2");
     const suite = SUITES.get(fields.suite);
     if (!VERSIONS.includes(fields.version) || !suite) throw new Failure("version_unsupported");
     [this.peerFields, this.peerBody, this.suite] = [fields, body, suite];
-    const [head, h3] = this.noise.begin3(suite.psk(this.input.psk, this.input.stretched));
-    const signed = concat(LABEL_RECIPIENT_PROOF, h3, sha256(this.body));
+    const [head, h3] = this.noise.begin3(suite.psk(this.input.secrets));
+    const signed = concat(LABEL_GUEST_PROOF, h3, sha256(this.body));
     const proof = concat(prefixed(this.body), await this.input.identity.sign(signed));
     const message3 = this.noise.finish3(head, proof);
     this.ciphers = this.noise.state.split();
     return message3;
   }
 
-  /** The sender's welcome. Throws `PeerError`, or `Failure` with the reason of a refusal. */
+  /** The host's welcome. Throws `PeerError`, or `Failure` with the reason of a refusal. */
   receive4(message: Bytes): Secured {
     const [send, receive] = this.ciphers;
     const value = decodeJson(receive.decrypt(message), MAX_HANDSHAKE_MESSAGE);
@@ -256,9 +288,11 @@ export class RecipientHandshake {
     }
     const welcome = readAs(welcome4, value, "message 4");
     const { entropy } = this.input;
+    const { hostSends } = this.binding;
+    const theirs = hostSessionKey(welcome.session_key, !hostSends, entropy.static_);
     const digits = checkDigits(
       this.noise.state,
-      this.attempt,
+      this.binding,
       [publicKey(entropy.ephemeral), this.noise.remoteEphemeral],
       [publicKey(entropy.static_), this.noise.remoteStatic],
       [this.body, this.peerBody],
@@ -272,7 +306,7 @@ export class RecipientHandshake {
       suite: this.suite,
       send,
       receive,
-      sessionKey: this.sessionKey,
+      sessionKey: (theirs ?? this.sessionKey)!,
     };
   }
 }

@@ -18,11 +18,11 @@ export const COMMITMENT_BYTES = 16;
 export const MAX_LINK = 2048; // longer than any link of ours by far; keeps the parser bounded
 
 const LABEL_EXTRACT = utf8("handover/1");
-const LABEL_SENDER = utf8("handover/1 sender");
+const LABEL_HOST = utf8("handover/1 host");
 const LABEL_ROOM = utf8("handover/1 room");
 const LABEL_JOIN = utf8("handover/1 join");
-const LABEL_SIGNAL_S2R = utf8("handover/1 signal s2r");
-const LABEL_SIGNAL_R2S = utf8("handover/1 signal r2s");
+const LABEL_SIGNAL_TO_GUEST = utf8("handover/1 signal to guest");
+const LABEL_SIGNAL_TO_HOST = utf8("handover/1 signal to host");
 const LABEL_PSK = utf8("handover/1 psk");
 const LABEL_PASSPHRASE_SALT = utf8("handover/1 passphrase salt");
 
@@ -46,15 +46,15 @@ export interface Link {
 export interface LinkKeys {
   readonly room: Bytes;
   readonly join: Bytes;
-  readonly signalS2r: Bytes;
-  readonly signalR2s: Bytes;
+  readonly signalToGuest: Bytes;
+  readonly signalToHost: Bytes;
   readonly psk: Bytes;
   readonly passphraseSalt: Bytes;
 }
 
-/** C: the first 16 bytes of SHA-256 over a label, K and the sender's Ed25519 public key. */
-export function senderCommitment(secret: Bytes, identity: Bytes): Bytes {
-  return sha256(LABEL_SENDER, secret, identity).subarray(0, COMMITMENT_BYTES);
+/** C: the first 16 bytes of SHA-256 over a label, K and the host's Ed25519 public key. */
+export function hostCommitment(secret: Bytes, identity: Bytes): Bytes {
+  return sha256(LABEL_HOST, secret, identity).subarray(0, COMMITMENT_BYTES);
 }
 
 /** The link as text. */
@@ -103,26 +103,32 @@ export function deriveKeys(secret: Bytes): LinkKeys {
   return {
     room: hkdfExpand(root, LABEL_ROOM, 16),
     join: hkdfExpand(root, LABEL_JOIN, 32),
-    signalS2r: hkdfExpand(root, LABEL_SIGNAL_S2R, 32),
-    signalR2s: hkdfExpand(root, LABEL_SIGNAL_R2S, 32),
+    signalToGuest: hkdfExpand(root, LABEL_SIGNAL_TO_GUEST, 32),
+    signalToHost: hkdfExpand(root, LABEL_SIGNAL_TO_HOST, 32),
     psk: hkdfExpand(root, LABEL_PSK, 32),
     passphraseSalt: hkdfExpand(root, LABEL_PASSPHRASE_SALT, 16),
   };
 }
 
+/** What the Noise psk is made of, once the suite is known (`Suite.psk`). */
+export interface PskSecrets {
+  readonly link: Bytes;
+  readonly passphrase: Bytes; // stretched; empty without one
+}
+
 /**
- * Argon2id of the passphrase's NFC form, which the suite mixes into the Noise psk; nothing without one.
+ * The link's own secret, and Argon2id of the passphrase's NFC form.
  *
- * Takes about half a second. Throws `Failure` (passphrase_wrong) for one that cannot be one: empty or
- * above 1,024 bytes.
+ * Takes about half a second with a passphrase. Throws `Failure` (passphrase_wrong) for one that cannot
+ * be one: empty or above 1,024 bytes.
  */
-export function stretchPassphrase(keys: LinkKeys, passphrase: string | null): Bytes {
-  if (passphrase === null) return new Uint8Array(0);
+export function pskSecrets(keys: LinkKeys, passphrase: string | null): PskSecrets {
+  if (passphrase === null) return { link: keys.psk, passphrase: new Uint8Array(0) };
   const octets = utf8(passphrase.normalize("NFC"));
   if (octets.length === 0 || octets.length > MAX_PASSPHRASE) {
     throw new Failure("passphrase_wrong");
   }
-  return sodium.crypto_pwhash(
+  const stretched = sodium.crypto_pwhash(
     32,
     octets,
     keys.passphraseSalt,
@@ -130,4 +136,5 @@ export function stretchPassphrase(keys: LinkKeys, passphrase: string | null): By
     PASSPHRASE_MEMORY,
     sodium.crypto_pwhash_ALG_ARGON2ID13,
   );
+  return { link: keys.psk, passphrase: stretched };
 }

@@ -27,7 +27,7 @@ export const MAX_MANIFEST = 64 * 1024 * 1024;
 const MAX_LINE = 8192; // MAX_PATH with every byte escaped, and the numbers
 export const SALT = 32;
 const LABEL_LEAF_SALT = utf8("handover/1 leaf salt");
-export const RECORD = 33;
+export const RESULT = 33;
 
 export const DELIVERED = 0;
 // Given up by the sender (`withdraw`) ...
@@ -36,6 +36,16 @@ export const UNREADABLE = 2;
 // ... or by the recipient (`failed`).
 export const NOT_WRITTEN = 16;
 export const NOT_PLACED = 17;
+/** Each one's name, under which its words stand in the catalogue of sentences. */
+export const STATUSES = {
+  [DELIVERED]: "delivered",
+  [CHANGED]: "changed",
+  [UNREADABLE]: "unreadable",
+  [NOT_WRITTEN]: "not_written",
+  [NOT_PLACED]: "not_placed",
+} as const;
+export type Status = keyof typeof STATUSES;
+export type StatusName = (typeof STATUSES)[Status];
 export const WITHDRAWN: readonly number[] = [CHANGED, UNREADABLE];
 
 /** One file or directory. `modified` is microseconds since the epoch; `data` bytes that are no holes. */
@@ -121,12 +131,12 @@ export class Results {
 
   /** All delivered with no digest yet. */
   static of(count: number): Results {
-    return new Results(new Uint8Array(count * RECORD));
+    return new Results(new Uint8Array(count * RESULT));
   }
 
   /** Read a sender's digests. Throws `PeerError`. */
   static decode(data: Bytes, manifest: Manifest): Results {
-    if (data.length !== manifest.entries.length * RECORD) {
+    if (data.length !== manifest.entries.length * RESULT) {
       throw new PeerError("the digests have a wrong length");
     }
     const results = new Results(data.slice());
@@ -149,32 +159,32 @@ export class Results {
   }
 
   get length(): number {
-    return this.records.length / RECORD;
+    return this.records.length / RESULT;
   }
 
   /** Status and digest of an entry. */
   at(index: number): [number, Bytes] {
-    const record = this.records.subarray(index * RECORD, (index + 1) * RECORD);
+    const record = this.records.subarray(index * RESULT, (index + 1) * RESULT);
     return [record[0]!, record.slice(1)];
   }
 
   /** Note the SHA-256 of an entry that is there. */
   delivered(index: number, digest: Bytes): void {
-    this.records[index * RECORD] = DELIVERED;
-    this.records.set(digest, index * RECORD + 1);
+    this.records[index * RESULT] = DELIVERED;
+    this.records.set(digest, index * RESULT + 1);
   }
 
   /** Note that an entry was given up. */
   failed(index: number, status: number): void {
-    this.records.fill(0, index * RECORD, (index + 1) * RECORD);
-    this.records[index * RECORD] = status;
+    this.records.fill(0, index * RESULT, (index + 1) * RESULT);
+    this.records[index * RESULT] = status;
   }
 
   /** (entry, status) of everything that was not delivered. */
   failures(): [number, number][] {
     const found: [number, number][] = [];
     for (let index = 0; index < this.length; index++) {
-      const status = this.records[index * RECORD]!;
+      const status = this.records[index * RESULT]!;
       if (status !== DELIVERED) found.push([index, status]);
     }
     return found;

@@ -14,7 +14,8 @@ export const KEY = 32;
 export const TAG = 16;
 const NOTHING: Bytes = new Uint8Array(0);
 
-function dh(private_: Bytes, public_: Bytes): Bytes {
+/** X25519. Throws `PeerError` for a public key of low order. */
+export function dh(private_: Bytes, public_: Bytes): Bytes {
   try {
     return sodium.crypto_scalarmult(private_, public_);
   } catch {
@@ -115,7 +116,7 @@ export class SymmetricState {
   }
 }
 
-/** The recipient's side. Call `write1`, `read2`, `begin3`, `finish3`, in this order, once each. */
+/** The guest's side. Call `write1`, `read2`, `begin3`, `finish3`, in this order, once each. */
 export class Initiator {
   readonly state: SymmetricState;
   remoteStatic = NOTHING;

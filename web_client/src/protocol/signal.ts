@@ -37,6 +37,9 @@ export const [MIN_MESSAGE_SIZE, MAX_MESSAGE_SIZE] = [65_535, 262_144];
 const ICE_CHARS = /^[A-Za-z0-9+/]+$/; // RFC 8839 5.4
 const MDNS = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.local$/;
 
+/** Which way an envelope goes. */
+export type Direction = "to_guest" | "to_host";
+
 /** An ICE candidate (RFC 8445), UDP and component 1 only. */
 export interface Candidate {
   readonly foundation: string;
@@ -46,18 +49,18 @@ export interface Candidate {
   readonly kind: "host" | "srflx" | "relay";
 }
 
-/** First message, recipient to sender. */
+/** First message, guest to host. */
 export interface Knock {
   readonly type: "knock";
-  readonly nonceR: Bytes;
+  readonly nonceGuest: Bytes;
   readonly kind: "native" | "browser";
 }
 
 /** One side's transport description: what SDP would say of it (RFC 8829), as typed fields. */
 export interface Description {
   readonly type: "description";
-  readonly nonceR: Bytes;
-  readonly nonceS: Bytes;
+  readonly nonceGuest: Bytes;
+  readonly nonceHost: Bytes;
   readonly ufrag: string;
   readonly password: string;
   readonly fingerprint: Bytes; // sha-256 of the DTLS certificate (RFC 8122)
@@ -73,14 +76,14 @@ export interface Candidates {
 }
 
 /** Where one side listens for TLS connections; a page makes none (PROTOCOL.md 6 and 25). */
-export interface DirectOffer {
+export interface DirectEndpoint {
   readonly type: "direct";
   readonly addresses: readonly string[];
   readonly port: number;
   readonly certificate: Bytes;
 }
 
-export type Signal = Knock | Description | Candidates | DirectOffer;
+export type Signal = Knock | Description | Candidates | DirectEndpoint;
 
 const IPV4 = /^(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/;
 
@@ -104,7 +107,7 @@ function ipv6(address: string): number[] | null {
 }
 
 /** Whether an engine may see it: no loopback, multicast, link-local, low port, no DNS name. */
-export function usable(candidate: Candidate): boolean {
+export function isEligible(candidate: Candidate): boolean {
   const { address, port } = candidate;
   if (port < 1024) return false;
   if (MDNS.test(address)) return true;
@@ -135,13 +138,13 @@ const candidate = members({
 const candidates = listOf(candidate, MAX_CANDIDATES);
 const knock = members({
   type: text(16),
-  nonce_r: base64url(NONCE),
+  nonce_guest: base64url(NONCE),
   kind: oneOf("native", "browser"),
 });
 const description = members({
   type: text(16),
-  nonce_r: base64url(NONCE),
-  nonce_s: base64url(NONCE),
+  nonce_guest: base64url(NONCE),
+  nonce_host: base64url(NONCE),
   ufrag: matching(ICE_CHARS, 4, 256),
   password: matching(ICE_CHARS, 22, 256),
   fingerprint: base64url(32),
@@ -150,7 +153,7 @@ const description = members({
   candidates,
 });
 const laterCandidates = members({ type: text(16), candidates });
-export const directOffer = members({
+export const directShape = members({
   type: text(16),
   addresses: listOf(text(45, { empty: false }), 16),
   port: integer(1024, 65535),
@@ -165,14 +168,14 @@ export function encodeSignal(signal: Signal): Bytes {
     case "knock":
       return encodeJson({
         type: "knock",
-        nonce_r: encodeBase64url(signal.nonceR),
+        nonce_guest: encodeBase64url(signal.nonceGuest),
         kind: signal.kind,
       });
     case "description":
       return encodeJson({
         type: "description",
-        nonce_r: encodeBase64url(signal.nonceR),
-        nonce_s: encodeBase64url(signal.nonceS),
+        nonce_guest: encodeBase64url(signal.nonceGuest),
+        nonce_host: encodeBase64url(signal.nonceHost),
         ufrag: signal.ufrag,
         password: signal.password,
         fingerprint: encodeBase64url(signal.fingerprint),
@@ -190,36 +193,36 @@ export function encodeSignal(signal: Signal): Bytes {
   }
 }
 
-/** Read a signal; unusable candidates are dropped, sizes clamped. Throws `PeerError`. */
+/** Read a signal; candidates that no engine may see are dropped, sizes clamped. Throws `PeerError`. */
 export function decodeSignal(data: Bytes): Signal {
   const value = decodeJson(data, MAX_PLAINTEXT);
   const isObject = value !== null && typeof value === "object" && !Array.isArray(value);
   switch (isObject ? value["type"] : null) {
     case "knock": {
       const fields = readAs(knock, value, "a knock");
-      return { type: "knock", nonceR: fields.nonce_r, kind: fields.kind };
+      return { type: "knock", nonceGuest: fields.nonce_guest, kind: fields.kind };
     }
     case "description": {
       const fields = readAs(description, value, "a description");
       const size = Math.max(fields.max_message_size, MIN_MESSAGE_SIZE);
       return {
         type: "description",
-        nonceR: fields.nonce_r,
-        nonceS: fields.nonce_s,
+        nonceGuest: fields.nonce_guest,
+        nonceHost: fields.nonce_host,
         ufrag: fields.ufrag,
         password: fields.password,
         fingerprint: fields.fingerprint,
         setup: fields.setup,
         maxMessageSize: Math.min(size, MAX_MESSAGE_SIZE),
-        candidates: fields.candidates.filter(usable),
+        candidates: fields.candidates.filter(isEligible),
       };
     }
     case "candidates": {
       const fields = readAs(laterCandidates, value, "candidates");
-      return { type: "candidates", candidates: fields.candidates.filter(usable) };
+      return { type: "candidates", candidates: fields.candidates.filter(isEligible) };
     }
     case "direct": {
-      const { addresses, port, certificate } = readAs(directOffer, value, "an offer");
+      const { addresses, port, certificate } = readAs(directShape, value, "a direct");
       return { type: "direct", addresses, port, certificate };
     }
     default:
@@ -236,9 +239,9 @@ export class Sealer {
     private readonly key: Bytes,
     room: Bytes,
     attempt: Bytes,
-    direction: "s2r" | "r2s",
+    direction: Direction,
   ) {
-    const octet = Uint8Array.of(direction === "s2r" ? 0 : 1);
+    const octet = Uint8Array.of(direction === "to_guest" ? 0 : 1);
     this.head = concat(prefixed(LABEL, room, attempt), octet);
   }
 

@@ -8,6 +8,7 @@ import sodium from "libsodium-wrappers-sumo";
 
 import { hkdfExtract, prefixed, sha256, type Bytes } from "./codec";
 import { HeapBuffer } from "./heap";
+import type { PskSecrets } from "./link";
 import { MAX_MESSAGE_SIZE } from "./signal";
 
 /** Opens one box: the plaintext, which is good until the next. Throws `PeerError`. */
@@ -19,8 +20,8 @@ export interface Suite {
   readonly noise: string; // name of the Noise protocol
   /** Noise's hash. */
   hash(...parts: Bytes[]): Bytes;
-  /** The Noise psk: the link's own with what the passphrase was stretched to; nothing without one. */
-  psk(link: Bytes, stretched: Bytes): Bytes;
+  /** The Noise psk, 32 bytes: the link's own, with what the passphrase gave mixed in. */
+  psk(secrets: PskSecrets): Bytes;
   readonly overhead: number; // bytes that a sealed box adds
   /** Seal to a session's public key. */
   seal(publicKey: Bytes, plaintext: Bytes): Bytes;
@@ -35,7 +36,7 @@ const suite1: Suite = {
   name: "noise-xxpsk3-25519-chachapoly-sha256+nacl-sealed-box+ed25519",
   noise: "Noise_XXpsk3_25519_ChaChaPoly_SHA256",
   hash: sha256,
-  psk: (link, stretched) => hkdfExtract(link, prefixed(stretched)),
+  psk: ({ link, passphrase }) => hkdfExtract(link, prefixed(passphrase)),
   overhead: 48, // crypto_box_SEALBYTES, known before libsodium is ready
   seal: (publicKey, plaintext) => sodium.crypto_box_seal(plaintext, publicKey),
   opener(privateKey) {

@@ -9,7 +9,7 @@ import { clock, sleep } from "../clock";
 import type { Connection, PeerConnections } from "../lanes/webrtc/connection";
 import type { Bytes } from "../protocol/codec";
 import { HandoverError, type Code } from "../protocol/errors";
-import type { Attempt, Identity, Secured } from "../protocol/handshake";
+import type { ChannelBinding, Identity, Secured } from "../protocol/handshake";
 import type { Opener } from "../protocol/seal";
 import type { Outcome } from "./outcome";
 
@@ -18,7 +18,7 @@ const LAST_WORD_SECONDS = 2; // for the other side to hear why this side ends it
 
 /** Two peers that know each other, and the lanes between them. */
 export interface Connected {
-  readonly attempt: Attempt;
+  readonly binding: ChannelBinding;
   readonly identity: Identity; // this side's
   readonly secured: Secured;
   readonly opener: Opener;

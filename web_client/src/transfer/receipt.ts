@@ -2,6 +2,7 @@
 import { encodeBase64url, encodeJson, type Bytes } from "../protocol/codec";
 import type { Results } from "../protocol/manifest";
 import { TYPE, party } from "../protocol/receipt";
+import { fingerprints } from "../protocol/handshake";
 import type { RecipientSession } from "../protocol/session";
 import { SOFTWARE } from "../version";
 import type { Connected } from "./driver";
@@ -16,11 +17,12 @@ export interface Stated {
 }
 
 export function receiptPayload(
-  { secured, identity, attempt }: Connected,
+  { secured, identity, binding }: Connected,
   session: RecipientSession,
   { results, root, stored, auditHead, verified }: Stated,
 ): Bytes {
   const { peer } = secured;
+  const { sender, recipient } = fingerprints(binding);
   return encodeJson({
     type: TYPE,
     sender: party(peer.identity, peer.label, peer.software, session.senderAuditHead),
@@ -29,11 +31,11 @@ export function receiptPayload(
     security: {
       suite: secured.suite.name,
       transcript: encodeBase64url(secured.transcript),
-      fingerprint_sender: encodeBase64url(attempt.fingerprintS),
-      fingerprint_recipient: encodeBase64url(attempt.fingerprintR),
+      fingerprint_sender: encodeBase64url(sender),
+      fingerprint_recipient: encodeBase64url(recipient),
       path: "direct",
       digits_confirmed: session.needsConfirmation,
-      passphrase: attempt.passphrase,
+      passphrase: binding.passphrase,
     },
     ...session.facts(results, root, verified),
   });

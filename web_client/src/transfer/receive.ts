@@ -60,9 +60,9 @@ export class Receive {
     private readonly connected: Connected,
     private readonly around: Surroundings,
   ) {
-    const { secured, identity, connection, peerConnections, attempt } = connected;
+    const { secured, identity, connection, peerConnections, binding } = connected;
     this.session = new RecipientSession(secured, identity, clock(), { verify: false });
-    this.lanes = new Multipath(peerConnections, attempt.nonceR, {
+    this.lanes = new Multipath(peerConnections, binding.nonceGuest, {
       signal: (number, signal) =>
         this.driver.step(() => this.session.signal(number, signal, clock())),
       opened: (number) => this.driver.step(() => this.session.addLane(number)),

@@ -1,7 +1,7 @@
 /** What people are told: of an offer, of what was delivered, of a receipt. */
 import type { Delivered, Offer, ReceiptSummary } from "../events";
 import { encodeBase64url, hex, type Bytes } from "../protocol/codec";
-import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
+import { STATUSES, tapeOf, type Manifest, type Results, type Status } from "../protocol/manifest";
 import { shown } from "../protocol/paths";
 import * as receipts from "../protocol/receipt";
 import type { Space } from "../storage/opfs";
@@ -45,7 +45,10 @@ export function deliveredOf(
     failures: failures.length,
     failed: failures
       .slice(0, LISTED)
-      .map(([index, status]) => [shown(entries[index]!.path, 256), status] as const),
+      .map(
+        ([index, status]) =>
+          [shown(entries[index]!.path, 256), STATUSES[status as Status]] as const,
+      ),
     transferId,
     confirmed: false,
   };

@@ -1,4 +1,4 @@
-/** Everything a person reads: the languages in `messages/`. No other file holds a sentence. */
+/** Everything a person reads: the languages in `messages/`. No other file of the page holds a sentence. */
 import { de } from "./messages/de";
 import { en } from "./messages/en";
 

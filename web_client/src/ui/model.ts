@@ -36,6 +36,7 @@ export interface Model {
   readonly progress: Progress | null;
   readonly stopping: boolean;
   readonly code: Code | "";
+  readonly detail: string; // of a failure, safe to show
   readonly delivered: Delivered | null;
   readonly receipt: ReceiptSummary | null;
   readonly saved: "no" | "offered" | "removed";
@@ -55,6 +56,7 @@ export const START: Model = {
   progress: null,
   stopping: false,
   code: "",
+  detail: "",
   delivered: null,
   receipt: null,
   saved: "no",
@@ -92,8 +94,9 @@ export function reduce(model: Model, event: Event): Model {
     case "progress":
       return { ...model, progress: event };
     case "ended": {
-      const { code, delivered } = event;
-      return { ...model, screen: delivered ? "done" : "ended", code, delivered, stopping: false };
+      const { code, detail, delivered } = event;
+      const screen = delivered ? "done" : "ended";
+      return { ...model, screen, code, detail, delivered, stopping: false };
     }
     case "receipted":
       return { ...model, receipt: event.receipt };

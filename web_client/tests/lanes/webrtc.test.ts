@@ -16,8 +16,8 @@ beforeAll(() => sodium.ready);
 const NONCE = new Uint8Array(16).fill(5);
 const OFFER: Description = {
   type: "description",
-  nonceR: NONCE,
-  nonceS: new Uint8Array(16).fill(6),
+  nonceGuest: NONCE,
+  nonceHost: new Uint8Array(16).fill(6),
   ufrag: "ufra",
   password: "p".repeat(22),
   fingerprint: new Uint8Array(32).fill(7),
@@ -134,11 +134,11 @@ describe("an answer", () => {
   test("is refused to a description of another attempt, and to signals out of turn", async () => {
     const page = new Page();
     const mute = () => {};
-    const other = { ...OFFER, nonceR: new Uint8Array(16) };
+    const other = { ...OFFER, nonceGuest: new Uint8Array(16) };
     await expect(
       answer(page.connections.open(), other, NONCE, mute, inbox()),
     ).rejects.toBeInstanceOf(PeerError);
-    const knock: Signal = { type: "knock", nonceR: NONCE, kind: "native" };
+    const knock: Signal = { type: "knock", nonceGuest: NONCE, kind: "native" };
     await expect(
       answer(page.connections.open(), OFFER, NONCE, mute, inbox(knock)),
     ).rejects.toBeInstanceOf(PeerError);
@@ -204,7 +204,7 @@ describe("further connections", () => {
 
   test("of a sender that breaks the protocol end the session", async () => {
     const { page, lanes, multipath: paths } = multipath();
-    paths.signalled(1, { ...OFFER, nonceR: new Uint8Array(16) });
+    paths.signalled(1, { ...OFFER, nonceGuest: new Uint8Array(16) });
     await vi.waitFor(() => expect(lanes.failed).toHaveBeenCalledWith(expect.any(PeerError)));
     page.close();
   });

@@ -30,13 +30,13 @@ import {
   endOf,
   isHole,
 } from "../../src/protocol/seal";
-import { MESSAGES, type RecipientState } from "../../src/protocol/session";
+import { MESSAGES, RECIPIENT_STATES } from "../../src/protocol/session";
 import {
   MAX_CANDIDATES,
   Sealer,
   decodeSignal,
   encodeSignal,
-  usable,
+  isEligible,
 } from "../../src/protocol/signal";
 import * as signaling from "../../src/connect/signaling_messages";
 import { FIRST_SUITE } from "../../src/protocol/suite";
@@ -243,12 +243,12 @@ test("results of any bytes are the sender's or a protocol error", () => {
 const candidate = { foundation: "1", priority: 1, address: "10.0.0.1", port: 5000, kind: "host" };
 const id = encodeBase64url(new Uint8Array(16));
 const SIGNALS = [
-  { type: "knock", nonce_r: id, kind: "browser" },
+  { type: "knock", nonce_guest: id, kind: "browser" },
   { type: "candidates", candidates: [candidate] },
   {
     type: "description",
-    nonce_r: id,
-    nonce_s: id,
+    nonce_guest: id,
+    nonce_host: id,
     ufrag: "abcd",
     password: "a".repeat(22),
     fingerprint: encodeBase64url(new Uint8Array(32)),
@@ -275,13 +275,13 @@ const anySignal = fc.oneof(
     .map((candidates) => encodeJson({ type: "candidates", candidates })),
 );
 
-test("a signal of anything is one whose candidates are usable, or a protocol error", () => {
+test("a signal of anything is one whose candidates an engine may see, or a protocol error", () => {
   const damagedSignal = fc.constantFrom(...SIGNALS).chain((one) => damaged(encodeJson(one)));
   holds(fc.oneof(anyBytes, anySignal, damagedSignal), 2000, (data) => {
     const found = valueOr(PeerError, () => decodeSignal(data));
     if (!found) return false;
     expect(decodeSignal(encodeSignal(found))).toEqual(found);
-    if ("candidates" in found) expect(found.candidates.every(usable)).toBe(true);
+    if ("candidates" in found) expect(found.candidates.every(isEligible)).toBe(true);
     return true;
   });
 });
@@ -289,8 +289,8 @@ test("a signal of anything is one whose candidates are usable, or a protocol err
 test("an envelope of anything is a protocol error, unless it was sealed for this place", () => {
   const [key, room] = [new Uint8Array(32), new Uint8Array(16)];
   const nonce = new Uint8Array(24);
-  const sealer = () => new Sealer(key, room, room, "s2r");
-  const knock = { type: "knock", nonceR: room, kind: "browser" } as const;
+  const sealer = () => new Sealer(key, room, room, "to_guest");
+  const knock = { type: "knock", nonceGuest: room, kind: "browser" } as const;
   const whole = fc.constant(null).chain(() => oneByteChanged(sealer().seal(knock, nonce)));
   fc.assert(
     fc.property(fc.oneof(anyBytes, whole), (data) => {
@@ -338,7 +338,7 @@ test("what is sealed rightly but holds anything is a signal or a protocol error"
       nonce,
       key,
     );
-    const opener = new Sealer(key, room, room, "r2s");
+    const opener = new Sealer(key, room, room, "to_host");
     return valueOr(PeerError, () => opener.open(concat(nonce, sealed))) !== undefined;
   });
 });
@@ -630,16 +630,6 @@ describe("an audit log", () => {
 
 // --- the session -----------------------------------------------------------------------------------
 
-const STATES: RecipientState[] = [
-  "waiting",
-  "reading",
-  "deciding",
-  "receiving",
-  "finishing",
-  "signed",
-  "confirmed",
-];
-
 describe("a session", () => {
   const kinds = fc.constantFrom(...Object.keys(MESSAGES));
   const message = fc.oneof(
@@ -660,50 +650,59 @@ describe("a session", () => {
     length: number.map((length) => length || 1),
   });
 
-  test.each(STATES)("while %s takes any message or refuses it, and no more", async (state) => {
-    await fc.assert(
-      fc.asyncProperty(message, kinds, async (one, kind) => {
-        const pair = await Pair.at(state);
-        for (const value of [{ ...sample(pair)[kind], type: kind, x: one }, one]) {
+  test.each(RECIPIENT_STATES)(
+    "while %s takes any message or refuses it, and no more",
+    async (state) => {
+      await fc.assert(
+        fc.asyncProperty(message, kinds, async (one, kind) => {
+          const pair = await Pair.at(state);
+          for (const value of [{ ...sample(pair)[kind], type: kind, x: one }, one]) {
+            try {
+              pair.deliver(encodeJson(value));
+            } catch (error) {
+              expect(error).toBeInstanceOf(PeerError);
+            }
+          }
+        }),
+        { numRuns: 40 },
+      );
+    },
+  );
+
+  test.each(RECIPIENT_STATES)(
+    "while %s takes any misshapen message or refuses it",
+    async (state) => {
+      const forms = Object.entries(sample(await Pair.at(state)));
+      const misshapenMessage = fc
+        .constantFrom(...forms)
+        .chain(([type, fields]) => misshapen({ ...fields, type }));
+      await fc.assert(
+        fc.asyncProperty(misshapenMessage, async (value) => {
+          const pair = await Pair.at(state);
           try {
             pair.deliver(encodeJson(value));
           } catch (error) {
-            expect(error).toBeInstanceOf(PeerError);
+            if (error instanceof PeerError) return;
+            expect(error).toBeInstanceOf(Failure);
+            expect((value as { type?: Json }).type).toBe("abort");
           }
-        }
-      }),
-      { numRuns: 40 },
-    );
-  });
+        }),
+        { numRuns: 80 },
+      );
+    },
+  );
 
-  test.each(STATES)("while %s takes any misshapen message or refuses it", async (state) => {
-    const forms = Object.entries(sample(await Pair.at(state)));
-    const misshapenMessage = fc
-      .constantFrom(...forms)
-      .chain(([type, fields]) => misshapen({ ...fields, type }));
-    await fc.assert(
-      fc.asyncProperty(misshapenMessage, async (value) => {
-        const pair = await Pair.at(state);
-        try {
-          pair.deliver(encodeJson(value));
-        } catch (error) {
-          if (error instanceof PeerError) return;
-          expect(error).toBeInstanceOf(Failure);
-          expect((value as { type?: Json }).type).toBe("abort");
-        }
-      }),
-      { numRuns: 80 },
-    );
-  });
-
-  test.each(STATES)("while %s takes no frame that was not encrypted for it", async (state) => {
-    const pair = await Pair.at(state);
-    fc.assert(
-      fc.property(anyBytes, (frame) => {
-        expect(() => pair.session.receiveFrame(frame, pair.now)).toThrow(PeerError);
-      }),
-    );
-  });
+  test.each(RECIPIENT_STATES)(
+    "while %s takes no frame that was not encrypted for it",
+    async (state) => {
+      const pair = await Pair.at(state);
+      fc.assert(
+        fc.property(anyBytes, (frame) => {
+          expect(() => pair.session.receiveFrame(frame, pair.now)).toThrow(PeerError);
+        }),
+      );
+    },
+  );
 
   test("takes any ranges or refuses them, and counts none twice", async () => {
     await fc.assert(

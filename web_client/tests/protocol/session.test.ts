@@ -25,6 +25,8 @@ import {
   INITIAL_LIMIT,
   LOST_SECONDS,
   MESSAGES,
+  OutOfTurn,
+  RECIPIENT_STATES,
   SUSPECT_SECONDS,
   WINDOW,
   type RecipientState,
@@ -349,14 +351,7 @@ describe("a withdrawal", () => {
 
 // --- the table --------------------------------------------------------------------------------------
 
-const STATES: RecipientState[] = [
-  "waiting",
-  "reading",
-  "deciding",
-  "receiving",
-  "finishing",
-  "signed",
-];
+const STATES = RECIPIENT_STATES.filter((state) => state !== "confirmed"); // there it is over
 const MAY_COME: { [state: string]: string[] } = {
   waiting: ["offer"],
   reading: ["lane"],
@@ -377,6 +372,40 @@ test.each(OUT_OF_TURN)("%s may not come while %s", async (type, state) => {
     `a message of type ${type} out of turn`,
   );
   expect(pair.session.state).toBe(state);
+});
+
+const CALLS: { [name: string]: (pair: Pair) => unknown } = {
+  confirmed: ({ session, now }) => session.confirmed(now),
+  read: ({ session, manifest, tape }) => session.read(manifest, tape),
+  accept: ({ session, now }) => session.accept(TIME, 0, () => now),
+  decline: ({ session, now }) => session.decline(now),
+  synced: ({ session, now }) => session.synced(0, now),
+  verified: ({ session, now }) => session.verified(0, now),
+  finish: ({ session, now }) =>
+    session.finish(Results.of(2), [], utf8("{}"), new Uint8Array(64), now),
+  confirm: ({ session, now }) => session.confirm(now),
+  signal: ({ session, now }) => session.signal(1, { type: "candidates", candidates: [] }, now),
+};
+const MAY_BE_CALLED: { [state in RecipientState]: string[] } = {
+  waiting: ["confirmed"],
+  reading: ["confirmed", "signal"],
+  deciding: ["confirmed", "read", "accept", "decline", "finish", "signal"],
+  receiving: ["synced", "verified", "signal"],
+  finishing: ["finish", "signal"],
+  signed: ["confirm", "signal"],
+  confirmed: ["signal"],
+};
+const NOT_CALLED = RECIPIENT_STATES.flatMap((state) =>
+  Object.keys(CALLS)
+    .filter((name) => !MAY_BE_CALLED[state].includes(name))
+    .map((name): [string, RecipientState] => [name, state]),
+);
+
+test.each(NOT_CALLED)("%s may not be called while %s", async (name, state) => {
+  const pair = (await Pair.at(state)).clear();
+  expect(() => CALLS[name]!(pair)).toThrow(OutOfTurn);
+  pair.flush();
+  expect([pair.said, pair.events, pair.session.state]).toEqual([[], [], state]);
 });
 
 test.each(STATES)("a ping may come while %s, and is not answered", async (state) => {

@@ -58,14 +58,15 @@ export class Remote extends Pair {
   get connected(): Connected {
     const fingerprint = new Uint8Array(32);
     return {
-      attempt: {
+      binding: {
         room: new Uint8Array(16),
         attempt: new Uint8Array(16),
-        nonceR: new Uint8Array(16),
-        nonceS: new Uint8Array(16),
-        fingerprintS: fingerprint,
-        fingerprintR: fingerprint,
+        nonceGuest: new Uint8Array(16),
+        nonceHost: new Uint8Array(16),
+        fingerprintHost: fingerprint,
+        fingerprintGuest: fingerprint,
         passphrase: false,
+        hostSends: true,
       },
       identity: this.recipient,
       secured: this.secured,

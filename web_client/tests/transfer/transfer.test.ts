@@ -121,7 +121,11 @@ describe("in one session", () => {
     await remote.sign();
     const outcome = await ended;
     expect(outcome.ending).toBe("incomplete");
-    expect(outcome.delivered).toMatchObject({ files: 1, failures: 1, failed: [["f1", 2]] });
+    expect(outcome.delivered).toMatchObject({
+      files: 1,
+      failures: 1,
+      failed: [["f1", "unreadable"]],
+    });
   });
 });
 

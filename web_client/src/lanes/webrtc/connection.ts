@@ -60,14 +60,14 @@ export class Connection {
     this.waiting.get(event.type)?.(event);
   }
 
-  /** Take the sender's description; this side's SDP. */
+  /** Take the offerer's description; this side's SDP. */
   async answer(description: Description): Promise<string> {
     const answered = new Promise<{ sdp: string }>((resolve) => this.waiting.set("answer", resolve));
     this.ask({ op: "answer", connection: this.number, sdp: sdp.build(description) });
     return (await answered).sdp;
   }
 
-  /** Take a further candidate of the sender's. */
+  /** Take a further candidate of the offerer's. */
   add(line: string): void {
     this.ask({ op: "candidate", connection: this.number, line });
   }
@@ -92,16 +92,20 @@ export class Connection {
 export async function answer(
   connection: Connection,
   remote: Signal,
-  nonceR: Bytes,
+  nonceGuest: Bytes,
   say: (signal: Signal) => void,
   expect: () => Promise<Signal>,
 ): Promise<Description> {
-  if (remote.type !== "description" || !same(remote.nonceR, nonceR) || remote.setup !== "actpass") {
+  if (
+    remote.type !== "description" ||
+    !same(remote.nonceGuest, nonceGuest) ||
+    remote.setup !== "actpass"
+  ) {
     throw new PeerError("a description of another attempt");
   }
   const early: string[] = []; // candidates may be found before the description is out
   connection.onCandidate = (line) => early.push(line);
-  const own = sdp.readOwn(await connection.answer(remote), nonceR, remote.nonceS);
+  const own = sdp.readOwn(await connection.answer(remote), nonceGuest, remote.nonceHost);
   say(own);
   const tell = (line: string) => {
     const candidate = sdp.readOwnCandidate(line);
@@ -113,7 +117,7 @@ export async function answer(
   return own;
 }
 
-/** The sender's further candidates, until the attempt is over. Only ever ends by an error. */
+/** The offerer's further candidates, until the attempt is over. Only ever ends by an error. */
 async function listen(
   connection: Connection,
   description: Description,

@@ -43,7 +43,7 @@ export function build(description: Description): string {
 }
 
 /** This side's description from its own browser's SDP; candidates are read one by one. */
-export function readOwn(sdp: string, nonceR: Bytes, nonceS: Bytes): Description {
+export function readOwn(sdp: string, nonceGuest: Bytes, nonceHost: Bytes): Description {
   const optional = (name: string) => new RegExp(`^a=${name}:(\\S+)`, "m").exec(sdp)?.[1];
   const attribute = (name: string): string => {
     const found = optional(name);
@@ -55,8 +55,8 @@ export function readOwn(sdp: string, nonceR: Bytes, nonceS: Bytes): Description 
   const announced = Number(optional("max-message-size") ?? DEFAULT_MESSAGE_SIZE);
   return {
     type: "description",
-    nonceR,
-    nonceS,
+    nonceGuest,
+    nonceHost,
     ufrag: attribute("ice-ufrag"),
     password: attribute("ice-pwd"),
     fingerprint: Uint8Array.from(octets, (octet) => parseInt(octet, 16)),

@@ -1,6 +1,9 @@
 /** German. */
-import type { Messages } from "./en";
+import { failure, page_failure, status } from "../../../../p2p/protocol/sentences/de.json";
+import type { Failures, Messages } from "./en";
 import { many } from "./numbers";
+
+const failures: Failures = { ...failure, ...page_failure };
 
 export const de: Messages = {
   language: "Deutsch",
@@ -135,12 +138,6 @@ export const de: Messages = {
     remove: "Aus diesem Browser entfernen",
     removed: "Entfernt. Die Quittung bleibt in diesem Browser.",
     keeps: "Was nach sieben Tagen nicht gespeichert ist, wird gelöscht.",
-    status: {
-      1: "hat sich beim Senden geändert",
-      2: "konnte der Absender nicht lesen",
-      16: "konnte hier nicht geschrieben werden",
-      17: "konnte nicht an seinen Platz",
-    },
   },
   receipt: {
     show: "Was in der Quittung steht",
@@ -184,54 +181,6 @@ export const de: Messages = {
     signing: "Geprüft; die Quittung wird unterschrieben",
   },
   percent: (value) => `${value} Prozent`,
-  failures: {
-    link_invalid:
-      "Das ist kein ganzer Handover-Link. Kopieren Sie den ganzen Link und öffnen Sie ihn noch einmal.",
-    link_unsupported:
-      "Dieser Link stammt von einer neueren Version. Fragen Sie nach deren Seite, oder nehmen Sie eine aktuelle Kommandozeile.",
-    server_unreachable:
-      "Der Server dieser Seite ist nicht erreichbar. Prüfen Sie das Netz, dann versuchen Sie es noch einmal.",
-    server_refused:
-      "Der Server hat den Versuch abgelehnt. Versuchen Sie es in einer Minute noch einmal.",
-    not_found:
-      "Hinter diesem Link wartet niemand: Er ist benutzt, abgelaufen oder falsch abgeschrieben. Bitten Sie den Absender um einen neuen.",
-    busy: "Diesen Link benutzt gerade jemand anderes. Fragen Sie den Absender, dann versuchen Sie es in einer Minute noch einmal.",
-    expired: "Der Link ist abgelaufen. Bitten Sie den Absender um einen neuen.",
-    no_connection:
-      "Die beiden Computer fanden keinen Weg zueinander. Häufige Gründe: Der Absender hat das Programm geschlossen, eine Firewall sperrt UDP, oder die beiden Netze sind getrennt.",
-    sender_unproven:
-      "Die andere Seite ist nicht der Absender, der diesen Link gemacht hat. Nichts wurde preisgegeben. Sagen Sie es dem Absender, und bitten Sie auf anderem Weg um einen neuen Link.",
-    passphrase_wrong:
-      "Das Passwort ist falsch. Nichts wurde preisgegeben. Fragen Sie den Absender danach und versuchen Sie es noch einmal.",
-    disarmed:
-      "Der Link wurde nach drei Fehlversuchen gesperrt. Bitten Sie den Absender um einen neuen.",
-    not_for_you:
-      "Diese Übertragung ist für einen anderen Schlüssel bestimmt. Fragen Sie den Absender.",
-    claimed: "Diesen Link benutzt ein anderer Empfänger. Fragen Sie den Absender.",
-    contact_changed:
-      "Der Absender kennt Ihren Namen mit einem anderen Schlüssel und hat abgelehnt. Rufen Sie an.",
-    digits_rejected:
-      "Die Ziffern wurden als verschieden gemeldet: Vielleicht ist jemand dazwischen. Nichts wurde übertragen. Nehmen Sie ein anderes Netz oder einen anderen Weg für den Link.",
-    version_unsupported:
-      "Die beiden Versionen verstehen einander nicht. Die ältere braucht eine Aktualisierung.",
-    declined: "Abgelehnt. Nichts wurde übertragen.",
-    cancelled: "Auf dieser Seite abgebrochen. Was angekommen war, ist gelöscht.",
-    peer_cancelled: "Der Absender hat die Übertragung abgebrochen.",
-    no_space:
-      "Im Browser ist dafür nicht genug Platz. Schaffen Sie Platz auf diesem Computer, oder nehmen Sie ein gewöhnliches statt eines privaten Fensters.",
-    not_writable: "In den Speicher des Browsers kann nicht geschrieben werden.",
-    disk_error:
-      "Die Platte ist voll oder fehlerhaft. Schaffen Sie Platz, bitten Sie den Absender, die Übertragung fortzusetzen, und versuchen Sie es dann noch einmal.",
-    disk_paused:
-      "Die Festplatte der absendenden Seite nimmt nichts mehr an. Sagen Sie dort Bescheid und versuchen Sie es dann noch einmal.",
-    connection_lost:
-      "Die Verbindung ist abgebrochen und kam nicht wieder. Bitten Sie den Absender, noch einmal zu senden.",
-    connection_lost_early:
-      "Die Verbindung ist abgebrochen, bevor eine Datei kam. Versuchen Sie es noch einmal.",
-    peer_failed: "Die Seite des Absenders konnte nicht weitermachen.",
-    protocol:
-      "Die andere Seite hat das Protokoll verletzt. Was angekommen war, ist gelöscht. Wenn beide Versionen aktuell sind, melden Sie es bitte.",
-    internal:
-      "Diese Seite selbst ist gescheitert. Bitte melden Sie es, und empfangen Sie solange auf der Kommandozeile.",
-  },
+  statuses: status,
+  failures,
 };

@@ -1,7 +1,18 @@
-/** English. Every other language has exactly these members. */
+/**
+ * English. Every other language has exactly these members.
+ *
+ * Failures and what became of an entry stand in the catalogue that the command line has as well; where
+ * the page must say something else, its group `page_failure` does.
+ */
+import { failure, page_failure, status } from "../../../../p2p/protocol/sentences/en.json";
 import type { StateName } from "../../events";
 import type { Code } from "../../protocol/errors";
 import { many } from "./numbers";
+
+/** Every failure's sentence. */
+export type Failures = { readonly [code in Code]: string };
+
+const failures: Failures = { ...failure, ...page_failure };
 
 export const en = {
   language: "English",
@@ -82,15 +93,15 @@ export const en = {
     saveSingle: (name: string) => `It will be kept in this browser until you save it as ${name}.`,
     saveArchive: (name: string) =>
       `They will be kept in this browser until you save them as ${name}, folders and all.`,
-    fits: "There is room for it.",
+    fits: "There is space for it.",
     tight:
-      "There is room in this browser. Whether there is room for the saved copy as well, the browser does not tell: have as much again free.",
+      "There is space in this browser. Whether there is space for the saved copy as well, the browser does not tell: have as much again free.",
     memory:
       "This window keeps nothing on the disk (a private window), so it is held in memory. Do not close or reload the page before you have saved.",
-    none: "This browser has no room for it. You can receive into a folder of this computer, or decline and use the command line.",
+    none: "This browser has no space for it. You can receive into a folder of this computer, or decline and use the command line.",
     folder: "Receive into a folder…",
     folderHint:
-      "Straight into a folder, it needs the room only once and files stay files. But it cannot go on after this page was closed or reloaded.",
+      "Straight into a folder, it needs the space only once and files stay files. But it cannot go on after this page was closed or reloaded.",
     accept: "Receive",
     decline: "Decline",
   },
@@ -133,12 +144,6 @@ export const en = {
     remove: "Remove from this browser",
     removed: "Removed. The receipt stays in this browser.",
     keeps: "Not saved within seven days, it is erased.",
-    status: {
-      1: "changed while it was sent",
-      2: "could not be read by the sender",
-      16: "could not be written here",
-      17: "could not be put in its place",
-    } as { [status: number]: string },
   },
   receipt: {
     show: "What the receipt says",
@@ -182,48 +187,8 @@ export const en = {
     signing: "Verified; signing the receipt",
   } as { [state in StateName]: string },
   percent: (value: number) => `${value} percent`,
-  failures: {
-    link_invalid: "This is not a whole Handover link. Copy the whole link and open it again.",
-    link_unsupported:
-      "This link was made by a newer version. Ask for the page of that version, or use a current command line.",
-    server_unreachable:
-      "The server of this page cannot be reached. Check the network, then try again.",
-    server_refused: "The server refused the attempt. Try again in a minute.",
-    not_found:
-      "Nobody is waiting behind this link: it is finished, expired or mistyped. Ask the sender for a new one.",
-    busy: "Someone else is using this link right now. Ask the sender, then try again in a minute.",
-    expired: "The link has expired. Ask the sender for a new one.",
-    no_connection:
-      "The two computers found no path to each other. Usual causes: the sender closed the program, a firewall blocks UDP, or the two networks are kept apart.",
-    sender_unproven:
-      "The other side is not the sender who made this link. Nothing was revealed. Tell the sender, and ask for a new link by another way.",
-    passphrase_wrong:
-      "The passphrase is wrong. Nothing was revealed. Ask the sender for it and try again.",
-    disarmed: "The link was disabled after three failed attempts. Ask the sender for a new one.",
-    not_for_you: "This transfer is meant for someone else’s key. Ask the sender.",
-    claimed: "This link is in use by another recipient. Ask the sender.",
-    contact_changed: "The sender knows your name with another key and refused. Call them.",
-    digits_rejected:
-      "The digits were said to differ: someone may be in between. Nothing was transferred. Use another network, or another way to pass on the link.",
-    version_unsupported:
-      "The two versions do not understand each other. The older one needs an update.",
-    declined: "Declined. Nothing was transferred.",
-    cancelled: "Stopped on this side. What had arrived is erased.",
-    peer_cancelled: "The sender stopped the transfer.",
-    no_space:
-      "There is not enough room for this in the browser. Make room on this computer, or use a normal window instead of a private one.",
-    not_writable: "The browser’s store cannot be written to.",
-    disk_error:
-      "The disk failed or is full. Free some space, ask the sender to resume, then try again.",
-    disk_paused: "The sender’s disk takes no more. Tell the sender, then try again.",
-    connection_lost: "The connection was lost and did not come back. Ask the sender to send again.",
-    connection_lost_early: "The connection was lost before any file came. Try again.",
-    peer_failed: "The sender’s side could not go on.",
-    protocol:
-      "The other side broke the protocol. What had arrived is erased. If both versions are current, report this.",
-    internal:
-      "This page itself failed. Please report this, and receive on the command line meanwhile.",
-  } as { [code in Code]?: string },
+  statuses: status,
+  failures,
 };
 
 export type Messages = typeof en;

@@ -21,9 +21,7 @@ export function done(model: Model, { t, actions }: Context): Screen {
   const [failed, arrived] = [delivered.failures, delivered.files];
   const rows = delivered.failed
     .slice(0, FAILED_SHOWN)
-    .map(([path, status]) =>
-      h("li", {}, h("b", { dir: "auto" }, path), `: ${t.done.status[status] ?? ""}`),
-    );
+    .map(([path, status]) => h("li", {}, h("b", { dir: "auto" }, path), `: ${t.statuses[status]}`));
   const inFolder = delivered.where === "folder";
   const whole = inFolder ? t.done.textFolder(delivered.name) : t.done.text;
   const text = failed ? (arrived ? t.done.incomplete : t.done.nothing) : whole;

@@ -7,8 +7,8 @@ const HOPELESS: readonly Code[] = ["declined", "link_invalid", "expired", "cance
 const BY_COMMAND: readonly Code[] = ["no_space", "not_writable", "internal", "disk_error"];
 
 export function ended(model: Model, { t, actions }: Context): Screen {
-  const code = model.code as Code;
-  const sentence = t.failures[code] ?? t.failures.internal!;
+  const code = model.code || "internal";
+  const sentence = t.failures[code].replace("{detail}", () => model.detail);
   const cut = sentence.search(/[.:;] /) + 1;
   const [head, rest] = cut > 0 ? [sentence.slice(0, cut - 1), sentence.slice(cut)] : [sentence, ""];
   const byCommand = BY_COMMAND.includes(code);

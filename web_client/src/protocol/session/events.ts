@@ -1,0 +1,82 @@
+/** What happened in a session, as facts in the past tense. */
+import type { Bytes } from "../codec";
+import type { Code, Ending } from "../errors";
+import type { Signal } from "../signal";
+import type { Bottleneck } from "./messages";
+
+/** The signed offer is there; its manifest is being fetched. */
+export interface Offered {
+  readonly type: "offered";
+  readonly entries: number;
+  readonly size: number;
+}
+
+/** The manifest's bytes are whole and what the offer says; decode and decide. */
+export interface ManifestArrived {
+  readonly type: "manifest_arrived";
+  readonly data: Bytes;
+}
+
+/** True bytes on the recipient's disk for good (`durable`), and read back from it. */
+export interface Progressed {
+  readonly type: "progressed";
+  readonly durable: number;
+  readonly verified: number;
+  readonly total: number;
+}
+
+/** The sender gave up these entries: (entry, status). */
+export interface Withdrawn {
+  readonly type: "withdrawn";
+  readonly entries: readonly (readonly [number, number])[];
+}
+
+/** Closing and digests are there and every byte is durable and read back. */
+export interface Delivered {
+  readonly type: "delivered";
+  readonly digests: Bytes;
+}
+
+/** The sender's signature of the receipt. */
+export interface Countersigned {
+  readonly type: "countersigned";
+  readonly signature: Bytes;
+}
+
+/** The peer says how a further WebRTC connection, the lane `number`, is to be reached. */
+export interface LaneSignalled {
+  readonly type: "lane_signalled";
+  readonly number: number;
+  readonly signal: Signal;
+}
+
+/** What the peer says holds it up. */
+export interface BottleneckReported {
+  readonly type: "bottleneck_reported";
+  readonly by: Bottleneck;
+}
+
+/** Nothing was heard for a while (true), or the peer is back (false). */
+export interface Suspected {
+  readonly type: "suspected";
+  readonly silent: boolean;
+}
+
+/** The session is over as agreed by both. */
+export interface Ended {
+  readonly type: "ended";
+  readonly ending: Ending;
+  readonly code: Code | "";
+}
+
+export type Event =
+  | Offered
+  | ManifestArrived
+  | Progressed
+  | Withdrawn
+  | Delivered
+  | Countersigned
+  | LaneSignalled
+  | BottleneckReported
+  | Suspected
+  | Ended;
