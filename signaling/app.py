@@ -30,14 +30,14 @@ PING_SECONDS = 20.0
 
 
 class _Seat:
-    """One WebSocket: a sender with a room, or a recipient with an attempt."""
+    """One WebSocket: a host with a room, or a guest with an attempt."""
 
     def __init__(self, socket: web.WebSocketResponse, address: bytes) -> None:
         self.socket, self.address = socket, address
         self.room = b""
-        self.attempt = b""  # a recipient's
+        self.attempt = b""  # a guest's
         self.strays = 0
-        self.recipients: dict[bytes, _Seat] = {}  # a sender's
+        self.guests: dict[bytes, _Seat] = {}  # a host's
 
     async def say(self, kind: str, **members: object) -> None:
         with contextlib.suppress(ConnectionError, RuntimeError):
@@ -52,7 +52,7 @@ class Server:
         self.port = 0
         self._rooms = Rooms(self.limits)
         self._rates = Rates(self.limits)
-        self._senders: dict[bytes, _Seat] = {}
+        self._hosts: dict[bytes, _Seat] = {}
         self._seats: set[_Seat] = set()
         self._closing: set[asyncio.Task[bool]] = set()
         self._silent: dict[int, asyncio.TimerHandle] = {}  # connections without a request yet
@@ -119,10 +119,10 @@ class Server:
             await asyncio.sleep(SWEEP_SECONDS)
             now = time.monotonic()
             for name in self._rooms.expire(now):
-                sender = self._senders.pop(name, None)
-                if sender is not None:
-                    await sender.say("error", code="expired")
-                    await sender.socket.close()
+                host = self._hosts.pop(name, None)
+                if host is not None:
+                    await host.say("error", code="expired")
+                    await host.socket.close()
             for room, attempt in self._rooms.overdue(now):
                 await self._end_attempt(room, attempt)
 
@@ -245,15 +245,15 @@ class Server:
         self._rooms.create(
             room, message["join_hash"], message["owner"], message["ttl"], seat.address, now
         )
-        former = self._senders.get(room)
+        former = self._hosts.get(room)
         if former is not None:
-            for attempt in list(former.recipients):  # they wait for somebody who is gone
+            for attempt in list(former.guests):  # they wait for somebody who is gone
                 await self._end_attempt(room, attempt)
             former.room = b""
             closing = asyncio.create_task(former.socket.close())  # a dead peer lets it wait
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
-        self._senders[room], seat.room = seat, room
+        self._hosts[room], seat.room = seat, room
         logger.info("room created, %d in all", len(self._rooms))
         await seat.say("created")
 
@@ -264,33 +264,33 @@ class Server:
         if not self._rates.count(seat.address, "join", limits.joins_per_minute, now):
             raise Refused("rate_limited")
         room, attempt = message["room"], os.urandom(messages.ATTEMPT)
-        sender = self._senders.get(room)
+        host = self._hosts.get(room)
         try:
             self._rooms.join(room, message["join"], attempt, now)
         except Refused as refusal:
             if refusal.code == "not_found":
                 self._rates.count(seat.address, "failed", limits.failed_joins_per_minute, now)
             raise
-        if sender is None:  # the sender's connection is down; it will be back
+        if host is None:  # the host's connection is down; it will be back
             self._rooms.leave(room, attempt)
             raise Refused("not_found")
         seat.room, seat.attempt = room, attempt
-        sender.recipients[attempt] = seat
+        host.guests[attempt] = seat
         await seat.say("joined", attempt=attempt)
-        await sender.say("attempt", attempt=attempt)
+        await host.say("attempt", attempt=attempt)
 
     async def _pass_on(self, seat: _Seat, attempt: bytes, body: bytes) -> None:
-        sender = self._senders.get(seat.room)
-        from_sender = sender is seat
-        if sender is None or (not from_sender and attempt != seat.attempt):
+        host = self._hosts.get(seat.room)
+        from_host = host is seat
+        if host is None or (not from_host and attempt != seat.attempt):
             raise messages.BadMessage
-        other = sender.recipients.get(attempt) if from_sender else sender
+        other = host.guests.get(attempt) if from_host else host
         self._stray(seat, attempt)
         try:
-            self._rooms.pass_on(seat.room, attempt, len(body), from_sender=from_sender)
+            self._rooms.pass_on(seat.room, attempt, len(body), from_host=from_host)
         except Refused as refusal:
             await self._end_attempt(seat.room, attempt)
-            if refusal.code == "not_found" and from_sender:
+            if refusal.code == "not_found" and from_host:
                 return  # it crossed the end of the attempt
             raise
         if other is not None:
@@ -298,32 +298,32 @@ class Server:
 
     def _stray(self, seat: _Seat, attempt: bytes) -> None:
         """Messages cross the end of an attempt, but not for ever."""
-        if attempt not in seat.recipients and attempt != seat.attempt:
+        if attempt not in seat.guests and attempt != seat.attempt:
             seat.strays += 1
             if seat.strays > self.limits.stray_messages:
                 raise messages.BadMessage
 
     async def _end_attempt(self, room: bytes, attempt: bytes) -> None:
         self._rooms.leave(room, attempt)
-        sender = self._senders.get(room)
-        if sender is None:
+        host = self._hosts.get(room)
+        if host is None:
             return
-        recipient = sender.recipients.pop(attempt, None)
-        if recipient is not None:
-            await sender.say("left", attempt=attempt)
-            await recipient.say("left", attempt=attempt)
-            recipient.room = b""
-            await recipient.socket.close()
+        guest = host.guests.pop(attempt, None)
+        if guest is not None:
+            await host.say("left", attempt=attempt)
+            await guest.say("left", attempt=attempt)
+            guest.room = b""
+            await guest.socket.close()
 
     async def _vacate(self, seat: _Seat) -> None:
-        """A connection is gone. A room outlives its sender's, so that it can come back."""
+        """A connection is gone. A room outlives its host's, so that it can come back."""
         if seat.attempt:
             if seat.room:
                 await self._end_attempt(seat.room, seat.attempt)
-        elif seat.room and self._senders.get(seat.room) is seat:
-            for attempt in list(seat.recipients):
+        elif seat.room and self._hosts.get(seat.room) is seat:
+            for attempt in list(seat.guests):
                 await self._end_attempt(seat.room, attempt)
-            del self._senders[seat.room]
+            del self._hosts[seat.room]
             self._rooms.away(seat.room, time.monotonic())
 
 

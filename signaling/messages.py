@@ -25,15 +25,15 @@ Message = dict[str, Any]
 Shape = dict[str, Any]  # member -> length of the bytes, or (least, most) of an integer, or str
 
 FROM_PEER: Final[dict[str, Shape]] = {
-    # Sender: take (or take again) the sender's seat of a room.
+    # Host: take (or take again) the host's seat of a room.
     "create": {"room": ROOM, "join_hash": JOIN_HASH, "owner": OWNER, "ttl": (1, MAX_TTL)},
-    # Recipient: begin an attempt. Consumes nothing.
+    # Guest: begin an attempt. Consumes nothing.
     "join": {"room": ROOM, "join": JOIN},
     # Either: pass this on to the other side of the attempt.
     "envelope": {"attempt": ATTEMPT, "body": None},
     # Either: this attempt is over (it failed, or the peers have met).
     "leave": {"attempt": ATTEMPT},
-    # Sender: the room is finished.
+    # Host: the room is finished.
     "close": {},
 }
 FROM_SERVER: Final[dict[str, Shape]] = {
@@ -48,7 +48,7 @@ ERRORS: Final = (
     "bad_message",
     "not_found",  # no such room, or a wrong join token: the same on purpose
     "busy",  # two attempts are under way
-    "room_taken",  # someone else holds the sender's seat
+    "room_taken",  # someone else holds the host's seat
     "rate_limited",
     "full",  # the server has as many rooms as it takes
     "expired",

@@ -1,6 +1,6 @@
 """The rules of rooms, and their memory. No I/O and no clock: `now` is monotonic seconds.
 
-A room has one sender's seat and at most two attempts at once. It holds hashes and an expiry,
+A room has one host's seat and at most two attempts at once. It holds hashes and an expiry,
 nothing else; what passes through is not kept.
 """
 
@@ -23,7 +23,7 @@ class Limits:
     attempt_bytes: int = 64 * 1024
     joins_per_minute: int = 30
     failed_joins_per_minute: int = 10
-    away_seconds: float = 300.0  # a sender that comes back creates its room anew anyway
+    away_seconds: float = 300.0  # a host that comes back creates its room anew anyway
     stray_messages: int = 256  # about attempts that are over, from one connection
     connections: int = 20_000
     first_message_seconds: float = 4.0
@@ -40,7 +40,7 @@ class Refused(Exception):
 
 @dataclass
 class Attempt:
-    """A recipient in a room. `messages` and `size` count what each side has sent."""
+    """A guest in a room. `messages` and `size` count what each side has sent."""
 
     ends: float
     messages: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
@@ -75,7 +75,7 @@ class Rooms:
     def create(
         self, room: bytes, join_hash: bytes, owner: bytes, ttl: int, address: bytes, now: float
     ) -> None:
-        """Take the sender's seat; again with the same owner token. Raises `Refused`."""
+        """Take the host's seat; again with the same owner token. Raises `Refused`."""
         known = self._rooms.get(room)
         if known is not None and known.ends > now:
             if not _same(owner, known.owner_hash):
@@ -101,17 +101,17 @@ class Rooms:
             raise Refused("busy")
         known.attempts[attempt] = Attempt(now + self._limits.attempt_seconds)
 
-    def pass_on(self, room: bytes, attempt: bytes, size: int, *, from_sender: bool) -> None:
+    def pass_on(self, room: bytes, attempt: bytes, size: int, *, from_host: bool) -> None:
         """Count an envelope. Raises `Refused`: the attempt is over or has had its share."""
         known = self._rooms.get(room)
         found = known.attempts.get(attempt) if known else None
         if found is None:
             raise Refused("not_found")
-        found.messages[from_sender] += 1
-        found.size[from_sender] += size
+        found.messages[from_host] += 1
+        found.size[from_host] += size
         if (
-            found.messages[from_sender] > self._limits.attempt_messages
-            or found.size[from_sender] > self._limits.attempt_bytes
+            found.messages[from_host] > self._limits.attempt_messages
+            or found.size[from_host] > self._limits.attempt_bytes
         ):
             raise Refused("rate_limited")
 
@@ -122,7 +122,7 @@ class Rooms:
             known.attempts.pop(attempt, None)
 
     def away(self, room: bytes, now: float) -> None:
-        """The sender's connection is gone: keep the room a while for it to come back."""
+        """The host's connection is gone: keep the room a while for it to come back."""
         known = self._rooms.get(room)
         if known is not None:
             known.ends = min(known.ends, now + self._limits.away_seconds)

@@ -30,7 +30,7 @@ def test_only_the_owner_takes_the_seat_again_and_attempts_begin_anew():
     made = rooms()
     made.join(b"room", JOIN, b"a", 1.0)
     made.create(b"room", HASH, OWNER, 98, b"address", 2.0)
-    assert refused(made.pass_on, b"room", b"a", 1, from_sender=True) == "not_found"
+    assert refused(made.pass_on, b"room", b"a", 1, from_host=True) == "not_found"
     assert refused(made.create, b"room", HASH, b"x" * 32, 100, b"address", 2.0) == "room_taken"
 
 
@@ -55,12 +55,12 @@ def test_envelopes_are_counted_per_side():
     made = rooms(attempt_messages=2, attempt_bytes=10)
     made.join(b"room", JOIN, b"a", 1.0)
     for _ in range(2):
-        made.pass_on(b"room", b"a", 1, from_sender=True)
-        made.pass_on(b"room", b"a", 1, from_sender=False)
-    assert refused(made.pass_on, b"room", b"a", 1, from_sender=True) == "rate_limited"
+        made.pass_on(b"room", b"a", 1, from_host=True)
+        made.pass_on(b"room", b"a", 1, from_host=False)
+    assert refused(made.pass_on, b"room", b"a", 1, from_host=True) == "rate_limited"
     made.leave(b"room", b"a")
     made.join(b"room", JOIN, b"b", 1.0)
-    assert refused(made.pass_on, b"room", b"b", 11, from_sender=True) == "rate_limited"
+    assert refused(made.pass_on, b"room", b"b", 11, from_host=True) == "rate_limited"
 
 
 def test_rooms_are_limited_in_all_and_per_address():

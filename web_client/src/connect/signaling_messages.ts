@@ -2,7 +2,7 @@
  * The messages between a peer and the signaling server (mirrors `signaling/messages.py`).
  *
  * JSON objects with a `type`, one per WebSocket text frame; binary values are unpadded base64url. A
- * peer ignores members it does not know (PROTOCOL.md 4).
+ * peer ignores members it does not know (PROTOCOL.md, The signaling server).
  */
 import { decodeBase64url, encodeBase64url, type Bytes } from "../protocol/codec";
 

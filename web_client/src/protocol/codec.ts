@@ -1,7 +1,7 @@
 /**
  * What everything else is made of: strict JSON, base64url, length-prefixed bytes, HKDF.
  *
- * Mirrors `p2p/protocol/codec.py`; the rules stand in PROTOCOL.md 1 and both run the same vectors.
+ * Mirrors `p2p/protocol/codec.py`; the rules stand in PROTOCOL.md (Words and notation) and both run the same vectors.
  * `sodium.ready` must have been awaited before anything of `protocol/` is called.
  */
 import sodium from "libsodium-wrappers-sumo";

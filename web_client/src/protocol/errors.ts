@@ -41,7 +41,7 @@ const leadsTo = (ending: Ending, next: Next = RESUME): FailureKind => ({
 });
 const shared = (kind: FailureKind): FailureKind => ({ ...kind, shared: true });
 
-/** Code of a failure -> what it means (PROTOCOL.md 18). */
+/** Code of a failure -> what it means (PROTOCOL.md, Endings and failures). */
 export const FAILURES = {
   // --- the link and the meeting
   link_invalid: leadsTo("failed"),

@@ -1,7 +1,7 @@
 /**
  * The handshake on the control channel, the guest's side (mirrors `p2p/protocol/handshake.py`).
  *
- * The host is proven first (message 2); only then does the guest say who it is (PROTOCOL.md 7). Which of
+ * The host is proven first (message 2); only then does the guest say who it is (PROTOCOL.md, The handshake). Which of
  * the two sends files is another question (`ChannelBinding.hostSends`): the recipient's session key x_R
  * stands in message 3 where the guest is the recipient, and in message 4 where the host is.
  */

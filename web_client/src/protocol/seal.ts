@@ -6,7 +6,7 @@ import { FIRST_SUITE, type OpenBox, type Suite } from "./suite";
 
 export const TRANSFER_ID = 16;
 export const HEADER = 34; // transfer(16) || u8(stream) || u8(flags) || u64(offset) || u64(length)
-/** True bytes: a range fits a message uncompressed, too (PROTOCOL.md 11). */
+/** True bytes: a range fits a message uncompressed, too (PROTOCOL.md, Ranges, streams and flow control). */
 export const MAX_RANGE = MAX_MESSAGE_SIZE - FIRST_SUITE.overhead - HEADER;
 /** Flags: zeros and no payload; one zstd frame; of filtered 16-bit samples; second byte first. */
 export const [HOLE, ZSTD, FILTER, PHASE] = [0x01, 0x02, 0x04, 0x08];

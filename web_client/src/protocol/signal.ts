@@ -75,7 +75,7 @@ export interface Candidates {
   readonly candidates: readonly Candidate[];
 }
 
-/** Where one side listens for TLS connections; a page makes none (PROTOCOL.md 6 and 25). */
+/** Where one side listens for TLS connections; a page makes none (PROTOCOL.md, The connection; Several lanes). */
 export interface DirectEndpoint {
   readonly type: "direct";
   readonly addresses: readonly string[];

@@ -1,7 +1,7 @@
 /**
  * What belongs to a cipher suite is one object (mirrors `p2p/protocol/suite.py`).
  *
- * The handshake negotiates its number (PROTOCOL.md 7); everything else asks the object, so that a later
+ * The handshake negotiates its number (PROTOCOL.md, The handshake); everything else asks the object, so that a later
  * suite is one more entry here.
  */
 import sodium from "libsodium-wrappers-sumo";

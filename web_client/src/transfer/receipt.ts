@@ -1,4 +1,4 @@
-/** The receipt's payload, as the recipient writes it (PROTOCOL.md 17). */
+/** The receipt's payload, as the recipient writes it (PROTOCOL.md, The receipt). */
 import { encodeBase64url, encodeJson, type Bytes } from "../protocol/codec";
 import type { Results } from "../protocol/manifest";
 import { TYPE, party } from "../protocol/receipt";

@@ -366,7 +366,7 @@ export class Pair {
   }
 }
 
-/** The protected header of a signer, written here from RFC 7515 and PROTOCOL.md 17 alone. */
+/** The protected header of a signer, written here from RFC 7515 and PROTOCOL.md alone. */
 function header(by: Signer): string {
   const x = encodeBase64url(by.public);
   const kid = encodeBase64url(sha256(utf8(`{"crv":"Ed25519","kty":"OKP","x":"${x}"}`)));
