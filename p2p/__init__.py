@@ -25,6 +25,7 @@ from .events import (
     PeerMet,
     Progressed,
     Question,
+    QuestionDropped,
     StateChanged,
     Warned,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "PeerMet",
     "Progressed",
     "Question",
+    "QuestionDropped",
     "Receipt",
     "StateChanged",
     "Tls",

@@ -94,7 +94,8 @@ class Candidates:
 
 @dataclass(frozen=True)
 class DirectEndpoint:
-    """Where one side listens for TLS connections; also a control message (PROTOCOL.md, The connection; Several lanes)."""
+    """Where one side listens for TLS connections; also a control message (PROTOCOL.md, The
+    connection; Several lanes)."""
 
     addresses: tuple[str, ...]  # IP literals; what may be connected to, the other side judges
     port: int  # TCP

@@ -1,0 +1,141 @@
+"""The API as somebody in a notebook guesses it, over real connections on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+import pytest
+
+import p2p
+from p2p import api
+
+
+async def answering(transfer, *answers):
+    """Iterate to the end and answer each question; the questions."""
+    asked, answers = [], list(answers)
+    async for event in transfer:
+        if isinstance(event, p2p.Question):
+            asked.append(event)
+            await transfer.answer(answers.pop(0))
+    return asked
+
+
+@pytest.fixture
+def homes(tmp_path):
+    return {"sender": tmp_path / "s", "recipient": tmp_path / "r"}
+
+
+async def test_send_receive_answer_result(tmp_path, some, homes):
+    transfer = await p2p.send(some, home=homes["sender"])
+    assert transfer.link in transfer.links
+    other = await p2p.receive(transfer.link, tmp_path / "inbox", home=homes["recipient"])
+    questions = await asyncio.gather(answering(transfer, True), answering(other, True))
+    assert [[one.kind for one in asked] for asked in questions] == [["admit"], ["accept"]]
+    assert questions[1][0].offer.files == 3
+    sent, received = await asyncio.gather(transfer.result(), other.result())
+    assert sent.ending is received.ending is p2p.Ending.COMPLETE
+    assert sent.message.startswith("Delivered and verified")
+    assert p2p.verify_receipt(received.receipt.read_bytes()).confirmed
+    assert {p.name for p in (tmp_path / "inbox" / some.name).iterdir()} == {
+        p.name for p in some.iterdir()
+    }
+    assert (await transfer.result()) == sent  # as often as one likes
+
+
+async def test_nobody_iterates_and_nobody_is_asked_with_auto(tmp_path, some, homes):
+    """Paths as text, alone or in a list; the handle is a context manager too."""
+    async with p2p.send([str(some)], auto=True, home=homes["sender"]) as transfer:
+        link = (await transfer).link
+        other = p2p.receive(link, str(tmp_path / "inbox"), auto=True, home=homes["recipient"])
+        outcomes = await asyncio.gather(transfer.result(), other.result())
+    assert [one.code for one in outcomes] == ["", ""]
+    events = [event async for event in transfer]  # they were kept
+    assert isinstance(events[0], p2p.LinkMade)
+    assert isinstance(events[-1], p2p.Completed)
+
+
+async def test_a_question_that_nobody_can_see_ends_it(some, homes, tmp_path):
+    transfer = await p2p.send(some, home=homes["sender"])
+    other = p2p.receive(transfer.link, tmp_path / "inbox", home=homes["recipient"])
+    sent, received = await asyncio.wait_for(asyncio.gather(transfer.result(), other.result()), 30)
+    assert sent.code == "needs_answer"
+    assert received.ending is p2p.Ending.FAILED
+
+
+async def test_what_ends_it_before_there_is_a_link_is_raised(tmp_path, homes):
+    with pytest.raises(p2p.Failure, match="does not exist") as caught:
+        await p2p.send(tmp_path / "nothing", home=homes["sender"])
+    assert caught.value.code == "nothing_to_send"
+    transfer = p2p.send(tmp_path / "nothing", home=homes["sender"])  # not awaited: an outcome
+    assert (await transfer.result()).code == "nothing_to_send"
+    with pytest.raises(ValueError, match="no link"):
+        _ = transfer.link
+
+
+async def test_a_link_that_is_none_is_an_outcome(tmp_path, homes):
+    transfer = await p2p.receive("https://example.org/", tmp_path, home=homes["recipient"])
+    outcome = await transfer.result()
+    assert outcome.code == "link_invalid"
+    assert [type(event) async for event in transfer] == [p2p.Failed]
+
+
+async def test_cancelling_ends_it_and_leaving_the_context_does_too(some, homes):
+    transfer = await p2p.send(some, home=homes["sender"])
+    with pytest.raises(TimeoutError):  # giving up waiting is not cancelling
+        await asyncio.wait_for(transfer.result(), 0.2)
+    transfer.cancel()
+    assert (await transfer.result()).code == "cancelled"
+    async with await p2p.send(some, home=homes["sender"]) as second:
+        pass
+    assert (await second.result()).ending is p2p.Ending.ABORTED
+
+
+async def test_a_question_is_dropped_when_whom_it_is_about_is_gone(some, homes, tmp_path):
+    transfer = await p2p.send(some, home=homes["sender"])
+    other = p2p.receive(transfer.link, tmp_path / "inbox", auto=True, home=homes["recipient"])
+    seen = []
+    async with asyncio.timeout(30):
+        async for event in transfer:
+            seen.append(event)
+            if isinstance(event, p2p.Question):
+                other.cancel()
+            elif isinstance(event, p2p.QuestionDropped):
+                break
+    with pytest.raises(ValueError, match="nothing was asked"):
+        await transfer.answer(True)
+    transfer.cancel()
+    await transfer.result()
+
+
+async def test_nobody_can_answer_where_that_is_said(some, homes):
+    transfer = p2p.send(some, home=homes["sender"], interactive=False)
+    outcome = await asyncio.wait_for(transfer.result(), 10)
+    assert outcome.code == "needs_answer"
+
+
+async def test_what_cannot_be_resumed_is_raised(homes):
+    with pytest.raises(p2p.Failure) as caught:
+        p2p.resume("12345678", home=homes["sender"])
+    assert caught.value.code == "transfer_unknown"
+    assert p2p.unfinished(homes["sender"]) == []
+
+
+def test_the_arguments_stand_in_the_signatures():
+    """No options object to find: the same names everywhere, keyword-only, with defaults."""
+    common = {
+        "passphrase", "verify", "auto", "limit", "compress", "direct", "direct_ports", "engine",
+        "home", "interactive",
+    }  # fmt: skip
+    for call in (p2p.send, p2p.receive, p2p.resume):
+        given = inspect.signature(call).parameters
+        assert common <= given.keys()
+        assert all(given[name].kind is inspect.Parameter.KEYWORD_ONLY for name in common)
+        assert given["auto"].default is False
+
+
+def test_everything_the_module_names_is_there():
+    for name in [*p2p.__all__]:
+        assert getattr(p2p, name) is not None
+    for name in api.__all__:
+        assert getattr(api, name) is not None
