@@ -66,6 +66,7 @@ from .transfer.options import Options
 from .transfer.outcome import Outcome, conclude
 from .transfer.rates import MIN_LIMIT
 from .transfer.receive import ReceiveDriver
+from .transfer.send import SendDriver
 from .transfer.transfer import ReceivingSession, RecipientTransfer, SenderTransfer
 from .version import VERSION
 
@@ -379,7 +380,20 @@ async def _host(
                 tls.context if tls else None,
                 tls.hosts if tls else (),
             )
-            invitation = HostInvitation(options, transfer, rendezvous, secret, expires=left, to=to)
+            invitation = HostInvitation(
+                options,
+                transfer,
+                lambda connected, admit: SendDriver(transfer, connected, admit),
+                rendezvous,
+                secret,
+                sends=True,
+                link=record.link,
+                owner=record.owner,
+                expires=left,
+                to=to,
+            )
+            if not transfer.recalled:
+                transfer.linked(str(invitation.link), rendezvous.port)
             return await invitation.run()
 
     return await conclude(work(), transfer, "sender", home.audit, options.emit)
@@ -447,7 +461,7 @@ async def _join(transfer: RecipientTransfer, text: str) -> Outcome:
         alone = options.ask is None and (transfer.verify or not options.auto)
         if alone and transfer.underway is None:
             raise Failure("needs_answer", "whether to accept the files")
-        invitation = GuestInvitation(options, link, transfer.identity)
+        invitation = GuestInvitation(options, link, transfer.identity, sends=False)
 
         @asynccontextmanager
         async def connect(again: bool) -> AsyncIterator[ReceivingSession]:

@@ -11,17 +11,17 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from .connect.addresses import reachable
 from .connect.embedded_server import Rendezvous
 from .connect.rendezvous import Attempt, GuestSeat, HostSeat
 from .connect.transports import Transports, receive_early
-from .events import LinkMade, PeerMet, Question, StateChanged, Warned
+from .events import LinkMade, PeerMet, Question, StateChanged, StateName, Warned
 from .lanes import Lane, LaneLost
 from .lanes.webrtc import LARGE_PACKET, SMALL_PACKET, MakeConnection, load
 from .protocol import session as sessions
@@ -44,11 +44,9 @@ from .protocol.link import Link, PskSecrets, derive_keys, make_link, parse_link,
 from .state.contacts import Contact
 from .state.identity import Identity
 from .tasks import race, uncancelled
-from .transfer.driver import Connected
+from .transfer.driver import Admit, Connected
 from .transfer.options import Options
-from .transfer.outcome import Outcome
-from .transfer.send import SendDriver
-from .transfer.transfer import SenderTransfer
+from .transfer.outcome import Outcome, Summary
 from .version import SOFTWARE
 
 logger = logging.getLogger("handover.invitation")
@@ -60,7 +58,12 @@ PROBE_SECONDS = 4.0  # for the answer to the handshake's large packet
 RETAKE_SECONDS = 5.0  # before a room is asked for anew
 PROBES = 3  # connections that may come to nothing before the handshake is through
 LATE_SECONDS = 2.0  # well before a host takes large packets for lost
-CAPABILITIES = [RESUME, LANES, MANY_LANES, ZSTD_FRAMES]  # of a recipient
+CAPABILITIES = [RESUME, LANES, MANY_LANES, ZSTD_FRAMES]  # of a recipient, ...
+
+
+def capabilities(options: Options) -> list[str]:
+    """... and direct lanes, where they are allowed."""
+    return CAPABILITIES + ([DIRECT] if options.direct_ports is not None else [])
 
 
 def new_entropy() -> Entropy:
@@ -79,6 +82,53 @@ class _Greeted:
     binding: ChannelBinding
     handshake: HostHandshake
     secured: Secured
+    private: bytes  # of this side's session key, where it is the recipient
+
+
+class HostedTransfer(Protocol):
+    """What a host serves to the guest that it lets in; a sender's today."""
+
+    @property
+    def identity(self) -> Identity:
+        """This side's."""
+
+    @property
+    def peer(self) -> bytes:
+        """The identity of the guest that was let in, or b"": from then on the link is theirs."""
+
+    @property
+    def cut(self) -> StateName | None:
+        """Why that guest is not there any more, once something was under way."""
+
+    @property
+    def summary(self) -> Summary:
+        """What is known of it."""
+
+    def prepare(self) -> asyncio.Task[Any]:
+        """Be ready for a guest; begun once. What fails ends the invitation."""
+
+    def stop(self) -> None:
+        """Nobody waits for what is prepared any more."""
+
+    def outlives(self, error: HandoverError, *, can_resume: bool) -> bool:
+        """Whether it goes on, or stays open for others, after a session that ended so."""
+
+    def give_up(self) -> Outcome:
+        """Nobody came, or came back, in time. Raises `Failure`."""
+
+
+class HostedSession(Protocol):
+    """A session with the guest that is being served."""
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the guest can take up again what was broken off."""
+
+    def give_way(self) -> None:
+        """The same guest is there by a new connection: this one is over."""
+
+    async def run(self) -> sessions.Ended:
+        """Until it ends. Raises `HandoverError`."""
 
 
 class HostInvitation:
@@ -91,41 +141,46 @@ class HostInvitation:
     def __init__(
         self,
         options: Options,
-        transfer: SenderTransfer,
+        transfer: HostedTransfer,
+        open_session: Callable[[Connected, Admit], HostedSession],
         rendezvous: Rendezvous,
         secret: bytes,
         *,
+        sends: bool,
+        link: str,
+        owner: bytes,
         expires: float,
         to: Contact | None = None,
     ) -> None:
-        """`expires`: seconds that the link is good for. `to`: the only contact it is for."""
-        self._options, self._transfer = options, transfer
-        self._identity: Identity = transfer.identity
+        """`open_session` makes the session with a guest that is proven. `sends`: whether the host
+        is the sender. `link`: what was shown before a restart, or "". `owner`: the token that the
+        room is taken again with. `expires`: seconds that the link is good for. `to`: the only
+        contact it is for. Raises `Failure`."""
+        self._options, self._transfer, self._open_session = options, transfer, open_session
+        self._identity, self._sends = transfer.identity, sends
         self._keys = derive_keys(secret)
         self._expires, self._to = expires, to
         self._failed_attempts = 0
         self._packet = LARGE_PACKET
         self._claimed = asyncio.Lock()  # held by the guest that is being admitted or served
         self._serving = b""  # the identity of whoever holds `_claimed`, ...
-        self._session: SendDriver | None = None  # ... and its session
+        self._session: HostedSession | None = None  # ... and its session
         self._attempts: set[asyncio.Task[sessions.Ended | None]] = set()
         self._ended: Outcome | None = None
-        self._link_made: LinkMade | None = self._make_links(rendezvous, secret)
-        self._seat = HostSeat(rendezvous.reached, self._keys, expires, transfer.record.owner)
+        self._link_made: LinkMade | None = self._make_links(rendezvous, secret, link)
+        self._seat = HostSeat(rendezvous.reached, self._keys, expires, owner)
 
-    def _make_links(self, rendezvous: Rendezvous, secret: bytes) -> LinkMade:
+    def _make_links(self, rendezvous: Rendezvous, secret: bytes, link: str) -> LinkMade:
         """The links to show; the one that was shown before a restart stays the first."""
         passphrase = self._options.passphrase is not None
         made = [
             str(make_link(origin, secret, self._identity.public, passphrase=passphrase))
             for origin in [rendezvous.origin, *rendezvous.others]
         ]
-        link = self._transfer.record.link or made[0]
+        link = link or made[0]
         self.link: Link = parse_link(link)
         if self.link.passphrase != passphrase:
             raise Failure("needs_answer", "the passphrase")
-        if not self._transfer.recalled:
-            self._transfer.linked(link, rendezvous.port)
         return LinkMade(link, tuple(one for one in made if one != link), rendezvous.browser)
 
     async def run(self) -> Outcome:
@@ -270,8 +325,9 @@ class HostInvitation:
                     attempt,
                     self._keys,
                     passphrase=options.passphrase is not None,
-                    host_sends=True,
+                    host_sends=self._sends,
                 )
+                entropy = new_entropy()
                 handshake = HostHandshake(
                     binding,
                     secrets=secrets,
@@ -279,7 +335,8 @@ class HostInvitation:
                     label=self._identity.label,
                     software=SOFTWARE,
                     verify=options.verify,
-                    entropy=new_entropy(),
+                    entropy=entropy,
+                    capabilities=() if self._sends else capabilities(options),
                     fill=0 if transports.is_tls or packet <= SMALL_PACKET else packet,
                 )
                 control = transports.control
@@ -290,7 +347,7 @@ class HostInvitation:
                 if refusal and self._failed_attempts >= MAX_FAILED_ATTEMPTS:
                     raise Failure("guest_unproven")  # no word on whether a guess was right
                 if not refusal:
-                    return _Greeted(transports, binding, handshake, secured)
+                    return _Greeted(transports, binding, handshake, secured, entropy.session)
                 await control.send(handshake.refuse_4(refusal))
         except HandoverError as error:
             self._count(error)
@@ -329,14 +386,16 @@ class HostInvitation:
 
     async def _serve(self, greeted: _Greeted, make: MakeConnection) -> sessions.Ended | None:
         """The session with a proven guest. Raises what ends the whole invitation."""
+        private = b"" if self._sends else greeted.private
         connected = Connected(
             carrier=greeted.transports,
             binding=greeted.binding,
             secured=greeted.secured,
             make=partial(make, packet=self._packet),
             addresses=reachable,
+            session_private=private,
         )
-        self._session = session = SendDriver(self._transfer, connected, self._admit)
+        self._session = session = self._open_session(connected, self._admit)
         try:
             return await session.run()
         except HandoverError as error:
@@ -386,8 +445,10 @@ class HostInvitation:
 class GuestInvitation:
     """A link that somebody else made. `connected` opens one connection to its host."""
 
-    def __init__(self, options: Options, link: Link, identity: Identity) -> None:
+    def __init__(self, options: Options, link: Link, identity: Identity, *, sends: bool) -> None:
+        """`sends`: whether the guest is the sender."""
         self._options, self.link, self._identity = options, link, identity
+        self._sends = sends
         self._keys = derive_keys(link.secret)
         self._loaded: tuple[PskSecrets, MakeConnection] | None = None
         self._proven = False  # the host was, and so the passphrase is right
@@ -438,11 +499,10 @@ class GuestInvitation:
                     if not again:
                         options.emit(StateChanged("opened"))
                     binding = await transports.connect_guest(
-                        attempt, self._keys, passphrase=link.passphrase, host_sends=True
+                        attempt, self._keys, passphrase=link.passphrase, host_sends=not self._sends
                     )
                     opened, began = True, time.monotonic()
                     entropy = new_entropy()
-                    direct = options.direct_ports is not None
                     handshake = GuestHandshake(
                         binding,
                         secrets=secrets,
@@ -453,7 +513,7 @@ class GuestInvitation:
                         software=SOFTWARE,
                         verify=verify,
                         entropy=entropy,
-                        capabilities=CAPABILITIES + ([DIRECT] if direct else []),
+                        capabilities=() if self._sends else capabilities(options),
                     )
                     control = transports.control
                     await control.send(handshake.message_1())
@@ -462,7 +522,7 @@ class GuestInvitation:
                     # A late one may have crossed the host's decision to connect anew.
                     passed_3 = time.monotonic() - began < LATE_SECONDS
                     secured = handshake.receive_4(await receive_early(control))
-                    return binding, secured, entropy.session
+                    return binding, secured, b"" if self._sends else entropy.session
         except (LaneLost, TimeoutError):
             if passed_3 and link.passphrase and not self._proven:
                 raise Failure("passphrase_wrong") from None

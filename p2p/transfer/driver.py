@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +43,11 @@ PEER_BOTTLENECKS: dict[str, Bottleneck] = {
 DISK_THREADS = 4
 DISK_NICENESS = 10  # the engine's threads first: a packet that waits costs more than a range
 DRAIN_SECONDS = 2.0  # for the last control frames
+
+
+# Told whom it is about, the check digits, and whether both sides have compared them; raises
+# `Failure` for no.
+Admit = Callable[[PeerMet, str, bool], Awaitable[None]]
 
 
 class Carrier(Protocol):

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
 from ..compression import compress
-from ..events import PeerMet
 from ..lanes import Lane, LaneLost
 from ..lanes.multipath import SenderMultipath
 from ..protocol import session as sessions
@@ -25,15 +24,13 @@ from ..protocol.session import Plan, SenderSession
 from ..state.folder import now_text
 from ..storage.ports import Block, Source
 from ..version import SOFTWARE
-from .driver import Connected, Driver
+from .driver import Admit, Connected, Driver
 from .rates import Meter
 from .transfer import SenderTransfer
 
 NOTE_SECONDS = 2.0
 COMPRESS_RATE = 150e6  # bytes a second on the lanes, above which compressing would hold them up
 HELP_SECONDS = 0.5  # between two looks whether a lane can help another
-
-Admit = Callable[[PeerMet, str, bool], Awaitable[None]]
 
 
 class SendDriver(Driver):
