@@ -66,8 +66,9 @@ from .transfer.options import Options
 from .transfer.outcome import Outcome, conclude
 from .transfer.rates import MIN_LIMIT
 from .transfer.receive import ReceiveDriver
+from .transfer.recipient import ReceivingSession, RecipientTransfer
 from .transfer.send import SendDriver
-from .transfer.transfer import ReceivingSession, RecipientTransfer, SenderTransfer
+from .transfer.sender import SenderTransfer
 from .version import VERSION
 
 __all__ = [

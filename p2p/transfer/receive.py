@@ -30,7 +30,7 @@ from ..storage.ports import Destination
 from ..tasks import race
 from ..version import SOFTWARE
 from .driver import Connected, Driver
-from .transfer import RecipientTransfer, Underway
+from .recipient import RecipientTransfer, Underway
 
 SYNC_BYTES, SYNC_SECONDS = 64 * 1024 * 1024, 0.5  # whichever comes first
 READ_BACK_STEP = 16 * 1024 * 1024  # what is read back is noted, and claimed after a restart

@@ -26,7 +26,7 @@ from ..storage.ports import Block, Source
 from ..version import SOFTWARE
 from .driver import Admit, Connected, Driver
 from .rates import Meter
-from .transfer import SenderTransfer
+from .sender import SenderTransfer
 
 NOTE_SECONDS = 2.0
 COMPRESS_RATE = 150e6  # bytes a second on the lanes, above which compressing would hold them up

@@ -22,7 +22,7 @@ from p2p.protocol.manifest import Entry, Manifest, encode_manifest
 from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range, with_headroom
 from p2p.protocol.session import Plan, RecipientSession, SenderSession, SenderState
 from p2p.storage.source import FolderSource
-from p2p.transfer import transfer as transfers
+from p2p.transfer import sender as transfers
 from p2p.transfer.send import SendDriver
 
 from . import inprocess

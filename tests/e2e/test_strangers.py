@@ -15,8 +15,9 @@ from p2p.protocol import handshake, receipt
 from p2p.protocol.link import derive_keys, parse_link
 from p2p.protocol.manifest import Entry
 from p2p.transfer.driver import Driver
+from p2p.transfer.recipient import RecipientTransfer
 from p2p.transfer.send import SendDriver
-from p2p.transfer.transfer import RecipientTransfer, SenderTransfer
+from p2p.transfer.sender import SenderTransfer
 
 from .inprocess import receive, send
 

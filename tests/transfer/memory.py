@@ -25,8 +25,9 @@ from p2p.transfer.driver import Connected
 from p2p.transfer.options import Options
 from p2p.transfer.outcome import conclude
 from p2p.transfer.receive import ReceiveDriver
+from p2p.transfer.recipient import RecipientTransfer
 from p2p.transfer.send import SendDriver
-from p2p.transfer.transfer import RecipientTransfer, SenderTransfer
+from p2p.transfer.sender import SenderTransfer
 from p2p.version import SOFTWARE
 
 SECRET = b"\x05" * 32

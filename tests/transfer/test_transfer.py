@@ -11,7 +11,7 @@ import p2p
 from p2p.protocol.errors import Ending, Failure
 from p2p.protocol.session import RecipientSession, RecipientState
 from p2p.storage import memory
-from p2p.transfer import transfer as transfers
+from p2p.transfer import recipient as transfers
 
 from .memory import World
 

@@ -18,7 +18,7 @@ from p2p.protocol.codec import encode_json
 from p2p.protocol.manifest import Entry, Manifest, encode_manifest
 from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range, with_headroom
 from p2p.protocol.session import SenderSession
-from p2p.transfer import transfer as transfers
+from p2p.transfer import sender as transfers
 from p2p.transfer.send import SendDriver
 from tests.e2e import inprocess
 from tests.e2e.test_hostile import data, inject

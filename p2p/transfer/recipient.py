@@ -1,8 +1,7 @@
-"""A transfer across sessions: what was promised, how far it came, cuts, resuming, its end.
+"""What a recipient keeps while sessions come and go: what was accepted, where it lies, cuts, the end.
 
-`SenderTransfer` and `RecipientTransfer` each own the state that outlives a connection, and note it
-in the journal before the other side is promised anything. They know nothing of links or rooms: a
-peer that is proven is handed to them, and they say whether what broke can go on.
+It is noted in the journal before the other side is told anything. It knows nothing of links or
+rooms: `connect` hands it a session with a sender that is proven, again and again.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,16 +22,14 @@ from ..protocol import session as sessions
 from ..protocol.codec import sha256
 from ..protocol.errors import Ending, Failure, HandoverError, Next, PeerError
 from ..protocol.link import Link
-from ..protocol.manifest import SALT, Manifest, Results, decode_manifest, encode_manifest
+from ..protocol.manifest import Manifest, Results, decode_manifest
 from ..protocol.paths import shown
 from ..protocol.tape import Tape
 from ..state.folder import now_text
 from ..state.identity import Identity
-from ..state.journal import MAX_CLOSINGS, Journal, Journals, RecipientRecord, SenderRecord
+from ..state.journal import Journal, Journals, RecipientRecord
 from ..storage.destination import FolderDestination
-from ..storage.listing import Listing, SourceFile, Warn, find_again
-from ..storage.ports import Destination, Marked, Source, Stopped
-from ..storage.source import FolderSource
+from ..storage.ports import Destination, Marked
 from ..tasks import uncancelled
 from .options import Options
 from .outcome import Outcome, Summary, may_go_on, unnoted
@@ -43,248 +39,7 @@ DISK_SECONDS = 2.0  # between two looks at a disk that took no more
 CONFIRM_SECONDS = 15.0  # that a sender is gone for, before its signature is waited for no more
 LONGEST_CONFIRM_SECONDS = 600.0  # for it, whatever the network says; `resume` asks again
 GIVE_UP_SECONDS = 24 * 3600.0  # no link lives longer without its recipient
-
-ListSources = Callable[[Warn, Stopped], Listing]
-OpenSource = Callable[[Listing, Tape, int], Source]  # the last: headroom of each block, in bytes
 OpenDestination = Callable[[Path, Manifest, Tape, bytes, Marked], Destination]
-
-
-# --- the sender ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What is sent. `data` is the manifest's encoding."""
-
-    listing: Listing
-    manifest: Manifest
-    data: bytes
-    tape: Tape
-
-
-class SenderTransfer:
-    """What a sender keeps while sessions come and go."""
-
-    def __init__(
-        self,
-        options: Options,
-        record: SenderRecord,
-        list_sources: ListSources,
-        *,
-        journal: Journal | None = None,
-        open_source: OpenSource = FolderSource,
-    ) -> None:
-        """`journal`: an earlier process's, whose record this is."""
-        self.options = options
-        self.identity: Identity  # once `identify` was called
-        self.recalled = journal is not None
-        self.open_source = open_source
-        self.results: Results | None = None  # as far as earlier sessions came
-        self.receipt: Path | None = None
-        self.durable = record.durable  # how far the recipient's disk holds the tape for good
-        # Why the recipient is not there any more, once a transfer was under way.
-        self.cut: StateName | None = "lost" if record.peer else None
-        self._record, self._journal = record, journal
-        self._list_sources = list_sources
-        self.met = b""  # the identity of the last recipient that was proven, let in or not
-        self._prepared: Prepared | None = None
-        self._preparing: asyncio.Task[Prepared] | None = None
-        self._stopped = False
-
-    @property
-    def record(self) -> SenderRecord:
-        """What is noted, or will be."""
-        if self._journal is None:
-            return self._record
-        assert isinstance(self._journal.record, SenderRecord)
-        return self._journal.record
-
-    def identify(self) -> None:
-        """Load this side's identity; first of all. Raises `Failure`."""
-        self.identity = self.options.home.identity.load()
-        if self.recalled and self.record.identity != self.identity.public:
-            raise Failure("journal_foreign")
-        self._record = replace(self._record, identity=self.identity.public)
-
-    # -- what is sent
-
-    def prepare(self) -> asyncio.Task[Prepared]:
-        """List what is sent and note it, or recall both; begun once. Raises `HandoverError`."""
-        if self._preparing is None:
-            self._preparing = asyncio.create_task(self._prepare())
-        return self._preparing
-
-    async def _prepare(self) -> Prepared:
-        if self._journal is not None:
-            found, self.results = await asyncio.to_thread(_recall_sources, self._journal)
-        else:
-            loop, emit = asyncio.get_running_loop(), self.options.emit
-
-            def warn(code: str, path: str, detail: str) -> None:
-                loop.call_soon_threadsafe(emit, Warned(code, shown(path, 256), detail))
-
-            listing = await asyncio.to_thread(self._list_sources, warn, lambda: self._stopped)
-            begun = await asyncio.to_thread(self._begin, listing, self._record)
-            self._journal, found = begun
-        self._prepared = found
-        return found
-
-    def _begin(self, listing: Listing, record: SenderRecord) -> tuple[Journal, Prepared]:
-        """In a thread: the manifest, and that it stands in a journal of its own."""
-        manifest = Manifest(listing.entries, os.urandom(SALT))
-        data, tape = encode_manifest(manifest), manifest.tape()
-        journals = Journals(self.options.home)
-        record = replace(record, manifest_sha256=sha256(data), total=tape.total)
-        journal = Journal(journals.path(record), record)
-        try:
-            journals.begin(journal, data)
-            journal.store_sources(listing.sources)
-            journal.write()
-        except OSError as error:
-            raise unnoted(error) from None
-        return journal, Prepared(listing, manifest, data, tape)
-
-    def stop(self) -> None:
-        """Nobody waits for what is prepared any more."""
-        self._stopped = True
-        if self._preparing is not None:
-            self._preparing.cancel()
-
-    # -- whom it is for
-
-    def linked(self, link: str, port: int) -> None:
-        """This link leads here. Before it is prepared."""
-        self._record = replace(self._record, link=link, port=port)
-
-    @property
-    def peer(self) -> bytes:
-        """The identity of the recipient that was let in, or b"": from then on it is theirs."""
-        return self.record.peer
-
-    async def admitted(self, identity: bytes, label: str, *, confirmed: bool) -> None:
-        """From now on it is this recipient's alone; noted before anything is offered."""
-        before = self.cut
-        confirmed |= self.record.confirmed
-        await self.note(peer=identity, label=shown(label), confirmed=confirmed)
-        self.options.emit(StateChanged("resumed" if before else "admitted"))
-
-    # -- how far it is
-
-    async def note(self, **changes: Any) -> None:
-        """Note changes of the record. Raises `OSError`."""
-        assert self._journal is not None
-        await asyncio.to_thread(partial(self._journal.write, **changes))
-
-    async def note_closing(self, closed: dict[str, Any], results: Results) -> None:
-        """What a receipt must say of a session that is being closed, and what became of each entry:
-        noted before the closing is said. Raises `OSError`."""
-        assert self._journal is not None
-        await asyncio.to_thread(self._journal.store, "results", results.encode())
-        await self.note(closings=[*self.record.closings, closed][-MAX_CLOSINGS:])
-
-    async def keep_receipt(
-        self, payload: bytes, recipient: tuple[bytes, bytes], sender: tuple[bytes, bytes]
-    ) -> None:
-        """Keep the receipt with both (key, signature), and the annex beside it."""
-        assert self._prepared is not None
-        assert self.results is not None
-        home, transfer = self.options.home, self.record.transfer_id
-        document = receipts.assemble(payload, [recipient, sender])
-        self.receipt = await asyncio.to_thread(home.receipts.store, transfer, document)
-        manifest, results = self._prepared.manifest, self.results
-        await asyncio.to_thread(home.receipts.store_annex, transfer, manifest, results, {})
-
-    def confirmed_before(self) -> bool:
-        """Whether both had signed the receipt when an earlier process died."""
-        path = self.options.home.receipts.path(self.record.transfer_id)
-        with suppress(OSError, receipts.BadReceipt):
-            if receipts.verify(path.read_bytes()).confirmed:
-                self.receipt = path
-                return True
-        return False
-
-    # -- how it ends
-
-    def outlives(self, error: HandoverError, *, can_resume: bool) -> bool:
-        """Whether it goes on, or stays open for others, after a session that ended so."""
-        resumable = error.next >= Next.WAIT and can_resume
-        lost = error.code == "connection_lost"
-        if resumable:
-            own = error.detail != sessions.AT_PEER
-            self.cut = "lost" if lost else "sender_paused" if own else "paused"
-            if own and not lost:
-                self.warn(error)
-        again = error.code == "connection_lost_early" or resumable
-        loud = error.code in ("digits_rejected", "needs_answer")
-        if not again and (self.peer or loud):
-            return False
-        if not self.cut:
-            self.warn(error)
-        return True
-
-    def warn(self, error: HandoverError) -> None:
-        """Say a failure that is not the end."""
-        self.options.emit(Warned(error.code, detail=error.detail))
-
-    def give_up(self) -> Outcome:
-        """Nobody came, or came back, in time. Raises `Failure`, unless both have signed."""
-        if self.receipt is None:
-            raise Failure("connection_lost" if self.cut else "expired")
-        return Outcome(Ending.COMPLETE, "receipt_unconfirmed", "", self.receipt)
-
-    @property
-    def summary(self) -> Summary:
-        """What the audit log and the last event say of it."""
-        prepared, record = self._prepared, self.record
-        manifest = prepared.manifest if prepared and record.peer else None
-        results = self.results if self.receipt is not None else None
-        return Summary(
-            transfer_id=record.transfer_id,
-            peer=record.peer or self.met,
-            manifest=manifest,
-            manifest_sha256=record.manifest_sha256,
-            results=results,
-            receipt=self.receipt,
-        )
-
-    def conclude(self, code: str) -> None:
-        """It has ended: forget the journal, unless it can still be taken up."""
-        if self._journal is None:
-            return
-        if (self.peer or self.recalled) and may_go_on(code):
-            self._journal.release()
-        else:
-            self._journal.remove()
-
-
-def _recall_sources(journal: Journal) -> tuple[Prepared, Results | None]:
-    """The listing of before the restart, and the results as far as they came. In a thread.
-
-    Raises `Failure` when a source is not as it was.
-    """
-    results: Results | None = None
-    try:
-        data, sources = journal.read("manifest"), journal.sources()
-        manifest = decode_manifest(data)
-        if known := journal.read("results"):
-            results = Results.recall(known, len(manifest.entries))
-        same = sha256(data) == journal.record.manifest_sha256
-        if not same or len(sources) != len(manifest.entries):
-            raise Failure("journal_damaged", journal.short_id)
-    except (OSError, HandoverError):
-        raise Failure("journal_damaged", journal.short_id) from None
-    found: list[SourceFile | None] = []
-    for index, source in enumerate(sources):
-        given_up = results is not None and results[index][0] != 0
-        there = find_again(source) if source and not given_up else source
-        if source is not None and there is None:
-            raise Failure("source_changed", shown(source.path, 256))
-        found.append(there)
-    listing = Listing(manifest.entries, tuple(found))
-    return Prepared(listing, manifest, data, manifest.tape()), results
-
-
-# --- the recipient -------------------------------------------------------------------------------
 
 
 @dataclass
