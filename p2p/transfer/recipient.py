@@ -1,4 +1,4 @@
-"""What a recipient keeps while sessions come and go: what was accepted, where it lies, cuts, the end.
+"""What a recipient keeps while sessions come and go: what was accepted, where it lies, its end.
 
 It is noted in the journal before the other side is told anything. It knows nothing of links or
 rooms: `connect` hands it a session with a sender that is proven, again and again.

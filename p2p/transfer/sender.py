@@ -1,4 +1,4 @@
-"""What a sender keeps while sessions come and go: what was promised to whom, how far it is, the end.
+"""What a sender keeps while sessions come and go: what was promised to whom, how far it came.
 
 It is noted in the journal before the other side is promised anything. It knows nothing of links or
 rooms: a recipient that is proven is handed to it, and it says whether what broke can go on.
