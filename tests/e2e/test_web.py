@@ -208,8 +208,8 @@ def test_options_that_contradict_each_other_are_wrong_usage(sender, arguments):
 
 def test_the_link_says_beside_it_what_it_works_with(sender, some):
     for arguments, sentence in (
-        (("--address", "localhost"), "It works in a browser and on the command line"),
-        (("--address", "10.0.0.1"), "It works on the command line: handover receive"),
+        (("--address", "localhost"), "The link works in a browser and on the command line"),
+        (("--address", "10.0.0.1"), "The link works on the command line: handover receive"),
     ):
         terminal = Terminal(sender, "send", *arguments, os.fspath(some))
         terminal.expect(sentence)

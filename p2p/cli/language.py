@@ -1,0 +1,75 @@
+"""The person's language: which one it is, and every word and number in it."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from ..api import CATALOGUE, LANGUAGES, Language, text
+
+
+def language() -> Language:
+    """HANDOVER_LANG; else what the locale says, where that is one of ours; else English."""
+    chosen = os.environ.get("HANDOVER_LANG", "").lower()
+    locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    for one in LANGUAGES:
+        if one in (chosen, chosen or locale[:2]):
+            return one
+    return "en"
+
+
+def words(group: str, code: str, **values: str | int) -> str:
+    """The sentence of a code, in the person's language. Raises `KeyError`."""
+    return text(group, code, language(), **values)
+
+
+def found(group: str, code: str, otherwise: str) -> str:
+    """The same where the catalogue holds the code."""
+    return words(group, code) if code in CATALOGUE["en"][group] else otherwise
+
+
+def explained(detail: str) -> str:
+    """What fills a sentence in, in the person's language where it is one of the known phrases."""
+    return found("detail", detail, detail)
+
+
+def number(value: float, digits: int = 0) -> str:
+    """A number with separators."""
+    written = f"{value:,.{digits}f}"
+    if language() == "de":
+        written = written.translate(str.maketrans(",.", ".,"))
+    return written
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units, as download dialogs show them."""
+    if count < 1000:
+        return f"{number(count)} B"
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if count < 1000:
+            return f"{number(count, 1)} {unit}"
+    return f"{number(count / 1000, 2)} TB"
+
+
+def counted(count: int, noun: str, **values: str) -> str:
+    """A count and its noun."""
+    code = f"{noun}.one" if count == 1 else f"{noun}.many"
+    return words("count", code, count=number(count), **values)
+
+
+def speak_to_click() -> None:
+    """Give click our sentences: it looks up its own by gettext, and brings no translation."""
+
+    def one(message: str) -> str:
+        return found("click", message, message)
+
+    def one_or_many(singular: str, plural: str, count: int) -> str:
+        return one(singular if count == 1 else plural)
+
+    modules = (click.core, click.decorators, click.exceptions, click.formatting)
+    for module in (*modules, click.parser, click.termui, click.types):
+        for name, ours in (("_", one), ("ngettext", one_or_many)):
+            if hasattr(module, name):
+                setattr(module, name, ours)
