@@ -15,7 +15,7 @@ from .server import local_ca_group, serve, verify_web
 from .transfers import receive, resume, send, transfers
 
 
-@click.group(cls=Main, context_settings={"help_option_names": HELP_NAMES})
+@click.group("handover", cls=Main, context_settings={"help_option_names": HELP_NAMES})
 @click.version_option(VERSION, prog_name="handover", message="%(prog)s %(version)s")
 def main() -> None:
     """The program `handover`."""

@@ -16,7 +16,6 @@ from .help import TASKS, describe, exit_codes
 from .language import words
 from .options import COMMON
 
-COMPLETION = 'eval "$(_HANDOVER_COMPLETE=bash_source handover)"'
 ESCAPES = {
     "\\": "\\e",
     "-": "\\-",
@@ -32,13 +31,13 @@ Rows = Iterable[tuple[str, str]]
 def manual() -> str:
     """The page, in the macros of man(7)."""
     describe(main)
-    name = main.name = "handover"
+    name = main.name or ""
     commands = [main.commands[one] for names in TASKS.values() for one in names]
     context = click.Context(main, info_name=name)
     # What send, receive and resume share is described once.
     general, shared = main.get_params(context), _options(main.commands["send"], shared=True)
     lines = [
-        f'.TH HANDOVER 1 "" "Handover {VERSION}" "{_escaped(words("manual", "title"))}"',
+        f'.TH {name.upper()} 1 "" "{name} {VERSION}" "{_escaped(words("manual", "title"))}"',
         *_section("name", [f"{name} \\- {_escaped(words('manual', 'summary'))}"]),
         *_section(
             "synopsis", [f".B {name}", _escaped(" ".join(main.collect_usage_pieces(context)))]
@@ -52,7 +51,13 @@ def manual() -> str:
         *_section("files", _listed(_rows("files"))),
         *_section(
             "completion",
-            [*_paragraphs(words("manual", "complete")), ".PP", ".EX", _escaped(COMPLETION), ".EE"],
+            [
+                *_paragraphs(words("manual", "complete")),
+                ".PP",
+                ".EX",
+                _escaped(words("manual", "bash")),
+                ".EE",
+            ],
         ),
     ]
     return "\n".join(lines) + "\n"

@@ -189,13 +189,16 @@ def _bar() -> Any:
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
+    console = Console(stderr=True)
+    whole = Column(no_wrap=True)  # where the line is too long, its words wrap and nothing else
     return Progress(
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
+        BarColumn(console.width // 4, table_column=whole),
+        TaskProgressColumn(table_column=whole),
+        TimeRemainingColumn(table_column=whole),
+        TextColumn("{task.description}", markup=False, table_column=Column()),
+        console=console,
     )
 
 
