@@ -159,7 +159,7 @@ def test_what_may_be_said_again_is_no_reason_against_it(sender):
     said = ("--auto", "--verify", "--engine", "aiortc", "--passphrase-file", "none")
     done = sender.run("send", "--resume", "0123", *said, HANDOVER_SERVER="https://192.0.2.1")
     assert done.returncode == 1
-    assert "No unfinished transfer has the id 0123" in done.stderr
+    assert "No unfinished transfer has the ID 0123" in done.stderr
 
 
 def test_guesses_while_the_recipient_is_away_cost_it_nothing(

@@ -56,7 +56,7 @@ def test_a_server_of_this_version_is_found_the_same(sender, recipient):
     *lines, last = done.stdout.splitlines()
     assert len(pages.shipped()) > 1
     assert lines == [f"same         {path}" for path in pages.shipped()]
-    assert "does not prove that others are given the same" in last
+    assert "does not prove that other computers are given the same" in last
 
 
 @pytest.mark.parametrize("what", ["script", "page", "not built"])
@@ -75,7 +75,7 @@ def test_a_server_with_one_altered_byte_is_found_out(sender, recipient, tmp_path
     assert "Traceback" not in done.stderr
     *lines, last = done.stdout.splitlines()
     odd = {line for line in lines if not line.startswith("same ")}
-    assert "receive on the command line" in last
+    assert "Receive on the command line" in last
     if what == "script":
         assert odd == {f"differs      /assets/{victim.name} (content)"}
     elif what == "page":
