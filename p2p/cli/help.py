@@ -37,7 +37,7 @@ class Main(click.Group):
     """The program: commands by task first, then options and exit codes."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        describe(self)
+        translate(self)
         return super().make_context(*args, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -58,21 +58,25 @@ class Main(click.Group):
                 )
 
 
-def describe(command: click.Command, name: str = "") -> None:
-    """Give a command, its options and all below it their help, in the person's language."""
+def translate(program: click.Command) -> None:
+    """Give the program, its commands and click itself their words, in the person's language."""
     speak_to_click()
     click.Context.formatter_class = Formatter
+    _describe(program)
+
+
+def _describe(command: click.Command, name: str = "") -> None:
     command.help = words("command", name or "handover")
     command.short_help = summary(command)
-    command.options_metavar = found("click", "[OPTIONS]", "")
+    command.options_metavar = words("click", "[OPTIONS]")
     for option in command.get_params(click.Context(command, help_option_names=HELP_NAMES)):
         if isinstance(option, click.Option):
             _describe_option(option, name)
     if isinstance(command, click.Group):
-        metavar = found("click", "COMMAND [ARGS]...", "")
+        metavar = words("click", "COMMAND [ARGS]...")
         command.subcommand_metavar = f"[{metavar}]" if command.invoke_without_command else metavar
         for word, one in command.commands.items():
-            describe(one, f"{name} {word}".strip())
+            _describe(one, f"{name} {word}".strip())
 
 
 def _describe_option(option: click.Option, command: str) -> None:

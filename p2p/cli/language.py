@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gettext
 import os
-
-import click
+import sys
+from collections.abc import Callable
+from typing import Any
 
 from ..api import CATALOGUE, LANGUAGES, Language, text
 
@@ -59,17 +61,22 @@ def counted(count: int, noun: str, **values: str) -> str:
     return words("count", code, count=number(count), **values)
 
 
+def _translated(message: str) -> str:
+    return found("click", message, message)
+
+
+def _translated_number(one: str, many: str, count: int) -> str:
+    return _translated(one if count == 1 else many)
+
+
 def speak_to_click() -> None:
     """Give click our sentences: it looks up its own by gettext, and brings no translation."""
-
-    def one(message: str) -> str:
-        return found("click", message, message)
-
-    def one_or_many(singular: str, plural: str, count: int) -> str:
-        return one(singular if count == 1 else plural)
-
-    modules = (click.core, click.decorators, click.exceptions, click.formatting)
-    for module in (*modules, click.parser, click.termui, click.types):
-        for name, ours in (("_", one), ("ngettext", one_or_many)):
-            if hasattr(module, name):
-                setattr(module, name, ours)
+    ours: dict[Any, Callable[..., str]] = {
+        gettext.gettext: _translated,
+        gettext.ngettext: _translated_number,
+    }
+    for module in [one for name, one in sys.modules.items() if name.split(".")[0] == "click"]:
+        for name in ("_", "ngettext"):
+            theirs = getattr(module, name, None)
+            if theirs in ours:
+                setattr(module, name, ours[theirs])

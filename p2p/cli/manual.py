@@ -12,7 +12,7 @@ import click
 
 from ..api import CATALOGUE, VERSION
 from . import main
-from .help import TASKS, describe, exit_codes
+from .help import TASKS, exit_codes, translate
 from .language import words
 from .options import COMMON
 
@@ -30,7 +30,7 @@ Rows = Iterable[tuple[str, str]]
 
 def manual() -> str:
     """The page, in the macros of man(7)."""
-    describe(main)
+    translate(main)
     name = main.name or ""
     commands = [main.commands[one] for names in TASKS.values() for one in names]
     context = click.Context(main, info_name=name)

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from .. import api
 from ..api import EXIT_USAGE, Home, Tls, Unfinished, shown
-from .language import size, words
+from .language import found, size, words
 from .options import COMMON, Address, Common, Duration, both_or_none, common, tls_files
 from .process import run
 from .terminal import ask_link, read_passphrase, say, show, show_json, told
@@ -164,15 +164,15 @@ def resume(wanted: str | None, common: Common) -> None:
 
 def _resume(wanted: str, common: Common) -> NoReturn:
     with told(common.as_json):
-        found = api.find_unfinished(wanted)
+        unfinished = api.find_unfinished(wanted)
     secret = None
-    if found.passphrase and found.state == "unfinished":
+    if unfinished.passphrase and unfinished.state == "unfinished":
         secret = read_passphrase(True, common.passphrase_file, common.as_json, twice=False)
     run(
         lambda interactive: api.resume(
-            found.id, interactive=interactive, **common.arguments(secret)
+            unfinished.id, interactive=interactive, **common.arguments(secret)
         ),
-        found.role,
+        unfinished.role,
         as_json=common.as_json,
     )
 
@@ -189,7 +189,8 @@ def transfers(context: click.Context, as_json: bool) -> None:
         _list_unfinished(api.unfinished(), as_json)
         if not as_json:
             for one in Home().audit.recent("transfer", RECENT):
-                role, ending = words("transfers", one["role"]), words("outcome", one["ending"])
+                role = found("transfers", one["role"], one["role"])
+                ending = found("outcome", one["ending"], one["ending"])
                 show(f"{one['time'][:19]}  {role:9}  {ending:12}  {size(one.get('bytes', 0))}")
 
 

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from p2p.cli import main
-from p2p.cli.help import TASKS, describe
+from p2p.cli.help import TASKS, translate
 from p2p.cli.manual import manual
 from p2p.protocol.sentences import CATALOGUE
 
@@ -172,5 +172,5 @@ def test_completion_in_bash(tmp_path):
 
 def test_the_help_that_is_described_is_in_the_language(language):
     """Again and again, in whatever language comes next."""
-    describe(main)
+    translate(main)
     assert main.help == CATALOGUE[language]["command"]["handover"]
