@@ -276,8 +276,8 @@ def has_terminal() -> bool:
 
 
 def _nobody(asked: str, as_json: bool = False) -> NoReturn:
-    """Fail because nobody can answer; `asked` is a code of the catalogue under `detail`."""
-    fail(Failure("needs_answer", text("detail", asked, "en" if as_json else language())), as_json)
+    """Fail because nobody can answer what is asked for."""
+    fail(Failure("needs_answer", text("asked", asked, "en" if as_json else language())), as_json)
 
 
 def read_passphrase(wanted: bool, file: Path | None, as_json: bool, *, twice: bool) -> str | None:
