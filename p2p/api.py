@@ -54,7 +54,7 @@ from .protocol.paths import shown
 from .protocol.receipt import BadReceipt, Receipt, fingerprint, thumbprint
 from .protocol.receipt import verify as verify_receipt
 from .protocol.seal import TRANSFER_ID
-from .protocol.sentences import LANGUAGES, Language, text
+from .protocol.sentences import CATALOGUE, LANGUAGES, Language, text
 from .state.folder import now_text
 from .state.home import Home
 from .state.journal import Journal, Journals, SenderRecord
@@ -72,6 +72,7 @@ from .transfer.sender import SenderTransfer
 from .version import VERSION
 
 __all__ = [
+    "CATALOGUE",
     "DEFAULT_EXPIRES",
     "ENGINES",
     "EXIT_CODES",

@@ -7,32 +7,24 @@ import os
 
 import click
 
-from ..api import EXIT_CODES, EXIT_USAGE, VERSION
+from ..api import VERSION
 from .evidence import audit_group, receipt
+from .help import HELP_NAMES, Main
 from .identity import contacts, identity
 from .server import local_ca_group, serve, verify_web
 from .transfers import receive, resume, send, transfers
 
-EXIT_TABLE = "\n".join(
-    [
-        "\b",
-        "Exit codes:",
-        *(f"  {code}  {ending.value}" for ending, code in EXIT_CODES.items()),
-        f"  {EXIT_USAGE}  wrong usage, or a question that nobody can answer",
-    ]
-)
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_TABLE)
-@click.version_option(VERSION, prog_name="handover")
+@click.group("handover", cls=Main, context_settings={"help_option_names": HELP_NAMES})
+@click.version_option(VERSION, prog_name="handover", message="%(prog)s %(version)s")
 def main() -> None:
-    """Send files directly to someone, encrypted from end to end, with a receipt both sign."""
+    """The program `handover`."""
     logging.basicConfig(level=os.environ.get("HANDOVER_LOG", "CRITICAL").upper())
 
 
 @main.command()
 def demo() -> None:
-    """A real transfer between two processes here: DICOM files, verified, with its receipt."""
+    """`handover demo`."""
     from .demo import run
 
     raise SystemExit(run())

@@ -10,60 +10,61 @@ import sys
 import tempfile
 from pathlib import Path
 
+from .language import language, words
+from .terminal import show
+
 SECONDS = 120
-
-
 HANDOVER = [sys.executable, "-m", "p2p"]
 
 
 def _environment(home: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDOVER_")}
-    return {**kept, "HANDOVER_HOME": str(home)}
+    return {**kept, "HANDOVER_HOME": str(home), "HANDOVER_LANG": language()}
 
 
 def run() -> int:
     """0 when everything was delivered and verified."""
     found = importlib.util.find_spec("pydicom")
     if found is None or found.origin is None:
-        print("The demo sends the DICOM files that ship with pydicom: pip install pydicom")
+        show(words("demo", "needs_pydicom"))
         return 1
     source = Path(found.origin).parent / "data" / "test_files"
     with tempfile.TemporaryDirectory(prefix="handover-demo-") as folder:
         place = Path(folder)
         output = place / "received"
-        sender_home, recipient_home = place / "sender", place / "recipient"
-        for home, label in ((sender_home, "Sending hospital"), (recipient_home, "Reading room")):
+        homes = {role: place / role for role in ("sender", "recipient")}
+        for role, home in homes.items():
             subprocess.run(
-                [*HANDOVER, "identity", "set-label", label],
+                [*HANDOVER, "identity", "set-label", words("demo", role)],
                 env=_environment(home),
                 check=True,
                 stdout=subprocess.DEVNULL,
             )
-        print(f"$ handover send {source.name}", flush=True)
+        show(words("demo", "send", folder=source.name))
         sender = subprocess.Popen(
             [*HANDOVER, "send", "--auto", str(source)],
-            env=_environment(sender_home),
+            env=_environment(homes["sender"]),
             stdout=subprocess.PIPE,
             text=True,
         )
         assert sender.stdout is not None
         link = sender.stdout.readline().strip()
-        print(link, flush=True)
-        print("$ handover receive", flush=True)
+        show(link)
+        show(words("demo", "receive"))
         recipient = subprocess.run(
             [*HANDOVER, "receive", "--auto", "--output", str(output)],
-            env={**_environment(recipient_home), "HANDOVER_LINK": link},
+            env={**_environment(homes["recipient"]), "HANDOVER_LINK": link},
             timeout=SECONDS,
         )
         if recipient.returncode or sender.wait(SECONDS):
-            print("The transfer did not complete; see above.")
+            show(words("demo", "failed"))
             return 1
-        (receipt,) = (recipient_home / "receipts").iterdir()
-        print("$ handover receipt verify RECEIPT --files received", flush=True)
+        (receipt,) = (homes["recipient"] / "receipts").iterdir()
+        show(words("demo", "verify"))
         verified = subprocess.run(
             [*HANDOVER, "receipt", "verify", str(receipt), "--files", str(output)],
-            env=_environment(recipient_home),
+            env=_environment(homes["recipient"]),
         )
         signatures = len(json.loads(receipt.read_bytes())["signatures"])
-        print(f"The receipt carries {signatures} signatures.")
+        show(words("demo", "signatures", count=signatures))
         return verified.returncode

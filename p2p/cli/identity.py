@@ -5,52 +5,58 @@ from __future__ import annotations
 import click
 
 from ..api import Home, fingerprint, shown, thumbprint
-from .terminal import show, told
+from .language import words
+from .terminal import show, show_table, told
 
 
 @click.group()
 def identity() -> None:
-    """This machine's key and label."""
+    """`handover identity`."""
 
 
 @identity.command("show")
 def identity_show() -> None:
-    """Show label, fingerprint and key id."""
+    """`handover identity show`."""
     with told():
         own = Home().identity.load()
-    show(f"label        {own.label}")
-    show(f"fingerprint  {fingerprint(own.public)}")
-    show(f"key id       {thumbprint(own.public)}")
+    show_table(
+        [
+            (words("identity", "label"), own.label),
+            (words("identity", "fingerprint"), fingerprint(own.public)),
+            (words("identity", "key_id"), thumbprint(own.public)),
+        ]
+    )
 
 
 @identity.command("set-label")
 @click.argument("label")
 def identity_set_label(label: str) -> None:
-    """Set the name that others see, e.g. "Radiology, St. Mary"."""
+    """`handover identity set-label`."""
     with told():
-        show(f"label        {Home().identity.set_label(label).label}")
+        own = Home().identity.set_label(label)
+    show_table([(words("identity", "label"), own.label)])
 
 
 @click.group()
 def contacts() -> None:
-    """Peers that were met before; a known name with another key is blocked."""
+    """`handover contacts`."""
 
 
 @contacts.command("list")
 def contacts_list() -> None:
-    """List contacts: name, fingerprint, first met, whether digits were compared."""
+    """`handover contacts list`."""
     with told():
-        for one in Home().contacts.all().values():
-            checked = "checked" if one.verified else "not checked"
-            print_name = fingerprint(one.identity)
-            show(f"{shown(one.name)}\t{print_name}\t{one.first_met}\t{checked}")
+        met = Home().contacts.all().values()
+    for one in met:
+        checked = words("identity", "checked" if one.verified else "not_checked")
+        show(f"{shown(one.name)}\t{fingerprint(one.identity)}\t{one.first_met}\t{checked}")
 
 
 @contacts.command("rename")
 @click.argument("name")
 @click.argument("new")
 def contacts_rename(name: str, new: str) -> None:
-    """Give a contact another name."""
+    """`handover contacts rename`."""
     with told():
         Home().contacts.rename(name, new)
 
@@ -58,6 +64,6 @@ def contacts_rename(name: str, new: str) -> None:
 @contacts.command("remove")
 @click.argument("name")
 def contacts_remove(name: str) -> None:
-    """Forget a contact and its key."""
+    """`handover contacts remove`."""
     with told():
         Home().contacts.remove(name)

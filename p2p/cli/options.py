@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..api import DEFAULT_EXPIRES, ENGINES, MIN_LIMIT
+from .language import words
 
 DURATION = re.compile(r"([1-9][0-9]{0,6})([smh])")
 
@@ -26,7 +27,7 @@ class Duration(click.ParamType[Any]):
         found = DURATION.fullmatch(str(value))
         seconds = int(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0
         if not 0 < seconds <= DEFAULT_EXPIRES:
-            self.fail("write 90s, 30m or 24h; 24h is the longest", param, ctx)
+            self.fail(words("usage", "duration"), param, ctx)
         return float(seconds)
 
 
@@ -40,7 +41,7 @@ class Address(click.ParamType[Any]):
             return value
         host, _, port = str(value).rpartition(":")
         if not port.isdigit() or int(port) > 65535:
-            self.fail("write HOST:PORT, [IPv6]:PORT or :PORT", param, ctx)
+            self.fail(words("usage", "address"), param, ctx)
         return host.strip("[]"), int(port)
 
 
@@ -55,7 +56,7 @@ class Rate(click.ParamType[float]):
         found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([kMG]?)(?:B(?:/s)?)?", str(value))
         rate = float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]] if found else 0
         if rate < MIN_LIMIT:
-            self.fail("write bytes a second, as 500k, 20M or 1.5G; at least 10k", param, ctx)
+            self.fail(words("usage", "rate"), param, ctx)
         return rate
 
 
@@ -70,7 +71,7 @@ class Ports(click.ParamType[tuple[int, int]]):
         first, _, last = str(value).partition("-")
         last = last or first
         if not (first.isdigit() and last.isdigit() and 1024 <= int(first) <= int(last) <= 65535):
-            self.fail("write PORT or FIRST-LAST, from 1024 to 65535", param, ctx)
+            self.fail(words("usage", "ports"), param, ctx)
         return int(first), int(last)
 
 
@@ -113,45 +114,32 @@ def common(command: Any) -> Any:
         options = Common(**{name: given.pop(name) for name in COMMON})
         return command(common=options, **given)
 
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="One JSON object per line."),
-        click.option("--engine", type=click.Choice(ENGINES), help="WebRTC engine."),
-        click.option("--auto", is_flag=True, help="Ask nothing: for unattended machines."),
-        click.option("--verify", is_flag=True, help="Both must confirm the check digits."),
-        click.option(
-            "--passphrase-file",
-            type=click.Path(path_type=Path),
-            help="Take the passphrase from this file.",
-        ),
-        click.option("--limit", type=Rate(), help="Bytes a second, as 500k or 20M."),
-        click.option("--no-compress", is_flag=True, help="Send everything as it is."),
-        click.option(
-            "--no-direct",
-            is_flag=True,
-            envvar="HANDOVER_NO_DIRECT",
-            help="WebRTC only: no direct TLS connections beside it.",
-        ),
-        click.option(
-            "--direct-ports", type=Ports(), help="TCP ports to listen on for direct connections."
-        ),
-    ):
+    options = (
+        click.option("--verify", is_flag=True),
+        click.option("--auto", is_flag=True),
+        click.option("--passphrase-file", type=click.Path(path_type=Path)),
+        click.option("--limit", type=Rate()),
+        click.option("--no-compress", is_flag=True),
+        click.option("--no-direct", is_flag=True, envvar="HANDOVER_NO_DIRECT"),
+        click.option("--direct-ports", type=Ports()),
+        click.option("--engine", type=click.Choice(ENGINES)),
+        click.option("--json", "as_json", is_flag=True),
+    )
+    for option in reversed(options):  # the last to be added is listed first
         gathered = option(gathered)
     return gathered
 
 
 def tls_files(command: Any) -> Any:
     """`--tls-cert` and `--tls-key`."""
-    for name, words in (("key", "Its private key, PEM."), ("cert", "Certificate chain, PEM.")):
-        kind = click.Path(path_type=Path)
-        command = click.option(f"--tls-{name}", type=kind, help=words)(command)
+    for name in ("--tls-key", "--tls-cert"):
+        command = click.option(name, type=click.Path(path_type=Path))(command)
     return command
 
 
 def names(command: Any) -> Any:
     """`--name`, which may come several times."""
-    return click.option(
-        "--name", "names", multiple=True, help="A further name or address of this machine."
-    )(command)
+    return click.option("--name", "names", multiple=True)(command)
 
 
 def both_or_none(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
@@ -159,5 +147,5 @@ def both_or_none(certificate: Path | None, key: Path | None) -> tuple[Path, Path
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
-        raise click.UsageError("--tls-cert and --tls-key go together")
+        raise click.UsageError(words("usage", "tls_pair"))
     return certificate, key

@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,31 +37,26 @@ from ..api import (
     shown,
     text,
 )
+from .language import counted, explained, language, number, size, words
+
+LISTED = 20  # entries that did not arrive
 
 
-def size(count: float) -> str:
-    """Bytes in decimal units, as download dialogs show them."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} TB"
-
-
-def many(count: int, word: str) -> str:
-    """A count and its noun."""
-    plural = word[:-1] + "ies" if word.endswith("y") else word + "s"
-    return f"{count:,} {word if count == 1 else plural}"
-
-
-def say(words: str = "") -> None:
+def say(line: str = "") -> None:
     """Say a line to the person."""
-    click.echo(words, err=True)
+    click.echo(line, err=True)
 
 
-def show(words: str) -> None:
+def show(line: str) -> None:
     """A line of the result."""
-    click.echo(words)
+    click.echo(line)
+
+
+def show_table(rows: Sequence[tuple[str, str]], tell: Callable[[str], None] = show) -> None:
+    """Rows of a label and its value."""
+    width = max(12, *(len(label) for label, _ in rows))
+    for label, value in rows:
+        tell(f"{label:{width}} {value}")
 
 
 def show_json(value: Any) -> None:
@@ -75,7 +70,7 @@ def fail(error: HandoverError, as_json: bool = False) -> NoReturn:
     if as_json:
         show_json(Failed(error.ending, error.code, error.detail, None, ()).as_json())
     else:
-        say(error.sentence)
+        say(words("failure", error.code, detail=explained(error.detail)))
     code = EXIT_USAGE if error.code == "needs_answer" else EXIT_CODES[error.ending]
     raise SystemExit(code)
 
@@ -106,44 +101,45 @@ class Human:
                 again = event.state == self._state  # it tries again and again: said once
                 self._state = event.state
                 if not again and not (event.state == "verifying" and self._role == "recipient"):
-                    self._line(text("state", event.state))
+                    self._line(words("state", event.state))
             case PeerMet():
-                pinned = f"known as {shown(event.contact)}" if event.contact else "new"
-                checked = ", checked before" if event.verified else ""
-                who = "From" if self._role == "recipient" else "Recipient"
-                self._line(f"{who}: {event.label or '(no name)'} ({pinned}{checked})")
-                self._line(f"  key {event.fingerprint}")
+                name = event.label or words("terminal", "nameless")
+                peer = "sender" if self._role == "recipient" else "recipient"
+                self._line(words("terminal", peer, name=name, known=_known(event)))
+                self._line(words("terminal", "key", fingerprint=event.fingerprint))
             case DigitsShown():
-                self._line(f"  check digits {event.digits}: the same on both sides?")
+                self._line(words("terminal", "digits", digits=event.digits))
             case Offered():
-                folders = f" in {many(event.folders, 'folder')}" if event.folders else ""
-                count = many(event.files, "file")
-                self._line(f"Offered: {count}{folders}, {size(event.size)}")
+                what = counted(event.files, "file")
+                if event.folders:
+                    what = counted(event.folders, "in_folder", files=what)
+                self._line(words("terminal", "offered", what=what, size=size(event.size)))
                 for name in event.names:
                     self._line(f"  {name}")
             case Warned():
-                where = f"{event.path}: " if event.path else ""
-                self._line(f"Note: {where}{event.message}")
+                message = words("warning", event.code, detail=explained(event.detail))
+                note = "note_of" if event.path else "note"
+                self._line(words("terminal", note, path=event.path, message=message))
             case Progressed():
                 self._progress(event)
             case Completed():
                 self._stop()
-                say(event.message)
+                say(event.message_in(language()))
                 for place in event.places:
                     say(f"  {shown(place, 256)}")
-                say(f"Receipt: {event.receipt}")
+                say(words("terminal", "receipt", path=str(event.receipt)))
             case Failed():
                 self._stop()
-                say(event.message)
-                for path, why in event.reasons[:20]:
-                    say(f"  {path}: {why}")
-                if len(event.failed) > 20:
-                    say(f"  and {len(event.failed) - 20:,} more (handover receipt show)")
+                say(words("failure", event.code, detail=explained(event.detail)))
+                for path, why in event.reasons_in(language())[:LISTED]:
+                    say(words("terminal", "reason", path=path, why=why))
+                if len(event.failed) > LISTED:
+                    say(words("terminal", "more", count=number(len(event.failed) - LISTED)))
                 if event.receipt is not None:
-                    say(f"Receipt: {event.receipt}")
+                    say(words("terminal", "receipt", path=str(event.receipt)))
 
     def _link(self, event: LinkMade) -> None:
-        say("Give this link to the recipient; it is the key to the files:")
+        say(words("terminal", "link"))
         say()
         click.echo(event.link)
         say()
@@ -152,56 +148,70 @@ class Human:
 
             segno.make(event.link, error="l").terminal(out=sys.stderr, compact=True)
         for other in event.others:
-            say(f"The same by another address of this machine: {other}")
-        if event.browser:
-            say("It works in a browser and on the command line.")
-        else:
-            say("It works on the command line: handover receive (browsers need https).")
+            say(words("terminal", "other_link", link=other))
+        say(words("terminal", "for_browser" if event.browser else "for_command_line"))
 
-    def _line(self, text: str) -> None:
+    def _line(self, line: str) -> None:
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(line, markup=False, highlight=False)
         else:
-            say(text)
+            say(line)
 
     def _progress(self, event: Progressed) -> None:
         if self._bar is None:
             if not sys.stderr.isatty():
                 return
-            from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                DownloadColumn,
-                TaskProgressColumn,
-                TextColumn,
-                TimeRemainingColumn,
-                TransferSpeedColumn,
-            )
-            from rich.progress import Progress as Bar
-
-            self._bar = Bar(
-                BarColumn(),
-                TaskProgressColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.description}", markup=False),
-                console=Console(stderr=True),
-            )
+            self._bar = _bar()
             self._bar.start()
             self._task = self._bar.add_task("", total=event.total)
-        path = "direct" if event.direct else "WebRTC"
-        lanes = event.direct or event.webrtc
-        how = f"{path} x{lanes}" if lanes > 1 else path
-        if event.bottleneck:
-            what = text("bottleneck", event.bottleneck)
-            how += f", held up by {what}"
-        self._bar.update(self._task, completed=event.durable, description=how)
+        self._bar.update(self._task, completed=event.durable, description=_progress_line(event))
 
     def _stop(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _known(peer: PeerMet) -> str:
+    if not peer.contact:
+        return words("terminal", "new")
+    return words(
+        "terminal", "known_checked" if peer.verified else "known", contact=shown(peer.contact)
+    )
+
+
+def _bar() -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
+
+    console = Console(stderr=True)
+    whole = Column(no_wrap=True)  # where the line is too long, its words wrap and nothing else
+    return Progress(
+        BarColumn(console.width // 4, table_column=whole),
+        TaskProgressColumn(table_column=whole),
+        TimeRemainingColumn(table_column=whole),
+        TextColumn("{task.description}", markup=False, table_column=Column()),
+        console=console,
+    )
+
+
+def _progress_line(event: Progressed) -> str:
+    """How much of it, how fast, by which way, and what holds it up."""
+    kind = words("terminal", "direct") if event.direct else "WebRTC"
+    lanes = event.direct or event.webrtc
+    way = words("terminal", "lanes", kind=kind, count=lanes) if lanes > 1 else kind
+    if event.bottleneck:
+        bottleneck = words("bottleneck", event.bottleneck)
+        way = words("terminal", "held_up", way=way, bottleneck=bottleneck)
+    amount = words("terminal", "of", part=size(event.durable), whole=size(event.total))
+    return f"{amount}  {words('terminal', 'per_second', size=size(event.rate))}  {way}"
 
 
 class Terminal:
@@ -218,21 +228,22 @@ class Terminal:
         except OSError:
             return None
 
-    async def prompt(self, words: str) -> str:
+    async def prompt(self, line: str) -> str:
         """One line that the person types."""
-        self._write(words)
+        self._write(line)
         return (await self._line()).strip()
 
     async def ask(self, question: Question) -> bool:
         """Yes or no; only a clear yes is one."""
-        words = text("question", question.kind, digits=question.digits)
+        asked = words("question", question.kind, digits=question.digits)
+        yes, no = (words("answer", one).split() for one in ("yes", "no"))
         while True:
-            answer = (await self.prompt(f"{words} [y/n] ")).lower()
-            if answer in ("y", "yes", "n", "no"):
-                return answer.startswith("y")
+            answer = (await self.prompt(f"{asked} {words('answer', 'choice')} ")).lower()
+            if answer in (*yes, *no):
+                return answer in yes
 
-    def _write(self, words: str) -> None:
-        os.write(self._file, words.encode())
+    def _write(self, line: str) -> None:
+        os.write(self._file, line.encode())
 
     async def _line(self) -> str:
         loop = asyncio.get_running_loop()
@@ -264,12 +275,9 @@ def has_terminal() -> bool:
     return terminal is not None
 
 
-def ask_passphrase(*, twice: bool) -> str:
-    """Ask for a passphrase, which is not shown."""
-    passphrase: str = click.prompt(
-        "Passphrase", hide_input=True, confirmation_prompt=twice, err=True, type=str
-    )
-    return passphrase
+def _nobody(asked: str, as_json: bool = False) -> NoReturn:
+    """Fail because nobody can answer what is asked for."""
+    fail(Failure("needs_answer", text("asked", asked, "en" if as_json else language())), as_json)
 
 
 def read_passphrase(wanted: bool, file: Path | None, as_json: bool, *, twice: bool) -> str | None:
@@ -285,24 +293,29 @@ def read_passphrase(wanted: bool, file: Path | None, as_json: bool, *, twice: bo
     if named is not None:
         return named
     if as_json or not has_terminal():
-        fail(Failure("needs_answer", "the passphrase"), as_json)
-    return ask_passphrase(twice=twice)
+        _nobody("passphrase", as_json)
+    passphrase: str = click.prompt(
+        words("terminal", "passphrase"), hide_input=True, confirmation_prompt=twice, err=True
+    )
+    return passphrase
 
 
-def prompt(words: str, what: str) -> str:
-    """Ask for a line; `what` it is, for when nobody can answer."""
+def ask_link() -> str:
+    """Ask for the link on the terminal; Ctrl-C ends the program."""
     terminal = Terminal.open()
     if terminal is None:
-        fail(Failure("needs_answer", what))
+        _nobody("link")
 
     async def line() -> str:
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
-        return await terminal.prompt(words)
+        return await terminal.prompt(words("terminal", "link_prompt"))
 
     try:
         return asyncio.run(line())
     except asyncio.CancelledError:
         say()
         fail(Failure("cancelled"))
+    finally:
+        terminal.close()

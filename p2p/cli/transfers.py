@@ -13,28 +13,25 @@ from click.core import ParameterSource
 
 from .. import api
 from ..api import EXIT_USAGE, Home, Tls, Unfinished, shown
+from .language import found, size, words
 from .options import COMMON, Address, Common, Duration, both_or_none, common, tls_files
 from .process import run
-from .terminal import prompt, read_passphrase, say, show, show_json, size, told
+from .terminal import ask_link, read_passphrase, say, show, show_json, told
 
 RECENT = 10  # ended transfers that are listed
 
 
 @click.command()
 @click.argument("paths", nargs=-1)
-@click.option("--resume", "resumed", metavar="ID", help="Go on with an unfinished transfer.")
-@click.option("--server", envvar="HANDOVER_SERVER", help="Signaling server, e.g. https://HOST.")
-@click.option("--listen", type=Address(), default=":0", help="Where to serve without --server.")
-@click.option("--address", help="The address of this machine to put into the link.")
-@click.option("--expires", type=Duration(), default="24h", help="How long the link is good.")
-@click.option("--to", metavar="CONTACT", help="Only this contact can receive.")
-@click.option("--passphrase", is_flag=True, help="Ask for a passphrase that is needed as well.")
-@click.option("--follow", is_flag=True, help="Follow symbolic links, inside the folder only.")
-@click.option(
-    "--local-ca/--no-local-ca",
-    default=None,
-    help="Serve https by this machine's own certificate authority; the default once there is one.",
-)
+@click.option("--resume", "resumed", metavar="ID")
+@click.option("--server", metavar="URL", envvar="HANDOVER_SERVER")
+@click.option("--listen", type=Address(), default=":0")
+@click.option("--address", metavar="HOST")
+@click.option("--expires", type=Duration(), default="24h")
+@click.option("--to", metavar="CONTACT")
+@click.option("--passphrase", is_flag=True)
+@click.option("--follow", is_flag=True)
+@click.option("--local-ca/--no-local-ca", default=None)
 @tls_files
 @common
 @click.pass_context
@@ -54,25 +51,19 @@ def send(
     tls_key: Path | None,
     common: Common,
 ) -> None:
-    """Send files and folders; prints a link for the recipient.
-
-    A passphrase is asked for, or read from --passphrase-file or HANDOVER_PASSPHRASE; it is never an
-    argument, because arguments are visible to other users of this machine.
-    """
+    """`handover send`."""
     if resumed is not None:
         _only_common(context)
         _resume(resumed, common)
     if not paths:
-        raise click.UsageError("name the files and folders to send")
+        raise click.UsageError(words("usage", "no_paths"))
     wanted = passphrase or "HANDOVER_PASSPHRASE" in os.environ
     secret = read_passphrase(wanted, common.passphrase_file, common.as_json, twice=True)
     files = both_or_none(tls_cert, tls_key)
     if server and (local_ca or files):
-        raise click.UsageError(
-            "--local-ca, --tls-cert and --tls-key are for sending without --server"
-        )
+        raise click.UsageError(words("usage", "no_tls"))
     if local_ca and files:
-        raise click.UsageError("--local-ca and --tls-cert exclude each other")
+        raise click.UsageError(words("usage", "one_tls"))
     with told(common.as_json):
         api.tidy()
         tls = None if server else _tls(files, local_ca, [address] if address else [], common)
@@ -97,12 +88,12 @@ def send(
 def _only_common(context: click.Context) -> None:
     """Refuse what `--resume` cannot change. Raises `UsageError`."""
     if context.params.get("paths"):
-        raise click.UsageError("--resume sends what it began with: name no files")
+        raise click.UsageError(words("usage", "resume_paths"))
     for one in context.command.params:
         name = str(one.name)
         said = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if said and name not in {"paths", "resumed", *COMMON}:
-            raise click.UsageError(f"--resume goes on as it was begun: leave out {one.opts[0]}")
+            raise click.UsageError(words("usage", "resume_option", option=one.opts[0]))
 
 
 def _tls(
@@ -116,7 +107,7 @@ def _tls(
         return None
     tls = api.tls_from_local_ca(folder, names, strict=bool(local_ca))
     if not common.as_json:
-        say("A browser needs the local certificate authority: handover local-ca show.")
+        say(words("transfers", "local_ca"))
         left_out(tls)
     return tls
 
@@ -124,35 +115,29 @@ def _tls(
 def left_out(tls: Tls) -> None:
     """Say which hosts the local authority cannot vouch for."""
     for host in tls.left_out:
-        say(f"Note: the local certificate authority was not made for {shown(host)}.")
+        say(words("transfers", "left_out", host=shown(host)))
 
 
 @click.command()
 @click.argument("link", required=False)
-@click.option(
-    "--output", "-o", type=click.Path(path_type=Path), default=".", help="Folder to receive into."
-)
+@click.option("--output", "-o", type=click.Path(path_type=Path), default=".")
 @common
 def receive(link: str | None, output: Path, common: Common) -> None:
-    """Receive what a link offers.
-
-    The link is best pasted when asked, or given in HANDOVER_LINK or on standard input: as an
-    argument it is visible to other users of this machine. Nothing is overwritten.
-    """
+    """`handover receive`."""
     if link is None:
         link = os.environ.get("HANDOVER_LINK")
     if link is None and not sys.stdin.isatty():
         link = sys.stdin.readline()
     if link is None:
-        link = prompt("Link: ", "the link")
-    text, secret = link, None
-    if api.needs_passphrase(text):
+        link = ask_link()
+    offered, secret = link, None
+    if api.needs_passphrase(offered):
         secret = read_passphrase(True, common.passphrase_file, common.as_json, twice=False)
     with told(common.as_json):
         api.tidy()
     run(
         lambda interactive: api.receive(
-            text, output, interactive=interactive, **common.arguments(secret)
+            offered, output, interactive=interactive, **common.arguments(secret)
         ),
         "recipient",
         as_json=common.as_json,
@@ -160,10 +145,10 @@ def receive(link: str | None, output: Path, common: Common) -> None:
 
 
 @click.command("resume")
-@click.argument("wanted", metavar="ID", required=False)
+@click.argument("wanted", metavar="[ID]", required=False)
 @common
 def resume(wanted: str | None, common: Common) -> None:
-    """Go on with an unfinished transfer; without ID with the only one, or list them."""
+    """`handover resume`."""
     with told(common.as_json):
         unfinished = api.unfinished()
     if wanted is None and len(unfinished) == 1:
@@ -171,7 +156,7 @@ def resume(wanted: str | None, common: Common) -> None:
     if wanted is None:
         _list_unfinished(unfinished, common.as_json)
         if unfinished:
-            say("Say which: handover resume ID.")
+            say(words("transfers", "choose"))
             raise SystemExit(EXIT_USAGE)
         return
     _resume(wanted, common)
@@ -179,24 +164,24 @@ def resume(wanted: str | None, common: Common) -> None:
 
 def _resume(wanted: str, common: Common) -> NoReturn:
     with told(common.as_json):
-        found = api.find_unfinished(wanted)
+        unfinished = api.find_unfinished(wanted)
     secret = None
-    if found.passphrase and found.state == "unfinished":
+    if unfinished.passphrase and unfinished.state == "unfinished":
         secret = read_passphrase(True, common.passphrase_file, common.as_json, twice=False)
     run(
         lambda interactive: api.resume(
-            found.id, interactive=interactive, **common.arguments(secret)
+            unfinished.id, interactive=interactive, **common.arguments(secret)
         ),
-        found.role,
+        unfinished.role,
         as_json=common.as_json,
     )
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.option("--json", "as_json", is_flag=True)
 @click.pass_context
 def transfers(context: click.Context, as_json: bool) -> None:
-    """Unfinished transfers, and the last that ended."""
+    """`handover transfers`."""
     if context.invoked_subcommand is not None:
         return
     with told(as_json):
@@ -204,20 +189,21 @@ def transfers(context: click.Context, as_json: bool) -> None:
         _list_unfinished(api.unfinished(), as_json)
         if not as_json:
             for one in Home().audit.recent("transfer", RECENT):
-                total = size(one.get("bytes", 0))
-                show(f"{one['time'][:19]}  {one['role']:9}  {one['ending']:12}  {total}")
+                role = found("transfers", one["role"], one["role"])
+                ending = found("outcome", one["ending"], one["ending"])
+                show(f"{one['time'][:19]}  {role:9}  {ending:12}  {size(one.get('bytes', 0))}")
 
 
 @transfers.command("discard")
 @click.argument("wanted", metavar="ID")
 def transfers_discard(wanted: str) -> None:
-    """Erase what has arrived of a transfer, and forget it."""
+    """`handover transfers discard`."""
     with told():
         parts = api.discard(wanted)
     if parts:
-        say(f"Forgotten. If files were arriving, remove the folder {parts} where they did.")
+        say(words("transfers", "forgotten", folder=parts))
     else:
-        say("Erased.")
+        say(words("transfers", "erased"))
 
 
 def _list_unfinished(unfinished: Sequence[Unfinished], as_json: bool) -> None:
@@ -235,10 +221,13 @@ def _list_unfinished(unfinished: Sequence[Unfinished], as_json: bool) -> None:
                 }
             )
         else:
-            who = one.peer or "(nobody yet)"
-            way = {"sender": "to", "recipient": "from"}.get(one.role, "to or from")
-            sizes = f"{size(one.durable)} of {size(one.total)}"
-            began = one.began[:19] or "-"
-            show(f"{one.short_id}  {began:19}  {one.state:10}  {way} {who}, {sizes}")
+            peer = one.peer or words("transfers", "nobody")
+            way = {"sender": "to", "recipient": "from"}.get(one.role, "with")
+            state, began = words("transfers", one.state), one.began[:19] or "-"
+            sizes = words("terminal", "of", part=size(one.durable), whole=size(one.total))
+            show(
+                f"{one.short_id}  {began:19}  {state:10}  "
+                f"{words('transfers', way, peer=peer)}, {sizes}"
+            )
     if not unfinished and not as_json:
-        say("Nothing is unfinished.")
+        say(words("transfers", "none"))

@@ -35,6 +35,7 @@ class Peer:
             **kept,
             "HANDOVER_HOME": str(self.home),
             "PYTHONPATH": str(ROOT),
+            "HANDOVER_LANG": "en",
             "TERM": "dumb",
             **more,
         }

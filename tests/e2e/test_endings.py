@@ -281,7 +281,7 @@ def test_digits_are_confirmed_by_both_where_one_side_wants_it(tmp_path, some, ou
         assert receiving.end() == code
         assert sending.end() == code
         if answer == "n":
-            assert "Someone may be in between" in sending.text
+            assert "Someone may be intercepting the connection" in sending.text
     (receipt,) = recipient.receipts()
     assert "digits       confirmed" in recipient.run("receipt", "show", str(receipt)).stdout
     assert "\tchecked" in sender.run("contacts", "list").stdout

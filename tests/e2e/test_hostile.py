@@ -279,7 +279,7 @@ async def test_digests_that_lie_fail_that_file_and_it_is_not_placed(tmp_path, mo
     assert received.code == "incomplete"
     assert sent.code == "incomplete"
     assert not (tmp_path / "out" / "study" / "a.dcm").exists()
-    assert told["recipient"][-1].reasons == (("study/a.dcm", "changed while sending"),)
+    assert told["recipient"][-1].reasons == (("study/a.dcm", "changed while being sent"),)
 
 
 async def test_a_closing_that_lies_about_the_digests(tmp_path, monkeypatch):

@@ -301,4 +301,4 @@ async def test_a_port_that_is_taken_is_said_and_the_transfer_goes_on(tmp_path):
         sent, received, told = await run(tmp_path, content=content, send=options)
     delivered(tmp_path, content, sent, received)
     warned = [e.message for e in told["sender"] if isinstance(e, events.Warned)]
-    assert any("No port for direct connections" in text for text in warned)
+    assert any("No port is available for direct connections" in text for text in warned)

@@ -149,8 +149,9 @@ def test_both_killed_go_on(sender, recipient, big, out):
 def test_what_stands_since_it_was_begun_is_not_said_again(sender, option):
     done = sender.run("send", "--resume", "0123", *option)
     assert done.returncode == 2
-    assert "goes on as it was begun" in done.stderr
-    assert done.stderr.rstrip().endswith("--local-ca" if "local" in option[0] else option[0])
+    assert "keeps the settings" in done.stderr
+    named = "--local-ca" if "local" in option[0] else option[0]
+    assert done.stderr.rstrip().endswith(f"Leave out {named}.")
 
 
 def test_what_may_be_said_again_is_no_reason_against_it(sender):
@@ -158,7 +159,7 @@ def test_what_may_be_said_again_is_no_reason_against_it(sender):
     said = ("--auto", "--verify", "--engine", "aiortc", "--passphrase-file", "none")
     done = sender.run("send", "--resume", "0123", *said, HANDOVER_SERVER="https://192.0.2.1")
     assert done.returncode == 1
-    assert "No unfinished transfer has the id 0123" in done.stderr
+    assert "No unfinished transfer has the ID 0123" in done.stderr
 
 
 def test_guesses_while_the_recipient_is_away_cost_it_nothing(
@@ -319,7 +320,7 @@ def test_what_is_under_way_is_not_discarded_nor_taken_over(sender, recipient, bi
     sending, receiving, link = begin(sender, recipient, big, out)
     running = unfinished(recipient)[0]
     assert running["state"] == "running"
-    assert "under way" in recipient.run("transfers", "discard", running["id"]).stderr
+    assert "is running" in recipient.run("transfers", "discard", running["id"]).stderr
     code, last = recipient.receive(link, out, "--auto").end()
     assert (code, last["code"]) == (1, "transfer_running")
     sending.signal(signal.SIGCONT)

@@ -56,7 +56,7 @@ def test_a_server_of_this_version_is_found_the_same(sender, recipient):
     *lines, last = done.stdout.splitlines()
     assert len(pages.shipped()) > 1
     assert lines == [f"same         {path}" for path in pages.shipped()]
-    assert "does not prove that others are given the same" in last
+    assert "does not prove that other computers are given the same" in last
 
 
 @pytest.mark.parametrize("what", ["script", "page", "not built"])
@@ -75,7 +75,7 @@ def test_a_server_with_one_altered_byte_is_found_out(sender, recipient, tmp_path
     assert "Traceback" not in done.stderr
     *lines, last = done.stdout.splitlines()
     odd = {line for line in lines if not line.startswith("same ")}
-    assert "receive on the command line" in last
+    assert "Receive on the command line" in last
     if what == "script":
         assert odd == {f"differs      /assets/{victim.name} (content)"}
     elif what == "page":
@@ -208,8 +208,8 @@ def test_options_that_contradict_each_other_are_wrong_usage(sender, arguments):
 
 def test_the_link_says_beside_it_what_it_works_with(sender, some):
     for arguments, sentence in (
-        (("--address", "localhost"), "It works in a browser and on the command line"),
-        (("--address", "10.0.0.1"), "It works on the command line: handover receive"),
+        (("--address", "localhost"), "The link works in a browser and on the command line"),
+        (("--address", "10.0.0.1"), "The link works on the command line: handover receive"),
     ):
         terminal = Terminal(sender, "send", *arguments, os.fspath(some))
         terminal.expect(sentence)

@@ -58,6 +58,11 @@ def test_a_warning_may_be_any_failure():
         text("warning", "nothing of ours")
 
 
+def test_what_fills_a_sentence_in_is_no_place():
+    """A peer chooses its own name."""
+    assert text("terminal", "sender", name="{known}", known="new") == "From: {known} (new)"
+
+
 def test_only_a_failure_that_is_no_end_can_go_on():
     ends = {Ending.COMPLETE, Ending.INCOMPLETE, Ending.DECLINED, Ending.EXPIRED, Ending.ABORTED}
     for code, kind in FAILURES.items():

@@ -119,7 +119,7 @@ def test_one_process_at_a_time(home, tmp_path):
     (other,) = Journals(home)
     assert other.running
     assert not other.hold()
-    with pytest.raises(Failure, match="under way"):
+    with pytest.raises(Failure, match="is running"):
         other.erase(home)
     journal.release()
     assert other.hold()

@@ -189,7 +189,7 @@ async def test_digits_that_differ_end_it_on_both_sides(visitor, sender, some):
     await visitor.page.click(".card.digits .quiet")
     await over(visitor, "The digits were said to differ", "Someone may be in between")
     assert sending.end() == 8
-    assert "Someone may be in between" in sending.text
+    assert "Someone may be intercepting the connection" in sending.text
 
 
 async def test_a_second_tab_says_so_and_the_first_goes_on(visitor, at, sender, big):

@@ -159,7 +159,7 @@ async def test_the_receipt_holds_and_both_know_each_other_the_next_time(
         joserfc_verifies(saved.read_bytes())
         done = sender.run("receipt", "verify", str(saved), "--files", str(study.parent))
         assert done.returncode == 0, done.stderr
-        assert "every delivered file is as it was" in done.stdout
+        assert "every delivered file is unchanged" in done.stdout
         payload = transfer_of(json.loads(saved.read_bytes()))
         assert payload["stored"] == "browser"
         assert payload["recipient"]["label"] == NAME

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import pkgutil
+import re
 from typing import Literal, get_args
 
 Language = Literal["en", "de"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
+_PLACE = re.compile(r"\{(\w+)\}")
 
 
 def _load(language: Language) -> dict[str, dict[str, str]]:
@@ -32,7 +34,5 @@ def text(group: str, code: str, language: Language = "en", **values: str | int) 
     groups = CATALOGUE[language]
     if group == "warning" and code not in groups["warning"]:
         group = "failure"
-    sentence = groups[group][code]
-    for name, value in values.items():
-        sentence = sentence.replace(f"{{{name}}}", str(value))
-    return sentence
+    # In one pass: what fills a sentence in may itself look like a place.
+    return _PLACE.sub(lambda place: str(values.get(place[1], place[0])), groups[group][code])

@@ -1,0 +1,98 @@
+"""What `--help` shows. Its words stand in the catalogue under the names of commands and options."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import click
+
+from ..api import EXIT_CODES, EXIT_USAGE
+from .language import found, speak_to_click, words
+
+HELP_NAMES = ["-h", "--help"]
+WIDEST, NARROWEST = 100, 30  # columns
+# The commands of each task, in the order in which they are listed.
+TASKS = {
+    "transfer": ("send", "receive", "resume", "transfers"),
+    "server": ("serve", "local-ca", "verify-web"),
+    "who": ("identity", "contacts"),
+    "evidence": ("receipt", "audit"),
+    "try": ("demo",),
+}
+
+
+class Formatter(click.HelpFormatter):
+    """As wide as the terminal, narrow ones included."""
+
+    def __init__(self, **_: Any) -> None:
+        columns = shutil.get_terminal_size().columns
+        super().__init__(width=max(NARROWEST, min(WIDEST, columns) - 2))
+
+    def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl(rows, min(col_max, self.width // 3), col_spacing)
+
+
+class Main(click.Group):
+    """The program: commands by task first, then options and exit codes."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        translate(self)
+        return super().make_context(*args, **extra)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for names in TASKS.values() for name in names]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+        with formatter.section(words("section", "exit")):
+            formatter.write_dl(exit_codes())
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        widest = max(len(name) for name in self.commands)
+        for task, names in TASKS.items():
+            with formatter.section(words("section", task)):
+                formatter.write_dl(
+                    [(f"{name:{widest}}", summary(self.commands[name])) for name in names]
+                )
+
+
+def translate(program: click.Command) -> None:
+    """Give the program, its commands and click itself their words, in the person's language."""
+    speak_to_click()
+    click.Context.formatter_class = Formatter
+    _describe(program)
+
+
+def _describe(command: click.Command, name: str = "") -> None:
+    command.help = words("command", name or "handover")
+    command.short_help = summary(command)
+    command.options_metavar = words("click", "[OPTIONS]")
+    for option in command.get_params(click.Context(command, help_option_names=HELP_NAMES)):
+        if isinstance(option, click.Option):
+            _describe_option(option, name)
+    if isinstance(command, click.Group):
+        metavar = words("click", "COMMAND [ARGS]...")
+        command.subcommand_metavar = f"[{metavar}]" if command.invoke_without_command else metavar
+        for word, one in command.commands.items():
+            _describe(one, f"{name} {word}".strip())
+
+
+def _describe_option(option: click.Option, command: str) -> None:
+    word = max(option.opts, key=len).removeprefix("--")
+    option.help = found("option", f"{command} {word}", "") or words("option", word)
+    default = found("default", f"{command} {word}", "") or found("default", word, "")
+    option.show_default = default or True
+    option.show_envvar = option.envvar is not None
+
+
+def summary(command: click.Command) -> str:
+    """The first sentence of a command's help."""
+    return (command.help or "").partition("\n")[0]
+
+
+def exit_codes() -> list[tuple[str, str]]:
+    """Each exit code and what it means."""
+    codes = {code: ending.value for ending, code in EXIT_CODES.items()} | {EXIT_USAGE: "usage"}
+    return [(str(code), words("exit", codes[code])) for code in sorted(codes)]
