@@ -262,7 +262,7 @@ async def test_digests_that_lie_fail_that_file_and_it_is_not_saved(
     await visitor.take(link)
     await visitor.page.wait_for(".card.done, .card.ended", 30)
     assert await visitor.title() == "Finished, but 1 file did not arrive"
-    assert await visitor.page.text(".failed") == "study/1.dcm: changed while sending"
+    assert await visitor.page.text(".failed") == "study/1.dcm: changed while being sent"
     ended = await asyncio.wait_for(asyncio.shield(sending), 20)
     assert ended.ending is p2p.Ending.INCOMPLETE
     path = await visitor.save("study.zip")
