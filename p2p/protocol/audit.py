@@ -38,9 +38,9 @@ def line_hash(line: bytes) -> str:
     return sha256(line).hex()
 
 
-def entry(previous: str, number: int, time: str, event: str, facts: Mapping[str, Json]) -> bytes:
+def entry(previous: str, number: int, time: str, event: str, members: Mapping[str, Json]) -> bytes:
     """The next line, with its newline. `number` counts from 1; `time` is RFC 3339."""
-    fields = {**facts, "seq": number, "time": time, "event": event, "prev": previous}
+    fields = {**members, "seq": number, "time": time, "event": event, "prev": previous}
     return encode_json(fields) + b"\n"
 
 

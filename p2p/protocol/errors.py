@@ -61,7 +61,7 @@ class FailureKind(NamedTuple):
 _F = Ending.FAILED
 
 FAILURES: dict[str, FailureKind] = {
-    # --- the link and the meeting
+    # --- the link and the rendezvous
     "link_invalid": FailureKind(_F),
     "link_unsupported": FailureKind(_F),
     "server_unreachable": FailureKind(_F, Next.RETRY),

@@ -207,13 +207,13 @@ def verify(data: bytes) -> Receipt:
     return Receipt(payload, octets, sender, recipient, len(headers) == 2)
 
 
-def same_facts(payload: Mapping[str, Any], expected: Mapping[str, Any], at: str = "") -> None:
+def require_same(payload: Mapping[str, Any], expected: Mapping[str, Any], at: str = "") -> None:
     """Raises `BadReceipt` naming the first member in which a payload is not as `expected`.
 
     Members of `payload` that `expected` does not have are the recipient's own to state.
     """
     for name, value in expected.items():
         if isinstance(value, Mapping):
-            same_facts(payload[name], value, f"{at}{name}.")
+            require_same(payload[name], value, f"{at}{name}.")
         elif payload[name] != value:
             raise BadReceipt(f"{at}{name} is not what happened")

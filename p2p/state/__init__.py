@@ -1,1 +1,1 @@
-"""."""
+"""What this machine remembers: identity, contacts, receipts, audit log, unfinished transfers."""

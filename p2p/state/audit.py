@@ -28,7 +28,7 @@ class AuditLog:
         """The audit log."""
         return self._folder.path / FILE
 
-    def append(self, event: str, facts: Mapping[str, Any]) -> None:
+    def append(self, event: str, members: Mapping[str, Any]) -> None:
         """Chain one more entry to the log, synced. A line torn by a crash is closed first."""
         with self._folder.locked(), open(self.path, "ab+") as log:
             os.chmod(log.fileno(), 0o600)
@@ -37,7 +37,7 @@ class AuditLog:
                 log.write(b"\n" + audit.entry(head, number + 1, now_text(), audit.RECOVERED, {}))
                 log.flush()
                 head, number, _ = _tail(log)
-            log.write(audit.entry(head, number + 1, now_text(), event, facts))
+            log.write(audit.entry(head, number + 1, now_text(), event, members))
             log.flush()
             os.fsync(log.fileno())
 

@@ -290,8 +290,8 @@ class Journal:
                 if where.exists():
                     raise Failure("not_writable", shown(str(where), 256))
         self.remove()
-        facts = {"transfer_id": encode_base64url(record.transfer_id), "role": record.role}
-        home.audit.append("erased", facts)
+        members = {"transfer_id": encode_base64url(record.transfer_id), "role": record.role}
+        home.audit.append("erased", members)
 
     def remove(self) -> None:
         """The transfer has ended: forget it."""

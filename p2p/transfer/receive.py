@@ -285,7 +285,7 @@ class ReceiveDriver(Driver):
             "security": {
                 k: encode_base64url(v) if isinstance(v, bytes) else v for k, v in security.items()
             },
-            **session.facts(results, root, now_text()),
+            **session.receipt_members(results, root, now_text()),
         }
 
     async def _present(self, underway: Underway) -> None:

@@ -295,12 +295,12 @@ async def test_a_closing_that_lies_about_the_digests(tmp_path, monkeypatch):
 
 
 async def test_a_receipt_that_lies_is_not_countersigned(tmp_path, monkeypatch):
-    real = RecipientSession.facts
+    real = RecipientSession.receipt_members
 
     def lie(self, results, root, time):
         return {**real(self, results, root, time), "outcome": "incomplete"}
 
-    monkeypatch.setattr(RecipientSession, "facts", lie)
+    monkeypatch.setattr(RecipientSession, "receipt_members", lie)
     sent, received, _ = await run(tmp_path)
     assert sent.code == "protocol"
     assert "outcome" in sent.message

@@ -165,7 +165,7 @@ class Pair:
                 "path": "direct",
                 **text,
             },
-            **self.recipient.facts(results, root, TIME),
+            **self.recipient.receipt_members(results, root, TIME),
             **changes,
         }
         return encode_json(fields)

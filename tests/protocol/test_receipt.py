@@ -107,9 +107,9 @@ def test_the_fingerprint_is_readable():
 
 def test_facts_that_are_not_what_happened_are_named():
     payload = receipt.read_payload(receipt.verify(GOOD.encode()).octets)
-    receipt.same_facts(payload, {"outcome": "complete", "content": {"entries": 4}})
+    receipt.require_same(payload, {"outcome": "complete", "content": {"entries": 4}})
     with pytest.raises(receipt.BadReceipt, match=r"content\.entries"):
-        receipt.same_facts(payload, {"content": {"entries": 5}})
+        receipt.require_same(payload, {"content": {"entries": 5}})
 
 
 def test_a_payload_with_a_wrong_kid_is_refused():

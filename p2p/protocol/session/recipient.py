@@ -212,7 +212,7 @@ class RecipientSession(Session):
         if self._gone:
             self._give_up_waiting()
 
-    def facts(self, results: Results, root: bytes, time: str) -> dict[str, Any]:
+    def receipt_members(self, results: Results, root: bytes, time: str) -> dict[str, Any]:
         """The members of the receipt that this session knows; binary ones as base64url."""
         failed = dict(results.failures())
         entries, total = self._manifest.entries, self._tape.total
@@ -333,7 +333,7 @@ class RecipientSession(Session):
         self._owe_ack(stream, now)
 
     def _tell_young(self, stream: IncomingStream, lane: int, now: float) -> None:
-        """What a lane has brought that opened lately is told at once: its pace depends on it."""
+        """What a lane has brought that opened lately is told at once: its window depends on it."""
         if self._lanes[lane] - self._told[lane] > self._lanes[lane] // ACK_SHARE:
             self._acknowledge(stream, now)
 

@@ -12,7 +12,7 @@ from ..codec import Json, decode_json, sha256
 from ..errors import Ending, PeerError
 from ..handshake import Secured
 from ..manifest import REFUSED, WITHDRAWN, Manifest, Results
-from ..receipt import MAX_RECEIPT, BadReceipt, check_signature, read_payload, same_facts, sign
+from ..receipt import MAX_RECEIPT, BadReceipt, check_signature, read_payload, require_same, sign
 from ..seal import Header, Stream
 from ..seal import Message as SealedRange
 from ..tape import Tape
@@ -319,12 +319,12 @@ class SenderSession(Session):
             check_signature(self.secured.peer.identity, receipt.payload, receipt.signature)
             read_payload(receipt.payload)
             said: Any = decode_json(receipt.payload, MAX_RECEIPT)
-            same_facts(said, self._expected(root))
+            require_same(said, self._expected(root))
             at = said["security"]["transcript"]
             ours = [one for one in closings if one["security"]["transcript"] == at]
             if not ours:
                 raise BadReceipt("security.transcript is not what happened")
-            same_facts(said, ours[0])
+            require_same(said, ours[0])
         except BadReceipt as reason:
             raise PeerError(f"the receipt: {reason}") from None
         return sign(self._identity, receipt.payload)

@@ -37,6 +37,6 @@ export function receiptPayload(
       digits_confirmed: session.needsConfirmation,
       passphrase: binding.passphrase,
     },
-    ...session.facts(results, root, verified),
+    ...session.receiptMembers(results, root, verified),
   });
 }

@@ -325,7 +325,7 @@ export class Pair {
         digits_confirmed: false,
         passphrase: false,
       },
-      ...this.session.facts(results, resultsRoot(this.manifest, results), TIME),
+      ...this.session.receiptMembers(results, resultsRoot(this.manifest, results), TIME),
     });
   }
 

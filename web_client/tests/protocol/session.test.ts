@@ -1012,7 +1012,7 @@ test("the results of a receipt are the recipient's, not the sender's alone", asy
   const pair = await Pair.at("finishing");
   const results = Results.decode(pair.digests(), pair.manifest);
   results.failed(1, NOT_PLACED);
-  expect(pair.session.facts(results, new Uint8Array(32), TIME)).toMatchObject({
+  expect(pair.session.receiptMembers(results, new Uint8Array(32), TIME)).toMatchObject({
     outcome: "incomplete",
     content: { entries: 2, bytes: 10, delivered_entries: 1, delivered_bytes: 5 },
   });

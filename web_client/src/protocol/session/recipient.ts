@@ -239,7 +239,7 @@ export class RecipientSession extends Session<RecipientState> {
   }
 
   /** The members of the receipt that this session knows; binary ones as base64url. */
-  facts(results: Results, root: Bytes, time: string): JsonObject {
+  receiptMembers(results: Results, root: Bytes, time: string): JsonObject {
     const failed = results.failures();
     const { entries } = this.manifest;
     const lost = failed.reduce((sum, [index]) => sum + entries[index]!.size, 0);
