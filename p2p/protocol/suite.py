@@ -23,7 +23,7 @@ class Suite:
     number: int
     name: str
     noise: bytes  # the Noise protocol name
-    hash: str  # of files, as hashlib and the receipt call it
+    hash: str  # of files, as a receipt calls it
     overhead: int  # bytes that a sealed range has before its payload
     seal: Callable[[bytes, Header, bytearray], bytearray]  # see `seal_range`
     opener: Callable[[bytes], Opener]  # from the private half of the session key
@@ -37,7 +37,7 @@ SUITE_1 = Suite(
     number=1,
     name="noise-xxpsk3-25519-chachapoly-sha256+nacl-sealed-box+ed25519",
     noise=noise.NAME,
-    hash="sha256",
+    hash="sha-256",
     overhead=OVERHEAD,
     seal=seal_range,
     opener=Opener,

@@ -223,7 +223,7 @@ class RecipientSession(Session):
             "manifest_sha256": encode_base64url(self._fields["manifest_sha256"]),
             "closing_sha256": encode_base64url(sha256(self._closing)),
             "content": {
-                "hash": "sha-256",
+                "hash": self.secured.suite.hash,
                 "tree": "rfc9162-salted",
                 "root": encode_base64url(root),
                 "entries": len(entries),
