@@ -209,7 +209,7 @@ def _progress_line(event: Progressed) -> str:
     way = words("terminal", "lanes", kind=kind, count=lanes) if lanes > 1 else kind
     if event.bottleneck:
         bottleneck = words("bottleneck", event.bottleneck)
-        way = words("terminal", "held_up", way=way, bottleneck=bottleneck)
+        way = words("terminal", "limited", way=way, bottleneck=bottleneck)
     amount = words("terminal", "of", part=size(event.durable), whole=size(event.total))
     return f"{amount}  {words('terminal', 'per_second', size=size(event.rate))}  {way}"
 
