@@ -104,9 +104,9 @@ def commands(group: click.Group, name: str = "") -> dict[str, click.Command]:
 
 def options(command: click.Command) -> set[str]:
     """The long options of a command."""
-    context = click.Context(command)
-    names = (name for one in command.get_params(context) for name in one.opts + one.secondary_opts)
-    return {name for name in names if name.startswith("--") and name != "--help"}
+    # `params` and not `get_params`, which would keep the help option that it makes for good.
+    names = (name for one in command.params for name in one.opts + one.secondary_opts)
+    return {name for name in names if name.startswith("--")}
 
 
 @pytest.mark.parametrize("document", [ROOT / "README.md", GUIDE], ids=lambda one: one.name)
