@@ -12,7 +12,7 @@ import pytest
 
 from .harness import Peer, Terminal, kill_hard, sha256sums
 
-SIZE = 160_000_000
+SIZE = 80_000_000
 SLOWLY = ("--limit", "20M")  # so that a part of it can be met
 
 
@@ -203,7 +203,7 @@ def test_damage_on_the_disk_moves_it_back_to_where_all_is_well(sender, recipient
     (staging,) = out.iterdir()
     part = max(staging.iterdir(), key=lambda path: path.stat().st_size)
     with open(part, "r+b") as file:
-        file.seek(50_000_000)
+        file.seek(SIZE // 4)
         file.write(b"damage")
     again = recipient.receive(link, out, "--auto")
     finished(sender, recipient, big, out, again, sending)
