@@ -19,7 +19,10 @@ def engine(request):
 @pytest.fixture(scope="session")
 def dicom():
     """The DICOM files that ship with pydicom: 176 of many kinds."""
-    return Path(importlib.util.find_spec("pydicom").origin).parent / "data" / "test_files"
+    found = importlib.util.find_spec("pydicom")
+    assert found
+    assert found.origin
+    return Path(found.origin).parent / "data" / "test_files"
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from p2p import api
 
 async def answering(transfer, *answers):
     """Iterate to the end and answer each question; the questions."""
-    asked, answers = [], list(answers)
+    asked, left = [], list(answers)
     async for event in transfer:
         if isinstance(event, p2p.Question):
             asked.append(event)
-            await transfer.answer(answers.pop(0))
+            await transfer.answer(left.pop(0))
     return asked
 
 
@@ -36,6 +36,7 @@ async def test_send_receive_answer_result(tmp_path, some, homes):
     sent, received = await asyncio.gather(transfer.result(), other.result())
     assert sent.ending is received.ending is p2p.Ending.COMPLETE
     assert sent.message.startswith("Delivered and verified")
+    assert received.receipt
     assert p2p.verify_receipt(received.receipt.read_bytes()).confirmed
     assert {p.name for p in (tmp_path / "inbox" / some.name).iterdir()} == {
         p.name for p in some.iterdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -39,7 +40,7 @@ ADMIT, COMPARE, ACCEPT = (
 COMPLETE = Completed(Ending.COMPLETE, "", Path("receipt.json"), ("study",))
 
 
-def failed(code: str, detail: str = "", **more) -> Failed:
+def failed(code: str, detail: str = "", **more: Any) -> Failed:
     """The last event of a transfer that ended so."""
     members = {"receipt": None, "failed": ()} | more
     return Failed(api.Failure(code).ending, code, detail, **members)
@@ -75,7 +76,7 @@ class CommandLine:
 
     def __init__(self, monkeypatch):
         self.script, self.answers, self.given = [COMPLETE], [], {}
-        self.person = None
+        self.person: Person | None = None
         monkeypatch.setattr(Terminal, "open", lambda: self.person)
         for name in ("send", "receive", "resume"):
             monkeypatch.setattr(api, name, self._begin)
@@ -101,6 +102,7 @@ class CommandLine:
                 self.answers.append(await transfer._ask(event))
             elif isinstance(event, Dropped):
                 asking = asyncio.create_task(transfer._ask(event.question))
+                assert self.person
                 while not self.person.asked:
                     await asyncio.sleep(0)
                 asking.cancel()

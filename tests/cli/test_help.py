@@ -70,7 +70,7 @@ def test_every_help_is_made_of_sentences(line, language, name):
         command.help,
         *(one.help for one in command.params if one.param_type_name == "option"),
     ]
-    assert all(sentence.endswith((".", '".')) for sentence in described)
+    assert all(sentence and sentence.endswith((".", '".')) for sentence in described)
     for option in command.params:
         if option.param_type_name == "option":
             assert max(option.opts, key=len) in long.stdout

@@ -12,11 +12,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO, Any, AnyStr
 
 from p2p import Home
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 60
+
+Argument = str | Path
+Told = dict[str, Any]  # an event of `--json`
 
 
 class Peer:
@@ -40,10 +44,10 @@ class Peer:
             **more,
         }
 
-    def command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: Argument) -> list[str]:
         return [*self.prefix, sys.executable, "-m", "p2p", *map(str, arguments)]
 
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: Argument, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run to the end, on pipes, without a terminal."""
         return subprocess.run(
             self.command(*arguments),
@@ -56,25 +60,25 @@ class Peer:
             cwd=self.home.parent,
         )
 
-    def start(self, *arguments: str, **environment: str) -> Process:
+    def start(self, *arguments: Argument, **environment: str) -> Process:
         """Start with `--json` on pipes."""
         process = Process(self.command(*arguments, "--json"), self.environment(**environment))
         self.started.append(process)
         return process
 
-    def send(self, *arguments: str, **environment: str) -> tuple[Process, str]:
-        process = self.start("send", *map(str, arguments), **environment)
+    def send(self, *arguments: Argument, **environment: str) -> tuple[Process, str]:
+        process = self.start("send", *arguments, **environment)
         return process, process.wait_for("link")["link"]
 
-    def receive(self, link: str, output: Path, *arguments: str, **environment: str) -> Process:
+    def receive(self, link: str, output: Path, *arguments: Argument, **environment: str) -> Process:
         return self.start(
-            "receive", "--output", str(output), *arguments, HANDOVER_LINK=link, **environment
+            "receive", "--output", output, *arguments, HANDOVER_LINK=link, **environment
         )
 
     def receipts(self) -> list[Path]:
         return sorted((self.home / "receipts").iterdir())
 
-    def audit(self) -> list[dict]:
+    def audit(self) -> list[dict[str, Any]]:
         path = self.home / "audit.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -95,10 +99,10 @@ class Process:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        self.events: list[dict] = []
+        self.events: list[Told] = []
         self._buffer = b""
 
-    def wait_for(self, event: str, seconds: float = SECONDS, **members) -> dict:
+    def wait_for(self, event: str, seconds: float = SECONDS, **members: Any) -> Told:
         """The next event of this kind (and with these members)."""
         ends = time.monotonic() + seconds
         while True:
@@ -107,21 +111,22 @@ class Process:
             if found["event"] == event and members.items() <= found.items():
                 return found
 
-    def _next(self, ends: float) -> dict | None:
+    def _next(self, ends: float) -> Told | None:
+        stdout = output(self.process)
         while b"\n" not in self._buffer:
             left = ends - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+            if left <= 0 or not select.select([stdout], [], [], left)[0]:
                 return None
-            data = os.read(self.process.stdout.fileno(), 65536)
+            data = os.read(stdout.fileno(), 65536)
             if not data:
                 return None
             self._buffer += data
         line, self._buffer = self._buffer.split(b"\n", 1)
-        event = json.loads(line)
+        event: Told = json.loads(line)
         self.events.append(event)
         return event
 
-    def end(self, seconds: float = SECONDS) -> tuple[int, dict]:
+    def end(self, seconds: float = SECONDS) -> tuple[int, Told]:
         """Exit code and last event; there is exactly one last one."""
         ends = time.monotonic() + seconds
         while self._next(ends) is not None:
@@ -140,6 +145,7 @@ class Process:
         if self.process.poll() is None:
             return ""
         if not hasattr(self, "_stderr"):
+            assert self.process.stderr
             self._stderr = self.process.stderr.read().decode()
         return self._stderr
 
@@ -150,14 +156,15 @@ class Process:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
-        self.process.stderr.close()
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe
+            pipe.close()
 
 
 class Terminal:
     """A `handover` process in front of a person: a pseudo-terminal."""
 
-    def __init__(self, peer: Peer, *arguments: str, **environment: str):
+    def __init__(self, peer: Peer, *arguments: Argument, **environment: str):
         self.text = ""
         pid, self.file = pty.fork()
         if pid == 0:
@@ -201,6 +208,12 @@ class Terminal:
 
     def interrupt(self) -> None:
         self.type("\x03")
+
+
+def output(process: subprocess.Popen[AnyStr]) -> IO[AnyStr]:
+    """Its standard output, which is a pipe."""
+    assert process.stdout
+    return process.stdout
 
 
 def kill_hard(process: Process) -> None:

@@ -156,9 +156,9 @@ def test_a_known_name_with_another_key_is_a_loud_warning_on_both_sides(tmp_path,
         for i, label in enumerate(["Sender", "Mary", "Mary", "Sender"])
     ]
     one, mary, other_mary, other_sender = peers
-    sending, link = one.send("--auto", some)
+    known, link = one.send("--auto", some)
     assert mary.receive(link, out, "--auto").end()[0] == 0
-    assert sending.end()[0] == 0
+    assert known.end()[0] == 0
     sending = Terminal(one, "send", str(some))  # the pinned one is not asked about, this one is
     link = sending.expect(r"(http://\S+)")
     receiving = other_mary.receive(link, tmp_path / "out2", "--auto")
@@ -169,13 +169,13 @@ def test_a_known_name_with_another_key_is_a_loud_warning_on_both_sides(tmp_path,
     sending.interrupt()  # it waits on: the link was not used up
     assert sending.end() == 8
     nothing_arrived(tmp_path / "out2")
-    sending, link = other_sender.send("--auto", some)
-    receiving = Terminal(mary, "receive", "--output", str(tmp_path / "out2"), HANDOVER_LINK=link)
-    receiving.expect("WARNING: Sender is a known contact.*contacts remove")
-    receiving.expect(r"Receive these files\? \[y/n\]")
-    receiving.type("y\n")
-    assert receiving.end() == 0
-    assert sending.end()[0] == 0
+    unknown, link = other_sender.send("--auto", some)
+    terminal = Terminal(mary, "receive", "--output", str(tmp_path / "out2"), HANDOVER_LINK=link)
+    terminal.expect("WARNING: Sender is a known contact.*contacts remove")
+    terminal.expect(r"Receive these files\? \[y/n\]")
+    terminal.type("y\n")
+    assert terminal.end() == 0
+    assert unknown.end()[0] == 0
     for peer in peers:
         peer.close()
 

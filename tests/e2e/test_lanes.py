@@ -14,6 +14,9 @@ import pytest
 from p2p import events, invitation
 from p2p.connect import transports
 from p2p.lanes import multipath
+from p2p.lanes.connection_count import ConnectionCount
+from p2p.lanes.tls.connection import TlsConnection
+from p2p.lanes.tls.direct import DirectLanes
 from p2p.lanes.webrtc import available
 from p2p.protocol.seal import FILTER, ZSTD
 from p2p.protocol.signal import DirectEndpoint
@@ -136,7 +139,7 @@ async def test_a_side_that_forbids_direct_connections_makes_none(
         opened.append(ports)
         raise OSError
 
-    monkeypatch.setattr(transports.TlsConnection, "open", note)
+    monkeypatch.setattr(TlsConnection, "open", note)
     (tmp_path / "file").write_bytes(b"x")
     sender = inprocess.send(tmp_path / "file", tmp_path / "send", direct=who != "send")
     link, out = (await sender.transfer).link, tmp_path / "out"
@@ -150,7 +153,7 @@ async def test_a_side_that_forbids_direct_connections_makes_none(
 @pytest.mark.parametrize("who", ["send", "receive"])
 async def test_each_side_can_forbid_direct_lanes(tmp_path, who, monkeypatch):
     opened = []
-    monkeypatch.setattr(multipath.DirectLanes, "open", lambda ports: opened.append(ports))
+    monkeypatch.setattr(DirectLanes, "open", lambda ports: opened.append(ports))
     content = os.urandom(SIZE // 4)
     sent, received, told = await run(tmp_path, content=content, **{who: NO_DIRECT})
     delivered(tmp_path, content, sent, received)
@@ -228,8 +231,8 @@ async def test_further_webrtc_connections_come_and_go(tmp_path, monkeypatch, run
     """As the connection count says: four, one, four; what is under way on one that goes is not lost."""
     size = SIZE if engine == "libdatachannel" else SIZE // 5
 
-    class Moody(multipath.ConnectionCount):
-        def look(self, now, carried, there, *, busy):
+    class Moody(ConnectionCount):
+        def look(self, now, carried, there, *, busy=False):
             return 4 if carried % (size // 2) < size // 4 else 1
 
     monkeypatch.setattr(multipath, "ConnectionCount", Moody)
@@ -252,7 +255,8 @@ def pixels(size):
 async def test_pixels_are_compressed_on_the_way_and_arrive_unaltered(
     tmp_path, runs, monkeypatch, compress
 ):
-    seen, real = set(), ReceiveDriver._open
+    seen: set[int] = set()
+    real = ReceiveDriver._open
 
     def note(self, messages):
         opened = [self._opener.open(bytes(message))[0] for message in messages]

@@ -211,7 +211,7 @@ async def test_a_disk_that_cannot_keep_the_receipt_is_said_and_waited_for(tmp_pa
     kept = p2p.Home(tmp_path / "r").path / "receipts"
     kept.rmdir()
     kept.symlink_to("/proc/self")
-    told = []
+    told: list[p2p.Event] = []
     receiver = asyncio.create_task(one.receive(watch=told.append))
     async with asyncio.timeout(60):
         while not any("cannot be written" in getattr(e, "message", "") for e in told):
@@ -244,9 +244,12 @@ async def test_a_ctrl_c_while_only_signatures_are_missing_lets_them_finish(
 async def test_a_second_ctrl_c_leaves_no_staging_behind(tmp_path):
     one = Transfer(tmp_path)
     got = asyncio.Event()
-    received = await one.begin(
-        watch=lambda event: isinstance(event, events.Progressed) and got.set()
-    )
+
+    def watch(event):
+        if isinstance(event, events.Progressed):
+            got.set()
+
+    received = await one.begin(watch=watch)
     await got.wait()
     received.transfer.cancel()
     await asyncio.sleep(0)

@@ -222,6 +222,7 @@ def test_a_server_that_dies_and_comes_back_empty_disturbs_nothing(
             stderr=subprocess.PIPE,
             text=True,
         )
+        assert process.stderr
         assert "Serving on port" in process.stderr.readline()
         return process
 

@@ -28,6 +28,7 @@ def serving(peer, *arguments, tree=ROOT):
     )
     said = ""
     while not (found := re.search(r"Serving on port (\d+)", said)):
+        assert process.stderr
         line = process.stderr.readline()
         assert line, said
         said += line

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,7 +93,7 @@ def world(network, built, tmp_path):
 @pytest.fixture
 def small_disk(tmp_path):
     """Make a file system of so many MB; to grow it, mount it again."""
-    mounted = []
+    mounted: list[Path] = []
 
     def mount(megabytes):
         folder = tmp_path / "disk"
@@ -140,7 +142,7 @@ def pytest_terminal_summary(terminalreporter):
 
 def _grouped(rows):
     """One line for many rounds of one fault: how many, the middle and the worst of each figure."""
-    groups = {}
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for one in rows:
         groups.setdefault((one["fault"], one["how"]), []).append(one)
     for (fault, how), ones in groups.items():

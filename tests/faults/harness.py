@@ -21,12 +21,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.e2e.harness import ROOT, Peer, Process
+from tests.e2e.harness import ROOT, Argument, Peer, Process, Told, output
 
 AUTO = ("--auto",)
 WAIT = 120.0  # two busy cores are slow; nothing that goes well comes near
@@ -51,7 +52,7 @@ class Faults:
         self.environment = {"LD_PRELOAD": str(shim), "FAULTS_FILE": str(file)}
 
     def __getitem__(self, name: str) -> int:
-        return struct.unpack_from("q", self._shared, 8 * PLACES[name])[0]
+        return int(struct.unpack_from("q", self._shared, 8 * PLACES[name])[0])
 
     def __setitem__(self, name: str, value: int) -> None:
         struct.pack_into("q", self._shared, 8 * PLACES[name], value)
@@ -64,18 +65,18 @@ class Watched(Process):
     def __init__(self, command: list[str], environment: dict[str, str]):
         super().__init__(command, environment)
         self.peak = 0
-        self._queue: queue.Queue[dict | None] = queue.Queue()
+        self._queue: queue.Queue[Told | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        output, rest = self.process.stdout, b""
+        stdout, rest = output(self.process), b""
         with contextlib.suppress(OSError, ValueError):
             while True:
                 self._measure()
-                if not select.select([output], [], [], 0.1)[0]:
+                if not select.select([stdout], [], [], 0.1)[0]:
                     continue
-                data = os.read(output.fileno(), 65536)
+                data = os.read(stdout.fileno(), 65536)
                 if not data:
                     break
                 *lines, rest = (rest + data).split(b"\n")
@@ -85,12 +86,12 @@ class Watched(Process):
 
     def _measure(self) -> None:
         """The kernel's own peak: no spike between two looks is missed."""
-        with contextlib.suppress(OSError, TypeError, psutil.Error):
+        with contextlib.suppress(OSError, psutil.Error):
             status = Path(f"/proc/{self.process.pid}/status").read_text()
-            found = re.search(r"VmHWM:\s+(\d+) kB", status)
-            self.peak = max(self.peak, int(found[1]) * 1024)
+            if found := re.search(r"VmHWM:\s+(\d+) kB", status):  # a zombie has none
+                self.peak = max(self.peak, int(found[1]) * 1024)
 
-    def _next(self, ends: float) -> dict | None:
+    def _next(self, ends: float) -> Told | None:
         try:
             event = self._queue.get(timeout=max(0.001, ends - time.monotonic()))
         except queue.Empty:
@@ -106,8 +107,7 @@ class Watched(Process):
             self.process.kill()
         self.process.wait()
         self._reader.join()
-        self.process.stdout.close()
-        self.process.stderr.close()
+        super().kill()
 
     def said(self, *states: str) -> bool:
         """Whether these states were told, in this order."""
@@ -132,12 +132,20 @@ class Machine(Peer):
         faults = self.faults.environment if self.faults else {}
         return {**super().environment(**more), **faults}
 
-    def start(self, *arguments: str, **environment: str) -> Watched:
+    def start(self, *arguments: Argument, **environment: str) -> Watched:
         process = Watched(self.command(*arguments, "--json"), self.environment(**environment))
         self.started.append(process)
         return process
 
-    def transfers(self) -> list[dict]:
+    if TYPE_CHECKING:  # they call `start`
+
+        def send(self, *arguments: Argument, **environment: str) -> tuple[Watched, str]: ...
+
+        def receive(
+            self, link: str, output: Path, *arguments: Argument, **environment: str
+        ) -> Watched: ...
+
+    def transfers(self) -> list[dict[str, Any]]:
         """What `handover transfers` says lies here unfinished."""
         done = self.run("transfers", "--json")
         assert done.returncode == 0, done.stderr
@@ -163,12 +171,14 @@ class Server:
             stderr=subprocess.PIPE,
             text=True,
         )
+        assert self.process.stderr
         while "Serving on port" not in (line := self.process.stderr.readline()):
             assert line, "the server did not start"
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+        assert self.process.stderr
         self.process.stderr.close()
 
 
@@ -182,8 +192,8 @@ class Transfer:
         source: Path,
         out: Path,
         *,
-        send: tuple[str, ...] = (),
-        receive: tuple[str, ...] = (),
+        send: tuple[Argument, ...] = (),
+        receive: tuple[Argument, ...] = (),
         come: bool = True,
     ):
         self.sender, self.recipient, self.source, self.out = sender, recipient, source, out
@@ -233,7 +243,7 @@ class Transfer:
         while True:
             event = self.receiving.wait_for("progress", max(0.1, ends - time.monotonic()))
             if event["durable"] >= part * event["total"]:
-                return event["durable"]
+                return int(event["durable"])
 
     def kill(self, role: str) -> None:
         self.process(role).signal(signal.SIGKILL)
@@ -268,7 +278,7 @@ class Transfer:
 
     # --- the end
 
-    def finish(self, seconds: float = WAIT, over: Sequence[str] = ()) -> dict:
+    def finish(self, seconds: float = WAIT, over: Sequence[str] = ()) -> dict[str, Any]:
         """Both end complete, with the same bytes; gives what stands in the table. Those that are
         `over` were killed after their last word."""
         codes = (None if "sender" in over else 0, None if "recipient" in over else 0)
@@ -276,9 +286,12 @@ class Transfer:
         same(self.source, self.out / self.source.name)
         return {**facts, "same": True}
 
-    def finish_otherwise(self, codes: tuple[int | None, int | None], seconds: float = WAIT) -> dict:
+    def finish_otherwise(
+        self, codes: tuple[int | None, int | None], seconds: float = WAIT
+    ) -> dict[str, Any]:
         """Both end with these codes (sender's, recipient's), with a receipt each."""
-        ended, last = [], {"message": ""}
+        ended: list[tuple[str, int, int]] = []
+        last: Told = {"message": ""}
         for role, code in zip(("sender", "recipient"), codes, strict=True):
             if code is not None:
                 got, last = self.process(role).end(seconds)
@@ -364,7 +377,7 @@ def study(path: Path, files: int, size: int) -> Path:
     return path
 
 
-def wait_until(true, seconds: float = WAIT, what: str = "") -> float:
+def wait_until(true: Callable[[], object], seconds: float = WAIT, what: str = "") -> float:
     """Poll; gives how long it took."""
     began = time.monotonic()
     while not true():

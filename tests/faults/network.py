@@ -18,6 +18,8 @@ import subprocess
 from pathlib import Path
 from typing import Literal
 
+from tests.e2e.harness import output
+
 SIDES = ("sender", "recipient")
 Side = Literal["sender", "recipient"]
 ADDRESSES = {"sender": "10.77.1.2", "recipient": "10.77.2.2"}
@@ -116,7 +118,7 @@ class Network:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._emulator.stdout.readline() == "ready\n", words
+        assert output(self._emulator).readline() == "ready\n", words
         for side in SIDES:
             self._router("rule", "add", "priority", "10", "iif", side, "lookup", TABLE)
 
@@ -129,7 +131,7 @@ class Network:
         self._emulator.send_signal(signal.SIGTERM)
         told, _ = self._emulator.communicate(timeout=10)
         self._emulator = None
-        return json.loads(told)
+        return dict(json.loads(told))
 
     def close(self) -> None:
         if self._emulator is not None:

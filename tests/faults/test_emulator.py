@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from tests.e2e.harness import output
+
 from .harness import PYTHON
 
 SENDS = """
@@ -42,7 +44,7 @@ def probe(network, count, size=200, gap=0.0005, quiet=1.0):
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert listening.stdout.readline() == "ready\n"
+    assert output(listening).readline() == "ready\n"
     words = [str(count), str(size), str(gap)]
     subprocess.run([*network.prefixes["sender"], PYTHON, "-c", SENDS, *words], check=True)
     told, _ = listening.communicate(timeout=60)

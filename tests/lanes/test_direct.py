@@ -14,7 +14,7 @@ from cryptography import x509
 
 from p2p.connect.addresses import reachable
 from p2p.lanes import LaneLost
-from p2p.lanes.tls import direct
+from p2p.lanes.tls import HIGH_WATER, direct
 from p2p.lanes.tls import socket as tls_socket
 from p2p.lanes.tls.connection import TlsConnection
 from p2p.lanes.tls.direct import DirectLanes
@@ -66,7 +66,7 @@ async def test_a_clogged_lane_makes_the_sender_wait_and_loses_nothing(lanes):
     assert taken._bytes <= direct.READ_AHEAD + size
     assert [(await taken.recv())[:4] for _ in range(count)] == [n.to_bytes(4) for n in range(count)]
     await sending
-    assert peak <= direct.HIGH_WATER + size
+    assert peak <= HIGH_WATER + size
 
 
 async def test_a_message_that_is_too_long_is_refused_and_one_that_comes_ends_the_lane(lanes):

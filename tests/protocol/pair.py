@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from typing import Any, Literal, Self, TypeVar
 
 from nacl.signing import SigningKey
 
@@ -16,14 +18,14 @@ from p2p.protocol.manifest import (
     encode_manifest,
     results_root,
 )
-from p2p.protocol.seal import Header, Stream
+from p2p.protocol.seal import Header, Message, Stream
 
 SECRET = b"\x05" * 32
 S_KEY, R_KEY = SigningKey(b"\x01" * 32), SigningKey(b"\x02" * 32)
 TRANSFER = b"\x77" * 16
 OWN = {"label": "s", "software": "t"}
 TIME = "2026-01-02T03:04:05.000Z"
-SECURITY = {
+SECURITY: dict[str, Any] = {
     "fingerprint_sender": b"f" * 32,
     "fingerprint_recipient": b"g" * 32,
     "digits_confirmed": False,
@@ -31,13 +33,18 @@ SECURITY = {
 }
 
 
-def entropy(seed, session=0):
+Role = Literal["sender", "recipient"]
+Content = bytes | int | None
+E = TypeVar("E", bound=session.Event)
+
+
+def entropy(seed: int, session: int = 0) -> handshake.Entropy:
     return handshake.Entropy(
         *(bytes([seed + i]) * 28 + session.to_bytes(4, "big") for i in range(4))
     )
 
 
-def secured(verify=False, session=0):
+def secured(verify: bool = False, session: int = 0) -> tuple[handshake.Secured, handshake.Secured]:
     """Both ends of a finished handshake, the `session`-th: (sender's, recipient's)."""
     secrets = link.psk_secrets(link.derive_keys(SECRET), None)
     where = handshake.ChannelBinding(
@@ -70,7 +77,13 @@ def secured(verify=False, session=0):
 class Pair:
     """`files` are contents; None is a directory, an int a file that is one hole of that length."""
 
-    def __init__(self, files=(b"hello", b"world"), *, largest=4096, verify=False):
+    def __init__(
+        self,
+        files: Sequence[Content] = (b"hello", b"world"),
+        *,
+        largest: int = 4096,
+        verify: bool = False,
+    ):
         self.now, self.sessions = 100.0, 0
         at_sender, at_recipient = secured(verify)
         self.sender = session.SenderSession(
@@ -90,24 +103,25 @@ class Pair:
         self.manifest = Manifest(tuple(entries), bytes(32))
         self.data, self.tape = encode_manifest(self.manifest), self.manifest.tape()
         self.content = b"".join(f for f in files if isinstance(f, bytes))
-        self.to_recipient, self.to_sender = deque(), deque()
-        self.lanes = {0: deque()}
-        self.disk = {}  # offset -> payload
-        self.facts = {"sender": [], "recipient": []}
-        self.withdraw_at = {}  # entry -> status, when its turn comes
-        self.refuse = []  # (entry, status) of the recipient
-        self.damage = None  # called with the digests the recipient reads back
-        self.digested = set()
-        self.receipts = []
-        self.durable, self.earlier = 0, None  # what an earlier session left behind
+        self.to_recipient: deque[bytes] = deque()
+        self.to_sender: deque[bytes] = deque()
+        self.lanes: dict[int, deque[tuple[Header, Message]]] = {0: deque()}
+        self.disk: dict[int, Message] = {}  # offset -> payload
+        self.facts: dict[Role, list[session.Event]] = {"sender": [], "recipient": []}
+        self.withdraw_at: dict[int, int] = {}  # entry -> status, when its turn comes
+        self.refuse: list[tuple[int, int]] = []  # (entry, status) of the recipient
+        self.digested: set[int] = set()
+        self.receipts: list[bytes] = []
+        self.durable = 0  # what an earlier session left behind
+        self.earlier: Results | None = None  # likewise
 
     @property
-    def lane(self):
+    def lane(self) -> deque[tuple[Header, Message]]:
         return self.lanes[0]
 
     # --- plumbing
 
-    def flush(self):
+    def flush(self) -> None:
         self.to_recipient.extend(self.sender.frames())
         self.to_sender.extend(self.recipient.frames())
         for event in self.sender.events():
@@ -124,17 +138,17 @@ class Pair:
                 self.recipient.confirm(self.now)
                 self.flush()
 
-    def saw(self, role, kind):
+    def saw(self, role: Role, kind: type[E]) -> list[E]:
         return [event for event in self.facts[role] if isinstance(event, kind)]
 
-    def _countersign(self, event):
+    def _countersign(self, event: session.Receipted) -> None:
         root = results_root(self.manifest, self.sender.results)
         self.signature = self.sender.countersign(event, root, [self.sender.closed(OWN, SECURITY)])
         self.sender.countersigned(self.signature, self.now)
         self.receipts.append(event.payload)
         self.flush()
 
-    def _finish(self, event):
+    def _finish(self, event: session.Delivered) -> None:
         claimed = Results.decode(event.digests, self.manifest)
         results = Results(len(claimed))
         for index in range(len(claimed)):
@@ -149,7 +163,7 @@ class Pair:
         self.recipient.finish(results, self.refuse, payload, receipt.sign(R_KEY, payload), self.now)
         self.flush()
 
-    def payload(self, results, **changes):
+    def payload(self, results: Results, **changes: Any) -> bytes:
         root = results_root(self.manifest, results)
         text = {k: encode_base64url(v) if isinstance(v, bytes) else v for k, v in SECURITY.items()}
         fields = {
@@ -172,11 +186,11 @@ class Pair:
 
     # --- one step each; True when it did something
 
-    def offer(self):
+    def offer(self) -> None:
         self.sender.offer(self.manifest, self.data, self.tape, TIME, self.now, self.earlier)
         self.flush()
 
-    def reconnect(self):
+    def reconnect(self) -> Self:
         """Cut, and there again: new sessions, and the recipient has what was durable."""
         self.durable = self.recipient._streams[Stream.DATA].durable
         self.earlier = self.sender.results
@@ -193,23 +207,23 @@ class Pair:
         self.disk = {at: data for at, data in self.disk.items() if at < self.durable}
         return self
 
-    def accept(self):
+    def accept(self) -> None:
         self.recipient.read(self.manifest, self.tape)
         self.recipient.accept(TIME, self.now, self.durable)
         self.flush()
 
-    def add_lane(self, rank=session.WEBRTC):
+    def add_lane(self, rank: int = session.WEBRTC) -> int:
         number = self.sender.lanes.number()
         self.sender.lanes.add(number, rank)
         self.recipient.add_lane(number)
         self.lanes[number] = deque()
         return number
 
-    def drop_lane(self, number):
+    def drop_lane(self, number: int) -> None:
         self.sender.lanes.drop(number)
         del self.lanes[number]
 
-    def send_range(self, lane=0):
+    def send_range(self, lane: int = 0) -> bool:
         if self.sender.all_sent:
             self._finish_digests()
             self.sender.draw_up(TIME, "0" * 64)
@@ -235,6 +249,7 @@ class Pair:
             self.flush()
             return True
         here, end = self.files[entry], self.tape.end(entry)
+        assert here is not None  # a directory has no bytes
         if isinstance(here, int):
             self._put(
                 lane, Header(TRANSFER, Stream.DATA, True, plan.offset, end - plan.offset), b""
@@ -246,20 +261,20 @@ class Pair:
         self._put(lane, header, here[start : start + length])
         return True
 
-    def _put(self, lane, header, payload, again=False):
+    def _put(self, lane: int, header: Header, payload: Message, again: bool = False) -> None:
         if not again:
             self.sender.taken(header)
         self.sender.sent(lane, header, payload, self.now)
         self.lanes[lane].append((header, payload))
         self.flush()
 
-    def _finish_digests(self):
+    def _finish_digests(self) -> None:
         for index, content in enumerate(self.files):
             if content is not None and index not in self.digested:
                 whole = bytes(content) if isinstance(content, int) else content
                 self.sender.hashed(index, sha256(whole))
 
-    def deliver_control(self, to):
+    def deliver_control(self, to: Role) -> bool:
         queue, other = (
             (self.to_recipient, self.recipient)
             if to == "recipient"
@@ -272,7 +287,7 @@ class Pair:
         self.flush()
         return True
 
-    def deliver_data(self, lane=0):
+    def deliver_data(self, lane: int = 0) -> bool:
         queue = self.lanes.get(lane)
         if not queue:
             return False
@@ -288,7 +303,7 @@ class Pair:
         self.flush()
         return True
 
-    def sync(self):
+    def sync(self) -> bool:
         if (
             self.recipient.state.value != "receiving"
             or self.recipient.frontier == self.recipient._streams[Stream.DATA].durable
@@ -298,7 +313,7 @@ class Pair:
         self.flush()
         return True
 
-    def read_back(self):
+    def read_back(self) -> bool:
         if self.recipient.state.value != "receiving":
             return False
         stream = self.recipient._streams[Stream.DATA]
@@ -308,17 +323,17 @@ class Pair:
         self.flush()
         return True
 
-    def tick(self, seconds=0.05):
+    def tick(self, seconds: float = 0.05) -> None:
         self.now += seconds
         for one in (self.sender, self.recipient):
             one.tick(self.now)
             self.flush()
 
     @property
-    def over(self):
+    def over(self) -> bool:
         return self.sender.over and self.recipient.over
 
-    def run(self, limit=20_000):
+    def run(self, limit: int = 20_000) -> Self:
         """Everything in the obvious order until both are over."""
         for _ in range(limit):
             if self.over:

@@ -10,13 +10,21 @@ from hypothesis import strategies as st
 
 from p2p.protocol.errors import HandoverError
 from p2p.protocol.link import derive_keys
-from p2p.protocol.signal import Candidate, Candidates, Description, Knock, Sealer
+from p2p.protocol.signal import (
+    Candidate,
+    Candidates,
+    Description,
+    Direction,
+    Knock,
+    Sealer,
+    Signal,
+)
 
 from .test_handshake import binding, guest, host
 
 KEYS = derive_keys(b"\x05" * 32)
 ATTEMPTS = (b"a" * 16, b"b" * 16)
-SAID = {
+SAID: dict[Direction, list[Signal]] = {
     "to_host": [
         Knock(bytes(16), "native"),
         *(Candidates((Candidate("1", n, "192.0.2.1", 4000, "host"),)) for n in range(1, 5)),
@@ -55,7 +63,9 @@ def test_each_side_takes_in_a_true_beginning_or_stops(actions):
         )
         for d in SAID
     }
-    got, stopped, passed = {d: [] for d in SAID}, set(), {d: [] for d in SAID}
+    got: dict[Direction, list[Signal]] = {d: [] for d in SAID}
+    passed: dict[Direction, list[bytes]] = {d: [] for d in SAID}
+    stopped = set()
 
     def deliver(direction, envelope):
         if direction in stopped:
@@ -67,7 +77,8 @@ def test_each_side_takes_in_a_true_beginning_or_stops(actions):
             stopped.add(direction)
 
     for direction, action, number in actions:
-        queue, back = queues[direction], "to_guest" if direction == "to_host" else "to_host"
+        queue = queues[direction]
+        back: Direction = "to_guest" if direction == "to_host" else "to_host"
         if action == "reflect" and queues[back]:
             deliver(direction, queues[back][0])
         elif action == "mix":

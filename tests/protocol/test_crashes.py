@@ -7,6 +7,8 @@ bytes are the sender's, exactly one receipt was countersigned, nothing passed th
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -15,7 +17,7 @@ from p2p.protocol import receipt, session
 from p2p.protocol.codec import sha256
 from p2p.protocol.errors import Ending, Failure, HandoverError
 from p2p.protocol.manifest import Results, results_root
-from p2p.protocol.seal import Stream
+from p2p.protocol.seal import Message, Stream
 from p2p.protocol.session import flow
 
 from .pair import OWN, R_KEY, SECURITY, TIME, Pair
@@ -36,14 +38,15 @@ class World(Pair):
 
     def __init__(self, files, largest):
         super().__init__(files, largest=largest)
-        self.stable = {}  # recipient's disk, as a restart finds it
-        self.journal = {"durable": 0, "phase": "receiving"}
-        self.closings, self.noted = [], None  # in the sender's journal
-        self.signed_here = set()  # payloads the recipient has signed
+        self.stable: dict[int, Message] = {}  # recipient's disk, as a restart finds it
+        self.journal: dict[str, Any] = {"durable": 0, "phase": "receiving"}
+        self.closings: list[dict[str, Any]] = []  # in the sender's journal
+        self.noted: bytes | None = None  # results, in the sender's journal
+        self.signed_here: set[bytes] = set()  # payloads the recipient has signed
         self.confirmed = False  # the whole receipt is on the recipient's disk
         self.sender_ended = False
-        self.stale = []  # control frames of earlier sessions
-        self.fuel = None  # durable writes until the next crash
+        self.stale: list[bytes] = []  # control frames of earlier sessions
+        self.fuel: int | None = None  # durable writes until the next crash
 
     def durably(self, role, write):
         """A write that is fsynced; a crash may come before or after it."""
@@ -71,8 +74,9 @@ class World(Pair):
         self.flush()
 
     def sync(self):
-        stream = self.recipient._streams.get(Stream.DATA)
-        if self.recipient.state.value != "receiving" or stream.durable == self.recipient.frontier:
+        if self.recipient.state.value != "receiving":
+            return False
+        if self.recipient.frontier == self.recipient._streams[Stream.DATA].durable:
             return False
         frontier = self.recipient.frontier
         self.durably("recipient", lambda: self.stable.update(self.disk))
@@ -163,9 +167,9 @@ class World(Pair):
             self.disk = dict(self.stable)
         if "sender" in dead:
             self.digested.clear()
-        earlier = self.sender.results
+        earlier: Results | None = self.sender.results
         if "sender" in dead:
-            earlier = self.noted and Results.recall(self.noted, len(self.files))
+            earlier = Results.recall(self.noted, len(self.files)) if self.noted else None
         self.reconnect()
         self.earlier = earlier
         self.disk = {at: p for at, p in self.disk.items() if at < self.journal["durable"]}
@@ -239,9 +243,9 @@ class Crashes(RuleBasedStateMachine):
             if world.recipient.state.value == "deciding":
                 world.attempt(world.accept)
             for lane in list(world.lanes):
-                for step in (world.send_range, world.deliver_data):
+                for carry in (world.send_range, world.deliver_data):
                     if lane in world.lanes:
-                        world.attempt(step, lane)
+                        world.attempt(carry, lane)
             for step in (world.sync, world.read_back):
                 world.attempt(step)
             for to in ("sender", "recipient"):

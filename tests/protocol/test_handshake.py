@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from nacl.signing import SigningKey
 
@@ -69,9 +71,10 @@ def test_handshakes_follow_the_vectors(case):
     def read(fields, *names):
         return [bytes.fromhex(fields[name]) for name in names]
 
-    where = handshake.ChannelBinding(
-        **{k: bytes.fromhex(v) if isinstance(v, str) else v for k, v in case["binding"].items()}
-    )
+    fields: dict[str, Any] = {
+        k: bytes.fromhex(v) if isinstance(v, str) else v for k, v in case["binding"].items()
+    }
+    where = handshake.ChannelBinding(**fields)
     secret = bytes.fromhex(case["secret"])
     secrets = link.psk_secrets(link.derive_keys(secret), case["passphrase"])
     sides = {}

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jws as joserfc_jws
 from joserfc.jwk import OKPKey
+from joserfc.jws import GeneralJSONSerialization
 from jwcrypto import jwk as jwcrypto_jwk
 from jwcrypto import jws as jwcrypto_jws
 from nacl.signing import SigningKey
@@ -61,8 +62,11 @@ def test_any_bytes_are_no_receipt(data):
 def test_joserfc_verifies_it():
     value = json.loads(GOOD)
     for number, key in enumerate(KEYS):
-        one = {"payload": value["payload"], "signatures": [value["signatures"][number]]}
-        public = OKPKey.import_key(receipt.jwk(bytes(key.verify_key)))
+        one: GeneralJSONSerialization = {
+            "payload": value["payload"],
+            "signatures": [value["signatures"][number]],
+        }
+        public = OKPKey.import_key({**receipt.jwk(bytes(key.verify_key))})
         found = joserfc_jws.deserialize_json(one, public, algorithms=["Ed25519"])
         assert json.loads(found.payload)["outcome"] == "complete"
 

@@ -624,8 +624,14 @@ def test_an_acknowledgement_that_cannot_be_is_refused(change):
 def test_an_acknowledgement_that_goes_back_is_refused(back):
     pair = receiving(files=(b"a" * 10,))
     pair.send_range()
-    good = {"stream": 1, "written": 10, "limit": session.INITIAL_LIMIT, "durable": 5, "verified": 5}
-    good["lanes"] = [[0, 1]]
+    good = {
+        "stream": 1,
+        "written": 10,
+        "limit": session.INITIAL_LIMIT,
+        "durable": 5,
+        "verified": 5,
+        "lanes": [[0, 1]],
+    }
     say(pair, "recipient", "ack", **good)
     while pair.to_sender:
         pair.deliver_control("sender")

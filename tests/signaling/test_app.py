@@ -252,7 +252,8 @@ async def test_logs_hold_no_address_room_or_token(start, caplog):
 
 async def test_the_senders_client_takes_its_room_again_after_a_restart_with_empty_memory(start):
     server = await start()
-    port, states = server.port, []
+    port = server.port
+    states: list[bool] = []
     seat = HostSeat(origin(server), KEYS, 60, bytes(32))
     holding = asyncio.create_task(seat.run(states.append))
     await asyncio.wait_for(seat.ready.wait(), 5)

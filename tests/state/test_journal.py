@@ -133,7 +133,9 @@ def test_it_is_found_by_the_beginning_of_its_id_and_by_its_link(home, tmp_path):
     for unknown in ("1", "", "ff", "../x"):
         with pytest.raises(Failure, match="No unfinished transfer"):
             journals.find(unknown)
-    assert journals.of_secret(bytes(32), "sender").record.transfer_id == b"\x12" * 16
+    found = journals.of_secret(bytes(32), "sender")
+    assert found
+    assert found.record.transfer_id == b"\x12" * 16
     assert journals.of_secret(b"\x01" * 32, "sender") is None
 
 
@@ -206,7 +208,9 @@ def test_what_is_damaged_is_told_as_it_began_and_can_be_erased(home, tmp_path, d
         10**12,
         "Reading room",
     )
-    assert Journals(home).of_secret(bytes(32), "recipient").damaged
+    again = Journals(home).of_secret(bytes(32), "recipient")
+    assert again
+    assert again.damaged
     Journals(home).find("1111").erase(home)
     assert not staging.exists()
     assert list(Journals(home)) == []
@@ -271,4 +275,5 @@ def test_what_could_not_be_noted_has_not_changed(home, tmp_path, monkeypatch):
     assert (journal.record.phase, journal.record.durable) == ("receiving", 5)
     journal.write(phase="signed")
     (again,) = Journals(home)
+    assert isinstance(again.record, RecipientRecord)
     assert again.record.phase == "signed"

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,13 +56,9 @@ def listed(*paths, follow=False):
 def read_all(listing, step=4096):
     """Everything a source gives: blocks, finished entries, withdrawn entries."""
     tape = Manifest(listing.entries, bytes(32)).tape()
-    source, offset, blocks, finished, withdrawn = (
-        FolderSource(listing, tape, HEADROOM),
-        0,
-        [],
-        {},
-        {},
-    )
+    source, offset, blocks = FolderSource(listing, tape, HEADROOM), 0, []
+    finished: dict[int, bytes] = {}
+    withdrawn: dict[int, int] = {}
     while True:
         block = source.read(offset, step)
         blocks.append(block)
@@ -259,7 +256,8 @@ def test_only_what_is_as_it_was_noted_is_claimed_after_a_restart(
     set_mark(monkeypatch, 64)
     tmp_path = tmp_path_factory.mktemp("recheck")
     entries = [Entry(f"{i}", "file", size, 0) for i, size in enumerate(sizes)]
-    manifest, marks = Manifest(tuple(entries), bytes(32)), []
+    manifest = Manifest(tuple(entries), bytes(32))
+    marks: list[bytes] = []
     tape, data = manifest.tape(), os.urandom(sum(sizes))
 
     def marked(index, mark):
@@ -301,7 +299,8 @@ def test_only_what_is_as_it_was_noted_is_claimed_after_a_restart(
 @pytest.mark.parametrize("where", [100, 250_000, 399_000])  # before, within and after the island
 def test_damage_in_a_hole_heals_when_it_comes_again(tmp_path, monkeypatch, where):
     """Its bytes have to be zeros again, though a hole writes nothing."""
-    set_mark(monkeypatch, 64 * 1024)
+    every = 64 * 1024
+    set_mark(monkeypatch, every)
     manifest, marks = Manifest((Entry("s", "file", 400_000, 0, 4096),), bytes(32)), []
 
     def arrive(made, at):
@@ -327,7 +326,7 @@ def test_damage_in_a_hole_heals_when_it_comes_again(tmp_path, monkeypatch, where
     again = opened()
     again.prepare(again=True)
     good = again.recheck(upto, mark, marks)
-    assert good == (upto if where > upto else where // read_back.MARK * read_back.MARK)
+    assert good == (upto if where > upto else where // every * every)
     arrive(again, good)
     again.read_back(400_000)
     whole = bytes(200_000) + b"island" + bytes(199_994)
@@ -351,9 +350,9 @@ def test_reading_back_what_is_there_ends_when_told(tmp_path, monkeypatch):
     made.read_back(300_000)
     noted = *made.tail, marks
     for patience in range(0, 290, 17):
-        left = iter(range(patience))
+        left = iter([False] * patience)
         with pytest.raises(Failure) as stopped:
-            made.recheck(*noted, lambda left=left: next(left, None) is None)
+            made.recheck(*noted, partial(next, left, True))
         assert stopped.value.code == "cancelled"
         assert made.tail[0] == patience * 1024
     assert made.recheck(*noted, lambda: False) == 300_000
@@ -387,11 +386,10 @@ def test_links_fifos_sockets_and_devices_are_skipped_with_a_listed_warning(tmp_p
         found, warnings = listed(root)
     assert [entry.path for entry in found.entries] == ["root", "root/file"]
     assert dict(warnings).keys() == {"link", "dangling", "fifo", "socket"}
-    device, warned = [], []
+    warned = []
     with pytest.raises(Failure):
         walk(["/dev/null"], follow=False, warn=lambda code, path, detail: warned.append(code))
     assert warned == ["not_a_file"]
-    assert device == []
 
 
 def test_links_are_followed_only_when_asked_and_only_inside_the_root(tmp_path):
@@ -530,6 +528,11 @@ def replace(path):
     os.replace(new, path)
 
 
+def become_a_fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("do", "status"),
     [
@@ -537,7 +540,7 @@ def replace(path):
         (shrink, CHANGED),
         (replace, CHANGED),
         (os.unlink, UNREADABLE),
-        (lambda p: (p.unlink(), os.mkfifo(p)), CHANGED),
+        (become_a_fifo, CHANGED),
     ],
 )
 def test_a_file_that_changed_before_it_was_read_is_withdrawn_and_the_others_arrive(
@@ -566,7 +569,7 @@ def test_a_file_that_changes_while_it_is_read_is_withdrawn(tmp_path, do):
     source = FolderSource(found, Manifest(found.entries, bytes(32)).tape(), HEADROOM)
     assert source.read(0, 4096).payload == b"a" * 4096
     do(root / "a")
-    gone = []
+    gone: list[tuple[int, int]] = []
     for _ in range(5):
         gone += source.read(4096, 4096).withdrawn
     assert gone == [(1, CHANGED)]
@@ -639,7 +642,7 @@ def test_nothing_is_ever_overwritten(tmp_path):
     assert made.placed == {0: "d (1)", 1: "d (1)/a", 2: "x (2).dcm"}
 
 
-def test_a_symlink_swapped_into_the_destination_is_not_followed(tmp_path):
+def test_a_symlink_swapped_into_the_destination_is_not_followed(tmp_path, monkeypatch):
     victim = tmp_path / "victim"
     victim.mkdir()
     made = destination(
@@ -656,11 +659,9 @@ def test_a_symlink_swapped_into_the_destination_is_not_followed(tmp_path):
             os.rmdir(name, dir_fd=kwargs["dir_fd"])
             os.symlink(victim, name, dir_fd=kwargs["dir_fd"])
 
-    os.mkdir = swapped
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", swapped)
         final, refused = settle(made, results(made._manifest.entries, [None, None, b"x", b"y"]))
-    finally:
-        os.mkdir = real_mkdir
     assert refused == [(1, NOT_PLACED), (2, NOT_PLACED)]
     assert not list(victim.iterdir())
     assert (tmp_path / "out" / "b").read_bytes() == b"y"

@@ -9,21 +9,28 @@ A `World` can cut its lanes (`cut`), and goes on with the next connection as rea
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar
 
+from p2p.events import Event, PeerMet
 from p2p.invitation import CAPABILITIES, new_entropy
 from p2p.lanes import LaneLost
 from p2p.protocol.errors import Failure, HandoverError
 from p2p.protocol.handshake import ChannelBinding, GuestHandshake, HostHandshake
 from p2p.protocol.link import PskSecrets, host_commitment, make_link
 from p2p.protocol.manifest import Entry
+from p2p.protocol.seal import Message
 from p2p.state.home import Home
+from p2p.state.identity import Identity
 from p2p.state.journal import SenderRecord
-from p2p.storage.listing import Listing
+from p2p.storage.listing import Listing, Warn
 from p2p.storage.memory import MemoryDestination, MemoryDisk, MemorySource
+from p2p.storage.ports import Stopped
 from p2p.transfer.driver import Connected
 from p2p.transfer.options import Options
-from p2p.transfer.outcome import conclude
+from p2p.transfer.outcome import Outcome, conclude
 from p2p.transfer.receive import ReceiveDriver
 from p2p.transfer.recipient import RecipientTransfer
 from p2p.transfer.send import SendDriver
@@ -34,29 +41,35 @@ SECRET = b"\x05" * 32
 RESUMABLE = [one for one in CAPABILITIES if "lanes" not in one]  # no further connections
 QUEUE = 32  # messages that a lane keeps before its sender waits
 
+Role = Literal["sender", "recipient"]
+T = TypeVar("T")
+E = TypeVar("E", bound=Event)
+
 
 class MemoryLane:
     """One end of a lane; `peer` is the other."""
 
     max_message_size = 65_536
 
-    def __init__(self):
-        self.inbox, self.peer = asyncio.Queue(QUEUE), self
+    def __init__(self) -> None:
+        self.inbox: asyncio.Queue[Message] = asyncio.Queue(QUEUE)
+        self.peer = self
         self.gone = asyncio.Event()
-        self.swallow = lambda message: False  # True: the message never arrives
+        # True: the message never arrives
+        self.swallow: Callable[[Message], bool] = lambda message: False
 
-    async def _unless_gone(self, work):
-        work, gone = asyncio.ensure_future(work), asyncio.ensure_future(self.gone.wait())
+    async def _unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
+        doing, gone = asyncio.ensure_future(work), asyncio.ensure_future(self.gone.wait())
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
+            await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
                 raise LaneLost
-            return work.result()
+            return doing.result()
         finally:
-            work.cancel()
+            doing.cancel()
             gone.cancel()
 
-    async def send(self, message):
+    async def send(self, message: Message) -> None:
         if len(message) > self.max_message_size:
             raise ValueError("message too long for the lane")
         if self.gone.is_set():
@@ -64,17 +77,17 @@ class MemoryLane:
         if not self.swallow(message):
             await self._unless_gone(self.peer.inbox.put(bytes(message)))
 
-    async def recv(self):
+    async def recv(self) -> Message:
         if not self.inbox.empty():
             return self.inbox.get_nowait()
         return await self._unless_gone(self.inbox.get())
 
-    def lose(self):
+    def lose(self) -> None:
         for one in (self, self.peer):
             one.gone.set()
 
 
-def lanes():
+def lanes() -> tuple[MemoryLane, MemoryLane]:
     """Both ends of a new lane."""
     one, other = MemoryLane(), MemoryLane()
     one.peer, other.peer = other, one
@@ -87,23 +100,30 @@ class MemoryCarrier:
     is_tls = False
     max_message_size = MemoryLane.max_message_size
 
-    def __init__(self, control, data):
+    def __init__(self, control: MemoryLane, data: MemoryLane) -> None:
         self.control, self.data = control, data
 
-    def lose(self):
+    def lose(self) -> None:
         self.control.lose()
         self.data.lose()
 
-    async def close(self, *, heard=False):
+    async def close(self, *, heard: bool = False) -> None:
         await asyncio.sleep(0)
         self.lose()
 
 
-def no_more(*, offerer, packet=0):
+def no_more(*, offerer: bool, packet: int = 0) -> NoReturn:
     raise RuntimeError("no further connections in memory")
 
 
-def connect(host, guest, *, verify=(False, False), host_sends=True, number=0):
+def connect(
+    host: Identity,
+    guest: Identity,
+    *,
+    verify: Sequence[bool] = (False, False),
+    host_sends: bool = True,
+    number: int = 0,
+) -> tuple[Connected, Connected]:
     """A finished handshake and its lanes: (the host's, the guest's) `Connected`."""
     binding = ChannelBinding(
         room=b"r" * 16,
@@ -116,7 +136,11 @@ def connect(host, guest, *, verify=(False, False), host_sends=True, number=0):
         host_sends=host_sends,
     )
     entropy = new_entropy(), new_entropy()
-    shared = {"secrets": PskSecrets(bytes(32)), "software": SOFTWARE, "capabilities": RESUMABLE}
+    shared: dict[str, Any] = {
+        "secrets": PskSecrets(bytes(32)),
+        "software": SOFTWARE,
+        "capabilities": RESUMABLE,
+    }
     h = HostHandshake(
         binding,
         identity=host.key,
@@ -139,7 +163,7 @@ def connect(host, guest, *, verify=(False, False), host_sends=True, number=0):
     at_guest = g.receive_4(h.message_4())
     (control_h, control_g), (data_h, data_g) = lanes(), lanes()
     recipient = entropy[1] if host_sends else entropy[0]
-    common = {"binding": binding, "make": no_more, "addresses": list}
+    common: dict[str, Any] = {"binding": binding, "make": no_more, "addresses": list}
     return (
         Connected(
             carrier=MemoryCarrier(control_h, data_h),
@@ -156,15 +180,32 @@ def connect(host, guest, *, verify=(False, False), host_sends=True, number=0):
     )
 
 
+def _carrier(connected: Connected) -> MemoryCarrier:
+    assert isinstance(connected.carrier, MemoryCarrier)
+    return connected.carrier
+
+
 class World:
     """Two machines, and connections between them one after the other."""
 
-    def __init__(self, tmp_path, contents, *, host_sends=True, sender=(), recipient=()):
+    def __init__(
+        self,
+        tmp_path: Path,
+        contents: Sequence[tuple[str, bytes | None]],
+        *,
+        host_sends: bool = True,
+        sender: Mapping[str, Any] | None = None,
+        recipient: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`contents`: by path, None for a folder; `sender`, `recipient`: more of their `Options`."""
         self.contents, self.host_sends = contents, host_sends
-        self.told = {"sender": [], "recipient": []}
+        self.told: dict[Role, list[Event]] = {"sender": [], "recipient": []}
         self.disk = MemoryDisk()
         self.homes = {role: Home(tmp_path / role) for role in self.told}
-        given = {"sender": dict(sender), "recipient": dict(recipient)}
+        given: dict[Role, Mapping[str, Any]] = {
+            "sender": sender or {},
+            "recipient": recipient or {},
+        }
         self.options = {
             role: Options(
                 home=self.homes[role],
@@ -177,9 +218,10 @@ class World:
         for role, more in given.items():
             self.options[role] = Options(**{**self.options[role].__dict__, **more})
         self.link = make_link("http://192.0.2.1", SECRET, bytes(32), passphrase=False)
-        self.connections = []  # (sender's, recipient's) Connected, the latest last
-        self.on_connection = lambda sender, recipient: None
-        self._waiting = asyncio.Queue()  # connections for the sender
+        # The sender's and the recipient's, the latest last.
+        self.connections: list[tuple[Connected, Connected]] = []
+        self.on_connection: Callable[[Connected, Connected], object] = lambda sends, receives: None
+        self._waiting: asyncio.Queue[Connected] = asyncio.Queue()  # connections for the sender
         self.sender = SenderTransfer(
             self.options["sender"],
             SenderRecord(transfer_id=b"\x11" * 16, link=str(self.link), owner=bytes(32)),
@@ -190,7 +232,7 @@ class World:
         )
         self.recipient = self.new_recipient()
 
-    def new_recipient(self):
+    def new_recipient(self) -> RecipientTransfer:
         """A recipient's transfer, as each process of its has one; the disk is the same."""
         return RecipientTransfer(
             self.options["recipient"],
@@ -200,18 +242,18 @@ class World:
             ),
         )
 
-    def _list(self, warn, stopped):
+    def _list(self, warn: Warn, stopped: Stopped) -> Listing:
         entries = tuple(
             Entry(path, "directory" if data is None else "file", len(data or b""), 0)
             for path, data in self.contents
         )
         return Listing(entries, tuple(None for _ in entries))
 
-    async def _admit(self, met, digits, compared):
+    async def _admit(self, met: PeerMet, digits: str, compared: bool) -> None:
         """Everybody is let in."""
 
     @asynccontextmanager
-    async def _connect(self, again):
+    async def _connect(self, again: bool) -> AsyncIterator[ReceiveDriver]:
         sends, receives = self.sender.identity, self.recipient.identity
         host, guest = (sends, receives) if self.host_sends else (receives, sends)
         verify = [self.options["sender"].verify, self.recipient.verify]
@@ -231,14 +273,14 @@ class World:
         try:
             yield ReceiveDriver(self.recipient, recipient)
         finally:
-            await recipient.carrier.close()
+            await _carrier(recipient).close()
 
-    def cut(self):
+    def cut(self) -> None:
         """The latest connection is gone."""
         for one in self.connections[-1]:
-            one.carrier.lose()
+            _carrier(one).lose()
 
-    async def _send(self):
+    async def _send(self) -> Outcome:
         self.sender.identify()
         self.sender.prepare()
         try:
@@ -252,28 +294,28 @@ class World:
                         raise
                     continue
                 finally:
-                    await connected.carrier.close()
+                    await _carrier(connected).close()
                 return self.sender.summary.outcome(ended)
         finally:
             self.sender.stop()
 
-    async def _receive(self):
+    async def _receive(self) -> Outcome:
         self.recipient.identify()
         await self.recipient.recall(self.link)
         return await self.recipient.run(self._connect)
 
-    def sending(self):
+    def sending(self) -> asyncio.Task[Outcome]:
         """The sender, as a task."""
         audit, emit = self.homes["sender"].audit, self.options["sender"].emit
         return asyncio.create_task(conclude(self._send(), self.sender, "sender", audit, emit))
 
-    def receiving(self):
+    def receiving(self) -> asyncio.Task[Outcome]:
         """The recipient, as a task; after an earlier one, another process of its."""
         audit, emit = self.homes["recipient"].audit, self.options["recipient"].emit
         work = conclude(self._receive(), self.recipient, "recipient", audit, emit)
         return asyncio.create_task(work)
 
-    async def run(self, seconds=30):
+    async def run(self, seconds: float = 30) -> Sequence[Outcome]:
         """Both, until both have ended: their outcomes."""
         async with asyncio.timeout(seconds):
             sending = self.sending()
@@ -281,10 +323,10 @@ class World:
                 await asyncio.sleep(0)
             return await asyncio.gather(sending, self.receiving())
 
-    def saw(self, role, kind):
+    def saw(self, role: Role, kind: type[E]) -> list[E]:
         return [event for event in self.told[role] if isinstance(event, kind)]
 
-    def states(self, role):
+    def states(self, role: Role) -> list[str]:
         """The states that were told, in order."""
         return [event.state for event in self.told[role] if hasattr(event, "state")]
 

@@ -38,6 +38,8 @@ async def test_files_arrive_and_both_sign_whoever_made_the_link(tmp_path, host_s
         "",
     )
     assert delivered(world)
+    assert sent.receipt
+    assert received.receipt
     assert sent.receipt.read_bytes() == received.receipt.read_bytes()
     receipt = p2p.verify_receipt(sent.receipt.read_bytes())
     assert receipt.confirmed
@@ -79,7 +81,7 @@ async def test_a_cut_is_told_and_both_go_on_without_a_question(tmp_path):
     assert "resumed" in world.states("recipient")
 
 
-async def test_a_later_process_of_the_recipient_goes_on_from_its_disk(tmp_path):
+async def test_a_later_process_of_the_recipient_goes_on_from_its_disk(tmp_path, monkeypatch):
     world = World(tmp_path, CONTENTS, sender={"limit": 400e3})
     sending = world.sending()
     await asyncio.sleep(0.05)
@@ -88,10 +90,11 @@ async def test_a_later_process_of_the_recipient_goes_on_from_its_disk(tmp_path):
         while not any(event.durable for event in world.saw("recipient", p2p.Progressed)):
             await asyncio.sleep(0.01)
         died = world.recipient
+        assert died.underway
         died.underway.journal.release()
         receiving.cancel()
-        died._put_away = lambda code: None  # as a killed process: nothing is tidied
-        died.conclude = lambda code: None
+        for tidying in ("_put_away", "conclude"):  # none of it happens in a killed process
+            monkeypatch.setattr(died, tidying, lambda code: None)
         world.cut()
         with pytest.raises(asyncio.CancelledError):
             await receiving
@@ -115,6 +118,7 @@ async def test_both_confirm_the_digits_where_one_side_wants_it(tmp_path):
     assert sent.code == ""
     assert [one.kind for one in asked] == ["digits", "digits"]
     assert len({one.digits for one in asked}) == 1
+    assert sent.receipt
     receipt = p2p.verify_receipt(sent.receipt.read_bytes())
     assert receipt.payload["security"]["digits_confirmed"]
     (contact,) = world.homes["sender"].contacts.all().values()
@@ -147,14 +151,14 @@ async def test_a_recipient_that_declines_gets_nothing_and_both_say_so(tmp_path):
     assert not world.disk.staged
 
 
-async def test_a_sender_that_does_not_admit_reveals_nothing(tmp_path):
+async def test_a_sender_that_does_not_admit_reveals_nothing(tmp_path, monkeypatch):
     world = World(tmp_path, CONTENTS)
 
     async def refuse(met, digits, compared):
         assert len(digits) == 14
         raise Failure("declined")
 
-    world._admit = refuse
+    monkeypatch.setattr(world, "_admit", refuse)
     sending = world.sending()
     await asyncio.sleep(0.05)
     received = await asyncio.wait_for(world.receiving(), 10)
@@ -205,7 +209,9 @@ async def test_a_stop_is_told_to_the_other_side_and_leaves_nothing(tmp_path):
             await receiving
         sent = await sending
     assert sent.code == "peer_cancelled"
-    assert world.told["recipient"][-1].code == "cancelled"
+    (last,) = world.saw("recipient", p2p.Failed)
+    assert world.told["recipient"][-1] is last
+    assert last.code == "cancelled"
     assert not world.disk.files
     assert not world.disk.parts
 

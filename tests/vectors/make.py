@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +218,7 @@ def make_link() -> None:
         }
 
     cases = [
-        {"name": n, "link": t, "expect": outcome(lambda t=t: read(t))}
+        {"name": n, "link": t, "expect": outcome(partial(read, t))}
         for n, t in {**valid, **invalid}.items()
     ]
     assert sum("error" in case["expect"] for case in cases) == len(invalid)
@@ -239,6 +240,10 @@ def make_kdf() -> None:
                 },
             }
         )
+
+    def psk(passphrase: str | None) -> Case:
+        return {"psk": SUITE_1.psk(link.psk_secrets(KEYS, passphrase)).hex()}
+
     for name, passphrase in {
         "no passphrase": None,
         "passphrase": "correct horse",
@@ -254,9 +259,7 @@ def make_kdf() -> None:
                 "name": name,
                 "secret": SECRET.hex(),
                 "passphrase": passphrase,
-                "expect": outcome(
-                    lambda p=passphrase: {"psk": SUITE_1.psk(link.psk_secrets(KEYS, p)).hex()}
-                ),
+                "expect": outcome(partial(psk, passphrase)),
             }
         )
     write("kdf", cases)
@@ -403,9 +406,7 @@ def make_signal() -> None:
     cases: list[Case] = []
     for name, value in {**valid, **invalid}.items():
         data = codec.encode_json(value)
-        cases.append(
-            {"name": name, "data": data.hex(), "expect": outcome(lambda d=data: decode(d))}
-        )
+        cases.append({"name": name, "data": data.hex(), "expect": outcome(partial(decode, data))})
         assert ("error" in cases[-1]["expect"]) == (name in invalid), name
     for address in dropped:
         data = codec.encode_json(with_candidate(address=address))
@@ -413,7 +414,7 @@ def make_signal() -> None:
             {
                 "name": f"dropped: {address}",
                 "data": data.hex(),
-                "expect": outcome(lambda d=data: decode(d)),
+                "expect": outcome(partial(decode, data)),
             }
         )
         assert cases[-1]["expect"]["candidates"] == [], address
@@ -423,7 +424,7 @@ def make_signal() -> None:
             {
                 "name": f"dropped: port {port}",
                 "data": data.hex(),
-                "expect": outcome(lambda d=data: decode(d)),
+                "expect": outcome(partial(decode, data)),
             }
         )
         assert cases[-1]["expect"]["candidates"] == []
@@ -492,7 +493,7 @@ def make_envelope() -> None:
             "attempt": ATTEMPT_ID.hex(),
             "direction": "to_guest",
             "envelopes": [e.hex() for e in es],
-            "expect": outcome(lambda es=es: opened(es)),
+            "expect": outcome(partial(opened, es)),
         }
         for n, es in envelopes.items()
     ]
@@ -732,7 +733,7 @@ def make_manifest() -> None:
         }
 
     cases = [
-        {"name": n, "data": d.hex(), "expect": outcome(lambda d=d: read(d))}
+        {"name": n, "data": d.hex(), "expect": outcome(partial(read, d))}
         for n, d in {**valid, **invalid}.items()
     ]
     for case in cases:
@@ -768,7 +769,7 @@ def make_results() -> None:
 
     encoded = manifest.encode_manifest(MANIFEST).hex()
     cases: list[Case] = [
-        {"name": n, "manifest": encoded, "results": d.hex(), "expect": outcome(lambda d=d: read(d))}
+        {"name": n, "manifest": encoded, "results": d.hex(), "expect": outcome(partial(read, d))}
         for n, d in variants.items()
     ]
     for count in range(9):
@@ -969,7 +970,7 @@ def make_seal() -> None:
                 "name": name,
                 "private": private.hex(),
                 "message": octets.hex(),
-                "expect": outcome(lambda m=octets: opened(m)),
+                "expect": outcome(partial(opened, octets)),
             }
         )
     assert sum("error" in case["expect"] for case in cases) == len(cases) - 8
@@ -1349,6 +1350,11 @@ def make_messages() -> None:
         "closing body": [{"audit_head": "0" * 65}, {"digests_sha256": b64(bytes(33))}],
     }
     cases: list[Case] = []
+
+    def read(kind: str, value: Case) -> str:
+        codec.read_as(shapes[kind], value, kind)
+        return "ok"
+
     for kind, members in {**good, **bodies}.items():
         whole = members if kind in bodies else {"type": kind, **members}
         variants = {
@@ -1366,7 +1372,7 @@ def make_messages() -> None:
             },
         }
         for name, value in variants.items():
-            expect = outcome(lambda v=value, k=kind: codec.read_as(shapes[k], v, k) and "ok")
+            expect = outcome(partial(read, kind, value))
             assert (expect == "ok") == (name == "good"), (kind, name)
             cases.append(
                 {"name": f"{kind}: {name}", "kind": kind, "message": value, "expect": expect}
@@ -1377,7 +1383,7 @@ def make_messages() -> None:
 def make_signaling() -> None:
     from signaling import messages
 
-    good = {
+    good: dict[str, Case] = {
         "create": {"room": KEYS.room, "join_hash": bytes(32), "owner": bytes(32), "ttl": 60},
         "join": {"room": KEYS.room, "join": KEYS.join},
         "envelope": {"attempt": ATTEMPT_ID, "body": b"sealed"},
@@ -1404,7 +1410,8 @@ def make_signaling() -> None:
                 f"{kind}: without {member}",
                 json.dumps({k: v for k, v in value.items() if k != member}),
             )
-            for bad in (None, 1.5, True, "", "AAAA=", "*", b64(bytes(40)), [], -1, 2**60):
+            values: list[Any] = [None, 1.5, True, "", "AAAA=", "*", b64(bytes(40)), [], -1, 2**60]
+            for bad in values:
                 case(f"{kind}: {member} = {json.dumps(bad)}", json.dumps({**value, member: bad}))
     for text in (
         "",
@@ -1631,7 +1638,7 @@ def make_compression() -> None:
         assert not data or compression.decompress(flags, length, payload) == data, name
         invalid = {name: (flags, length, payload), **invalid}
     for name, (flags, length, payload) in sorted(invalid.items()):
-        expect = outcome(lambda f=flags, n=length, p=payload: opened(f, n, p))
+        expect = outcome(partial(opened, flags, length, payload))
         assert ("error" in expect) == (name not in valid), name
         cases.append(
             {

@@ -117,7 +117,10 @@ class Browser(Protocol):
     kind: Kind
     options: Options
     downloads: Path
-    page: Page  # the first tab of the running browser
+
+    @property
+    def page(self) -> Page:
+        """The first tab of the running browser."""
 
     async def start(self) -> Page:
         """Start on the same profile; only after `kill`."""
@@ -481,7 +484,7 @@ class Chromium:
 def _line(process: psutil.Process) -> list[str]:
     """A process's command line; of one that is over, nothing."""
     try:
-        return process.cmdline()
+        return list(process.cmdline())
     except psutil.Error:
         return []
 

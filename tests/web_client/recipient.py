@@ -180,4 +180,4 @@ def digest(path: Path) -> str:
 def transfer_of(receipt: dict[str, Any]) -> dict[str, Any]:
     """The payload of a receipt, which is a JWS."""
     payload = receipt["payload"]
-    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return dict(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import zipfile
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -325,7 +326,8 @@ class Tasks:
     """How much of a processor each task of a page's thread took: other load does not count."""
 
     def __init__(self, devtools):
-        self._devtools, self._seen, self._all = devtools, [], asyncio.Event()
+        self._devtools, self._all = devtools, asyncio.Event()
+        self._seen: list[dict[str, Any]] = []
         devtools.on("Tracing.dataCollected", lambda event: self._seen.extend(event["value"]))
         devtools.on("Tracing.tracingComplete", lambda _: self._all.set())
 

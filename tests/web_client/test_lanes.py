@@ -10,6 +10,7 @@ import pytest
 import p2p
 from p2p import events
 from p2p.lanes import multipath
+from p2p.lanes.connection_count import ConnectionCount
 from tests.e2e.test_lanes import pixels
 
 from .browsers import KINDS
@@ -34,8 +35,8 @@ async def arrives(visitor, liar, file):  # noqa: F811
 async def test_further_connections_come_and_go(at, liar, tmp_path, monkeypatch, kind):  # noqa: F811
     size = 24_000_000
 
-    class Moody(multipath.ConnectionCount):
-        def look(self, now, carried, there, *, busy):
+    class Moody(ConnectionCount):
+        def look(self, now, carried, there, *, busy=False):
             return 4 if size // 8 < carried < size // 2 or carried > size * 3 // 4 else 1
 
     monkeypatch.setattr(multipath, "ConnectionCount", Moody)

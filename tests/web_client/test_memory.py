@@ -39,7 +39,8 @@ async def test_a_gib_through_chromium_with_flat_memory(open_browser, sender, tmp
     source = tmp_path / "one.raw"
     with open(source, "wb") as file:
         subprocess.run(["head", "-c", str(SIZE), "/dev/urandom"], stdout=file, check=True)
-    visitor, peaks = Recipient(chromium.page, chromium), {}
+    visitor = Recipient(chromium.page, chromium)
+    peaks: dict[int, int] = {}  # by process id
     sending, link = sender.send(source, "--auto", "--listen", "127.0.0.1:0")
     await visitor.take(link)
     ending, watching = finish(sending, 500), asyncio.create_task(watch(chromium, peaks))

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import pytest_asyncio
@@ -16,7 +17,7 @@ import pytest_asyncio
 import hatch_build
 from tests.e2e.harness import ROOT, Terminal, kill_hard
 
-from .browsers import Page
+from .browsers import ChromiumPage
 from .recipient import SECONDS, Recipient, finish
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -25,7 +26,7 @@ AUTO = ("--auto", "--listen", "127.0.0.1:0")
 LINK = r"(http://\S+#\S+)"
 WIDTHS = (320, 768, 1280)
 LANGUAGES = ("en", "de")
-SCHEMES = ("light", "dark")
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +51,7 @@ class Look:
     async def __call__(self, recipient: Recipient, name: str) -> None:
         """Accessible by day and by night, nothing wider than the screen, in every language."""
         page = recipient.page
+        assert isinstance(page, ChromiumPage)  # of Firefox the colour scheme is fixed
         for language in LANGUAGES:
             await page.click(f".languages [lang={language}]")
             assert await page.evaluate("document.documentElement.lang") == language
@@ -68,7 +70,8 @@ class Look:
         await page.click(".languages [lang=en]")
         self.seen.append(name)
 
-    async def _picture(self, page: Page, name: str, width: int) -> None:
+    async def _picture(self, page: ChromiumPage, name: str, width: int) -> None:
+        assert self._folder
         height = await page.evaluate("document.documentElement.scrollHeight")
         await page.set_viewport(width, max(800, height))
         for scheme in SCHEMES:

@@ -122,7 +122,10 @@ def joserfc_verifies(document: bytes) -> None:
     value, payload = json.loads(document), transfer_of(json.loads(document))
     parties = (payload["recipient"], payload["sender"])
     for signature, party in zip(value["signatures"], parties, strict=True):
-        one = {"payload": value["payload"], "signatures": [signature]}
+        one: jws.GeneralJSONSerialization = {
+            "payload": value["payload"],
+            "signatures": [signature],
+        }
         key = OKPKey.import_key(party["jwk"])
         assert jws.deserialize_json(one, key, algorithms=["Ed25519"]).payload
 
