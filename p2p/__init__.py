@@ -5,15 +5,26 @@ await its result (`p2p.api`). The command line uses nothing else.
 """
 
 from .api import (
+    AnnexEntry,
+    BadLine,
     Tls,
     Transfer,
+    Unfinished,
+    annex,
+    compare_files,
+    discard,
+    find_unfinished,
+    local_authority,
+    needs_passphrase,
     receive,
     resume,
     send,
     serve,
+    tidy,
     tls_from_files,
     tls_from_local_ca,
     unfinished,
+    verify_web,
 )
 from .events import (
     Completed,
@@ -38,6 +49,8 @@ from .version import VERSION
 
 __version__ = VERSION
 __all__ = [
+    "AnnexEntry",
+    "BadLine",
     "BadReceipt",
     "Completed",
     "DigitsShown",
@@ -57,13 +70,22 @@ __all__ = [
     "StateChanged",
     "Tls",
     "Transfer",
+    "Unfinished",
     "Warned",
+    "annex",
+    "compare_files",
+    "discard",
+    "find_unfinished",
+    "local_authority",
+    "needs_passphrase",
     "receive",
     "resume",
     "send",
     "serve",
+    "tidy",
     "tls_from_files",
     "tls_from_local_ca",
     "unfinished",
     "verify_receipt",
+    "verify_web",
 ]

@@ -154,7 +154,9 @@ class Transfer:
         self._linked: asyncio.Future[LinkMade] = asyncio.get_running_loop().create_future()
         self._answer: asyncio.Future[bool] | None = None
         self._watched = self._alone = False
-        self._task: asyncio.Task[Outcome] | None = None
+        self._over = False  # the last event is there
+        self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._task: asyncio.Task[Outcome]  # once `_start` was called
 
     @property
     def link(self) -> str:
@@ -179,12 +181,11 @@ class Transfer:
         self._watched = True
         while True:
             while not self._unread:
+                if self._over:
+                    return
                 self._arrived.clear()
                 await self._arrived.wait()
-            event = self._unread.popleft()
-            yield event
-            if isinstance(event, Completed | Failed):
-                return
+            yield self._unread.popleft()
 
     async def answer(self, yes: bool) -> None:
         """Answer the question that was asked last. Raises `ValueError` when there is none."""
@@ -198,17 +199,16 @@ class Transfer:
 
         Where nobody iterates, nobody sees a question: one then ends the transfer as `needs_answer`.
         """
-        assert self._task is not None
         if not self._watched:
             self._alone = True
             if self._answer is not None and not self._answer.done():
                 self._answer.set_exception(_unanswered())
-        return await asyncio.shield(self._task)
+        return await asyncio.shield(self._ended)
 
     def cancel(self) -> None:
         """Stop it on both sides, as Ctrl-C does; what had arrived is erased."""
-        if self._task is not None:
-            self._task.cancel()
+        # Not before its first step, which is due: it must be able to say how it ended.
+        asyncio.get_running_loop().call_soon(self._task.cancel)
 
     def __await__(self) -> Generator[Any, None, Self]:
         """Wait until it is under way; a sender's, until its link stands. Raises `Failure` when it
@@ -216,12 +216,11 @@ class Transfer:
         return self._under_way().__await__()
 
     async def _under_way(self) -> Self:
-        assert self._task is not None
         if self._has_link:
-            waiting: list[asyncio.Future[Any]] = [self._task, self._linked]
+            waiting: list[asyncio.Future[Any]] = [self._ended, self._linked]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if not self._linked.done() or self._linked.cancelled():
-                outcome = await self._task
+                outcome = await self.result()
                 raise Failure(outcome.code, outcome.detail)
         return self
 
@@ -230,22 +229,27 @@ class Transfer:
 
     async def __aexit__(self, *_: object) -> None:
         """Cancel what still runs, and wait until it has."""
-        if self._task is not None and not self._task.done():
+        if not self._ended.done():
             self.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._ended])
 
     # -- for those who make one
 
     def _start(self, work: Coroutine[Any, Any, Outcome]) -> None:
-        self._task = asyncio.create_task(self._run(work))
+        self._task = asyncio.create_task(work)
+        self._task.add_done_callback(self._conclude)
 
-    async def _run(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
-        try:
-            return await work
-        except asyncio.CancelledError:
-            return Outcome(Ending.ABORTED, "cancelled")
-        finally:
-            self._linked.cancel()
+    def _conclude(self, task: asyncio.Task[Outcome]) -> None:
+        if task.cancelled():
+            outcome = Outcome(Ending.ABORTED, "cancelled")
+        elif error := task.exception():
+            outcome = Outcome(Ending.FAILED, "internal", type(error).__name__)
+        else:
+            outcome = task.result()
+        if not self._over:  # it did not come to say so itself
+            self._emit(Failed(outcome.ending, outcome.code, outcome.detail, None, ()))
+        self._linked.cancel()
+        self._ended.set_result(outcome)
 
     def _emit(self, event: Event) -> None:
         if isinstance(event, LinkMade) and not self._linked.done():
@@ -254,6 +258,7 @@ class Transfer:
         if isinstance(event, Progressed) and isinstance(last, Progressed):
             self._unread.pop()
         self._unread.append(event)
+        self._over = isinstance(event, Completed | Failed)
         self._arrived.set()
 
     async def _ask(self, question: Question) -> bool:
@@ -464,6 +469,7 @@ async def _join(transfer: RecipientTransfer, text: str) -> Outcome:
         if alone and transfer.underway is None:
             raise Failure("needs_answer", "whether to accept the files")
         invitation = GuestInvitation(options, link, transfer.identity, sends=False)
+        await invitation.prepare()  # what fails here would fail at every try
 
         @asynccontextmanager
         async def connect(again: bool) -> AsyncIterator[ReceivingSession]:
@@ -501,9 +507,13 @@ def resume(
     record = journal.record
     if not journal.hold():
         raise Failure("transfer_running", journal.short_id)
-    if journal.damaged:
+    try:
+        if journal.damaged:
+            raise Failure("journal_damaged", journal.short_id)
+        tls = _tls_again(record, own) if isinstance(record, SenderRecord) else None
+    except BaseException:
         journal.release()
-        raise Failure("journal_damaged", journal.short_id)
+        raise
     sends = isinstance(record, SenderRecord)
     transfer = Transfer(has_link=sends)
     options = Options(
@@ -522,18 +532,22 @@ def resume(
         journal.release()
         transfer._start(_join(RecipientTransfer(options, Path()), record.link))
         return transfer
-    tls = None
-    if record.tls == "local-ca":
-        tls = tls_from_local_ca(own.local_ca, [record.address] if record.address else [])
-    elif record.tls == "files":
-        certificate, key = os.fsdecode(record.certificate), os.fsdecode(record.key)
-        tls = tls_from_files(Path(certificate), Path(key))
     left = datetime.fromisoformat(record.expires).timestamp() - journal.written - journal.age
     if record.peer:  # the link is that one's alone, and stays good for it
         left = journal.left
     sender = SenderTransfer(options, record, _no_sources, journal=journal)
     transfer._start(_host(sender, min(left, CUT_SECONDS), tls, lambda: None))
     return transfer
+
+
+def _tls_again(record: SenderRecord, home: Home) -> Tls | None:
+    """The certificate that a transfer began with. Raises `Failure`."""
+    if record.tls == "local-ca":
+        return tls_from_local_ca(home.local_ca, [record.address] if record.address else [])
+    if record.tls == "files":
+        certificate, key = os.fsdecode(record.certificate), os.fsdecode(record.key)
+        return tls_from_files(Path(certificate), Path(key))
+    return None
 
 
 def _no_sources(warn: Warn, stopped: Stopped) -> Listing:
@@ -556,11 +570,8 @@ class Unfinished:
 
 
 def unfinished(home: HomeLike = None) -> list[Unfinished]:
-    """All unfinished transfers of this machine, the oldest first. Those that nobody will come back
-    for are erased first. Raises `Failure`."""
-    journals = Journals(_home(home))
-    journals.tidy()
-    return [_unfinished(one) for one in journals]
+    """All unfinished transfers of this machine, the oldest first. Raises `Failure`."""
+    return [_unfinished(one) for one in Journals(_home(home))]
 
 
 def find_unfinished(wanted: str, home: HomeLike = None) -> Unfinished:

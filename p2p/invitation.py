@@ -222,10 +222,11 @@ class HostInvitation:
     async def _meet(self) -> None:
         """Take attempts as they come, until one has become the transfer and ended."""
         options, transfer, attempts = self._options, self._transfer, self._attempts
+        engine = options.choose_engine()
         preparing = transfer.prepare()
         stretching = asyncio.to_thread(psk_secrets, self._keys, options.passphrase)
         secrets = asyncio.create_task(stretching)
-        loading = asyncio.create_task(asyncio.to_thread(load, options.choose_engine()))
+        loading = asyncio.create_task(asyncio.to_thread(load, engine))
         ends = time.monotonic() + self._expires
         taking = asyncio.create_task(self._seat.attempts.get())
         try:
@@ -303,6 +304,9 @@ class HostInvitation:
             if self._session is not None and self._serving == greeted.secured.peer.identity:
                 self._session.give_way()  # it came back before its old connection was known dead
             async with self._claimed:
+                if self._is_anothers(greeted.secured.peer.identity):  # by now
+                    await transports.control.send(greeted.handshake.refuse_4("claimed"))
+                    return None
                 self._serving = greeted.secured.peer.identity
                 await transports.control.send(greeted.handshake.message_4())
                 ended = await self._serve(greeted, make)
@@ -416,7 +420,7 @@ class HostInvitation:
 
     def _refusal(self, identity: bytes) -> str:
         """Why this guest is turned away, or ""."""
-        if self._transfer.peer not in (b"", identity):
+        if self._is_anothers(identity):
             return "claimed"
         if self._claimed.locked() and self._serving != identity:  # the same one may come back
             return "claimed"
@@ -424,10 +428,14 @@ class HostInvitation:
             return "not_for_you"
         return ""
 
+    def _is_anothers(self, identity: bytes) -> bool:
+        """Whether somebody else was let in."""
+        return self._transfer.peer not in (b"", identity)
+
     async def _admit(self, met: PeerMet, digits: str, compared: bool) -> None:
         """Let this guest in, or raise `Failure`: asked only where nothing else has decided it."""
         options = self._options
-        known = met.contact or self._to or self._transfer.peer
+        known = met.contact or self._to or self._transfer.peer == self._serving
         if options.auto or known or compared:
             return
         if options.ask is None:
@@ -453,12 +461,8 @@ class GuestInvitation:
         self._loaded: tuple[PskSecrets, MakeConnection] | None = None
         self._proven = False  # the host was, and so the passphrase is right
 
-    @asynccontextmanager
-    async def connected(self, *, verify: bool, again: bool) -> AsyncIterator[Connected]:
-        """A host that is proven, until the context ends. `again`: one was connected before.
-
-        Raises `Failure`.
-        """
+    async def prepare(self) -> tuple[PskSecrets, MakeConnection]:
+        """Stretch the passphrase and load the engine; once. Raises `Failure` (engine_missing)."""
         if self._loaded is None:
             passphrase = self._options.passphrase if self.link.passphrase else None
             engine = self._options.choose_engine()
@@ -466,7 +470,15 @@ class GuestInvitation:
                 asyncio.to_thread(psk_secrets, self._keys, passphrase),
                 asyncio.to_thread(load, engine),
             )
-        secrets, make = self._loaded
+        return self._loaded
+
+    @asynccontextmanager
+    async def connected(self, *, verify: bool, again: bool) -> AsyncIterator[Connected]:
+        """A host that is proven, until the context ends. `again`: one was connected before.
+
+        Raises `Failure`.
+        """
+        secrets, make = await self.prepare()
         for left in reversed(range(1 if again else PROBES)):
             # The host writes the first description, whoever sends the files.
             webrtc = make(offerer=False)

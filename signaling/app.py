@@ -94,7 +94,14 @@ class Server:
 
         sock = _listen(host, port)
         self.port = sock.getsockname()[1]
-        self._listener = await loop.create_server(connection, sock=sock, ssl=tls)
+        self._listener = await loop.create_server(
+            connection, sock=sock, ssl=tls, start_serving=False
+        )
+        try:
+            await self._listener.start_serving()
+        except BaseException:  # cancelled: nobody else knows of it yet
+            self._listener.close()
+            raise
         self._sweeper = asyncio.create_task(self._sweep())
         logger.info("listening on port %d", self.port)
 

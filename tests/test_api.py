@@ -8,7 +8,9 @@ import inspect
 import pytest
 
 import p2p
-from p2p import api
+from p2p import Home, api
+from p2p.protocol.link import make_link
+from p2p.state.journal import Journal, Journals, SenderRecord
 
 
 async def answering(transfer, *answers):
@@ -90,6 +92,94 @@ async def test_cancelling_ends_it_and_leaving_the_context_does_too(some, homes):
     async with await p2p.send(some, home=homes["sender"]) as second:
         pass
     assert (await second.result()).ending is p2p.Ending.ABORTED
+
+
+async def test_cancelled_at_once_it_still_says_how_it_ended(some, homes):
+    transfer = p2p.send(some, home=homes["sender"])
+    transfer.cancel()
+    assert (await transfer.result()).code == "cancelled"
+    for _ in range(2):  # the events are read once, and nobody waits for more
+        events = [event async for event in transfer]
+        assert not events or isinstance(events[-1], p2p.Failed)
+    with pytest.raises(p2p.Failure, match=r"cancelled|stopped"):
+        await transfer
+
+
+async def test_an_error_of_the_program_is_an_outcome_too(some, homes, monkeypatch):
+    async def broken(work, *_):
+        work.close()
+        raise KeyError("broken")
+
+    monkeypatch.setattr(api, "conclude", broken)
+    transfer = p2p.send(some, home=homes["sender"])
+    assert (await transfer.result()).code == "internal"
+    assert isinstance([event async for event in transfer][-1], p2p.Failed)
+
+
+@pytest.mark.parametrize("role", ["sender", "recipient"])
+async def test_without_an_engine_nothing_is_begun(some, homes, monkeypatch, tmp_path, role):
+    link = make_link("http://192.0.2.1", bytes(32), bytes(32), passphrase=False)
+    monkeypatch.setattr("p2p.lanes.webrtc.available", tuple)
+    monkeypatch.setattr("p2p.transfer.options.available", tuple, raising=False)
+    if role == "sender":
+        transfer = p2p.send(some, home=homes[role])
+    else:
+        transfer = p2p.receive(str(link), tmp_path / "inbox", auto=True, home=homes[role])
+    outcome = await asyncio.wait_for(transfer.result(), 10)
+    assert outcome.code == "engine_missing"
+    await asyncio.sleep(0.1)
+    assert p2p.unfinished(homes[role]) == []
+
+
+async def test_the_data_folder_may_be_named_from_here(some, tmp_path, monkeypatch):
+    """And the working directory may change afterwards."""
+    monkeypatch.chdir(tmp_path)
+    transfer = await p2p.send(some, auto=True, home="sender")
+    other = p2p.receive(transfer.link, "inbox", auto=True, home="recipient")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    outcomes = await asyncio.wait_for(asyncio.gather(transfer.result(), other.result()), 30)
+    assert [one.code for one in outcomes] == ["", ""]
+    assert len(list((tmp_path / "recipient" / "receipts").iterdir())) == 1
+    assert len(list((tmp_path / "recipient" / "annexes").iterdir())) == 1
+
+
+def begun(home, **more):
+    """The journal of a sender's transfer, as a process that died has left it."""
+    record = SenderRecord(
+        transfer_id=bytes(16),
+        link=str(make_link("http://192.0.2.1", bytes(32), bytes(32), passphrase=False)),
+        identity=bytes(32),
+        manifest_sha256=bytes(32),
+        began="2026-01-01T00:00:00Z",
+        owner=bytes(32),
+        expires="2030-01-01T00:00:00+00:00",
+        **more,
+    )
+    journal = Journal(Journals(home).path(record), record)
+    Journals(home).begin(journal, b"{}")
+    journal.write()
+    journal.release()
+    return journal
+
+
+async def test_what_could_not_be_resumed_can_be_tried_again(homes):
+    """The certificate is gone: the transfer is not held for good."""
+    journal = begun(Home(homes["sender"]), tls="files", certificate=b"/no", key=b"/no")
+    kept = []  # as a notebook keeps the last one
+    for _ in range(2):
+        with pytest.raises(p2p.Failure) as caught:
+            p2p.resume(journal.short_id, home=homes["sender"])
+        kept.append(caught.value)
+    assert [one.code for one in kept] == ["certificate_unusable"] * 2
+
+
+async def test_a_look_at_what_is_unfinished_erases_nothing(homes, monkeypatch):
+    begun(Home(homes["sender"]))
+    monkeypatch.setattr(Journal, "expired", True)
+    assert [one.role for one in p2p.unfinished(homes["sender"])] == ["sender"]
+    p2p.tidy(homes["sender"])
+    assert p2p.unfinished(homes["sender"]) == []
 
 
 async def test_a_question_is_dropped_when_whom_it_is_about_is_gone(some, homes, tmp_path):

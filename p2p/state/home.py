@@ -24,7 +24,7 @@ class Home:
 
     def __init__(self, path: Path | None = None) -> None:
         """`path`: the data folder, or None for the default. Raises `Failure` (not_writable)."""
-        self.path = path or default_path()
+        self.path = (path or default_path()).absolute()  # whatever the working directory becomes
         try:
             for name in ("", RECEIPTS, ANNEXES, TRANSFERS):
                 (self.path / name).mkdir(mode=0o700, parents=True, exist_ok=True)

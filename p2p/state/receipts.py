@@ -28,7 +28,8 @@ class Receipts:
 
     def store(self, transfer: bytes, receipt: bytes) -> Path:
         """Keep a receipt, half or whole."""
-        return self._folder.write(str(self.path(transfer)), receipt)
+        name = self.path(transfer).relative_to(self._folder.path)
+        return self._folder.write(str(name), receipt)
 
     def annex_path(self, transfer: bytes) -> Path:
         """Where a transfer's annex lies: the names a receipt does not tell."""
@@ -52,7 +53,8 @@ class Receipts:
                 one["placed"] = placed[index]
             entries.append(one)
         annex = {"salt": encode_base64url(manifest.salt), "entries": entries}
-        self._folder.write(str(self.annex_path(transfer)), encode_json(annex))
+        name = self.annex_path(transfer).relative_to(self._folder.path)
+        self._folder.write(str(name), encode_json(annex))
 
     def annex(self, transfer: bytes) -> tuple[Manifest, Results, dict[int, str]]:
         """What the annex says: entries, results and places. Raises `Failure`."""

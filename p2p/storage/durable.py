@@ -76,15 +76,17 @@ def replace_whole(path: Path, data: bytes) -> None:
 
 
 class FileLock:
-    """A lock between processes, and between threads that each make their own; it goes with its
-    process."""
+    """A lock between processes, and between threads that each make their own. It goes with its
+    process, on every file system that can lock files; any thread may release it."""
 
     def __init__(self, path: Path) -> None:
         import filelock  # a twentieth of a second that no link should wait for
 
         logging.getLogger("filelock").setLevel(logging.WARNING)  # it logs paths
         self._busy = filelock.Timeout
-        self._lock = filelock.FileLock(path, mode=0o600, poll_interval=LOCK_POLL_SECONDS)
+        self._lock = filelock.FileLock(
+            path, mode=0o600, poll_interval=LOCK_POLL_SECONDS, thread_local=False
+        )
 
     def acquire(self) -> None:
         """Wait for it. Raises `OSError`."""

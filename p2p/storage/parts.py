@@ -44,7 +44,7 @@ class Parts:
         self._lock = threading.Lock()  # of the three above
         self._sync_lock = threading.Lock()  # one sync at a time; only a sync closes files
         self._ours = False  # somebody else's folder of that name is not ours to remove
-        self._mode = 0o600
+        self._mode: int | None = None  # of what is placed, once it is known
         self.root = self.staging = -1  # descriptors of the destination folder and of this one
 
     def open(self, *, again: bool) -> None:
@@ -55,7 +55,6 @@ class Parts:
                 os.mkdir(self.folder.name, 0o700, dir_fd=self.root)
             self._ours = True
             self.staging = os.open(self.folder.name, ENTER, dir_fd=self.root)
-            self._mode = ordinary_mode(self.staging)
         except OSError as error:
             raise Failure("not_writable", words_of(error)) from None
 
@@ -157,6 +156,8 @@ class Parts:
         flags = os.O_RDWR | NO_FOLLOW | (0 if entry.size else os.O_CREAT)
         file = os.open(_name(index), flags, 0o600, dir_fd=self.staging)
         try:
+            if self._mode is None:
+                self._mode = ordinary_mode(self.staging)
             os.fchmod(file, self._mode)
             os.utime(file, ns=(entry.modified * 1000, entry.modified * 1000))
         except OverflowError:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..compression import STORED, Compression
-from ..protocol.manifest import Manifest, Results
+from ..protocol.manifest import Results
 from ..protocol.seal import Payload
-from ..protocol.tape import Tape
 
 MARK = 64 * 1024 * 1024  # of tape: how often the running digest of what was read back is noted
 Stopped = Callable[[], bool]  # looked at every moment; once it is true, the call ends early
@@ -166,13 +165,3 @@ class Destination(Protocol):
 
     def close(self) -> None:
         """Close what is open; what arrived stays, for `prepare(again=True)`."""
-
-
-class MakeDestination(Protocol):
-    """Makes the destination of a transfer: where a caller wants it, or how a test does."""
-
-    def __call__(
-        self, manifest: Manifest, tape: Tape, transfer: bytes, marked: Marked
-    ) -> Destination:
-        """`transfer`: its id. `marked` is called, in the thread that reads back, with each running
-        digest as it comes to be."""

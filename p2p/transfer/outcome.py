@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ..events import Completed, Event, Failed, Warned
 from ..protocol import receipt as receipts
 from ..protocol.codec import encode_base64url, sha256
-from ..protocol.errors import FAILURES, Ending, Failure, HandoverError, Next
+from ..protocol.errors import FAILURES, Ending, HandoverError, Next
 from ..protocol.manifest import Manifest, Results
 from ..protocol.paths import shown
 from ..protocol.sentences import Language, text
@@ -145,8 +145,3 @@ async def conclude(
 def may_go_on(code: str) -> bool:
     """Whether a transfer that ended so can be taken up again."""
     return bool(code) and FAILURES[code].next >= Next.RESUME
-
-
-def unnoted(error: OSError) -> Failure:
-    """What it means that a transfer cannot be noted."""
-    return Failure("home_unwritable", (error.strerror or "the disk fails").lower())

@@ -51,6 +51,7 @@ class ReceiveDriver(Driver):
     def __init__(self, transfer: RecipientTransfer, connected: Connected) -> None:
         super().__init__(transfer.options, transfer.identity, connected)
         self._transfer = transfer
+        transfer.met(self._secured.peer.identity)
         self._opener = self._secured.suite.opener(connected.session_private)
         self.session = RecipientSession(
             self._secured, transfer.identity.key, time.monotonic(), verify=transfer.verify

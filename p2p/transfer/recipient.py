@@ -1,6 +1,6 @@
 """What a recipient keeps while sessions come and go: what was accepted, where it lies, its end.
 
-It is noted in the journal before the other side is told anything. It knows nothing of links or
+It is noted in the journal before the other side is told anything. It knows nothing of
 rooms: `connect` hands it a session with a sender that is proven, again and again.
 """
 
@@ -25,14 +25,14 @@ from ..protocol.link import Link
 from ..protocol.manifest import Manifest, Results, decode_manifest
 from ..protocol.paths import shown
 from ..protocol.tape import Tape
-from ..state.folder import now_text
+from ..state.folder import now_text, unwritable
 from ..state.identity import Identity
 from ..state.journal import Journal, Journals, RecipientRecord
 from ..storage.destination import FolderDestination
 from ..storage.ports import Destination, Marked
-from ..tasks import uncancelled
+from ..tasks import in_thread, uncancelled
 from .options import Options
-from .outcome import Outcome, Summary, may_go_on, unnoted
+from .outcome import Outcome, Summary, may_go_on
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 6.0  # a server lets an address knock in vain ten times a minute
 DISK_SECONDS = 2.0  # between two looks at a disk that took no more
@@ -125,7 +125,7 @@ class RecipientTransfer:
         """Take up what an earlier process left under this link, which is noted, so that a later one
         can do the same. Raises `Failure`."""
         self._link = str(link)
-        await asyncio.to_thread(self._recall, link.secret)
+        await in_thread(self._recall, link.secret)
 
     def _recall(self, secret: bytes) -> None:
         journal = Journals(self.options.home).of_secret(secret, "recipient")
@@ -150,6 +150,11 @@ class RecipientTransfer:
         if journal.damaged or manifest is None or sha256(data) != record.manifest_sha256:
             raise Failure("journal_damaged", journal.short_id)
         tape, output = manifest.tape(), Path(os.fsdecode(record.output))
+        if self.verify and not record.verify:
+            try:
+                journal.write(verify=True)
+            except OSError as error:
+                raise unwritable(error) from None
         self.verify |= record.verify
         destination = self._open_destination(
             output, manifest, tape, record.transfer_id, journal.append_mark
@@ -262,7 +267,7 @@ class RecipientTransfer:
             state = "server_lost"
         self.options.emit(StateChanged(state))
         await asyncio.sleep(backoff)
-        while state == "paused" and not await asyncio.to_thread(self._takes_data, underway):
+        while state == "paused" and not await in_thread(self._takes_data, underway):
             await asyncio.sleep(DISK_SECONDS)
 
     def _takes_data(self, underway: Underway) -> bool:
@@ -306,20 +311,26 @@ class RecipientTransfer:
         destination = self._open_destination(
             self._output, manifest, tape, transfer_id, journal.append_mark
         )
-        await asyncio.to_thread(destination.check_space)
+        await in_thread(destination.check_space)
         if not await accepts():
             return None
-        await asyncio.to_thread(destination.check_space)
+        await in_thread(destination.check_space)
         underway = Underway(journal, manifest, tape, destination)
         try:
-            await asyncio.to_thread(journals.begin, journal, data)
-            await asyncio.to_thread(underway.note)
-        except OSError as error:
-            await asyncio.to_thread(journal.remove)
-            raise unnoted(error) from None
+            await in_thread(journals.begin, journal, data)
+            await in_thread(underway.note)
+        except BaseException as error:  # nothing was promised yet
+            await uncancelled(asyncio.to_thread(journal.remove))
+            if isinstance(error, OSError):
+                raise unwritable(error) from None
+            raise
         self._journal, self.underway = journal, underway
-        await asyncio.to_thread(destination.prepare)
+        await in_thread(destination.prepare)
         return underway
+
+    def met(self, identity: bytes) -> None:
+        """This sender is proven."""
+        self._summary.peer = identity
 
     def offered(self, transfer_id: bytes, peer: bytes, manifest: Manifest, data: bytes) -> None:
         """What a sender offers, for the summary. Raises `Failure` when it is not what was begun."""
@@ -341,7 +352,7 @@ class RecipientTransfer:
             receipts.assemble(payload, signatures),
         )
         store = self.options.home.receipts.store
-        self.receipt = await asyncio.to_thread(store, transfer, document)
+        self.receipt = await in_thread(store, transfer, document)
 
     # -- how it ends
 
@@ -364,6 +375,7 @@ class RecipientTransfer:
         if self.underway is not None:
             placed = self.underway.destination.placed.values()
             found.manifest = found.manifest or self.underway.manifest
+            found.manifest_sha256 = self.underway.record.manifest_sha256
             found.results = self.underway.results
             found.places = tuple(dict.fromkeys(path.split("/")[0] for path in placed))
         return found

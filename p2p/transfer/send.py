@@ -44,7 +44,7 @@ class SendDriver(Driver):
         them; it raises `Failure` for no."""
         super().__init__(transfer.options, transfer.identity, connected)
         self._transfer, self._admit = transfer, admit
-        transfer.met = self._secured.peer.identity
+        transfer.met(self._secured.peer.identity)
         suite = self._secured.suite
         self._overhead, self._seal_range = suite.overhead, suite.seal
         largest = connected.carrier.max_message_size - suite.overhead
@@ -90,7 +90,7 @@ class SendDriver(Driver):
             self._tell("accepted")
 
     def _on_progress(self, event: sessions.Progressed) -> None:
-        self._transfer.durable = event.durable
+        self._transfer.progressed(event.durable)
 
     # -- from the admission to the offer
 

@@ -23,13 +23,15 @@ from ..protocol.errors import Ending, Failure, HandoverError, Next
 from ..protocol.manifest import SALT, Manifest, Results, decode_manifest, encode_manifest
 from ..protocol.paths import shown
 from ..protocol.tape import Tape
+from ..state.folder import unwritable
 from ..state.identity import Identity
 from ..state.journal import MAX_CLOSINGS, Journal, Journals, SenderRecord
 from ..storage.listing import Listing, SourceFile, Warn, find_again
 from ..storage.ports import Source, Stopped
 from ..storage.source import FolderSource
+from ..tasks import in_thread
 from .options import Options
-from .outcome import Outcome, Summary, may_go_on, unnoted
+from .outcome import Outcome, Summary, may_go_on
 
 ListSources = Callable[[Warn, Stopped], Listing]
 OpenSource = Callable[[Listing, Tape, int], Source]  # the last: headroom of each block, in bytes
@@ -69,7 +71,7 @@ class SenderTransfer:
         self.cut: StateName | None = "lost" if record.peer else None
         self._record, self._journal = record, journal
         self._list_sources = list_sources
-        self.met = b""  # the identity of the last recipient that was proven, let in or not
+        self._met = b""  # the identity of the last recipient that was proven, let in or not
         self._prepared: Prepared | None = None
         self._preparing: asyncio.Task[Prepared] | None = None
         self._stopped = False
@@ -99,39 +101,37 @@ class SenderTransfer:
 
     async def _prepare(self) -> Prepared:
         if self._journal is not None:
-            found, self.results = await asyncio.to_thread(_recall_sources, self._journal)
+            found, self.results = await in_thread(_recall_sources, self._journal)
+            if self.options.verify and not self.record.verify:
+                await self._note_verify()
         else:
             loop, emit = asyncio.get_running_loop(), self.options.emit
 
             def warn(code: str, path: str, detail: str) -> None:
                 loop.call_soon_threadsafe(emit, Warned(code, shown(path, 256), detail))
 
-            listing = await asyncio.to_thread(self._list_sources, warn, lambda: self._stopped)
-            begun = await asyncio.to_thread(self._begin, listing, self._record)
-            self._journal, found = begun
+            listing = await in_thread(self._list_sources, warn, lambda: self._stopped)
+            found = await in_thread(_describe, listing)
+            record = replace(
+                self._record, manifest_sha256=sha256(found.data), total=found.tape.total
+            )
+            journals = Journals(self.options.home)
+            self._journal = Journal(journals.path(record), record)
+            await in_thread(_begin, journals, self._journal, found)
         self._prepared = found
         return found
-
-    def _begin(self, listing: Listing, record: SenderRecord) -> tuple[Journal, Prepared]:
-        """In a thread: the manifest, and that it stands in a journal of its own."""
-        manifest = Manifest(listing.entries, os.urandom(SALT))
-        data, tape = encode_manifest(manifest), manifest.tape()
-        journals = Journals(self.options.home)
-        record = replace(record, manifest_sha256=sha256(data), total=tape.total)
-        journal = Journal(journals.path(record), record)
-        try:
-            journals.begin(journal, data)
-            journal.store_sources(listing.sources)
-            journal.write()
-        except OSError as error:
-            raise unnoted(error) from None
-        return journal, Prepared(listing, manifest, data, tape)
 
     def stop(self) -> None:
         """Nobody waits for what is prepared any more."""
         self._stopped = True
         if self._preparing is not None:
             self._preparing.cancel()
+
+    async def _note_verify(self) -> None:
+        try:
+            await self.note(verify=True)
+        except OSError as error:
+            raise unwritable(error) from None
 
     # -- whom it is for
 
@@ -144,6 +144,10 @@ class SenderTransfer:
         """The identity of the recipient that was let in, or b"": from then on it is theirs."""
         return self.record.peer
 
+    def met(self, identity: bytes) -> None:
+        """This recipient is proven, let in or not."""
+        self._met = identity
+
     async def admitted(self, identity: bytes, label: str, *, confirmed: bool) -> None:
         """From now on it is this recipient's alone; noted before anything is offered."""
         before = self.cut
@@ -153,16 +157,20 @@ class SenderTransfer:
 
     # -- how far it is
 
+    def progressed(self, durable: int) -> None:
+        """The recipient's disk holds the tape for good up to `durable`."""
+        self.durable = durable
+
     async def note(self, **changes: Any) -> None:
         """Note changes of the record. Raises `OSError`."""
         assert self._journal is not None
-        await asyncio.to_thread(partial(self._journal.write, **changes))
+        await in_thread(partial(self._journal.write, **changes))
 
     async def note_closing(self, closed: dict[str, Any], results: Results) -> None:
         """What a receipt must say of a session that is being closed, and what became of each entry:
         noted before the closing is said. Raises `OSError`."""
         assert self._journal is not None
-        await asyncio.to_thread(self._journal.store, "results", results.encode())
+        await in_thread(self._journal.store, "results", results.encode())
         await self.note(closings=[*self.record.closings, closed][-MAX_CLOSINGS:])
 
     async def keep_receipt(
@@ -173,9 +181,9 @@ class SenderTransfer:
         assert self.results is not None
         home, transfer = self.options.home, self.record.transfer_id
         document = receipts.assemble(payload, [recipient, sender])
-        self.receipt = await asyncio.to_thread(home.receipts.store, transfer, document)
+        self.receipt = await in_thread(home.receipts.store, transfer, document)
         manifest, results = self._prepared.manifest, self.results
-        await asyncio.to_thread(home.receipts.store_annex, transfer, manifest, results, {})
+        await in_thread(home.receipts.store_annex, transfer, manifest, results, {})
 
     def confirmed_before(self) -> bool:
         """Whether both had signed the receipt when an earlier process died."""
@@ -190,7 +198,7 @@ class SenderTransfer:
 
     def outlives(self, error: HandoverError, *, can_resume: bool) -> bool:
         """Whether it goes on, or stays open for others, after a session that ended so."""
-        resumable = error.next >= Next.WAIT and can_resume
+        resumable = bool(self.peer) and error.next >= Next.WAIT and can_resume
         lost = error.code == "connection_lost"
         if resumable:
             own = error.detail != sessions.AT_PEER
@@ -223,7 +231,7 @@ class SenderTransfer:
         results = self.results if self.receipt is not None else None
         return Summary(
             transfer_id=record.transfer_id,
-            peer=record.peer or self.met,
+            peer=record.peer or self._met,
             manifest=manifest,
             manifest_sha256=record.manifest_sha256,
             results=results,
@@ -238,6 +246,22 @@ class SenderTransfer:
             self._journal.release()
         else:
             self._journal.remove()
+
+
+def _describe(listing: Listing) -> Prepared:
+    """The manifest of what was listed. In a thread."""
+    manifest = Manifest(listing.entries, os.urandom(SALT))
+    return Prepared(listing, manifest, encode_manifest(manifest), manifest.tape())
+
+
+def _begin(journals: Journals, journal: Journal, prepared: Prepared) -> None:
+    """Note what is sent. In a thread. Raises `Failure`."""
+    try:
+        journals.begin(journal, prepared.data)
+        journal.store_sources(prepared.listing.sources)
+        journal.write()
+    except OSError as error:
+        raise unwritable(error) from None
 
 
 def _recall_sources(journal: Journal) -> tuple[Prepared, Results | None]:

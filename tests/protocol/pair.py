@@ -317,7 +317,7 @@ class Pair:
         if self.recipient.state.value != "receiving":
             return False
         stream = self.recipient._streams[Stream.DATA]
-        if stream.verified == stream.durable:
+        if self.recipient._whole or stream.verified == stream.durable < stream.total:
             return False
         self.recipient.verified(stream.durable, self.now)
         self.flush()

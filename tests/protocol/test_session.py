@@ -582,6 +582,7 @@ def test_digests_that_are_not_the_closings_are_refused():
     closing(pair)
     while pair.to_recipient:
         pair.deliver_control("recipient")
+    pair.recipient.verified(0, pair.now)
     digests = header(stream=Stream.DIGESTS, length=33)
     assert pair.recipient.admit(digests, pair.now)
     with pytest.raises(PeerError):

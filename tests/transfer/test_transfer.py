@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
 import os
+import time
+from dataclasses import replace
 
 import pytest
 
 import p2p
 from p2p.protocol.errors import Ending, Failure
 from p2p.protocol.session import RecipientSession, RecipientState
+from p2p.state.journal import Journal, Journals
 from p2p.storage import memory
+from p2p.storage.destination import FolderDestination
+from p2p.storage.memory import MemoryDestination
 from p2p.transfer import recipient as transfers
+from p2p.transfer.recipient import RecipientTransfer
 
 from .memory import World
 
@@ -136,6 +144,9 @@ async def test_digits_that_differ_end_it_on_both_sides(tmp_path):
     outcomes = await world.run()
     assert [one.code for one in outcomes] == ["digits_rejected", "digits_rejected"]
     assert not world.disk.files
+    for home in world.homes.values():  # who it was is known, and kept
+        entries = (home.path / "audit.jsonl").read_text().splitlines()
+        assert json.loads(entries[-1])["peer"]
 
 
 async def test_a_recipient_that_declines_gets_nothing_and_both_say_so(tmp_path):
@@ -238,3 +249,133 @@ async def test_several_transfers_in_one_process_do_not_disturb_each_other(tmp_pa
         assert [one.code for one in outcomes] == ["", ""]
     assert all(delivered(world) for world in worlds)
     assert os.umask(mask) == mask
+
+
+def slowly(monkeypatch, owner, name, seconds=0.3):
+    """Have a method take its time; a list that its callers are counted in."""
+    begun = []
+    quick = getattr(owner, name)
+
+    def slow(*args, **kwargs):
+        begun.append(name)
+        time.sleep(seconds)
+        return quick(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, slow)
+    return begun
+
+
+async def test_an_empty_tape_is_whole_once_it_was_read_back(tmp_path, monkeypatch):
+    """The digests are there before the disk has said anything."""
+    slowly(monkeypatch, MemoryDestination, "read_back", 0.15)
+    empty = (("study", None), ("study/empty", b""))
+    world = World(tmp_path, empty)
+    outcomes = await world.run()
+    assert [one.code for one in outcomes] == ["", ""]
+    assert world.disk.files == dict(empty)
+
+
+async def test_a_cut_while_space_is_made_waits_for_the_disk(tmp_path, monkeypatch):
+    begun = slowly(monkeypatch, FolderDestination, "prepare", 1.5)
+    world = World(tmp_path, CONTENTS)
+    out = tmp_path / "out"
+    out.mkdir()
+    world.recipient = RecipientTransfer(world.options["recipient"], out)
+    sending = world.sending()
+    await asyncio.sleep(0.05)
+    receiving = world.receiving()
+    async with asyncio.timeout(20):
+        while not begun:
+            await asyncio.sleep(0.01)
+        world.cut()
+        outcomes = await asyncio.gather(sending, receiving)
+    assert [one.code for one in outcomes] == ["", ""]
+    assert len(world.connections) == 2
+
+
+async def test_a_stop_while_space_is_made_leaves_nothing(tmp_path, monkeypatch):
+    begun = slowly(monkeypatch, FolderDestination, "prepare")
+    world = World(tmp_path, CONTENTS)
+    out = tmp_path / "out"
+    out.mkdir()
+    world.recipient = RecipientTransfer(world.options["recipient"], out)
+    sending = world.sending()
+    await asyncio.sleep(0.05)
+    receiving = world.receiving()
+    async with asyncio.timeout(20):
+        while not begun:
+            await asyncio.sleep(0.01)
+        receiving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await receiving
+        await sending
+    await asyncio.sleep(0.4)  # for a thread that was left behind
+    assert list(out.iterdir()) == []
+    assert list(Journals(world.homes["recipient"])) == []
+
+
+async def test_a_stop_while_the_sender_notes_what_it_sends_leaves_nothing(tmp_path, monkeypatch):
+    begun = slowly(monkeypatch, Journal, "store_sources")
+    world = World(tmp_path, CONTENTS)
+    sending = world.sending()
+    async with asyncio.timeout(20):
+        while not begun:
+            await asyncio.sleep(0.01)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+    await asyncio.sleep(0.4)  # for a thread that was left behind
+    assert list(Journals(world.homes["sender"])) == []
+
+
+async def test_an_admission_that_cannot_be_noted_does_not_keep_the_link(tmp_path, monkeypatch):
+    """It is nobody's yet: others may come, and it stays good no longer than it was."""
+    world = World(tmp_path, CONTENTS)
+    write = Journal.write
+
+    def full(self, **changes):
+        if "peer" in changes:
+            raise OSError(errno.ENOSPC, "full")
+        write(self, **changes)
+
+    monkeypatch.setattr(Journal, "write", full)
+    sending = world.sending()
+    await asyncio.sleep(0.05)
+    receiving = world.receiving()
+    async with asyncio.timeout(20):
+        await receiving
+        while not world.saw("sender", p2p.Warned):
+            await asyncio.sleep(0.01)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    assert world.sender.cut is None
+    assert world.sender.peer == b""
+
+
+async def test_digits_that_a_later_process_wants_compared_are_noted(tmp_path, monkeypatch):
+    async def yes(question):
+        return True
+
+    world = World(tmp_path, CONTENTS, sender={"limit": 400e3, "ask": yes})
+    sending = world.sending()
+    await asyncio.sleep(0.05)
+    receiving = world.receiving()
+    async with asyncio.timeout(20):
+        while not any(event.durable for event in world.saw("recipient", p2p.Progressed)):
+            await asyncio.sleep(0.01)
+        died = world.recipient
+        assert died.underway
+        died.underway.journal.release()
+        receiving.cancel()
+        for tidying in ("_put_away", "conclude"):
+            monkeypatch.setattr(died, tidying, lambda code: None)
+        world.cut()
+        await asyncio.gather(receiving, return_exceptions=True)
+        options = replace(world.options["recipient"], verify=True, ask=yes)
+        world.options["recipient"] = options
+        world.recipient = world.new_recipient()
+        receiving = world.receiving()
+        while world.recipient.underway is None:
+            await asyncio.sleep(0.01)
+        assert world.recipient.underway.record.verify
+        await asyncio.gather(sending, receiving)

@@ -68,6 +68,7 @@ class RecipientSession(Session):
         self._told = {0: 0}  # of these, what the sender was told of
         self._counted: set[int] = set()  # lanes whose number the sender does not know yet
         self._closing = b""
+        self._whole = False  # all of the tape was read back
         self._countersigned = False
 
     def deadline(self) -> float:
@@ -180,6 +181,7 @@ class RecipientSession(Session):
         """The tape was read back from the disk and hashed up to `offset`."""
         stream = self._streams[Stream.DATA]
         stream.verified = offset
+        self._whole = offset == stream.total  # to be said of an empty tape too
         self._owe_ack(stream, now)
         self._events.append(Progressed(stream.durable, offset, stream.total))
         self._deliver_if_whole(now)
@@ -368,8 +370,8 @@ class RecipientSession(Session):
     def _deliver_if_whole(self, now: float) -> None:
         if self.state != RecipientState.RECEIVING or not self._closing:
             return
-        data, digests = self._streams[Stream.DATA], self._streams[Stream.DIGESTS]
-        if data.verified == data.total and digests.durable == digests.total:
+        digests = self._streams[Stream.DIGESTS]
+        if self._whole and digests.durable == digests.total:
             self._delivered(now)
 
     @in_turn

@@ -21,7 +21,7 @@ M = TypeVar("M")
 Method = Callable[..., Any]
 
 
-class OutOfTurn(ValueError):
+class OutOfTurn(RuntimeError):
     """The program around the session called what its state does not allow."""
 
 

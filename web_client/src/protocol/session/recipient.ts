@@ -69,6 +69,7 @@ export class RecipientSession extends Session<RecipientState> {
   private closingFields!: Body<"closing">;
   private payload!: Bytes;
   private results!: Results;
+  private whole = false; // all of the tape was read back
   private countersigned = false;
 
   constructor(secured: Secured, identity: Identity, now: number, { verify }: { verify: boolean }) {
@@ -209,6 +210,7 @@ export class RecipientSession extends Session<RecipientState> {
     this.inTurn(this.verified, () => {
       const stream = this.streams.get(Stream.DATA)!;
       stream.verified = offset;
+      this.whole = offset === stream.total; // to be said of an empty tape too
       stream.changed ??= now;
       this.progressed(stream);
     });
@@ -404,8 +406,8 @@ export class RecipientSession extends Session<RecipientState> {
 
   private deliverIfWhole(now: number): void {
     if (this.state !== "receiving" || !this.closing) return;
-    const [data, digests] = [this.streams.get(Stream.DATA)!, this.streams.get(Stream.DIGESTS)!];
-    if (data.verified < data.total || digests.durable < digests.total) return;
+    const digests = this.streams.get(Stream.DIGESTS)!;
+    if (!this.whole || digests.durable < digests.total) return;
     this.delivered(now);
   }
 
