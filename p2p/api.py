@@ -22,13 +22,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from .connect import verify_web as web
 from .connect.certificates import Tls, local_authority, tls_from_files, tls_from_local_ca
 from .connect.embedded_server import open_rendezvous, open_server
 from .connect.rendezvous import OWNER
-from .connect.verify_web import Finding
 from .events import (
     Completed,
     DigitsShown,
@@ -71,6 +69,9 @@ from .transfer.send import SendDriver
 from .transfer.sender import SenderTransfer
 from .version import VERSION
 
+if TYPE_CHECKING:
+    from .connect.verify_web import Finding
+
 __all__ = [
     "CATALOGUE",
     "DEFAULT_EXPIRES",
@@ -90,7 +91,6 @@ __all__ = [
     "Event",
     "Failed",
     "Failure",
-    "Finding",
     "HandoverError",
     "Home",
     "Language",
@@ -375,7 +375,7 @@ async def _host(
         to = home.contacts.get(record.to) if record.to else None
         compare = options.verify and not record.confirmed
         if options.ask is None and (compare or not (options.auto or to or transfer.peer)):
-            raise Failure("needs_answer", "whether to let the recipient in")
+            raise Failure("needs_answer", "whether to let the other side in")
         transfer.identify()
         secret = parse_link(record.link).secret if record.link else os.urandom(SECRET_BYTES)
         async with AsyncExitStack() as stack:
@@ -662,12 +662,14 @@ async def serve(listen: tuple[str, int] = ("", 8080), tls: Tls | None = None) ->
         yield server.port
 
 
-async def verify_web(url: str, ca: Path | None = None) -> list[web.Finding]:
+async def verify_web(url: str, ca: Path | None = None) -> list[Finding]:
     """What the server at `url` gives browsers, beside what this installation ships.
 
     Raises `Failure`.
     """
     from signaling import web_assets
+
+    from .connect import verify_web as web  # its HTTP client is a third of what a start takes
 
     shipped = web_assets.shipped()
     if not shipped:

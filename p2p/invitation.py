@@ -439,7 +439,7 @@ class HostInvitation:
         if options.auto or known or compared:
             return
         if options.ask is None:
-            raise Failure("needs_answer", "whether to let the recipient in")
+            raise Failure("needs_answer", "whether to let the other side in")
         if not await options.ask(Question("admit", met, digits)):
             raise Failure("declined")
 

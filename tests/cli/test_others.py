@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from p2p import api
-from p2p.api import Finding, Home
+from p2p.api import Home
+from p2p.connect.verify_web import Finding
 from p2p.protocol.sentences import CATALOGUE
 
 VECTORS = Path(__file__).parents[1] / "vectors"
