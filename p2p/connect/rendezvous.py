@@ -41,8 +41,8 @@ async def _open(origin: str) -> ClientConnection:
     This peer runs no code that the server hands out, so it needs no trust in it: envelopes are
     sealed and `C` in the link proves the host (PROTOCOL.md, Threat model). Without it, a local
     certificate authority would have to be installed for the command line too. Whoever stands in
-    between then
-    can do what the server can, deny service, and no more; a trusted certificate is preferred.
+    between then can do what the server can, deny service, and no more; a trusted certificate is
+    preferred.
     """
     try:
         try:
