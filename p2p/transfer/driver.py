@@ -187,7 +187,7 @@ class Driver:
     # -- in and out of the session
 
     def _step(self, call: Callable[..., T], *args: Any) -> T:
-        """Every input of the session goes through here: call, then frames and events."""
+        """Call what may make the session say or tell something: then frames and events go out."""
         try:
             return call(*args)
         finally:

@@ -1,7 +1,7 @@
 """What a recipient keeps while sessions come and go: what was accepted, where it lies, its end.
 
-It is noted in the journal before the other side is told anything. It knows nothing of
-rooms: `connect` hands it a session with a sender that is proven, again and again.
+It is noted in the journal before the other side is told anything. It knows nothing of rooms:
+`connect` hands it a session with a sender that is proven, again and again.
 """
 
 from __future__ import annotations

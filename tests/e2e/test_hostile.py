@@ -301,6 +301,7 @@ async def test_a_receipt_that_lies_is_not_countersigned(tmp_path, monkeypatch):
         return {**real(self, results, root, time), "outcome": "incomplete"}
 
     monkeypatch.setattr(RecipientSession, "receipt_members", lie)
+    monkeypatch.setattr("p2p.transfer.recipient.CONFIRM_SECONDS", 2.0)
     sent, received, _ = await run(tmp_path)
     assert sent.code == "protocol"
     assert "outcome" in sent.message
@@ -316,6 +317,7 @@ async def test_delivered_unconfirmed_when_the_countersignature_is_lost(tmp_path,
         raise p2p.Failure("internal", "it died")
 
     monkeypatch.setattr(SendDriver, "_sign", die)
+    monkeypatch.setattr("p2p.transfer.recipient.CONFIRM_SECONDS", 2.0)
     _, received, _ = await run(tmp_path)
     assert received.ending is p2p.Ending.DELIVERED_UNCONFIRMED
     assert received.code == "unconfirmed"

@@ -175,6 +175,7 @@ async def test_a_false_label_in_the_receipt_is_not_countersigned(tmp_path, monke
 
     p2p.Home(tmp_path / "s").identity.set_label("the sender")
     monkeypatch.setattr(receipt, "party", lie)
+    monkeypatch.setattr("p2p.transfer.recipient.CONFIRM_SECONDS", 2.0)
     one = Transfer(tmp_path, size=1000)
     sent, _ = await one.both(asyncio.create_task(one.receive()))
     assert sent.code == "protocol"
