@@ -253,6 +253,7 @@ async def test_data_before_the_accept(tmp_path, monkeypatch):
 
     def silent(self, *args):
         self._results = None  # nothing is offered
+        self.state = SenderState.OFFERING
 
     monkeypatch.setattr(SenderSession, "offer", silent)
     _, received, _ = await run(tmp_path)
