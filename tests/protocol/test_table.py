@@ -18,8 +18,6 @@ class Light(Enum):
 class Lamp:
     """A machine with one table."""
 
-    table: ClassVar[Table]
-
     def __init__(self):
         self.state, self.watts = Light.OFF, 0
 
@@ -36,7 +34,7 @@ class Lamp:
         """Shine less."""
         self.watts //= 2
 
-    table = {
+    table: ClassVar[Table] = {
         (Light.OFF, switch_on): Row(switch_on, Light.ON),
         **rows([Light.ON], dim),
     }
