@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import linecache
 import selectors
 import time
 from collections.abc import Callable, Coroutine
@@ -58,6 +59,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._returned)
         return future
 
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        self.threads += 1
+        await super().shutdown_default_executor(*args)
+        self.threads -= 1
+
     def _returned(self, future: asyncio.Future[Any]) -> None:
         self.threads -= 1
 
@@ -69,7 +75,9 @@ def virtual_time(
 
     async def run(*args: Any, **kwargs: Any) -> None:
         loop = asyncio.get_running_loop()
-        with patch.object(time, "monotonic", loop.time):
+        # asyncio notes where each task was made, and to look at the files again for that is slow.
+        known = patch.object(linecache, "checkcache", lambda filename=None: None)
+        with patch.object(time, "monotonic", loop.time), known:
             await test(*args, **kwargs)
             left = asyncio.all_tasks() - {asyncio.current_task()}
             assert not left, f"left running: {left}"
