@@ -103,8 +103,8 @@ class Network:
 
     def make(self, *, offerer, packet=SMALL_PACKET):
         made = MemoryConnection(self, offerer=offerer, packet=packet)
-        self.connections[made.fingerprint] = made
         self.on_made(made)
+        self.connections[made.fingerprint] = made
         return made
 
     @property
