@@ -96,7 +96,8 @@ class Holding:
     """A host's seat that is held, and what was told of the server."""
 
     def __init__(self, ttl=3600.0):
-        self.seat, self.told = HostSeat(ORIGIN, KEYS, ttl, OWNER), []
+        self.seat = HostSeat(ORIGIN, KEYS, ttl, OWNER)
+        self.told: list[bool] = []
         self.task = asyncio.create_task(self.seat.run(self.told.append))
 
     async def stop(self):
@@ -419,7 +420,7 @@ async def test_a_failure_to_connect_is_said_without_any_address(monkeypatch, err
 
 async def test_a_certificate_that_nobody_here_trusts_is_no_obstacle(monkeypatch):
     """What the server says is sealed or proven by the link; see `_open`."""
-    tried = []
+    tried: list[tuple[str, ssl.SSLContext | None]] = []
 
     async def connect(address, **options):
         tried.append((address, options.get("ssl")))
@@ -430,7 +431,9 @@ async def test_a_certificate_that_nobody_here_trusts_is_no_obstacle(monkeypatch)
     monkeypatch.setattr(rendezvous, "connect", connect)
     assert await rendezvous._open("https://192.0.2.1:8443") == "connected"
     assert [address for address, _ in tried] == [f"wss://192.0.2.1:8443{messages.PATH}"] * 2
-    assert tried[1][1].verify_mode == ssl.CERT_NONE
+    context = tried[1][1]
+    assert context is not None
+    assert context.verify_mode == ssl.CERT_NONE
 
 
 def test_nobody_is_there_where_the_room_or_the_server_is_gone():

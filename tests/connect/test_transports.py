@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -46,7 +47,7 @@ def attempts():
         ends[not host].put(message["body"] if message["type"] == "envelope" else None)
 
     for host in (True, False):
-        ends[host] = Attempt(ATTEMPT, lambda text, host=host: say(host, text))
+        ends[host] = Attempt(ATTEMPT, partial(say, host))
     return Passed(ends[True], ends[False])
 
 

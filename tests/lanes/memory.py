@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from p2p.lanes import LaneLost
 from p2p.lanes.webrtc import SMALL_PACKET
@@ -59,7 +59,7 @@ class MemoryConnection(_Ends):
         return large
 
     async def describe(self, nonce_guest, nonce_host):
-        setup = "actpass" if self.offerer else "active"
+        setup: Literal["actpass", "active"] = "actpass" if self.offerer else "active"
         size = MemoryLane.max_message_size
         return Description(
             nonce_guest, nonce_host, "ufrag", "p" * 22, self.fingerprint, setup, size

@@ -520,7 +520,8 @@ async def test_a_certificate_that_is_none_costs_direct_lanes_and_nothing_else(mo
 
 @virtual_time
 async def test_a_direct_lane_that_is_lost_at_once_is_made_again(monkeypatch):
-    connect, lost = MemoryDirectLanes.connect, []
+    connect = MemoryDirectLanes.connect
+    lost: list[MemoryDirectLane] = []
 
     async def connect_badly(self, addresses, port):
         lane = await connect(self, addresses, port)
@@ -588,7 +589,7 @@ async def test_a_direct_lane_that_is_lost_leaves_its_ranges_and_another_takes_it
     sides.send()
     await sides.until(0, 1, 2)
     header = sides.fly(1)
-    sides.sender.direct[1].lose()
+    sides.sender.direct[1].close()
     await sides.until(0, 2, 3)
     assert sides.waiting == [header]
     await sides.stop()

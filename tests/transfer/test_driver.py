@@ -10,6 +10,7 @@ import errno
 import os
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -105,7 +106,7 @@ class ScriptedDriver(Driver):
     lanes: ScriptedLanes  # type: ignore[assignment]
 
     def __init__(self, tmp_path, work=None, **options):
-        self.told = []
+        self.told: list[Any] = []
         home, other = Home(tmp_path / "here"), Home(tmp_path / "there")
         given = Options(home=home, emit=self.told.append, direct_ports=None, **options)
         here, there = connect(home.identity.load(), other.identity.load())
@@ -444,7 +445,8 @@ async def test_a_clogged_control_lane_loses_no_frame_and_holds_up_no_end(tmp_pat
 
 @virtual_time
 async def test_a_control_lane_that_clears_brings_everything_before_the_end(tmp_path):
-    count, got = 3 * QUEUE, []
+    count = 3 * QUEUE
+    got: list[bytes] = []
 
     async def work(driver):
         for number in range(count):
