@@ -44,6 +44,8 @@ async def race(main: Coroutine[Any, Any, T], *others: Coroutine[Any, Any, None])
         for task in tasks:
             task.cancel()
             await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # looked at, or asyncio prints it: one reason is enough
 
 
 async def uncancelled(work: Awaitable[Any]) -> None:

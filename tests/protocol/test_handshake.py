@@ -117,6 +117,13 @@ def test_handshakes_follow_the_vectors(case):
     assert at_guest.send.encrypt(b"guest says").hex() == expect["first_transport_to_host"]
 
 
+@pytest.mark.parametrize("host_sends", [True, False])
+def test_fingerprints_are_the_senders_and_then_the_recipients(host_sends):
+    where = binding(host_sends=host_sends)
+    assert where.fingerprints[0 if host_sends else 1] == where.fingerprint_host
+    assert where.fingerprints[1 if host_sends else 0] == where.fingerprint_guest
+
+
 def test_both_sides_learn_the_same_and_can_talk():
     at_host, at_guest = shake(guest(verify=True), host())
     assert at_host.peer.label == "r"

@@ -82,3 +82,9 @@ def test_candidates_are_capped_over_all_messages():
     assert full == replace(description, candidates=(CANDIDATE,) * 32)
     with pytest.raises(PeerError):
         signal.merge(full, (CANDIDATE,))
+
+
+def test_an_endpoint_names_no_more_addresses_than_may_be_told():
+    addresses = [f"192.0.2.{number}" for number in range(signal.MAX_ADDRESSES + 1)]
+    endpoint = signal.DirectEndpoint.of(addresses, 40000, b"certificate")
+    assert endpoint.addresses == tuple(addresses[:-1])

@@ -1,0 +1,107 @@
+"""Several things until one decides: what is raised, what is stopped, and that nobody complains."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from p2p.tasks import race, uncancelled
+from tests.virtual_time import virtual_time
+
+
+async def after(seconds, result=None, error=None):
+    await asyncio.sleep(seconds)
+    if error is not None:
+        raise error
+    return result
+
+
+async def stubborn(error):
+    """Fails when it is stopped."""
+    try:
+        await asyncio.sleep(100)
+    finally:
+        raise error
+
+
+@pytest.fixture
+def complaints():
+    """What asyncio has to complain of."""
+    return []
+
+
+def listen(complaints):
+    asyncio.get_running_loop().set_exception_handler(
+        lambda loop, context: complaints.append(context["message"])
+    )
+
+
+@virtual_time
+async def test_what_the_main_one_gives_is_given_and_the_others_are_stopped():
+    assert await race(after(1, "done"), after(100), after(0)) == "done"
+
+
+@virtual_time
+async def test_the_first_error_of_any_is_raised_as_itself():
+    with pytest.raises(ValueError, match="first"):
+        await race(after(100), after(1, error=ValueError("first")), after(2, error=KeyError()))
+
+
+@virtual_time
+async def test_the_main_one_is_stopped_before_the_others():
+    order = []
+
+    async def note(name):
+        try:
+            await asyncio.sleep(100)
+        finally:
+            order.append(name)
+
+    with pytest.raises(ValueError):
+        await race(note("main"), note("other"), after(1, error=ValueError()))
+    assert order == ["main", "other"]
+
+
+@virtual_time
+async def test_errors_beside_the_one_that_is_raised_are_no_complaint(complaints):
+    """A lane that is lost fails several tasks at once; a person must see one reason and no trace."""
+    listen(complaints)
+    with pytest.raises(ValueError):
+        await race(after(100), after(1, error=ValueError()), after(1, error=ValueError()))
+    with pytest.raises(ValueError):
+        await race(after(1, error=ValueError()), stubborn(KeyError()))
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not complaints
+
+
+@virtual_time
+async def test_clean_up_finishes_in_spite_of_a_stop():
+    done = []
+
+    async def clean_up():
+        await asyncio.sleep(1)
+        done.append(True)
+
+    task = asyncio.create_task(uncancelled(clean_up()))
+    await asyncio.sleep(0.5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done
+
+
+@virtual_time
+async def test_clean_up_that_takes_too_long_is_waited_for_no_more():
+    loop = asyncio.get_running_loop()
+    work = asyncio.create_task(asyncio.sleep(100))
+    task, began = asyncio.create_task(uncancelled(work)), loop.time()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert loop.time() - began == pytest.approx(10)
+    work.cancel()
+    await asyncio.wait([work])
