@@ -23,7 +23,7 @@ from p2p.invitation import GuestInvitation, HostInvitation
 from p2p.lanes.webrtc import LARGE_PACKET, SMALL_PACKET
 from p2p.protocol import link as links
 from p2p.protocol.errors import Ending, Failure, HandoverError
-from p2p.protocol.handshake import MAX_FAILED_ATTEMPTS, HostHandshake
+from p2p.protocol.handshake import HANDSHAKE_SECONDS, MAX_FAILED_ATTEMPTS, HostHandshake
 from p2p.protocol.link import derive_keys, make_link, parse_link
 from p2p.protocol.manifest import Entry
 from p2p.protocol.session import Ended
@@ -572,8 +572,24 @@ async def test_nothing_is_asked_where_something_else_has_decided_it(place, why):
         if why == "let in before":
             await asyncio.shield(host.transfer.prepare())
             await host.transfer.admitted(b"\x09" * 32, "Dr A", confirmed=False)
+            host.invitation._serving = b"\x09" * 32
         contact = "Dr A" if why == "contact" else ""
         await host.invitation._admit(met(contact), "1234-5678-9012", why == "compared")
+
+
+@virtual_time
+async def test_that_another_was_let_in_lets_nobody_in(place):
+    async def ask(question):
+        return False
+
+    async with place:
+        host = await place.host(auto=False, ask=ask)
+        await asyncio.shield(host.transfer.prepare())
+        await host.transfer.admitted(b"\x09" * 32, "Dr A", confirmed=False)
+        host.invitation._serving = b"\x08" * 32
+        assert host.invitation._is_anothers(host.invitation._serving)
+        with pytest.raises(Failure, match="declined"):
+            await host.invitation._admit(met(""), "1234-5678-9012", False)
 
 
 @virtual_time
@@ -745,7 +761,7 @@ async def test_a_stranger_that_says_nothing_is_waited_for_only_so_long(place):
         host, began = await place.host(), time.monotonic()
         async with GuestSeat(place.origin, KEYS) as attempt:
             assert await attempt.recv() is None
-        assert time.monotonic() - began == pytest.approx(invitation.HANDSHAKE_SECONDS, abs=1)
+        assert time.monotonic() - began == pytest.approx(HANDSHAKE_SECONDS, abs=1)
         await host.until(lambda: host.warned() == [("no_connection", "")])
         assert not host.task.done()
 

@@ -23,7 +23,7 @@ GRACE_SECONDS = 0.001  # real ones, for what the kernel passes on, before the cl
 STUCK_SECONDS = 30.0  # real ones, in which no thread comes to an end
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _Selector(selectors.DefaultSelector):
     """Waits for real only for threads."""
 
     loop: VirtualTimeLoop

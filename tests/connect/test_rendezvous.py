@@ -422,14 +422,16 @@ async def test_a_certificate_that_nobody_here_trusts_is_no_obstacle(monkeypatch)
     """What the server says is sealed or proven by the link; see `_open`."""
     tried: list[tuple[str, ssl.SSLContext | None]] = []
 
+    connected = object()
+
     async def connect(address, **options):
         tried.append((address, options.get("ssl")))
         if "ssl" not in options:
             raise ssl.SSLCertVerificationError(1, "self-signed")
-        return "connected"
+        return connected
 
     monkeypatch.setattr(rendezvous, "connect", connect)
-    assert await rendezvous._open("https://192.0.2.1:8443") == "connected"
+    assert await rendezvous._open("https://192.0.2.1:8443") is connected
     assert [address for address, _ in tried] == [f"wss://192.0.2.1:8443{messages.PATH}"] * 2
     context = tried[1][1]
     assert context is not None

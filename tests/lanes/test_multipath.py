@@ -16,6 +16,7 @@ import pytest
 
 from p2p.lanes import LaneLost, multipath
 from p2p.lanes.multipath import LanesGiven, RecipientMultipath, SenderMultipath
+from p2p.protocol import session as sessions
 from p2p.protocol.errors import PeerError
 from p2p.protocol.handshake import DIRECT, LANES, MANY_LANES
 from p2p.protocol.seal import Header, Stream
@@ -180,7 +181,7 @@ class Sides:
         self.carrying["sender"][number] = lane
         try:
             while number in windows:
-                if lane.gone.is_set() and windows[number].rank == multipath.sessions.WEBRTC:
+                if lane.gone.is_set() and windows[number].rank == sessions.WEBRTC:
                     self.at_sender.lanes.drop(number)
                 await asyncio.sleep(0.25)
         finally:
@@ -462,8 +463,8 @@ async def test_direct_lanes_are_made_once_the_recipient_is_admitted(monkeypatch)
     assert (sent.trusted, received.trusted) == (received.certificate, sent.certificate)
     ranks = {number: one.rank for number, one in sides.at_sender.lanes.windows.items()}
     assert ranks == {
-        0: multipath.sessions.WEBRTC,
-        **dict.fromkeys((1, 2), multipath.sessions.DIRECT),
+        0: sessions.WEBRTC,
+        **dict.fromkeys((1, 2), sessions.DIRECT),
     }
     await sides.stop()
 

@@ -7,6 +7,7 @@ import pytest
 from p2p.protocol.errors import PeerError
 from p2p.protocol.seal import HOLE, Header, Stream
 from p2p.protocol.session import flow
+from p2p.protocol.session.messages import MAX_LANES
 
 TRANSFER = b"\x77" * 16
 LARGEST = flow.MIN_RANGE
@@ -225,7 +226,7 @@ def test_a_number_is_used_once_and_there_are_only_so_many(monkeypatch):
 
 
 def test_only_so_many_lanes_are_open_at_once():
-    crowded = sending(*[flow.WEBRTC] * (flow.MAX_LANES - 1))
+    crowded = sending(*[flow.WEBRTC] * (MAX_LANES - 1))
     with pytest.raises(ValueError, match="too many"):
         crowded.number()
 

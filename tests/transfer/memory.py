@@ -180,7 +180,7 @@ def connect(
     )
 
 
-def _carrier(connected: Connected) -> MemoryCarrier:
+def carrier_of(connected: Connected) -> MemoryCarrier:
     assert isinstance(connected.carrier, MemoryCarrier)
     return connected.carrier
 
@@ -273,12 +273,12 @@ class World:
         try:
             yield ReceiveDriver(self.recipient, recipient)
         finally:
-            await _carrier(recipient).close()
+            await carrier_of(recipient).close()
 
     def cut(self) -> None:
         """The latest connection is gone."""
         for one in self.connections[-1]:
-            _carrier(one).lose()
+            carrier_of(one).lose()
 
     async def _send(self) -> Outcome:
         self.sender.identify()
@@ -294,7 +294,7 @@ class World:
                         raise
                     continue
                 finally:
-                    await _carrier(connected).close()
+                    await carrier_of(connected).close()
                 return self.sender.summary.outcome(ended)
         finally:
             self.sender.stop()

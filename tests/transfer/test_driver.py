@@ -25,8 +25,9 @@ from p2p.transfer.driver import Driver
 from p2p.transfer.options import Options
 from tests.virtual_time import virtual_time
 
-from .memory import QUEUE, World, connect
+from .memory import QUEUE, Role, World, carrier_of, connect
 
+ROLES: tuple[Role, ...] = ("sender", "recipient")
 ENDED = sessions.Ended(Ending.COMPLETE)
 
 
@@ -111,7 +112,7 @@ class ScriptedDriver(Driver):
         given = Options(home=home, emit=self.told.append, direct_ports=None, **options)
         here, there = connect(home.identity.load(), other.identity.load())
         super().__init__(given, home.identity.load(), here)
-        self.peer = there.carrier.control  # the other end of the control lane
+        self.peer = carrier_of(there).control  # the other end of the control lane
         self.session, self.lanes = ScriptedSession(), ScriptedLanes()
         self.work, self.unasked, self.cleaned = work, [], 0
         self.progressed, self.withdrawn = [], []
@@ -456,7 +457,7 @@ async def test_a_control_lane_that_clears_brings_everything_before_the_end(tmp_p
     async def read_late():
         await asyncio.sleep(1)
         while len(got) < count + 1:
-            got.append(await driver.peer.recv())
+            got.append(bytes(await driver.peer.recv()))
 
     driver = ScriptedDriver(tmp_path, work)
     reading = asyncio.create_task(read_late())
@@ -582,14 +583,14 @@ async def test_silence_is_told_after_six_seconds_and_that_it_is_over(tmp_path):
     tasks = await under_way(world)
     silence = Silence(world)
     await asyncio.sleep(sessions.SUSPECT_SECONDS - 0.5)
-    for role in ("sender", "recipient"):
+    for role in ROLES:
         assert "silent" not in world.states(role)
     await asyncio.sleep(1)
-    for role in ("sender", "recipient"):
+    for role in ROLES:
         assert world.states(role)[-1] == "silent"
     silence.over()
     await asyncio.sleep(0.5)
-    for role in ("sender", "recipient"):
+    for role in ROLES:
         assert "resumed" in world.states(role)
     for task in tasks:
         task.cancel()
@@ -617,7 +618,7 @@ async def test_a_peer_that_is_heard_but_acknowledges_nothing_is_given_up(tmp_pat
     world = World(tmp_path, CONTENTS)
     tasks = await under_way(world)
     began = time.monotonic()
-    world.connections[-1][0].carrier.data.swallow = lambda message: True
+    carrier_of(world.connections[-1][0]).data.swallow = lambda message: True
     while len(world.connections) < 2:
         await asyncio.sleep(0.5)
     took = time.monotonic() - began
@@ -626,14 +627,19 @@ async def test_a_peer_that_is_heard_but_acknowledges_nothing_is_given_up(tmp_pat
     assert [one.code for one in outcomes] == ["", ""]
 
 
-@pytest.mark.parametrize("limited", ["sender", "recipient"])
+@pytest.mark.parametrize("limited", ROLES)
 @virtual_time
 async def test_a_limit_is_told_as_what_holds_it_up_on_both_sides(tmp_path, limited):
-    world = World(tmp_path, CONTENTS, **{limited: {"limit": 150e3}})
+    slow = {"limit": 150e3}
+    world = (
+        World(tmp_path, CONTENTS, sender=slow)
+        if limited == "sender"
+        else World(tmp_path, CONTENTS, recipient=slow)
+    )
     outcomes = await world.run(60)
     assert [one.code for one in outcomes] == ["", ""]
-    other = "recipient" if limited == "sender" else "sender"
-    for role, bottleneck in ((limited, "limit"), (other, "other_limit")):
+    for role in ROLES:
+        bottleneck = "limit" if role == limited else "other_limit"
         assert bottleneck in {event.bottleneck for event in world.saw(role, p2p.Progressed)}
 
 
