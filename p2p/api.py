@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .connect.certificates import Tls, local_authority, tls_from_files, tls_from_local_ca
-from .connect.embedded_server import open_rendezvous, open_server
-from .connect.rendezvous import OWNER
+from .connect.rendezvous import open_rendezvous, open_server
+from .connect.seats import OWNER
 from .events import (
     Completed,
     DigitsShown,

@@ -18,8 +18,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from .connect.addresses import reachable
-from .connect.embedded_server import Rendezvous
-from .connect.rendezvous import Attempt, GuestSeat, HostSeat
+from .connect.rendezvous import Rendezvous
+from .connect.seats import Attempt, GuestSeat, HostSeat
 from .connect.transports import Transports, receive_early
 from .events import LinkMade, PeerMet, Question, StateChanged, StateName, Warned
 from .lanes import Lane, LaneLost

@@ -16,8 +16,8 @@ import pytest
 
 import p2p
 from p2p import invitation
-from p2p.connect.embedded_server import Rendezvous
-from p2p.connect.rendezvous import GuestSeat, HostSeat
+from p2p.connect.rendezvous import Rendezvous
+from p2p.connect.seats import GuestSeat, HostSeat
 from p2p.events import LinkMade, PeerMet, StateChanged, Warned
 from p2p.invitation import GuestInvitation, HostInvitation
 from p2p.lanes.webrtc import LARGE_PACKET, SMALL_PACKET

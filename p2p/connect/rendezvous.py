@@ -1,290 +1,102 @@
-"""A peer's end of the signaling: one WebSocket, sealed envelopes in and out, and coming back.
-
-The host keeps its seat: when the server is gone it tries again, for as long as the link lives,
-and takes its room anew (a server restarted with an empty memory is enough). What this module
-carries it cannot read; sealing is `protocol.signal`'s.
-"""
+"""Where the peers meet: the server that was named, or one of this process's own."""
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import hashlib
-import logging
-import os
 import ssl
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus, WebSocketException
+from ..protocol.errors import Failure
+from ..protocol.link import parse_link
+from .addresses import is_loopback, reachable
 
-from signaling import messages
+if TYPE_CHECKING:
+    from signaling.app import Server
 
-from ..protocol.errors import Failure, HandoverError
-from ..protocol.link import LinkKeys
-
-logger = logging.getLogger("handover.connect")
-
-OPEN_SECONDS = 10.0
-FIRST_BACKOFF, LAST_BACKOFF = 0.5, 5.0
-PING_SECONDS = 5.0  # between pings, and until an answer to one is missed
-OWNER = messages.OWNER  # bytes of the token that a room is taken again with
-_REFUSED = os.strerror(errno.ECONNREFUSED).lower()  # why a server cannot be reached
-MAX_WAITING = 256  # messages from a server that nobody has read yet
+EVERYWHERE = ("", "0.0.0.0", "::")
 
 
-async def _open(origin: str) -> ClientConnection:
-    """A connection to the server, whether or not its certificate is trusted here.
+@dataclass(frozen=True)
+class Rendezvous:
+    """Where the peers meet."""
 
-    This peer runs no code that the server hands out, so it needs no trust in it: envelopes are
-    sealed and `C` in the link proves the host (PROTOCOL.md, Threat model). Without it, a local
-    certificate authority would have to be installed for the command line too. Whoever stands in
-    between then can do what the server can, deny service, and no more; a trusted certificate is
-    preferred.
-    """
+    origin: str  # the link's
+    others: tuple[str, ...]  # the same by other addresses of this machine
+    reached: str  # where this process reaches it
+    browser: bool  # whether a browser may open the link and gets a client there
+    port: int = 0  # of this process's own server
+
+
+@asynccontextmanager
+async def open_server(listen: tuple[str, int], tls: ssl.SSLContext | None) -> AsyncIterator[Server]:
+    """A signaling server in this process. Raises `Failure` when it cannot listen."""
+    from signaling.app import Server
+
+    server = Server()
     try:
-        try:
-            return await _connect(origin)
-        except ssl.SSLCertVerificationError:
-            logger.warning("the server's certificate is not trusted here; going on without")
-            unverified = ssl.create_default_context()
-            unverified.check_hostname = False
-            unverified.verify_mode = ssl.CERT_NONE
-            return await _connect(origin, ssl=unverified)
-    except InvalidStatus as error:
-        raise Failure("server_refused", f"status {error.response.status_code}") from None
-    except (OSError, TimeoutError, WebSocketException, ValueError) as error:
-        raise Failure("server_unreachable", _reason(error)) from None
+        await server.start(*listen, tls)
+    except OSError as error:
+        raise Failure("server_unreachable", error.strerror or "cannot listen") from None
+    try:
+        yield server
+    finally:
+        await server.stop()
 
 
-async def _connect(origin: str, **options: ssl.SSLContext) -> ClientConnection:
-    url = urlsplit(origin)
-    scheme = "wss" if url.scheme == "https" else "ws"
-    return await connect(
-        f"{scheme}://{url.netloc}{messages.PATH}",
-        subprotocols=[messages.SUBPROTOCOL],  # type: ignore[list-item]
-        compression=None,
-        open_timeout=OPEN_SECONDS,
-        close_timeout=1,
-        ping_interval=PING_SECONDS,
-        ping_timeout=2 * PING_SECONDS,
-        max_size=messages.MAX_FRAME,
-        user_agent_header=None,
-        **options,  # type: ignore[arg-type]
+async def open_rendezvous(
+    stack: AsyncExitStack,
+    server: str | None,
+    listen: tuple[str, int],
+    address: str | None,
+    tls: ssl.SSLContext | None,
+    hosts: Sequence[str],
+) -> Rendezvous:
+    """The server named, or one of this process's own until `stack` closes. Raises `Failure`.
+
+    `hosts` are the names and addresses that `tls` has a certificate for.
+    """
+    if server is not None:
+        origin = server.rstrip("/")
+        parse_link(f"{origin}/#1.{'A' * 43}.{'A' * 22}")  # an origin that makes a valid link
+        url = urlsplit(origin)
+        browser = url.scheme == "https" or is_loopback(url.hostname or "")
+        return Rendezvous(origin, (), origin, browser)
+    embedded = await stack.enter_async_context(open_server(listen, tls))
+    named = _link_hosts(listen[0], address, hosts)
+    scheme = "http" if tls is None else "https"
+    origins = [f"{scheme}://{_bracketed(host)}:{embedded.port}" for host in named]
+    own = listen[0] if listen[0] not in EVERYWHERE else "127.0.0.1"
+    trusted = is_loopback(named[0]) if tls is None else _certified(named[0], hosts)
+    return Rendezvous(
+        origins[0],
+        tuple(origins[1:]),
+        f"{scheme}://{_bracketed(own)}:{embedded.port}",
+        trusted and embedded.has_client,
+        embedded.port,
     )
 
 
-def _reason(error: BaseException) -> str:
-    """A few words without any address."""
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    if isinstance(error, ssl.SSLError):  # its errno is OpenSSL's
-        return "it does not speak TLS"
-    if isinstance(error, OSError):
-        return os.strerror(error.errno).lower() if error.errno else "no answer"
-    return "it is not a Handover server"
+def _link_hosts(listening: str, address: str | None, certified: Sequence[str]) -> list[str]:
+    """Hosts for the link, the likeliest to work first: those a browser accepts before others."""
+    if address:
+        return [address]
+    found = reachable() if listening in EVERYWHERE else [listening]
+    found = found or ["127.0.0.1"]
+    if certified and not any(_certified(host, certified) for host in found):
+        names = [host for host in certified if not is_loopback(host) and "*" not in host]
+        found = names + found
+    return sorted(found, key=lambda host: not _certified(host, certified)) if certified else found
 
 
-_CODES = {
-    "not_found": "not_found",
-    "busy": "busy",
-    "expired": "expired",
-    "rate_limited": "server_refused",
-    "full": "server_refused",
-    "room_taken": "server_refused",
-    "bad_message": "server_refused",
-}
+def _certified(host: str, certified: Sequence[str]) -> bool:
+    """Whether a certificate for these is one for this host; `*` stands for one label (RFC 9525)."""
+    host = host.lower().strip("[]")
+    below = host.partition(".")[2]
+    return host in certified or (bool(below) and f"*.{below}" in certified)
 
 
-def is_nobody_there(failure: HandoverError) -> bool:
-    """Whether somebody answered that nobody is waiting, or that nothing listens there any more."""
-    return failure.code == "not_found" or failure.detail == _REFUSED
-
-
-def _failure(code: str) -> Failure:
-    return Failure(_CODES.get(code, "server_unreachable"), code.replace("_", " ")[:32])
-
-
-class Attempt:
-    """One attempt's envelopes. `recv` gives None once the server says that it is over."""
-
-    def __init__(self, attempt: bytes, say: Callable[[str], None]) -> None:
-        self.id = attempt
-        self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_WAITING)
-        self._say = say
-
-    async def recv(self) -> bytes | None:
-        """The next envelope."""
-        return await self.inbox.get()
-
-    async def send(self, envelope: bytes) -> None:
-        """Pass an envelope to the other side."""
-        self._say(messages.encode("envelope", attempt=self.id, body=envelope))
-
-    async def leave(self) -> None:
-        """The attempt is over: it failed, or the peers have met."""
-        self._say(messages.encode("leave", attempt=self.id))
-
-    def put(self, envelope: bytes | None) -> None:
-        """From the server; a flood ends the attempt."""
-        if self.inbox.full():
-            self.inbox.get_nowait()
-            envelope = None
-        self.inbox.put_nowait(envelope)
-
-
-class HostSeat:
-    """The host's seat. `run` keeps it; attempts come through `attempts`."""
-
-    def __init__(self, origin: str, keys: LinkKeys, ttl: float, owner: bytes) -> None:
-        self._origin, self._keys, self._owner = origin, keys, owner
-        self._ends = asyncio.get_running_loop().time() + ttl
-        self._attempts: dict[bytes, Attempt] = {}
-        self._outbox: asyncio.Queue[str] = asyncio.Queue()
-        self.attempts: asyncio.Queue[Attempt] = asyncio.Queue()
-        self.ready = asyncio.Event()
-
-    async def run(self, on_state: Callable[[bool], None]) -> None:
-        """Hold the seat until cancelled; `on_state` says when the server goes and comes.
-
-        Raises `Failure` when the room cannot be had in the first place, or has expired.
-        """
-        backoff = FIRST_BACKOFF
-        while True:
-            try:
-                async with await _open(self._origin) as socket:
-                    await self._take(socket)
-                    backoff = FIRST_BACKOFF
-                    self.ready.set()
-                    on_state(True)
-                    await self._converse(socket)
-            except Failure as failure:
-                # Once it was there, a server that refuses may be a proxy whose server restarts.
-                if failure.code == "expired" or not self.ready.is_set():
-                    raise
-            except (WebSocketException, TimeoutError):
-                if not self.ready.is_set():
-                    raise Failure("server_unreachable", "no answer") from None
-            for attempt in self._attempts.values():
-                attempt.put(None)
-            self._attempts.clear()
-            self._outbox = asyncio.Queue()
-            on_state(False)
-            await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, LAST_BACKOFF)
-
-    def extend(self, ttl: float) -> None:
-        """The room is to live so long from now on."""
-        self._ends = asyncio.get_running_loop().time() + ttl
-
-    async def close(self) -> None:
-        """The room is finished: tell the server, if it is there, and forget it."""
-        self._outbox.put_nowait(messages.encode("close"))
-        for _ in range(20):
-            if self._outbox.empty():
-                break
-            await asyncio.sleep(0.01)
-
-    async def _take(self, socket: ClientConnection) -> None:
-        left = self._ends - asyncio.get_running_loop().time()
-        if left < 1:
-            raise Failure("expired")
-        await socket.send(
-            messages.encode(
-                "create",
-                room=self._keys.room,
-                join_hash=hashlib.sha256(self._keys.join).digest(),
-                owner=self._owner,
-                ttl=min(int(left), messages.MAX_TTL),
-            )
-        )
-        answer = _decode(await asyncio.wait_for(socket.recv(), OPEN_SECONDS))
-        if answer["type"] == "error":
-            raise _failure(answer["code"])
-        if answer["type"] != "created":
-            raise Failure("server_refused", "an unexpected answer")
-
-    async def _converse(self, socket: ClientConnection) -> None:
-        async def write() -> None:
-            with suppress(WebSocketException):
-                while True:
-                    await socket.send(await self._outbox.get())
-
-        writer = asyncio.create_task(write())
-        try:
-            async for text in socket:
-                self._take_in(_decode(text))
-        finally:
-            writer.cancel()
-
-    def _take_in(self, message: messages.Message) -> None:
-        kind = message["type"]
-        if kind == "attempt" and len(self._attempts) < 8:
-            attempt = Attempt(message["attempt"], lambda text: self._outbox.put_nowait(text))
-            self._attempts[attempt.id] = attempt
-            self.attempts.put_nowait(attempt)
-        elif kind == "envelope" and message["attempt"] in self._attempts:
-            self._attempts[message["attempt"]].put(message["body"])
-        elif kind == "left" and message["attempt"] in self._attempts:
-            self._attempts.pop(message["attempt"]).put(None)
-        elif kind == "error":
-            raise _failure(message["code"])
-
-
-class GuestSeat:
-    """A guest's attempt, as an async context: `async with GuestSeat(..) as attempt`."""
-
-    def __init__(self, origin: str, keys: LinkKeys) -> None:
-        self._origin, self._keys = origin, keys
-        self._outbox: asyncio.Queue[str] = asyncio.Queue()
-
-    async def __aenter__(self) -> Attempt:
-        """Join. Raises `Failure`."""
-        self._socket = await _open(self._origin)
-        try:
-            await self._socket.send(
-                messages.encode("join", room=self._keys.room, join=self._keys.join)
-            )
-            answer = _decode(await asyncio.wait_for(self._socket.recv(), OPEN_SECONDS))
-        except (WebSocketException, TimeoutError):
-            await self._socket.close()
-            raise Failure("server_unreachable", "it went away") from None
-        if answer["type"] != "joined":
-            await self._socket.close()
-            raise _failure(answer.get("code", "bad_message"))
-        attempt = Attempt(answer["attempt"], self._outbox.put_nowait)
-        self._tasks = [
-            asyncio.create_task(self._read(attempt)),
-            asyncio.create_task(self._write()),
-        ]
-        return attempt
-
-    async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._socket.close()
-
-    async def _read(self, attempt: Attempt) -> None:
-        with suppress(WebSocketException, Failure):
-            async for text in self._socket:
-                message = _decode(text)
-                if message["type"] == "envelope" and message["attempt"] == attempt.id:
-                    attempt.put(message["body"])
-                elif message["type"] in ("left", "error"):
-                    break
-        attempt.put(None)
-
-    async def _write(self) -> None:
-        with suppress(WebSocketException):
-            while True:
-                await self._socket.send(await self._outbox.get())
-
-
-def _decode(text: str | bytes) -> messages.Message:
-    try:
-        return messages.decode(text, messages.FROM_SERVER)
-    except messages.BadMessage:
-        raise Failure("server_refused", "an unexpected answer") from None
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

@@ -30,7 +30,7 @@ from ..protocol.link import LinkKeys
 from ..protocol.signal import NONCE, Description, DirectEndpoint, Knock, Sealer, Signal
 from ..tasks import race
 from .addresses import reachable
-from .rendezvous import Attempt
+from .seats import Attempt
 
 WEBRTC_SECONDS = 2.0  # that WebRTC is given before TLS is tried too
 

@@ -56,7 +56,7 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True)
-class LanesGiven:
+class LaneContext:
     """What the lanes beside a connection's own are made with."""
 
     make: MakeConnection
@@ -71,8 +71,8 @@ class Multipath:
 
     session: SenderSession | RecipientSession
 
-    def __init__(self, own: Lane, step: Step, carry: Carry, given: LanesGiven) -> None:
-        self._own, self._step, self._carry, self._given = own, step, carry, given
+    def __init__(self, own: Lane, step: Step, carry: Carry, context: LaneContext) -> None:
+        self._own, self._step, self._carry, self._context = own, step, carry, context
         self._direct: DirectLanes | None = None
         self._peer: asyncio.Future[DirectEndpoint] = asyncio.get_running_loop().create_future()
         self._signals: dict[int, asyncio.Queue[Signal]] = {}
@@ -131,16 +131,16 @@ class Multipath:
     # -- direct lanes
 
     async def _keep_direct(self) -> None:
-        ports, given = self._given.direct_ports, self._given
+        ports, context = self._context.direct_ports, self._context
         if ports is None or not await self._direct_wanted():
             return
         try:
             self._direct = direct = await DirectLanes.open(range(ports[0], ports[1] + 1))
         except OSError as error:
             reason = (error.strerror or "it cannot be listened on").lower()
-            given.warn("no_direct_port", reason)
+            context.warn("no_direct_port", reason)
             return
-        own = DirectEndpoint.of(given.addresses(), direct.port, direct.certificate)
+        own = DirectEndpoint.of(context.addresses(), direct.port, direct.certificate)
         self._step(self.session.announce_direct, own, time.monotonic())
         peer = await self._peer
         await asyncio.to_thread(direct.trust, peer.certificate)
@@ -189,7 +189,7 @@ class Multipath:
         connection: Connection | None = None
         try:
             try:
-                connection = self._given.make(offerer=offerer)
+                connection = self._context.make(offerer=offerer)
                 async with asyncio.timeout(OPEN_SECONDS):
                     await connect(connection, _ControlSignals(self, number))
             except HandoverError:
@@ -236,9 +236,9 @@ class SenderMultipath(Multipath):
     """The sender decides which lanes there are."""
 
     def __init__(
-        self, session: SenderSession, own: Lane, step: Step, carry: Carry, given: LanesGiven
+        self, session: SenderSession, own: Lane, step: Step, carry: Carry, context: LaneContext
     ) -> None:
-        super().__init__(own, step, carry, given)
+        super().__init__(own, step, carry, context)
         self.session: SenderSession = session
         self.admitted = asyncio.Event()  # the recipient is
         self._most_direct = DIRECT_LANES if has_congestion_control() else DIRECT_LANES_UNDER_LOSS
@@ -337,7 +337,7 @@ class SenderMultipath(Multipath):
             self._begin(self.webrtc[number].close())
 
     async def _offer(self, number: int) -> None:
-        nonces = self._given.nonces
+        nonces = self._context.nonces
         try:
             await self._open(number, lambda pc, signals: offer(pc, signals, *nonces), offerer=True)
         finally:
@@ -376,9 +376,9 @@ class RecipientMultipath(Multipath):
     """The recipient takes what comes."""
 
     def __init__(
-        self, session: RecipientSession, own: Lane, step: Step, carry: Carry, given: LanesGiven
+        self, session: RecipientSession, own: Lane, step: Step, carry: Carry, context: LaneContext
     ) -> None:
-        super().__init__(own, step, carry, given)
+        super().__init__(own, step, carry, context)
         self.session: RecipientSession = session
 
     async def _direct_wanted(self) -> bool:
@@ -413,7 +413,7 @@ class RecipientMultipath(Multipath):
     def _invited(self, number: int, signal: Signal) -> None:
         if isinstance(signal, Description) and len(self._connections) < WEBRTC_LANES:
             self._expect(number)
-            nonce = self._given.nonces[0]
+            nonce = self._context.nonces[0]
             work = self._open(
                 number, lambda pc, signals: answer(pc, signals, nonce, signal), offerer=False
             )

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..events import Bottleneck, DigitsShown, PeerMet, Progressed, Question, StateChanged, Warned
 from ..lanes import Lane, LaneLost
-from ..lanes.multipath import LanesGiven, Multipath
+from ..lanes.multipath import LaneContext, Multipath
 from ..lanes.webrtc import MakeConnection
 from ..protocol import receipt as receipts
 from ..protocol import session as sessions
@@ -281,10 +281,10 @@ class Driver:
     # -- lanes
 
     @property
-    def _lanes_given(self) -> LanesGiven:
+    def _lane_context(self) -> LaneContext:
         """What lanes beside the connection's own are made with."""
         connected, binding = self._connected, self._connected.binding
-        return LanesGiven(
+        return LaneContext(
             make=connected.make,
             nonces=(binding.nonce_guest, binding.nonce_host),
             direct_ports=self._options.direct_ports,

@@ -57,7 +57,7 @@ class ReceiveDriver(Driver):
             self._secured, transfer.identity.key, time.monotonic(), verify=transfer.verify
         )
         self.lanes = RecipientMultipath(
-            self.session, connected.carrier.data, self._step, self._carry, self._lanes_given
+            self.session, connected.carrier.data, self._step, self._carry, self._lane_context
         )
         self._destination: Destination | None = None  # once ranges may come
         self._durable, self._verified = 0, -1

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..connect.rendezvous import is_nobody_there
+from ..connect.seats import is_nobody_there
 from ..events import StateChanged, StateName, Warned
 from ..protocol import receipt as receipts
 from ..protocol import session as sessions

@@ -57,7 +57,7 @@ class SendDriver(Driver):
             verify=transfer.options.verify,
         )
         self.lanes = SenderMultipath(
-            self.session, connected.carrier.data, self._step, self._carry, self._lanes_given
+            self.session, connected.carrier.data, self._step, self._carry, self._lane_context
         )
         self._wire = Meter()
         self._source: Source | None = None

@@ -1,452 +1,93 @@
-"""A peer's end of the signaling: seats that are kept, floods, and what each failure is called."""
+"""Which hosts a link names, and whether it says that a browser may open it."""
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import hashlib
-import ssl
-from types import SimpleNamespace
+from contextlib import AsyncExitStack
 
 import pytest
-from websockets.exceptions import ConnectionClosedError, InvalidHandshake, InvalidStatus
 
 from p2p.connect import rendezvous
-from p2p.connect.rendezvous import Attempt, GuestSeat, HostSeat, is_nobody_there
-from p2p.protocol.errors import Failure, PeerError
-from p2p.protocol.link import derive_keys
-from signaling import messages
-from tests.virtual_time import virtual_time
+from p2p.connect.rendezvous import open_rendezvous
+from signaling import web_assets
+from signaling.certificates import open_authority
 
-ORIGIN = "http://192.0.2.1"
-KEYS = derive_keys(b"\x05" * 32)
-OWNER = b"\x06" * messages.OWNER
-ATTEMPT, OTHER = b"\x03" * 16, b"\x04" * 16
+ADDRESSES = ["203.0.113.5", "10.0.0.5", "fd00::5"]
 
 
-class Socket:
-    """A WebSocket to a server that says what a test wants; None: it goes away."""
-
-    def __init__(self, *says):
-        self.inbox: asyncio.Queue[str | None] = asyncio.Queue()
-        self.sent: list[messages.Message] = []
-        self.closed = False
-        for text in says:
-            self.inbox.put_nowait(text)
-
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *_):
-        await self.close()
-
-    def say(self, kind, **members):
-        self.inbox.put_nowait(messages.encode(kind, **members))
-
-    def go(self):
-        self.inbox.put_nowait(None)
-
-    async def send(self, text):
-        if self.closed:
-            raise ConnectionClosedError(None, None)
-        self.sent.append(messages.decode(text, messages.FROM_PEER))
-
-    async def recv(self):
-        text = await self.inbox.get()
-        if text is None:
-            raise ConnectionClosedError(None, None)
-        return text
-
-    def __aiter__(self):
-        return self
-
-    async def __anext__(self):
-        return await self.recv()
-
-    async def close(self):
-        self.closed = True
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """A machine with three addresses, and a built client."""
+    monkeypatch.setattr(rendezvous, "reachable", lambda: list(ADDRESSES))
+    monkeypatch.setattr(web_assets, "shipped", lambda: {"/": b"built"})
 
 
-CREATED = messages.encode("created")
-JOINED = messages.encode("joined", attempt=ATTEMPT)
+@pytest.fixture
+def served(tmp_path):
+    """A certificate of a local authority made before the machine had its public address."""
+    return open_authority(tmp_path / "ca", [], []).issue(["scanner.local"], ADDRESSES)
 
 
-class Servers:
-    """What each try to connect finds, in order: a socket, or a failure. `tries` are when."""
-
-    def __init__(self, monkeypatch, *found):
-        self.found, self.tries = list(found), []
-        monkeypatch.setattr(rendezvous, "_open", self.open)
-
-    async def open(self, origin):
-        assert origin == ORIGIN
-        self.tries.append(asyncio.get_running_loop().time())
-        found = self.found.pop(0) if len(self.found) > 1 else self.found[0]
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    @property
-    def waits(self):
-        """Seconds between one try and the next."""
-        return [later - now for now, later in zip(self.tries, self.tries[1:], strict=False)]
-
-
-class Holding:
-    """A host's seat that is held, and what was told of the server."""
-
-    def __init__(self, ttl=3600.0):
-        self.seat = HostSeat(ORIGIN, KEYS, ttl, OWNER)
-        self.told: list[bool] = []
-        self.task = asyncio.create_task(self.seat.run(self.told.append))
-
-    async def stop(self):
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
-
-
-# --- an attempt -----------------------------------------------------------------------------------
-
-
-async def test_an_attempt_passes_envelopes_both_ways_and_can_be_left():
-    said: list[str] = []
-    attempt = Attempt(ATTEMPT, said.append)
-    attempt.put(b"one")
-    attempt.put(None)
-    assert [await attempt.recv(), await attempt.recv()] == [b"one", None]
-    await attempt.send(b"two")
-    await attempt.leave()
-    assert [messages.decode(text, messages.FROM_PEER) for text in said] == [
-        {"type": "envelope", "attempt": ATTEMPT, "body": b"two"},
-        {"type": "leave", "attempt": ATTEMPT},
-    ]
-
-
-async def test_a_flood_ends_the_attempt():
-    """Whoever reads it comes to an end; nothing grows with what a server sends."""
-    attempt = Attempt(ATTEMPT, lambda text: None)
-    for _ in range(2 * rendezvous.MAX_WAITING):
-        attempt.put(b"x")
-    read = [await attempt.recv() for _ in range(rendezvous.MAX_WAITING)]
-    assert None in read
-    assert attempt.inbox.empty()
-
-
-# --- the host's seat ------------------------------------------------------------------------------
-
-
-@virtual_time
-async def test_a_host_takes_its_room_and_is_given_attempts(monkeypatch):
-    socket = Socket(CREATED)
-    Servers(monkeypatch, socket)
-    holding = Holding(ttl=100)
-    socket.say("attempt", attempt=ATTEMPT)
-    socket.say("envelope", attempt=ATTEMPT, body=b"knock")
-    socket.say("envelope", attempt=OTHER, body=b"of nobody")
-    attempt = await holding.seat.attempts.get()
-    assert await attempt.recv() == b"knock"
-    assert holding.told == [True]
-    assert holding.seat.ready.is_set()
-    await attempt.send(b"answer")
-    socket.say("left", attempt=ATTEMPT)
-    assert await attempt.recv() is None
-    assert attempt.inbox.empty()
-    assert socket.sent == [
-        {
-            "type": "create",
-            "room": KEYS.room,
-            "join_hash": hashlib.sha256(KEYS.join).digest(),
-            "owner": OWNER,
-            "ttl": 100,
-        },
-        {"type": "envelope", "attempt": ATTEMPT, "body": b"answer"},
-    ]
-    await holding.stop()
-
-
-@virtual_time
-async def test_a_room_lives_no_longer_than_a_server_allows(monkeypatch):
-    socket = Socket(CREATED)
-    Servers(monkeypatch, socket)
-    holding = Holding(ttl=10 * messages.MAX_TTL)
-    await holding.seat.ready.wait()
-    assert socket.sent[0]["ttl"] == messages.MAX_TTL
-    await holding.stop()
-
-
-@virtual_time
-async def test_a_host_comes_back_more_and_more_slowly_and_at_once_after_it_was_there(monkeypatch):
-    gone = Failure("server_unreachable", "no answer")
-    first, second = Socket(CREATED), Socket(CREATED)
-    servers = Servers(monkeypatch, first, *[gone] * 6, second)
-    holding = Holding()
-    await holding.seat.ready.wait()
-    first.go()
-    while len(servers.tries) < 8:
-        await asyncio.sleep(0.1)
-    assert servers.waits == pytest.approx([0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0])
-    assert holding.told == [True, *[False] * 7, True]
-    servers.found = [Socket(CREATED)]
-    second.go()
-    while len(servers.tries) < 9:
-        await asyncio.sleep(0.1)
-    assert servers.waits[-1] < 1
-    await holding.stop()
-
-
-@virtual_time
-async def test_a_server_that_goes_takes_its_attempts_with_it(monkeypatch):
-    first, second = Socket(CREATED), Socket(CREATED)
-    Servers(monkeypatch, first, second)
-    holding = Holding()
-    first.say("attempt", attempt=ATTEMPT)
-    before = await holding.seat.attempts.get()
-    first.go()
-    assert await before.recv() is None
-    while holding.told != [True, False, True]:
-        await asyncio.sleep(0.1)
-    second.say("attempt", attempt=OTHER)
-    assert (await holding.seat.attempts.get()).id == OTHER
-    await holding.stop()
-
-
-@virtual_time
-async def test_a_room_that_is_taken_again_is_asked_for_what_is_left_of_its_time(monkeypatch):
-    first, second = Socket(CREATED), Socket(CREATED)
-    Servers(monkeypatch, first, second)
-    holding = Holding(ttl=100)
-    await asyncio.sleep(40)
-    first.go()
-    await asyncio.sleep(1)
-    assert second.sent[0]["ttl"] == 59
-    await holding.stop()
-
-
-@virtual_time
-async def test_a_room_whose_time_is_extended_lives_from_now_on(monkeypatch):
-    first, second = Socket(CREATED), Socket(CREATED)
-    Servers(monkeypatch, first, second)
-    holding = Holding(ttl=100)
-    await asyncio.sleep(40)
-    holding.seat.extend(1000)
-    first.go()
-    await asyncio.sleep(1)
-    assert second.sent[0]["ttl"] == 999
-    await holding.stop()
-
-
-@virtual_time
-async def test_a_room_whose_time_is_over_is_not_taken_again(monkeypatch):
-    first = Socket(CREATED)
-    Servers(monkeypatch, first, Socket(CREATED))
-    holding = Holding(ttl=100)
-    await asyncio.sleep(100)
-    first.go()
-    with pytest.raises(Failure) as caught:
-        await holding.task
-    assert caught.value.code == "expired"
-
-
-@virtual_time
-async def test_a_server_that_says_expired_ends_it_and_one_that_refuses_later_does_not(monkeypatch):
-    first, second = Socket(CREATED), Socket(CREATED)
-    Servers(monkeypatch, first, Failure("server_refused", "status 502"), second)
-    holding = Holding()
-    await holding.seat.ready.wait()
-    first.go()
-    await asyncio.sleep(5)
-    assert holding.told == [True, False, False, True]
-    second.say("error", code="expired")
-    with pytest.raises(Failure) as caught:
-        await holding.task
-    assert caught.value.code == "expired"
+async def place(server=None, listen=("", 0), address=None, served=None, hosts=None):
+    async with AsyncExitStack() as stack:
+        tls = served.context if served else None
+        hosts = hosts or (served.hosts if served else ())
+        found = await open_rendezvous(stack, server, listen, address, tls, hosts)
+        origins = [one.rpartition(":")[0] for one in (found.origin, *found.others)]
+        return origins, found
 
 
 @pytest.mark.parametrize(
-    ("says", "code"),
+    ("server", "browser"),
     [
-        (messages.encode("error", code="room_taken"), "server_refused"),
-        (messages.encode("error", code="rate_limited"), "server_refused"),
-        (messages.encode("error", code="full"), "server_refused"),
-        (messages.encode("error", code="going_away"), "server_unreachable"),
-        (JOINED, "server_refused"),
-        ("gibberish", "server_refused"),
-        (None, "server_unreachable"),
+        ("https://example.org", True),
+        ("http://example.org", False),
+        ("http://localhost:8080", True),
+        ("http://127.0.0.2:8080", True),
+        ("http://[::1]:8080/", True),
+        ("http://10.0.0.1", False),
+        ("http://localhost.example.org", False),
     ],
 )
-@virtual_time
-async def test_a_room_that_cannot_be_had_at_first_is_a_failure_at_once(monkeypatch, says, code):
-    Servers(monkeypatch, Socket(says))
-    holding = Holding()
-    with pytest.raises(Failure) as caught:
-        await holding.task
-    assert caught.value.code == code
-    assert not holding.told
+async def test_a_named_server_is_for_browsers_over_https_or_on_this_machine(server, browser):
+    _, found = await place(server)
+    assert found.browser is browser
+    assert found.reached == found.origin == server.rstrip("/")
 
 
-@virtual_time
-async def test_a_server_that_never_answers_is_unreachable(monkeypatch):
-    servers = Servers(monkeypatch, Socket())
-    holding = Holding()
-    with pytest.raises(Failure) as caught:
-        await holding.task
-    assert (caught.value.code, caught.value.detail) == ("server_unreachable", "no answer")
-    assert len(servers.tries) == 1
+async def test_plain_http_is_for_the_command_line_except_at_loopback():
+    origins, found = await place()
+    assert origins == ["http://203.0.113.5", "http://10.0.0.5", "http://[fd00::5]"]
+    assert not found.browser
+    assert found.reached.startswith("http://127.0.0.1:")
+    for options in ({"listen": ("127.0.0.1", 0)}, {"address": "localhost"}, {"address": "[::1]"}):
+        assert (await place(**options))[1].browser
 
 
-@virtual_time
-async def test_only_so_many_attempts_are_known_at_once(monkeypatch):
-    socket = Socket(CREATED)
-    Servers(monkeypatch, socket)
-    holding = Holding()
-    for number in range(20):
-        socket.say("attempt", attempt=number.to_bytes(16, "big"))
-    await asyncio.sleep(1)
-    assert holding.seat.attempts.qsize() == 8
-    await holding.stop()
+async def test_with_a_certificate_the_link_names_a_host_that_browsers_accept(served):
+    origins, found = await place(served=served)
+    assert origins == ["https://10.0.0.5", "https://[fd00::5]", "https://203.0.113.5"]
+    assert found.browser
+    origins, found = await place(served=served, address="203.0.113.5")
+    assert origins == ["https://203.0.113.5"]
+    assert not found.browser
 
 
-@virtual_time
-async def test_a_seat_that_is_closed_tells_the_server(monkeypatch):
-    socket = Socket(CREATED)
-    Servers(monkeypatch, socket)
-    holding = Holding()
-    await holding.seat.ready.wait()
-    await holding.seat.close()
-    assert socket.sent[-1] == {"type": "close"}
-    await holding.stop()
+async def test_a_certificate_for_a_name_puts_the_name_into_the_link(served):
+    origins, found = await place(served=served, hosts=("localhost", "pacs.example.org"))
+    assert origins[0] == "https://pacs.example.org"
+    assert set(origins[1:]) == {"https://203.0.113.5", "https://10.0.0.5", "https://[fd00::5]"}
+    assert found.browser
 
 
-@virtual_time
-async def test_closing_waits_a_moment_only_where_no_server_is(monkeypatch):
-    loop = asyncio.get_running_loop()
-    seat = HostSeat(ORIGIN, KEYS, 100, OWNER)
-    began = loop.time()
-    await seat.close()
-    assert loop.time() - began < 0.5
+async def test_a_certificate_for_a_wildcard_covers_one_label(served):
+    wild = ("*.example.org",)
+    assert (await place(served=served, hosts=wild, address="a.example.org"))[1].browser
+    assert not (await place(served=served, hosts=wild, address="a.b.example.org"))[1].browser
+    assert not (await place(served=served, hosts=wild, address="example.org"))[1].browser
+    assert not (await place(served=served, hosts=wild))[1].browser
 
 
-# --- a guest's attempt ----------------------------------------------------------------------------
-
-
-@virtual_time
-async def test_a_guest_joins_and_talks_and_is_told_when_it_is_over(monkeypatch):
-    socket = Socket(JOINED)
-    Servers(monkeypatch, socket)
-    async with GuestSeat(ORIGIN, KEYS) as attempt:
-        assert attempt.id == ATTEMPT
-        await attempt.send(b"knock")
-        socket.say("envelope", attempt=OTHER, body=b"not for us")
-        socket.say("envelope", attempt=ATTEMPT, body=b"answer")
-        socket.say("left", attempt=ATTEMPT)
-        assert [await attempt.recv(), await attempt.recv()] == [b"answer", None]
-    assert socket.sent == [
-        {"type": "join", "room": KEYS.room, "join": KEYS.join},
-        {"type": "envelope", "attempt": ATTEMPT, "body": b"knock"},
-    ]
-    assert socket.closed
-
-
-@pytest.mark.parametrize("end", [None, "gibberish", messages.encode("error", code="going_away")])
-@virtual_time
-async def test_a_server_that_goes_ends_a_guests_attempt(monkeypatch, end):
-    Servers(monkeypatch, Socket(JOINED, end))
-    async with GuestSeat(ORIGIN, KEYS) as attempt:
-        assert await attempt.recv() is None
-
-
-@pytest.mark.parametrize(
-    ("says", "code"),
-    [
-        (messages.encode("error", code="not_found"), "not_found"),
-        (messages.encode("error", code="busy"), "busy"),
-        (messages.encode("error", code="expired"), "expired"),
-        (messages.encode("error", code="rate_limited"), "server_refused"),
-        (CREATED, "server_refused"),
-        (None, "server_unreachable"),
-    ],
-)
-@virtual_time
-async def test_a_guest_that_cannot_join_is_told_why(monkeypatch, says, code):
-    socket = Socket(says)
-    Servers(monkeypatch, socket)
-    with pytest.raises(Failure) as caught:
-        async with GuestSeat(ORIGIN, KEYS):
-            pass
-    assert caught.value.code == code
-    assert socket.closed
-
-
-@virtual_time
-async def test_a_guest_waits_for_an_answer_only_so_long(monkeypatch):
-    loop, socket = asyncio.get_running_loop(), Socket()
-    Servers(monkeypatch, socket)
-    began = loop.time()
-    with pytest.raises(Failure) as caught:
-        async with GuestSeat(ORIGIN, KEYS):
-            pass
-    assert caught.value.code == "server_unreachable"
-    assert loop.time() - began == pytest.approx(rendezvous.OPEN_SECONDS)
-    assert socket.closed
-
-
-# --- what a failure to connect is called ----------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "detail"),
-    [
-        (ConnectionRefusedError(errno.ECONNREFUSED, "x"), "server_unreachable", "refused"),
-        (OSError("several addresses"), "server_unreachable", "no answer"),
-        (TimeoutError(), "server_unreachable", "no answer"),
-        (ssl.SSLError(1, "wrong version number"), "server_unreachable", "does not speak TLS"),
-        (InvalidHandshake("secret.example"), "server_unreachable", "not a Handover server"),
-        (ValueError("secret.example"), "server_unreachable", "not a Handover server"),
-        (InvalidStatus(SimpleNamespace(status_code=502)), "server_refused", "status 502"),  # type: ignore[arg-type]
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
-)
-async def test_a_failure_to_connect_is_said_without_any_address(monkeypatch, error, code, detail):
-    async def fail(*args, **options):
-        raise error
-
-    monkeypatch.setattr(rendezvous, "connect", fail)
-    with pytest.raises(Failure) as caught:
-        await rendezvous._open(ORIGIN)
-    assert caught.value.code == code
-    assert detail in caught.value.detail
-    assert "example" not in caught.value.detail
-
-
-async def test_a_certificate_that_nobody_here_trusts_is_no_obstacle(monkeypatch):
-    """What the server says is sealed or proven by the link; see `_open`."""
-    tried: list[tuple[str, ssl.SSLContext | None]] = []
-
-    connected = object()
-
-    async def connect(address, **options):
-        tried.append((address, options.get("ssl")))
-        if "ssl" not in options:
-            raise ssl.SSLCertVerificationError(1, "self-signed")
-        return connected
-
-    monkeypatch.setattr(rendezvous, "connect", connect)
-    assert await rendezvous._open("https://192.0.2.1:8443") is connected
-    assert [address for address, _ in tried] == [f"wss://192.0.2.1:8443{messages.PATH}"] * 2
-    context = tried[1][1]
-    assert context is not None
-    assert context.verify_mode == ssl.CERT_NONE
-
-
-def test_nobody_is_there_where_the_room_or_the_server_is_gone():
-    refused = OSError(errno.ECONNREFUSED, "x")
-    assert is_nobody_there(Failure("not_found"))
-    assert is_nobody_there(Failure("server_unreachable", rendezvous._reason(refused)))
-    assert not is_nobody_there(Failure("server_unreachable", "no answer"))
-    assert not is_nobody_there(PeerError("x"))
-
-
-def test_a_code_that_is_not_known_is_said_in_few_words():
-    failure = rendezvous._failure("a_code_of_a_later_server_that_is_very_long_indeed")
-    assert failure.code == "server_unreachable"
-    assert failure.detail == "a code of a later server that is"
+async def test_an_unbuilt_tree_promises_no_browser_anything(served, monkeypatch):
+    monkeypatch.setattr(web_assets, "shipped", dict)
+    assert not (await place(served=served))[1].browser
+    assert not (await place(listen=("127.0.0.1", 0)))[1].browser

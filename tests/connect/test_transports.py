@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from p2p.connect import transports
-from p2p.connect.rendezvous import Attempt
+from p2p.connect.seats import Attempt
 from p2p.connect.transports import SealedSignals, Transports, receive_early
 from p2p.lanes import LaneLost
 from p2p.protocol.errors import PeerError

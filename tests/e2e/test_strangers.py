@@ -10,7 +10,7 @@ import pytest
 
 import p2p
 from p2p import events
-from p2p.connect.rendezvous import GuestSeat, HostSeat
+from p2p.connect.seats import GuestSeat, HostSeat
 from p2p.protocol import handshake, receipt
 from p2p.protocol.link import derive_keys, parse_link
 from p2p.protocol.manifest import Entry

@@ -15,7 +15,7 @@ from typing import ClassVar
 import pytest
 
 from p2p.lanes import LaneLost, multipath
-from p2p.lanes.multipath import LanesGiven, RecipientMultipath, SenderMultipath
+from p2p.lanes.multipath import LaneContext, RecipientMultipath, SenderMultipath
 from p2p.protocol import session as sessions
 from p2p.protocol.errors import PeerError
 from p2p.protocol.handshake import DIRECT, LANES, MANY_LANES
@@ -153,7 +153,7 @@ class Sides:
         ]
 
     def given(self, ports):
-        return LanesGiven(
+        return LaneContext(
             make=self.network.make,
             nonces=NONCES,
             direct_ports=ports,

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from p2p.connect.rendezvous import GuestSeat, HostSeat
+from p2p.connect.seats import GuestSeat, HostSeat
 from p2p.protocol.errors import Failure
 from p2p.protocol.link import derive_keys
 from signaling import messages
