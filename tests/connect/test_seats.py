@@ -211,6 +211,22 @@ async def test_a_server_that_goes_takes_its_attempts_with_it(monkeypatch):
 
 
 @virtual_time
+async def test_what_a_server_that_is_gone_did_not_take_is_not_said_to_the_next(monkeypatch):
+    first, second = Socket(CREATED), Socket(CREATED)
+    Servers(monkeypatch, first, second)
+    holding = Holding()
+    first.say("attempt", attempt=ATTEMPT)
+    attempt = await holding.seat.attempts.get()
+    first.closed = True
+    for _ in range(3):
+        await attempt.send(b"of an attempt that is over")
+    first.go()
+    await asyncio.sleep(5)
+    assert [one["type"] for one in second.sent] == ["create"]
+    await holding.stop()
+
+
+@virtual_time
 async def test_a_room_that_is_taken_again_is_asked_for_what_is_left_of_its_time(monkeypatch):
     first, second = Socket(CREATED), Socket(CREATED)
     Servers(monkeypatch, first, second)
