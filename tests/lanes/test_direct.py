@@ -19,7 +19,6 @@ from p2p.lanes.tls import socket as tls_socket
 from p2p.lanes.tls.connection import TlsConnection
 from p2p.lanes.tls.direct import DirectLanes
 from p2p.lanes.tls.socket import has_congestion_control
-from p2p.protocol.signal import may_connect
 
 
 @pytest.fixture
@@ -187,28 +186,6 @@ async def test_certificates_are_good_whatever_the_clock_says_and_never_the_same(
     assert len(one.certificate) < 600
     one.close()
     other.close()
-
-
-def test_a_peer_cannot_make_this_machine_talk_to_itself_or_look_up_names():
-    good = ["192.0.2.1", "2001:db8::1", "10.0.0.1"]
-    bad = [
-        "127.0.0.1",
-        "::1",
-        "0.0.0.0",
-        "::",
-        "169.254.1.1",
-        "fe80::1",
-        "fe80::1%eth0",
-        "224.0.0.1",
-        "ff02::1",
-        "255.255.255.255",
-        "::ffff:127.0.0.1",
-        "localhost",
-        "example.org",
-        "",
-        "1",
-    ]
-    assert may_connect([*bad, *good]) == good
 
 
 def test_the_kernel_is_asked_for_congestion_control():

@@ -88,3 +88,25 @@ def test_an_endpoint_names_no_more_addresses_than_may_be_told():
     addresses = [f"192.0.2.{number}" for number in range(signal.MAX_ADDRESSES + 1)]
     endpoint = signal.DirectEndpoint.of(addresses, 40000, b"certificate")
     assert endpoint.addresses == tuple(addresses[:-1])
+
+
+def test_a_peer_cannot_make_this_machine_talk_to_itself_or_look_up_names():
+    good = ["192.0.2.1", "2001:db8::1", "10.0.0.1"]
+    bad = [
+        "127.0.0.1",
+        "::1",
+        "0.0.0.0",
+        "::",
+        "169.254.1.1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "224.0.0.1",
+        "ff02::1",
+        "255.255.255.255",
+        "::ffff:127.0.0.1",
+        "localhost",
+        "example.org",
+        "",
+        "1",
+    ]
+    assert signal.may_connect([*bad, *good]) == good
