@@ -6,7 +6,7 @@ Sets up an environment in .venv, then runs a task in it.
   setup          only sets up
   demo           sends DICOM files from one process to another
   test           runs the checks and all tests; installs the Debian packages they need (as root)
-  test --quick   leaves out what starts processes or browsers or breaks networks
+  test --quick   leaves out what needs processes, browsers, WebRTC engines or broken networks
   bench ...      measures transfers; `bench --help` lists what
 
 Needs Python 3.11 and pip, nothing else: it gets uv, picks the newest Python that runs here (or that
@@ -64,7 +64,7 @@ TEST = (
 )
 BROAD = ("e2e", "faults", "web_client")  # whole transfers, by processes, networks and browsers
 UNITS = tuple(f"--ignore=tests/{folder}" for folder in BROAD)
-QUICK = (*CHECKS, (*PYTEST, *UNITS, "-m", "not process", "-n", "2"))
+QUICK = (*CHECKS, (*PYTEST, *UNITS, "-m", "not process and not engine", "-n", "3"))
 
 
 def quiet(*command: str) -> str | None:

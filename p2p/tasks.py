@@ -41,11 +41,19 @@ async def race(main: Coroutine[Any, Any, T], *others: Coroutine[Any, Any, None])
         return first.result()
     finally:
         # The main one first: it may still need the others to say goodbye.
+        again: asyncio.CancelledError | None = None
         for task in tasks:
             task.cancel()
-            await asyncio.wait([task])
+            while not task.done():
+                try:
+                    await asyncio.wait([task])
+                except asyncio.CancelledError as error:  # it hurries whoever still cleans up
+                    again = error
+                    task.cancel()
             if not task.cancelled():
                 task.exception()  # looked at, or asyncio prints it: one reason is enough
+        if again is not None:
+            raise again
 
 
 async def uncancelled(work: Awaitable[Any]) -> None:

@@ -105,3 +105,31 @@ async def test_clean_up_that_takes_too_long_is_waited_for_no_more():
     assert loop.time() - began == pytest.approx(10)
     work.cancel()
     await asyncio.wait([work])
+
+
+@virtual_time
+async def test_stopped_twice_nothing_is_left_running_either():
+    """The second time while the main one still cleans up."""
+
+    async def slow():
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(10)
+
+    ended = []
+
+    async def other():
+        try:
+            await asyncio.sleep(100)
+        finally:
+            ended.append(True)
+
+    task = asyncio.create_task(race(slow(), other()))
+    await asyncio.sleep(1)
+    task.cancel()
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended

@@ -21,6 +21,7 @@ from p2p.protocol.errors import Failure
 from p2p.protocol.signal import Candidate, Description
 
 PAIRINGS = ["-".join(pairing) for pairing in itertools.product(available(), repeat=2)]
+pytestmark = pytest.mark.engine
 NONCE = bytes(16)
 QUEUE = 4 * 1024 * 1024  # the largest that any lane keeps before its sender waits
 

@@ -20,6 +20,7 @@ from p2p.storage.destination import FolderDestination
 from p2p.storage.memory import MemoryDestination
 from p2p.transfer import recipient as transfers
 from p2p.transfer.recipient import RecipientTransfer
+from tests.virtual_time import virtual_time
 
 from .memory import World
 
@@ -71,6 +72,7 @@ async def test_files_arrive_and_both_sign_whoever_made_the_link(tmp_path, host_s
     ]
 
 
+@virtual_time
 async def test_a_cut_is_told_and_both_go_on_without_a_question(tmp_path):
     world = World(tmp_path, CONTENTS, sender={"limit": 400e3})
     sending = world.sending()
@@ -89,6 +91,7 @@ async def test_a_cut_is_told_and_both_go_on_without_a_question(tmp_path):
     assert "resumed" in world.states("recipient")
 
 
+@virtual_time
 async def test_a_later_process_of_the_recipient_goes_on_from_its_disk(tmp_path, monkeypatch):
     world = World(tmp_path, CONTENTS, sender={"limit": 400e3})
     sending = world.sending()
@@ -188,6 +191,7 @@ async def test_no_space_ends_it_before_anything_is_accepted(tmp_path):
     assert not world.disk.parts
 
 
+@virtual_time
 async def test_a_disk_that_takes_no_more_pauses_both_and_goes_on(tmp_path, monkeypatch):
     world = World(tmp_path, CONTENTS)
     full = [True]
@@ -207,6 +211,7 @@ async def test_a_disk_that_takes_no_more_pauses_both_and_goes_on(tmp_path, monke
     assert world.sender.cut == "paused"
 
 
+@virtual_time
 async def test_a_stop_is_told_to_the_other_side_and_leaves_nothing(tmp_path):
     world = World(tmp_path, CONTENTS, sender={"limit": 200e3})
     sending = world.sending()
@@ -352,6 +357,7 @@ async def test_an_admission_that_cannot_be_noted_does_not_keep_the_link(tmp_path
     assert world.sender.peer == b""
 
 
+@virtual_time
 async def test_digits_that_a_later_process_wants_compared_are_noted(tmp_path, monkeypatch):
     async def yes(question):
         return True
