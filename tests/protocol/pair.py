@@ -212,6 +212,11 @@ class Pair:
         self.recipient.accept(TIME, self.now, self.durable)
         self.flush()
 
+    @property
+    def may_add_lane(self) -> bool:
+        """A lane opens once both have told how it is reached, the recipient in its table's states."""
+        return self.recipient.state is not session.RecipientState.WAITING
+
     def add_lane(self, rank: int = session.WEBRTC) -> int:
         number = self.sender.lanes.number()
         self.sender.lanes.add(number, rank)

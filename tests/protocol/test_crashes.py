@@ -254,7 +254,8 @@ class Crashes(RuleBasedStateMachine):
 
     @rule(rank=st.integers(0, 1))
     def add_lane(self, rank):
-        if not self.world.done and len(self.world.lanes) < 4:
+        world = self.world
+        if not world.done and world.may_add_lane and len(world.lanes) < 4:
             self.world.attempt(self.world.add_lane, rank)
 
     @rule()

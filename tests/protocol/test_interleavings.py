@@ -56,7 +56,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(rank=st.integers(0, 1))
     def add_lane(self, rank):
-        if len(self.pair.lanes) < 6:
+        if self.pair.may_add_lane and len(self.pair.lanes) < 6:
             self.pair.add_lane(rank)
 
     @rule(lane=st.integers(1, 7))

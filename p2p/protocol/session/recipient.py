@@ -29,7 +29,7 @@ from .messages import (
     OFFER_BODY,
     encode_body,
 )
-from .table import LOST, Row, Table, in_turn, rows
+from .table import LOST, RANGE, Row, Table, in_turn, rows
 
 ACK_SHARE = 8  # an ack at the latest after an eighth of what was written so far ...
 MIN_ACK, MAX_ACK = 64 * 1024, 4 * 1024 * 1024  # ... within these: often at first, for the window ..
@@ -51,8 +51,6 @@ class RecipientState(Enum):
 class RecipientSession(Session):
     """The recipient. `read`, `accept` -> `admit`/`written`/`synced`/`verified` -> `finish`,
     `confirm`.
-
-    Ranges come (`admit`, `written`) in any state; one whose stream is not open is the peer's error.
     """
 
     state: RecipientState
@@ -121,6 +119,7 @@ class RecipientSession(Session):
         }
         self._say_signed("accept", LABEL_ACCEPT, encode_body(body), now)
 
+    @in_turn
     def add_lane(self, number: int) -> None:
         """A further lane is open. Raises `PeerError` for a number that cannot be."""
         if number in self._lanes or len(self._lanes) > MAX_LANE_NUMBER:
@@ -133,7 +132,14 @@ class RecipientSession(Session):
         Raises `PeerError` for one that may not come.
         """
         self.heard(now)
-        if self._streams and header.transfer_id != self._fields["transfer_id"]:
+        row = self.table.get((self.state, RANGE))
+        if row is None:
+            raise PeerError("a range out of turn")
+        taken_in: bool = row.handler(self, header, now, lane)
+        return taken_in
+
+    def _on_range(self, header: Header, now: float, lane: int) -> bool:
+        if header.transfer_id != self._fields["transfer_id"]:
             raise PeerError("a range of another transfer")
         stream = self._streams.get(header.stream)
         if stream is None:
@@ -144,6 +150,7 @@ class RecipientSession(Session):
         self._tell_young(stream, lane, now)
         return False
 
+    @in_turn
     def written(self, header: Header, payload: Payload, now: float, lane: int = 0) -> None:
         """A range was taken in (data: written to disk; other streams keep `payload` here)."""
         stream = self._streams[header.stream]
@@ -411,5 +418,8 @@ class RecipientSession(Session):
         (RecipientState.CONFIRMED, LOST): Row(Session._lost_under_way),
         # A person may confirm the digits before or after the offer came.
         **rows(list(RecipientState)[:3], confirmed),
+        # Ranges may come twice, and late.
+        **dict.fromkeys([(state, RANGE) for state in list(RecipientState)[1:]], Row(_on_range)),
+        **rows(list(RecipientState)[1:], written, add_lane),
         **about_lanes(list(RecipientState)[1:]),
     }

@@ -28,7 +28,7 @@ from .messages import (
     encode_body,
     plain,
 )
-from .table import LOST, Row, Table, in_turn
+from .table import LOST, Row, Table, in_turn, rows
 
 STALL_SECONDS = 30.0  # ranges under way and none acknowledged, though the peer is heard: lost
 
@@ -55,8 +55,8 @@ class SenderSession(Session):
     """The sender. `offer` -> `plan`/`taken`/`sent`/`withdraw` -> `draw_up`, `close` ->
     `countersign`, `countersigned`.
 
-    `largest` is the longest range in bytes that every lane takes. Ranges are asked for (`plan`),
-    read (`taken`, `hashed`) and handed over (`sent`) in any state; outside its turn there is none.
+    `largest` is the longest range in bytes that every lane takes. `plan` is for every state, as
+    `bytes_of` is; where nothing is to be sent there is no plan.
     """
 
     state: SenderState
@@ -187,16 +187,19 @@ class SenderSession(Session):
         data = self._data if stream == Stream.MANIFEST else self._digests
         return data[offset : offset + length]
 
+    @in_turn
     def taken(self, header: Header) -> None:
         """A range of what `plan` asked for was read (or a shorter one, or a longer hole): the next
         plan begins behind it."""
         self._streams[header.stream].next = header.end
 
+    @in_turn
     def sent(self, lane: int, header: Header, message: SealedRange, now: float) -> None:
         """A range was sealed and is handed to the lane now."""
         self.lanes.sent(lane, header, message, now)
         self._spoke = now
 
+    @in_turn
     def hashed(self, entry: int, digest: bytes) -> None:
         """A whole file was read; this is its SHA-256."""
         self._results.delivered(entry, digest)
@@ -429,5 +432,7 @@ class SenderSession(Session):
         (SenderState.SIGNED, "ack"): Row(_on_late_ack),
         (SenderState.SIGNED, "done"): Row(_on_done),
         (SenderState.SIGNED, LOST): Row(_give_up_waiting),
+        # What was planned may be read and handed over when the state is another already.
+        **rows(list(SenderState)[1:], taken, sent, hashed),
         **about_lanes(list(SenderState)[1:]),
     }

@@ -28,7 +28,7 @@ import {
   type Fields,
   type Message,
 } from "./messages";
-import { LOST, Table, calls } from "./table";
+import { LOST, RANGE, Table, calls } from "./table";
 
 const ACK_SHARE = 8; // an ack at the latest after an eighth of what was written so far ...
 const [MIN_ACK, MAX_ACK] = [64 * 1024, 4 * 1024 * 1024]; // ... within these ...
@@ -48,8 +48,6 @@ export type RecipientState = (typeof RECIPIENT_STATES)[number];
 
 /**
  * The recipient. `read`, `accept` -> `admit`/`written`/`synced`/`verified` -> `finish`, `confirm`.
- *
- * Ranges come (`admit`, `written`) in any state; one whose stream is not open is the peer's error.
  */
 export class RecipientSession extends Session<RecipientState> {
   state: RecipientState = "waiting";
@@ -150,14 +148,22 @@ export class RecipientSession extends Session<RecipientState> {
 
   /** A further lane is open. Throws `PeerError` for a number that cannot be. */
   addLane(number: number): void {
-    if (this.lanes.has(number)) throw new PeerError("a lane that was there before");
-    this.lanes.set(number, 0);
+    this.inTurn(this.addLane, () => {
+      if (this.lanes.has(number)) throw new PeerError("a lane that was there before");
+      this.lanes.set(number, 0);
+    });
   }
 
   /** Whether to take in a range: true to write it, false for a repeated one. Throws `PeerError`. */
   admit(header: Header, now: number, lane = 0): boolean {
     this.heard(now);
-    if (this.streams.size && !same(header.transferId, this.fields.transfer_id)) {
+    const row = this.table.row(this.state, RANGE);
+    if (!row) throw new PeerError("a range out of turn");
+    return row.handler.call(this, header, now, lane) as boolean;
+  }
+
+  private onRange(header: Header, now: number, lane: number): boolean {
+    if (!same(header.transferId, this.fields.transfer_id)) {
       throw new PeerError("a range of another transfer");
     }
     const stream = this.streams.get(header.stream);
@@ -169,15 +175,17 @@ export class RecipientSession extends Session<RecipientState> {
 
   /** A range was taken in (data: written to disk; other streams keep `payload` here). */
   written(header: Header, payload: Bytes, now: number, lane = 0): void {
-    const stream = this.streams.get(header.stream)!;
-    this.count(stream, lane, now);
-    this.bytes.get(header.stream)?.set(payload, header.offset);
-    stream.frontier.add(header.offset, endOf(header));
-    this.advanced(stream, now);
-    if (header.stream === Stream.MANIFEST && stream.durable === stream.total) {
-      this.manifestArrived(stream, now);
-    }
-    this.deliverIfWhole(now);
+    this.inTurn(this.written, () => {
+      const stream = this.streams.get(header.stream)!;
+      this.count(stream, lane, now);
+      this.bytes.get(header.stream)?.set(payload, header.offset);
+      stream.frontier.add(header.offset, endOf(header));
+      this.advanced(stream, now);
+      if (header.stream === Stream.MANIFEST && stream.durable === stream.total) {
+        this.manifestArrived(stream, now);
+      }
+      this.deliverIfWhole(now);
+    });
   }
 
   /** The transfer's id, from the offer (16 bytes). */
@@ -451,6 +459,9 @@ export class RecipientSession extends Session<RecipientState> {
     ["confirmed", LOST, this.own.lostUnderWay],
     // A person may confirm the digits before or after the offer came.
     ...calls(RECIPIENT_STATES.slice(0, 3), this.own.confirmed),
+    // Ranges may come twice, and late.
+    ...RECIPIENT_STATES.slice(1).map((state) => [state, RANGE, this.own.onRange] as const),
+    ...calls(RECIPIENT_STATES.slice(1), this.own.written, this.own.addLane),
     ...this.aboutLanes(RECIPIENT_STATES.slice(1)),
   ]);
   protected readonly table = RecipientSession.rows;

@@ -2,19 +2,22 @@
  * The table of a role: what may happen in which state, and the state that follows.
  *
  * A session has one table. Its keys are (state, input); an input is the type of a received message,
- * `LOST`, or a method of the session that the program around it, or the session itself, calls. What is
- * not in the table is an error: the peer's for a message, the program's for a call (after h11's
+ * `LOST`, `RANGE`, or a method of the session that the program around it, or the session itself, calls. What is
+ * not in the table is an error: the peer's for what was received, the program's for a call (after h11's
  * `_state.py`).
  */
+import type { Header } from "../seal";
 import type { Message, MessageType } from "./messages";
 
-export const LOST = "lost"; // the connection is gone; no message has this type
+// No message has these types.
+export const LOST = "lost"; // the connection is gone
+export const RANGE = "range"; // came by a lane
 
 /** The program around the session called what its state does not allow. */
 export class OutOfTurn extends Error {}
 
 export type Method = (...given: any[]) => unknown;
-export type Input = MessageType | typeof LOST | Method;
+export type Input = MessageType | typeof LOST | typeof RANGE | Method;
 
 /** What handles an input, and the state that follows; undefined: the state stays. */
 export interface Row<State> {
@@ -30,6 +33,7 @@ type ReceivedEntry<State> = {
 export type Entry<State> =
   | ReceivedEntry<State>
   | readonly [State, typeof LOST, () => void, State?]
+  | readonly [State, typeof RANGE, (header: Header, now: number, lane: number) => boolean, State?]
   | readonly [State, Method, State?];
 
 const isCall = <State>(entry: Entry<State>): entry is readonly [State, Method, State?] =>
