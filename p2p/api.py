@@ -64,7 +64,7 @@ from .transfer.options import Options
 from .transfer.outcome import Outcome, conclude
 from .transfer.rates import MIN_LIMIT
 from .transfer.receive import ReceiveDriver
-from .transfer.recipient import ReceivingSession, RecipientTransfer
+from .transfer.recipient import RecipientTransfer
 from .transfer.send import SendDriver
 from .transfer.sender import SenderTransfer
 from .version import VERSION
@@ -318,7 +318,6 @@ def send(
         ask=transfer._ask if interactive else None,
         engine=engine,
         passphrase=passphrase,
-        verify=verify,
         auto=auto,
         limit=limit,
         compress=compress,
@@ -373,7 +372,7 @@ async def _host(
         check()
         record = transfer.record
         to = home.contacts.get(record.to) if record.to else None
-        compare = options.verify and not record.confirmed
+        compare = transfer.verify and not record.confirmed
         if options.ask is None and (compare or not (options.auto or to or transfer.peer)):
             raise Failure("needs_answer", "whether to let the other side in")
         transfer.identify()
@@ -437,13 +436,12 @@ def receive(
         ask=transfer._ask if interactive else None,
         engine=engine,
         passphrase=passphrase,
-        verify=verify,
         auto=auto,
         limit=limit,
         compress=compress,
         direct_ports=(direct_ports or (0, 0)) if direct else None,
     )
-    transfer._start(_join(RecipientTransfer(options, Path(output)), link))
+    transfer._start(_join(RecipientTransfer(options, Path(output), verify=verify), link))
     return transfer
 
 
@@ -464,19 +462,19 @@ async def _join(transfer: RecipientTransfer, text: str) -> Outcome:
         if link.passphrase and options.passphrase is None:
             raise Failure("needs_answer", "the passphrase")
         transfer.identify()
-        await transfer.recall(link)
+        await transfer.recall(str(link), link.secret)
         alone = options.ask is None and (transfer.verify or not options.auto)
         if alone and transfer.underway is None:
             raise Failure("needs_answer", "whether to accept the files")
-        invitation = GuestInvitation(options, link, transfer.identity, sends=False)
+        invitation = GuestInvitation(
+            options,
+            transfer,
+            lambda connected: ReceiveDriver(transfer, connected),
+            link,
+            sends=False,
+        )
         await invitation.prepare()  # what fails here would fail at every try
-
-        @asynccontextmanager
-        async def connect(again: bool) -> AsyncIterator[ReceivingSession]:
-            async with invitation.connected(verify=transfer.verify, again=again) as connected:
-                yield ReceiveDriver(transfer, connected)
-
-        return await transfer.run(connect)
+        return await transfer.run(invitation.run)
 
     return await conclude(work(), transfer, "recipient", home.audit, options.emit)
 
@@ -504,12 +502,12 @@ def resume(
     """
     own = _home(home)
     journal = Journals(own).find(wanted)
-    record = journal.record
     if not journal.hold():
         raise Failure("transfer_running", journal.short_id)
     try:
         if journal.damaged:
             raise Failure("journal_damaged", journal.short_id)
+        record = journal.record
         tls = _tls_again(record, own) if isinstance(record, SenderRecord) else None
     except BaseException:
         journal.release()
@@ -522,7 +520,6 @@ def resume(
         ask=transfer._ask if interactive else None,
         engine=engine,
         passphrase=passphrase,
-        verify=verify or record.verify,
         auto=auto or (isinstance(record, SenderRecord) and record.auto),
         limit=limit,
         compress=compress,
@@ -530,12 +527,12 @@ def resume(
     )
     if not isinstance(record, SenderRecord):
         journal.release()
-        transfer._start(_join(RecipientTransfer(options, Path()), record.link))
+        transfer._start(_join(RecipientTransfer(options, Path(), verify=verify), record.link))
         return transfer
     left = datetime.fromisoformat(record.expires).timestamp() - journal.written - journal.age
     if record.peer:  # the link is that one's alone, and stays good for it
         left = journal.left
-    sender = SenderTransfer(options, record, _no_sources, journal=journal)
+    sender = SenderTransfer(options, record, _no_sources, journal=journal, verify=verify)
     transfer._start(_host(sender, min(left, CUT_SECONDS), tls, lambda: None))
     return transfer
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from .connect.addresses import reachable
 from .connect.rendezvous import Rendezvous
-from .connect.seats import Attempt, GuestSeat, HostSeat
+from .connect.seats import Attempt, GuestSeat, HostSeat, is_nobody_there
 from .connect.transports import Transports, receive_early
 from .events import LinkMade, PeerMet, Question, StateChanged, StateName, Warned
 from .lanes import Lane, LaneLost
@@ -56,6 +56,7 @@ LAST_WORD_SECONDS = 60.0  # after a restart, when only the recipient's last word
 MAX_ATTEMPTS = 2  # unproven guests at once
 PROBE_SECONDS = 4.0  # for the answer to the handshake's large packet
 RETAKE_SECONDS = 5.0  # before a room is asked for anew
+FIRST_BACKOFF, LAST_BACKOFF = 0.5, 6.0  # a server lets an address knock in vain ten times a minute
 PROBES = 3  # connections that may come to nothing before the handshake is through
 LATE_SECONDS = 2.0  # well before a host takes large packets for lost
 CAPABILITIES = [RESUME, LANES, MANY_LANES, ZSTD_FRAMES]  # of a recipient, ...
@@ -91,6 +92,10 @@ class HostedTransfer(Protocol):
     @property
     def identity(self) -> Identity:
         """This side's."""
+
+    @property
+    def verify(self) -> bool:
+        """Whether this side wants the check digits compared."""
 
     @property
     def peer(self) -> bytes:
@@ -338,7 +343,7 @@ class HostInvitation:
                     identity=self._identity.key,
                     label=self._identity.label,
                     software=SOFTWARE,
-                    verify=options.verify,
+                    verify=self._transfer.verify,
                     entropy=entropy,
                     capabilities=() if self._sends else capabilities(options),
                     fill=0 if transports.is_tls or packet <= SMALL_PACKET else packet,
@@ -450,13 +455,62 @@ class HostInvitation:
 # --- the guest -----------------------------------------------------------------------------------
 
 
-class GuestInvitation:
-    """A link that somebody else made. `connected` opens one connection to its host."""
+class JoinedTransfer(Protocol):
+    """What a guest takes part in; a recipient's today."""
 
-    def __init__(self, options: Options, link: Link, identity: Identity, *, sends: bool) -> None:
-        """`sends`: whether the guest is the sender."""
-        self._options, self.link, self._identity = options, link, identity
-        self._sends = sends
+    @property
+    def identity(self) -> Identity:
+        """This side's."""
+
+    @property
+    def verify(self) -> bool:
+        """Whether this side wants the check digits compared."""
+
+    @property
+    def underway(self) -> object | None:
+        """What was agreed on with the host; None while nothing was."""
+
+    @property
+    def cut(self) -> StateName:
+        """Why the host is not there any more, once something was under way."""
+
+    def broke_off(
+        self, failure: HandoverError | None, *, proven: bool, silence: float, away: float
+    ) -> sessions.Ended | None:
+        """A session came to no end, or to none at all: None when another may. Raises `failure` when
+        none may. `silence` and `away` count the seconds since the host was there, and since it was
+        not known to be gone."""
+
+    async def ready(self) -> None:
+        """Wait until another session makes sense."""
+
+
+class JoinedSession(Protocol):
+    """A session with the host."""
+
+    moved: bool  # whether it brought anything
+
+    async def run(self) -> sessions.Ended:
+        """Until it ends. Raises `HandoverError`."""
+
+
+class GuestInvitation:
+    """A link that somebody else made: one connection to its host after the other, until a session
+    has come to an end that is one."""
+
+    def __init__(
+        self,
+        options: Options,
+        transfer: JoinedTransfer,
+        open_session: Callable[[Connected], JoinedSession],
+        link: Link,
+        *,
+        sends: bool,
+    ) -> None:
+        """`open_session` makes the session with the host once it is proven. `sends`: whether the
+        guest is the sender."""
+        self._options, self._transfer, self._open_session = options, transfer, open_session
+        self.link, self._sends = link, sends
         self._keys = derive_keys(link.secret)
         self._loaded: tuple[PskSecrets, MakeConnection] | None = None
         self._proven = False  # the host was, and so the passphrase is right
@@ -472,22 +526,49 @@ class GuestInvitation:
             )
         return self._loaded
 
-    @asynccontextmanager
-    async def connected(self, *, verify: bool, again: bool) -> AsyncIterator[Connected]:
-        """A host that is proven, until the context ends. `again`: one was connected before.
+    async def run(self) -> sessions.Ended:
+        """Wait for the end of the last session. Raises `HandoverError`."""
+        transfer, backoff = self._transfer, FIRST_BACKOFF
+        heard = there = time.monotonic()
+        while True:
+            session: JoinedSession | None = None
+            failure: HandoverError | None = None
+            try:
+                async with self.connected() as connected:
+                    session = self._open_session(connected)
+                    ended = await session.run()
+                if ended.code != "unconfirmed":
+                    return ended
+            except HandoverError as error:
+                failure = error
+            now = time.monotonic()
+            if session is not None:
+                heard = now
+                if session.moved:
+                    backoff = FIRST_BACKOFF
+            if failure is None or not is_nobody_there(failure):
+                there = now
+            waited = {"silence": now - heard, "away": now - there}
+            last = transfer.broke_off(failure, proven=session is not None, **waited)
+            if last is not None:
+                return last
+            self._options.emit(StateChanged(transfer.cut))
+            await asyncio.sleep(backoff)
+            await transfer.ready()
+            backoff = min(2 * backoff, LAST_BACKOFF)
 
-        Raises `Failure`.
-        """
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Connected]:
+        """A host that is proven, until the context ends. Raises `Failure`."""
         secrets, make = await self.prepare()
+        again = self._transfer.underway is not None
         for left in reversed(range(1 if again else PROBES)):
             # The host writes the first description, whoever sends the files.
             webrtc = make(offerer=False)
             transports = Transports(webrtc, self._options.direct_ports, offerer=False)
             try:
                 try:
-                    binding, secured, private = await self._shake_hands(
-                        transports, secrets, verify, again
-                    )
+                    binding, secured, private = await self._shake_hands(transports, secrets, again)
                 except Failure as failure:
                     # The path may carry only small packets, which the host now uses.
                     if failure.code == "connection_lost_early" and left:
@@ -500,7 +581,7 @@ class GuestInvitation:
                 await uncancelled(transports.close())
 
     async def _shake_hands(
-        self, transports: Transports, secrets: PskSecrets, verify: bool, again: bool
+        self, transports: Transports, secrets: PskSecrets, again: bool
     ) -> tuple[ChannelBinding, Secured, bytes]:
         link, options = self.link, self._options
         began = time.monotonic()
@@ -520,10 +601,10 @@ class GuestInvitation:
                         secrets=secrets,
                         secret=link.secret,
                         commitment=link.commitment,
-                        identity=self._identity.key,
-                        label=self._identity.label,
+                        identity=self._transfer.identity.key,
+                        label=self._transfer.identity.label,
                         software=SOFTWARE,
-                        verify=verify,
+                        verify=self._transfer.verify,
                         entropy=entropy,
                         capabilities=() if self._sends else capabilities(options),
                     )

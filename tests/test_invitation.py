@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ import p2p
 from p2p import invitation
 from p2p.connect.rendezvous import Rendezvous
 from p2p.connect.seats import GuestSeat, HostSeat
-from p2p.events import LinkMade, PeerMet, StateChanged, Warned
+from p2p.events import LinkMade, PeerMet, StateChanged, StateName, Warned
 from p2p.invitation import GuestInvitation, HostInvitation
 from p2p.lanes.webrtc import LARGE_PACKET, SMALL_PACKET
 from p2p.protocol import link as links
@@ -77,6 +78,43 @@ class ScriptedSession:
             if self.host.settling:
                 return COMPLETE
             raise
+
+
+class Joined:
+    """A guest's transfer: what each of its sessions brings stands in `script`."""
+
+    verify = False
+    cut: StateName = "lost"
+
+    def __init__(self, identity, again=False):
+        self.identity, self.underway = identity, again or None
+        self.script: list[tuple[bool, HandoverError | Ended]] = []  # (moved, how it ends)
+        self.broken: list[tuple[str, bool, float, float]] = []
+        self.lasts: Ended | None = None  # what a broken session means
+        self.readied = 0
+
+    def session(self, connected):
+        moved, ends = self.script.pop(0)
+        return JoinedScript(moved, ends)
+
+    def broke_off(self, failure, *, proven, silence, away):
+        self.broken.append((failure.code if failure else "", proven, silence, away))
+        return self.lasts
+
+    async def ready(self):
+        self.readied += 1
+
+
+class JoinedScript:
+    """A session that is over at once."""
+
+    def __init__(self, moved, ends):
+        self.moved, self.ends = moved, ends
+
+    async def run(self):
+        if isinstance(self.ends, HandoverError):
+            raise self.ends
+        return self.ends
 
 
 class Host:
@@ -183,17 +221,18 @@ class Place:
         self.hosts.append(Host(self, **options))
         return await self.hosts[-1].waiting()
 
-    def visitor(self, host, name="guest", *, sends=False, told=None, **options):
-        """Somebody who has the link."""
+    def visitor(self, host, name="guest", *, again=False, sends=False, told=None, **options):
+        """Somebody who has the link; `again`: and has received something behind it."""
         home = Home(self.folder / name)
         emit = (told if told is not None else []).append
         given = Options(home=home, emit=emit, direct_ports=None, **options)
-        return GuestInvitation(given, host.link, home.identity.load(), sends=sends)
+        transfer = Joined(home.identity.load(), again)
+        return GuestInvitation(given, transfer, transfer.session, host.link, sends=sends)
 
     async def guest(self, host, name="guest", *, again=False, **options):
         """Somebody who opens the link, and stays connected."""
-        visitor = self.visitor(host, name, **options)
-        return await self.stack.enter_async_context(visitor.connected(verify=False, again=again))
+        visitor = self.visitor(host, name, again=again, **options)
+        return await self.stack.enter_async_context(visitor.connected())
 
     async def turned_away(self, host, name="guest", **options):
         """The code that somebody is turned away with."""
@@ -727,12 +766,12 @@ def unwelcoming(connection):
 async def test_silence_after_a_passphrase_means_that_it_is_wrong_unless_it_was_right_before(place):
     async with place:
         host = await place.host(passphrase=PASSPHRASE)
-        visitor = place.visitor(host, passphrase=PASSPHRASE)
+        visitor = place.visitor(host, passphrase=PASSPHRASE, again=True)
         codes = []
         for welcome in (False, True, False):
             place.network.on_made = (lambda one: None) if welcome else unwelcoming
             try:
-                async with visitor.connected(verify=False, again=True):
+                async with visitor.connected():
                     codes.append("")
             except Failure as failure:
                 codes.append(failure.code)
@@ -884,3 +923,67 @@ async def test_a_host_that_is_not_the_links_is_found_out(place):
         host.link = make_link(place.origin, SECRET, b"\x09" * 32, passphrase=False)
         assert await place.turned_away(host) == "host_unproven"
         assert not host.sessions
+
+
+# --- a guest, one session after the other ---------------------------------------------------------
+
+
+class Away:
+    """A guest whose connections are scripted: each a failure, or None for a host that is proven."""
+
+    def __init__(self, tmp_path, transfer, connections):
+        self.told: list[Any] = []
+        self.connections, self.began = list(connections), []
+        link = make_link("http://192.0.2.1", SECRET, bytes(32), passphrase=False)
+        options = Options(home=Home(tmp_path), emit=self.told.append)
+        self.invitation = GuestInvitation(options, transfer, transfer.session, link, sends=False)
+        self.invitation.connected = self.connected  # type: ignore[method-assign]
+
+    @asynccontextmanager
+    async def connected(self):
+        self.began.append(time.monotonic())
+        failure = self.connections.pop(0)
+        if failure is not None:
+            raise failure
+        yield None
+
+    @property
+    def pauses(self):
+        """Seconds between the tries."""
+        return [round(b - a, 3) for a, b in pairwise(self.began)]
+
+
+@virtual_time
+async def test_a_guest_comes_back_ever_later_and_soon_again_once_something_moved(tmp_path):
+    transfer, lost = Joined(None), Failure("connection_lost")
+    transfer.script = [(True, lost), (False, lost), (True, lost), (False, COMPLETE)]
+    gone = Failure("not_found")
+    away = Away(tmp_path, transfer, [None, gone, gone, gone, gone, gone, None, None, None])
+    assert await away.invitation.run() == COMPLETE
+    assert away.pauses == [0.5, 1, 2, 4, 6, 6, 6, 0.5]
+    assert transfer.readied == 8
+    assert [event.state for event in away.told] == ["lost"] * 8
+
+
+@virtual_time
+async def test_how_long_the_host_is_away_counts_only_while_it_is_known_to_be(tmp_path):
+    transfer, lost = Joined(None), Failure("connection_lost")
+    transfer.script = [(False, lost), (False, COMPLETE)]
+    nobody, nothing = Failure("not_found"), Failure("no_connection")
+    away = Away(tmp_path, transfer, [None, nobody, nothing, nobody, None])
+    await away.invitation.run()
+    assert transfer.broken == [
+        ("connection_lost", True, 0, 0),
+        ("not_found", False, 0.5, 0.5),
+        ("no_connection", False, 1.5, 0),
+        ("not_found", False, 3.5, 2),
+    ]
+
+
+@virtual_time
+async def test_only_a_missing_signature_is_no_end_and_the_transfer_says_what_is(tmp_path):
+    transfer = Joined(None)
+    unconfirmed = Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
+    transfer.script, transfer.lasts = [(False, unconfirmed)], COMPLETE
+    assert await Away(tmp_path, transfer, [None]).invitation.run() == COMPLETE
+    assert transfer.broken == [("", True, 0, 0)]

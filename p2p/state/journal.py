@@ -52,6 +52,7 @@ from ..protocol.session.messages import plain
 from ..storage.durable import CLOSE_ON_EXEC, FileLock, replace_whole, uptime
 from ..storage.listing import SourceFile
 from ..storage.parts import staging_folder
+from .folder import unwritable
 from .home import TRANSFERS, Home
 
 MAX_RECORD = 256 * 1024 * 1024  # every name of 200,000 may be changed
@@ -274,6 +275,14 @@ class Journal:
             record = replace(self.record, **changes, boot=boot, uptime=seconds)
             replace_whole(self.path / "journal.json", _encode(record))
             self.record = record
+
+    def note_verify(self) -> None:
+        """Note that the check digits are to be compared, from now on. Raises `Failure`."""
+        if not self.record.verify:
+            try:
+                self.write(verify=True)
+            except OSError as error:
+                raise unwritable(error) from None
 
     def erase(self, home: Home) -> None:
         """Remove what has arrived, where the record tells, and forget it; say so in the audit log.

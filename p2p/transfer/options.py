@@ -23,7 +23,6 @@ class Options:
     ask: Ask | None = None  # None: nobody is there to answer
     engine: EngineName | None = None  # None: the fastest that is installed
     passphrase: str | None = None
-    verify: bool = False
     auto: bool = False
     limit: float | None = None  # bytes a second
     compress: bool = True  # where it pays

@@ -131,24 +131,18 @@ class ReceiveDriver(Driver):
 
     async def _take_up(self, underway: Underway) -> None:
         """Say yes, from where the disk stands. What an earlier process left is read back first."""
-        record, destination = underway.record, underway.destination
-        durable, placing = record.durable, record.phase == "placing"
-        if not placing and not underway.checked:
+        if not underway.verified and not underway.checked:
             self._tell("checking")
-            noted = record.tail, record.tail_mark, underway.journal.marks()
-            durable = await self._thread(destination.recheck, *noted, self._is_over)
-            await self._thread(lambda: underway.note(durable=durable))
-            underway.checked = True
-        destination.begin(durable)
-        self._durable = durable
-        self._tell("resumed" if underway.begun else "accepted")
-        underway.begun = True
+            await self._thread(underway.check, self._is_over)
+        again = await self._thread(underway.take_up)
+        self._durable = durable = underway.record.durable
+        self._tell("resumed" if again else "accepted")
         session, now = self.session, time.monotonic()
         self._step(session.accept, now_text(), now, durable)
-        if placing:  # it was verified before a crash
+        if underway.verified:
             self._verified = durable
             self._step(session.verified, durable, now)
-        self._destination, self._total = destination, underway.tape.total
+        self._destination, self._total = underway.destination, underway.tape.total
         self._step(session.synced, durable, now)
         self._synced.set()
 
@@ -247,28 +241,17 @@ class ReceiveDriver(Driver):
 
     async def _finish(self, underway: Underway, delivered: sessions.Delivered) -> None:
         """Compare, place, sign. The half-signed receipt is on the disk before it is sent."""
-        destination, manifest, journal = underway.destination, underway.manifest, underway.journal
+        manifest, kept = underway.manifest, self._options.home.receipts
         self._tell("verifying")
-        claimed = await self._thread(Results.decode, delivered.digests, manifest)
-        if underway.results is None:
-            results = await self._thread(destination.compare, claimed)
-            renamed = await self._thread(destination.choose_names)
-            names = [[a, b] for a, b in renamed.items()]
-            await self._thread(journal.store, "results", results.encode())
-            await self._thread(lambda: journal.write(phase="placing", renamed=names))
-            underway.results = results
-        results = underway.results
+        results = await self._thread(underway.settle, delivered.digests)
         await self._thread(underway.place, results)
         root = await self._thread(results_root, manifest, results)
         self._tell("signing")
         payload = encode_json(await self._receipt(results, root))
         signature = receipts.sign(self._identity.key, payload)
-        store_annex, transfer_id = self._options.home.receipts.store_annex, self.session.transfer_id
-        await self._thread(store_annex, transfer_id, manifest, results, destination.placed)
-        await self._thread(journal.store, "results", results.encode())
-        text = payload.decode()
-        await self._thread(lambda: journal.write(phase="signed", payload=text, signature=signature))
-        await self._thread(destination.finish, results)
+        annex = self.session.transfer_id, manifest, results, underway.destination.placed
+        await self._thread(kept.store_annex, *annex)
+        await self._thread(underway.sign, results, payload, signature)
         await self._present(underway)
 
     async def _receipt(self, results: Results, root: bytes) -> dict[str, Any]:

@@ -1,27 +1,24 @@
 """What a recipient keeps while sessions come and go: what was accepted, where it lies, its end.
 
-It is noted in the journal before the other side is told anything. It knows nothing of rooms:
-`connect` hands it a session with a sender that is proven, again and again.
+It is noted in the journal before the other side is told anything. It knows nothing of links or
+rooms: sessions come one after the other, and it says whether what broke can go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from ..connect.seats import is_nobody_there
-from ..events import StateChanged, StateName, Warned
+from ..events import StateName, Warned
 from ..protocol import receipt as receipts
 from ..protocol import session as sessions
 from ..protocol.codec import sha256
 from ..protocol.errors import Ending, Failure, HandoverError, Next, PeerError
-from ..protocol.link import Link
 from ..protocol.manifest import Manifest, Results, decode_manifest
 from ..protocol.paths import shown
 from ..protocol.tape import Tape
@@ -29,12 +26,11 @@ from ..state.folder import now_text, unwritable
 from ..state.identity import Identity
 from ..state.journal import Journal, Journals, RecipientRecord
 from ..storage.destination import FolderDestination
-from ..storage.ports import Destination, Marked
+from ..storage.ports import Destination, Marked, Stopped
 from ..tasks import in_thread, uncancelled
 from .options import Options
 from .outcome import Outcome, Summary, may_go_on
 
-FIRST_BACKOFF, LAST_BACKOFF = 0.5, 6.0  # a server lets an address knock in vain ten times a minute
 DISK_SECONDS = 2.0  # between two looks at a disk that took no more
 CONFIRM_SECONDS = 15.0  # that a sender is gone for, before its signature is waited for no more
 LONGEST_CONFIRM_SECONDS = 600.0  # for it, whatever the network says; `resume` asks again
@@ -66,14 +62,45 @@ class Underway:
         """Whether all is placed, and the receipt signed here."""
         return self.record.phase == "signed"
 
+    @property
+    def verified(self) -> bool:
+        """Whether all was read back and compared, in whatever session."""
+        return self.record.phase != "receiving"
+
     def note(self, **changes: Any) -> None:
         """Note how far it is, from any thread. Raises `OSError`."""
         tail, mark = self.destination.tail
         gone = self.destination.gone
         self.journal.write(tail=tail, tail_mark=mark, gone=gone, **changes)
 
+    # Each of these in a thread. Raises `OSError`.
+
+    def check(self, stopped: Stopped) -> None:
+        """Read back what an earlier process left: what is not as it was noted comes again."""
+        noted = self.record.tail, self.record.tail_mark, self.journal.marks()
+        self.note(durable=self.destination.recheck(*noted, stopped))
+        self.checked = True
+
+    def take_up(self) -> bool:
+        """Ranges may come, from where the disk stands; whether an earlier session let them."""
+        self.destination.begin(self.record.durable)
+        before, self.begun = self.begun, True
+        return before
+
+    def settle(self, digests: bytes) -> Results:
+        """Everything has arrived: what became of each entry, by the sender's `digests`; the names
+        to give are noted. Raises `PeerError` too."""
+        claimed = Results.decode(digests, self.manifest)
+        if self.results is None:
+            results = self.destination.compare(claimed)
+            renamed = self.destination.choose_names()
+            self.journal.store("results", results.encode())
+            self.journal.write(phase="placing", renamed=[[a, b] for a, b in renamed.items()])
+            self.results = results
+        return self.results
+
     def place(self, results: Results) -> None:
-        """Give what is delivered its final names. In a thread. Raises `OSError`."""
+        """Give what is delivered its final names."""
         renamed = {str(name): str(placed) for name, placed in self.record.renamed}
 
         def note() -> None:
@@ -82,17 +109,11 @@ class Underway:
         again, self.again = self.again, True
         self.destination.place(results, renamed, note, again=again)
 
-
-class ReceivingSession(Protocol):
-    """One session of a recipient, as the transfer sees it."""
-
-    moved: bool  # whether it brought anything
-
-    async def run(self) -> sessions.Ended:
-        """Until it ends. Raises `HandoverError`."""
-
-
-Connect = Callable[[bool], AbstractAsyncContextManager[ReceivingSession]]
+    def sign(self, results: Results, payload: bytes, signature: bytes) -> None:
+        """The receipt is signed here: note it, then leave nothing else behind."""
+        self.journal.store("results", results.encode())
+        self.journal.write(phase="signed", payload=payload.decode(), signature=signature)
+        self.destination.finish(results)
 
 
 class RecipientTransfer:
@@ -103,15 +124,17 @@ class RecipientTransfer:
         options: Options,
         output: Path,
         *,
+        verify: bool = False,
         open_destination: OpenDestination = FolderDestination,
     ) -> None:
-        self.options, self._output = options, output
+        """`verify`: whether this side wants the check digits compared."""
+        self.options, self._output, self._verify = options, output, verify
         self.identity: Identity  # once `identify` was called
         self._open_destination = open_destination
         self._link = ""
         self.underway: Underway | None = None
         self.receipt: Path | None = None
-        self.verify = options.verify
+        self.cut: StateName = "lost"  # why the sender is not there any more
         self._journal: Journal | None = None
         self._summary = Summary()
 
@@ -119,13 +142,18 @@ class RecipientTransfer:
         """Load this side's identity; first of all. Raises `Failure`."""
         self.identity = self.options.home.identity.load()
 
+    @property
+    def verify(self) -> bool:
+        """Whether this side wants the check digits compared."""
+        return self._verify or bool(self.underway and self.underway.record.verify)
+
     # -- what an earlier process left
 
-    async def recall(self, link: Link) -> None:
+    async def recall(self, link: str, secret: bytes) -> None:
         """Take up what an earlier process left under this link, which is noted, so that a later one
         can do the same. Raises `Failure`."""
-        self._link = str(link)
-        await in_thread(self._recall, link.secret)
+        self._link = link
+        await in_thread(self._recall, secret)
 
     def _recall(self, secret: bytes) -> None:
         journal = Journals(self.options.home).of_secret(secret, "recipient")
@@ -150,12 +178,8 @@ class RecipientTransfer:
         if journal.damaged or manifest is None or sha256(data) != record.manifest_sha256:
             raise Failure("journal_damaged", journal.short_id)
         tape, output = manifest.tape(), Path(os.fsdecode(record.output))
-        if self.verify and not record.verify:
-            try:
-                journal.write(verify=True)
-            except OSError as error:
-                raise unwritable(error) from None
-        self.verify |= record.verify
+        if self._verify:
+            journal.note_verify()
         destination = self._open_destination(
             output, manifest, tape, record.transfer_id, journal.append_mark
         )
@@ -186,12 +210,12 @@ class RecipientTransfer:
 
     # -- one session after the other
 
-    async def run(self, connect: Connect) -> Outcome:
-        """Until it has ended. `connect` opens one connection and hands over its session; it is told
-        whether one was there before. Raises `HandoverError`."""
+    async def run(self, sessions_end: Callable[[], Awaitable[sessions.Ended]]) -> Outcome:
+        """Until it has ended. `sessions_end` waits for the last of its sessions. Raises
+        `HandoverError`."""
         code = "internal"
         try:
-            ended = self._complete() or await self._sessions(connect)
+            ended = self._complete() or await sessions_end()
             code = ended.code
             return self.summary.outcome(ended)
         except HandoverError as error:
@@ -219,59 +243,43 @@ class RecipientTransfer:
                 return sessions.Ended(Ending.INCOMPLETE if failed else Ending.COMPLETE)
         return None
 
-    async def _sessions(self, connect: Connect) -> sessions.Ended:
-        """One session after the other, until one has come to an end that is one."""
-        backoff = FIRST_BACKOFF
-        heard = there = time.monotonic()
-        while True:
-            session: ReceivingSession | None = None
-            failure: HandoverError | None = None
-            try:
-                async with connect(self.underway is not None) as session:
-                    ended = await session.run()
-                if ended.code != "unconfirmed":
-                    return ended
-            except HandoverError as error:
-                failure = error
-            if session is not None:
-                heard = time.monotonic()
-                if session.moved:
-                    backoff = FIRST_BACKOFF
-            silence = time.monotonic() - heard
-            if self.underway is None:
-                assert failure is not None
-                raise failure
-            if failure and not _may_pass(failure, proven=session is not None):
-                raise failure
-            if failure is None or not is_nobody_there(failure):
-                there = time.monotonic()
-            if self.underway.signed:
-                away = time.monotonic() - there
-                if away > CONFIRM_SECONDS or silence > LONGEST_CONFIRM_SECONDS:
-                    return sessions.Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
-            elif failure and silence > GIVE_UP_SECONDS:
-                raise failure
-            await self._wait(self.underway, failure, backoff)
-            backoff = min(2 * backoff, LAST_BACKOFF)
+    def broke_off(
+        self, failure: HandoverError | None, *, proven: bool, silence: float, away: float
+    ) -> sessions.Ended | None:
+        """A session came to no end, or to none at all: None when another may. Raises `failure` when
+        none may.
 
-    async def _wait(
-        self, underway: Underway, failure: HandoverError | None, backoff: float
-    ) -> None:
-        """Until the next try; for a disk of this side, until it takes data again."""
-        state: StateName = "lost"
+        `failure` is None where only the sender's signature is missing, `proven` whether the sender
+        was; `silence` and `away` count the seconds since the sender was there, and since it was not
+        known to be gone.
+        """
+        if self.underway is None:
+            assert failure is not None
+            raise failure
+        if failure and not _may_pass(failure, proven=proven):
+            raise failure
+        if self.underway.signed:
+            if away > CONFIRM_SECONDS or silence > LONGEST_CONFIRM_SECONDS:
+                return sessions.Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
+        elif failure and silence > GIVE_UP_SECONDS:
+            raise failure
+        self.cut = "lost"
         if failure is not None and failure.code in ("disk_paused", "home_unwritable"):
-            state = "sender_paused" if failure.detail == sessions.AT_PEER else "paused"
-            if state == "paused":
+            self.cut = "sender_paused" if failure.detail == sessions.AT_PEER else "paused"
+            if self.cut == "paused":
                 self.options.emit(Warned(failure.code, detail=failure.detail))
         elif failure is not None and failure.code.startswith("server_"):
-            state = "server_lost"
-        self.options.emit(StateChanged(state))
-        await asyncio.sleep(backoff)
-        while state == "paused" and not await in_thread(self._takes_data, underway):
+            self.cut = "server_lost"
+        return None
+
+    async def ready(self) -> None:
+        """Wait until another session makes sense: for a disk of this side that took no more."""
+        while self.cut == "paused" and not await in_thread(self._takes_data):
             await asyncio.sleep(DISK_SECONDS)
 
-    def _takes_data(self, underway: Underway) -> bool:
-        there = underway.signed or underway.destination.takes_data()
+    def _takes_data(self) -> bool:
+        assert self.underway is not None
+        there = self.underway.signed or self.underway.destination.takes_data()
         return there and self.options.home.takes_files()
 
     # -- what a session finds out
@@ -301,7 +309,7 @@ class RecipientTransfer:
             began=now_text(),
             total=tape.total,
             confirmed=confirmed,
-            verify=self.verify,
+            verify=self._verify,
             output=os.fsencode(os.path.abspath(self._output)),
         )
         journals = Journals(home)

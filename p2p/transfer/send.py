@@ -54,7 +54,7 @@ class SendDriver(Driver):
             transfer.record.transfer_id,
             largest & ~4095,
             time.monotonic(),
-            verify=transfer.options.verify,
+            verify=transfer.verify,
         )
         self.lanes = SenderMultipath(
             self.session, connected.carrier.data, self._step, self._carry, self._lane_context
@@ -112,10 +112,9 @@ class SendDriver(Driver):
         tape, manifest = prepared.tape, prepared.manifest
         self._source = transfer.open_source(prepared.listing, tape, self._overhead)
         self._tell("offered")
-        earlier, now = transfer.results, time.monotonic()
-        self._step(session.offer, manifest, prepared.data, tape, now_text(), now, earlier)
+        offer = manifest, prepared.data, tape, now_text(), time.monotonic(), prepared.results
+        self._step(session.offer, *offer)
         self.lanes.admitted.set()
-        transfer.results = session.results
         receipted = await self._next(sessions.Receipted)
         self._tell("signing")
         await self._sign(manifest, receipted)
@@ -248,7 +247,7 @@ class SendDriver(Driver):
             session.draw_up(now_text(), await self._thread(self._options.home.audit.head))
             own = {"label": self._identity.label, "software": SOFTWARE}
             closed = session.closed(own, self._security())
-            await self._transfer.note_closing(closed, session.results)
+            await self._transfer.note_closing(closed)
             self._step(session.close, time.monotonic())
             self._tell("verifying")
 

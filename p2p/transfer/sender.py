@@ -39,12 +39,13 @@ OpenSource = Callable[[Listing, Tape, int], Source]  # the last: headroom of eac
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is sent. `data` is the manifest's encoding."""
+    """What is sent, and what became of it. `data` is the manifest's encoding."""
 
     listing: Listing
     manifest: Manifest
     data: bytes
     tape: Tape
+    results: Results  # each session's in turn to fill in
 
 
 class SenderTransfer:
@@ -57,20 +58,21 @@ class SenderTransfer:
         list_sources: ListSources,
         *,
         journal: Journal | None = None,
+        verify: bool = False,
         open_source: OpenSource = FolderSource,
     ) -> None:
-        """`journal`: an earlier process's, whose record this is."""
+        """`journal`: an earlier process's, whose record this is. `verify`: the check digits are to
+        be compared, whatever the record says."""
         self.options = options
         self.identity: Identity  # once `identify` was called
         self.recalled = journal is not None
         self.open_source = open_source
-        self.results: Results | None = None  # as far as earlier sessions came
         self.receipt: Path | None = None
         self.durable = record.durable  # how far the recipient's disk holds the tape for good
         # Why the recipient is not there any more, once a transfer was under way.
         self.cut: StateName | None = "lost" if record.peer else None
         self._record, self._journal = record, journal
-        self._list_sources = list_sources
+        self._list_sources, self._verify = list_sources, verify
         self._met = b""  # the identity of the last recipient that was proven, let in or not
         self._prepared: Prepared | None = None
         self._preparing: asyncio.Task[Prepared] | None = None
@@ -83,6 +85,11 @@ class SenderTransfer:
             return self._record
         assert isinstance(self._journal.record, SenderRecord)
         return self._journal.record
+
+    @property
+    def verify(self) -> bool:
+        """Whether this side wants the check digits compared."""
+        return self._verify or self.record.verify
 
     def identify(self) -> None:
         """Load this side's identity; first of all. Raises `Failure`."""
@@ -101,9 +108,9 @@ class SenderTransfer:
 
     async def _prepare(self) -> Prepared:
         if self._journal is not None:
-            found, self.results = await in_thread(_recall_sources, self._journal)
-            if self.options.verify and not self.record.verify:
-                await self._note_verify()
+            found = await in_thread(_recall_sources, self._journal)
+            if self._verify:
+                await in_thread(self._journal.note_verify)
         else:
             loop, emit = asyncio.get_running_loop(), self.options.emit
 
@@ -126,12 +133,6 @@ class SenderTransfer:
         self._stopped = True
         if self._preparing is not None:
             self._preparing.cancel()
-
-    async def _note_verify(self) -> None:
-        try:
-            await self.note(verify=True)
-        except OSError as error:
-            raise unwritable(error) from None
 
     # -- whom it is for
 
@@ -166,11 +167,12 @@ class SenderTransfer:
         assert self._journal is not None
         await in_thread(partial(self._journal.write, **changes))
 
-    async def note_closing(self, closed: dict[str, Any], results: Results) -> None:
+    async def note_closing(self, closed: dict[str, Any]) -> None:
         """What a receipt must say of a session that is being closed, and what became of each entry:
         noted before the closing is said. Raises `OSError`."""
         assert self._journal is not None
-        await in_thread(self._journal.store, "results", results.encode())
+        assert self._prepared is not None
+        await in_thread(self._journal.store, "results", self._prepared.results.encode())
         await self.note(closings=[*self.record.closings, closed][-MAX_CLOSINGS:])
 
     async def keep_receipt(
@@ -178,11 +180,10 @@ class SenderTransfer:
     ) -> None:
         """Keep the receipt with both (key, signature), and the annex beside it."""
         assert self._prepared is not None
-        assert self.results is not None
         home, transfer = self.options.home, self.record.transfer_id
         document = receipts.assemble(payload, [recipient, sender])
         self.receipt = await in_thread(home.receipts.store, transfer, document)
-        manifest, results = self._prepared.manifest, self.results
+        manifest, results = self._prepared.manifest, self._prepared.results
         await in_thread(home.receipts.store_annex, transfer, manifest, results, {})
 
     def confirmed_before(self) -> bool:
@@ -228,7 +229,7 @@ class SenderTransfer:
         """What the audit log and the last event say of it."""
         prepared, record = self._prepared, self.record
         manifest = prepared.manifest if prepared and record.peer else None
-        results = self.results if self.receipt is not None else None
+        results = prepared.results if prepared and self.receipt is not None else None
         return Summary(
             transfer_id=record.transfer_id,
             peer=record.peer or self._met,
@@ -251,7 +252,8 @@ class SenderTransfer:
 def _describe(listing: Listing) -> Prepared:
     """The manifest of what was listed. In a thread."""
     manifest = Manifest(listing.entries, os.urandom(SALT))
-    return Prepared(listing, manifest, encode_manifest(manifest), manifest.tape())
+    results = Results(len(manifest.entries))
+    return Prepared(listing, manifest, encode_manifest(manifest), manifest.tape(), results)
 
 
 def _begin(journals: Journals, journal: Journal, prepared: Prepared) -> None:
@@ -264,17 +266,16 @@ def _begin(journals: Journals, journal: Journal, prepared: Prepared) -> None:
         raise unwritable(error) from None
 
 
-def _recall_sources(journal: Journal) -> tuple[Prepared, Results | None]:
+def _recall_sources(journal: Journal) -> Prepared:
     """The listing of before the restart, and the results as far as they came. In a thread.
 
     Raises `Failure` when a source is not as it was.
     """
-    results: Results | None = None
     try:
         data, sources = journal.read("manifest"), journal.sources()
-        manifest = decode_manifest(data)
-        if known := journal.read("results"):
-            results = Results.recall(known, len(manifest.entries))
+        manifest, known = decode_manifest(data), journal.read("results")
+        count = len(manifest.entries)
+        results = Results.recall(known, count) if known else Results(count)
         same = sha256(data) == journal.record.manifest_sha256
         if not same or len(sources) != len(manifest.entries):
             raise Failure("journal_damaged", journal.short_id)
@@ -282,10 +283,10 @@ def _recall_sources(journal: Journal) -> tuple[Prepared, Results | None]:
         raise Failure("journal_damaged", journal.short_id) from None
     found: list[SourceFile | None] = []
     for index, source in enumerate(sources):
-        given_up = results is not None and results[index][0] != 0
+        given_up = results[index][0] != 0
         there = find_again(source) if source and not given_up else source
         if source is not None and there is None:
             raise Failure("source_changed", shown(source.path, 256))
         found.append(there)
     listing = Listing(manifest.entries, tuple(found))
-    return Prepared(listing, manifest, data, manifest.tape()), results
+    return Prepared(listing, manifest, data, manifest.tape(), results)

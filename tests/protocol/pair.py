@@ -187,7 +187,8 @@ class Pair:
     # --- one step each; True when it did something
 
     def offer(self) -> None:
-        self.sender.offer(self.manifest, self.data, self.tape, TIME, self.now, self.earlier)
+        results = self.earlier or Results(len(self.manifest.entries))
+        self.sender.offer(self.manifest, self.data, self.tape, TIME, self.now, results)
         self.flush()
 
     def reconnect(self) -> Self:

@@ -414,7 +414,7 @@ def test_a_frame_that_does_not_authenticate_is_refused():
 )
 def test_an_offer_for_someone_else_is_refused(change):
     pair = Pair()
-    pair.sender.offer(pair.manifest, pair.data, pair.tape, TIME, pair.now)
+    pair.sender.offer(pair.manifest, pair.data, pair.tape, TIME, pair.now, Results(1))
     pair.sender.frames()
     fields = codec.decode_json(pair.sender._offer, 10_000)
     fields.update({k: codec.encode_base64url(v) for k, v in change.items()})

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from p2p.events import Event, PeerMet
-from p2p.invitation import CAPABILITIES, new_entropy
+from p2p.invitation import CAPABILITIES, GuestInvitation, new_entropy
 from p2p.lanes import LaneLost
 from p2p.protocol.errors import Failure, HandoverError
 from p2p.protocol.handshake import ChannelBinding, GuestHandshake, HostHandshake
@@ -185,6 +185,21 @@ def carrier_of(connected: Connected) -> MemoryCarrier:
     return connected.carrier
 
 
+class MemoryInvitation(GuestInvitation):
+    """The recipient's, whose connections are a world's."""
+
+    def __init__(self, world: World) -> None:
+        recipient = world.recipient
+        super().__init__(
+            recipient.options,
+            recipient,
+            lambda connected: ReceiveDriver(recipient, connected),
+            world.link,
+            sends=not world.host_sends,
+        )
+        self.connected = world.connected  # type: ignore[method-assign]
+
+
 class World:
     """Two machines, and connections between them one after the other."""
 
@@ -196,8 +211,10 @@ class World:
         host_sends: bool = True,
         sender: Mapping[str, Any] | None = None,
         recipient: Mapping[str, Any] | None = None,
+        verify: Sequence[Role] = (),
     ) -> None:
-        """`contents`: by path, None for a folder; `sender`, `recipient`: more of their `Options`."""
+        """`contents`: by path, None for a folder; `sender`, `recipient`: more of their `Options`;
+        `verify`: who wants the check digits compared."""
         self.contents, self.host_sends = contents, host_sends
         self.told: dict[Role, list[Event]] = {"sender": [], "recipient": []}
         self.disk = MemoryDisk()
@@ -224,19 +241,25 @@ class World:
         self._waiting: asyncio.Queue[Connected] = asyncio.Queue()  # connections for the sender
         self.sender = SenderTransfer(
             self.options["sender"],
-            SenderRecord(transfer_id=b"\x11" * 16, link=str(self.link), owner=bytes(32)),
+            SenderRecord(
+                transfer_id=b"\x11" * 16,
+                link=str(self.link),
+                owner=bytes(32),
+                verify="sender" in verify,
+            ),
             self._list,
             open_source=lambda listing, tape, headroom: MemorySource(
                 [data for _, data in self.contents], tape, headroom
             ),
         )
-        self.recipient = self.new_recipient()
+        self.recipient = self.new_recipient(verify="recipient" in verify)
 
-    def new_recipient(self) -> RecipientTransfer:
+    def new_recipient(self, *, verify: bool = False) -> RecipientTransfer:
         """A recipient's transfer, as each process of its has one; the disk is the same."""
         return RecipientTransfer(
             self.options["recipient"],
             self.homes["recipient"].path / "out",
+            verify=verify,
             open_destination=lambda output, manifest, tape, transfer, marked: MemoryDestination(
                 self.disk, manifest, tape, marked
             ),
@@ -253,10 +276,11 @@ class World:
         """Everybody is let in."""
 
     @asynccontextmanager
-    async def _connect(self, again: bool) -> AsyncIterator[ReceiveDriver]:
+    async def connected(self) -> AsyncIterator[Connected]:
+        """The recipient's end of a new connection."""
         sends, receives = self.sender.identity, self.recipient.identity
         host, guest = (sends, receives) if self.host_sends else (receives, sends)
-        verify = [self.options["sender"].verify, self.recipient.verify]
+        verify = [self.sender.verify, self.recipient.verify]
         if not self.host_sends:
             verify.reverse()
         ends = connect(
@@ -271,7 +295,7 @@ class World:
         self.on_connection(sender, recipient)
         await self._waiting.put(sender)
         try:
-            yield ReceiveDriver(self.recipient, recipient)
+            yield recipient
         finally:
             await carrier_of(recipient).close()
 
@@ -301,8 +325,8 @@ class World:
 
     async def _receive(self) -> Outcome:
         self.recipient.identify()
-        await self.recipient.recall(self.link)
-        return await self.recipient.run(self._connect)
+        await self.recipient.recall(str(self.link), self.link.secret)
+        return await self.recipient.run(MemoryInvitation(self).run)
 
     def sending(self) -> asyncio.Task[Outcome]:
         """The sender, as a task."""

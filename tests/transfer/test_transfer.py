@@ -124,7 +124,9 @@ async def test_both_confirm_the_digits_where_one_side_wants_it(tmp_path):
         asked.append(question)
         return True
 
-    world = World(tmp_path, CONTENTS, sender={"ask": ask}, recipient={"ask": ask, "verify": True})
+    world = World(
+        tmp_path, CONTENTS, sender={"ask": ask}, recipient={"ask": ask}, verify=["recipient"]
+    )
     sent, _ = await world.run()
     assert sent.code == ""
     assert [one.kind for one in asked] == ["digits", "digits"]
@@ -143,7 +145,7 @@ async def test_digits_that_differ_end_it_on_both_sides(tmp_path):
     async def yes(question):
         return True
 
-    world = World(tmp_path, CONTENTS, sender={"ask": no, "verify": True}, recipient={"ask": yes})
+    world = World(tmp_path, CONTENTS, sender={"ask": no}, recipient={"ask": yes}, verify=["sender"])
     outcomes = await world.run()
     assert [one.code for one in outcomes] == ["digits_rejected", "digits_rejected"]
     assert not world.disk.files
@@ -377,9 +379,9 @@ async def test_digits_that_a_later_process_wants_compared_are_noted(tmp_path, mo
             monkeypatch.setattr(died, tidying, lambda code: None)
         world.cut()
         await asyncio.gather(receiving, return_exceptions=True)
-        options = replace(world.options["recipient"], verify=True, ask=yes)
+        options = replace(world.options["recipient"], ask=yes)
         world.options["recipient"] = options
-        world.recipient = world.new_recipient()
+        world.recipient = world.new_recipient(verify=True)
         receiving = world.receiving()
         while world.recipient.underway is None:
             await asyncio.sleep(0.01)

@@ -120,16 +120,16 @@ class SenderSession(Session):
         tape: Tape,
         time: str,
         now: float,
-        results: Results | None = None,
+        results: Results,
     ) -> None:
         """The recipient is admitted: offer the manifest (`data` is its encoding).
 
-        `results` are those of an earlier session of the same transfer, as far as it came.
+        `results` are the transfer's, as far as earlier sessions came; this one fills them in.
         """
         if not self.may_offer:
             raise ValueError("the digits are not confirmed")
         self._manifest, self._data, self._tape = manifest, data, tape
-        self._results = results or Results(len(manifest.entries))
+        self._results = results
         for entry, status in list(self._results.failures()):
             if status not in WITHDRAWN:  # the earlier recipient's word, for it to say again
                 self._results.forget(entry)

@@ -1,9 +1,9 @@
 """The table of a role: what may happen in which state, and the state that follows.
 
 A session has one table. Its keys are (state, input); an input is the type of a received message,
-`LOST`, `RANGE`, or a method of the session that the program around it, or the session itself, calls. What is
-not in the table is an error: the peer's for what was received, the program's for a call (after
-h11's `_state.py`).
+`LOST`, `RANGE`, or a method of the session that the program around it, or the session itself,
+calls. What is not in the table is an error: the peer's for what was received, the program's for a
+call (after h11's `_state.py`).
 """
 
 from __future__ import annotations
