@@ -52,7 +52,7 @@ from .protocol.paths import shown
 from .protocol.receipt import BadReceipt, Receipt, fingerprint, thumbprint
 from .protocol.receipt import verify as verify_receipt
 from .protocol.seal import TRANSFER_ID
-from .protocol.sentences import CATALOGUE, LANGUAGES, Language, text
+from .protocol.sentences import CATALOGUE, LANGUAGES, Detail, Language, os_detail, text
 from .state.folder import now_text
 from .state.home import Home
 from .state.journal import Journal, Journals, SenderRecord
@@ -85,6 +85,7 @@ __all__ = [
     "BadLine",
     "BadReceipt",
     "Completed",
+    "Detail",
     "DigitsShown",
     "Ending",
     "EngineName",
@@ -115,6 +116,7 @@ __all__ = [
     "fingerprint",
     "local_authority",
     "needs_passphrase",
+    "os_detail",
     "receive",
     "resume",
     "send",
@@ -274,7 +276,7 @@ class Transfer:
 
 
 def _unanswered() -> Failure:
-    return Failure("needs_answer", "a question came and nobody iterates over the events")
+    return Failure("needs_answer", Detail("nobody_asked"))
 
 
 # --- sending -------------------------------------------------------------------------------------
@@ -374,7 +376,7 @@ async def _host(
         to = home.contacts.get(record.to) if record.to else None
         compare = transfer.verify and not record.confirmed
         if options.ask is None and (compare or not (options.auto or to or transfer.peer)):
-            raise Failure("needs_answer", "whether to let the other side in")
+            raise Failure("needs_answer", Detail("admit"))
         transfer.identify()
         secret = parse_link(record.link).secret if record.link else os.urandom(SECRET_BYTES)
         async with AsyncExitStack() as stack:
@@ -460,12 +462,12 @@ async def _join(transfer: RecipientTransfer, text: str) -> Outcome:
     async def work() -> Outcome:
         link = parse_link(text)
         if link.passphrase and options.passphrase is None:
-            raise Failure("needs_answer", "the passphrase")
+            raise Failure("needs_answer", Detail("passphrase"))
         transfer.identify()
         await transfer.recall(str(link), link.secret)
         alone = options.ask is None and (transfer.verify or not options.auto)
         if alone and transfer.underway is None:
-            raise Failure("needs_answer", "whether to accept the files")
+            raise Failure("needs_answer", Detail("accept"))
         invitation = GuestInvitation(
             options,
             transfer,
@@ -620,7 +622,7 @@ def compare_files(
     """
     manifest, results, placed = _home(home).receipts.annex(receipt.payload["transfer_id"])
     if results_root(manifest, results) != receipt.payload["content"]["root"]:
-        raise BadReceipt("the annex on this machine does not belong to it")
+        raise BadReceipt(Detail("annex_differs"))
     return list(compare(Path(directory), manifest, results, placed))
 
 

@@ -96,22 +96,22 @@ def compress(data: Payload, compression: Compression, phase: int) -> tuple[int, 
 def decompress(flags: int, length: int, payload: Payload) -> Payload:
     """The `length` bytes of a range; none for a hole. Raises `PeerError`, and nothing else."""
     if flags not in FLAGS:
-        raise PeerError("a range has malformed flags")
+        raise PeerError("range_flags_malformed")
     if flags == HOLE:
         if payload or length < 1:
-            raise PeerError("a hole has a wrong length")
+            raise PeerError("hole_length")
         return b""
     if not 1 <= length <= MAX_RANGE or not (flags or len(payload) == length):
-        raise PeerError("a range has a wrong length")
+        raise PeerError("range_length")
     if not flags:
         return payload
     _check_header(payload, length)
     try:
         data = _frames.decompressor.decompress(payload, allow_extra_data=False)
     except zstandard.ZstdError:
-        raise PeerError("a range does not decompress") from None
+        raise PeerError("range_decompression_failed") from None
     if len(data) != length:  # the library holds a frame to its header; this is the last word
-        raise PeerError("a range does not decompress")
+        raise PeerError("range_decompression_failed")
     return _unfilter(data, 1 if flags & PHASE else 0) if flags & FILTER else data
 
 
@@ -123,20 +123,20 @@ def _packed(data: Payload, compression: Compression, phase: int) -> bytes:
 def _check_header(payload: Payload, length: int) -> None:
     """Refuse a frame that is not all that a range of `length` bytes needs (RFC 8878, 3.1.1.1)."""
     if len(payload) < 6 or payload[:4] != _MAGIC:  # skippable frames begin otherwise
-        raise PeerError("a range is not a zstd frame")
+        raise PeerError("range_not_zstd")
     descriptor = payload[4]
     if descriptor & 0b1011:  # one reserved bit, two for the size of a dictionary's id
-        raise PeerError("a range's zstd frame has a malformed header")
+        raise PeerError("zstd_frame_header")
     single = descriptor & 0b100000  # the window is then the content
     width = (1 if single else 0, 2, 4, 8)[descriptor >> 6]
     begin = 5 if single else 6
     declared = int.from_bytes(payload[begin : begin + width], "little") + (256 * (width == 2))
     if width == 0 or declared != length:
-        raise PeerError("a range's zstd frame has a wrong content size")
+        raise PeerError("zstd_content_size")
     if not single:
         window = (_MIN_WINDOW << (payload[5] >> 3)) // 8 * (8 + (payload[5] & 0b111))
         if window > length:
-            raise PeerError("a range's zstd frame has too large a window")
+            raise PeerError("zstd_window_too_large")
 
 
 def _filter(data: Payload, phase: int) -> bytes:

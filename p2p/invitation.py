@@ -41,6 +41,7 @@ from .protocol.handshake import (
     Secured,
 )
 from .protocol.link import Link, PskSecrets, derive_keys, make_link, parse_link, psk_secrets
+from .protocol.sentences import Detail
 from .state.contacts import Contact
 from .state.identity import Identity
 from .tasks import race, uncancelled
@@ -185,7 +186,7 @@ class HostInvitation:
         link = link or made[0]
         self.link: Link = parse_link(link)
         if self.link.passphrase != passphrase:
-            raise Failure("needs_answer", "the passphrase")
+            raise Failure("needs_answer", Detail("passphrase"))
         return LinkMade(link, tuple(one for one in made if one != link), rendezvous.browser)
 
     async def run(self) -> Outcome:
@@ -444,7 +445,7 @@ class HostInvitation:
         if options.auto or known or compared:
             return
         if options.ask is None:
-            raise Failure("needs_answer", "whether to let the other side in")
+            raise Failure("needs_answer", Detail("admit"))
         if not await options.ask(Question("admit", met, digits)):
             raise Failure("declined")
 

@@ -19,7 +19,7 @@ from ..api import (
     shown,
     verify_receipt,
 )
-from .language import counted, explained, number, words
+from .language import counted, number, words
 from .terminal import fail, say, show, show_table, told
 
 ROLES = ("sender", "recipient")
@@ -35,8 +35,8 @@ def _read_receipt(file: Path) -> Receipt:
         return verify_receipt(file.read_bytes())
     except OSError:
         fail(Failure("not_readable", shown(str(file))))
-    except BadReceipt as reason:
-        say(words("receipt", "invalid", reason=explained(str(reason))))
+    except BadReceipt as bad:
+        say(words("receipt", "invalid", reason=bad.reason))
         raise SystemExit(1) from None
 
 
@@ -104,7 +104,7 @@ def receipt_verify(file: Path, files: Path | None) -> None:
             say(words("receipt", "foreign_annex"))
             raise SystemExit(1) from None
         for path, why in wrong:
-            say(words("receipt", "altered", path=shown(path, 1024), why=explained(why)))
+            say(words("receipt", "altered", path=shown(path, 1024), why=why))
         if wrong:
             say(words("receipt", "count_altered", entries=counted(len(wrong), "entry")))
             raise SystemExit(1)
@@ -125,7 +125,7 @@ def audit_verify() -> None:
     try:
         found = home.audit.verify()
     except BadLine as bad:
-        reason = words("receipt", "line", number=bad.number, reason=explained(bad.reason))
+        reason = words("receipt", "line", number=bad.number, reason=bad.reason)
         say(words("receipt", "audit_invalid", path=str(home.audit.path), reason=reason))
         raise SystemExit(1) from None
     entries = counted(found.lines, "entry")

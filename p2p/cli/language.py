@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gettext
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -30,18 +29,6 @@ def words(group: str, code: str, **values: str | int) -> str:
 def found(group: str, code: str, otherwise: str) -> str:
     """The same where the catalogue holds the code."""
     return words(group, code) if code in CATALOGUE["en"][group] else otherwise
-
-
-def explained(detail: str) -> str:
-    """What fills a failure's sentence in, in the person's language where it is a known phrase.
-
-    A failure carries it in English, as `--json` prints it; the catalogue has the phrase as its key.
-    """
-    for phrase in CATALOGUE["en"]["detail"]:
-        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(phrase))
-        if fits := re.fullmatch(pattern, detail):
-            return words("detail", phrase, **fits.groupdict())
-    return detail
 
 
 def number(value: float, digits: int = 0) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import api
-from ..api import Failure, Home
+from ..api import Failure, Home, os_detail
 from .language import counted, words
 from .options import Address, both_or_none, names, tls_files
 from .terminal import say, show, show_table, told
@@ -100,7 +100,7 @@ def local_ca_show(names: tuple[str, ...], export: Path | None) -> None:
                 with open(export, "xb") as file:
                     file.write(authority.path.read_bytes())
             except OSError as error:
-                raise Failure("not_writable", (error.strerror or "").lower()) from None
+                raise Failure("not_writable", os_detail(error)) from None
     _tell_authority(authority, show)
 
 

@@ -22,6 +22,7 @@ from ..api import (
     EXIT_CODES,
     EXIT_USAGE,
     Completed,
+    Detail,
     DigitsShown,
     Event,
     Failed,
@@ -35,9 +36,8 @@ from ..api import (
     StateChanged,
     Warned,
     shown,
-    text,
 )
-from .language import counted, explained, language, number, size, words
+from .language import counted, language, number, size, words
 
 LISTED = 20  # entries that did not arrive
 
@@ -70,7 +70,7 @@ def fail(error: HandoverError, as_json: bool = False) -> NoReturn:
     if as_json:
         show_json(Failed(error.ending, error.code, error.detail, None, ()).as_json())
     else:
-        say(words("failure", error.code, detail=explained(error.detail)))
+        say(words("failure", error.code, detail=error.detail))
     code = EXIT_USAGE if error.code == "needs_answer" else EXIT_CODES[error.ending]
     raise SystemExit(code)
 
@@ -117,7 +117,7 @@ class Human:
                 for name in event.names:
                     self._line(f"  {name}")
             case Warned():
-                message = words("warning", event.code, detail=explained(event.detail))
+                message = words("warning", event.code, detail=event.detail)
                 note = "note_of" if event.path else "note"
                 self._line(words("terminal", note, path=event.path, message=message))
             case Progressed():
@@ -130,7 +130,7 @@ class Human:
                 say(words("terminal", "receipt", path=str(event.receipt)))
             case Failed():
                 self._stop()
-                say(words("failure", event.code, detail=explained(event.detail)))
+                say(words("failure", event.code, detail=event.detail))
                 for path, why in event.reasons_in(language())[:LISTED]:
                     say(words("terminal", "reason", path=path, why=why))
                 if len(event.failed) > LISTED:
@@ -277,7 +277,7 @@ def has_terminal() -> bool:
 
 def _nobody(asked: str, as_json: bool = False) -> NoReturn:
     """Fail because nobody can answer what is asked for."""
-    fail(Failure("needs_answer", text("asked", asked, "en" if as_json else language())), as_json)
+    fail(Failure("needs_answer", Detail(asked)), as_json)
 
 
 def read_passphrase(wanted: bool, file: Path | None, as_json: bool, *, twice: bool) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..protocol.errors import Failure
 from ..protocol.paths import shown
+from ..protocol.sentences import Detail, os_detail
 from .addresses import reachable
 
 if TYPE_CHECKING:
@@ -36,10 +37,9 @@ def tls_from_files(certificate: Path, key: Path) -> Tls:
     try:
         served = from_files(certificate, key)
     except (ssl.SSLError, ValueError):  # OpenSSL's reasons help nobody
-        raise Failure("certificate_unusable", "damaged, or not a pair") from None
+        raise Failure("certificate_unusable", Detail("certificate_not_a_pair")) from None
     except OSError as error:
-        reason = (error.strerror or "it cannot be read").lower()
-        raise Failure("certificate_unusable", reason) from None
+        raise Failure("certificate_unusable", os_detail(error, "unreadable")) from None
     return Tls(served.context, served.hosts, "files", str(certificate), str(key))
 
 
@@ -81,8 +81,8 @@ def _told(folder: Path) -> Iterator[None]:
     try:
         yield
     except BadName as error:
-        raise Failure("host_invalid", shown(str(error)) or "Nothing") from None
+        raise Failure("host_invalid", shown(str(error)) or Detail("empty_name")) from None
     except Unusable:
         raise Failure("local_ca_unusable", str(folder)) from None
     except OSError as error:
-        raise Failure("home_unwritable", (error.strerror or "the disk fails").lower()) from None
+        raise Failure("home_unwritable", os_detail(error)) from None

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ..protocol.errors import Failure
 from ..protocol.link import parse_link
+from ..protocol.sentences import os_detail
 from .addresses import is_loopback, reachable
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ async def open_server(listen: tuple[str, int], tls: ssl.SSLContext | None) -> As
     try:
         await server.start(*listen, tls)
     except OSError as error:
-        raise Failure("server_unreachable", error.strerror or "cannot listen") from None
+        raise Failure("server_unreachable", os_detail(error)) from None
     try:
         yield server
     finally:

@@ -8,10 +8,8 @@ carries it cannot read; sealing is `protocol.signal`'s.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import logging
-import os
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +22,7 @@ from signaling import messages
 
 from ..protocol.errors import Failure, HandoverError
 from ..protocol.link import LinkKeys
+from ..protocol.sentences import Detail, detail_of, os_detail
 
 logger = logging.getLogger("handover.connect")
 
@@ -31,7 +30,7 @@ OPEN_SECONDS = 10.0
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 5.0
 PING_SECONDS = 5.0  # between pings, and until an answer to one is missed
 OWNER = messages.OWNER  # bytes of the token that a room is taken again with
-_REFUSED = os.strerror(errno.ECONNREFUSED).lower()  # why a server cannot be reached
+_REFUSED = Detail("econnrefused")  # why a server cannot be reached
 MAX_WAITING = 256  # messages from a server that nobody has read yet
 
 
@@ -54,7 +53,9 @@ async def _open(origin: str) -> ClientConnection:
             unverified.verify_mode = ssl.CERT_NONE
             return await _connect(origin, ssl=unverified)
     except InvalidStatus as error:
-        raise Failure("server_refused", f"status {error.response.status_code}") from None
+        raise Failure(
+            "server_refused", Detail("status", status=error.response.status_code)
+        ) from None
     except (OSError, TimeoutError, WebSocketException, ValueError) as error:
         raise Failure("server_unreachable", _reason(error)) from None
 
@@ -79,12 +80,12 @@ async def _connect(origin: str, **options: ssl.SSLContext) -> ClientConnection:
 def _reason(error: BaseException) -> str:
     """A few words without any address."""
     if isinstance(error, TimeoutError):
-        return "no answer"
+        return Detail("no_answer")
     if isinstance(error, ssl.SSLError):  # its errno is OpenSSL's
-        return "it does not speak TLS"
+        return Detail("no_tls")
     if isinstance(error, OSError):
-        return os.strerror(error.errno).lower() if error.errno else "no answer"
-    return "it is not a Handover server"
+        return os_detail(error, "no_answer")
+    return Detail("no_handover_server")
 
 
 _CODES = {
@@ -104,7 +105,7 @@ def is_nobody_there(failure: HandoverError) -> bool:
 
 
 def _failure(code: str) -> Failure:
-    return Failure(_CODES.get(code, "server_unreachable"), code.replace("_", " ")[:32])
+    return Failure(_CODES.get(code, "server_unreachable"), detail_of(code[:32]))
 
 
 class Attempt:
@@ -166,7 +167,7 @@ class HostSeat:
                     raise
             except (WebSocketException, TimeoutError):
                 if not self.ready.is_set():
-                    raise Failure("server_unreachable", "no answer") from None
+                    raise Failure("server_unreachable", Detail("no_answer")) from None
             for attempt in self._attempts.values():
                 attempt.put(None)
             self._attempts.clear()
@@ -204,7 +205,7 @@ class HostSeat:
         if answer["type"] == "error":
             raise _failure(answer["code"])
         if answer["type"] != "created":
-            raise Failure("server_refused", "an unexpected answer")
+            raise Failure("server_refused", Detail("unexpected_answer"))
 
     async def _converse(self, socket: ClientConnection) -> None:
         async def write() -> None:
@@ -250,7 +251,7 @@ class GuestSeat:
             answer = _decode(await asyncio.wait_for(self._socket.recv(), OPEN_SECONDS))
         except (WebSocketException, TimeoutError):
             await self._socket.close()
-            raise Failure("server_unreachable", "it went away") from None
+            raise Failure("server_unreachable", Detail("closed")) from None
         if answer["type"] != "joined":
             await self._socket.close()
             raise _failure(answer.get("code", "bad_message"))
@@ -287,4 +288,4 @@ def _decode(text: str | bytes) -> messages.Message:
     try:
         return messages.decode(text, messages.FROM_SERVER)
     except messages.BadMessage:
-        raise Failure("server_refused", "an unexpected answer") from None
+        raise Failure("server_refused", Detail("unexpected_answer")) from None

@@ -39,7 +39,7 @@ async def receive_early(control: Lane) -> bytes:
     """A handshake message: short, or the end."""
     message = await control.recv()
     if len(message) > MAX_HANDSHAKE_MESSAGE:
-        raise PeerError("a handshake message is too long")
+        raise PeerError("handshake_message_too_long")
     return bytes(message)
 
 
@@ -110,7 +110,7 @@ class Transports:
         signals = SealedSignals(attempt, keys, host=True)
         knock = await signals.recv()
         if not isinstance(knock, Knock):
-            raise unexpected(knock, "no knock")
+            raise unexpected(knock, "knock_missing")
         if knock.kind == "browser":
             self._ports = None
         nonces = knock.nonce_guest, os.urandom(NONCE)
@@ -201,15 +201,15 @@ class Transports:
         peer = await self._peer
         try:
             await tls.opened(peer.addresses, peer.port, peer.certificate, host=host)
-        except ValueError as error:
-            raise PeerError(str(error)) from None
+        except ValueError:
+            raise PeerError("certificate_malformed") from None
         message_1 = await receive_early(tls.control) if host else b""
         return tls, message_1
 
     def _take_endpoint(self, endpoint: DirectEndpoint) -> None:
         assert self._peer is not None
         if self._peer.done():
-            raise PeerError("a signal out of turn")
+            raise PeerError("signal_out_of_turn")
         self._peer.set_result(endpoint)  # if this side wants none, nobody takes it
 
     def _binding(

@@ -7,7 +7,6 @@ compares what one server hands out now, here, with what is installed here.
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import aiohttp
 
 from ..protocol.errors import Failure
 from ..protocol.paths import shown
+from ..protocol.sentences import Detail, os_detail
 
 REQUEST_SECONDS, ALL_SECONDS = 15.0, 120.0
 MAX_PAGE = 1 << 18  # of a page that is not ours, as far as it is searched for references
@@ -58,7 +58,7 @@ async def compare(
         try:
             context.load_verify_locations(ca)
         except OSError:  # ssl.SSLError is one
-            raise Failure("not_readable", f"the certificate {shown(str(ca))}") from None
+            raise Failure("not_readable", Detail("certificate_file", path=shown(str(ca)))) from None
     try:
         async with (
             asyncio.timeout(ALL_SECONDS),
@@ -80,18 +80,21 @@ async def compare(
                     findings += _references(origin, got, shipped)
             return findings
     except aiohttp.ClientConnectorCertificateError as error:
-        why = getattr(error.certificate_error, "verify_message", "") or "it is not for this host"
-        raise Failure("certificate_untrusted", shown(why)) from None
+        why = getattr(error.certificate_error, "verify_message", "") or Detail("wrong_host")
+        raise Failure(
+            "certificate_untrusted", why if isinstance(why, Detail) else shown(why)
+        ) from None
     except TimeoutError:
-        raise Failure("server_unreachable", "no answer") from None
+        raise Failure("server_unreachable", Detail("no_answer")) from None
     except aiohttp.ClientSSLError:
-        raise Failure("server_unreachable", "it does not speak TLS") from None
+        raise Failure("server_unreachable", Detail("no_tls")) from None
     except aiohttp.ClientConnectorError as error:
-        number = error.os_error.errno
-        why = os.strerror(number).lower() if number and number > 0 else "there is no such host"
+        number = error.os_error.errno  # negative where it is the name service's
+        known = bool(number and number > 0)
+        why = os_detail(error.os_error) if known else Detail("no_such_host")
         raise Failure("server_unreachable", why) from None
     except (aiohttp.ClientError, OSError, ValueError):
-        raise Failure("server_unreachable", "it is not a web server") from None
+        raise Failure("server_unreachable", Detail("no_web_server")) from None
 
 
 def _origin(url: str) -> str:
@@ -121,7 +124,7 @@ def _judge(
     got: bytes,
 ) -> Finding:
     if answer.status != 200:
-        return Finding(path, "missing", f"status {answer.status}")
+        return Finding(path, "missing", Detail("status", status=answer.status))
     wrong = [name for name, value in headers.items() if answer.headers.getall(name, []) != [value]]
     wrong += [name for name in _UNWANTED if name in answer.headers]
     parts = ["content"] * (got != wanted) + wrong

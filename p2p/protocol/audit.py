@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from .codec import Json, decode_json, encode_json, sha256
 from .errors import PeerError
+from .sentences import Detail
 
 GENESIS = "0" * 64
 MAX_LINE = 65536
@@ -21,7 +22,7 @@ RECOVERED = "recovered"
 class BadLine(ValueError):
     """The first line that does not fit, counted from 1, and why."""
 
-    def __init__(self, number: int, reason: str) -> None:
+    def __init__(self, number: int, reason: Detail) -> None:
         self.number, self.reason = number, reason
         super().__init__(f"line {number}: {reason}")
 
@@ -53,18 +54,18 @@ def verify(lines: Iterable[bytes]) -> Verified:
         line = line.removesuffix(b"\n")
         fields = _fields(line) if whole else None
         if torn and (fields is None or fields["event"] != RECOVERED):
-            raise BadLine(number - 1, "not a log entry")
+            raise BadLine(number - 1, Detail("no_log_entry"))
         if fields is None:
             torn = True
         elif fields["prev"] != head:
-            raise BadLine(number, "the line before it was changed, removed or inserted")
+            raise BadLine(number, Detail("line_before_changed"))
         elif fields["seq"] != number:
-            raise BadLine(number, "out of sequence")
+            raise BadLine(number, Detail("out_of_sequence"))
         else:
             torn = False
         head = line_hash(line)
     if torn:
-        raise BadLine(number, "cut off or not a log entry")
+        raise BadLine(number, Detail("line_cut_off"))
     return Verified(number, head)
 
 

@@ -71,12 +71,12 @@ def _walk(value: Json, depth: int) -> None:
 def decode_json(data: bytes, limit: int) -> Json:
     """Decode strict JSON of at most `limit` bytes. Raises `PeerError`."""
     if len(data) > limit:
-        raise PeerError("a message is too long")
+        raise PeerError("message_too_long")
     try:
         value = _DECODER.decode(data.decode("utf-8"))
         _walk(value, 0)
     except (ValueError, RecursionError):  # ValueError covers JSON, Unicode and our own
-        raise PeerError("a message is not strict JSON") from None
+        raise PeerError("message_not_strict_json") from None
     return value
 
 
@@ -239,4 +239,4 @@ def read_as(reader: Reader, value: Json, what: str) -> Any:
     try:
         return reader(value)
     except ValueError:
-        raise PeerError(f"{what} is malformed") from None
+        raise PeerError("malformed", what) from None

@@ -130,7 +130,8 @@ LOST_CODES = ("connection_lost", "connection_lost_early")
 
 
 class HandoverError(Exception):
-    """Base of both axes. `code` is a key of `FAILURES`; `detail` is already safe to show."""
+    """Base of both axes. `code` is a key of `FAILURES`; `detail` is already safe to show, and a
+    `Detail` where it is more than a name or a number."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         self.code = code
@@ -167,5 +168,7 @@ class Failure(HandoverError):
 class PeerError(HandoverError):
     """The other side sent something the protocol does not allow (`code` is mostly `protocol`)."""
 
-    def __init__(self, detail: str, code: str = "protocol") -> None:
-        super().__init__(code, detail)
+    def __init__(self, violation: str, about: str = "", *, code: str = "protocol") -> None:
+        """`violation` is the same in every language, for reports: `range_past_end`. `about`: of
+        what, safe to show."""
+        super().__init__(code, f"{violation}: {about}" if about else violation)

@@ -209,7 +209,7 @@ def _signed(label: bytes, key: SigningKey, h: bytes, body: bytes) -> bytes:
 def _read_signed(payload: bytes) -> tuple[bytes, bytes]:
     length = int.from_bytes(payload[:4], "big")
     if len(payload) != 4 + length + SIGNATURE:
-        raise PeerError("a handshake payload is malformed")
+        raise PeerError("handshake_payload_malformed")
     return payload[4 : 4 + length], payload[4 + length :]
 
 
@@ -217,7 +217,7 @@ def _verify(label: bytes, identity: bytes, h: bytes, body: bytes, signature: byt
     try:
         VerifyKey(identity).verify(label + h + sha256(body), signature)
     except (BadSignatureError, ValueError):
-        raise PeerError("a handshake signature is wrong") from None
+        raise PeerError("handshake_signature_invalid") from None
 
 
 def _body(fields: dict[str, Any]) -> bytes:
@@ -228,13 +228,13 @@ def _body(fields: dict[str, Any]) -> bytes:
 def _session_key(value: bytes | None, *, expected: bool, probe: bytes) -> bytes:
     """x_R of the other side, where it is the recipient. Raises `PeerError`."""
     if (value is not None) != expected:
-        raise PeerError("a session key where there is none, or none where there is one")
+        raise PeerError("session_key_not_allowed")
     if value is None:
         return b""
     try:
         bindings.crypto_scalarmult(probe, value)
     except SodiumError:
-        raise PeerError("a session key of low order") from None
+        raise PeerError("session_key_low_order") from None
     return value
 
 
@@ -314,7 +314,7 @@ class GuestHandshake:
         """The host's welcome. Raises `PeerError`, or `Failure` with the reason of a refusal."""
         value = decode_json(self._receive.decrypt(message), MAX_HANDSHAKE_MESSAGE)
         if isinstance(value, dict) and value.get("type") == "refuse":
-            raise Failure(read_as(_refuse_4, value, "message 4")["code"], "this side")
+            raise Failure(read_as(_refuse_4, value, "message 4")["code"])
         welcome = read_as(_welcome_4, value, "message 4")
         theirs = _session_key(
             welcome["session_key"],
@@ -396,11 +396,11 @@ class HostHandshake:
         try:
             payload, h = self._noise.read_3(message, self._suite.psk(self._secrets))
         except PeerError:
-            raise PeerError("", "guest_unproven") from None
+            raise PeerError("", code="guest_unproven") from None
         body, signature = _read_signed(payload)
         static = self._noise.remote_static
         if not bindings.sodium_memcmp(commitment(static, body), self._commit):
-            raise PeerError("message 3 is not what was committed to")
+            raise PeerError("commitment_mismatch")
         fields = read_as(_guest_3, decode_json(body, MAX_HANDSHAKE_MESSAGE), "message 3")
         _verify(LABEL_GUEST_PROOF, fields["identity"], h, body, signature)
         theirs = _session_key(

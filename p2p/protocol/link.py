@@ -23,6 +23,7 @@ from .codec import (
     sha256,
 )
 from .errors import Failure
+from .sentences import Detail
 
 VERSION = "1"
 SECRET_BYTES = 32
@@ -86,29 +87,29 @@ def parse_link(text: str) -> Link:
     """Read a link as a person pastes it. Raises `Failure` (link_invalid, link_unsupported)."""
     text = text.strip()
     if len(text) > MAX_LINK:
-        raise Failure("link_invalid", "it is too long")
+        raise Failure("link_invalid", Detail("link_too_long"))
     try:
         url = urlsplit(text)
         _ = url.port  # a number beyond 65535 raises
     except ValueError:
-        raise Failure("link_invalid", "it is not an address") from None
+        raise Failure("link_invalid", Detail("link_no_address")) from None
     if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.netloc):
-        raise Failure("link_invalid", "it does not begin with https:// and a host")
+        raise Failure("link_invalid", Detail("link_no_host"))
     if url.path not in ("", "/") or url.query:
-        raise Failure("link_invalid", "it has a path or a query")
+        raise Failure("link_invalid", Detail("link_path"))
     parts = url.fragment.split(".")
     if len(parts) < 3:
-        raise Failure("link_invalid", "the part behind # is missing or cut off")
+        raise Failure("link_invalid", Detail("link_fragment_missing"))
     if parts[0] != VERSION:
         raise Failure("link_unsupported")
     try:
         secret, commitment = decode_base64url(parts[1]), decode_base64url(parts[2])
     except ValueError:
-        raise Failure("link_invalid", "the part behind # has a typing error") from None
+        raise Failure("link_invalid", Detail("link_fragment_typo")) from None
     if (len(secret), len(commitment)) != (SECRET_BYTES, COMMITMENT_BYTES):
-        raise Failure("link_invalid", "the part behind # is cut off")
+        raise Failure("link_invalid", Detail("link_fragment_cut"))
     if parts[3:] not in ([], ["p"]):
-        raise Failure("link_invalid", "something follows the link")
+        raise Failure("link_invalid", Detail("link_followed"))
     return Link(f"{url.scheme}://{url.netloc}", secret, commitment, len(parts) == 4)
 
 

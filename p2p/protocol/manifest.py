@@ -125,27 +125,27 @@ def encode_manifest(manifest: Manifest) -> bytes:
 def decode_manifest(data: bytes) -> Manifest:
     """Read a manifest and hold it against every rule for names. Raises `PeerError`."""
     if not data.endswith(b"\n"):
-        raise PeerError("a manifest is cut off")
+        raise PeerError("manifest_truncated")
     if data.count(b"\n") > MAX_ENTRIES + 1:
-        raise PeerError("a manifest has too many entries")
+        raise PeerError("manifest_too_many_entries")
     lines = data[:-1].split(b"\n")
-    salt = read_as(_head, decode_json(lines[0], MAX_LINE), "a manifest's head")["salt"]
+    salt = read_as(_head, decode_json(lines[0], MAX_LINE), "manifest head")["salt"]
     entries = []
     for line in lines[1:]:
-        entry = Entry(**read_as(_entry, decode_json(line, MAX_LINE), "a manifest's entry"))
+        entry = Entry(**read_as(_entry, decode_json(line, MAX_LINE), "manifest entry"))
         try:
             check_path(entry.path)
         except UnsafePath as reason:
-            raise PeerError(f"an unsafe name, {shown(entry.path)}: {reason}") from None
+            raise PeerError("name_unsafe", f"{shown(entry.path)} ({reason.code})") from None
         if entry.kind == "directory" and (entry.size or entry.data is not None):
-            raise PeerError("a directory with a size")
+            raise PeerError("directory_with_size")
         entries.append(entry)
     if not entries:
-        raise PeerError("a manifest without entries")
+        raise PeerError("manifest_empty")
     pairs = collisions((entry.path, entry.kind == "directory") for entry in entries)
     if pairs:
         one, other = pairs[0]
-        raise PeerError(f"names that fall together: {shown(one)} and {shown(other)}")
+        raise PeerError("names_collide", f"{shown(one)}, {shown(other)}")
     return Manifest(tuple(entries), salt)
 
 
@@ -161,20 +161,20 @@ class Results:
         results = cls(0)
         results._records = bytearray(data)
         if len(data) != len(manifest.entries) * RESULT:
-            raise PeerError("the digests have a wrong length")
+            raise PeerError("digests_length")
         for index, entry in enumerate(manifest.entries):
             status, digest = results[index]
             if status not in (DELIVERED, *WITHDRAWN):
-                raise PeerError("the digests have an unknown status")
+                raise PeerError("digests_status_unknown")
             if (status != DELIVERED or entry.kind == "directory") and digest != NO_DIGEST:
-                raise PeerError("a digest where there can be none")
+                raise PeerError("digest_not_allowed")
         return results
 
     @classmethod
     def recall(cls, data: bytes, count: int) -> Results:
         """Results of any kind, as `encode` gave them. Raises `PeerError`."""
         if len(data) != count * RESULT:
-            raise PeerError("the results have a wrong length")
+            raise PeerError("results_length")
         results = cls(0)
         results._records = bytearray(data)
         return results

@@ -29,7 +29,7 @@ def _dh(private: bytes, public: bytes) -> bytes:
     try:
         return bindings.crypto_scalarmult(private, public)
     except SodiumError:  # an all-zero result: a low-order public key (RFC 7748 6.1)
-        raise PeerError("a public key of low order") from None
+        raise PeerError("public_key_low_order") from None
 
 
 def public_key(private: bytes) -> bytes:
@@ -62,7 +62,7 @@ class CipherState:
                 ciphertext, associated, self._nonce(), self._key
             )
         except (CryptoError, ValueError):
-            raise PeerError("a message does not authenticate") from None
+            raise PeerError("message_not_authentic") from None
 
 
 class SymmetricState:
@@ -106,7 +106,7 @@ class SymmetricState:
 
 def _cut(message: bytes, *lengths: int) -> list[bytes]:
     if not sum(lengths) <= len(message) <= MAX_MESSAGE:
-        raise PeerError("a handshake message has a wrong length")
+        raise PeerError("handshake_message_length")
     parts = []
     for length in lengths:
         parts.append(message[:length])

@@ -27,7 +27,11 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 class UnsafePath(ValueError):
-    """A path that must not be used. The message says why; it never holds the path."""
+    """A path that must not be used. `code` says why, a key of the catalogue under `detail`."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        super().__init__(code)
 
 
 def _reserved(segment: str) -> bool:
@@ -38,19 +42,19 @@ def _reserved(segment: str) -> bool:
 def check_segment(segment: str) -> None:
     """Raise `UnsafePath` unless the name is safe everywhere."""
     if segment in ("", ".", ".."):
-        raise UnsafePath("an empty, '.' or '..' part")
+        raise UnsafePath("path_part")
     try:
         length = len(segment.encode())
     except UnicodeEncodeError:
-        raise UnsafePath("not Unicode") from None
+        raise UnsafePath("not_unicode") from None
     if length > MAX_SEGMENT:
-        raise UnsafePath("a name above 255 bytes")
+        raise UnsafePath("name_too_long")
     if _FORBIDDEN.search(segment):
-        raise UnsafePath("a control or forbidden character")
+        raise UnsafePath("forbidden_character")
     if segment[-1] in " .":
-        raise UnsafePath("a trailing dot or space")
+        raise UnsafePath("trailing_dot_or_space")
     if _reserved(segment):
-        raise UnsafePath("a name reserved on Windows")
+        raise UnsafePath("reserved_name")
 
 
 def check_path(path: str) -> tuple[str, ...]:
@@ -59,7 +63,7 @@ def check_path(path: str) -> tuple[str, ...]:
     for segment in segments:
         check_segment(segment)
     if len(path.encode()) > MAX_PATH or len(segments) > MAX_SEGMENTS:
-        raise UnsafePath("a path that is too long or too deep")
+        raise UnsafePath("path_too_long")
     return segments
 
 

@@ -33,6 +33,7 @@ from .codec import (
 )
 from .errors import PeerError
 from .handshake import MAX_LABEL
+from .sentences import Detail
 
 TYPE = "handover-receipt/1"
 MAX_RECEIPT = 16384
@@ -41,7 +42,11 @@ OUTCOMES = ("complete", "incomplete")
 
 
 class BadReceipt(ValueError):
-    """The receipt does not hold; the message says what of it."""
+    """The receipt does not hold. The message is what of it, a `Detail`."""
+
+    def __init__(self, reason: Detail) -> None:
+        self.reason = reason
+        super().__init__(reason)
 
 
 def jwk(identity: bytes) -> dict[str, str]:
@@ -144,7 +149,7 @@ def check_signature(identity: bytes, payload: bytes, signature: bytes) -> None:
     try:
         VerifyKey(identity).verify(_signing_input(identity, payload), signature)
     except (BadSignatureError, ValueError):
-        raise BadReceipt("a signature does not fit") from None
+        raise BadReceipt(Detail("signature_mismatch")) from None
 
 
 def assemble(payload: bytes, signatures: list[tuple[bytes, bytes]]) -> bytes:
@@ -173,10 +178,10 @@ def party(identity: bytes, label: str, software: str, audit_head: str) -> dict[s
 
 def read_payload(octets: bytes) -> dict[str, Any]:
     """The payload's members, binary ones as bytes. Raises `PeerError`."""
-    fields: dict[str, Any] = read_as(_payload, decode_json(octets, MAX_RECEIPT), "a receipt")
+    fields: dict[str, Any] = read_as(_payload, decode_json(octets, MAX_RECEIPT), "receipt")
     for role in ("sender", "recipient"):
         if fields[role]["kid"] != thumbprint(fields[role]["jwk"]["x"]):
-            raise PeerError("a receipt names a key that is not its own")
+            raise PeerError("receipt_key_mismatch")
     return fields
 
 
@@ -186,23 +191,23 @@ def verify(data: bytes) -> Receipt:
     Keys are only ever taken from the signed payload, never from a header (no `jwk`, `jku`, `x5c`).
     """
     try:
-        outer = read_as(_receipt, decode_json(data.strip(), 4 * MAX_RECEIPT), "a receipt")
+        outer = read_as(_receipt, decode_json(data.strip(), 4 * MAX_RECEIPT), "receipt")
         octets = outer["payload"]
         payload = read_payload(octets)
         headers = [
-            read_as(_header, decode_json(one["protected"], 256), "a receipt's header")
+            read_as(_header, decode_json(one["protected"], 256), "receipt header")
             for one in outer["signatures"]
         ]
-    except PeerError as error:
-        raise BadReceipt(error.detail) from None
+    except PeerError:
+        raise BadReceipt(Detail("no_receipt")) from None
     recipient, sender = payload["recipient"]["jwk"]["x"], payload["sender"]["jwk"]["x"]
     for identity, header, one in zip(
         (recipient, sender), headers, outer["signatures"], strict=False
     ):
         if header["kid"] != thumbprint(identity):
-            raise BadReceipt("the signatures are not the recipient's, then the sender's")
+            raise BadReceipt(Detail("signature_order"))
         if one["protected"] != encode_json(header):
-            raise BadReceipt("a header is not written as it must be")
+            raise BadReceipt(Detail("header_form"))
         check_signature(identity, octets, one["signature"])
     return Receipt(payload, octets, sender, recipient, len(headers) == 2)
 
@@ -216,4 +221,4 @@ def require_same(payload: Mapping[str, Any], expected: Mapping[str, Any], at: st
         if isinstance(value, Mapping):
             require_same(payload[name], value, f"{at}{name}.")
         elif payload[name] != value:
-            raise BadReceipt(f"{at}{name} is not what happened")
+            raise BadReceipt(Detail("member_differs", member=f"{at}{name}"))

@@ -101,23 +101,23 @@ class Opener:
         A bytearray is opened in place: it then belongs to the payload.
         """
         if len(message) < OVERHEAD:
-            raise PeerError("a range is too short")
+            raise PeerError("range_too_short")
         if isinstance(message, bytes):
             message = bytearray(message)
         box = ffi.from_buffer(message)
         opened = box + SEAL
         if lib.crypto_box_seal_open(opened, box, len(message), self._public, self._private) != 0:
-            raise PeerError("a range does not open")
+            raise PeerError("range_not_authentic")
         transfer_id, stream, flags, offset, length = _HEADER.unpack_from(message, SEAL)
         if stream not in _STREAM_VALUES or flags not in FLAGS or max(offset, length) > MAX_INTEGER:
-            raise PeerError("a range has a malformed header")
+            raise PeerError("range_header_malformed")
         payload = memoryview(message)[OVERHEAD:]
         if flags == 0:
             fits = len(payload) == length > 0
         else:
             fits = length > 0 and bool(payload) == (flags != HOLE)
         if not fits or (flags != HOLE and length > MAX_RANGE):
-            raise PeerError("a range has a wrong length")
+            raise PeerError("range_length")
         if flags and stream != Stream.DATA:
-            raise PeerError("a hole or compression where there can be none")
+            raise PeerError("range_flags_not_allowed")
         return Header(transfer_id, Stream(stream), flags, offset, length), payload

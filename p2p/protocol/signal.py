@@ -232,8 +232,8 @@ def decode_signal(data: bytes) -> Signal:
     value = decode_json(data, MAX_PLAINTEXT)
     kind = value.get("type") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in _SHAPES:
-        raise PeerError("an unknown signal")
-    fields = read_as(_SHAPES[kind], value, f"a {kind}")
+        raise PeerError("signal_unknown")
+    fields = read_as(_SHAPES[kind], value, kind)
     if kind == "knock":
         return Knock(fields["nonce_guest"], fields["kind"])
     if kind == "direct":
@@ -258,7 +258,7 @@ class Sealer:
 
     def _associated(self) -> bytes:
         if self._sequence >= MAX_ENVELOPES:
-            raise PeerError("too many envelopes")
+            raise PeerError("too_many_envelopes")
         self._sequence += 1
         return self._head + (self._sequence - 1).to_bytes(4, "big")
 
@@ -274,16 +274,16 @@ class Sealer:
     def open(self, envelope: bytes) -> Signal:
         """Open the next envelope. Raises `PeerError`; the attempt is then over."""
         if not 24 + 16 + PADDING <= len(envelope) <= MAX_ENVELOPE:
-            raise PeerError("an envelope has a wrong length")
+            raise PeerError("envelope_length")
         try:
             padded = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
                 envelope[24:], self._associated(), envelope[:24], self._key
             )
         except CryptoError:
-            raise PeerError("an envelope does not authenticate") from None
+            raise PeerError("envelope_not_authentic") from None
         length = int.from_bytes(padded[:2], "big")
         if length > len(padded) - 2 or any(padded[2 + length :]):
-            raise PeerError("an envelope is padded wrongly")
+            raise PeerError("envelope_padding")
         return decode_signal(padded[2 : 2 + length])
 
 
@@ -291,5 +291,5 @@ def merge(description: Description, more: tuple[Candidate, ...]) -> Description:
     """The description with further candidates, never above the cap. Raises `PeerError`."""
     candidates = description.candidates + more
     if len(candidates) > MAX_CANDIDATES:
-        raise PeerError("too many candidates")
+        raise PeerError("too_many_candidates")
     return replace(description, candidates=candidates)

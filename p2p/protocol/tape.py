@@ -33,7 +33,7 @@ class Tape:
         for size in sizes:
             total += size
             if total > MAX_INTEGER:
-                raise PeerError("a manifest's sizes are too large")
+                raise PeerError("manifest_sizes_too_large")
             self._starts.append(total)
 
     @property
@@ -83,13 +83,13 @@ class Frontier:
         behind = at < len(self._starts) and self._starts[at] < end
         before = at > 0 and self._ends[at - 1] > start
         if start < self.offset or behind or before:
-            raise PeerError("ranges overlap")
+            raise PeerError("ranges_overlap")
         return False
 
     def add(self, start: int, end: int) -> None:
         """Take in a range that `holds` said False for."""
         if len(self._starts) >= MAX_PENDING:
-            raise PeerError("too many ranges out of order")
+            raise PeerError("too_many_ranges_out_of_order")
         at = bisect_left(self._starts, start)
         self._starts.insert(at, start)
         self._ends.insert(at, end)

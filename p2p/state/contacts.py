@@ -11,6 +11,7 @@ from ..protocol.errors import Failure
 from ..protocol.handshake import MAX_LABEL
 from ..protocol.paths import collision_key, shown
 from ..protocol.receipt import fingerprint
+from ..protocol.sentences import Detail
 from .folder import Folder, now_text
 
 FILE = "contacts.json"
@@ -48,7 +49,9 @@ class Contacts:
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, OSError):
-            raise Failure("not_readable", f"the contacts in {self._folder.path}") from None
+            raise Failure(
+                "not_readable", Detail("contacts_file", path=str(self._folder.path))
+            ) from None
 
     def get(self, name: str) -> Contact:
         """The contact of this name, however it is capitalised. Raises `Failure`."""

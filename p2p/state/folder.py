@@ -11,6 +11,7 @@ from pathlib import Path
 from platformdirs import user_data_dir
 
 from ..protocol.errors import Failure
+from ..protocol.sentences import os_detail
 from ..storage.durable import locked, replace_whole
 
 
@@ -49,4 +50,4 @@ class Folder:
 
 def unwritable(error: OSError) -> Failure:
     """What it means that the data folder cannot be written to."""
-    return Failure("home_unwritable", (error.strerror or "the disk fails").lower())
+    return Failure("home_unwritable", os_detail(error))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..protocol.errors import Failure
+from ..protocol.sentences import Detail, os_detail
 from ..storage.durable import replace_whole
 from .audit import AuditLog
 from .contacts import Contacts
@@ -29,7 +30,7 @@ class Home:
             for name in ("", RECEIPTS, ANNEXES, TRANSFERS):
                 (self.path / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise Failure("not_writable", f"HANDOVER_HOME: {error.strerror}") from None
+            raise Failure("not_writable", Detail("home", why=os_detail(error))) from None
         folder = Folder(self.path)
         self.identity = IdentityStore(folder)
         self.contacts = Contacts(folder)

@@ -14,6 +14,7 @@ from ..protocol.errors import Failure
 from ..protocol.handshake import MAX_LABEL
 from ..protocol.paths import shown
 from ..protocol.receipt import fingerprint
+from ..protocol.sentences import Detail
 from .folder import Folder
 
 FILE = "identity.json"
@@ -53,7 +54,7 @@ class IdentityStore:
                 label = f"{host}-{fingerprint(identity.public)[:4]}"
                 return self._store(replace(identity, label=label))
             except (ValueError, KeyError, TypeError, OSError):
-                raise Failure("not_readable", f"the identity in {path}") from None
+                raise Failure("not_readable", Detail("identity_file", path=str(path))) from None
 
     def set_label(self, label: str) -> Identity:
         """Change the label. Raises `Failure`."""

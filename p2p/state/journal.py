@@ -194,8 +194,8 @@ def _decode(data: bytes) -> Record:
     value = decode_json(data, MAX_RECORD)
     made = _ROLES.get(str(value.pop("role", ""))) if isinstance(value, dict) else None
     if made is None:
-        raise PeerError("a journal of no known role")
-    found = read_as(members(made.shape), value, "a journal")
+        raise PeerError("journal_role_unknown")
+    found = read_as(members(made.shape), value, "journal")
     record: Record = made(**{name: one for name, one in found.items() if one is not None})
     return record
 
@@ -353,7 +353,7 @@ class Journal:
         def one(line: bytes) -> SourceFile | None:
             if line == b"null":
                 return None
-            found = read_as(shape, decode_json(line, 3 * _PATH), "a source")
+            found = read_as(shape, decode_json(line, 3 * _PATH), "source")
             return SourceFile(**{**found, "path": os.fsdecode(found["path"])})
 
         return tuple(one(line) for line in self.read("sources").splitlines())

@@ -10,7 +10,7 @@ from typing import Any
 from ..protocol.codec import decode_base64url, encode_base64url, encode_json
 from ..protocol.errors import Failure
 from ..protocol.manifest import STATUSES, Entry, Manifest, Results
-from ..protocol.sentences import text
+from ..protocol.sentences import Detail, text
 from .folder import Folder
 
 RECEIPTS, ANNEXES = "receipts", "annexes"
@@ -74,6 +74,6 @@ class Receipts:
                     results.delivered(index, bytes.fromhex(one["sha256"]))
             return Manifest(tuple(entries), decode_base64url(stored["salt"])), results, placed
         except FileNotFoundError:
-            raise Failure("not_readable", "the annex with the names, on this machine,") from None
+            raise Failure("not_readable", Detail("annex_missing")) from None
         except (ValueError, KeyError, TypeError, OSError):
-            raise Failure("not_readable", f"the annex {path}") from None
+            raise Failure("not_readable", Detail("annex_file", path=str(path))) from None

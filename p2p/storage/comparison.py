@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..protocol.manifest import Manifest, Results
-from .durable import NO_FOLLOW, words_of
+from ..protocol.sentences import Detail, os_detail
+from .durable import NO_FOLLOW
 
 
 def compare(
@@ -23,14 +24,14 @@ def compare(
             continue
         if entry.kind == "directory":
             if not path.is_dir():
-                yield placed[index], "the folder is missing"
+                yield placed[index], Detail("folder_missing")
             continue
         try:
             with open(path, "rb") as file:
                 if hashlib.file_digest(file, "sha256").digest() != digest:
-                    yield placed[index], "its content is not what was delivered"
+                    yield placed[index], Detail("content_differs")
         except OSError as error:
-            yield placed[index], words_of(error)
+            yield placed[index], os_detail(error)
 
 
 def check_digest(name: str, folder: int, digest: bytes) -> None:

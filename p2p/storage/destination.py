@@ -12,8 +12,8 @@ from pathlib import Path
 from ..protocol.errors import Failure
 from ..protocol.manifest import CHANGED, NOT_PLACED, NOT_WRITTEN, Manifest, Results
 from ..protocol.seal import Payload
+from ..protocol.sentences import Detail, os_detail
 from ..protocol.tape import Tape
-from .durable import words_of
 from .parts import Parts, staging_folder
 from .placing import Placing, free_names
 from .ports import MARK, Marked, Stopped, never
@@ -68,15 +68,16 @@ class FolderDestination:
             free, reserve = self._space()
             disk = os.statvfs(self.directory)
         except OSError as error:
-            raise Failure("not_writable", words_of(error)) from None
+            raise Failure("not_writable", os_detail(error)) from None
         if not os.access(self.directory, os.W_OK | os.X_OK):
-            raise Failure("not_writable", "permission denied")
+            raise Failure("not_writable", Detail("eacces"))
         needed = self._manifest.space()
         if needed > free - reserve:
-            text = f"{needed / 1e9:.1f} GB needed, {max(free - reserve, 0) / 1e9:.1f} GB free"
-            raise Failure("no_space", text)
+            sizes = {"needed": needed, "free": max(free - reserve, 0)}
+            in_gb = {name: f"{size / 1e9:.1f}" for name, size in sizes.items()}
+            raise Failure("no_space", Detail("space", **in_gb))
         if disk.f_files and len(self._manifest.entries) > disk.f_favail:
-            raise Failure("no_space", "too many files for this disk")
+            raise Failure("no_space", Detail("too_many_files"))
 
     def _space(self) -> tuple[int, int]:
         """Bytes that are free, and bytes that are to stay so."""

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..protocol.errors import Failure
+from ..protocol.sentences import os_detail
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # open no symbolic link
 DIRECTORY = getattr(os, "O_DIRECTORY", 0)
@@ -34,15 +35,9 @@ PASSING = _NO_SPACE | {
 }
 
 
-def words_of(error: OSError) -> str:
-    """What the system says, in lower case and without a path."""
-    return (error.strerror or "it cannot be read").lower()
-
-
 def disk_failure(error: OSError) -> Failure:
     """What a failing disk means for the transfer: it waits, or it ends."""
-    words = "no space is left" if error.errno in _NO_SPACE else words_of(error)
-    return Failure("disk_paused" if error.errno in PASSING else "disk_error", words)
+    return Failure("disk_paused" if error.errno in PASSING else "disk_error", os_detail(error))
 
 
 def sync_folder(folder: int) -> None:

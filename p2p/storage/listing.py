@@ -11,7 +11,7 @@ from ..protocol.codec import MAX_INTEGER
 from ..protocol.errors import Failure
 from ..protocol.manifest import MAX_ENTRIES, Entry
 from ..protocol.paths import MAX_SEGMENTS, UnsafePath, check_path, collisions, escape_segment, shown
-from .durable import words_of
+from ..protocol.sentences import Detail, os_detail
 from .ports import Stopped, never
 
 
@@ -60,13 +60,13 @@ def check_paths(paths: Sequence[str]) -> dict[str, str]:
     """Base name -> path of what was named on the command line. Raises `Failure`; quick."""
     named: dict[str, str] = {}
     if not paths:
-        raise Failure("nothing_to_send", "no file or folder was named")
+        raise Failure("nothing_to_send", Detail("nothing_named"))
     for path in paths:
         name = os.path.basename(os.path.abspath(path))
         if not os.path.lexists(path):
-            raise Failure("nothing_to_send", f"{shown(path)} does not exist")
+            raise Failure("nothing_to_send", Detail("missing", path=shown(path)))
         if not name:
-            raise Failure("nothing_to_send", f"{shown(path)} has no name of its own")
+            raise Failure("nothing_to_send", Detail("nameless", path=shown(path)))
         if name in named:
             raise Failure("same_name", shown(name))
         named[name] = path
@@ -92,7 +92,7 @@ def walk(paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Stopped = n
                     return warn("link_leads_out", path, "")
                 info = os.stat(path)
         except OSError as error:
-            return warn("unreadable", path, words_of(error))
+            return warn("unreadable", path, os_detail(error, "unreadable"))
         if stopped():
             raise Failure("cancelled")
         modified = info.st_mtime_ns // 1000
@@ -112,14 +112,16 @@ def walk(paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Stopped = n
             if here in above:
                 return warn("link_to_parent", path, "")
             if name.count("/") >= MAX_SEGMENTS:
-                raise Failure("name_refused", f"{shown(name)} (too deep)")
+                raise Failure(
+                    "name_refused", Detail("because", name=shown(name), why=Detail("too_deep"))
+                )
             entries.append(Entry(name, "directory", 0, modified))
             sources.append(None)
             try:
                 with os.scandir(path) as found:
                     children = sorted(child.name for child in found)
             except OSError as error:
-                return warn("unreadable", path, words_of(error))
+                return warn("unreadable", path, os_detail(error, "unreadable"))
             for child in children:
                 safe = _safe(child, os.path.join(path, child), warn)
                 if safe is not None:
@@ -136,15 +138,17 @@ def walk(paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Stopped = n
             raise Failure("name_refused", shown(name))
         add(path, safe, os.path.realpath(path), frozenset())
     if not entries:
-        raise Failure("nothing_to_send", "none of it can be read")
+        raise Failure("nothing_to_send", Detail("nothing_readable"))
     for entry in entries:
         try:
             check_path(entry.path)
         except UnsafePath as reason:
-            raise Failure("name_refused", f"{shown(entry.path)} ({reason})") from None
+            why = Detail("because", name=shown(entry.path), why=Detail(reason.code))
+            raise Failure("name_refused", why) from None
     pairs = collisions((entry.path, entry.kind == "directory") for entry in entries)
     if pairs:
-        raise Failure("name_collision", f"{shown(pairs[0][0])} and {shown(pairs[0][1])}")
+        one, other = map(shown, pairs[0])
+        raise Failure("name_collision", Detail("both", one=one, other=other))
     return Listing(tuple(entries), tuple(sources))
 
 
@@ -152,7 +156,7 @@ def _safe(name: str, path: str, warn: Warn) -> str | None:
     try:
         safe = escape_segment(name)
     except UnsafePath as reason:
-        warn("name_unsafe", path, str(reason))
+        warn("name_unsafe", path, Detail(reason.code))
         return None
     if safe != name:
         warn("renamed", path, shown(safe))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ..protocol.errors import Failure
 from ..protocol.manifest import Manifest, Results
 from ..protocol.seal import Payload
+from ..protocol.sentences import Detail
 from ..protocol.tape import Tape
 from .destination import compare_digests
 from .placing import free_names
@@ -114,11 +115,11 @@ class MemoryDestination:
 
     def check_space(self) -> None:
         if self._manifest.space() > self.disk.space:
-            raise Failure("no_space", "the memory is too small")
+            raise Failure("no_space", Detail("memory_too_small"))
 
     def prepare(self, *, again: bool = False) -> None:
         if self.disk.staged and not again:
-            raise Failure("not_writable", "something lies there")
+            raise Failure("not_writable", Detail("eexist"))
         self.disk.staged = True
 
     def recheck(

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from ..protocol.errors import Failure
 from ..protocol.manifest import Entry
+from ..protocol.sentences import os_detail
 from ..protocol.tape import Tape
 from .comparison import check_digest
-from .durable import DIRECT, DIRECTORY, ENTER, NO_FOLLOW, ordinary_mode, words_of
+from .durable import DIRECT, DIRECTORY, ENTER, NO_FOLLOW, ordinary_mode
 
 MAX_OPEN = 256  # part files open at once; the usual limit of a process is 1,024
 SYNC_THREADS = 8  # small files: fsyncs one by one cost twice as much
@@ -56,7 +57,7 @@ class Parts:
             self._ours = True
             self.staging = os.open(self.folder.name, ENTER, dir_fd=self.root)
         except OSError as error:
-            raise Failure("not_writable", words_of(error)) from None
+            raise Failure("not_writable", os_detail(error)) from None
 
     # --- while it comes in
 

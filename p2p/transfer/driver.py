@@ -23,6 +23,7 @@ from ..protocol import session as sessions
 from ..protocol.errors import Failure, HandoverError, PeerError
 from ..protocol.handshake import ChannelBinding, Secured
 from ..protocol.paths import shown
+from ..protocol.sentences import Detail
 from ..protocol.session import RecipientSession, SenderSession
 from ..state.identity import Identity
 from ..storage.durable import disk_failure, step_back
@@ -339,7 +340,7 @@ class Driver:
 
     async def _confirm_digits(self, met: PeerMet) -> None:
         if self._options.ask is None:
-            raise Failure("needs_answer", "whether the check digits are the same")
+            raise Failure("needs_answer", Detail("digits"))
         if not await self._options.ask(Question("digits", met, self._secured.digits)):
             raise Failure("digits_rejected")
 

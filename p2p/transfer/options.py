@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..events import Event, Question
 from ..lanes.webrtc import EngineName, available
 from ..protocol.errors import Failure
+from ..protocol.sentences import Detail
 from ..state.home import Home
 
 Emit = Callable[[Event], None]
@@ -37,5 +38,6 @@ class Options:
         if self.engine is None and found:
             return found[0]
         if self.engine is None or self.engine not in found:
-            raise Failure("engine_missing", f"{self.engine or 'none'} is not installed")
+            missing = Detail("engine_not_installed", engine=self.engine) if self.engine else None
+            raise Failure("engine_missing", missing or Detail("no_engine"))
         return self.engine

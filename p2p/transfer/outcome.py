@@ -15,7 +15,7 @@ from ..protocol.codec import encode_base64url, sha256
 from ..protocol.errors import FAILURES, Ending, HandoverError, Next
 from ..protocol.manifest import Manifest, Results
 from ..protocol.paths import shown
-from ..protocol.sentences import Language, text
+from ..protocol.sentences import Language, os_detail, text
 from ..protocol.session import Ended
 from ..state.audit import AuditLog
 
@@ -129,8 +129,7 @@ async def conclude(
     try:
         audit.append("transfer", members)
     except OSError as error:
-        reason = (error.strerror or "the disk fails").lower()
-        emit(Warned("audit_unwritable", detail=reason))
+        emit(Warned("audit_unwritable", detail=os_detail(error)))
     transfer.conclude(outcome.code)
     if outcome.ending == Ending.COMPLETE and outcome.receipt is not None:
         emit(Completed(outcome.ending, outcome.code, outcome.receipt, summary.places))

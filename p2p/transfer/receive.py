@@ -24,6 +24,7 @@ from ..protocol.errors import Failure
 from ..protocol.manifest import REFUSED, Manifest, Results, decode_manifest, results_root
 from ..protocol.paths import shown
 from ..protocol.seal import Header, Message, Payload, Stream
+from ..protocol.sentences import Detail
 from ..protocol.session import RecipientSession
 from ..state.folder import now_text
 from ..storage.ports import Destination
@@ -126,7 +127,7 @@ class ReceiveDriver(Driver):
         if self._options.auto:
             return True
         if self._options.ask is None:
-            raise Failure("needs_answer", "whether to accept the files")
+            raise Failure("needs_answer", Detail("accept"))
         return await self._options.ask(Question("accept", met, self._secured.digits, offer))
 
     async def _take_up(self, underway: Underway) -> None:

@@ -298,7 +298,7 @@ class RecipientTransfer:
         for no. Raises `HandoverError`."""
         home, tape = self.options.home, manifest.tape()
         if home.receipts.path(transfer_id).exists():
-            raise PeerError("a transfer id that was used before")
+            raise PeerError("transfer_id_reused")
         record = RecipientRecord(
             transfer_id=transfer_id,
             link=self._link,

@@ -66,7 +66,7 @@ def test_a_receipt(line, language, tmp_path):
 
 def test_files_of_a_receipt(line, language, tmp_path, monkeypatch):
     """Each that is wrong, and why."""
-    wrong = [("a", "the folder is missing"), ("b", "no such file or directory")]
+    wrong = [("a", api.Detail("folder_missing")), ("b", api.Detail("enoent"))]
     monkeypatch.setattr(api, "compare_files", lambda found, files: wrong)
     done = line.run("receipt", "verify", receipt(tmp_path), "--files", tmp_path)
     assert done.exit_code == 1
@@ -119,7 +119,7 @@ def test_the_page_of_a_server(line, language, monkeypatch, verdict):
 def test_a_server_that_cannot_listen(line, language, monkeypatch):
     @asynccontextmanager
     async def serve(listen, tls):
-        raise api.Failure("server_unreachable", "address already in use")
+        raise api.Failure("server_unreachable", api.Detail("eaddrinuse"))
         yield
 
     monkeypatch.setattr(api, "serve", serve)

@@ -17,7 +17,7 @@ from p2p.cli.terminal import Human, Terminal, _progress_line
 from p2p.events import BOTTLENECKS, STATES
 from p2p.protocol.errors import EXIT_CODES, FAILURES
 from p2p.protocol.manifest import STATUSES
-from p2p.protocol.sentences import CATALOGUE
+from p2p.protocol.sentences import CATALOGUE, Detail
 
 from .conftest import (
     ACCEPT,
@@ -148,9 +148,9 @@ def test_a_recipient_is_not_told_that_all_was_sent(line):
 @pytest.mark.parametrize("code", FAILURES)
 def test_every_failure(line, language, tmp_path, code):
     """Its sentence, and its exit code."""
-    line.script = [failed(code, "permission denied")]
+    line.script = [failed(code, Detail("eacces"))]
     done = line.run("send", tmp_path)
-    detail = CATALOGUE[language]["detail"]["permission denied"]
+    detail = Detail("eacces").text_in(language)
     assert done.stderr == api.Failure(code, detail).sentence_in(language) + "\n"
     expected = 2 if code == "needs_answer" else EXIT_CODES[FAILURES[code].ending]
     assert done.exit_code == expected
@@ -266,7 +266,7 @@ def test_a_failure_before_the_transfer_is_a_json_line(line, language, tmp_path):
     assert done.exit_code == 2
     assert event["code"] == "needs_answer"
     assert event["detail"] == "the passphrase"
-    assert event["message"] == api.Failure("needs_answer", "the passphrase").sentence
+    assert event["message"] == api.Failure("needs_answer", api.Detail("passphrase")).sentence
 
 
 # --- the passphrase and the link

@@ -15,6 +15,7 @@ from p2p.connect import seats
 from p2p.connect.seats import Attempt, GuestSeat, HostSeat, is_nobody_there
 from p2p.protocol.errors import Failure, PeerError
 from p2p.protocol.link import derive_keys
+from p2p.protocol.sentences import Detail
 from signaling import messages
 from tests.virtual_time import virtual_time
 
@@ -176,7 +177,7 @@ async def test_a_room_lives_no_longer_than_a_server_allows(monkeypatch):
 
 @virtual_time
 async def test_a_host_comes_back_more_and_more_slowly_and_at_once_after_it_was_there(monkeypatch):
-    gone = Failure("server_unreachable", "no answer")
+    gone = Failure("server_unreachable", Detail("no_answer"))
     first, second = Socket(CREATED), Socket(CREATED)
     servers = Servers(monkeypatch, first, *[gone] * 6, second)
     holding = Holding()
@@ -415,7 +416,7 @@ async def test_a_guest_waits_for_an_answer_only_so_long(monkeypatch):
         (ConnectionRefusedError(errno.ECONNREFUSED, "x"), "server_unreachable", "refused"),
         (OSError("several addresses"), "server_unreachable", "no answer"),
         (TimeoutError(), "server_unreachable", "no answer"),
-        (ssl.SSLError(1, "wrong version number"), "server_unreachable", "does not speak TLS"),
+        (ssl.SSLError(1, "wrong version number"), "server_unreachable", "does not use TLS"),
         (InvalidHandshake("secret.example"), "server_unreachable", "not a Handover server"),
         (ValueError("secret.example"), "server_unreachable", "not a Handover server"),
         (InvalidStatus(SimpleNamespace(status_code=502)), "server_refused", "status 502"),  # type: ignore[arg-type]
@@ -458,11 +459,11 @@ def test_nobody_is_there_where_the_room_or_the_server_is_gone():
     refused = OSError(errno.ECONNREFUSED, "x")
     assert is_nobody_there(Failure("not_found"))
     assert is_nobody_there(Failure("server_unreachable", seats._reason(refused)))
-    assert not is_nobody_there(Failure("server_unreachable", "no answer"))
+    assert not is_nobody_there(Failure("server_unreachable", Detail("no_answer")))
     assert not is_nobody_there(PeerError("x"))
 
 
 def test_a_code_that_is_not_known_is_said_in_few_words():
     failure = seats._failure("a_code_of_a_later_server_that_is_very_long_indeed")
     assert failure.code == "server_unreachable"
-    assert failure.detail == "a code of a later server that is"
+    assert failure.detail == "a_code_of_a_later_server_that_is"

@@ -191,7 +191,7 @@ async def test_servers_that_are_none_and_that_hang_fail_in_time(site, unused_tcp
 
     await refuses(f"http://127.0.0.1:{unused_tcp_port}", "connection refused")
     plain = await site.start()
-    await refuses(plain.replace("http", "https"), "does not speak TLS")
+    await refuses(plain.replace("http", "https"), "does not use TLS")
 
     async def nonsense(reader, writer):
         writer.write(b"220 smtp ready\r\n")

@@ -94,7 +94,7 @@ async def test_unsafe_paths(tmp_path, monkeypatch, path):
 
     monkeypatch.setattr(transfers, "encode_manifest", lie)
     _, received, _ = await run(tmp_path)
-    refused(received, tmp_path, "unsafe name")
+    refused(received, tmp_path, "name_unsafe")
 
 
 @pytest.mark.parametrize("pair", [("a", "A"), ("\u00e9", "e\u0301"), ("x", "x/y")])
@@ -111,7 +111,7 @@ async def test_case_and_unicode_collisions(tmp_path, monkeypatch, pair):
 
     monkeypatch.setattr(transfers, "encode_manifest", lie)
     _, received, _ = await run(tmp_path)
-    refused(received, tmp_path, "fall together")
+    refused(received, tmp_path, "names_collide")
 
 
 async def test_absurd_manifests_sum_overflow(tmp_path, monkeypatch):
@@ -130,7 +130,7 @@ async def test_absurd_manifests_sum_overflow(tmp_path, monkeypatch):
 
     monkeypatch.setattr(transfers, "encode_manifest", lie)
     _, received, _ = await run(tmp_path)
-    refused(received, tmp_path, "too large")
+    refused(received, tmp_path, "manifest_sizes_too_large")
 
 
 async def test_absurd_manifests_counts_that_lie(tmp_path, monkeypatch):
@@ -142,7 +142,7 @@ async def test_absurd_manifests_counts_that_lie(tmp_path, monkeypatch):
 
     monkeypatch.setattr(SenderSession, "offer", lie)
     _, received, _ = await run(tmp_path)
-    refused(received, tmp_path, "not what the offer says")
+    refused(received, tmp_path, "manifest_mismatch")
 
 
 def inject(monkeypatch, make):
@@ -177,16 +177,16 @@ def data(run, offset, length, hole=False, transfer_id=None):
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        (lambda run: [data(run, 50_000_000, 10)], "beyond the limit"),
-        (lambda run: [data(run, 100_000_000, 1)], "past the end"),
-        (lambda run: [data(run, 0, 100_000_001, hole=True)], "past the end"),
-        (lambda run: [data(run, 0, 10, transfer_id=bytes(16))], "another transfer"),
+        (lambda run: [data(run, 50_000_000, 10)], "range_beyond_limit"),
+        (lambda run: [data(run, 100_000_000, 1)], "range_past_end"),
+        (lambda run: [data(run, 0, 100_000_001, hole=True)], "range_past_end"),
+        (lambda run: [data(run, 0, 10, transfer_id=bytes(16))], "range_of_another_transfer"),
         (lambda run: [data(run, 0, 100), data(run, 50, 100)], "overlap"),
         (
             lambda run: (
                 [(Header(run.session.transfer_id, Stream.MANIFEST, False, 0, 10), bytes(10))] * 3000
             ),
-            "too many repeated",
+            "too_many_repeated_ranges",
         ),
     ],
     ids=[
@@ -226,7 +226,7 @@ async def test_chunk_flood_without_acknowledgement(tmp_path, monkeypatch):
     _, received, _ = await run(tmp_path, content=os.urandom(1000) * 60_000)
     assert received.code in ("protocol", "")
     if received.code:
-        refused(received, tmp_path, "beyond the limit")
+        refused(received, tmp_path, "range_beyond_limit")
 
 
 async def test_a_message_that_does_not_open(tmp_path, monkeypatch):
@@ -237,7 +237,7 @@ async def test_a_message_that_does_not_open(tmp_path, monkeypatch):
 
     monkeypatch.setattr(SendDriver, "_seal", seal)
     _, received, _ = await run(tmp_path)
-    refused(received, tmp_path, "does not open")
+    refused(received, tmp_path, "range_not_authentic")
 
 
 async def test_data_before_the_accept(tmp_path, monkeypatch):
@@ -257,7 +257,7 @@ async def test_data_before_the_accept(tmp_path, monkeypatch):
 
     monkeypatch.setattr(SenderSession, "offer", silent)
     _, received, _ = await run(tmp_path)
-    refused(received, tmp_path, "out of turn")
+    refused(received, tmp_path, "message_out_of_turn")
 
 
 async def test_control_characters_in_a_label_never_reach_the_terminal(tmp_path, monkeypatch):

@@ -161,7 +161,7 @@ async def test_a_transfer_id_that_was_used_before_is_refused_and_the_receipt_kep
         if number == 0:
             first = received.receipt.read_bytes()
     assert outcomes[1].code == "protocol"
-    assert "used before" in outcomes[1].message
+    assert "transfer_id_reused" in outcomes[1].message
     assert outcomes[0].receipt.read_bytes() == first
 
 

@@ -115,7 +115,7 @@ class PassingSession:
 
     def add_lane(self, number):
         if number in self.added:
-            raise PeerError("a lane that was there before")
+            raise PeerError("lane_number_reused")
         self.added.append(number)
 
 
@@ -699,10 +699,10 @@ async def test_what_a_lane_raises_is_raised_as_itself(monkeypatch):
     sides = Sides(monkeypatch, ports=(None, None))
 
     async def carry(number, lane):
-        raise PeerError("a range beyond the limit")
+        raise PeerError("range_beyond_limit")
 
     sides.sender._carry = carry
-    with pytest.raises(PeerError, match="beyond the limit"):
+    with pytest.raises(PeerError, match="range_beyond_limit"):
         await sides.tasks[0]
     await sides.stop()
 

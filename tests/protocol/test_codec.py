@@ -122,4 +122,4 @@ def test_an_optional_member_reads_as_none():
 def test_a_refused_value_is_named_but_not_shown():
     with pytest.raises(PeerError) as caught:
         codec.read_as(codec.boolean, "a secret", "a thing")
-    assert caught.value.detail == "a thing is malformed"
+    assert caught.value.detail == "malformed: a thing"

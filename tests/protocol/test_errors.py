@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import errno
 import re
+from pathlib import Path
 
 import pytest
 
+import p2p
 from p2p.protocol.errors import EXIT_CODES, EXIT_USAGE, FAILURES, Ending, Failure, Next, PeerError
 from p2p.protocol.manifest import STATUSES
-from p2p.protocol.sentences import CATALOGUE, LANGUAGES, text
+from p2p.protocol.sentences import CATALOGUE, LANGUAGES, Detail, detail_of, os_detail, text
 
 from .vectors import cases
 
@@ -77,4 +81,91 @@ def test_only_a_failure_that_is_no_end_can_go_on():
 
 def test_a_peers_error_is_a_protocol_error_unless_said_otherwise():
     assert PeerError("x").code == "protocol"
-    assert PeerError("", "guest_unproven").ending is Ending.FAILED
+    assert PeerError("", code="guest_unproven").ending is Ending.FAILED
+
+
+def test_a_phrase_that_fills_a_sentence_in_is_in_the_language_of_the_sentence():
+    failure = Failure("nothing_to_send", Detail("missing", path="/a/{b}"))
+    assert failure.detail == "/a/{b} does not exist"
+    assert failure.sentence == "There is nothing to send: /a/{b} does not exist."
+    assert failure.sentence_in("de") == "Es gibt nichts zu senden: /a/{b} existiert nicht."
+    nested = Detail("because", name="x", why=Detail("too_deep"))
+    assert nested == "x (nested too deeply)"
+    assert nested.text_in("de") == "„x“ (zu tief verschachtelt)"
+    with pytest.raises(KeyError):
+        Detail("nothing of ours")
+
+
+def test_what_somebody_else_told_is_shown_as_it_is_where_it_is_not_known():
+    assert detail_of("full") == "it is fully occupied"
+    assert detail_of("of a later version") == "of a later version"
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (OSError(errno.ENOSPC, "x"), "no space left on the disk"),
+        (OSError(errno.ENOTEMPTY, "Directory not empty"), "directory not empty"),
+        (OSError("x"), "the disk failed"),
+        (OSError(0, "Success of a kind"), "success of a kind"),
+    ],
+)
+def test_what_the_system_says_is_a_phrase_where_it_is_known(error, detail):
+    assert os_detail(error) == detail
+
+
+SOURCES = sorted(Path(p2p.__file__).parent.rglob("*.py"))
+PAGE = Path(p2p.__file__).parent.parent / "web_client" / "src"
+RAISED = ("Failure", "PeerError", "BadReceipt", "BadLine", "UnsafePath", "Warned", "Detail")
+
+
+def calls(source, names):
+    for one in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(one, ast.Call) and getattr(one.func, "id", "") in names:
+            yield one
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda one: one.stem)
+def test_no_sentence_stands_where_it_is_raised(source):
+    """It stands in the catalogue; a code stands there instead."""
+    for call in calls(source, RAISED):
+        for given in [*call.args, *(one.value for one in call.keywords)]:
+            words = [w for w in ast.walk(given) if isinstance(w, ast.Constant)]
+            if not isinstance(given, ast.Call):
+                for word in words:
+                    if isinstance(word.value, str) and word.value:
+                        assert re.fullmatch(r"[a-z0-9_.]+|[ (),]+|message [1-4]", word.value), (
+                            word.value
+                        )
+
+
+def test_every_phrase_is_said_somewhere_and_every_phrase_that_is_said_is_there():
+    python = " ".join(source.read_text(encoding="utf-8") for source in SOURCES)
+    page = " ".join(source.read_text(encoding="utf-8") for source in PAGE.rglob("*.ts"))
+    system = [name.lower() for name in errno.errorcode.values()]
+    server = ["rate_limited", "full", "room_taken", "bad_message"]  # PROTOCOL.md names them
+    for code in CATALOGUE["en"]["detail"]:
+        said = f'"{code}"' in python or f'"{code}"' in page
+        assert said or code in system or code in server, code
+    for source in SOURCES:
+        for call in calls(source, ["Detail"]):
+            if isinstance(call.args[0], ast.Constant):
+                assert call.args[0].value in CATALOGUE["en"]["detail"], source
+
+
+def test_a_violation_has_one_name_in_both_languages():
+    """The page names none that the command line does not know."""
+    written = r'new PeerError\(\s*"(\w+)"'
+    page = {
+        name
+        for source in PAGE.rglob("*.ts")
+        for name in re.findall(written, source.read_text(encoding="utf-8"))
+    }
+    ours = {"description_of_another_attempt"} | {
+        call.args[0].value
+        for source in SOURCES
+        for call in calls(source, ["PeerError"])
+        if isinstance(call.args[0], ast.Constant)
+    }
+    only_here = {"range_too_long", "zstd_frame_truncated", "zstd_frame_end"}  # its own frame reader
+    assert page - ours == only_here

@@ -482,13 +482,13 @@ def header(offset=0, length=10, stream=Stream.DATA, transfer=TRANSFER, hole=Fals
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        (header(transfer=bytes(16)), "another transfer"),
-        (header(offset=3_000_000, length=1), "past the end"),
-        (header(length=3_000_001), "past the end"),
-        (header(hole=True, length=3_000_001), "past the end"),
-        (header(offset=session.INITIAL_LIMIT, length=1), "beyond the limit"),
-        (header(offset=session.INITIAL_LIMIT - 5, length=10), "beyond the limit"),
-        (header(offset=session.INITIAL_LIMIT, length=10, hole=True), "beyond the limit"),
+        (header(transfer=bytes(16)), "range_of_another_transfer"),
+        (header(offset=3_000_000, length=1), "range_past_end"),
+        (header(length=3_000_001), "range_past_end"),
+        (header(hole=True, length=3_000_001), "range_past_end"),
+        (header(offset=session.INITIAL_LIMIT, length=1), "range_beyond_limit"),
+        (header(offset=session.INITIAL_LIMIT - 5, length=10), "range_beyond_limit"),
+        (header(offset=session.INITIAL_LIMIT, length=10, hole=True), "range_beyond_limit"),
     ],
 )
 def test_a_range_that_may_not_come_is_refused(bad, why):
@@ -1186,7 +1186,7 @@ def test_the_peers_talk_about_further_lanes():
     assert pair.saw("sender", session.LaneSignalled) == [session.LaneSignalled(1, found)]
     pair.sender.announce_direct(DirectEndpoint((), *there[1:]), pair.now)
     pair.flush()
-    with pytest.raises(PeerError, match="second"):
+    with pytest.raises(PeerError, match="direct_announced_twice"):
         while pair.deliver_control("recipient"):
             pass
 
@@ -1196,7 +1196,7 @@ def test_nobody_talks_about_lanes_before_the_offer():
     with pytest.raises(session.OutOfTurn, match="signal in state waiting"):
         pair.recipient.signal(1, Candidates(()), pair.now)
     say(pair, "recipient", "lane", lane=1, signal="{}")
-    with pytest.raises(PeerError, match="turn"):
+    with pytest.raises(PeerError, match="message_out_of_turn"):
         pair.deliver_control("sender")
 
 

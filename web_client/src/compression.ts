@@ -16,13 +16,13 @@ let decompressor: Decompressor | null = null; // one for all sessions
 
 /** The `length` bytes of a range; none for a hole. Throws `PeerError`, and nothing else. */
 export function decompress(flags: number, length: number, payload: Bytes): Bytes {
-  if (!FLAGS.includes(flags)) throw new PeerError("a range has malformed flags");
+  if (!FLAGS.includes(flags)) throw new PeerError("range_flags_malformed");
   if (flags === HOLE) {
-    if (payload.length || length < 1) throw new PeerError("a hole has a wrong length");
+    if (payload.length || length < 1) throw new PeerError("hole_length");
     return payload;
   }
   if (length < 1 || length > MAX_RANGE || !(flags || payload.length === length)) {
-    throw new PeerError("a range has a wrong length");
+    throw new PeerError("range_length");
   }
   if (!flags) return payload;
   checkFrame(payload, length);
@@ -39,7 +39,7 @@ function contentOf(frame: Bytes, length: number): Bytes {
     if (error instanceof PeerError) throw error; // it refused, and is as good as before
     decompressor = null; // whatever stopped it half way, its memory is not to be relied on
     if (!(error instanceof WebAssembly.RuntimeError)) throw error;
-    throw new PeerError("a range does not decompress");
+    throw new PeerError("range_decompression_failed");
   }
 }
 
@@ -48,33 +48,32 @@ function checkFrame(payload: Bytes, length: number): void {
   const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
   const end = payload.length;
   // Skippable frames begin otherwise.
-  if (end < 6 || view.getUint32(0, true) !== MAGIC)
-    throw new PeerError("a range is not a zstd frame");
+  if (end < 6 || view.getUint32(0, true) !== MAGIC) throw new PeerError("range_not_zstd");
   const descriptor = payload[4]!;
   // One reserved bit, two for the size of a dictionary's id.
-  if (descriptor & 0b1011) throw new PeerError("a range's zstd frame has a malformed header");
+  if (descriptor & 0b1011) throw new PeerError("zstd_frame_header");
   const single = descriptor & 0b100000; // the window is then the content
   const width = [single ? 1 : 0, 2, 4, 8][descriptor >> 6]!;
   let at = single ? 5 : 6;
   let declared = width === 2 ? 256 : 0;
   for (let i = 0; i < width; i++) declared += (payload[at + i] ?? 0) * 2 ** (8 * i);
   if (width === 0 || declared !== length) {
-    throw new PeerError("a range's zstd frame has a wrong content size");
+    throw new PeerError("zstd_content_size");
   }
   if (!single) {
     const window = ((MIN_WINDOW * 2 ** (payload[5]! >> 3)) / 8) * (8 + (payload[5]! & 0b111));
-    if (window > length) throw new PeerError("a range's zstd frame has too large a window");
+    if (window > length) throw new PeerError("zstd_window_too_large");
   }
   // The library would go on with what follows the frame, so find its end.
   at += width;
   for (let last = false; !last;) {
-    if (at + 3 > end) throw new PeerError("a range's zstd frame is cut off");
+    if (at + 3 > end) throw new PeerError("zstd_frame_truncated");
     const head = payload[at]! | (payload[at + 1]! << 8) | (payload[at + 2]! << 16);
     last = (head & 1) === 1;
     at += 3 + ((head & 0b110) === 0b010 ? 1 : head >> 3); // one byte, repeated; or that many
   }
   at += descriptor & 0b100 ? 4 : 0; // a checksum, which the library holds against the content
-  if (at !== end) throw new PeerError("a range's zstd frame does not end where the range does");
+  if (at !== end) throw new PeerError("zstd_frame_end");
 }
 
 /** 16-bit samples from their folded differences, of which the low bytes and the high bytes lie apart. */
@@ -136,7 +135,7 @@ export class Decompressor {
       this.heap().set(frame, input);
       size = functions.ZSTD_decompress(output, length, input, frame.length);
     }
-    if (size !== length) throw new PeerError("a range does not decompress");
+    if (size !== length) throw new PeerError("range_decompression_failed");
     return this.heap().subarray(output, output + length);
   }
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Literal, Protocol
 
 from ...protocol.errors import Failure
+from ...protocol.sentences import Detail
 from ...protocol.signal import Candidate, Description
 from .. import Pair
 
@@ -68,6 +69,9 @@ def load(engine: EngineName) -> MakeConnection:
     try:
         module = importlib.import_module(f"{__name__}.{engine}")
     except ImportError as error:
-        raise Failure("engine_missing", f"{engine} ({error.name} is not installed)") from None
+        raise Failure(
+            "engine_missing",
+            Detail("module_not_installed", engine=engine, module=error.name or engine),
+        ) from None
     make: MakeConnection = module.open_connection
     return make

@@ -61,9 +61,9 @@ async def offer_description(
     remote = await signals.recv()
     # One offers, the other answers (RFC 8842 5).
     if not isinstance(remote, Description) or remote.setup == "actpass":
-        raise unexpected(remote, "a description of the wrong kind")
+        raise unexpected(remote, "description_wrong_kind")
     if (remote.nonce_guest, remote.nonce_host) != (nonce_guest, nonce_host):
-        raise PeerError("a description of another attempt")
+        raise PeerError("description_of_another_attempt")
     await connection.set_remote(remote)
     return Descriptions(own, remote)
 
@@ -74,16 +74,16 @@ async def answer_description(
     """Exchange descriptions, the other side's (`remote`) first. Raises `PeerError`, `LaneLost`."""
     ours = isinstance(remote, Description) and remote.nonce_guest == nonce_guest
     if not isinstance(remote, Description) or not ours or remote.setup != "actpass":
-        raise unexpected(remote, "a description of another attempt")
+        raise unexpected(remote, "description_of_another_attempt")
     await connection.set_remote(remote)
     own = await connection.describe(nonce_guest, remote.nonce_host)
     await signals.send(own)
     return Descriptions(remote, own)
 
 
-def unexpected(signal: Signal | None, what: str) -> Exception:
+def unexpected(signal: Signal | None, violation: str) -> Exception:
     """What to raise for a signal that may not come, or for none."""
-    return LaneLost() if signal is None else PeerError(what)
+    return LaneLost() if signal is None else PeerError(violation)
 
 
 def trickle(
@@ -108,7 +108,7 @@ def trickle(
                 take_endpoint(more)
                 continue
             if not isinstance(more, Candidates):
-                raise PeerError("a signal out of turn")
+                raise PeerError("signal_out_of_turn")
             known = merge(known, more.candidates)
             await connection.add_candidates(more.candidates)
 

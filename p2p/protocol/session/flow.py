@@ -95,7 +95,7 @@ class CongestionWindow:
         """The recipient has taken in `count` ranges in all; those that are new. They come in the
         order in which they were sent. Raises `PeerError`."""
         if not 0 <= count - self.arrived <= len(self.flights):
-            raise PeerError("an acknowledgement of what was not sent")
+            raise PeerError("ack_of_unsent_range")
         while self.arrived < count:
             flight = self.flights.popleft()
             size, took = len(flight.message), now - flight.when
@@ -201,9 +201,9 @@ class OutgoingStream:
         """Take the numbers of an ack. Raises `PeerError`."""
         written, limit = ack["written"], ack["limit"]
         if not ack["verified"] <= ack["durable"] <= written <= self.next:
-            raise PeerError("an acknowledgement of what was not sent")
+            raise PeerError("ack_of_unsent_range")
         if written < self.written or limit < self.limit or ack["durable"] < self.durable:
-            raise PeerError("an acknowledgement goes back")
+            raise PeerError("ack_goes_back")
         self.written, self.limit = written, limit
         self.durable, self.verified = ack["durable"], ack["verified"]
 
@@ -230,13 +230,13 @@ class IncomingStream:
     def admit(self, header: Header) -> bool:
         """Whether the range is new. Raises `PeerError` for one that may not come."""
         if header.end > self.total:
-            raise PeerError("a range past the end")
+            raise PeerError("range_past_end")
         if header.offset >= self.limit or (not header.hole and header.end > self.limit):
-            raise PeerError("a range beyond the limit")
+            raise PeerError("range_beyond_limit")
         if self.admitted.holds(header.offset, header.end):
             self.repeated += header.length
             if self.repeated > 2 * self.total:
-                raise PeerError("too many repeated ranges")
+                raise PeerError("too_many_repeated_ranges")
             return False
         self.admitted.add(header.offset, header.end)
         return True
@@ -292,7 +292,7 @@ class SendingLanes:
         """What the recipient says it has taken in from each lane. Raises `PeerError`."""
         for number, count in counts:
             if number >= self._numbered:
-                raise PeerError("an acknowledgement of a lane that never was")
+                raise PeerError("ack_of_unknown_lane")
             window = self.windows.get(number)  # of a dropped one it may be late
             for flight in window.acknowledged(count, now) if window else ():
                 self.reinjection.arrived(flight.header.key)

@@ -12,6 +12,7 @@ from nacl.signing import SigningKey, VerifyKey
 from ..codec import Json, decode_json, read_as
 from ..errors import FAILURES, LOST_CODES, Ending, Failure, PeerError
 from ..handshake import Secured
+from ..sentences import Detail
 from ..signal import DirectEndpoint, Signal, decode_signal, encode_signal
 from .events import BottleneckReported, DirectAnnounced, Ended, Event, LaneSignalled, Suspected
 from .messages import MAX_BODY, MAX_CONTROL, MESSAGES, Bottleneck, encode_body
@@ -21,7 +22,7 @@ IDLE_SECONDS = 2.0  # then a ping
 SUSPECT_SECONDS = 6.0  # silence after which people are told
 LOST_SECONDS = 10.0  # silence after which the connection is given up
 DONE_SECONDS = 10.0  # how long a side waits for the last word after the signatures
-AT_PEER = "at the other side"  # detail of a failure that the peer told
+AT_PEER = Detail("at_peer")  # detail of a failure that the peer told
 
 Message = Mapping[str, Any]
 
@@ -83,8 +84,8 @@ class Session:
         value = decode_json(self.secured.receive.decrypt(frame), MAX_CONTROL)
         kind = value.get("type") if isinstance(value, dict) else None
         if not isinstance(kind, str) or kind not in MESSAGES:
-            raise PeerError("an unknown message")
-        message = read_as(MESSAGES[kind], value, f"a message of type {kind}")
+            raise PeerError("message_unknown")
+        message = read_as(MESSAGES[kind], value, kind)
         self.heard(now)
         if self.over:
             return
@@ -104,10 +105,10 @@ class Session:
                 raise Failure("peer_cancelled")
             if code in FAILURES and FAILURES[code].shared:
                 raise Failure(code, AT_PEER)
-            raise Failure("peer_failed", code.replace("_", " ") if code in FAILURES else "unknown")
+            raise Failure("peer_failed", code if code in FAILURES else Detail("unknown"))
         row = self.table.get((self.state, kind))
         if row is None:
-            raise PeerError(f"a message of type {kind} out of turn")
+            raise PeerError("message_out_of_turn", kind)
         row.handler(self, message, now)
         if row.follows is not None:
             self.state = row.follows
@@ -181,7 +182,7 @@ class Session:
 
     def _on_direct(self, message: Message, now: float) -> None:
         if self._direct_heard:
-            raise PeerError("a second announcement of direct lanes")
+            raise PeerError("direct_announced_twice")
         self._direct_heard = True
         self._events.append(DirectAnnounced(DirectEndpoint.read(message)))
 
@@ -203,8 +204,8 @@ class Session:
         try:
             VerifyKey(self.secured.peer.identity).verify(label + body, message["signature"])
         except (BadSignatureError, ValueError):
-            raise PeerError(f"the signature of the {message['type']} is wrong") from None
-        return read_as(shape, decode_json(body, MAX_BODY), f"the {message['type']}")
+            raise PeerError("signature_invalid", message["type"]) from None
+        return read_as(shape, decode_json(body, MAX_BODY), message["type"])
 
     def _end(self, ending: Ending, code: str = "") -> None:
         self.over = True

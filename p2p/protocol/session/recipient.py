@@ -96,7 +96,7 @@ class RecipientSession(Session):
     def read(self, manifest: Manifest, tape: Tape) -> None:
         """The manifest, decoded. Raises `PeerError` when it is not what the offer said of it."""
         if (len(manifest.entries), tape.total) != (self._fields["entries"], self._fields["bytes"]):
-            raise PeerError("the manifest is not what the offer says")
+            raise PeerError("manifest_mismatch")
         self._manifest, self._tape = manifest, tape
 
     @in_turn
@@ -123,7 +123,7 @@ class RecipientSession(Session):
     def add_lane(self, number: int) -> None:
         """A further lane is open. Raises `PeerError` for a number that cannot be."""
         if number in self._lanes or len(self._lanes) > MAX_LANE_NUMBER:
-            raise PeerError("a lane that was there before")
+            raise PeerError("lane_number_reused")
         self._lanes[number] = self._told[number] = 0
 
     def admit(self, header: Header, now: float, lane: int = 0) -> bool:
@@ -134,16 +134,16 @@ class RecipientSession(Session):
         self.heard(now)
         row = self.table.get((self.state, RANGE))
         if row is None:
-            raise PeerError("a range out of turn")
+            raise PeerError("range_out_of_turn")
         taken_in: bool = row.handler(self, header, now, lane)
         return taken_in
 
     def _on_range(self, header: Header, now: float, lane: int) -> bool:
         if header.transfer_id != self._fields["transfer_id"]:
-            raise PeerError("a range of another transfer")
+            raise PeerError("range_of_another_transfer")
         stream = self._streams.get(header.stream)
         if stream is None:
-            raise PeerError("a range out of turn")
+            raise PeerError("range_out_of_turn")
         if stream.admit(header):
             return True
         self._count(stream, lane, now)
@@ -270,7 +270,7 @@ class RecipientSession(Session):
             bytes(self._identity.verify_key),
             self.secured.transcript,
         ):
-            raise PeerError("the offer is not for this session")
+            raise PeerError("offer_of_another_session")
         self._fields, self._offer = fields, message["body"].encode()
         self._open(Stream.MANIFEST, fields["manifest_bytes"])
         self._acknowledge(self._streams[Stream.MANIFEST], now)
@@ -280,13 +280,13 @@ class RecipientSession(Session):
         stream = self._streams[Stream.DATA]
         for entry, status, offset in message["entries"]:
             if entry >= len(self._manifest.entries) or status not in WITHDRAWN:
-                raise PeerError("a withdrawal of what does not exist")
+                raise PeerError("withdrawal_of_unknown_entry")
             end = self._tape.end(entry)
             if not self._tape.start(entry) <= offset <= end:
-                raise PeerError("a withdrawal outside its entry")
+                raise PeerError("withdrawal_outside_entry")
             if offset < end:
                 if stream.admitted.holds(offset, end):
-                    raise PeerError("a withdrawal of what was sent")
+                    raise PeerError("withdrawal_of_sent_range")
                 stream.admitted.add(offset, end)
                 stream.frontier.add(offset, end)
                 self._advanced(stream, now)
@@ -298,9 +298,9 @@ class RecipientSession(Session):
             self._fields["transfer_id"],
             self._fields["manifest_sha256"],
         ):
-            raise PeerError("the closing is of another transfer")
+            raise PeerError("closing_of_another_transfer")
         if self._closing:
-            raise PeerError("a second closing")
+            raise PeerError("closing_repeated")
         self._closing, self._closing_fields = message["body"].encode(), fields
         self._deliver_if_whole(now)
 
@@ -308,7 +308,7 @@ class RecipientSession(Session):
         try:
             check_signature(self.secured.peer.identity, self._payload, message["signature"])
         except BadReceipt:
-            raise PeerError("the countersignature does not fit") from None
+            raise PeerError("countersignature_invalid") from None
         self._done_by, self._countersigned = None, True
         self._events.append(Countersigned(message["signature"]))
 
@@ -370,7 +370,7 @@ class RecipientSession(Session):
     def _manifest_arrived(self, stream: IncomingStream, now: float) -> None:
         data = bytes(self._bytes.pop(Stream.MANIFEST))
         if sha256(data) != self._fields["manifest_sha256"]:
-            raise PeerError("the manifest is not what the offer says")
+            raise PeerError("manifest_mismatch")
         self._acknowledge(stream, now)
         self._events.append(ManifestArrived(data))
 
@@ -385,7 +385,7 @@ class RecipientSession(Session):
     def _delivered(self, now: float) -> None:
         content = bytes(self._bytes[Stream.DIGESTS])
         if sha256(content) != self._closing_fields["digests_sha256"]:
-            raise PeerError("the digests are not what the closing says")
+            raise PeerError("digests_mismatch")
         for stream in (Stream.DATA, Stream.DIGESTS):
             self._acknowledge(self._streams[stream], now)
         self._events.append(Delivered(content))

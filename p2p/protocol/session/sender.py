@@ -15,6 +15,7 @@ from ..manifest import REFUSED, WITHDRAWN, Manifest, Results
 from ..receipt import MAX_RECEIPT, BadReceipt, check_signature, read_payload, require_same, sign
 from ..seal import Header, Stream
 from ..seal import Message as SealedRange
+from ..sentences import Detail
 from ..tape import Tape
 from .events import Accepted, Confirmed, Progressed, Receipted
 from .flow import CongestionWindow, OutgoingStream, Plan, Range, SendingLanes
@@ -326,10 +327,10 @@ class SenderSession(Session):
             at = said["security"]["transcript"]
             ours = [one for one in closings if one["security"]["transcript"] == at]
             if not ours:
-                raise BadReceipt("security.transcript is not what happened")
+                raise BadReceipt(Detail("member_differs", member="security.transcript"))
             require_same(said, ours[0])
         except BadReceipt as reason:
-            raise PeerError(f"the receipt: {reason}") from None
+            raise PeerError("receipt_mismatch", str(reason)) from None
         return sign(self._identity, receipt.payload)
 
     @in_turn
@@ -351,7 +352,7 @@ class SenderSession(Session):
         stream = Stream(message["stream"])
         out = self._streams.get(stream)
         if out is None:
-            raise PeerError("an acknowledgement of what was not sent")
+            raise PeerError("ack_of_unsent_range")
         if (stream == Stream.MANIFEST) == (self.state == SenderState.OFFERING):
             out.acknowledge(message)
             self.lanes.reinjection.written(stream, out.written)
@@ -368,10 +369,10 @@ class SenderSession(Session):
             self.secured.transcript,
             sha256(self._offer),
         ):
-            raise PeerError("the accept is of another offer")
+            raise PeerError("accept_of_another_offer")
         offset = body["offset"]
         if offset > self._tape.total:
-            raise PeerError("an accept of more than there is")
+            raise PeerError("accept_past_end")
         self._accept, self.begins = body, offset
         self._streams[Stream.DATA].begin(offset)
         if offset:  # what was given up before, this session's recipient may not know of
@@ -387,7 +388,7 @@ class SenderSession(Session):
     def _on_failed(self, message: Message, now: float) -> None:
         for entry, status in message["entries"]:
             if entry >= len(self._results) or status not in REFUSED:
-                raise PeerError("a failure of an entry that does not exist")
+                raise PeerError("failure_of_unknown_entry")
             self._results.failed(entry, status)
 
     def _on_receipt(self, message: Message, now: float) -> None:

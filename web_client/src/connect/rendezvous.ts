@@ -45,7 +45,7 @@ function read(text: unknown): Message | Failure {
   try {
     return decode(text, FROM_SERVER);
   } catch {
-    return new Failure("server_refused", "an unexpected answer");
+    return new Failure("server_refused", "unexpected_answer");
   }
 }
 
@@ -70,9 +70,9 @@ export class GuestSeat {
       if (answer?.type === "joined") {
         return new GuestSeat(socket, inbox, answer["attempt"] as Bytes);
       }
-      if (answer === null) throw new Failure("server_unreachable", "no answer");
+      if (answer === null) throw new Failure("server_unreachable", "no_answer");
       const code = answer.type === "error" ? String(answer["code"]) : "bad_message";
-      throw new Failure(CODES[code] ?? "server_unreachable", code.replaceAll("_", " "));
+      throw new Failure(CODES[code] ?? "server_unreachable", code);
     } catch (error) {
       socket.close();
       throw error;

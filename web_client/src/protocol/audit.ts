@@ -46,15 +46,15 @@ export function verify(lines: Iterable<Bytes>): { lines: number; head: string } 
     const whole = raw[raw.length - 1] === NEWLINE;
     const line = whole ? raw.subarray(0, -1) : raw;
     const fields = whole ? fieldsOf(line) : null;
-    if (torn && fields?.["event"] !== "recovered") throw new BadLine(number - 1, "not a log entry");
+    if (torn && fields?.["event"] !== "recovered") throw new BadLine(number - 1, "no_log_entry");
     if (fields === null) torn = true;
     else if (fields["prev"] !== head) {
-      throw new BadLine(number, "the line before it was changed, removed or inserted");
-    } else if (fields["seq"] !== number) throw new BadLine(number, "out of sequence");
+      throw new BadLine(number, "line_before_changed");
+    } else if (fields["seq"] !== number) throw new BadLine(number, "out_of_sequence");
     else torn = false;
     head = lineHash(line);
   }
-  if (torn) throw new BadLine(number, "cut off or not a log entry");
+  if (torn) throw new BadLine(number, "line_cut_off");
   return { lines: number, head };
 }
 

@@ -134,11 +134,11 @@ const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
 
 /** Decode strict JSON of at most `limit` bytes. Throws `PeerError`. */
 export function decodeJson(data: Bytes, limit: number): Json {
-  if (data.length > limit) throw new PeerError("a message is too long");
+  if (data.length > limit) throw new PeerError("message_too_long");
   try {
     return new Parser(fromUtf8(data)).document();
   } catch {
-    throw new PeerError("a message is not strict JSON");
+    throw new PeerError("message_not_strict_json");
   }
 }
 
@@ -326,6 +326,6 @@ export function readAs<T>(reader: Reader<T>, value: Json, what: string): T {
   try {
     return reader(value);
   } catch {
-    throw new PeerError(`${what} is malformed`);
+    throw new PeerError("malformed", what);
   }
 }

@@ -112,7 +112,7 @@ export type Code = keyof typeof FAILURES;
 /** A connection that is lost tells itself: no peer ends a transfer by one of these. */
 export const LOST_CODES: readonly string[] = ["connection_lost", "connection_lost_early"];
 
-/** Both axes. `detail` is already safe to show and names no secret and no file. */
+/** Both axes. `detail` is a code of the catalogue under `detail`, or already safe to show. */
 export class HandoverError extends Error {
   constructor(
     readonly code: Code,
@@ -137,7 +137,8 @@ export class Failure extends HandoverError {}
 
 /** The other side sent something the protocol does not allow (`code` is mostly `protocol`). */
 export class PeerError extends HandoverError {
-  constructor(detail: string, code: Code = "protocol") {
-    super(code, detail);
+  /** `violation` is the same in every language, for reports: `range_past_end`. `about`: of what. */
+  constructor(violation: string, about = "") {
+    super("protocol", about ? `${violation}: ${about}` : violation);
   }
 }

@@ -184,13 +184,13 @@ export function checkSigned(
   } catch {
     // a key that is none
   }
-  if (!fits) throw new PeerError(`the signature of ${what} is wrong`);
+  if (!fits) throw new PeerError("signature_invalid", what);
 }
 
 function readSigned(payload: Bytes): [Bytes, Bytes] {
   const length = payload.length < 4 ? -1 : new DataView(payload.slice(0, 4).buffer).getUint32(0);
   if (payload.length !== 4 + length + SIGNATURE) {
-    throw new PeerError("a handshake payload is malformed");
+    throw new PeerError("handshake_payload_malformed");
   }
   return [payload.slice(4, 4 + length), payload.slice(4 + length)];
 }
@@ -198,7 +198,7 @@ function readSigned(payload: Bytes): [Bytes, Bytes] {
 /** x_R of the host, where it is the recipient; null where it is not. Throws `PeerError`. */
 function hostSessionKey(value: Bytes | null, expected: boolean, probe: Bytes): Bytes | null {
   if ((value !== null) !== expected) {
-    throw new PeerError("a session key where there is none, or none where there is one");
+    throw new PeerError("session_key_not_allowed");
   }
   if (value !== null) dh(probe, value); // one of low order is refused (RFC 7748 6.1)
   return value;

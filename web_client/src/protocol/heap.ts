@@ -50,7 +50,7 @@ export class HeapBuffer {
     const [into, from] = [plain.address, this.address];
     const [known, secret] = [publicKey.address, key.address];
     if (functions()._crypto_box_seal_open(into, from, length, 0, known, secret) !== 0) {
-      throw new PeerError("a range does not open");
+      throw new PeerError("range_not_authentic");
     }
   }
 

@@ -66,32 +66,32 @@ export function linkText(link: Link): string {
 /** Read a link as a person pastes it. Throws `Failure` (link_invalid, link_unsupported). */
 export function parseLink(pasted: string): Link {
   const text = pasted.trim();
-  if (text.length > MAX_LINK) throw new Failure("link_invalid", "it is too long");
+  if (text.length > MAX_LINK) throw new Failure("link_invalid", "link_too_long");
   const [, scheme, host, path, query, fragment] = LINK.exec(text) ?? [];
   const port = HOST.exec(host ?? "");
   if (!scheme || !port || Number(port[2] ?? 0) > 65_535) {
-    throw new Failure("link_invalid", "it does not begin with https:// and a host");
+    throw new Failure("link_invalid", "link_no_host");
   }
   if ((path && path !== "/") || (query && query !== "?")) {
-    throw new Failure("link_invalid", "it has a path or a query");
+    throw new Failure("link_invalid", "link_path");
   }
   const parts = (fragment ?? "").split(".");
   if (parts.length < 3) {
-    throw new Failure("link_invalid", "the part behind # is missing or cut off");
+    throw new Failure("link_invalid", "link_fragment_missing");
   }
   if (parts[0] !== VERSION) throw new Failure("link_unsupported");
   let secret: Bytes, commitment: Bytes;
   try {
     [secret, commitment] = [decodeBase64url(parts[1]!), decodeBase64url(parts[2]!)];
   } catch {
-    throw new Failure("link_invalid", "the part behind # has a typing error");
+    throw new Failure("link_invalid", "link_fragment_typo");
   }
   if (secret.length !== SECRET_BYTES || commitment.length !== COMMITMENT_BYTES) {
-    throw new Failure("link_invalid", "the part behind # is cut off");
+    throw new Failure("link_invalid", "link_fragment_cut");
   }
   const rest = parts.slice(3);
   if (rest.length > 1 || (rest.length === 1 && rest[0] !== "p")) {
-    throw new Failure("link_invalid", "something follows the link");
+    throw new Failure("link_invalid", "link_followed");
   }
   const origin = `${scheme.toLowerCase()}://${host}`;
   return { origin, secret, commitment, passphrase: rest.length === 1 };

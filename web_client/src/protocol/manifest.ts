@@ -92,7 +92,7 @@ export function encodeManifest(manifest: Manifest): Bytes {
 
 /** Read a manifest and hold it against every rule for names. Throws `PeerError`. */
 export function decodeManifest(data: Bytes): Manifest {
-  if (data[data.length - 1] !== 10) throw new PeerError("a manifest is cut off");
+  if (data[data.length - 1] !== 10) throw new PeerError("manifest_truncated");
   const entries: Entry[] = [];
   let salt: Bytes | null = null;
   for (let at = 0; at < data.length;) {
@@ -100,28 +100,26 @@ export function decodeManifest(data: Bytes): Manifest {
     const line = data.subarray(at, end);
     at = end + 1;
     if (salt === null) {
-      salt = readAs(head, decodeJson(line, MAX_LINE), "a manifest's head").salt;
+      salt = readAs(head, decodeJson(line, MAX_LINE), "manifest head").salt;
       continue;
     }
-    if (entries.length === MAX_ENTRIES) throw new PeerError("a manifest has too many entries");
-    const entry: Entry = readAs(entryLine, decodeJson(line, MAX_LINE), "a manifest's entry");
+    if (entries.length === MAX_ENTRIES) throw new PeerError("manifest_too_many_entries");
+    const entry: Entry = readAs(entryLine, decodeJson(line, MAX_LINE), "manifest entry");
     try {
       checkPath(entry.path);
     } catch (reason) {
-      const why = (reason as Error).message;
-      throw new PeerError(`an unsafe name, ${shown(entry.path)}: ${why}`);
+      throw new PeerError("name_unsafe", `${shown(entry.path)} (${(reason as Error).message})`);
     }
     if (entry.kind === "directory" && (entry.size || entry.data !== null)) {
-      throw new PeerError("a directory with a size");
+      throw new PeerError("directory_with_size");
     }
     entries.push(entry);
   }
-  if (salt === null || !entries.length) throw new PeerError("a manifest without entries");
+  if (salt === null || !entries.length) throw new PeerError("manifest_empty");
   const [pair] = collisions(
     entries.map((e): [string, boolean] => [e.path, e.kind === "directory"]),
   );
-  if (pair)
-    throw new PeerError(`names that fall together: ${pair.map((p) => shown(p)).join(" and ")}`);
+  if (pair) throw new PeerError("names_collide", pair.map((path) => shown(path)).join(", "));
   return { entries, salt };
 }
 
@@ -137,17 +135,17 @@ export class Results {
   /** Read a sender's digests. Throws `PeerError`. */
   static decode(data: Bytes, manifest: Manifest): Results {
     if (data.length !== manifest.entries.length * RESULT) {
-      throw new PeerError("the digests have a wrong length");
+      throw new PeerError("digests_length");
     }
     const results = new Results(data.slice());
     manifest.entries.forEach((entry, index) => {
       const [status, digest] = results.at(index);
       if (status !== DELIVERED && !WITHDRAWN.includes(status)) {
-        throw new PeerError("the digests have an unknown status");
+        throw new PeerError("digests_status_unknown");
       }
       const none = status !== DELIVERED || entry.kind === "directory";
       if (none && digest.some((octet) => octet !== 0)) {
-        throw new PeerError("a digest where there can be none");
+        throw new PeerError("digest_not_allowed");
       }
     });
     return results;

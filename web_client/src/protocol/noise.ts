@@ -19,7 +19,7 @@ export function dh(private_: Bytes, public_: Bytes): Bytes {
   try {
     return sodium.crypto_scalarmult(private_, public_);
   } catch {
-    throw new PeerError("a public key of low order"); // an all-zero result (RFC 7748 6.1)
+    throw new PeerError("public_key_low_order"); // an all-zero result (RFC 7748 6.1)
   }
 }
 
@@ -61,7 +61,7 @@ export class CipherState {
         this.key,
       );
     } catch {
-      throw new PeerError("a message does not authenticate");
+      throw new PeerError("message_not_authentic");
     }
   }
 }
@@ -146,7 +146,7 @@ export class Initiator {
   /** The payload, and the handshake hash as it was before the payload. Throws `PeerError`. */
   read2(message: Bytes): [Bytes, Bytes] {
     if (message.length < KEY + KEY + TAG || message.length > MAX_MESSAGE) {
-      throw new PeerError("a handshake message has a wrong length");
+      throw new PeerError("handshake_message_length");
     }
     this.remoteEphemeral = message.slice(0, KEY);
     this.mixEphemeral(this.remoteEphemeral);

@@ -13,7 +13,7 @@ const FORBIDDEN = /[\u0000-\u001f\u007f-\u009f<>:"|?*\\/]/g;
 // Shown escaped though allowed in names: format characters, bidi controls among them.
 const UNSEEN = /[\p{C}\p{Zl}\p{Zp}]/u;
 
-/** A path that must not be used. The message says why; it never holds the path. */
+/** A path that must not be used. The message is why, a code of the catalogue under `detail`. */
 export class UnsafePath extends Error {}
 
 /** Windows reserves `NUL`, `nul.txt` and even `NUL .txt`. */
@@ -24,13 +24,13 @@ function reserved(segment: string): boolean {
 /** Throws `UnsafePath` unless the name is safe everywhere. */
 export function checkSegment(segment: string): void {
   if (segment === "" || segment === "." || segment === "..") {
-    throw new UnsafePath("an empty, '.' or '..' part");
+    throw new UnsafePath("path_part");
   }
-  if (!segment.isWellFormed()) throw new UnsafePath("not Unicode");
-  if (utf8(segment).length > MAX_SEGMENT) throw new UnsafePath("a name above 255 bytes");
-  if (segment.search(FORBIDDEN) >= 0) throw new UnsafePath("a control or forbidden character");
-  if (/[ .]$/.test(segment)) throw new UnsafePath("a trailing dot or space");
-  if (reserved(segment)) throw new UnsafePath("a name reserved on Windows");
+  if (!segment.isWellFormed()) throw new UnsafePath("not_unicode");
+  if (utf8(segment).length > MAX_SEGMENT) throw new UnsafePath("name_too_long");
+  if (segment.search(FORBIDDEN) >= 0) throw new UnsafePath("forbidden_character");
+  if (/[ .]$/.test(segment)) throw new UnsafePath("trailing_dot_or_space");
+  if (reserved(segment)) throw new UnsafePath("reserved_name");
 }
 
 /** The segments of a safe relative path. Throws `UnsafePath`. */
@@ -38,7 +38,7 @@ export function checkPath(path: string): string[] {
   const segments = path.split("/");
   segments.forEach(checkSegment);
   if (utf8(path).length > MAX_PATH || segments.length > MAX_SEGMENTS) {
-    throw new UnsafePath("a path that is too long or too deep");
+    throw new UnsafePath("path_too_long");
   }
   return segments;
 }

@@ -127,7 +127,7 @@ export function checkSignature(identity: Bytes, payload: Bytes, signature: Bytes
   } catch {
     // a key or signature that is none
   }
-  if (!fits) throw new BadReceipt("a signature does not fit");
+  if (!fits) throw new BadReceipt("signature_mismatch");
 }
 
 /** The receipt file: (Ed25519 public key, signature) of the recipient, then of the sender. */
@@ -153,10 +153,10 @@ export function party(
 
 /** The payload's members, binary ones as bytes. Throws `PeerError`. */
 export function readPayload(octets: Bytes): Payload {
-  const fields = readAs(payloadShape, decodeJson(octets, MAX_RECEIPT), "a receipt");
+  const fields = readAs(payloadShape, decodeJson(octets, MAX_RECEIPT), "receipt");
   for (const one of [fields.sender, fields.recipient]) {
     if (one.kid !== thumbprint(one.jwk.x)) {
-      throw new PeerError("a receipt names a key that is not its own");
+      throw new PeerError("receipt_key_mismatch");
     }
   }
   return fields;
@@ -171,22 +171,22 @@ export function verify(data: Bytes): Receipt {
   let outer: ReturnType<typeof receiptShape>, payload: Payload;
   let headers: ReturnType<typeof headerShape>[];
   try {
-    outer = readAs(receiptShape, decodeJson(data, 4 * MAX_RECEIPT), "a receipt");
+    outer = readAs(receiptShape, decodeJson(data, 4 * MAX_RECEIPT), "receipt");
     payload = readPayload(outer.payload);
     headers = outer.signatures.map((one) =>
-      readAs(headerShape, decodeJson(one.protected, 256), "a receipt's header"),
+      readAs(headerShape, decodeJson(one.protected, 256), "receipt header"),
     );
   } catch (error) {
-    throw new BadReceipt((error as PeerError).detail);
+    throw new BadReceipt("no_receipt");
   }
   const [recipient, sender] = [payload.recipient.jwk.x, payload.sender.jwk.x];
   [recipient, sender].slice(0, headers.length).forEach((identity, i) => {
     const [header, one] = [headers[i]!, outer.signatures[i]!];
     if (header.kid !== thumbprint(identity)) {
-      throw new BadReceipt("the signatures are not the recipient's, then the sender's");
+      throw new BadReceipt("signature_order");
     }
     if (!same(one.protected, encodeJson({ ...header } as Json))) {
-      throw new BadReceipt("a header is not written as it must be");
+      throw new BadReceipt("header_form");
     }
     checkSignature(identity, outer.payload, one.signature);
   });

@@ -43,22 +43,22 @@ export class Opener {
 
   /** The header and the payload of a message, which is good until the next. Throws `PeerError`. */
   open(message: Bytes): [Header, Bytes] {
-    if (message.length < this.least) throw new PeerError("a range is too short");
-    if (message.length > MAX_MESSAGE_SIZE) throw new PeerError("a range is too long");
+    if (message.length < this.least) throw new PeerError("range_too_short");
+    if (message.length > MAX_MESSAGE_SIZE) throw new PeerError("range_too_long");
     const plain = this.openBox(message);
     const view = new DataView(plain.buffer, plain.byteOffset, HEADER);
     const [stream, flags] = [view.getUint8(16), view.getUint8(17)];
     const [offset, length] = [Number(view.getBigUint64(18)), Number(view.getBigUint64(26))];
     if (stream > 2 || !FLAGS.includes(flags) || Math.max(offset, length) > MAX_INTEGER) {
-      throw new PeerError("a range has a malformed header");
+      throw new PeerError("range_header_malformed");
     }
     const payload = plain.subarray(HEADER);
     const fits = flags ? payload.length > 0 === (flags !== HOLE) : payload.length === length;
     if (length === 0 || !fits || (flags !== HOLE && length > MAX_RANGE)) {
-      throw new PeerError("a range has a wrong length");
+      throw new PeerError("range_length");
     }
     if (flags && stream !== Stream.DATA) {
-      throw new PeerError("a hole or compression where there can be none");
+      throw new PeerError("range_flags_not_allowed");
     }
     const transferId = plain.slice(0, TRANSFER_ID);
     return [{ transferId, stream: stream as Stream, flags, offset, length }, payload];

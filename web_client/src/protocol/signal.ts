@@ -199,11 +199,11 @@ export function decodeSignal(data: Bytes): Signal {
   const isObject = value !== null && typeof value === "object" && !Array.isArray(value);
   switch (isObject ? value["type"] : null) {
     case "knock": {
-      const fields = readAs(knock, value, "a knock");
+      const fields = readAs(knock, value, "knock");
       return { type: "knock", nonceGuest: fields.nonce_guest, kind: fields.kind };
     }
     case "description": {
-      const fields = readAs(description, value, "a description");
+      const fields = readAs(description, value, "description");
       const size = Math.max(fields.max_message_size, MIN_MESSAGE_SIZE);
       return {
         type: "description",
@@ -222,11 +222,11 @@ export function decodeSignal(data: Bytes): Signal {
       return { type: "candidates", candidates: fields.candidates.filter(isEligible) };
     }
     case "direct": {
-      const { addresses, port, certificate } = readAs(directShape, value, "a direct");
+      const { addresses, port, certificate } = readAs(directShape, value, "direct");
       return { type: "direct", addresses, port, certificate };
     }
     default:
-      throw new PeerError("an unknown signal");
+      throw new PeerError("signal_unknown");
   }
 }
 
@@ -246,7 +246,7 @@ export class Sealer {
   }
 
   private associated(): Bytes {
-    if (this.sequence >= MAX_ENVELOPES) throw new PeerError("too many envelopes");
+    if (this.sequence >= MAX_ENVELOPES) throw new PeerError("too_many_envelopes");
     return concat(this.head, u32(this.sequence++));
   }
 
@@ -266,7 +266,7 @@ export class Sealer {
   /** Open the next envelope. Throws `PeerError`; the attempt is then over. */
   open(envelope: Bytes): Signal {
     if (envelope.length < SEAL_NONCE + TAG + PADDING || envelope.length > MAX_ENVELOPE) {
-      throw new PeerError("an envelope has a wrong length");
+      throw new PeerError("envelope_length");
     }
     const associated = this.associated();
     let padded: Bytes;
@@ -279,11 +279,11 @@ export class Sealer {
         this.key,
       );
     } catch {
-      throw new PeerError("an envelope does not authenticate");
+      throw new PeerError("envelope_not_authentic");
     }
     const length = (padded[0]! << 8) | padded[1]!;
     if (length > padded.length - 2 || padded.subarray(2 + length).some((octet) => octet !== 0)) {
-      throw new PeerError("an envelope is padded wrongly");
+      throw new PeerError("envelope_padding");
     }
     return decodeSignal(padded.subarray(2, 2 + length));
   }
@@ -292,6 +292,6 @@ export class Sealer {
 /** The description with further candidates, never above the cap. Throws `PeerError`. */
 export function merge(description: Description, more: readonly Candidate[]): Description {
   const all = [...description.candidates, ...more];
-  if (all.length > MAX_CANDIDATES) throw new PeerError("too many candidates");
+  if (all.length > MAX_CANDIDATES) throw new PeerError("too_many_candidates");
   return { ...description, candidates: all };
 }

@@ -24,7 +24,7 @@ export class Tape {
     let total = 0;
     sizes.forEach((size, i) => {
       total += size;
-      if (total > MAX_INTEGER) throw new PeerError("a manifest's sizes are too large");
+      if (total > MAX_INTEGER) throw new PeerError("manifest_sizes_too_large");
       this.starts[i + 1] = total;
     });
   }
@@ -83,13 +83,13 @@ export class Frontier {
     const at = this.place(start);
     if (this.starts[at] === start && this.ends[at] === end) return true;
     const overlaps = this.starts[at]! < end || this.ends[at - 1]! > start;
-    if (start < this.offset || overlaps) throw new PeerError("ranges overlap");
+    if (start < this.offset || overlaps) throw new PeerError("ranges_overlap");
     return false;
   }
 
   /** Take in a range that `holds` said false for. */
   add(start: number, end: number): void {
-    if (this.starts.length >= MAX_PENDING) throw new PeerError("too many ranges out of order");
+    if (this.starts.length >= MAX_PENDING) throw new PeerError("too_many_ranges_out_of_order");
     const at = this.place(start);
     this.starts.splice(at, 0, start);
     this.ends.splice(at, 0, end);

@@ -89,7 +89,7 @@ export async function reserve(
   store?.close();
   await erase(name);
   if (size > MAX_IN_MEMORY) {
-    throw new Failure("no_space", onDisk ? "" : "private window");
+    throw new Failure("no_space", onDisk ? "" : "private_window");
   }
   const memory = new MemoryStore();
   memory.truncate(size); // as on a disk: what is a hole reads as zeros

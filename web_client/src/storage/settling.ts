@@ -41,5 +41,5 @@ export function settleEntries(
 /** What a failing write means. */
 export function diskFailure(error: unknown): Failure {
   const full = error instanceof DOMException && error.name === "QuotaExceededError";
-  return new Failure("disk_error", full ? "no space is left" : "the browser's store failed");
+  return new Failure("disk_error", full ? "enospc" : "store_failed");
 }

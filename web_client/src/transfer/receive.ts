@@ -177,7 +177,7 @@ export class Receive {
     const tape = tapeOf(this.manifest);
     session.read(this.manifest, tape);
     if (await home.receipts.read(encodeBase64url(session.transferId))) {
-      throw new PeerError("a transfer id that was used before");
+      throw new PeerError("transfer_id_reused");
     }
     const { transferId, manifestHash } = session;
     const sender = this.connected.secured.peer.identity;

@@ -55,9 +55,9 @@ describe("the session key", () => {
   });
 
   test.each([
-    ["where the guest is the recipient", HOST_SENDS, key, "where there is none"],
-    ["that is missing where the host is", HOST_RECEIVES, undefined, "where there is none"],
-    ["of low order", HOST_RECEIVES, new Uint8Array(32), "low order"],
+    ["where the guest is the recipient", HOST_SENDS, key, "session_key_not_allowed"],
+    ["that is missing where the host is", HOST_RECEIVES, undefined, "session_key_not_allowed"],
+    ["of low order", HOST_RECEIVES, new Uint8Array(32), "low_order"],
   ] as const)("of a host %s is refused", async (_, one, sent, why) => {
     const receive4 = await guestBefore4(one);
     expect(refusal(() => receive4(welcome(sent)))).toMatch(why);

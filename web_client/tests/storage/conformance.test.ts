@@ -281,8 +281,8 @@ describe.each([
   });
 
   test.each([
-    ["QuotaExceededError", "no space is left"],
-    ["InvalidStateError", "the browser's store failed"],
+    ["QuotaExceededError", "enospc"],
+    ["InvalidStateError", "store_failed"],
   ])("says of a disk that fails that it did, and no more (%s)", async (name, expected) => {
     const beforeWrite = () => {
       throw new DOMException("", name);

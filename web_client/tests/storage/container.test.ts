@@ -82,7 +82,7 @@ describe("a container", () => {
         made.settle(claim(SOURCES));
       };
       const { code, detail } = await failure(work);
-      expect([code, detail]).toEqual(["disk_error", "no space is left"]);
+      expect([code, detail]).toEqual(["disk_error", "enospc"]);
     },
   );
 
@@ -94,7 +94,7 @@ describe("a container", () => {
 });
 
 test("a full disk is told from a broken one", () => {
-  expect(diskFailure(new DOMException("", "QuotaExceededError")).detail).toBe("no space is left");
-  expect(diskFailure(new DOMException("", "InvalidStateError")).detail).toMatch("store failed");
-  expect(diskFailure(new Error("x")).detail).toMatch("store failed");
+  expect(diskFailure(new DOMException("", "QuotaExceededError")).detail).toBe("enospc");
+  expect(diskFailure(new DOMException("", "InvalidStateError")).detail).toMatch("store_failed");
+  expect(diskFailure(new Error("x")).detail).toMatch("store_failed");
 });

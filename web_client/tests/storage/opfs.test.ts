@@ -77,7 +77,7 @@ describe("space", () => {
 
   test.each([
     [500, ""],
-    [0, "private window"],
+    [0, "private_window"],
   ])("of more than memory takes is refused (%i bytes of disk)", async (space, detail) => {
     disk(space);
     const error = await failure(() => reserve(NAME, MAX_IN_MEMORY + 1, asked(false)));

@@ -106,7 +106,7 @@ describe("in one session", () => {
     await first.ended;
     const remote = new Remote(FILES);
     const ended = new Transfer(home, new Visitor(), "cd34").session(remote.connected);
-    const refused = expect(ended).rejects.toThrow("used before");
+    const refused = expect(ended).rejects.toThrow("transfer_id_reused");
     remote.offer().sendManifest();
     await refused;
   });

@@ -101,7 +101,7 @@ export async function answer(
     !same(remote.nonceGuest, nonceGuest) ||
     remote.setup !== "actpass"
   ) {
-    throw new PeerError("a description of another attempt");
+    throw new PeerError("description_of_another_attempt");
   }
   const early: string[] = []; // candidates may be found before the description is out
   connection.onCandidate = (line) => early.push(line);
@@ -132,7 +132,7 @@ async function listen(
       if (!(error instanceof LaneLost)) throw error;
       return new Promise(() => {}); // the server has said all; the lanes may still open
     }
-    if (more.type !== "candidates") throw new PeerError("a signal out of turn");
+    if (more.type !== "candidates") throw new PeerError("signal_out_of_turn");
     known = merge(known, more.candidates);
     more.candidates.forEach((candidate) => connection.add(sdp.candidateLine(candidate)));
   }

@@ -34,16 +34,16 @@ export class IncomingStream {
 
   /** Whether the range is new. Throws `PeerError` for one that may not come. */
   admit(header: Header): boolean {
-    if (endOf(header) > this.total) throw new PeerError("a range past the end");
+    if (endOf(header) > this.total) throw new PeerError("range_past_end");
     if (header.offset >= this.limit || (!isHole(header) && endOf(header) > this.limit)) {
-      throw new PeerError("a range beyond the limit");
+      throw new PeerError("range_beyond_limit");
     }
     if (!this.admitted.holds(header.offset, endOf(header))) {
       this.admitted.add(header.offset, endOf(header));
       return true;
     }
     this.repeated += header.length;
-    if (this.repeated > 2 * this.total) throw new PeerError("too many repeated ranges");
+    if (this.repeated > 2 * this.total) throw new PeerError("too_many_repeated_ranges");
     return false;
   }
 }

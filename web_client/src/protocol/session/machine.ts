@@ -20,7 +20,7 @@ export const IDLE_SECONDS = 2; // then a ping
 export const SUSPECT_SECONDS = 6; // silence after which people are told
 export const LOST_SECONDS = 10; // silence after which the connection is given up
 export const DONE_SECONDS = 10; // how long a side waits for the last word after the signatures
-const AT_PEER = "at the other side"; // detail of a failure that the peer told
+const AT_PEER = "at_peer"; // detail of a failure that the peer told
 
 /**
  * A role's machine. `frames`, `events`, `deadline`, `receiveFrame`, `tick`, `lost` and `abort` are for
@@ -89,17 +89,17 @@ export abstract class Session<State extends string> {
     const isObject = value !== null && typeof value === "object" && !Array.isArray(value);
     const named = isObject ? value["type"] : null;
     if (typeof named !== "string" || !Object.hasOwn(MESSAGES, named)) {
-      throw new PeerError("an unknown message");
+      throw new PeerError("message_unknown");
     }
     const type = named as MessageType;
     const shape = MESSAGES[type] as (value: Json) => unknown;
-    const message = readAs(shape, value, `a message of type ${type}`);
+    const message = readAs(shape, value, type);
     this.heard(now);
     if (this.over) return;
     if (type === "ping") return this.onPing(message as Message<"ping">);
     if (type === "abort") return this.onAbort(message as Message<"abort">);
     const row = this.table.row(this.state, type);
-    if (!row) throw new PeerError(`a message of type ${type} out of turn`);
+    if (!row) throw new PeerError("message_out_of_turn", type);
     row.handler.call(this, message, now);
     this.state = row.follows ?? this.state;
   }
@@ -161,7 +161,7 @@ export abstract class Session<State extends string> {
     if (code === "cancelled") throw new Failure("peer_cancelled");
     const known = Object.hasOwn(FAILURES, code);
     if (known && FAILURES[code as Code].shared) throw new Failure(code as Code, AT_PEER);
-    throw new Failure("peer_failed", known ? code.replaceAll("_", " ") : "unknown");
+    throw new Failure("peer_failed", known ? code : "unknown");
   }
 
   // -- further lanes
@@ -223,7 +223,7 @@ export abstract class Session<State extends string> {
     label: Bytes,
     shape: (value: Json) => T,
   ): T {
-    const [body, what] = [utf8(message.body), `the ${message.type}`];
+    const [body, what] = [utf8(message.body), message.type];
     checkSigned(label, this.secured.peer.identity, body, message.signature, what);
     return readAs(shape, decodeJson(body, MAX_BODY), what);
   }

@@ -111,7 +111,7 @@ export class RecipientSession extends Session<RecipientState> {
   read(manifest: Manifest, tape: Tape): void {
     this.inTurn(this.read, () => {
       if (manifest.entries.length !== this.fields.entries || tape.total !== this.fields.bytes) {
-        throw new PeerError("the manifest is not what the offer says");
+        throw new PeerError("manifest_mismatch");
       }
       [this.manifest, this.tape] = [manifest, tape];
     });
@@ -149,7 +149,7 @@ export class RecipientSession extends Session<RecipientState> {
   /** A further lane is open. Throws `PeerError` for a number that cannot be. */
   addLane(number: number): void {
     this.inTurn(this.addLane, () => {
-      if (this.lanes.has(number)) throw new PeerError("a lane that was there before");
+      if (this.lanes.has(number)) throw new PeerError("lane_number_reused");
       this.lanes.set(number, 0);
     });
   }
@@ -158,16 +158,16 @@ export class RecipientSession extends Session<RecipientState> {
   admit(header: Header, now: number, lane = 0): boolean {
     this.heard(now);
     const row = this.table.row(this.state, RANGE);
-    if (!row) throw new PeerError("a range out of turn");
+    if (!row) throw new PeerError("range_out_of_turn");
     return row.handler.call(this, header, now, lane) as boolean;
   }
 
   private onRange(header: Header, now: number, lane: number): boolean {
     if (!same(header.transferId, this.fields.transfer_id)) {
-      throw new PeerError("a range of another transfer");
+      throw new PeerError("range_of_another_transfer");
     }
     const stream = this.streams.get(header.stream);
-    if (!stream) throw new PeerError("a range out of turn");
+    if (!stream) throw new PeerError("range_out_of_turn");
     if (stream.admit(header)) return true;
     this.count(stream, lane, now);
     return false;
@@ -298,7 +298,7 @@ export class RecipientSession extends Session<RecipientState> {
       same(fields.sender, this.secured.peer.identity) &&
       same(fields.recipient, this.identity.public) &&
       same(fields.transcript, this.secured.transcript);
-    if (!ours) throw new PeerError("the offer is not for this session");
+    if (!ours) throw new PeerError("offer_of_another_session");
     [this.fields, this.offer] = [fields, utf8(message.body)];
     this.open(Stream.MANIFEST, fields.manifest_bytes);
     this.acknowledge(this.streams.get(Stream.MANIFEST)!, now);
@@ -309,15 +309,15 @@ export class RecipientSession extends Session<RecipientState> {
     const stream = this.streams.get(Stream.DATA)!;
     for (const [entry, status, offset] of message.entries) {
       if (entry >= this.manifest.entries.length || !WITHDRAWN.includes(status)) {
-        throw new PeerError("a withdrawal of what does not exist");
+        throw new PeerError("withdrawal_of_unknown_entry");
       }
       const end = this.tape.end(entry);
       if (!(this.tape.start(entry) <= offset && offset <= end)) {
-        throw new PeerError("a withdrawal outside its entry");
+        throw new PeerError("withdrawal_outside_entry");
       }
       if (offset < end) {
         if (stream.admitted.holds(offset, end)) {
-          throw new PeerError("a withdrawal of what was sent");
+          throw new PeerError("withdrawal_of_sent_range");
         }
         stream.admitted.add(offset, end);
         stream.frontier.add(offset, end);
@@ -333,8 +333,8 @@ export class RecipientSession extends Session<RecipientState> {
     const ours =
       same(fields.transfer_id, this.fields.transfer_id) &&
       same(fields.manifest_sha256, this.fields.manifest_sha256);
-    if (!ours) throw new PeerError("the closing is of another transfer");
-    if (this.closing) throw new PeerError("a second closing");
+    if (!ours) throw new PeerError("closing_of_another_transfer");
+    if (this.closing) throw new PeerError("closing_repeated");
     [this.closing, this.closingFields] = [utf8(message.body), fields];
     this.deliverIfWhole(now);
   }
@@ -344,7 +344,7 @@ export class RecipientSession extends Session<RecipientState> {
       checkSignature(this.secured.peer.identity, this.payload, message.signature);
     } catch (error) {
       if (!(error instanceof BadReceipt)) throw error;
-      throw new PeerError("the countersignature does not fit");
+      throw new PeerError("countersignature_invalid");
     }
     [this.doneBy, this.countersigned] = [null, true];
     this.tell({ type: "countersigned", signature: message.signature });
@@ -405,7 +405,7 @@ export class RecipientSession extends Session<RecipientState> {
       const data = this.bytes.get(Stream.MANIFEST)!;
       this.bytes.delete(Stream.MANIFEST);
       if (!same(sha256(data), this.fields.manifest_sha256)) {
-        throw new PeerError("the manifest is not what the offer says");
+        throw new PeerError("manifest_mismatch");
       }
       this.acknowledge(stream, now);
       this.tell({ type: "manifest_arrived", data });
@@ -423,7 +423,7 @@ export class RecipientSession extends Session<RecipientState> {
     this.inTurn(this.delivered, () => {
       const digests = this.bytes.get(Stream.DIGESTS)!;
       if (!same(sha256(digests), this.closingFields.digests_sha256)) {
-        throw new PeerError("the digests are not what the closing says");
+        throw new PeerError("digests_mismatch");
       }
       this.acknowledge(this.streams.get(Stream.DATA)!, now);
       this.acknowledge(this.streams.get(Stream.DIGESTS)!, now);

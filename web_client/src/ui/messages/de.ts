@@ -1,9 +1,11 @@
 /** German. */
-import { failure, page_failure, status } from "../../../../p2p/protocol/sentences/de.json";
-import type { Failures, Messages } from "./en";
+import { detail, failure, page_failure, status } from "../../../../p2p/protocol/sentences/de.json";
+import type { Details, Failures, Messages } from "./en";
 import { many } from "./numbers";
 
 const failures: Failures = { ...failure, ...page_failure };
+
+const details: Details = detail;
 
 export const de: Messages = {
   language: "Deutsch",
@@ -183,4 +185,5 @@ export const de: Messages = {
   percent: (value) => `${value} Prozent`,
   statuses: status,
   failures,
+  details,
 };

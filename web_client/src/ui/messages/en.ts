@@ -4,7 +4,7 @@
  * Failures and what became of an entry stand in the catalogue that the command line has as well; where
  * the page must say something else, its group `page_failure` does.
  */
-import { failure, page_failure, status } from "../../../../p2p/protocol/sentences/en.json";
+import { detail, failure, page_failure, status } from "../../../../p2p/protocol/sentences/en.json";
 import type { StateName } from "../../events";
 import type { Code } from "../../protocol/errors";
 import { many } from "./numbers";
@@ -13,6 +13,11 @@ import { many } from "./numbers";
 export type Failures = { readonly [code in Code]: string };
 
 const failures: Failures = { ...failure, ...page_failure };
+
+/** What fills a sentence in, by its code. */
+export type Details = { readonly [code in keyof typeof detail]: string };
+
+const details: Details = detail;
 
 export const en = {
   language: "English",
@@ -189,6 +194,7 @@ export const en = {
   percent: (value: number) => `${value} percent`,
   statuses: status,
   failures,
+  details,
 };
 
 export type Messages = typeof en;

@@ -1,5 +1,6 @@
 /** Ended without files: one sentence, and what can be done. */
 import type { Code } from "../../protocol/errors";
+import type { Details } from "../messages/en";
 import { button, commandLine, h, title, type Context, type Screen } from "../elements";
 import type { Model } from "../model";
 
@@ -8,7 +9,9 @@ const BY_COMMAND: readonly Code[] = ["no_space", "not_writable", "internal", "di
 
 export function ended(model: Model, { t, actions }: Context): Screen {
   const code = model.code || "internal";
-  const sentence = t.failures[code].replace("{detail}", () => model.detail);
+  const known = Object.hasOwn(t.details, model.detail);
+  const detail = known ? t.details[model.detail as keyof Details] : model.detail;
+  const sentence = t.failures[code].replace("{detail}", () => detail);
   const cut = sentence.search(/[.:;] /) + 1;
   const [head, rest] = cut > 0 ? [sentence.slice(0, cut - 1), sentence.slice(cut)] : [sentence, ""];
   const byCommand = BY_COMMAND.includes(code);
