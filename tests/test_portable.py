@@ -14,7 +14,10 @@ import asyncio, importlib, os, pkgutil, select, selectors, signal, socket, subpr
 
 sys.modules["fcntl"] = None
 for module, names in {
-    os: ("O_DIRECT", "O_NOFOLLOW", "O_DIRECTORY", "posix_fadvise", "setpriority"),
+    os: (
+        *("O_DIRECT", "O_NOFOLLOW", "O_DIRECTORY", "SEEK_DATA", "SEEK_HOLE", "posix_fadvise"),
+        *("setpriority", "preadv", "pread", "pwrite", "link"),
+    ),
     socket: ("AF_UNIX", "TCP_CONGESTION", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"),
 }.items():
     for name in names:

@@ -49,7 +49,7 @@ from ..protocol.paths import shown
 from ..protocol.receipt import MAX_RECEIPT
 from ..protocol.seal import TRANSFER_ID
 from ..protocol.session.messages import plain
-from ..storage.durable import CLOSE_ON_EXEC, FileLock, replace_whole, uptime
+from ..storage.durable import CLOSE_ON_EXEC, FileLock, replace_whole, uptime, write_at
 from ..storage.listing import SourceFile
 from ..storage.parts import staging_folder
 from .folder import unwritable
@@ -326,7 +326,7 @@ class Journal:
         """Note the running digest at `index` times MARK. Raises `OSError`."""
         file = os.open(self.path / "marks", os.O_WRONLY | os.O_CREAT | CLOSE_ON_EXEC, 0o600)
         try:
-            os.pwrite(file, mark, index * MARK_SIZE)
+            write_at(file, mark, index * MARK_SIZE)
             os.ftruncate(file, (index + 1) * MARK_SIZE)
             os.fsync(file)
         finally:

@@ -14,6 +14,7 @@ from ..protocol.manifest import CHANGED, NOT_PLACED, NOT_WRITTEN, Manifest, Resu
 from ..protocol.seal import Payload
 from ..protocol.sentences import Detail, os_detail
 from ..protocol.tape import Tape
+from .durable import space_of, write_at
 from .parts import Parts, staging_folder
 from .placing import Placing, free_names
 from .ports import MARK, Marked, Stopped, never
@@ -66,7 +67,7 @@ class FolderDestination:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             free, reserve = self._space()
-            disk = os.statvfs(self.directory)
+            files = space_of(self.directory).files
         except OSError as error:
             raise Failure("not_writable", os_detail(error)) from None
         if not os.access(self.directory, os.W_OK | os.X_OK):
@@ -76,14 +77,13 @@ class FolderDestination:
             sizes = {"needed": needed, "free": max(free - reserve, 0)}
             in_gb = {name: f"{size / 1e9:.1f}" for name, size in sizes.items()}
             raise Failure("no_space", Detail("space", **in_gb))
-        if disk.f_files and len(self._manifest.entries) > disk.f_favail:
+        if files is not None and len(self._manifest.entries) > files:
             raise Failure("no_space", Detail("too_many_files"))
 
     def _space(self) -> tuple[int, int]:
         """Bytes that are free, and bytes that are to stay so."""
-        disk = os.statvfs(self.directory)
-        reserve = min(MIN_RESERVE, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
-        return disk.f_bavail * disk.f_frsize, reserve
+        space = space_of(self.directory)
+        return space.free, min(MIN_RESERVE, space.size // RESERVE_SHARE)
 
     def prepare(self, *, again: bool = False) -> None:
         self._parts.open(again=again)
@@ -138,7 +138,7 @@ class FolderDestination:
             part, view = view[: piece.length], view[piece.length :]
             at = piece.offset
             while part:
-                done = os.pwrite(file, part, at)
+                done = write_at(file, part, at)
                 part, at = part[done:], at + done
             self._parts.written(piece.entry)
         self._unchecked += len(payload)

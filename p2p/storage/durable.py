@@ -1,4 +1,5 @@
-"""What an operating system offers for files: whole replacement, syncing, locks, direct reads.
+"""What an operating system offers for files: reading and writing at an offset, space, holes, links,
+whole replacement, syncing, locks, direct reads.
 
 Everything that is not the same everywhere stands here, and nothing here fails to import where the
 system has less (no `fcntl`, `O_DIRECT` or `posix_fadvise` on Windows, say).
@@ -8,11 +9,15 @@ from __future__ import annotations
 
 import errno
 import logging
+import mmap
 import os
+import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from ..protocol.errors import Failure
 from ..protocol.sentences import os_detail
@@ -24,6 +29,8 @@ NON_BLOCKING = getattr(os, "O_NONBLOCK", 0)
 DIRECT = getattr(os, "O_DIRECT", 0)  # read past the page cache; 0 where there is no such thing
 ENTER = DIRECTORY | NO_FOLLOW  # a folder, without following a link
 LOCK_POLL_SECONDS = 0.01
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
+_SEEKING = threading.Lock()  # where a file can be read only from where it stands
 _NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 # Errors that a person can end while a transfer waits: space, quota, a file system that went away.
 PASSING = _NO_SPACE | {
@@ -38,6 +45,85 @@ PASSING = _NO_SPACE | {
 def disk_failure(error: OSError) -> Failure:
     """What a failing disk means for the transfer: it waits, or it ends."""
     return Failure("disk_paused" if error.errno in PASSING else "disk_error", os_detail(error))
+
+
+def read_at(file: int, buffer: memoryview | mmap.mmap, offset: int) -> int:
+    """Read into a buffer; the number of bytes, 0 at the end. Raises `OSError`."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file, [buffer], offset)
+    with _SEEKING:
+        os.lseek(file, offset, os.SEEK_SET)
+        data = os.read(file, len(buffer))
+    buffer[: len(data)] = data
+    return len(data)
+
+
+def write_at(file: int, data: bytes | memoryview, offset: int) -> int:
+    """Write a part of the data, if not all; the number of bytes. Raises `OSError`."""
+    if hasattr(os, "pwrite"):
+        return os.pwrite(file, data, offset)
+    with _SEEKING:
+        os.lseek(file, offset, os.SEEK_SET)
+        return os.write(file, data)
+
+
+class Space(NamedTuple):
+    """The room of a file system: in bytes, all and what is free for us; and how many more files it
+    can hold, None where it does not say."""
+
+    size: int
+    free: int
+    files: int | None
+
+
+def space_of(folder: Path) -> Space:
+    """The room where a folder lies. Raises `OSError`."""
+    disk = shutil.disk_usage(folder)
+    files = os.statvfs(folder) if hasattr(os, "statvfs") else None
+    return Space(disk.total, disk.free, files.f_favail if files and files.f_files else None)
+
+
+def taken_by(info: os.stat_result) -> int:
+    """Bytes of disk that a file takes; its size, where the system does not say."""
+    return info.st_blocks * 512 if hasattr(info, "st_blocks") else info.st_size
+
+
+def next_data(file: int, offset: int) -> int | None:
+    """Where data begins at or after `offset`, None where only a hole is left; `offset` itself where
+    the system knows no holes. Raises `OSError`."""
+    if not hasattr(os, "SEEK_DATA"):
+        return offset
+    try:
+        return os.lseek(file, offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return None
+
+
+def next_hole(file: int, offset: int, size: int) -> int:
+    """Where the next hole begins after `offset`, or `size`. Raises `OSError`."""
+    return os.lseek(file, offset, os.SEEK_HOLE) if hasattr(os, "SEEK_HOLE") else size
+
+
+def set_mode(file: int, mode: int) -> None:
+    """Give an open file its permissions, where files have any. Raises `OSError`."""
+    if hasattr(os, "fchmod"):
+        os.fchmod(file, mode)
+
+
+def hard_link(name: str, folder: int, new: str, new_folder: int) -> bool:
+    """Give a file another name, in folders of these descriptors; False where the file system has no
+    hard links. Raises `FileExistsError`, `OSError`."""
+    if not hasattr(os, "link"):
+        return False
+    try:
+        os.link(name, new, src_dir_fd=folder, dst_dir_fd=new_folder)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
 
 
 def sync_folder(folder: int) -> None:
@@ -133,8 +219,6 @@ def ordinary_mode(folder: int) -> int:
 def step_back(niceness: int) -> None:
     """Lower the priority of the calling thread, where the system can."""
     with suppress(OSError, AttributeError):
-        import threading
-
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
 

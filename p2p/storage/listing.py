@@ -12,6 +12,7 @@ from ..protocol.errors import Failure
 from ..protocol.manifest import MAX_ENTRIES, Entry
 from ..protocol.paths import MAX_SEGMENTS, UnsafePath, check_path, collisions, escape_segment, shown
 from ..protocol.sentences import Detail, os_detail
+from .durable import taken_by
 from .ports import Stopped, never
 
 
@@ -100,7 +101,7 @@ def walk(paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Stopped = n
             warn("time_out_of_range", path, "")
             modified = 0
         if stat.S_ISREG(info.st_mode):
-            held = info.st_blocks * 512
+            held = taken_by(info)
             sparse = held < info.st_size
             data = held if sparse else None
             entries.append(Entry(name, "file", info.st_size, modified, data))

@@ -21,11 +21,20 @@ from ..protocol.manifest import Entry
 from ..protocol.sentences import os_detail
 from ..protocol.tape import Tape
 from .comparison import check_digest
-from .durable import DIRECT, DIRECTORY, ENTER, NO_FOLLOW, ordinary_mode
+from .durable import (
+    DIRECT,
+    DIRECTORY,
+    ENTER,
+    NO_FOLLOW,
+    hard_link,
+    ordinary_mode,
+    set_mode,
+    taken_by,
+    write_at,
+)
 
 MAX_OPEN = 256  # part files open at once; the usual limit of a process is 1,024
 SYNC_THREADS = 8  # small files: fsyncs one by one cost twice as much
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 
 
 def staging_folder(directory: Path, transfer: bytes) -> Path:
@@ -121,7 +130,7 @@ class Parts:
     def held(self) -> int:
         """Bytes of disk that the parts take. Raises `OSError`."""
         with os.scandir(self.staging) as parts:
-            return sum(part.stat(follow_symlinks=False).st_blocks * 512 for part in parts)
+            return sum(taken_by(part.stat(follow_symlinks=False)) for part in parts)
 
     def probe(self, data: bytes) -> None:
         """Write, sync and remove a file. Raises `OSError`."""
@@ -129,7 +138,7 @@ class Parts:
         flags = os.O_RDWR | os.O_CREAT | NO_FOLLOW
         file = os.open(name, flags, 0o600, dir_fd=self.staging)
         try:
-            os.pwrite(file, data, 0)
+            write_at(file, data, 0)
             os.fsync(file)
         finally:
             os.close(file)
@@ -159,7 +168,7 @@ class Parts:
         try:
             if self._mode is None:
                 self._mode = ordinary_mode(self.staging)
-            os.fchmod(file, self._mode)
+            set_mode(file, self._mode)
             os.utime(file, ns=(entry.modified * 1000, entry.modified * 1000))
         except OverflowError:
             raise OSError(errno.EINVAL, "a time out of range") from None
@@ -196,14 +205,10 @@ class Parts:
 
     def _take(self, part: str, name: str, folder: int) -> bool:
         """Link a part to a name; where a file system has no hard links, reserve it: False."""
-        try:
-            os.link(part, name, src_dir_fd=self.staging, dst_dir_fd=folder)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o600, dir_fd=folder))
-            return False
-        return True
+        if hard_link(part, self.staging, name, folder):
+            return True
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o600, dir_fd=folder))
+        return False
 
     def discard(self) -> None:
         """Remove the folder and everything in it."""

@@ -14,7 +14,7 @@ from typing import Protocol
 from ..protocol.errors import Failure
 from ..protocol.seal import Payload
 from ..protocol.tape import Tape
-from .durable import drop_from_cache
+from .durable import drop_from_cache, read_at
 from .ports import MARK, Marked, Stopped
 
 READ_BACK = 2 * 1024 * 1024  # read at once, while what was read before is hashed
@@ -177,7 +177,7 @@ class ReadBack:
         """Fill a buffer from the disk itself, not from the memory that was written through."""
         if self._direct:
             try:
-                return os.preadv(self._file, [buffer], start)
+                return read_at(self._file, buffer, start)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
@@ -186,7 +186,7 @@ class ReadBack:
             os.close(direct)
         # What was synced is clean, so this makes the kernel read it from the disk again.
         drop_from_cache(self._file, start, len(buffer))
-        return os.preadv(self._file, [buffer], start)
+        return read_at(self._file, buffer, start)
 
     def close(self) -> None:
         """Close what is open; what was hashed so far of the entry at hand is forgotten."""

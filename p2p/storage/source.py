@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -12,7 +11,7 @@ from ..compression import SAMPLE, STORED, Compression, Method, choose
 from ..protocol.errors import Failure
 from ..protocol.manifest import CHANGED, UNREADABLE
 from ..protocol.tape import Tape
-from .durable import CLOSE_ON_EXEC, NON_BLOCKING
+from .durable import CLOSE_ON_EXEC, NON_BLOCKING, next_data, next_hole, read_at
 from .listing import Listing, SourceFile, described
 from .ports import Block, Stopped, never
 from .read_back import READ_BACK
@@ -105,8 +104,12 @@ class FolderSource:
                 count = min(SAMPLES, source.size // MIN_SAMPLED)
                 step = source.size // (count + 1) & ~1
                 at = [step * (index + 1) for index in range(count)]
-                self._compression = choose([(i, os.pread(self._file, SAMPLE, i)) for i in at])
+                self._compression = choose([(i, self._sample(i)) for i in at])
         return self._compression
+
+    def _sample(self, offset: int) -> bytes:
+        sample = bytearray(SAMPLE)
+        return bytes(sample[: read_at(self._file, memoryview(sample), offset)])
 
     def skip(self, offset: int, known: Callable[[int], bool], stopped: Stopped = never) -> Block:
         finished: list[tuple[int, bytes]] = []
@@ -165,20 +168,16 @@ class FolderSource:
         """Where data begins, at or after here, and where it ends."""
         if not source.sparse:
             return self._at, source.size
-        try:
-            begin = os.lseek(self._file, self._at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            begin = source.size  # only a hole is left
-        begin = min(begin, source.size)
+        data = next_data(self._file, self._at)
+        begin = source.size if data is None else min(data, source.size)
         if begin - self._at >= MIN_HOLE:
             return begin, begin
-        end = os.lseek(self._file, begin, os.SEEK_HOLE) if begin < source.size else source.size
-        return self._at, min(end, source.size)
+        if begin < source.size:
+            return self._at, min(next_hole(self._file, begin, source.size), source.size)
+        return self._at, source.size
 
     def _read(self, space: memoryview) -> int:
-        count = os.preadv(self._file, [space], self._at)
+        count = read_at(self._file, space, self._at)
         if not count:
             raise _Changed  # it shrank
         self._digest.update(space[:count])

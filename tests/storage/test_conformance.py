@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 
 import pytest
 
@@ -36,15 +37,42 @@ def manifest_of(contents=CONTENTS):
     return Manifest(tuple(entries), bytes(32))
 
 
+# What only some systems have.
+FEW = [
+    "preadv",
+    "pread",
+    "pwrite",
+    "statvfs",
+    "fchmod",
+    "link",
+    "SEEK_DATA",
+    "SEEK_HOLE",
+    "posix_fadvise",
+    "O_DIRECT",
+]
+
+
+@pytest.fixture(params=["folder", "folder on a system with less", "memory"])
+def kind(request, monkeypatch):
+    """Which of them it is."""
+    if request.param.endswith("less"):
+        usage = shutil.disk_usage("/")
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)  # by other means there
+        for name in FEW:
+            monkeypatch.delattr(os, name)
+        monkeypatch.setattr("p2p.storage.parts.DIRECT", 0)
+    return request.param.split()[0]
+
+
 # --- sources ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["folder", "memory"])
-def source(request, tmp_path):
+@pytest.fixture
+def source(kind, tmp_path):
     """Makes a source of CONTENTS, as often as called."""
     manifest = manifest_of()
     tape = manifest.tape()
-    if request.param == "memory":
+    if kind == "memory":
         return lambda: (MemorySource([data for _, data in CONTENTS], tape, HEADROOM), tape)
     for path, data in CONTENTS:
         if data is None:
@@ -146,9 +174,9 @@ class Place:
         return found
 
 
-@pytest.fixture(params=["folder", "memory"])
-def place(request, tmp_path):
-    return Place(request.param, tmp_path)
+@pytest.fixture
+def place(kind, tmp_path):
+    return Place(kind, tmp_path)
 
 
 def fill(one, tape, upto=None, step=30_000):
