@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from ..protocol import session as sessions
 from ..protocol.errors import HandoverError
 from ..protocol.handshake import DIRECT, LANES, MANY_LANES
+from ..protocol.sentences import os_detail
 from ..protocol.session import RecipientSession, SenderSession, SenderState
 from ..protocol.signal import Description, DirectEndpoint, Signal, may_connect
 from ..tasks import race, uncancelled
@@ -113,7 +114,8 @@ class Multipath:
     def take(self, event: sessions.DirectAnnounced | sessions.LaneSignalled) -> None:
         """What the peer says of lanes."""
         if isinstance(event, sessions.DirectAnnounced):
-            self._peer.set_result(event.endpoint)
+            if not self._peer.done():  # lanes are stopped with their session
+                self._peer.set_result(event.endpoint)
         elif (queue := self._signals.get(event.number)) is not None:
             queue.put_nowait(event.signal)
         else:
@@ -137,8 +139,7 @@ class Multipath:
         try:
             self._direct = direct = await DirectLanes.open(range(ports[0], ports[1] + 1))
         except OSError as error:
-            reason = (error.strerror or "it cannot be listened on").lower()
-            context.warn("no_direct_port", reason)
+            context.warn("no_direct_port", os_detail(error))
             return
         own = DirectEndpoint.of(context.addresses(), direct.port, direct.certificate)
         self._step(self.session.announce_direct, own, time.monotonic())

@@ -500,7 +500,7 @@ async def test_no_port_is_said_and_no_more_than_that(monkeypatch):
     sides = Sides(monkeypatch)
     sides.sender.admitted.set()
     await asyncio.sleep(1)
-    assert sides.warned == [("no_direct_port", "address already in use")]
+    assert sides.warned == [("no_direct_port", "the port is already in use")]
     assert not any(task.done() for task in sides.tasks)
     await sides.stop()
 
@@ -720,3 +720,14 @@ async def test_work_that_comes_when_the_session_ends_is_refused_and_never_begun(
     with pytest.raises(RuntimeError):
         sides.sender._begin(work())
     assert not begun
+
+
+@virtual_time
+async def test_an_announcement_that_comes_when_the_lanes_are_stopped_is_too_late(monkeypatch):
+    """Whatever waited for it is cancelled then."""
+    sides = Sides(monkeypatch)
+    sides.sender.admitted.set()
+    await asyncio.sleep(0.01)
+    sides.sender._peer.cancel()
+    sides.sender.take(DirectAnnounced(DirectEndpoint((), 1, b"")))
+    await sides.stop()
