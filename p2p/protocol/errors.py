@@ -104,6 +104,7 @@ FAILURES: dict[str, FailureKind] = {
     "no_space": FailureKind(_F, Next.NOTHING, shared=True),
     "not_writable": FailureKind(_F, shared=True),
     "home_unwritable": FailureKind(_F, Next.WAIT),
+    "home_foreign": FailureKind(_F),
     "disk_error": FailureKind(Ending.PARTIAL, shared=True),
     "disk_paused": FailureKind(Ending.PARTIAL, Next.WAIT, shared=True),
     "source_changed": FailureKind(_F),
@@ -113,6 +114,7 @@ FAILURES: dict[str, FailureKind] = {
     "offer_changed": FailureKind(_F),
     "journal_foreign": FailureKind(_F),
     "parts_missing": FailureKind(_F),
+    "parts_foreign": FailureKind(_F),
     "journal_damaged": FailureKind(_F),
     "incomplete": FailureKind(Ending.INCOMPLETE, Next.NOTHING),
     # --- on the way

@@ -1,34 +1,50 @@
 """What stays on this machine between transfers.
 
 All of it lies under one folder, `HANDOVER_HOME` or the platform's place for such data, readable by
-its owner alone. Files are replaced whole: written beside, synced, renamed.
+its owner alone. Files are replaced whole: written beside, synced, renamed. What lies there is
+replaced and removed one day, so a folder that holds anything else is refused: it has to be empty,
+or to carry our mark.
 """
 
 from __future__ import annotations
 
+import json
+import stat
 from pathlib import Path
 
 from ..protocol.errors import Failure
+from ..protocol.paths import shown
 from ..protocol.sentences import Detail, os_detail
 from ..storage.durable import replace_whole
 from .audit import AuditLog
 from .contacts import Contacts
 from .folder import Folder, default_path
+from .identity import FILE as IDENTITY
 from .identity import IdentityStore
 from .receipts import ANNEXES, RECEIPTS, Receipts
 
 TRANSFERS = "transfers"  # journals of what is unfinished
+MARK = "handover-data"  # this file says that the folder is Handover's
+MARK_TEXT = b"This folder belongs to Handover, which replaces and removes what lies in it.\n"
+NOT_CONTENT = {"lost+found"}  # of an empty file system
+MAX_IDENTITY = 65536
 
 
 class Home:
     """The folder and everything in it."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """`path`: the data folder, or None for the default. Raises `Failure` (not_writable)."""
+        """`path`: the data folder, or None for the default. Raises `Failure` (not_writable,
+        home_foreign)."""
         self.path = (path or default_path()).absolute()  # whatever the working directory becomes
         try:
-            for name in ("", RECEIPTS, ANNEXES, TRANSFERS):
-                (self.path / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._claim()
+            for name in (RECEIPTS, ANNEXES, TRANSFERS):
+                inside = self.path / name
+                inside.mkdir(mode=0o700, exist_ok=True)
+                if not stat.S_ISDIR(inside.lstat().st_mode):  # a link to one
+                    raise Failure("home_foreign", shown(str(inside), 256))
         except OSError as error:
             raise Failure("not_writable", Detail("home", why=os_detail(error))) from None
         folder = Folder(self.path)
@@ -36,6 +52,27 @@ class Home:
         self.contacts = Contacts(folder)
         self.receipts = Receipts(folder)
         self.audit = AuditLog(folder)
+
+    def _claim(self) -> None:
+        """Mark the folder as ours. Raises `Failure` when it holds anything else, and `OSError`."""
+        mark = self.path / MARK
+        try:
+            if stat.S_ISREG(mark.lstat().st_mode):
+                return
+        except FileNotFoundError:
+            pass
+        content = {one.name for one in self.path.iterdir()} - NOT_CONTENT
+        if content and not self._is_of_0_1():
+            raise Failure("home_foreign", shown(str(self.path), 256))
+        replace_whole(mark, MARK_TEXT)
+
+    def _is_of_0_1(self) -> bool:
+        """Whether version 0.1 made the folder, which left no mark: its identity lies there."""
+        try:
+            with open(self.path / IDENTITY, "rb") as file:
+                return set(json.loads(file.read(MAX_IDENTITY))) == {"seed", "label"}
+        except (OSError, ValueError, TypeError):
+            return False
 
     def takes_files(self) -> bool:
         """Whether files can be written here."""

@@ -15,7 +15,8 @@ What a side promises the other stands here before it is said: write, fsync, jour
 from __future__ import annotations
 
 import os
-import shutil
+import re
+import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,9 +50,9 @@ from ..protocol.paths import shown
 from ..protocol.receipt import MAX_RECEIPT
 from ..protocol.seal import TRANSFER_ID
 from ..protocol.session.messages import plain
-from ..storage.durable import CLOSE_ON_EXEC, FileLock, replace_whole, uptime, write_at
+from ..storage.durable import CLOSE_ON_EXEC, FileLock, is_private, replace_whole, uptime, write_at
 from ..storage.listing import SourceFile
-from ..storage.parts import staging_folder
+from ..storage.parts import remove_parts, staging_folder
 from .folder import unwritable
 from .home import TRANSFERS, Home
 
@@ -61,6 +62,11 @@ MARK_SIZE = 32
 SHORT_ID = 8  # hex digits that are shown
 GONE = ".gone-"  # folders that are being removed
 WAITED_SECONDS = 24 * 3600.0  # no side waits longer for the other
+# Before anything is erased by the clock of the day alone, which may have been set wrongly.
+CLOCK_SECONDS = 7 * 24 * 3600.0
+FILES = ("journal.json", "manifest", "results", "sources", "marks", "begun", "lock")
+_FOLDER = re.compile(rf"(?:{re.escape(GONE)})?[0-9a-f]{{{2 * TRANSFER_ID}}}")
+_HALF_WRITTEN = re.compile(r"\.[a-z0-9_]{8}")  # what `replace_whole` had begun
 _PATH = 4096
 
 _offset = integer(0, MAX_INTEGER)
@@ -237,12 +243,15 @@ class Journal:
 
     @property
     def expired(self) -> bool:
-        """Whether nothing was noted for so long that the other side waits no more."""
-        return self.left <= 0
+        """Whether nothing was noted for so long that the other side waits no more, and no clock
+        that was set makes it only look so."""
+        boot, _ = uptime()
+        same_boot = bool(boot) and boot == self.record.boot
+        return self.age > (WAITED_SECONDS if same_boot else CLOCK_SECONDS)
 
     @property
     def left(self) -> float:
-        """Seconds until then."""
+        """Seconds until the other side waits no more."""
         return WAITED_SECONDS - self.age
 
     @property
@@ -294,10 +303,8 @@ class Journal:
             # Once it is signed, what still lies there is verified, and had no other place.
             signed = record.phase == "signed" or home.receipts.path(record.transfer_id).exists()
             where = staging_folder(Path(os.fsdecode(record.output)), record.transfer_id)
-            if not signed:
-                shutil.rmtree(where, ignore_errors=True)
-                if where.exists():
-                    raise Failure("not_writable", shown(str(where), 256))
+            if not signed and not remove_parts(where):
+                raise Failure("not_writable", shown(str(where), 256))
         self.remove()
         members = {"transfer_id": encode_base64url(record.transfer_id), "role": record.role}
         home.audit.append("erased", members)
@@ -305,10 +312,11 @@ class Journal:
     def remove(self) -> None:
         """The transfer has ended: forget it."""
         gone = self.path.with_name(f"{GONE}{self.path.name}")
-        shutil.rmtree(gone, ignore_errors=True)  # of an earlier one of that name
+        _remove(gone)  # of an earlier one of that name
         with suppress(OSError):
-            self.path.rename(gone)  # all at once; `Journals.tidy` finishes it after a crash
-        shutil.rmtree(gone, ignore_errors=True)
+            if _is_ours(self.path):
+                self.path.rename(gone)  # all at once; `Journals.tidy` finishes it after a crash
+        _remove(gone)
         self.release()
 
     def read(self, name: str) -> bytes:
@@ -394,6 +402,8 @@ class Journals:
         """All that have begun, the oldest first."""
         found: list[Journal] = []
         for path in self._folder.glob("[0-9a-f]" * 2 * TRANSFER_ID):
+            if not _is_folder(path):
+                continue
             one = _recall(path)
             if one.begun:  # else what was read may be half of one that is being removed
                 found.append(one)
@@ -405,12 +415,12 @@ class Journals:
             if one.expired and one.record.role:  # else a person has to look for what has arrived
                 with suppress(Failure):
                     one.erase(self._home)
-        for path in self._folder.glob("*"):
+        for path in self._folder.iterdir():
             with suppress(OSError):
-                old = time.time() - path.stat().st_mtime > WAITED_SECONDS
+                old = time.time() - path.lstat().st_mtime > CLOCK_SECONDS
                 begun = (path / "journal.json").exists()
                 if path.name.startswith(GONE) or (old and not begun):
-                    shutil.rmtree(path)
+                    _remove(path)
 
     def find(self, wanted: str) -> Journal:
         """The one whose id begins so. Raises `Failure` (transfer_unknown)."""
@@ -440,3 +450,33 @@ def _recall(path: Path) -> Journal:
             if record.transfer_id == transfer_id:
                 return Journal(path, record, damaged=name != "journal.json")
     return Journal(path, Record(transfer_id), damaged=True)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is a folder of this user's, and no link to one."""
+    try:
+        info = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(info.st_mode) and is_private(info)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a journal made this folder and everything in it. Raises `OSError`."""
+    if not _FOLDER.fullmatch(path.name) or not _is_folder(path):
+        return False
+    with os.scandir(path) as content:
+        return all(
+            (one.name in FILES or _HALF_WRITTEN.fullmatch(one.name))
+            and one.is_file(follow_symlinks=False)
+            for one in content
+        )
+
+
+def _remove(path: Path) -> None:
+    """Remove a journal's folder; anything else is left as it is."""
+    with suppress(OSError):
+        if _is_ours(path):
+            for name in os.listdir(path):
+                (path / name).unlink()
+            path.rmdir()

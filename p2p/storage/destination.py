@@ -6,7 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..protocol.errors import Failure
@@ -21,7 +21,9 @@ from .ports import MARK, Marked, Stopped, never
 from .read_back import ReadBack
 
 MIN_RESERVE, RESERVE_SHARE = 1024**3, 20  # leave 1 GiB or a twentieth free, whichever is less
-CHECK_SPACE_BYTES = 1024**3  # how often the reserve is looked at while writing
+# How often the free space is looked at while writing: after as much as a quarter of what is free
+# beyond the reserve, within these.
+MIN_CHECK_BYTES, MAX_CHECK_BYTES = 4 * 1024**2, 1024**3
 SPACE_TO_GO_ON = 64 * 1024 * 1024  # or what is missing, if that is less
 PROBE = bytes(2 * 1024 * 1024)
 EMPTY_DIGEST = hashlib.sha256().digest()
@@ -44,7 +46,7 @@ class FolderDestination:
         self._parts = Parts(staging_folder(directory, transfer), manifest.entries, tape)
         self._marked = marked
         self._gone: set[int] = set()
-        self._unchecked = 0  # bytes written since the free space was looked at
+        self._unlooked = 0  # bytes that may be written before the free space is looked at again
         self._read_back = self._begin_reading()
 
     def _begin_reading(self) -> ReadBack:
@@ -132,6 +134,7 @@ class FolderDestination:
     # --- while it comes in
 
     def write(self, offset: int, payload: Payload) -> None:
+        self._keep_reserve(len(payload))
         view = memoryview(payload)
         for piece in self._tape.pieces(offset, len(payload)):
             file = self._parts.writable(piece.entry)
@@ -141,12 +144,17 @@ class FolderDestination:
                 done = write_at(file, part, at)
                 part, at = part[done:], at + done
             self._parts.written(piece.entry)
-        self._unchecked += len(payload)
-        if self._unchecked >= CHECK_SPACE_BYTES:
-            self._unchecked = 0
+
+    def _keep_reserve(self, length: int) -> None:
+        """Raises `OSError` when writing so many bytes would leave less than the reserve: a manifest
+        may say that there are holes, and other programs write too."""
+        self._unlooked -= length
+        if self._unlooked < 0:
             free, reserve = self._space()
-            if free < reserve:
+            if free - length < reserve:
                 raise OSError(errno.ENOSPC, "the reserve is reached")
+            share = (free - reserve) // 4
+            self._unlooked = min(max(share, MIN_CHECK_BYTES), MAX_CHECK_BYTES)
 
     def hole(self, offset: int, length: int) -> None:
         # A part is made at full length, so nothing is written.
@@ -197,18 +205,44 @@ class FolderDestination:
         *,
         again: bool = False,
     ) -> None:
+        delivered = {
+            index: entry
+            for index, entry in enumerate(self._manifest.entries)
+            if not results[index][0]
+        }
+
+        @contextlib.contextmanager
+        def failing(entries: Iterable[int]) -> Iterator[None]:
+            """What fails costs these entries their place, and no other."""
+            try:
+                yield
+            except OSError as error:
+                if error.errno in _NO_SPACE:
+                    raise
+                for index in entries:
+                    results.failed(index, NOT_PLACED)
+
         placing = Placing(self._parts, renamed, note, again=again)
         with contextlib.closing(placing):
-            for index, entry in enumerate(self._manifest.entries):
-                status, digest = results[index]
-                if status:
+            for index, entry in delivered.items():
+                with failing([index]):
+                    placing.build(index, entry, results[index][1])
+            placing.built()
+            folders: dict[str, list[int]] = {}  # what is in each, by its name as sent
+            for index, entry in delivered.items():
+                top, _, rest = entry.path.partition("/")
+                if rest or entry.kind == "directory":
+                    if not results[index][0]:
+                        folders.setdefault(top, []).append(index)
                     continue
-                try:
-                    self._placed[index] = placing.place(index, entry, digest)
-                except OSError as error:
-                    if error.errno in _NO_SPACE:
-                        raise
-                    results.failed(index, NOT_PLACED)
+                with failing([index]):
+                    digest = results[index][1]
+                    self._placed[index] = placing.publish_file(index, top, entry, digest)
+            for top, inside in folders.items():
+                with failing(inside):
+                    final = placing.publish_folder(top)
+                    for index in inside:
+                        self._placed[index] = final + delivered[index].path[len(top) :]
             placing.finish()
 
     def finish(self, results: Results) -> None:

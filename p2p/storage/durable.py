@@ -88,6 +88,12 @@ def taken_by(info: os.stat_result) -> int:
     return info.st_blocks * 512 if hasattr(info, "st_blocks") else info.st_size
 
 
+def is_private(info: os.stat_result) -> bool:
+    """Whether what this describes is this user's own, and nobody else may change it; true where the
+    system does not tell users apart."""
+    return not hasattr(os, "geteuid") or (info.st_uid == os.geteuid() and not info.st_mode & 0o022)
+
+
 def next_data(file: int, offset: int) -> int | None:
     """Where data begins at or after `offset`, None where only a hole is left; `offset` itself where
     the system knows no holes. Raises `OSError`."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..protocol.errors import Failure
 from ..protocol.manifest import Entry
+from ..protocol.paths import shown
 from ..protocol.sentences import os_detail
 from ..protocol.tape import Tape
 from .comparison import check_digest
@@ -26,9 +27,12 @@ from .durable import (
     DIRECTORY,
     ENTER,
     NO_FOLLOW,
+    NON_BLOCKING,
     hard_link,
+    is_private,
     ordinary_mode,
     set_mode,
+    sync_folder,
     taken_by,
     write_at,
 )
@@ -63,10 +67,12 @@ class Parts:
             self.root = os.open(self.folder.parent, DIRECTORY)
             with contextlib.suppress(*([FileExistsError] if again else [])):
                 os.mkdir(self.folder.name, 0o700, dir_fd=self.root)
-            self._ours = True
             self.staging = os.open(self.folder.name, ENTER, dir_fd=self.root)
+            self._ours = is_owned(self.staging, self.root)
         except OSError as error:
             raise Failure("not_writable", os_detail(error)) from None
+        if not self._ours:
+            raise Failure("parts_foreign", shown(str(self.folder), 256))
 
     # --- while it comes in
 
@@ -81,13 +87,22 @@ class Parts:
             crowded = len(self._open) >= MAX_OPEN
         if crowded:
             self.sync(0)
-        flags = os.O_RDWR | os.O_CREAT | NO_FOLLOW
-        file = os.open(_name(entry), flags, 0o600, dir_fd=self.staging)
+        file = self._reopen(_name(entry), os.O_RDWR | os.O_CREAT)
         if os.fstat(file).st_size != self._entries[entry].size:
             os.ftruncate(file, self._entries[entry].size)
         with self._lock:
             self._open[entry] = file
             self._writing = entry
+        return file
+
+    def _reopen(self, name: str, flags: int, *, links: int = 1) -> int:
+        """Open a part that is nobody else's: no symbolic link, a file of this user's, of at most so
+        many names. Raises `OSError`."""
+        file = os.open(name, flags | NO_FOLLOW | NON_BLOCKING, 0o600, dir_fd=self.staging)
+        info, owner = os.fstat(file), os.fstat(self.staging).st_uid
+        if not stat.S_ISREG(info.st_mode) or info.st_nlink > links or info.st_uid != owner:
+            os.close(file)
+            raise PermissionError(errno.EPERM, "a part that somebody else has")
         return file
 
     def written(self, entry: int) -> None:
@@ -124,8 +139,7 @@ class Parts:
         there is no such thing."""
         if direct and not DIRECT:
             raise OSError(errno.EINVAL, "no direct reads")
-        flags = os.O_RDONLY | NO_FOLLOW | (DIRECT if direct else 0)
-        return os.open(_name(entry), flags, dir_fd=self.staging)
+        return self._reopen(_name(entry), os.O_RDONLY | (DIRECT if direct else 0))
 
     def held(self) -> int:
         """Bytes of disk that the parts take. Raises `OSError`."""
@@ -134,8 +148,8 @@ class Parts:
 
     def probe(self, data: bytes) -> None:
         """Write, sync and remove a file. Raises `OSError`."""
-        name = f"probe-{os.getpid()}"
-        flags = os.O_RDWR | os.O_CREAT | NO_FOLLOW
+        name = f"probe-{os.urandom(8).hex()}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW
         file = os.open(name, flags, 0o600, dir_fd=self.staging)
         try:
             write_at(file, data, 0)
@@ -150,7 +164,7 @@ class Parts:
         for name in filter(str.isdigit, os.listdir(self.staging)):
             entry = int(name)
             if self._tape.end(entry) > offset:
-                file = os.open(name, os.O_WRONLY | NO_FOLLOW, dir_fd=self.staging)
+                file = self._reopen(name, os.O_WRONLY)
                 try:
                     os.ftruncate(file, max(0, offset - self._tape.start(entry)))
                 finally:
@@ -158,13 +172,23 @@ class Parts:
 
     # --- the end
 
-    def dress(self, index: int, entry: Entry) -> None:
-        """Give a part its modified time and ordinary permissions; one that is empty is made.
+    def mark(self, name: str) -> None:
+        """Leave an empty file of this name, for good. Raises `OSError`."""
+        os.close(self._reopen(name, os.O_WRONLY | os.O_CREAT))
+        sync_folder(self.staging)
+
+    def move(self, index: int, name: str, folder: int) -> None:
+        """Move a part to where only this transfer is. Raises `OSError`."""
+        os.rename(_name(index), name, src_dir_fd=self.staging, dst_dir_fd=folder)
+
+    def dress(self, index: int, entry: Entry, *, make: bool = True) -> None:
+        """Give a part its modified time and ordinary permissions; one that is empty is made, unless
+        `make` is false.
 
         Raises `OSError`, `FileNotFoundError` where it has its place already.
         """
-        flags = os.O_RDWR | NO_FOLLOW | (0 if entry.size else os.O_CREAT)
-        file = os.open(_name(index), flags, 0o600, dir_fd=self.staging)
+        flags = os.O_RDWR | (0 if entry.size or not make else os.O_CREAT)
+        file = self._reopen(_name(index), flags, links=2)  # after a crash, its final name
         try:
             if self._mode is None:
                 self._mode = ordinary_mode(self.staging)
@@ -212,21 +236,53 @@ class Parts:
 
     def discard(self) -> None:
         """Remove the folder and everything in it."""
+        if self._ours and self.root >= 0:
+            self._close_parts()
+            shutil.rmtree(self.folder.name, ignore_errors=True, dir_fd=self.root)
         self.close()
-        if self._ours:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
-    def close(self) -> None:
-        """Close every file."""
+    def _close_parts(self) -> None:
         with self._sync_lock, self._lock:
             for file in self._open.values():
                 os.close(file)
             self._open.clear()
             self._dirty.clear()
+
+    def close(self) -> None:
+        """Close every file."""
+        self._close_parts()
         for file in (self.staging, self.root):
             if file >= 0:
                 os.close(file)
         self.staging = self.root = -1
+
+
+def is_owned(folder: int, parent: int) -> bool:
+    """Whether a folder is this user's, as far as the file system tells users apart: it is owned as
+    one that is made beside it now. Raises `OSError`."""
+    info = os.fstat(folder)
+    if is_private(info):
+        return True
+    name = f".handover-{os.urandom(8).hex()}"
+    os.mkdir(name, 0o700, dir_fd=parent)
+    try:
+        made = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    finally:
+        os.rmdir(name, dir_fd=parent)
+    return not is_private(made) and (made.st_uid, made.st_mode) == (info.st_uid, info.st_mode)
+
+
+def remove_parts(folder: Path) -> bool:
+    """Remove a staging folder of an earlier process; whether nothing is left of it. It is entered
+    through no link, and left alone where it is somebody else's."""
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        parent = os.open(folder.parent, DIRECTORY)
+        stack.callback(os.close, parent)
+        staging = os.open(folder.name, ENTER, dir_fd=parent)
+        stack.callback(os.close, staging)
+        if is_owned(staging, parent):
+            shutil.rmtree(folder.name, ignore_errors=True, dir_fd=parent)
+    return not os.path.lexists(folder)
 
 
 def _name(entry: int) -> str:

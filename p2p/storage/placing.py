@@ -1,4 +1,11 @@
-"""Placing: what is verified gets its final names, and nothing that is there is replaced."""
+"""Placing: what is verified gets its final names, and nothing that is there is touched.
+
+Folders are built beside the final place first, in the staging folder, where nobody else comes.
+Then each top-level name is *published*: a folder by one rename over an empty folder that was made
+for it, a file by a link or an exclusively made name. So a name is always one that this transfer
+made itself, whatever other programs do meanwhile, and a folder is there with everything in it or
+not at all.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +19,13 @@ from ..protocol.manifest import Entry
 from ..protocol.paths import MAX_SEGMENT
 from .comparison import check_digest
 from .durable import ENTER, sync_folder
-from .parts import Parts
+from .parts import Parts, is_owned
 
 MAX_NAMES = 1000  # `name (1)` to `name (999)`
+TREE = "tree"  # in the staging folder: the folders, by their names as sent
+BUILT = "built"  # likewise: an empty file that says that everything is in it
+# A rename over a folder that somebody else uses by now, or over what is no folder.
+_IN_USE = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 class Placing:
@@ -32,43 +43,81 @@ class Placing:
         self._parts, self._renamed, self._note = parts, renamed, note
         self._again = again
         self._root = os.dup(parts.root)
-        self._tops: set[str] = set()  # folders that are there, by their name as sent
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(TREE, dir_fd=parts.staging)
+        self._tree = os.open(TREE, ENTER, dir_fd=parts.staging)
+        self._was_built = again and _exists(BUILT, parts.staging)
+        self._made: set[str] = set()  # folders of the tree that are there, by their path as sent
         self._times: list[tuple[str, int]] = []
-        self._folders: set[str] = set()
         self._here: tuple[str, int] = ("", -1)  # the folder at hand
 
-    def place(self, index: int, entry: Entry, digest: bytes) -> str:
-        """The path an entry has now, below the destination folder.
+    def close(self) -> None:
+        """Close what is open."""
+        self._leave()
+        os.close(self._tree)
+        os.close(self._root)
+
+    # --- building the tree
+
+    def build(self, index: int, entry: Entry, digest: bytes) -> None:
+        """Put an entry into the tree. One that belongs to no folder waits for `publish_file`.
 
         Raises `OSError` when it cannot be, or when a crash left something else there.
         """
         *folders, name = entry.path.split("/")
         if entry.kind == "directory":
-            path = self._enter([*folders, name])[0]
-            self._times.append((path, entry.modified))
-        else:
-            path, folder = self._enter(folders)
-            name = self._link(index, name, folder, entry, digest)
-            path = f"{path}/{name}" if path else name
-        return path
+            self._enter([*folders, name])
+            self._times.append((entry.path, entry.modified))
+        elif folders:
+            self._move(index, entry, digest)
 
-    def finish(self) -> None:
-        """Folders get their times, the deepest first, and all are synced."""
+    def built(self) -> None:
+        """Everything is in the tree: folders get their times, the deepest first, and all is synced,
+        so that a crash cannot make what is published be taken for what is missing."""
+        self._leave()
         for path, modified in sorted(self._times, key=lambda one: -one[0].count("/")):
             with contextlib.suppress(OSError, OverflowError), self._opened(path) as folder:
                 os.utime(folder, ns=(modified * 1000, modified * 1000))
-        for path in sorted(self._folders):
-            with (
-                contextlib.suppress(FileNotFoundError, NotADirectoryError),
-                self._opened(path) as f,
-            ):
-                sync_folder(f)
-        sync_folder(self._root)
+        for path in sorted(self._made):
+            gone = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+            with gone, self._opened(path) as folder:
+                sync_folder(folder)
+        sync_folder(self._tree)
+        self._parts.mark(BUILT)
 
-    def close(self) -> None:
-        """Close what is open."""
-        self._leave()
-        os.close(self._root)
+    def _move(self, index: int, entry: Entry, digest: bytes) -> None:
+        *folders, name = entry.path.split("/")
+        folder, published = self._enter(folders), self._is_published(folders[0])
+        try:
+            self._parts.dress(index, entry, make=not self._was_built)
+        except FileNotFoundError:
+            if not self._again:
+                raise
+            check_digest(name, folder, digest)  # it was moved before a crash
+            return
+        if self._again and entry.size:
+            self._parts.check(index, digest)
+        if published:  # it had no place before a crash either
+            raise FileExistsError(errno.EEXIST, "the folder is published")
+        # Nobody else comes here; but a file system may take two names for one.
+        if _exists(name, folder):
+            if not (self._again and not entry.size):
+                raise FileExistsError(errno.EEXIST, "a name that is there")
+            os.unlink(name, dir_fd=folder)  # an empty file, made again after a crash
+        self._parts.move(index, name, folder)
+
+    def _enter(self, segments: list[str]) -> int:
+        """The descriptor of a folder of the tree, made where missing."""
+        path = "/".join(segments)
+        if self._here[0] != path:
+            self._leave()
+            self._here = (path, self._descend(segments, make=not self._is_published(segments[0])))
+        return self._here[1]
+
+    def _leave(self) -> None:
+        if self._here[1] >= 0:
+            os.close(self._here[1])
+        self._here = ("", -1)
 
     @contextlib.contextmanager
     def _opened(self, path: str) -> Iterator[int]:
@@ -78,66 +127,116 @@ class Placing:
         finally:
             os.close(folder)
 
-    def _enter(self, segments: list[str]) -> tuple[str, int]:
-        """The placed path of a folder and its descriptor, made where missing."""
-        if not segments:
-            return "", self._root
-        if segments[0] not in self._tops:
-            self._make_top(segments[0])
-            self._tops.add(segments[0])
-        path = "/".join([self._renamed.get(segments[0], segments[0]), *segments[1:]])
-        if self._here[0] != path:
-            self._leave()
-            self._here = (path, self._descend(path.split("/"), make=True))
-            parts = path.split("/")
-            self._folders.update("/".join(parts[:count]) for count in range(1, len(parts) + 1))
-        return self._here
-
-    def _leave(self) -> None:
-        if self._here[1] >= 0:
-            os.close(self._here[1])
-        self._here = ("", -1)
-
     def _descend(self, segments: list[str], *, make: bool) -> int:
-        folder = os.dup(self._root)
-        for segment in segments:
+        top, *_ = segments
+        if self._is_published(top):
+            folder, segments = os.dup(self._root), [self._final(top), *segments[1:]]
+        else:
+            folder = os.dup(self._tree)
+        for count, segment in enumerate(segments, 1):
+            path = "/".join(segments[:count])
             try:
-                if make:
-                    with contextlib.suppress(FileExistsError):
-                        os.mkdir(segment, dir_fd=folder)
+                if make and path not in self._made:
+                    self._make(segment, folder)
+                    self._made.add(path)
                 deeper = os.open(segment, ENTER, dir_fd=folder)
             finally:
                 os.close(folder)
             folder = deeper
         return folder
 
-    def _make_top(self, name: str) -> None:
-        """Its name was free when it was chosen: if it is there now, a crash came in between."""
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(self._renamed.get(name, name), dir_fd=self._root)
+    def _make(self, name: str, folder: int) -> None:
+        try:
+            os.mkdir(name, dir_fd=folder)
+        except FileExistsError:
+            # After a crash it may be there; two names that a file system takes for one must not be.
+            if not self._again or name not in os.listdir(folder):
+                raise
 
-    def _link(self, index: int, name: str, folder: int, entry: Entry, digest: bytes) -> str:
-        top = folder == self._root
-        chosen = self._renamed.get(name, name) if top else name
+    # --- publishing
+
+    def _final(self, name: str) -> str:
+        return self._renamed.get(name, name)
+
+    def _is_published(self, top: str) -> bool:
+        """Whether a folder had its final name before a crash."""
+        return self._was_built and not _exists(top, self._tree)
+
+    def publish_folder(self, name: str) -> str:
+        """Give a folder of the tree, and all that is in it, its final name. Raises `OSError`."""
+        if self._is_published(name):
+            return self._final(name)
+        for candidate in self._candidates(name, directory=True):
+            try:
+                os.mkdir(candidate, dir_fd=self._root)  # now the name is ours
+            except FileExistsError:
+                if not self._is_claim(candidate, name):
+                    continue
+            try:
+                os.rename(name, candidate, src_dir_fd=self._tree, dst_dir_fd=self._root)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.rmdir(candidate, dir_fd=self._root)
+                if error.errno not in _IN_USE:
+                    raise
+            else:
+                return candidate
+        raise FileExistsError(errno.EEXIST, "too many of that name")
+
+    def _is_claim(self, candidate: str, name: str) -> bool:
+        """Whether a folder that is there was made for this name before a crash: it is the one that
+        is noted, ours, and empty."""
+        if not self._was_built or candidate != self._final(name):
+            return False
+        try:
+            folder = os.open(candidate, ENTER, dir_fd=self._root)
+        except OSError:
+            return False
+        try:
+            return is_owned(folder, self._root) and not os.listdir(folder)
+        finally:
+            os.close(folder)
+
+    def publish_file(self, index: int, name: str, entry: Entry, digest: bytes) -> str:
+        """Give a file that belongs to no folder its final name. Raises `OSError`."""
         try:
             self._parts.dress(index, entry)
         except FileNotFoundError:
             if not self._again:
                 raise
-            check_digest(chosen, folder, digest)  # placed before a crash
-            return chosen
+            check_digest(self._final(name), self._root, digest)  # published before a crash
+            return self._final(name)
         if self._again and entry.size:
             self._parts.check(index, digest)
-        for candidate in chain([chosen], free_names(name, directory=False)):
-            if candidate != chosen and top:
-                self._renamed[name] = candidate
-                self._note()
-            # It was free when it was chosen: what is there after a crash is ours, as in a folder.
-            taken = self._again and candidate == chosen
+        noted = self._final(name)
+        for candidate in self._candidates(name, directory=False):
+            # It was free when it was noted: what is there after a crash is ours.
+            taken = self._again and candidate == noted
             with contextlib.suppress(FileExistsError):
-                self._parts.link(index, candidate, folder, taken=taken)
+                self._parts.link(index, candidate, self._root, taken=taken)
                 return candidate
         raise FileExistsError(errno.EEXIST, "too many of that name")
+
+    def _candidates(self, name: str, *, directory: bool) -> Iterator[str]:
+        """Names to try; each but the first is noted before."""
+        first = self._final(name)
+        for candidate in chain([first], free_names(name, directory=directory)):
+            if candidate != first:
+                self._renamed[name] = candidate
+                self._note()
+            yield candidate
+
+    def finish(self) -> None:
+        """Everything is published."""
+        sync_folder(self._root)
+
+
+def _exists(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def free_names(name: str, *, directory: bool) -> Iterable[str]:
@@ -145,8 +244,12 @@ def free_names(name: str, *, directory: bool) -> Iterable[str]:
     yield name
     stem, ending = (name, "") if directory else os.path.splitext(name)
     for number in range(1, MAX_NAMES):
-        mark = f" ({number}){ending}"
-        short = stem
-        while len((short + mark).encode()) > MAX_SEGMENT and short:
-            short = short[:-1]
-        yield short + mark
+        mark = f" ({number})"
+        yield _fit(stem, mark, ending) or _fit(name, mark, "")
+
+
+def _fit(stem: str, mark: str, ending: str) -> str:
+    """The name, its stem shortened to what a file system takes; "" where nothing is left of it."""
+    while stem and len((stem + mark + ending).encode()) > MAX_SEGMENT:
+        stem = stem[:-1]
+    return stem + mark + ending if stem else ""

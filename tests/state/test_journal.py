@@ -17,6 +17,7 @@ from p2p.protocol.codec import encode_base64url
 from p2p.protocol.errors import Failure, PeerError
 from p2p.state.home import Home
 from p2p.state.journal import (
+    CLOCK_SECONDS,
     WAITED_SECONDS,
     Journal,
     Journals,
@@ -162,7 +163,7 @@ def test_what_nobody_comes_back_for_is_erased_and_noted(home, tmp_path):
     journal.release()
     Journals(home).tidy()
     assert staging.exists()
-    age(journal, WAITED_SECONDS + 1)
+    age(journal, CLOCK_SECONDS + 1)
     Journals(home).tidy()
     assert not staging.exists()
     assert list(Journals(home)) == []
@@ -222,7 +223,7 @@ def test_what_is_damaged_and_signed_keeps_what_had_no_other_place(home, tmp_path
     home.receipts.store(journal.record.transfer_id, b"a receipt")
     journal.release()
     (journal.path / "journal.json").write_bytes(b"")
-    age(journal, WAITED_SECONDS + 1)
+    age(journal, CLOCK_SECONDS + 1)
     Journals(home).tidy()
     assert list(Journals(home)) == []
     assert staging.exists()
@@ -233,7 +234,7 @@ def test_what_is_all_damaged_is_told_by_its_id_and_forgotten_by_a_person_alone(h
     journal.release()
     for name in ("journal.json", "begun"):
         (journal.path / name).write_bytes(b"")
-    age(journal, WAITED_SECONDS + 1)
+    age(journal, CLOCK_SECONDS + 1)
     Journals(home).tidy()
     (found,) = Journals(home)
     assert (found.damaged, found.record.role, found.short_id) == (True, "", "11111111")
@@ -249,13 +250,13 @@ def test_records_have_a_reader_for_every_member():
 
 def test_what_a_crash_left_of_a_removal_or_a_beginning_is_tidied(home, tmp_path):
     journal = begun(home, recipient(tmp_path / "out"))
-    journal.path.rename(journal.path.with_name(".gone-x"))
+    journal.path.rename(journal.path.with_name(f".gone-{'0' * 32}"))
     fresh = Journals(home).path(sender(transfer_id=b"\x12" * 16))
     fresh.mkdir()
     assert list(Journals(home)) == []
     Journals(home).tidy()
     assert list(fresh.parent.iterdir()) == [fresh]  # somebody may just be writing it
-    old = time.time() - WAITED_SECONDS - 1
+    old = time.time() - CLOCK_SECONDS - 1
     os.utime(fresh, (old, old))
     Journals(home).tidy()
     assert list(fresh.parent.iterdir()) == []

@@ -86,6 +86,7 @@ export const FAILURES = {
   no_space: shared(leadsTo("failed", NOTHING)),
   not_writable: shared(leadsTo("failed")),
   home_unwritable: leadsTo("failed", WAIT),
+  home_foreign: leadsTo("failed"),
   disk_error: shared(leadsTo("partial")),
   disk_paused: shared(leadsTo("partial", WAIT)),
   source_changed: leadsTo("failed"),
@@ -95,6 +96,7 @@ export const FAILURES = {
   offer_changed: leadsTo("failed"),
   journal_foreign: leadsTo("failed"),
   parts_missing: leadsTo("failed"),
+  parts_foreign: leadsTo("failed"),
   journal_damaged: leadsTo("failed"),
   incomplete: leadsTo("incomplete", NOTHING),
   // --- on the way

@@ -1,0 +1,373 @@
+"""Final names: each is this transfer's alone, whatever other programs do at the same time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2p.protocol.errors import Failure
+from p2p.protocol.manifest import NOT_PLACED, Entry, Manifest, Results
+from p2p.storage.destination import FolderDestination
+from p2p.storage.parts import remove_parts, staging_folder
+from p2p.storage.placing import free_names
+
+ENTRIES = (
+    Entry("DICOM", "directory", 0, 10**15),
+    Entry("DICOM/1.dcm", "file", 3, 10**15),
+    Entry("DICOM/series/2.dcm", "file", 3, 10**15),
+    Entry("report.pdf", "file", 3, 10**15),
+)
+OURS = {"1.dcm": b"one", "series/2.dcm": b"two"}
+
+
+def arrived(out, transfer=bytes(16), entries=ENTRIES, data=b"onetwopdf"):
+    """A destination in which everything has arrived, and what became of each entry."""
+    import hashlib
+
+    manifest = Manifest(tuple(entries), bytes(32))
+    one = FolderDestination(out, manifest, manifest.tape(), transfer)
+    one.check_space()
+    one.prepare()
+    one.begin(0)
+    one.write(0, data)
+    one.sync(len(data))
+    one.read_back(len(data))
+    claimed, at = Results(len(entries)), 0
+    for index, entry in enumerate(entries):
+        if entry.kind == "file":
+            digest = hashlib.sha256(data[at : at + entry.size]).digest()
+            claimed.delivered(index, digest)
+            at += entry.size
+    return one, one.compare(claimed)
+
+
+def tree(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+# What another program puts under a name that was free when it was chosen.
+def a_folder_in_use(path):
+    path.mkdir()
+    (path / "theirs.dcm").write_bytes(b"theirs")
+
+
+def a_folder_that_is_used_next(path):
+    path.mkdir()
+
+
+def a_file(path):
+    path.write_bytes(b"theirs")
+
+
+def a_link(path):
+    (path.parent / "elsewhere").mkdir(exist_ok=True)
+    path.symlink_to("elsewhere")
+
+
+def a_dangling_link(path):
+    path.symlink_to("nowhere")
+
+
+def a_pipe(path):
+    os.mkfifo(path)
+
+
+OTHERS = [
+    a_folder_in_use,
+    a_folder_that_is_used_next,
+    a_file,
+    a_link,
+    a_dangling_link,
+    a_pipe,
+]
+
+
+@pytest.mark.parametrize("appears", OTHERS)
+@pytest.mark.parametrize("name", ["DICOM", "report.pdf"])
+def test_what_appears_under_a_chosen_name_is_left_alone_and_the_rest_arrives(
+    tmp_path, appears, name
+):
+    one, results = arrived(tmp_path)
+    renamed = one.choose_names()
+    appears(tmp_path / name)
+    before = (tmp_path / name).lstat()
+    one.place(results, renamed)
+    if appears is a_folder_that_is_used_next:
+        (tmp_path / name / "theirs.dcm").write_bytes(b"theirs")  # it must still be theirs
+    after = (tmp_path / name).lstat()
+    assert (before.st_ino, before.st_mode) == (after.st_ino, after.st_mode)
+    assert not list(results.failures())
+    folder, report = ("DICOM (1)", "report.pdf") if name == "DICOM" else ("DICOM", "report (1).pdf")
+    assert tree(tmp_path / folder) == OURS
+    assert (tmp_path / report).read_bytes() == b"pdf"
+    assert one.placed == {
+        0: folder,
+        1: f"{folder}/1.dcm",
+        2: f"{folder}/series/2.dcm",
+        3: report,
+    }
+    if (tmp_path / "elsewhere").exists():
+        assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("appears", OTHERS)
+def test_what_appears_at_the_very_moment_is_left_alone(tmp_path, monkeypatch, appears):
+    """Between the making of the name and what comes to lie under it."""
+    one, results = arrived(tmp_path)
+    renamed, real = one.choose_names(), os.rename
+    done: list[bool] = []
+
+    def rename(source, name, **folders):
+        if name == "DICOM" and not done and folders["dst_dir_fd"] != folders["src_dir_fd"]:
+            done.append(True)
+            os.rmdir(tmp_path / "DICOM")
+            appears(tmp_path / "DICOM")
+        return real(source, name, **folders)
+
+    monkeypatch.setattr(os, "rename", rename)
+    one.place(results, renamed)
+    assert done
+    assert not list(results.failures())
+    if appears is not a_folder_that_is_used_next:  # an empty folder is as good as none
+        assert tree(tmp_path / "DICOM (1)") == OURS
+        assert "1.dcm" not in tree(tmp_path / "DICOM") if (tmp_path / "DICOM").is_dir() else True
+
+
+def test_a_folder_in_use_before_its_content_is_there_is_nobodys_but_theirs(tmp_path, monkeypatch):
+    """Another program may take the empty folder for its own, and write into it."""
+    one, results = arrived(tmp_path)
+    real = os.mkdir
+
+    def mkdir(name, *arguments, **named):
+        real(name, *arguments, **named)
+        if name == "DICOM" and (tmp_path / "DICOM").is_dir():
+            (tmp_path / "DICOM" / "theirs.dcm").write_bytes(b"theirs")
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    one.place(results, one.choose_names())
+    assert tree(tmp_path / "DICOM") == {"theirs.dcm": b"theirs"}
+    assert tree(tmp_path / "DICOM (1)") == OURS
+
+
+def test_transfers_into_one_folder_at_once_never_share_a_folder(tmp_path):
+    """Of two patients, say: 10 at once, each with a folder of the same name."""
+    count = 10
+    entries = (
+        *(Entry(f"DICOM/{n}.dcm", "file", 1, 10**15) for n in range(40)),
+        *(Entry(f"A/{n}.dcm", "file", 1, 10**15) for n in range(40)),
+    )
+    ready = [
+        arrived(tmp_path, bytes([number]) * 16, entries, bytes([number]) * 80)
+        for number in range(count)
+    ]
+    chosen = [one.choose_names() for one, _ in ready]
+    together = threading.Barrier(count)
+
+    def place(number):
+        one, results = ready[number]
+        together.wait()
+        one.place(results, chosen[number])
+
+    threads = [threading.Thread(target=place, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, results in ready:
+        assert not list(results.failures())
+        one.finish(results)
+    folders = sorted(tmp_path.iterdir())
+    assert len(folders) == 2 * count
+    for folder in folders:
+        contents = set(tree(folder).values())
+        assert len(contents) == 1, folder
+        assert len(tree(folder)) == 40
+    for number, (one, _) in enumerate(ready):
+        for path in one.placed.values():
+            assert (tmp_path / path).read_bytes() == bytes([number])
+
+
+def test_names_that_a_file_system_takes_for_one_are_not_merged(tmp_path, monkeypatch):
+    """One that folds more than the manifest's rule knows: the second has no place, and is kept."""
+    entries = (Entry("d/one", "file", 3, 10**15), Entry("d/two", "file", 3, 10**15))
+    one, results = arrived(tmp_path, entries=entries, data=b"onetwo")
+    real_stat, real_rename = os.stat, os.rename
+
+    def folded(name):
+        return "one" if name == "two" else name
+
+    monkeypatch.setattr(os, "stat", lambda name, **named: real_stat(folded(name), **named))
+    monkeypatch.setattr(
+        os, "rename", lambda source, name, **named: real_rename(source, folded(name), **named)
+    )
+    one.place(results, {})
+    monkeypatch.undo()
+    assert list(results.failures()) == [(1, NOT_PLACED)]
+    assert tree(tmp_path / "d") == {"one": b"one"}
+    one.finish(results)
+    assert (Path(one.where) / "00000001").read_bytes() == b"two"
+
+
+@given(
+    name=st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
+    .map(lambda name: name * (250 // len(name) + 1))
+    .map(lambda name: name.encode()[:255].decode(errors="ignore")),
+    at=st.integers(0, 255),
+    directory=st.booleans(),
+)
+@settings(max_examples=300)
+def test_a_numbered_name_always_fits_and_is_another(name, at, directory):
+    """Wherever its ending begins."""
+    name = (name[:at] + "." + name[at:]).encode()[:255].decode(errors="ignore")
+    found = [
+        one for one, _ in zip(free_names(name, directory=directory), range(1000), strict=False)
+    ]
+    assert len(set(found)) == len(found) == 1000
+    assert all(0 < len(one.encode()) <= 255 for one in found)
+
+
+def test_a_name_that_is_all_ending_is_numbered_too(tmp_path):
+    name = "a." + "x" * 253
+    (tmp_path / name).write_bytes(b"mine")
+    entries = (Entry(name, "file", 3, 10**15), Entry("other", "file", 3, 10**15))
+    one, results = arrived(tmp_path, entries=entries, data=b"onetwo")
+    one.place(results, one.choose_names())
+    assert not list(results.failures())
+    assert (tmp_path / name).read_bytes() == b"mine"
+    assert (tmp_path / one.placed[0]).read_bytes() == b"one"
+    assert (tmp_path / "other").read_bytes() == b"two"
+
+
+# --- what is ours ---------------------------------------------------------------------------------
+
+
+def swapped_for_a_link(part):
+    part.rename(part.with_name("moved"))
+    part.symlink_to("moved")
+
+
+def with_a_second_name(part):
+    os.link(part, part.with_name("second"))
+
+
+def swapped_for_a_pipe(part):
+    part.unlink()
+    os.mkfifo(part)
+
+
+def somebody_elses(part):
+    os.chown(part, 12345, 12345)
+
+
+@pytest.mark.parametrize(
+    "done", [swapped_for_a_link, with_a_second_name, swapped_for_a_pipe, somebody_elses]
+)
+def test_a_part_that_somebody_else_has_is_not_written_nor_taken_for_ours(tmp_path, done):
+    manifest = Manifest((Entry("a", "file", 4, 10**15),), bytes(32))
+    one = FolderDestination(tmp_path, manifest, manifest.tape(), bytes(16))
+    one.prepare()
+    one.write(0, b"aa")
+    one.sync(2)
+    one.close()
+    done(Path(one.where) / "00000000")
+    one = FolderDestination(tmp_path, manifest, manifest.tape(), bytes(16))
+    one.prepare(again=True)
+    with pytest.raises(OSError) as caught:
+        one.write(2, b"aa")
+    assert caught.value.errno in (errno.EPERM, errno.ELOOP)
+    assert one.read_back(2) in (0, 2)
+    assert not one._read_back.digests
+    one.close()
+
+
+def as_somebody_else(folder):
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12345, 12345)
+
+
+def open_to_all(folder):
+    folder.mkdir()
+    folder.chmod(0o777)
+
+
+def a_link_elsewhere(folder):
+    target = folder.with_name("victim")
+    target.mkdir()
+    (target / "precious").write_bytes(b"precious")
+    folder.symlink_to(target)
+
+
+@pytest.mark.parametrize("made", [as_somebody_else, open_to_all, a_link_elsewhere])
+def test_a_folder_of_parts_that_somebody_else_made_is_not_used_nor_removed(tmp_path, made):
+    manifest = Manifest((Entry("a", "file", 4, 10**15),), bytes(32))
+    where = staging_folder(tmp_path, bytes(16))
+    made(where)
+    (where / "theirs").write_bytes(b"theirs")
+    one = FolderDestination(tmp_path, manifest, manifest.tape(), bytes(16))
+    with pytest.raises(Failure) as caught:
+        one.prepare(again=True)
+    assert caught.value.code in ("parts_foreign", "not_writable")
+    one.discard()
+    assert not remove_parts(where)
+    assert (where / "theirs").read_bytes() == b"theirs"
+
+
+def test_parts_of_our_own_are_removed(tmp_path):
+    one, _ = arrived(tmp_path)
+    one.close()
+    where = Path(one.where)
+    assert stat.S_IMODE(where.stat().st_mode) == 0o700
+    assert remove_parts(where)
+    assert not where.exists()
+    assert remove_parts(where)
+
+
+def test_what_is_discarded_is_what_was_made_whatever_its_path_leads_to_now(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    one, _ = arrived(out)
+    moved = tmp_path / "moved"
+    out.rename(moved)
+    victim = out / Path(one.where).name
+    victim.mkdir(parents=True)
+    (victim / "precious").write_bytes(b"precious")
+    one.discard()
+    assert (victim / "precious").read_bytes() == b"precious"
+    assert not list(moved.iterdir())
+
+
+# --- the reserve ----------------------------------------------------------------------------------
+
+
+@given(
+    free=st.integers(0, 4 * 10**9),
+    steps=st.lists(st.integers(1, 8 * 1024**2), min_size=1, max_size=300),
+    others=st.integers(0, 1024**2),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_reserve_holds_at_every_moment(free, steps, others):
+    """Whatever the manifest says of holes; other programs write `others` bytes each time."""
+    reserve = 290_000_000
+    manifest = Manifest((Entry("a", "file", 2**40, 0, 0),), bytes(32))
+    one = FolderDestination(Path("/nowhere"), manifest, manifest.tape(), bytes(16))
+    disk = {"free": free}
+    one._space = lambda: (disk["free"], reserve)  # type: ignore[method-assign]
+    for step in steps:
+        try:
+            one._keep_reserve(step)
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+            return
+        disk["free"] -= step + others
+        assert disk["free"] >= reserve - others * 64
