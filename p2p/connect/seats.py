@@ -201,7 +201,8 @@ class HostSeat:
                 ttl=min(int(left), messages.MAX_TTL),
             )
         )
-        answer = _decode(await asyncio.wait_for(socket.recv(), OPEN_SECONDS))
+        async with asyncio.timeout(OPEN_SECONDS):
+            answer = _decode(await socket.recv())
         if answer["type"] == "error":
             raise _failure(answer["code"])
         if answer["type"] != "created":
@@ -248,7 +249,8 @@ class GuestSeat:
             await self._socket.send(
                 messages.encode("join", room=self._keys.room, join=self._keys.join)
             )
-            answer = _decode(await asyncio.wait_for(self._socket.recv(), OPEN_SECONDS))
+            async with asyncio.timeout(OPEN_SECONDS):
+                answer = _decode(await self._socket.recv())
         except (WebSocketException, TimeoutError):
             await self._socket.close()
             raise Failure("server_unreachable", Detail("closed")) from None

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import ssl
+import threading
 import time
 
 import pytest
@@ -14,7 +15,7 @@ from cryptography import x509
 
 from p2p.connect.addresses import reachable
 from p2p.lanes import LaneLost
-from p2p.lanes.tls import HIGH_WATER, direct
+from p2p.lanes.tls import HIGH_WATER, direct, endpoint
 from p2p.lanes.tls import socket as tls_socket
 from p2p.lanes.tls.connection import TlsConnection
 from p2p.lanes.tls.direct import DirectLanes
@@ -267,3 +268,25 @@ async def test_only_the_holder_of_the_certificate_makes_a_connection():
     await asyncio.wait_for(opening, 5)
     for one in (sender, recipient, stranger):
         await one.close()
+
+
+async def test_a_handshake_that_no_thread_began_leaves_no_socket_open():
+    """It was cancelled, and the lanes were closed, before one was free."""
+    lanes = await DirectLanes.open()
+    lanes.trust(lanes.certificate)
+    busy = threading.Event()
+    for _ in range(endpoint.HANDSHAKES + 2):
+        lanes._threads.submit(busy.wait)
+    pairs = [socket.socketpair() for _ in range(3)]
+    queued = [
+        asyncio.create_task(lanes._secure(plain, "192.0.2.1", server=True)) for plain, _ in pairs
+    ]
+    await asyncio.sleep(0.01)
+    for task in queued:
+        task.cancel()
+    await asyncio.gather(*queued, return_exceptions=True)
+    lanes.close()
+    busy.set()
+    assert [plain.fileno() for plain, _ in pairs] == [-1] * 3
+    for _, other in pairs:
+        other.close()

@@ -157,7 +157,8 @@ class DirectLanes(Endpoint[DirectLane]):
         super().__init__(listener, key, certificate)
         # Threads of their own: strangers must not hold up what else this process does.
         self._threads = ThreadPoolExecutor(HANDSHAKES + 2, "handover-tls")
-        self._shaking: set[socket.socket] = set()
+        self._queued: set[socket.socket] = set()  # for a thread to shake hands over, ...
+        self._shaking: set[socket.socket] = set()  # ... and those for which one does
 
     async def _secure(self, plain: socket.socket, address: str, *, server: bool) -> DirectLane:
         assert self._contexts is not None
@@ -165,6 +166,7 @@ class DirectLanes(Endpoint[DirectLane]):
 
         def shake_hands() -> TlsSocket:
             self._shaking.add(plain)
+            self._queued.discard(plain)
             try:
                 tune(plain)
                 tls = TlsSocket(context, plain, server=server)
@@ -177,11 +179,13 @@ class DirectLanes(Endpoint[DirectLane]):
                 self._shaking.discard(plain)
             return tls
 
+        self._queued.add(plain)
         try:
             loop = asyncio.get_running_loop()
             shaking = loop.run_in_executor(self._threads, shake_hands)
             tls = await asyncio.shield(shaking)
         except (OSError, RuntimeError):  # the second: it was closed meanwhile
+            self._queued.discard(plain)
             plain.close()
             raise LaneLost from None
         except asyncio.CancelledError:
@@ -192,6 +196,8 @@ class DirectLanes(Endpoint[DirectLane]):
     def close(self) -> None:
         super().close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        for plain in list(self._queued):  # no thread will any more
+            plain.close()
         for plain in list(self._shaking):
             with contextlib.suppress(OSError):
                 plain.shutdown(socket.SHUT_RDWR)
