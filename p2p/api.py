@@ -412,11 +412,12 @@ async def _host(
 
 def receive(
     link: str,
-    output: str | os.PathLike[str] = ".",
+    output: str | os.PathLike[str] | None = None,
     *,
     passphrase: str | None = None,
     verify: bool = False,
     auto: bool = False,
+    allow_hidden: bool = False,
     limit: float | None = None,
     compress: bool = True,
     direct: bool = True,
@@ -425,7 +426,8 @@ def receive(
     home: HomeLike = None,
     interactive: bool = True,
 ) -> Transfer:
-    """Receive what a link offers into the folder `output`.
+    """Receive what a link offers into the folder `output`; None makes a new one in the working
+    directory. With `auto`, an offer with hidden names is taken only with `allow_hidden`.
 
     What was begun under this link before, in this process or an earlier one, goes on, in the folder
     it was begun in. The other arguments are those of `send`. Raises `Failure` when the data folder
@@ -439,11 +441,13 @@ def receive(
         engine=engine,
         passphrase=passphrase,
         auto=auto,
+        allow_hidden=allow_hidden,
         limit=limit,
         compress=compress,
         direct_ports=(direct_ports or (0, 0)) if direct else None,
     )
-    transfer._start(_join(RecipientTransfer(options, Path(output), verify=verify), link))
+    where = None if output is None else Path(output)
+    transfer._start(_join(RecipientTransfer(options, where, verify=verify), link))
     return transfer
 
 
@@ -529,7 +533,7 @@ def resume(
     )
     if not isinstance(record, SenderRecord):
         journal.release()
-        transfer._start(_join(RecipientTransfer(options, Path(), verify=verify), record.link))
+        transfer._start(_join(RecipientTransfer(options, None, verify=verify), record.link))
         return transfer
     left = datetime.fromisoformat(record.expires).timestamp() - journal.written - journal.age
     if record.peer:  # the link is that one's alone, and stays good for it

@@ -5,12 +5,12 @@ An event carries a code and what fills it in, never a sentence: `message` looks 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from .protocol.errors import Ending
-from .protocol.manifest import STATUSES
+from .protocol.manifest import STATUSES, Skipped
 from .protocol.sentences import Language, text
 
 StateName = Literal[
@@ -98,13 +98,18 @@ class DigitsShown(_Event):
 
 @dataclass(frozen=True)
 class Offered(_Event):
-    """Recipient: what is offered. `names` are the first few, safe to show."""
+    """Recipient: what is offered. `names` are the first few, safe to show. `hidden` counts names
+    that begin with a dot, each with all that is in it, and `hidden_names` are the first few paths
+    of these. `skipped` is what the sender left out, by kind."""
 
     event: ClassVar[str] = "offer"
     files: int
     folders: int
     size: int
     names: tuple[str, ...]
+    hidden: int = 0
+    hidden_names: tuple[str, ...] = ()
+    skipped: Skipped = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,9 @@ class Completed(_Event):
     ending: Ending
     code: str
     receipt: Path
-    places: tuple[str, ...]  # recipient: what now lies in the output folder
+    places: tuple[str, ...]  # recipient: what now lies in the output folder, ...
+    folder: Path | None = None  # ... and which that is
+    skipped: Skipped = field(default_factory=dict)  # what the sender left out, by kind
 
     @property
     def message(self) -> str:
@@ -215,6 +222,7 @@ class Failed(_Event):
     detail: str
     receipt: Path | None
     failed: tuple[tuple[str, int], ...]  # (path, status) of entries that did not arrive
+    skipped: Skipped = field(default_factory=dict)  # what the sender left out, by kind
 
     @property
     def message(self) -> str:

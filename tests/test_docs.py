@@ -259,11 +259,12 @@ def test_python_that_is_shown_compiles():
 @pytest.mark.parametrize("name", ["send", "receive"])
 def test_arguments_of_the_api(name):
     """The tables are the keyword arguments, with their defaults."""
-    common, own = re.split(r"(?m)^And for `send`:$", section(AUTOMATION.read_text(), "## Python"))
-    table = rows(common) + (rows(own) if name == "send" else [])
+    text = section(AUTOMATION.read_text(), "## Python")
+    common, *own = re.split(r"(?m)^And for `(send|receive)`:$", text)
+    table = rows(common) + rows(dict(zip(own[::2], own[1::2], strict=True))[name])
     told = {coded(row[0])[0]: ast.literal_eval(coded(row[1])[0]) for row in table}
     _, *given = inspect.signature(getattr(p2p, name)).parameters.values()
-    assert told == {one.name: one.default for one in given if one.name != "output"}
+    assert told == {one.name: one.default for one in given}
 
 
 def test_the_script_transfers(tmp_path, some):

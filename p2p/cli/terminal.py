@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -116,6 +116,14 @@ class Human:
                 self._line(words("terminal", "offered", what=what, size=size(event.size)))
                 for name in event.names:
                     self._line(f"  {name}")
+                if event.hidden:
+                    self._line(words("terminal", "hidden", what=counted(event.hidden, "hidden")))
+                    for name in event.hidden_names:
+                        self._line(f"  {name}")
+                    if rest := event.hidden - len(event.hidden_names):
+                        self._line(f"  {counted(rest, 'more')}")
+                if event.skipped:
+                    self._line(words("terminal", "skipped_offer", what=_kinds(event.skipped)))
             case Warned():
                 message = words("warning", event.code, detail=event.detail)
                 note = "note_of" if event.path else "note"
@@ -125,8 +133,15 @@ class Human:
             case Completed():
                 self._stop()
                 say(event.message_in(language()))
-                for place in event.places:
+                if event.folder is not None:
+                    folder = shown(str(event.folder), 256)
+                    say(words("terminal", "saved_in", folder=folder))
+                for place in event.places[:LISTED]:
                     say(f"  {shown(place, 256)}")
+                if rest := len(event.places[LISTED:]):
+                    say(f"  {counted(rest, 'more')}")
+                if event.skipped:
+                    say(words("terminal", "skipped", what=_kinds(event.skipped)))
                 say(words("terminal", "receipt", path=str(event.receipt)))
             case Failed():
                 self._stop()
@@ -135,6 +150,8 @@ class Human:
                     say(words("terminal", "reason", path=path, why=why))
                 if len(event.failed) > LISTED:
                     say(words("terminal", "more", count=number(len(event.failed) - LISTED)))
+                if event.skipped:
+                    say(words("terminal", "skipped", what=_kinds(event.skipped)))
                 if event.receipt is not None:
                     say(words("terminal", "receipt", path=str(event.receipt)))
 
@@ -265,6 +282,11 @@ class Terminal:
     def close(self) -> None:
         """Let go of it."""
         os.close(self._file)
+
+
+def _kinds(skipped: Mapping[Any, int]) -> str:
+    """How many of each kind were left out."""
+    return ", ".join(counted(count, kind) for kind, count in skipped.items())
 
 
 def has_terminal() -> bool:

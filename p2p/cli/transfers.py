@@ -120,9 +120,10 @@ def left_out(tls: Tls) -> None:
 
 @click.command()
 @click.argument("link", required=False)
-@click.option("--output", "-o", type=click.Path(path_type=Path), default=".")
+@click.option("--output", "-o", type=click.Path(path_type=Path))
+@click.option("--allow-hidden", is_flag=True)
 @common
-def receive(link: str | None, output: Path, common: Common) -> None:
+def receive(link: str | None, output: Path | None, allow_hidden: bool, common: Common) -> None:
     """`handover receive`."""
     if link is None:
         link = os.environ.get("HANDOVER_LINK")
@@ -137,7 +138,11 @@ def receive(link: str | None, output: Path, common: Common) -> None:
         api.tidy()
     run(
         lambda interactive: api.receive(
-            offered, output, interactive=interactive, **common.arguments(secret)
+            offered,
+            output,
+            allow_hidden=allow_hidden,
+            interactive=interactive,
+            **common.arguments(secret),
         ),
         "recipient",
         as_json=common.as_json,

@@ -100,6 +100,7 @@ FAILURES: dict[str, FailureKind] = {
     "same_name": FailureKind(_F),
     "name_collision": FailureKind(_F),
     "name_refused": FailureKind(_F),
+    "hidden_names": FailureKind(_F, Next.NOTHING),
     "too_many_entries": FailureKind(_F),
     "no_space": FailureKind(_F, Next.NOTHING, shared=True),
     "not_writable": FailureKind(_F, shared=True),

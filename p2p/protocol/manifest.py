@@ -9,13 +9,15 @@ root in a receipt tells nothing about names, and one entry can be shown without 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from .codec import (
     MAX_INTEGER,
+    Json,
     base64url,
+    base64url_upto,
     decode_json,
     encode_base64url,
     encode_json,
@@ -29,7 +31,7 @@ from .codec import (
     text,
 )
 from .errors import Failure, PeerError
-from .paths import MAX_PATH, UnsafePath, check_path, collisions, shown
+from .paths import MAX_PATH, MAX_SEGMENT, UnsafePath, check_path, collisions, shown
 from .tape import Tape
 
 MAX_ENTRIES = 200_000
@@ -65,7 +67,8 @@ class Entry:
     """One file or directory.
 
     `modified` is microseconds since the epoch; `data` the bytes that are not holes, where the
-    file is sparse (the space it will take), else None.
+    file is sparse (the space it will take), else None. `original` are the bytes of its name where
+    it lies, if that could not be kept, else b"".
     """
 
     path: str
@@ -73,14 +76,20 @@ class Entry:
     size: int
     modified: int
     data: int | None = None
+    original: bytes = b""
+
+
+SkippedKind = Literal["links", "special"]  # symbolic links; devices, pipes and sockets
+Skipped = Mapping[SkippedKind, int]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The entries and the salt of their leaves."""
+    """The entries and the salt of their leaves; how many things a sender left out on purpose."""
 
     entries: tuple[Entry, ...]
     salt: bytes = field(repr=False)
+    skipped: Skipped = field(default_factory=dict)
 
     def tape(self) -> Tape:
         """Where each entry lies."""
@@ -91,7 +100,9 @@ class Manifest:
         return sum(e.size if e.data is None else min(e.data, e.size) for e in self.entries)
 
 
-_head = members({"salt": base64url(SALT)})
+_count = integer(1, MAX_INTEGER)
+_skipped = members({kind: optional(_count) for kind in get_args(SkippedKind)})
+_head = members({"salt": base64url(SALT), "skipped": optional(_skipped)})
 _entry = members(
     {
         "path": text(MAX_PATH, empty=False),
@@ -99,13 +110,17 @@ _entry = members(
         "size": integer(0, MAX_INTEGER),
         "modified": integer(-MAX_INTEGER, MAX_INTEGER),
         "data": optional(integer(0, MAX_INTEGER)),
+        "original": optional(base64url_upto(MAX_SEGMENT)),
     }
 )
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """JSON Lines. Raises `Failure` (too_many_entries)."""
-    lines = [encode_json({"salt": encode_base64url(manifest.salt)})]
+    head: dict[str, Json] = {"salt": encode_base64url(manifest.salt)}
+    if manifest.skipped:
+        head["skipped"] = dict(manifest.skipped)
+    lines = [encode_json(head)]
     for entry in manifest.entries:
         fields: dict[str, str | int] = {
             "path": entry.path,
@@ -115,6 +130,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
         }
         if entry.data is not None:
             fields["data"] = entry.data
+        if entry.original:
+            fields["original"] = encode_base64url(entry.original)
         lines.append(encode_json(fields))
     data = b"\n".join(lines) + b"\n"
     if len(manifest.entries) > MAX_ENTRIES or len(data) > MAX_MANIFEST:
@@ -129,10 +146,11 @@ def decode_manifest(data: bytes) -> Manifest:
     if data.count(b"\n") > MAX_ENTRIES + 1:
         raise PeerError("manifest_too_many_entries")
     lines = data[:-1].split(b"\n")
-    salt = read_as(_head, decode_json(lines[0], MAX_LINE), "manifest head")["salt"]
+    head = read_as(_head, decode_json(lines[0], MAX_LINE), "manifest head")
     entries = []
     for line in lines[1:]:
-        entry = Entry(**read_as(_entry, decode_json(line, MAX_LINE), "manifest entry"))
+        fields = read_as(_entry, decode_json(line, MAX_LINE), "manifest entry")
+        entry = Entry(**{**fields, "original": fields["original"] or b""})
         try:
             check_path(entry.path)
         except UnsafePath as reason:
@@ -146,7 +164,8 @@ def decode_manifest(data: bytes) -> Manifest:
     if pairs:
         one, other = pairs[0]
         raise PeerError("names_collide", f"{shown(one)}, {shown(other)}")
-    return Manifest(tuple(entries), salt)
+    skipped = {kind: count for kind, count in (head["skipped"] or {}).items() if count is not None}
+    return Manifest(tuple(entries), head["salt"], skipped)
 
 
 class Results:

@@ -21,6 +21,7 @@ _RESERVED = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])", re.IGNORECASE
 )
 # Windows forbids these; `:` would also name an alternate data stream there.
+_NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\\/]')
 # Shown escaped though allowed in names: format characters, bidi controls among them.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -70,16 +71,34 @@ def check_path(path: str) -> tuple[str, ...]:
 def escape_segment(segment: str) -> str:
     """A safe name as like the given one as can be: what is not allowed becomes `_`.
 
-    Raises `UnsafePath` where no spelling helps: not Unicode, above 255 bytes, empty, `.`, `..`.
+    Bytes that are not UTF-8, as `os.fsdecode` gives them (U+DC80 to U+DCFF), become `%E9` and so
+    on, and a `%` in such a name `%25`. What has become too long is cut off at its end. Raises
+    `UnsafePath` where no spelling helps: other surrogates, above 255 bytes, empty, `.`, `..`.
     """
+    safe = segment
     if segment not in ("", ".", ".."):
-        segment = _FORBIDDEN.sub("_", segment)
-        stripped = segment.rstrip(" .")
-        segment = stripped + "_" * (len(segment) - len(stripped))
-        if _reserved(segment):
-            segment = "_" + segment
-    check_segment(segment)
-    return segment
+        if _NO_TEXT.search(safe):
+            safe = safe.replace("%", "%25")
+            safe = _NO_TEXT.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", safe)
+        safe = _end_safely(_FORBIDDEN.sub("_", safe))
+        if _reserved(safe):
+            safe = "_" + safe
+        if safe != segment:
+            safe = _cut_off(safe)
+    check_segment(safe)
+    return safe
+
+
+def _end_safely(name: str) -> str:
+    """Each trailing space or dot becomes `_`."""
+    stripped = name.rstrip(" .")
+    return stripped + "_" * (len(name) - len(stripped))
+
+
+def _cut_off(name: str) -> str:
+    while len(name.encode(errors="surrogatepass")) > MAX_SEGMENT:
+        name = name[:-1]
+    return _end_safely(name)
 
 
 def collision_key(path: str) -> str:

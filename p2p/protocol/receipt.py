@@ -27,6 +27,7 @@ from .codec import (
     list_of,
     members,
     one_of,
+    optional,
     read_as,
     sha256,
     text,
@@ -96,6 +97,7 @@ _payload = members(
                 "bytes": _count,
                 "delivered_entries": _count,
                 "delivered_bytes": _count,
+                "skipped": optional(_count),  # version 0.1 did not say
             }
         ),
         "stored": one_of("file", "browser"),
@@ -219,6 +221,6 @@ def require_same(payload: Mapping[str, Any], expected: Mapping[str, Any], at: st
     """
     for name, value in expected.items():
         if isinstance(value, Mapping):
-            require_same(payload[name], value, f"{at}{name}.")
-        elif payload[name] != value:
+            require_same(payload.get(name, {}), value, f"{at}{name}.")
+        elif payload.get(name) != value:
             raise BadReceipt(Detail("member_differs", member=f"{at}{name}"))

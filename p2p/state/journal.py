@@ -51,7 +51,7 @@ from ..protocol.receipt import MAX_RECEIPT
 from ..protocol.seal import TRANSFER_ID
 from ..protocol.session.messages import plain
 from ..storage.durable import CLOSE_ON_EXEC, FileLock, is_private, replace_whole, uptime, write_at
-from ..storage.listing import SourceFile
+from ..storage.listing import UNREAD, EntrySource, SourceFile
 from ..storage.parts import remove_parts, staging_folder
 from .folder import unwritable
 from .home import TRANSFERS, Home
@@ -143,6 +143,7 @@ class SenderRecord(Record):
         "to": text(1024),
         "auto": optional(boolean),
         "closings": list_of(_any, MAX_CLOSINGS),
+        "reached": optional(_offset),
     }
 
     owner: bytes = b""  # of the room
@@ -157,6 +158,7 @@ class SenderRecord(Record):
     to: str = ""  # the contact it is for
     auto: bool = False  # whoever opens the link first is let in
     closings: list[dict[str, Any]] = field(default_factory=list)  # `SenderSession.closed`
+    reached: int = 0  # how far the tape may have been handed to the recipient
 
 
 @dataclass(frozen=True)
@@ -345,7 +347,7 @@ class Journal:
         data = self.read("marks")
         return [data[at : at + MARK_SIZE] for at in range(0, len(data) // MARK_SIZE * 32, 32)]
 
-    def sources(self) -> tuple[SourceFile | None, ...]:
+    def sources(self) -> tuple[EntrySource, ...]:
         """What `store_sources` noted. Raises `PeerError` when it is damaged."""
         shape = members(
             {
@@ -354,26 +356,29 @@ class Journal:
                 "inode": _large,
                 "size": _offset,
                 "modified_ns": _large,
+                "changed_ns": _large,
                 "sparse": boolean,
             }
         )
 
-        def one(line: bytes) -> SourceFile | None:
+        def one(line: bytes) -> EntrySource:
             if line == b"null":
                 return None
+            if line == encode_json(UNREAD):
+                return "unread"
             found = read_as(shape, decode_json(line, 3 * _PATH), "source")
             return SourceFile(**{**found, "path": os.fsdecode(found["path"])})
 
         return tuple(one(line) for line in self.read("sources").splitlines())
 
-    def store_sources(self, sources: Sequence[SourceFile | None]) -> None:
+    def store_sources(self, sources: Sequence[EntrySource]) -> None:
         """Note what each entry is on this disk. Raises `OSError`."""
 
-        def one(source: SourceFile | None) -> bytes:
-            if source is None:
-                return b"null"
+        def one(source: EntrySource) -> bytes:
+            if not isinstance(source, SourceFile):
+                return encode_json(source)
             values = {f.name: getattr(source, f.name) for f in fields(source)}
-            for name in ("device", "inode", "modified_ns"):
+            for name in ("device", "inode", "modified_ns", "changed_ns"):
                 values[name] = str(values[name])  # beyond what is safe as a JSON number
             where = os.fsencode(os.path.abspath(source.path))
             return encode_json(plain({**values, "path": where}))

@@ -4,34 +4,45 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 from ..protocol.codec import MAX_INTEGER
 from ..protocol.errors import Failure
-from ..protocol.manifest import MAX_ENTRIES, Entry
+from ..protocol.manifest import MAX_ENTRIES, Entry, EntryKind, Skipped, SkippedKind
 from ..protocol.paths import MAX_SEGMENTS, UnsafePath, check_path, collisions, escape_segment, shown
 from ..protocol.sentences import Detail, os_detail
-from .durable import taken_by
+from .durable import DIRECTORY, ENTER, taken_by
 from .ports import Stopped, never
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """An entry's place on this disk, and what it looked like when it was listed."""
+    """An entry's place on this disk, and what it looked like when it was listed. No part of the
+    path was a link then."""
 
     path: str
     device: int
     inode: int
     size: int
     modified_ns: int
+    changed_ns: int  # by the system; no program can set it
     sparse: bool
+
+
+# A source that is a directory, and one of whatever kind that could not be read.
+DIRECTORY_SOURCE = None
+UNREAD: Literal["unread"] = "unread"
+EntrySource = SourceFile | Literal["unread"] | None
 
 
 def find_again(source: SourceFile) -> SourceFile | None:
     """A source after a restart; None when it is not what it was. (Devices get new numbers.)"""
     try:
-        info = os.stat(source.path)
+        info = os.lstat(source.path)
     except (OSError, ValueError):
         return None
     found = described(source, info)
@@ -41,17 +52,21 @@ def find_again(source: SourceFile) -> SourceFile | None:
 
 def described(source: SourceFile, info: os.stat_result) -> SourceFile:
     """The source as it is now."""
-    return SourceFile(
-        source.path, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, source.sparse
-    )
+    return _source(source.path, info, source.sparse)
+
+
+def _source(path: str, info: os.stat_result, sparse: bool) -> SourceFile:
+    times = info.st_mtime_ns, info.st_ctime_ns
+    return SourceFile(path, info.st_dev, info.st_ino, info.st_size, *times, sparse)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a walk found: entries and, beside each, its source (None for a directory)."""
+    """What a walk found: entries and, beside each, its source; and how many were left out, why."""
 
     entries: tuple[Entry, ...]
-    sources: tuple[SourceFile | None, ...]
+    sources: tuple[EntrySource, ...]
+    skipped: Skipped = field(default_factory=dict)
 
 
 Warn = Callable[[str, str, str], None]  # code of a warning, path, detail
@@ -77,67 +92,15 @@ def check_paths(paths: Sequence[str]) -> dict[str, str]:
 def walk(paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Stopped = never) -> Listing:
     """List files and folders as entries, in a stable order, folders before what is in them.
 
-    What cannot be sent is left out and told to `warn`. Links are followed only with
-    `follow` and only inside the root they lie in. `stopped` ends it early. Raises `Failure`.
+    What cannot be read is listed all the same, to fail by name. Links, and what is neither file nor
+    folder, are left out, counted and told to `warn`. Links are followed only with `follow` and only
+    inside the root they lie in; whoever swaps a folder for a link meanwhile leads nowhere.
+    `stopped` ends it early. Raises `Failure`.
     """
-    entries: list[Entry] = []
-    sources: list[SourceFile | None] = []
-
-    def add(path: str, name: str, root: str, above: frozenset[tuple[int, int]]) -> None:
-        try:
-            info = os.lstat(path)
-            if stat.S_ISLNK(info.st_mode):
-                if above and not follow:
-                    return warn("link_not_followed", path, "")
-                if above and not _inside(path, root):
-                    return warn("link_leads_out", path, "")
-                info = os.stat(path)
-        except OSError as error:
-            return warn("unreadable", path, os_detail(error, "unreadable"))
-        if stopped():
-            raise Failure("cancelled")
-        modified = info.st_mtime_ns // 1000
-        if abs(modified) > MAX_INTEGER:
-            warn("time_out_of_range", path, "")
-            modified = 0
-        if stat.S_ISREG(info.st_mode):
-            held = taken_by(info)
-            sparse = held < info.st_size
-            data = held if sparse else None
-            entries.append(Entry(name, "file", info.st_size, modified, data))
-            sources.append(
-                SourceFile(path, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, sparse)
-            )
-        elif stat.S_ISDIR(info.st_mode):
-            here = (info.st_dev, info.st_ino)
-            if here in above:
-                return warn("link_to_parent", path, "")
-            if name.count("/") >= MAX_SEGMENTS:
-                raise Failure(
-                    "name_refused", Detail("because", name=shown(name), why=Detail("too_deep"))
-                )
-            entries.append(Entry(name, "directory", 0, modified))
-            sources.append(None)
-            try:
-                with os.scandir(path) as found:
-                    children = sorted(child.name for child in found)
-            except OSError as error:
-                return warn("unreadable", path, os_detail(error, "unreadable"))
-            for child in children:
-                safe = _safe(child, os.path.join(path, child), warn)
-                if safe is not None:
-                    add(os.path.join(path, child), f"{name}/{safe}", root, above | {here})
-        else:
-            warn("not_a_file", path, "")
-        if len(entries) > MAX_ENTRIES:
-            raise Failure("too_many_entries")
-        return None
-
+    found = _Walk(follow, warn, stopped)
     for name, path in check_paths(paths).items():
-        safe = _safe(name, path, warn)
-        if safe is None:
-            raise Failure("name_refused", shown(name))
-        add(path, safe, os.path.realpath(path), frozenset())
+        found.add_root(path, name)
+    entries = found.entries
     if not entries:
         raise Failure("nothing_to_send", Detail("nothing_readable"))
     for entry in entries:
@@ -150,20 +113,178 @@ def walk(paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Stopped = n
     if pairs:
         one, other = map(shown, pairs[0])
         raise Failure("name_collision", Detail("both", one=one, other=other))
-    return Listing(tuple(entries), tuple(sources))
+    return Listing(tuple(entries), tuple(found.sources), dict(found.skipped))
 
 
-def _safe(name: str, path: str, warn: Warn) -> str | None:
-    try:
-        safe = escape_segment(name)
-    except UnsafePath as reason:
-        warn("name_unsafe", path, Detail(reason.code))
+class _Walk:
+    """A walk under way. Everything is looked at by the descriptor of the folder it is in."""
+
+    def __init__(self, follow: bool, warn: Warn, stopped: Stopped) -> None:
+        self._follow, self._warn, self._stopped = follow, warn, stopped
+        self.entries: list[Entry] = []
+        self.sources: list[EntrySource] = []
+        self.skipped: Counter[SkippedKind] = Counter()
+
+    def add_root(self, path: str, name: str) -> None:
+        """What a person named; a link is followed."""
+        real = os.path.realpath(path)
+        folder, last = os.path.split(real)
+        try:
+            with _opened(folder) as parent:
+                self._add(_Found(last, os.path.isdir(real)), parent, real, name, real, frozenset())
+        except OSError as error:
+            self._unread(path, _Named(name), os.path.isdir(real), error)
+
+    def _add(
+        self,
+        child: _Found,
+        folder: int,
+        path: str,
+        parent: str,
+        root: str,
+        above: frozenset[tuple[int, int]],
+    ) -> None:
+        """`folder` is the descriptor of where it lies; `parent` is the path of the entry it belongs
+        to, or its own name where it is a root."""
+        named = self._name(child.name, path, parent, is_root=not above)
+        try:
+            info = os.stat(child.name, dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            return self._unread(path, named, child.is_folder, error)
+        if self._stopped():
+            raise Failure("cancelled")
+        if not stat.S_ISLNK(info.st_mode):
+            return self._add_real(child.name, folder, path, path, named, root, above, info)
+        if not self._follow:
+            return self._skip("links", "link_not_followed", path)
+        target = os.path.realpath(path)
+        if not _inside(target, root):
+            return self._skip("links", "link_leads_out", path)
+        try:
+            # No part of it is a link: one that is now is not followed.
+            with _opened_beneath(root, os.path.dirname(target)) as there:
+                last = os.path.basename(target)
+                info = os.stat(last, dir_fd=there, follow_symlinks=False)
+                self._add_real(last, there, target, path, named, root, above, info)
+        except OSError as error:
+            self._unread(path, named, child.is_folder, error)
+
+    def _add_real(
+        self,
+        name: str,
+        folder: int,
+        path: str,
+        found_at: str,
+        named: _Named,
+        root: str,
+        above: frozenset[tuple[int, int]],
+        info: os.stat_result,
+    ) -> None:
+        """A file or a folder, and no link; `found_at` is where a link to it was, or `path`."""
+        modified = info.st_mtime_ns // 1000
+        if abs(modified) > MAX_INTEGER:
+            self._warn("time_out_of_range", found_at, "")
+            modified = 0
+        if stat.S_ISREG(info.st_mode):
+            held = taken_by(info)
+            sparse = held < info.st_size
+            data = held if sparse else None
+            entry = Entry(named.path, "file", info.st_size, modified, data, named.original)
+            self._append(entry, _source(path, info, sparse))
+        elif stat.S_ISDIR(info.st_mode):
+            here = (info.st_dev, info.st_ino)
+            if here in above:
+                return self._skip("links", "link_to_parent", found_at)
+            if named.path.count("/") >= MAX_SEGMENTS:
+                why = Detail("because", name=shown(named.path), why=Detail("too_deep"))
+                raise Failure("name_refused", why)
+            try:
+                opened = os.open(name, ENTER, dir_fd=folder)
+            except OSError as error:
+                return self._unread(found_at, named, True, error)
+            try:
+                with os.scandir(opened) as inside:
+                    children = sorted(map(_found, inside))
+                entry = Entry(named.path, "directory", 0, modified, None, named.original)
+                self._append(entry, DIRECTORY_SOURCE)
+                for child in children:
+                    below = os.path.join(path, child.name)
+                    self._add(child, opened, below, named.path, root, above | {here})
+            finally:
+                os.close(opened)
+        else:
+            self._skip("special", "not_a_file", found_at)
         return None
-    if safe != name:
-        warn("renamed", path, shown(safe))
-    return safe
+
+    def _name(self, name: str, path: str, parent: str, *, is_root: bool) -> _Named:
+        """The entry's path, and what it was called where that cannot be kept."""
+        last = parent if is_root else name
+        try:
+            safe = escape_segment(last)
+        except UnsafePath:
+            raise Failure("name_refused", shown(last)) from None
+        if safe != last:
+            self._warn("renamed", path, shown(safe))
+        original = os.fsencode(last) if safe != last else b""
+        return _Named(safe if is_root else f"{parent}/{safe}", original)
+
+    def _unread(self, path: str, named: _Named, is_folder: bool, error: OSError) -> None:
+        self._warn("unreadable", path, os_detail(error, "unreadable"))
+        kind: EntryKind = "directory" if is_folder else "file"
+        self._append(Entry(named.path, kind, 0, 0, None, named.original), UNREAD)
+
+    def _skip(self, kind: SkippedKind, code: str, path: str) -> None:
+        self.skipped[kind] += 1
+        self._warn(code, path, "")
+
+    def _append(self, entry: Entry, source: EntrySource) -> None:
+        self.entries.append(entry)
+        self.sources.append(source)
+        if len(self.entries) > MAX_ENTRIES:
+            raise Failure("too_many_entries")
 
 
-def _inside(path: str, root: str) -> bool:
-    target = os.path.realpath(path)
+class _Named(NamedTuple):
+    """An entry's path, and the bytes of its last part as they are on the disk, if others."""
+
+    path: str
+    original: bytes = b""
+
+
+class _Found(NamedTuple):
+    """What lies in a folder."""
+
+    name: str
+    is_folder: bool
+
+
+def _found(one: os.DirEntry[str]) -> _Found:
+    try:
+        return _Found(one.name, one.is_dir(follow_symlinks=False))
+    except OSError:
+        return _Found(one.name, False)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    folder = os.open(path, DIRECTORY)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _opened_beneath(root: str, path: str) -> Iterator[int]:
+    """A folder in `root`, or the root, entered through no link. Raises `OSError`."""
+    below = os.path.relpath(path, root)
+    with ExitStack() as stack:
+        folder = stack.enter_context(_opened(root))
+        for segment in below.split(os.sep) if below != os.curdir else ():
+            folder = os.open(segment, ENTER, dir_fd=folder)
+            stack.callback(os.close, folder)
+        yield folder
+
+
+def _inside(target: str, root: str) -> bool:
     return target == root or target.startswith(root.rstrip(os.sep) + os.sep)

@@ -45,6 +45,9 @@ class MemorySource:
         got = len(message) - self._headroom
         return Block(offset, got, False, message, self._headroom, tuple(finished))
 
+    def changed(self) -> list[int]:
+        return []
+
     def skip(self, offset: int, known: Callable[[int], bool], stopped: Stopped = never) -> Block:
         finished = []
         while self._entry < len(self._contents) and self._tape.start(self._entry) < offset:

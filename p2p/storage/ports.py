@@ -62,6 +62,10 @@ class Source(Protocol):
         of the entry in which `offset` lies. `stopped` ends it early. Raises `Failure` then.
         """
 
+    def changed(self) -> list[int]:
+        """Entries that are there and not as they were listed: what was read of them before may be
+        of no one version. Looked at when all is read."""
+
     def close(self) -> None:
         """Close what is open."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -11,8 +12,8 @@ from ..compression import SAMPLE, STORED, Compression, Method, choose
 from ..protocol.errors import Failure
 from ..protocol.manifest import CHANGED, UNREADABLE
 from ..protocol.tape import Tape
-from .durable import CLOSE_ON_EXEC, NON_BLOCKING, next_data, next_hole, read_at
-from .listing import Listing, SourceFile, described
+from .durable import CLOSE_ON_EXEC, NO_FOLLOW, NON_BLOCKING, next_data, next_hole, read_at
+from .listing import UNREAD, Listing, SourceFile, described
 from .ports import Block, Stopped, never
 from .read_back import READ_BACK
 
@@ -47,6 +48,11 @@ class FolderSource:
             if source is None:
                 self._entry += 1
                 continue
+            if source == UNREAD:
+                withdrawn.append((self._entry, UNREADABLE))
+                self._close()
+                break
+            assert isinstance(source, SourceFile)
             try:
                 if self._file < 0:
                     self._open(source)
@@ -71,7 +77,7 @@ class FolderSource:
                         got += count
                         self._at += count
                 if self._at == source.size:
-                    self._check(source)
+                    self._check_end(source)
                     finished.append((self._entry, self._digest.digest()))
                     self._close()
             except _Changed:
@@ -119,13 +125,18 @@ class FolderSource:
             if source is None or (end <= offset and known(self._entry)):
                 self._entry += 1
                 continue
+            if source == UNREAD:
+                withdrawn.append((self._entry, UNREADABLE))
+                self._close()
+                continue
+            assert isinstance(source, SourceFile)
             try:
                 self._open(source)
                 stop = min(end, offset) - self._tape.start(self._entry)
                 self._hash_upto(source, stop, stopped)
                 if end > offset:
                     break
-                self._check(source)
+                self._check_end(source)
                 finished.append((self._entry, self._digest.digest()))
             except _Changed:
                 withdrawn.append((self._entry, CHANGED))
@@ -155,7 +166,7 @@ class FolderSource:
 
     def _open(self, source: SourceFile) -> None:
         # Without O_NONBLOCK, a file that became a FIFO would hang here.
-        self._file = os.open(source.path, os.O_RDONLY | NON_BLOCKING | CLOSE_ON_EXEC)
+        self._file = os.open(source.path, os.O_RDONLY | NON_BLOCKING | NO_FOLLOW | CLOSE_ON_EXEC)
         self._at, self._digest, self._compression = 0, hashlib.sha256(), None
         self._check(source)
 
@@ -163,6 +174,20 @@ class FolderSource:
         info = os.fstat(self._file)
         if not stat.S_ISREG(info.st_mode) or source != described(source, info):
             raise _Changed
+
+    def _check_end(self, source: SourceFile) -> None:
+        """At its end: whether it is what was listed. The system may say that a file is empty and
+        give content all the same (in /proc); that is never read as an empty file."""
+        self._check(source)
+        if not source.size and read_at(self._file, memoryview(bytearray(1)), 0):
+            raise OSError(errno.EINVAL, "a file without a size")
+
+    def changed(self) -> list[int]:
+        return [
+            index
+            for index, source in enumerate(self._sources)
+            if isinstance(source, SourceFile) and not _is_as_listed(source)
+        ]
 
     def _next_data(self, source: SourceFile) -> tuple[int, int]:
         """Where data begins, at or after here, and where it ends."""
@@ -200,6 +225,13 @@ def _together(found: list[tuple[Compression, int]]) -> tuple[Compression, int]:
     if not kinds or kinds == {Method.STORED}:
         return STORED, 0
     return found[0] if kinds == {Method.FILTERED} else (Compression(Method.COMPRESSED), 0)
+
+
+def _is_as_listed(source: SourceFile) -> bool:
+    try:
+        return described(source, os.lstat(source.path)) == source
+    except OSError:
+        return True  # it is gone, or away: what was read is what was listed
 
 
 class _Changed(Exception):

@@ -25,6 +25,7 @@ class Options:
     engine: EngineName | None = None  # None: the fastest that is installed
     passphrase: str | None = None
     auto: bool = False
+    allow_hidden: bool = False  # a recipient's `auto` takes hidden names as well
     limit: float | None = None  # bytes a second
     compress: bool = True  # where it pays
     direct_ports: tuple[int, int] | None = (

@@ -13,7 +13,7 @@ from ..events import Completed, Event, Failed, Warned
 from ..protocol import receipt as receipts
 from ..protocol.codec import encode_base64url, sha256
 from ..protocol.errors import FAILURES, Ending, HandoverError, Next
-from ..protocol.manifest import Manifest, Results
+from ..protocol.manifest import Manifest, Results, Skipped
 from ..protocol.paths import shown
 from ..protocol.sentences import Language, os_detail, text
 from ..protocol.session import Ended
@@ -53,7 +53,13 @@ class Summary:
     manifest_sha256: bytes = b""
     results: Results | None = None
     receipt: Path | None = None
-    places: tuple[str, ...] = field(default=())  # recipient: what lies in the output folder
+    places: tuple[str, ...] = field(default=())  # recipient: what lies in the output folder, ...
+    folder: Path | None = None  # ... and which that is
+
+    @property
+    def skipped(self) -> Skipped:
+        """What was left out on purpose, by kind."""
+        return self.manifest.skipped if self.manifest else {}
 
     def members(self) -> dict[str, Any]:
         """Members of the audit entry: no name, no path, no label."""
@@ -132,10 +138,12 @@ async def conclude(
         emit(Warned("audit_unwritable", detail=os_detail(error)))
     transfer.conclude(outcome.code)
     if outcome.ending == Ending.COMPLETE and outcome.receipt is not None:
-        emit(Completed(outcome.ending, outcome.code, outcome.receipt, summary.places))
+        places = summary.places, summary.folder, summary.skipped
+        emit(Completed(outcome.ending, outcome.code, outcome.receipt, *places))
     else:
         failed = summary.failed()
-        emit(Failed(outcome.ending, outcome.code, outcome.detail, outcome.receipt, failed))
+        left = failed, summary.skipped
+        emit(Failed(outcome.ending, outcome.code, outcome.detail, outcome.receipt, *left))
     if cancelled is not None:
         raise cancelled
     return outcome

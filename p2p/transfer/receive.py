@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..compression import decompress
-from ..events import Offered, PeerMet, Question
+from ..events import Offered, PeerMet, Question, Warned
 from ..lanes import Lane, LaneLost
 from ..lanes.multipath import RecipientMultipath
 from ..protocol import receipt as receipts
@@ -35,7 +35,7 @@ from .recipient import RecipientTransfer, Underway
 
 SYNC_BYTES, SYNC_SECONDS = 64 * 1024 * 1024, 0.5  # whichever comes first
 READ_BACK_STEP = 16 * 1024 * 1024  # what is read back is noted, and claimed after a restart
-SHOWN_NAMES = 5
+SHOWN_NAMES, SHOWN_HIDDEN, SHOWN_RENAMED = 5, 10, 10
 INBOX = 512  # ranges that wait in memory; the session's window is less, and an engine that drops
 FURTHER_INBOX = 32  # messages nobody takes is never made to
 TAKEN_IN = 16  # ranges opened and written in one go ...
@@ -115,16 +115,17 @@ class ReceiveDriver(Driver):
         await self._confirm(underway)
 
     async def _accepts(self, met: PeerMet, manifest: Manifest) -> bool:
-        files = [entry for entry in manifest.entries if entry.kind == "file"]
-        tops = dict.fromkeys(entry.path.split("/")[0] for entry in manifest.entries)
-        offer = Offered(
-            len(files),
-            len(manifest.entries) - len(files),
-            sum(entry.size for entry in files),
-            tuple(shown(name) for name in list(tops)[:SHOWN_NAMES]),
-        )
+        offer = describe(manifest)
         self._options.emit(offer)
+        renamed = [entry for entry in manifest.entries if entry.original]
+        for entry in renamed[:SHOWN_RENAMED]:
+            before = shown(entry.original.decode(errors="backslashreplace"))
+            self._options.emit(Warned("renamed_by_sender", shown(entry.path, 256), before))
+        if rest := len(renamed[SHOWN_RENAMED:]):
+            self._options.emit(Warned("renamed_more", detail=str(rest)))
         if self._options.auto:
+            if offer.hidden and not self._options.allow_hidden:
+                raise Failure("hidden_names", ", ".join(offer.hidden_names))
             return True
         if self._options.ask is None:
             raise Failure("needs_answer", Detail("accept"))
@@ -291,6 +292,31 @@ class ReceiveDriver(Driver):
         await self._transfer.keep_receipt(underway.record.payload.encode(), [own, theirs])
         await self._pin()
         self._step(self.session.confirm, time.monotonic())
+
+
+def describe(manifest: Manifest) -> Offered:
+    """What a person is shown of an offer: never without what is hidden."""
+    files = [entry for entry in manifest.entries if entry.kind == "file"]
+    tops = dict.fromkeys(entry.path.split("/")[0] for entry in manifest.entries)
+    hidden = dict.fromkeys(filter(None, (_hidden(entry.path) for entry in manifest.entries)))
+    return Offered(
+        len(files),
+        len(manifest.entries) - len(files),
+        sum(entry.size for entry in files),
+        tuple(shown(name) for name in list(tops)[:SHOWN_NAMES]),
+        len(hidden),
+        tuple(shown(name, 128) for name in list(hidden)[:SHOWN_HIDDEN]),
+        manifest.skipped,
+    )
+
+
+def _hidden(path: str) -> str:
+    """The topmost part of a path that is hidden, with what is above it; "" where none is."""
+    parts = path.split("/")
+    for count, part in enumerate(parts, 1):
+        if part.startswith("."):
+            return "/".join(parts[:count])
+    return ""
 
 
 def _sync_and_note(underway: Underway, frontier: int) -> None:

@@ -7,10 +7,13 @@ rooms: sessions come one after the other, and it says whether what broke can go 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +24,13 @@ from ..protocol.codec import sha256
 from ..protocol.errors import Ending, Failure, HandoverError, Next, PeerError
 from ..protocol.manifest import Manifest, Results, decode_manifest
 from ..protocol.paths import shown
+from ..protocol.sentences import os_detail
 from ..protocol.tape import Tape
 from ..state.folder import now_text, unwritable
 from ..state.identity import Identity
 from ..state.journal import Journal, Journals, RecipientRecord
 from ..storage.destination import FolderDestination
+from ..storage.placing import free_names
 from ..storage.ports import Destination, Marked, Stopped
 from ..tasks import in_thread, uncancelled
 from .options import Options
@@ -122,13 +127,15 @@ class RecipientTransfer:
     def __init__(
         self,
         options: Options,
-        output: Path,
+        output: Path | None,
         *,
         verify: bool = False,
         open_destination: OpenDestination = FolderDestination,
     ) -> None:
-        """`verify`: whether this side wants the check digits compared."""
+        """`output`: None for a new folder in the working directory. `verify`: whether this side
+        wants the check digits compared."""
         self.options, self._output, self._verify = options, output, verify
+        self._made = False  # the folder, by this transfer
         self.identity: Identity  # once `identify` was called
         self._open_destination = open_destination
         self._link = ""
@@ -310,14 +317,14 @@ class RecipientTransfer:
             total=tape.total,
             confirmed=confirmed,
             verify=self._verify,
-            output=os.fsencode(os.path.abspath(self._output)),
         )
         journals = Journals(home)
         journal = Journal(journals.path(record), record)
         if journal.begun:  # and yet not found by its link
             raise Failure("journal_damaged", journal.short_id)
+        output = await in_thread(self._choose_output)
         destination = self._open_destination(
-            self._output, manifest, tape, transfer_id, journal.append_mark
+            output, manifest, tape, transfer_id, journal.append_mark
         )
         await in_thread(destination.check_space)
         if not await accepts():
@@ -326,7 +333,7 @@ class RecipientTransfer:
         underway = Underway(journal, manifest, tape, destination)
         try:
             await in_thread(journals.begin, journal, data)
-            await in_thread(underway.note)
+            await in_thread(partial(underway.note, output=os.fsencode(output)))
         except BaseException as error:  # nothing was promised yet
             await uncancelled(asyncio.to_thread(journal.remove))
             if isinstance(error, OSError):
@@ -335,6 +342,16 @@ class RecipientTransfer:
         self._journal, self.underway = journal, underway
         await in_thread(destination.prepare)
         return underway
+
+    def _choose_output(self) -> Path:
+        """Where it is to arrive; a new folder is made. Raises `Failure`."""
+        if self._output is None:
+            try:
+                self._output, self._made = make_folder(Path.cwd()), True
+            except OSError as error:
+                raise Failure("not_writable", os_detail(error)) from None
+        self._output = self._output.absolute()
+        return self._output
 
     def met(self, identity: bytes) -> None:
         """This sender is proven."""
@@ -366,6 +383,12 @@ class RecipientTransfer:
 
     def _put_away(self, code: str) -> None:
         """At the end, whatever it was: keep what can go on, remove everything else."""
+        self._put_away_parts(code)
+        if self._made and self._output is not None:
+            with suppress(OSError):  # it is not empty
+                self._output.rmdir()
+
+    def _put_away_parts(self, code: str) -> None:
         if self.underway is None:
             return
         destination, results = self.underway.destination, self.underway.results
@@ -386,6 +409,7 @@ class RecipientTransfer:
             found.manifest_sha256 = self.underway.record.manifest_sha256
             found.results = self.underway.results
             found.places = tuple(dict.fromkeys(path.split("/")[0] for path in placed))
+            found.folder = Path(os.fsdecode(self.underway.record.output))
         return found
 
     def conclude(self, code: str) -> None:
@@ -396,6 +420,16 @@ class RecipientTransfer:
             self._journal.release()
         else:
             self._journal.remove()
+
+
+def make_folder(parent: Path) -> Path:
+    """A new folder for what arrives now, named by the day and time. Raises `OSError`."""
+    name = f"handover-{datetime.now():%Y-%m-%d-%H%M%S}"
+    for candidate in free_names(name, directory=True):
+        with suppress(FileExistsError):
+            (parent / candidate).mkdir()
+            return parent / candidate
+    raise FileExistsError(errno.EEXIST, "too many of that name")
 
 
 def _may_pass(failure: HandoverError, *, proven: bool) -> bool:

@@ -18,7 +18,7 @@ from ..lanes import Lane, LaneLost
 from ..lanes.multipath import SenderMultipath
 from ..protocol import session as sessions
 from ..protocol.handshake import RESUME, ZSTD_FRAMES
-from ..protocol.manifest import Manifest, results_root
+from ..protocol.manifest import CHANGED, Manifest, results_root
 from ..protocol.seal import HOLE, Header, Message, Stream, with_headroom
 from ..protocol.session import Plan, SenderSession
 from ..state.folder import now_text
@@ -113,7 +113,7 @@ class SendDriver(Driver):
         self._source = transfer.open_source(prepared.listing, tape, self._overhead)
         self._tell("offered")
         offer = manifest, prepared.data, tape, now_text(), time.monotonic(), prepared.results
-        self._step(session.offer, *offer)
+        self._step(session.offer, *offer, transfer.reached)
         self.lanes.admitted.set()
         receipted = await self._next(sessions.Receipted)
         self._tell("signing")
@@ -159,6 +159,7 @@ class SendDriver(Driver):
                     if block.length:
                         session.taken(header)
                     self._note_ends(block)
+            await self._transfer.reach(session.reached)
         return plan, blocks
 
     def _bottleneck(self, number: int) -> sessions.Bottleneck:
@@ -243,7 +244,13 @@ class SendDriver(Driver):
         assert source is not None
         block = await self._thread(source.read, 0, 0)
         self._note_ends(block)
-        if not block.finished and not block.withdrawn:
+        if block.finished or block.withdrawn:
+            return
+        given_up = dict(session.results.failures())
+        changed = [e for e in await self._thread(source.changed) if e not in given_up]
+        for entry in changed:
+            self._step(session.withdraw, entry, CHANGED, time.monotonic())
+        if not changed:
             session.draw_up(now_text(), await self._thread(self._options.home.audit.head))
             own = {"label": self._identity.label, "software": SOFTWARE}
             closed = session.closed(own, self._security())

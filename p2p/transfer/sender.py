@@ -26,13 +26,14 @@ from ..protocol.tape import Tape
 from ..state.folder import unwritable
 from ..state.identity import Identity
 from ..state.journal import MAX_CLOSINGS, Journal, Journals, SenderRecord
-from ..storage.listing import Listing, SourceFile, Warn, find_again
+from ..storage.listing import EntrySource, Listing, SourceFile, Warn, find_again
 from ..storage.ports import Source, Stopped
 from ..storage.source import FolderSource
 from ..tasks import in_thread
 from .options import Options
 from .outcome import Outcome, Summary, may_go_on
 
+REACH_AHEAD = 256 * 1024 * 1024  # bytes of tape that may be sent before it is noted again
 ListSources = Callable[[Warn, Stopped], Listing]
 OpenSource = Callable[[Listing, Tape, int], Source]  # the last: headroom of each block, in bytes
 
@@ -68,6 +69,7 @@ class SenderTransfer:
         self.recalled = journal is not None
         self.open_source = open_source
         self.receipt: Path | None = None
+        self._reached = record.reached
         self.durable = record.durable  # how far the recipient's disk holds the tape for good
         # Why the recipient is not there any more, once a transfer was under way.
         self.cut: StateName | None = "lost" if record.peer else None
@@ -157,6 +159,18 @@ class SenderTransfer:
         self.options.emit(StateChanged("resumed" if before else "admitted"))
 
     # -- how far it is
+
+    @property
+    def reached(self) -> int:
+        """How far the tape was ever handed to the recipient; after a restart, at most."""
+        return self._reached
+
+    async def reach(self, offset: int) -> None:
+        """The tape is to be handed over up to `offset`. It is noted ahead, for after a restart
+        nobody knows how far exactly that was. Raises `OSError`."""
+        self._reached = max(self._reached, offset)
+        if offset > self.record.reached:
+            await self.note(reached=offset + REACH_AHEAD)
 
     def progressed(self, durable: int) -> None:
         """The recipient's disk holds the tape for good up to `durable`."""
@@ -251,7 +265,7 @@ class SenderTransfer:
 
 def _describe(listing: Listing) -> Prepared:
     """The manifest of what was listed. In a thread."""
-    manifest = Manifest(listing.entries, os.urandom(SALT))
+    manifest = Manifest(listing.entries, os.urandom(SALT), listing.skipped)
     results = Results(len(manifest.entries))
     return Prepared(listing, manifest, encode_manifest(manifest), manifest.tape(), results)
 
@@ -281,12 +295,13 @@ def _recall_sources(journal: Journal) -> Prepared:
             raise Failure("journal_damaged", journal.short_id)
     except (OSError, HandoverError):
         raise Failure("journal_damaged", journal.short_id) from None
-    found: list[SourceFile | None] = []
+    found: list[EntrySource] = []
     for index, source in enumerate(sources):
-        given_up = results[index][0] != 0
-        there = find_again(source) if source and not given_up else source
-        if source is not None and there is None:
-            raise Failure("source_changed", shown(source.path, 256))
+        there = source
+        if isinstance(source, SourceFile) and not results[index][0]:  # that is not given up
+            there = find_again(source)
+            if there is None:
+                raise Failure("source_changed", shown(source.path, 256))
         found.append(there)
-    listing = Listing(manifest.entries, tuple(found))
+    listing = Listing(manifest.entries, tuple(found), manifest.skipped)
     return Prepared(listing, manifest, data, manifest.tape(), results)

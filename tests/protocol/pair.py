@@ -188,7 +188,9 @@ class Pair:
 
     def offer(self) -> None:
         results = self.earlier or Results(len(self.manifest.entries))
-        self.sender.offer(self.manifest, self.data, self.tape, TIME, self.now, results)
+        self.sender.offer(
+            self.manifest, self.data, self.tape, TIME, self.now, results, self.durable
+        )
         self.flush()
 
     def reconnect(self) -> Self:

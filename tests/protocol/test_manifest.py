@@ -28,6 +28,8 @@ def test_manifests_follow_the_vectors(case):
             "total": found.tape().total,
             "space": found.space(),
             "salt": found.salt.hex(),
+            "skipped": found.skipped,
+            "originals": [entry.original.hex() for entry in found.entries if entry.original],
         } == case["expect"]
         assert manifest.decode_manifest(manifest.encode_manifest(found)) == found
 

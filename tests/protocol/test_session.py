@@ -1206,6 +1206,53 @@ def test_every_state_says_what_a_lost_connection_means(machine):
     assert all((state, table.LOST) in machine.table for state in states)
 
 
+def decide(pair):
+    """As far as the recipient's answer."""
+    for _ in range(200):
+        if pair.recipient.state is session.RecipientState.DECIDING:
+            return
+        for to in ("recipient", "sender"):
+            pair.deliver_control(to)
+        pair.send_range(0)
+        if pair.lanes[0]:
+            pair.deliver_data(0)
+    raise AssertionError(pair.recipient.state)
+
+
+@pytest.mark.parametrize("claimed", [1, 5_001, 100_000])
+@pytest.mark.parametrize("reached", [0, 5_000])
+def test_an_accept_of_more_than_was_ever_handed_over_is_refused(reached, claimed):
+    """Else a receipt would state what never went over the wire."""
+    pair = Pair([b"x" * 100_000])
+    pair.durable = reached
+    pair.offer()
+    decide(pair)
+    pair.recipient.read(pair.manifest, pair.tape)
+    pair.recipient.accept(TIME, pair.now, claimed)
+    pair.flush()
+    if claimed <= reached:
+        while pair.deliver_control("sender"):
+            pass
+        assert pair.sender.begins == claimed
+        return
+    with pytest.raises(PeerError, match="accept_of_unsent_range"):
+        while pair.deliver_control("sender"):
+            pass
+
+
+def test_what_was_handed_over_counts_also_as_long_as_nothing_acknowledged_it():
+    pair = Pair([b"x" * 100_000], largest=4096)
+    pair.offer()
+    assert pair.sender.reached == 0
+    decide(pair)
+    pair.accept()
+    while pair.deliver_control("sender"):
+        pass
+    assert pair.sender.reached == 0
+    pair.send_range()
+    assert pair.sender.reached > 0
+
+
 @pytest.mark.parametrize("machine", [session.SenderSession, session.RecipientSession])
 def test_the_table_names_calls_that_ask_it_and_messages_that_exist(machine):
     for (_, given), row in machine.table.items():

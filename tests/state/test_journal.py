@@ -149,7 +149,7 @@ def test_a_mark_cuts_off_what_was_noted_beyond_it(home, tmp_path):
 
 def test_sources_read_back_and_a_damaged_line_is_refused(home, tmp_path):
     journal = begun(home, sender())
-    sources = [None, SourceFile("/x/\udcff\n", 2**63, 2**60, 7, -(10**18), True)]
+    sources = [None, SourceFile("/x/\udcff\n", 2**63, 2**60, 7, -(10**18), 10**18, True), "unread"]
     journal.store_sources(sources)
     assert list(journal.sources()) == sources
     (journal.path / "sources").write_bytes(b"null\n{}")

@@ -431,13 +431,167 @@ def test_names_that_are_not_safe_elsewhere_are_escaped_and_listed(tmp_path):
     assert len(warnings) == 3
 
 
-def test_a_name_that_is_no_text_is_skipped_and_listed(tmp_path):
+@pytest.mark.parametrize(
+    ("original", "sent"),
+    [
+        (b"M\xfcller.dcm", "M%FCller.dcm"),
+        (b"\xff\xfe", "%FF%FE"),
+        (b"100 % \xe9", "100 %25 %E9"),
+        (b"\xe9" * 200, "%E9" * 85),
+        (b"a\xe9.", "a%E9_"),
+    ],
+)
+def test_a_name_that_is_no_text_is_sent_under_another_and_listed(tmp_path, original, sent):
+    root = os.fsencode(tmp_path / "root")
+    os.mkdir(root)
+    with open(root + b"/" + original, "wb") as file:
+        file.write(b"x")
+    os.mkdir(root + b"/d\xe9")
+    with open(root + b"/d\xe9/inside", "wb") as file:
+        file.write(b"y")
+    found, warnings = listed(tmp_path / "root")
+    entries = {entry.path: entry for entry in found.entries}
+    assert entries[f"root/{sent}"].original == original
+    assert entries["root/d%E9"].original == b"d\xe9"
+    assert entries["root/d%E9/inside"].original == b""
+    assert [code for _, code in warnings] == ["renamed", "renamed"]
+    _, finished, withdrawn = read_all(found)
+    assert len(finished) == 2
+    assert not withdrawn
+
+
+def test_what_is_left_out_on_purpose_is_counted_by_its_kind(tmp_path):
     root = tmp_path / "root"
     root.mkdir()
-    Path(os.fsdecode(os.fsencode(root) + b"/\xff\xfe")).write_bytes(b"x")
-    found, warnings = listed(root)
-    assert len(found.entries) == 1
-    assert warnings[0][1] == "name_unsafe"
+    (root / "file").write_bytes(b"x")
+    os.symlink("file", root / "link")
+    os.symlink("nowhere", root / "dangling")
+    os.mkfifo(root / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(root / "socket"))
+    found, _ = listed(root)
+    assert found.skipped == {"links": 2, "special": 2}
+    assert listed(root / "file")[0].skipped == {}
+
+
+def no_entry(monkeypatch, *names):
+    """As for a user who may not: opening and looking at these is refused."""
+    real_open, real_stat = os.open, os.stat
+
+    def refuse(real):
+        def call(path, *arguments, **named):
+            if os.path.basename(os.fsdecode(path)) in names and (
+                real is real_open or named.get("dir_fd") is None or "x" in os.fsdecode(path)
+            ):
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return real(path, *arguments, **named)
+
+        return call
+
+    monkeypatch.setattr(os, "open", refuse(real_open))
+    monkeypatch.setattr(os, "stat", refuse(real_stat))
+
+
+def test_what_cannot_be_read_fails_by_name_folders_too(tmp_path, monkeypatch):
+    """Nothing arrives empty that was not."""
+    root = tmp_path / "root"
+    for name in ("closed", "open"):
+        (root / name).mkdir(parents=True)
+        (root / name / "file").write_bytes(b"x")
+    (root / "fx").write_bytes(b"secret")
+    (root / "dx").mkdir()
+    with monkeypatch.context() as patch:
+        no_entry(patch, "closed", "fx", "dx")  # the last two cannot even be looked at
+        found, warnings = listed(root)
+        _, finished, withdrawn = read_all(found)
+    entries = {entry.path: (index, entry) for index, entry in enumerate(found.entries)}
+    kinds = {path: entry.kind for path, (_, entry) in entries.items()}
+    assert kinds == {
+        "root": "directory",
+        "root/closed": "directory",
+        "root/dx": "directory",
+        "root/fx": "file",
+        "root/open": "directory",
+        "root/open/file": "file",
+    }
+    unread = [entries[f"root/{name}"][0] for name in ("closed", "dx", "fx")]
+    assert withdrawn == dict.fromkeys(unread, UNREADABLE)
+    assert list(finished) == [entries["root/open/file"][0]]
+    assert sorted(warnings) == [(name, "unreadable") for name in ("closed", "dx", "fx")]
+
+
+@pytest.mark.parametrize("path", ["/proc/self/status", "/proc/version", "/proc/cpuinfo"])
+def test_a_file_that_is_said_to_be_empty_and_has_content_is_never_read_as_empty(path):
+    found, _ = listed(path)
+    assert found.entries[0].size == 0
+    _, finished, withdrawn = read_all(found)
+    assert not finished
+    assert withdrawn == {0: UNREADABLE}
+
+
+def test_an_empty_file_is_read_as_empty(tmp_path):
+    (tmp_path / "empty").write_bytes(b"")
+    _, finished, withdrawn = read_all(listed(tmp_path / "empty")[0])
+    assert finished == {0: hashlib.sha256().digest()}
+    assert not withdrawn
+
+
+@pytest.mark.parametrize("where", ["before", "behind"])
+@pytest.mark.parametrize("again", [False, True])
+def test_an_edit_in_place_whose_time_was_set_back_is_noticed(tmp_path, where, again):
+    """Wherever the reading stands, and after a restart too."""
+    path = tmp_path / "scan.dcm"
+    path.write_bytes(b"a" * 20_000)
+    modified = path.stat().st_mtime_ns
+    found, _ = listed(path)
+    tape = Manifest(found.entries, bytes(32)).tape()
+    source = FolderSource(found, tape, HEADROOM)
+    source.read(0, 10_000)
+    time.sleep(0.02)
+    with open(path, "r+b") as file:
+        file.seek(0 if where == "behind" else 15_000)
+        file.write(b"b" * 10)
+    os.utime(path, ns=(modified, modified))
+    assert path.stat().st_mtime_ns == modified
+    assert source.changed() == [0]
+    source.close()
+    if again:
+        source = FolderSource(found, tape, HEADROOM)
+        block = source.skip(10_000, lambda entry: False)
+    else:
+        source = FolderSource(found, tape, HEADROOM)
+        block = source.read(0, 20_000)
+    assert block.withdrawn == ((0, CHANGED),)
+    source.close()
+
+
+def test_a_folder_that_is_swapped_for_a_link_while_it_is_walked_leads_nowhere(
+    tmp_path, monkeypatch
+):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "a").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret")
+    (root / "a" / "file").write_bytes(b"x")
+    for follow in (False, True):
+        for moment in range(12):  # after so many looks at the disk
+            calls, real = [0], os.stat
+
+            def swapping(path, *arguments, moment=moment, real=real, calls=calls, **named):
+                found = real(path, *arguments, **named)
+                calls[0] += 1
+                if calls[0] == moment and not (root / "a").is_symlink():
+                    (root / "a").rename(tmp_path / "moved")
+                    (root / "a").symlink_to(outside)
+                return found
+
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "stat", swapping)
+                found, _ = listed(root, follow=follow)
+            assert not any("secret" in entry.path for entry in found.entries)
+            if (root / "a").is_symlink():
+                (root / "a").unlink()
+                (tmp_path / "moved").rename(root / "a")
 
 
 @pytest.mark.parametrize("names", [("a", "A"), ("\u00e9", "e\u0301"), ("x:", "x?")])

@@ -633,6 +633,9 @@ def make_manifest() -> None:
             if v is not ...
         }
 
+    def skipping(skipped: str) -> str:
+        return head[:-1] + f',"skipped":{skipped}}}'
+
     valid = {
         "four entries": text.encode(),
         "one file": lines(file("a")),
@@ -640,6 +643,10 @@ def make_manifest() -> None:
         "deep": lines(file("/".join("abcdefgh"))),
         "not ASCII": lines(file("\u6f22\u5b57/\u0645\u0631\u062d\u0628\u0627.dcm")),
         "size 2^53-1": lines(file("a", size=2**53 - 1)),
+        "left out": lines(file("a"), head=skipping('{"links":2,"special":2}')),
+        "links left out": lines(file("a"), head=skipping('{"links":9007199254740991}')),
+        "another name before": lines(file("M%FCller", original="TfxsbGVy")),
+        "a long name before": lines(file("a", original="_" * 340)),
     }
     bad_paths = [
         "..",
@@ -721,6 +728,14 @@ def make_manifest() -> None:
         "duplicate member": lines('{"kind":"file","modified":0,"path":"a","path":"b","size":1}'),
         "lone surrogate": lines('{"kind":"file","modified":0,"path":"\\ud800","size":1}'),
         "line too long": lines(file("a" * 9000)),
+        "left out none": lines(file("a"), head=skipping('{"links":0}')),
+        "left out fewer than none": lines(file("a"), head=skipping('{"links":-1}')),
+        "left out null": lines(file("a"), head=skipping("null")),
+        "left out of no kind": lines(file("a"), head=skipping('{"doors":1}')),
+        "left out a list": lines(file("a"), head=skipping("[1]")),
+        "original too long": lines(file("a", original="_" * 342)),
+        "original not base64url": lines(file("a", original="=")),
+        "original null": lines('{"kind":"file","modified":0,"original":null,"path":"a","size":1}'),
     }
 
     def read(data: bytes) -> Any:
@@ -730,6 +745,8 @@ def make_manifest() -> None:
             "total": found.tape().total,
             "space": found.space(),
             "salt": found.salt.hex(),
+            "skipped": found.skipped,
+            "originals": [entry.original.hex() for entry in found.entries if entry.original],
         }
 
     cases = [
@@ -822,6 +839,13 @@ def make_paths() -> None:
         ".",
         "..",
         "\ud800",
+        "M\udcfcller.dcm",
+        "100 % \udce9",
+        "\udc80" * 100,
+        "\udcff\ud800",
+        "nul." + "x" * 251,
+        "\udce9" * 84 + "..",
+        "\U0001f4be\udcbe",
     ]:
 
         def escape(text: str = text) -> Any:
@@ -1005,6 +1029,7 @@ def payload(**members: Any) -> Case:
             "bytes": 1_000_010,
             "delivered_entries": 4,
             "delivered_bytes": 1_000_010,
+            "skipped": 0,
         },
         "stored": "file",
         "security": {

@@ -198,6 +198,8 @@ vectors("manifest", (one) => {
       total: manifest.tapeOf(found).total,
       space: manifest.spaceOf(found),
       salt: hex(found.salt),
+      skipped: found.skipped,
+      originals: found.entries.flatMap(({ original }) => (original ? [hex(original)] : [])),
     };
   };
   expect(outcome(read)).toEqual(one.expect);

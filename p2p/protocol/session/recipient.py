@@ -239,6 +239,7 @@ class RecipientSession(Session):
                 "bytes": total,
                 "delivered_entries": len(entries) - len(failed),
                 "delivered_bytes": total - sum(entries[index].size for index in failed),
+                "skipped": sum(self._manifest.skipped.values()),
             },
             "times": {
                 "offered": self._fields["time"],

@@ -85,6 +85,7 @@ class SenderSession(Session):
         # and usrsctp lets a stream that always has data starve the others (measured).
         self._spoken = False
         self._accept: dict[str, Any] = {}
+        self._reached = 0
 
     def deadline(self) -> float:
         moved = self.lanes.moved + STALL_SECONDS
@@ -122,15 +123,17 @@ class SenderSession(Session):
         time: str,
         now: float,
         results: Results,
+        reached: int = 0,
     ) -> None:
         """The recipient is admitted: offer the manifest (`data` is its encoding).
 
+        `reached` is how far the tape was handed to this recipient before: it cannot have more.
         `results` are the transfer's, as far as earlier sessions came; this one fills them in.
         """
         if not self.may_offer:
             raise ValueError("the digits are not confirmed")
         self._manifest, self._data, self._tape = manifest, data, tape
-        self._results = results
+        self._results, self._reached = results, reached
         for entry, status in list(self._results.failures()):
             if status not in WITHDRAWN:  # the earlier recipient's word, for it to say again
                 self._results.forget(entry)
@@ -224,6 +227,12 @@ class SenderSession(Session):
         )
 
     @property
+    def reached(self) -> int:
+        """How far the tape was ever handed to this recipient, in this session or before."""
+        data = self._streams.get(Stream.DATA)
+        return max(self._reached, data.next if data is not None and self.begins >= 0 else 0)
+
+    @property
     def all_sent(self) -> bool:
         """Every byte of the tape was sent or withdrawn; time to `draw_up` and `close`."""
         out = self._streams.get(Stream.DATA)
@@ -306,6 +315,7 @@ class SenderSession(Session):
                     "bytes": self._tape.total,
                     "delivered_entries": len(entries) - len(failed),
                     "delivered_bytes": self._tape.total - lost,
+                    "skipped": sum(self._manifest.skipped.values()),
                 },
             }
         )
@@ -371,8 +381,8 @@ class SenderSession(Session):
         ):
             raise PeerError("accept_of_another_offer")
         offset = body["offset"]
-        if offset > self._tape.total:
-            raise PeerError("accept_past_end")
+        if offset > min(self._reached, self._tape.total):
+            raise PeerError("accept_of_unsent_range")
         self._accept, self.begins = body, offset
         self._streams[Stream.DATA].begin(offset)
         if offset:  # what was given up before, this session's recipient may not know of

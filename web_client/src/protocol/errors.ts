@@ -82,6 +82,7 @@ export const FAILURES = {
   same_name: leadsTo("failed"),
   name_collision: leadsTo("failed"),
   name_refused: leadsTo("failed"),
+  hidden_names: leadsTo("failed", NOTHING),
   too_many_entries: leadsTo("failed"),
   no_space: shared(leadsTo("failed", NOTHING)),
   not_writable: shared(leadsTo("failed")),

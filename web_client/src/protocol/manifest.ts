@@ -2,6 +2,7 @@
 import {
   MAX_INTEGER,
   base64url,
+  base64urlUpto,
   concat,
   decodeJson,
   encodeBase64url,
@@ -17,9 +18,10 @@ import {
   u32,
   utf8,
   type Bytes,
+  type JsonObject,
 } from "./codec";
 import { PeerError } from "./errors";
-import { MAX_PATH, checkPath, collisions, shown } from "./paths";
+import { MAX_PATH, MAX_SEGMENT, checkPath, collisions, shown } from "./paths";
 import { Tape } from "./tape";
 
 export const MAX_ENTRIES = 200_000;
@@ -48,20 +50,34 @@ export type Status = keyof typeof STATUSES;
 export type StatusName = (typeof STATUSES)[Status];
 export const WITHDRAWN: readonly number[] = [CHANGED, UNREADABLE];
 
-/** One file or directory. `modified` is microseconds since the epoch; `data` bytes that are no holes. */
+/**
+ * One file or directory. `modified` is microseconds since the epoch; `data` bytes that are no holes;
+ * `original` the bytes of its name where it lies, if that could not be kept, else null.
+ */
 export interface Entry {
   readonly path: string;
   readonly kind: "file" | "directory";
   readonly size: number;
   readonly modified: number;
   readonly data: number | null;
+  readonly original: Bytes | null;
 }
 
-/** The entries and the salt of their leaves. */
+/** What a sender leaves out on purpose: symbolic links; devices, pipes and sockets. */
+export const SKIPPED_KINDS = ["links", "special"] as const;
+export type SkippedKind = (typeof SKIPPED_KINDS)[number];
+export type Skipped = { readonly [kind in SkippedKind]?: number };
+
+/** The entries and the salt of their leaves; how many things a sender left out on purpose. */
 export interface Manifest {
   readonly entries: readonly Entry[];
   readonly salt: Bytes;
+  readonly skipped: Skipped;
 }
+
+/** How many things were left out, of whatever kind. */
+export const skippedOf = ({ skipped }: Manifest): number =>
+  SKIPPED_KINDS.reduce((sum, kind) => sum + (skipped[kind] ?? 0), 0);
 
 /** Where each entry lies. */
 export const tapeOf = (manifest: Manifest): Tape =>
@@ -72,20 +88,30 @@ export function spaceOf(manifest: Manifest): number {
   return manifest.entries.reduce((sum, e) => sum + Math.min(e.data ?? e.size, e.size), 0);
 }
 
-const head = members({ salt: base64url(SALT) });
+const count = optional(integer(1, MAX_INTEGER));
+const head = members({
+  salt: base64url(SALT),
+  skipped: optional(members({ links: count, special: count })),
+});
 const entryLine = members({
   path: text(MAX_PATH, { empty: false }),
   kind: oneOf("file", "directory"),
   size: integer(0, MAX_INTEGER),
   modified: integer(-MAX_INTEGER, MAX_INTEGER),
   data: optional(integer(0, MAX_INTEGER)),
+  original: optional(base64urlUpto(MAX_SEGMENT)),
 });
 
 /** JSON Lines. */
 export function encodeManifest(manifest: Manifest): Bytes {
-  const lines = [encodeJson({ salt: encodeBase64url(manifest.salt) })];
-  for (const { data, ...fields } of manifest.entries) {
-    lines.push(encodeJson(data === null ? fields : { ...fields, data }));
+  const { salt, skipped } = manifest;
+  const said = Object.keys(skipped).length ? { skipped: { ...skipped } as JsonObject } : {};
+  const lines = [encodeJson({ salt: encodeBase64url(salt), ...said })];
+  for (const { data, original, ...fields } of manifest.entries) {
+    const more: JsonObject = {};
+    if (data !== null) more["data"] = data;
+    if (original !== null) more["original"] = encodeBase64url(original);
+    lines.push(encodeJson({ ...fields, ...more }));
   }
   return concat(...lines.flatMap((line) => [line, utf8("\n")]));
 }
@@ -95,12 +121,16 @@ export function decodeManifest(data: Bytes): Manifest {
   if (data[data.length - 1] !== 10) throw new PeerError("manifest_truncated");
   const entries: Entry[] = [];
   let salt: Bytes | null = null;
+  let skipped: Skipped = {};
   for (let at = 0; at < data.length;) {
     const end = data.indexOf(10, at);
     const line = data.subarray(at, end);
     at = end + 1;
     if (salt === null) {
-      salt = readAs(head, decodeJson(line, MAX_LINE), "manifest head").salt;
+      const found = readAs(head, decodeJson(line, MAX_LINE), "manifest head");
+      salt = found.salt;
+      const counts = Object.entries(found.skipped ?? {}).filter(([, some]) => some !== null);
+      skipped = Object.fromEntries(counts) as Skipped;
       continue;
     }
     if (entries.length === MAX_ENTRIES) throw new PeerError("manifest_too_many_entries");
@@ -120,7 +150,7 @@ export function decodeManifest(data: Bytes): Manifest {
     entries.map((e): [string, boolean] => [e.path, e.kind === "directory"]),
   );
   if (pair) throw new PeerError("names_collide", pair.map((path) => shown(path)).join(", "));
-  return { entries, salt };
+  return { entries, salt, skipped };
 }
 
 /** What became of each entry: a status and a digest (zeros where there is none). */

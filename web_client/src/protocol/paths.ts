@@ -9,6 +9,7 @@ export const MAX_SHOWN = 64; // characters of a foreign string that a line gets
 const RESERVED = /^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])$/i;
 // Windows forbids these; `:` would also name an alternate data stream there.
 // eslint-disable-next-line no-control-regex
+const NO_TEXT = /[\udc80-\udcff]/u; // bytes that are not UTF-8
 const FORBIDDEN = /[\u0000-\u001f\u007f-\u009f<>:"|?*\\/]/g;
 // Shown escaped though allowed in names: format characters, bidi controls among them.
 const UNSEEN = /[\p{C}\p{Zl}\p{Zp}]/u;
@@ -43,16 +44,38 @@ export function checkPath(path: string): string[] {
   return segments;
 }
 
-/** A safe name as like the given one as can be: what is not allowed becomes `_`. */
+/**
+ * A safe name as like the given one as can be: what is not allowed becomes `_`.
+ *
+ * Bytes that are not UTF-8, as Python gives them (U+DC80 to U+DCFF), become `%E9` and so on, and a `%` in
+ * such a name `%25`. What has become too long is cut off at its end. Throws `UnsafePath`.
+ */
 export function escapeSegment(segment: string): string {
+  let safe = segment;
   if (segment !== "" && segment !== "." && segment !== "..") {
-    segment = segment.replace(FORBIDDEN, "_");
-    const stripped = segment.replace(/[ .]+$/, "");
-    segment = stripped + "_".repeat(segment.length - stripped.length);
-    if (reserved(segment)) segment = `_${segment}`;
+    if (NO_TEXT.test(safe)) {
+      safe = safe.replaceAll("%", "%25");
+      const escaped = (byte: string) => (byte.charCodeAt(0) - 0xdc00).toString(16).toUpperCase();
+      safe = safe.replace(new RegExp(NO_TEXT, "gu"), (byte) => `%${escaped(byte)}`);
+    }
+    safe = endSafely(safe.replace(FORBIDDEN, "_"));
+    if (reserved(safe)) safe = `_${safe}`;
+    if (safe !== segment) safe = cutOff(safe);
   }
-  checkSegment(segment);
-  return segment;
+  checkSegment(safe);
+  return safe;
+}
+
+/** Each trailing space or dot becomes `_`. */
+function endSafely(name: string): string {
+  const stripped = name.replace(/[ .]+$/, "");
+  return stripped + "_".repeat(name.length - stripped.length);
+}
+
+function cutOff(name: string): string {
+  const characters = [...name];
+  while (utf8(characters.join("")).length > MAX_SEGMENT) characters.pop();
+  return endSafely(characters.join(""));
 }
 
 /** Full case folding of one character; JavaScript has upper and lower case only. */

@@ -13,6 +13,7 @@ import {
   integer,
   listOf,
   members,
+  optional,
   oneOf,
   readAs,
   same,
@@ -74,6 +75,7 @@ const payloadShape = members({
     bytes: count,
     delivered_entries: count,
     delivered_bytes: count,
+    skipped: optional(count), // version 0.1 did not say
   }),
   stored: oneOf("file", "browser"),
   security: members({

@@ -179,11 +179,12 @@ test("base64url of any text is bytes in their one spelling, or an error", () => 
 
 const manifest = {
   entries: [
-    { path: "d", kind: "directory", size: 0, modified: 0, data: null },
-    { path: "d/a.dcm", kind: "file", size: 10, modified: -5, data: 4 },
-    { path: "d/b.dcm", kind: "file", size: 7, modified: 5, data: null },
+    { path: "d", kind: "directory", size: 0, modified: 0, data: null, original: null },
+    { path: "d/a.dcm", kind: "file", size: 10, modified: -5, data: 4, original: null },
+    { path: "d/b.dcm", kind: "file", size: 7, modified: 5, data: null, original: null },
   ],
   salt: new Uint8Array(32),
+  skipped: {},
 } as const;
 
 describe("a manifest", () => {

@@ -96,8 +96,9 @@ export class Pair {
       size: sizeOf(content),
       modified: 0,
       data: null,
+      original: null,
     }));
-    this.manifest = { entries, salt: new Uint8Array(32) };
+    this.manifest = { entries, salt: new Uint8Array(32), skipped: {} };
     [this.data, this.tape] = [encodeManifest(this.manifest), tapeOf(this.manifest)];
     this.session = new RecipientSession(this.secured, this.recipient, this.now, { verify });
   }

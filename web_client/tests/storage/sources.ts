@@ -15,8 +15,9 @@ export function manifestOf(sources: readonly Source[]): Manifest {
     size: content?.length ?? 0,
     modified: 0,
     data: null,
+    original: null,
   }));
-  return { entries, salt: new Uint8Array(32) };
+  return { entries, salt: new Uint8Array(32), skipped: {} };
 }
 
 export const tapeBytes = (sources: readonly Source[]): Bytes =>

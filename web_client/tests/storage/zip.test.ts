@@ -121,8 +121,9 @@ function manifestOf(sources: readonly Source[]): Manifest {
     size: content?.length ?? 0,
     modified,
     data: null,
+    original: null,
   }));
-  return { entries, salt: new Uint8Array(32) };
+  return { entries, salt: new Uint8Array(32), skipped: {} };
 }
 
 /** The sender's records, some entries given up. */
@@ -353,8 +354,9 @@ function sparse(sizes: readonly number[]): { path: string; layout: Layout } {
     size,
     modified: MODIFIED,
     data: null,
+    original: null,
   }));
-  const layout = new Layout({ entries, salt: new Uint8Array(32) });
+  const layout = new Layout({ entries, salt: new Uint8Array(32), skipped: {} });
   const path = fresh();
   const store = new FileStore(path);
   const crcs = new Map<number, number>();

@@ -10,7 +10,7 @@ import {
 } from "../codec";
 import { PeerError } from "../errors";
 import type { Identity, Secured } from "../handshake";
-import { RESULT, WITHDRAWN, type Manifest, type Results } from "../manifest";
+import { RESULT, WITHDRAWN, skippedOf, type Manifest, type Results } from "../manifest";
 import { BadReceipt, checkSignature } from "../receipt";
 import { Stream, endOf, type Header } from "../seal";
 import type { Tape } from "../tape";
@@ -267,6 +267,7 @@ export class RecipientSession extends Session<RecipientState> {
         bytes: this.tape.total,
         delivered_entries: entries.length - failed.length,
         delivered_bytes: this.tape.total - lost,
+        skipped: skippedOf(this.manifest),
       },
       times: {
         offered: this.fields.time,
