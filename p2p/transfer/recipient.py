@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +305,7 @@ class RecipientTransfer:
         home, tape = self.options.home, manifest.tape()
         if home.receipts.path(transfer_id).exists():
             raise PeerError("transfer_id_reused")
+        output = await in_thread(self._choose_output)
         record = RecipientRecord(
             transfer_id=transfer_id,
             link=self._link,
@@ -317,12 +317,12 @@ class RecipientTransfer:
             total=tape.total,
             confirmed=confirmed,
             verify=self._verify,
+            output=os.fsencode(output),
         )
         journals = Journals(home)
         journal = Journal(journals.path(record), record)
         if journal.begun:  # and yet not found by its link
             raise Failure("journal_damaged", journal.short_id)
-        output = await in_thread(self._choose_output)
         destination = self._open_destination(
             output, manifest, tape, transfer_id, journal.append_mark
         )
@@ -333,7 +333,7 @@ class RecipientTransfer:
         underway = Underway(journal, manifest, tape, destination)
         try:
             await in_thread(journals.begin, journal, data)
-            await in_thread(partial(underway.note, output=os.fsencode(output)))
+            await in_thread(underway.note)
         except BaseException as error:  # nothing was promised yet
             await uncancelled(asyncio.to_thread(journal.remove))
             if isinstance(error, OSError):

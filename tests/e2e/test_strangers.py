@@ -210,11 +210,13 @@ async def test_whoever_holds_the_home_for_long_keeps_nobody_from_listening(tmp_p
 async def test_a_disk_that_cannot_keep_the_receipt_is_said_and_waited_for(tmp_path):
     one = Transfer(tmp_path, size=1000)
     kept = p2p.Home(tmp_path / "r").path / "receipts"
-    kept.rmdir()
-    kept.symlink_to("/proc/self")
     told: list[p2p.Event] = []
     receiver = asyncio.create_task(one.receive(watch=told.append))
     async with asyncio.timeout(60):
+        while not told:
+            await asyncio.sleep(0.001)
+        kept.rmdir()
+        kept.symlink_to("/proc/self")
         while not any("cannot be written" in getattr(e, "message", "") for e in told):
             await asyncio.sleep(0.1)
     assert told[-1] == events.StateChanged("paused")
