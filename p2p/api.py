@@ -53,6 +53,7 @@ from .protocol.receipt import BadReceipt, Receipt, fingerprint, thumbprint
 from .protocol.receipt import verify as verify_receipt
 from .protocol.seal import TRANSFER_ID
 from .protocol.sentences import CATALOGUE, LANGUAGES, Detail, Language, os_detail, text
+from .state.evidence import LogCheck, check_log
 from .state.folder import now_text
 from .state.home import Home
 from .state.journal import Journal, Journals, SenderRecord
@@ -96,6 +97,7 @@ __all__ = [
     "Home",
     "Language",
     "LinkMade",
+    "LogCheck",
     "Offered",
     "Outcome",
     "PeerMet",
@@ -109,6 +111,7 @@ __all__ = [
     "Unfinished",
     "Warned",
     "annex",
+    "check_audit",
     "compare_files",
     "discard",
     "encode_base64url",
@@ -646,6 +649,12 @@ def annex(receipt: Receipt, home: HomeLike = None) -> list[AnnexEntry]:
         name, hexed = shown(entry.path, 1024), digest.hex() if delivered else ""
         found.append(AnnexEntry(name, entry.size, hexed, STATUSES[status]))
     return found
+
+
+def check_audit(home: HomeLike = None) -> LogCheck:
+    """Check the chain of this machine's audit log, and hold it against every receipt here. It holds
+    where there are no misfits. Raises `BadLine` where the chain does not hold, and `Failure`."""
+    return check_log(_home(home))
 
 
 # --- the server ----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from .language import counted, number, words
 from .terminal import fail, say, show, show_table, told
 
 ROLES = ("sender", "recipient")
+LISTED = 10  # receipts that do not fit
 
 
 @click.group()
@@ -122,11 +123,23 @@ def audit_verify() -> None:
     """`handover audit verify`."""
     with told():
         home = Home()
-    try:
-        found = home.audit.verify()
-    except BadLine as bad:
-        reason = words("receipt", "line", number=bad.number, reason=bad.reason)
-        say(words("receipt", "audit_invalid", path=str(home.audit.path), reason=reason))
-        raise SystemExit(1) from None
+        path = shown(str(home.audit.path), 1024)
+        try:
+            found = api.check_audit(home)
+        except BadLine as bad:
+            reason = words("receipt", "line", number=bad.number, reason=bad.reason)
+            say(words("receipt", "audit_invalid", path=path, reason=reason))
+            raise SystemExit(1) from None
+    if found.misfits:
+        say(words("receipt", "audit_misfits" if found.lines else "audit_missing", path=path))
+        for name, reason in found.misfits[:LISTED]:
+            say(words("receipt", "misfit", name=shown(name, 256), reason=reason))
+        if len(found.misfits) > LISTED:
+            say(words("receipt", "more", count=number(len(found.misfits) - LISTED)))
+        say(words("receipt", "audit_advice"))
+        raise SystemExit(1)
     entries = counted(found.lines, "entry")
-    show(words("receipt", "audit_valid", entries=entries, head=found.head))
+    show(words("receipt", "audit_holds", entries=entries, head=found.head))
+    secured = "audit_fixed" if found.fixed else "audit_fitting" if found.receipts else "audit_alone"
+    count, last = number(found.receipts), number(found.fixed)
+    show(words("receipt", secured, count=count, number=last))

@@ -37,6 +37,7 @@ from .sentences import Detail
 
 TYPE = "handover-receipt/1"
 MAX_RECEIPT = 16384
+MAX_FILE = 4 * MAX_RECEIPT
 
 OUTCOMES = ("complete", "incomplete")
 
@@ -191,7 +192,7 @@ def verify(data: bytes) -> Receipt:
     Keys are only ever taken from the signed payload, never from a header (no `jwk`, `jku`, `x5c`).
     """
     try:
-        outer = read_as(_receipt, decode_json(data.strip(), 4 * MAX_RECEIPT), "receipt")
+        outer = read_as(_receipt, decode_json(data.strip(), MAX_FILE), "receipt")
         octets = outer["payload"]
         payload = read_payload(octets)
         headers = [

@@ -383,6 +383,10 @@ class Journals:
         """Where a transfer's folder lies."""
         return self._folder / record.transfer_id.hex()
 
+    def has(self, transfer_id: bytes) -> bool:
+        """Whether a transfer is not over yet, damaged or not."""
+        return os.path.lexists(self._folder / transfer_id.hex() / "journal.json")
+
     def begin(self, journal: Journal, manifest: bytes) -> None:
         """Begin to note a transfer; `Journal.write` makes it count. Raises `OSError`."""
         journal.path.mkdir(mode=0o700, parents=True, exist_ok=True)

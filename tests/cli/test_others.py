@@ -12,6 +12,7 @@ from p2p import api
 from p2p.api import Home
 from p2p.connect.verify_web import Finding
 from p2p.protocol.sentences import CATALOGUE
+from tests.receipts import STRANGER, signed
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
@@ -90,16 +91,47 @@ def test_a_receipt_that_is_none(line, language, tmp_path):
 
 
 def test_the_audit_log(line, language):
-    """Its head, or the line that does not fit."""
+    """That it holds, and its head; or the line that does not fit."""
     log = Home().audit
     for ending in ("complete", "declined"):
         log.append("transfer", {"role": "sender", "ending": ending, "bytes": 1})
-    assert told(language, "2 entries, head ", "2 Einträge, ") in line.run("audit", "verify").stdout
+    sentences, done = CATALOGUE[language]["receipt"], line.run("audit", "verify")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[1] == sentences["audit_alone"]
+    assert told(language, "holds: 2 entries, head ", "unversehrt: 2 Einträge, ") in done.stdout
     assert told(language, "declined", "abgelehnt") in line.run("transfers").stdout
     log.path.write_text(log.path.read_text().replace("complete", "declined", 1))
     done = line.run("audit", "verify")
     assert done.exit_code == 1
     assert told(language, "line 2: the line before it", "Zeile 2: die Zeile davor") in done.stderr
+
+
+def test_the_audit_log_beside_receipts(line, language):
+    """How many it agrees with, or those it contradicts; at most ten of them by name."""
+    home = Home()
+    own, sentences = home.identity.load().key, CATALOGUE[language]["receipt"]
+    for number in range(12):
+        transfer = bytes([number]) * 16
+        heads = home.audit.head(), "e" * 64
+        home.receipts.store(transfer, signed(own, STRANGER, transfer=transfer, heads=heads))
+        home.audit.append("transfer", {"transfer_id": api.encode_base64url(transfer)})
+        done = line.run("audit", "verify")
+        assert done.exit_code == 0
+        secured = sentences["audit_fixed" if number else "audit_fitting"]
+        told = secured.format(count=number + 1, number=number)
+        assert done.stdout.splitlines()[1] == told
+    home.audit.path.unlink()
+    done = line.run("audit", "verify")
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    rows = done.stderr.splitlines()
+    assert rows[0] == sentences["audit_missing"].format(path=home.audit.path)
+    assert rows[1].startswith(f"  {'00' * 16}.receipt.json: ")
+    assert rows[11] == sentences["more"].format(count=2)
+    assert len(rows) == 13
+    home.audit.append("transfer", {})
+    done = line.run("audit", "verify")
+    assert done.stderr.startswith(sentences["audit_misfits"].format(path=home.audit.path))
 
 
 @pytest.mark.parametrize("verdict", ["same", "differs", "missing", "not shipped"])

@@ -1192,6 +1192,8 @@ def make_audit() -> None:
         "torn but not recovered": [*lines[:2], torn, unrelated],
         "two torn lines": [*lines[:2], torn, b"{\n", recovered],
         "a list": [b"[]\n"],
+        "line too long": [lines[0][:-2] + b" " * audit.MAX_LINE + b"}\n", *lines[1:]],
+        "line too long in parts": [lines[0][:-2] + b" " * audit.MAX_LINE, b"}\n", recovered],
         "member missing": [b'{"seq":1,"time":"","event":"x"}\n'],
         "not chained to the start": [lines[0].replace(b'"prev":"0', b'"prev":"1')],
     }
