@@ -64,6 +64,11 @@ def cut(home, keep):
     home.audit.path.write_bytes(b"".join(lines[:keep]))
 
 
+def replaced(path, make):
+    path.unlink()
+    make(path)
+
+
 @pytest.mark.parametrize("role", ["sender", "recipient"])
 def test_a_log_that_all_receipts_fit_holds(home, role):
     assert check_log(home) == (0, audit.GENESIS, 0, 0, ())
@@ -136,8 +141,8 @@ def test_an_entry_before_the_head_of_its_receipt_is_not_its_own(home):
         lambda path: path.write_bytes(path.read_bytes()[:-9]),
         lambda path: path.write_bytes(path.read_bytes().replace(b'"payload":"ey', b'"payload":"ez')),
         lambda path: path.rename(path.with_name(name(9))),
-        lambda path: (path.unlink(), os.mkfifo(path)),
-        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: replaced(path, os.mkfifo),
+        lambda path: replaced(path, os.mkdir),
         lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
         lambda path: os.truncate(path, 40 * 10**9),
         lambda path: path.chmod(0o666),
