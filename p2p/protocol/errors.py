@@ -104,6 +104,7 @@ FAILURES: dict[str, FailureKind] = {
     "no_space": FailureKind(_F, Next.NOTHING, shared=True),
     "not_writable": FailureKind(_F, shared=True),
     "home_unwritable": FailureKind(_F, Next.WAIT),
+    "exposed": FailureKind(_F),
     "disk_error": FailureKind(Ending.PARTIAL, shared=True),
     "disk_paused": FailureKind(Ending.PARTIAL, Next.WAIT, shared=True),
     "source_changed": FailureKind(_F),

@@ -30,6 +30,7 @@ from .codec import (
     read_as,
     sha256,
     text,
+    utc_time,
 )
 from .errors import PeerError
 from .handshake import MAX_LABEL
@@ -77,7 +78,6 @@ _party = members(
     }
 )
 _count = integer(0, MAX_INTEGER)
-_time = text(40, empty=False)
 _payload = members(
     {
         "type": one_of(TYPE),
@@ -111,7 +111,9 @@ _payload = members(
                 "passphrase": boolean,
             }
         ),
-        "times": members({"offered": _time, "accepted": _time, "closed": _time, "verified": _time}),
+        "times": members(
+            {"offered": utc_time, "accepted": utc_time, "closed": utc_time, "verified": utc_time}
+        ),
     }
 )
 _header = members({"alg": one_of("Ed25519"), "kid": text(43)})

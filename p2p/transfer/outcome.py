@@ -128,8 +128,9 @@ async def conclude(
     }
     try:
         audit.append("transfer", members)
-    except OSError as error:
-        emit(Warned("audit_unwritable", detail=os_detail(error)))
+    except (OSError, HandoverError) as error:
+        why = os_detail(error) if isinstance(error, OSError) else error.detail
+        emit(Warned("audit_unwritable", detail=why))
     transfer.conclude(outcome.code)
     if outcome.ending == Ending.COMPLETE and outcome.receipt is not None:
         emit(Completed(outcome.ending, outcome.code, outcome.receipt, summary.places))

@@ -50,6 +50,30 @@ def test_contacts(line, language):
         assert told(language, "no contact named Mary", "keinen Kontakt namens Mary") in done.stderr
 
 
+@pytest.mark.parametrize("file", ["identity.json", "contacts.json", "audit.jsonl"])
+@pytest.mark.parametrize("data", ["", "[7]", "{}", "[" * 100_000])
+def test_a_damaged_data_folder_is_a_sentence(line, language, file, data):
+    """Of every command that needs it, and no traceback."""
+    home = Home()
+    home.identity.load()
+    path = home.path / file
+    path.write_text(data)
+    path.chmod(0o600)
+    for words in (
+        ("identity", "show"),
+        ("identity", "set-label", "x"),
+        ("contacts", "list"),
+        ("contacts", "remove", "x"),
+        ("audit", "verify"),
+        ("receipt", "verify", VECTORS / "receipt.json"),
+        ("transfers",),
+    ):
+        done = line.run(*words)
+        assert done.exception is None or isinstance(done.exception, SystemExit), words
+        assert done.exit_code in (0, 1)
+        assert len(done.output.splitlines()) <= 3
+
+
 def receipt(tmp_path, data=None):
     file = tmp_path / "receipt.json"
     file.write_text(data or json.loads((VECTORS / "receipt.json").read_text())[0]["receipt"])
@@ -183,10 +207,7 @@ def test_a_receipt_that_is_none(line, language, tmp_path, size):
     os.truncate(file, size)
     done = line.run("receipt", "verify", file)
     assert done.exit_code == 1
-    assert (
-        told(language, ("Not valid", "(too large)"), ("Nicht gültig", "(zu groß)"))[size > 0]
-        in done.output
-    )
+    assert done.stdout.startswith(told(language, "Not valid: ", "Nicht gültig: "))
 
 
 @pytest.mark.parametrize("path", ["none", "pipe", "."])
