@@ -15,6 +15,7 @@ themselves. The command line uses this module and nothing below it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
@@ -49,11 +50,12 @@ from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverEr
 from .protocol.link import SECRET_BYTES, parse_link
 from .protocol.manifest import STATUSES, results_root
 from .protocol.paths import shown
-from .protocol.receipt import BadReceipt, Receipt, fingerprint, thumbprint
+from .protocol.receipt import MAX_FILE, BadReceipt, Receipt, fingerprint, thumbprint
 from .protocol.receipt import verify as verify_receipt
 from .protocol.seal import TRANSFER_ID
 from .protocol.sentences import CATALOGUE, LANGUAGES, Detail, Language, os_detail, text
-from .state.folder import now_text
+from .state.evidence import LogCheck, check_log
+from .state.folder import now_text, read_strictly
 from .state.home import Home
 from .state.journal import Journal, Journals, SenderRecord
 from .storage.comparison import compare
@@ -96,8 +98,10 @@ __all__ = [
     "Home",
     "Language",
     "LinkMade",
+    "LogCheck",
     "Offered",
     "Outcome",
+    "Party",
     "PeerMet",
     "Progressed",
     "Question",
@@ -109,6 +113,7 @@ __all__ = [
     "Unfinished",
     "Warned",
     "annex",
+    "check_audit",
     "compare_files",
     "discard",
     "encode_base64url",
@@ -117,6 +122,8 @@ __all__ = [
     "local_authority",
     "needs_passphrase",
     "os_detail",
+    "parties",
+    "read_receipt",
     "receive",
     "resume",
     "send",
@@ -616,6 +623,60 @@ def tidy(home: HomeLike = None) -> None:
 # --- evidence ------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Party:
+    """A party of a receipt. Whose key it is, this machine knows or does not; the label is whatever
+    the receipt says. Texts are safe to show."""
+
+    role: Literal["sender", "recipient"]
+    fingerprint: str
+    known: Literal["own", "contact", "unknown"]
+    contact: str  # whose key it is: the contact's name here
+    compared: bool  # whether check digits were compared with that contact
+    label: str
+    posing_as: str  # the contact, with another key, that the label names
+    signed: bool
+
+
+def read_receipt(file: str | os.PathLike[str]) -> Receipt:
+    """The receipt in a file. Raises `Failure`, and `BadReceipt` when it is not valid."""
+    path = Path(file)
+    try:
+        return verify_receipt(read_strictly(path, MAX_FILE, own=False))
+    except OSError as error:
+        if error.errno == errno.EFBIG:  # larger than any receipt
+            raise BadReceipt(Detail("no_receipt")) from None
+        name, why = shown(str(path), 1024), os_detail(error)
+        raise Failure("not_readable", Detail("unusable", file=name, why=why)) from None
+
+
+def parties(receipt: Receipt, home: HomeLike = None) -> tuple[Party, Party]:
+    """The sender and the recipient of a receipt, as far as this machine knows them. Raises
+    `Failure`."""
+    own = _home(home)
+    identity = own.identity.existing()
+
+    def party(role: Literal["sender", "recipient"], key: bytes, signed: bool) -> Party:
+        label: str = receipt.payload[role]["label"]
+        contact, posing_as = None, ""
+        ours = identity is not None and identity.public == key
+        if not ours:
+            contact, posing_as = own.contacts.known(key, label)
+        return Party(
+            role=role,
+            fingerprint=fingerprint(key),
+            known="own" if ours else "contact" if contact else "unknown",
+            contact=shown(contact.name) if contact else "",
+            compared=contact is not None and contact.verified,
+            label=shown(label),
+            posing_as=shown(posing_as),
+            signed=signed,
+        )
+
+    sender = party("sender", receipt.sender, receipt.confirmed)
+    return sender, party("recipient", receipt.recipient, True)
+
+
 def compare_files(
     receipt: Receipt, directory: str | os.PathLike[str], home: HomeLike = None
 ) -> list[tuple[str, str]]:
@@ -650,6 +711,12 @@ def annex(receipt: Receipt, home: HomeLike = None) -> list[AnnexEntry]:
         name, hexed = shown(entry.path, 1024), digest.hex() if delivered else ""
         found.append(AnnexEntry(name, entry.size, hexed, STATUSES[status]))
     return found
+
+
+def check_audit(home: HomeLike = None) -> LogCheck:
+    """Check the chain of this machine's audit log, and hold it against every receipt here. It holds
+    where there are no misfits. Raises `BadLine` where the chain does not hold, and `Failure`."""
+    return check_log(_home(home))
 
 
 # --- the server ----------------------------------------------------------------------------------

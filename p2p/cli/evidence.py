@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 import click
 
 from .. import api
 from ..api import (
+    EXIT_CODES,
     BadLine,
     BadReceipt,
+    Ending,
     Failure,
     Home,
+    Party,
     Receipt,
     encode_base64url,
-    fingerprint,
     shown,
-    verify_receipt,
 )
 from .language import counted, number, words
-from .terminal import fail, say, show, show_table, told
+from .terminal import say, show, show_table, told, warn
 
-ROLES = ("sender", "recipient")
+EXIT_ONE_SIGNATURE = EXIT_CODES[Ending.DELIVERED_UNCONFIRMED]
+EXIT_UNKNOWN_KEYS = 9  # both signed, and this computer knows neither: anyone could have
+LISTED = 10  # receipts that do not fit
 
 
 @click.group()
@@ -30,22 +34,23 @@ def receipt() -> None:
     """`handover receipt`."""
 
 
-def _read_receipt(file: Path) -> Receipt:
-    try:
-        return verify_receipt(file.read_bytes())
-    except OSError:
-        fail(Failure("not_readable", shown(str(file))))
-    except BadReceipt as bad:
-        say(words("receipt", "invalid", reason=bad.reason))
-        raise SystemExit(1) from None
+def _read_receipt(file: Path) -> tuple[Receipt, tuple[Party, Party]]:
+    with told():
+        try:
+            found = api.read_receipt(file)
+        except BadReceipt as bad:
+            show(words("receipt", "invalid", reason=bad.reason))
+            raise SystemExit(1) from None
+        return found, api.parties(found)
 
 
 @receipt.command("show")
 @click.argument("file", type=click.Path(path_type=Path))
 def receipt_show(file: Path) -> None:
     """`handover receipt show`."""
-    found = _read_receipt(file)
-    show_table(_rows(found))
+    found, parties = _read_receipt(file)
+    _warn_of(parties)
+    show_table(_rows(found, parties))
     with contextlib.suppress(Failure):
         entries = api.annex(found)
         show(words("receipt", "annex"))
@@ -54,24 +59,35 @@ def receipt_show(file: Path) -> None:
             show(f"  {entry.path}  {entry.size}  {status or entry.sha256}")
 
 
-def _rows(found: Receipt) -> list[tuple[str, str]]:
+def _quoted(name: str) -> str:
+    """A name that cannot end the quotation it is shown in."""
+    return re.sub(r"[\"“”„«»‟″]", "'", name)
+
+
+def _party(one: Party) -> str:
+    kind = "contact_compared" if one.compared else one.known
+    contact, label = _quoted(one.contact), _quoted(one.label)
+    return words("receipt", kind, contact=contact, label=label, fingerprint=one.fingerprint)
+
+
+def _warn_of(parties: tuple[Party, Party]) -> None:
+    """Of a label that is a contact's, with another key."""
+    for one in parties:
+        if one.posing_as:
+            role = words("receipt", one.role)
+            label, contact = _quoted(one.label), _quoted(one.posing_as)
+            warn(words("receipt", "posing", role=role, label=label, contact=contact))
+
+
+def _rows(found: Receipt, parties: tuple[Party, Party]) -> list[tuple[str, str]]:
     payload = found.payload
     content, times, security = payload["content"], payload["times"], payload["security"]
-    parties = {
-        role: words(
-            "receipt",
-            "party",
-            label=shown(payload[role]["label"]),
-            fingerprint=fingerprint(payload[role]["jwk"]["x"]),
-        )
-        for role in ROLES
-    }
     amounts = ("delivered_entries", "entries", "delivered_bytes", "bytes")
     clocks = {"offered": "sender", "accepted": "recipient", "closed": "sender"}
     rows = {
         "transfer": encode_base64url(payload["transfer_id"]),
         "outcome": words("outcome", payload["outcome"]),
-        **parties,
+        **{str(one.role): _party(one) for one in parties},
         "delivered": words(
             "receipt", "amounts", **{name: number(content[name]) for name in amounts}
         ),
@@ -94,8 +110,12 @@ def _rows(found: Receipt) -> list[tuple[str, str]]:
 @click.option("--files", type=click.Path(path_type=Path))
 def receipt_verify(file: Path, files: Path | None) -> None:
     """`handover receipt verify`."""
-    found = _read_receipt(file)
-    show_table(_rows(found))
+    found, parties = _read_receipt(file)
+    known = any(one.signed and one.known != "unknown" for one in parties)
+    verdict = ("both" if found.confirmed else "one") + ("" if known else "_unknown")
+    show(words("receipt", f"valid_{verdict}"))
+    _warn_of(parties)
+    show_table(_rows(found, parties))
     if files is not None:
         try:
             with told():
@@ -109,7 +129,12 @@ def receipt_verify(file: Path, files: Path | None) -> None:
             say(words("receipt", "count_altered", entries=counted(len(wrong), "entry")))
             raise SystemExit(1)
         show_table([(words("receipt", "files"), words("receipt", "unaltered"))])
-    show(words("receipt", "proves"))
+    show(words("receipt", f"shows_{verdict}"))
+    show(words("receipt", "shows_not"))
+    if not found.confirmed:
+        raise SystemExit(EXIT_ONE_SIGNATURE)
+    if not known:
+        raise SystemExit(EXIT_UNKNOWN_KEYS)
 
 
 @click.group("audit")
@@ -122,11 +147,23 @@ def audit_verify() -> None:
     """`handover audit verify`."""
     with told():
         home = Home()
-    try:
-        found = home.audit.verify()
-    except BadLine as bad:
-        reason = words("receipt", "line", number=bad.number, reason=bad.reason)
-        say(words("receipt", "audit_invalid", path=str(home.audit.path), reason=reason))
-        raise SystemExit(1) from None
+        path = shown(str(home.audit.path), 1024)
+        try:
+            found = api.check_audit(home)
+        except BadLine as bad:
+            reason = words("receipt", "line", number=bad.number, reason=bad.reason)
+            say(words("receipt", "audit_invalid", path=path, reason=reason))
+            raise SystemExit(1) from None
+    if found.misfits:
+        say(words("receipt", "audit_misfits" if found.lines else "audit_missing", path=path))
+        for name, reason in found.misfits[:LISTED]:
+            say(words("receipt", "misfit", name=shown(name, 256), reason=reason))
+        if len(found.misfits) > LISTED:
+            say(words("receipt", "more", count=number(len(found.misfits) - LISTED)))
+        say(words("receipt", "audit_advice"))
+        raise SystemExit(1)
     entries = counted(found.lines, "entry")
-    show(words("receipt", "audit_valid", entries=entries, head=found.head))
+    show(words("receipt", "audit_holds", entries=entries, head=found.head))
+    secured = "audit_fixed" if found.fixed else "audit_fitting" if found.receipts else "audit_alone"
+    count, last = number(found.receipts), number(found.fixed)
+    show(words("receipt", secured, count=count, number=last))

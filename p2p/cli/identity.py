@@ -21,7 +21,7 @@ def identity_show() -> None:
         own = Home().identity.load()
     show_table(
         [
-            (words("identity", "label"), own.label),
+            (words("identity", "label"), shown(own.label)),
             (words("identity", "fingerprint"), fingerprint(own.public)),
             (words("identity", "key_id"), thumbprint(own.public)),
         ]
@@ -49,7 +49,7 @@ def contacts_list() -> None:
         met = Home().contacts.all().values()
     for one in met:
         checked = words("identity", "checked" if one.verified else "not_checked")
-        show(f"{shown(one.name)}\t{fingerprint(one.identity)}\t{one.first_met}\t{checked}")
+        show(f"{shown(one.name)}\t{fingerprint(one.identity)}\t{shown(one.first_met)}\t{checked}")
 
 
 @contacts.command("rename")

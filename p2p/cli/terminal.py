@@ -47,6 +47,11 @@ def say(line: str = "") -> None:
     click.echo(line, err=True)
 
 
+def warn(line: str) -> None:
+    """A warning that nobody can miss; in colour on a terminal."""
+    click.echo(click.style(line, fg="red", bold=True), err=True)
+
+
 def show(line: str) -> None:
     """A line of the result."""
     click.echo(line)

@@ -194,9 +194,10 @@ def transfers(context: click.Context, as_json: bool) -> None:
         _list_unfinished(api.unfinished(), as_json)
         if not as_json:
             for one in Home().audit.recent("transfer", RECENT):
-                role = found("transfers", one["role"], one["role"])
-                ending = found("outcome", one["ending"], one["ending"])
-                show(f"{one['time'][:19]}  {role:9}  {ending:12}  {size(one.get('bytes', 0))}")
+                role = found("transfers", one["role"], shown(one["role"]))
+                ending = found("outcome", one["ending"], shown(one["ending"]))
+                began = shown(one["time"][:19])
+                show(f"{began}  {role:9}  {ending:12}  {size(one['bytes'])}")
 
 
 @transfers.command("discard")

@@ -1,13 +1,13 @@
 """The audit log: JSON Lines, each entry carrying the hash of the line before (RFC 9162's idea).
 
-Pure: `entry` makes the next line, `verify` walks a log. A changed, removed or inserted line breaks
-the chain at that place; a log cut off at its end is caught by the heads that receipts carry.
-A line torn by a power cut is closed by a `recovered` entry and accepted as such.
+Pure: `entry` makes the next line, `walk` goes through a log line by line. A changed, removed or
+inserted line breaks the chain at that place; a log cut off at its end is caught by the heads that
+receipts carry. A line torn by a power cut is closed by a `recovered` entry and accepted as such.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from .codec import Json, decode_json, encode_json, sha256
@@ -25,6 +25,14 @@ class BadLine(ValueError):
     def __init__(self, number: int, reason: Detail) -> None:
         self.number, self.reason = number, reason
         super().__init__(f"line {number}: {reason}")
+
+
+class Line(NamedTuple):
+    """A line that fits: its number from 1, its hash, and its members, or None of a torn one."""
+
+    number: int
+    head: str
+    fields: dict[str, Json] | None
 
 
 class Verified(NamedTuple):
@@ -47,11 +55,22 @@ def entry(previous: str, number: int, time: str, event: str, members: Mapping[st
 
 def verify(lines: Iterable[bytes]) -> Verified:
     """Check the chain from the first line. Raises `BadLine` with the first bad one."""
+    verified = Verified(0, GENESIS)
+    for line in walk(lines):
+        verified = Verified(line.number, line.head)
+    return verified
+
+
+def walk(lines: Iterable[bytes]) -> Iterator[Line]:
+    """Each line, once it is known to follow the one before. Raises `BadLine` at the first bad one;
+    what is longer than a line may come in parts."""
     head, number, torn = GENESIS, 0, False
     for line in lines:
         number += 1
         whole = line.endswith(b"\n")
         line = line.removesuffix(b"\n")
+        if len(line) > MAX_LINE:
+            raise BadLine(number, Detail("no_log_entry"))
         fields = _fields(line) if whole else None
         if torn and (fields is None or fields["event"] != RECOVERED):
             raise BadLine(number - 1, Detail("no_log_entry"))
@@ -64,9 +83,16 @@ def verify(lines: Iterable[bytes]) -> Verified:
         else:
             torn = False
         head = line_hash(line)
+        yield Line(number, head, fields)
     if torn:
         raise BadLine(number, Detail("line_cut_off"))
-    return Verified(number, head)
+
+
+def sequence(line: bytes) -> int | None:
+    """The number that a line gives itself, or None when it is no entry."""
+    fields = _fields(line)
+    number = fields["seq"] if fields else None
+    return number if type(number) is int else None
 
 
 def _fields(line: bytes) -> dict[str, Json] | None:

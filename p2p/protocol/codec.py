@@ -12,6 +12,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -145,6 +146,26 @@ def text(limit: int, *, empty: bool = True) -> Reader:
         return value
 
     return read
+
+
+_TIME = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]{1,9})?Z"
+)
+_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+def utc_time(value: Json) -> str:
+    """A time of RFC 3339 in UTC, of a day that there is, with "T" and "Z" and no leap second."""
+    found = _TIME.fullmatch(value) if type(value) is str else None
+    if found is None:
+        raise ValueError("not a time")
+    year, month, day, hour, minute, second = map(int, found.groups())
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    if not (year and 1 <= month <= 12 and hour <= 23 and minute <= 59 and second <= 59):
+        raise ValueError("no such time")
+    if not 1 <= day <= _DAYS[month - 1] + (leap and month == 2):
+        raise ValueError("no such day")
+    return found[0]
 
 
 def base64url(length: int) -> Reader:

@@ -106,6 +106,7 @@ FAILURES: dict[str, FailureKind] = {
     "not_writable": FailureKind(_F, shared=True),
     "home_unwritable": FailureKind(_F, Next.WAIT),
     "home_foreign": FailureKind(_F),
+    "exposed": FailureKind(_F),
     "disk_error": FailureKind(Ending.PARTIAL, shared=True),
     "disk_paused": FailureKind(Ending.PARTIAL, Next.WAIT, shared=True),
     "source_changed": FailureKind(_F),

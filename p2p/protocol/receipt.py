@@ -31,6 +31,7 @@ from .codec import (
     read_as,
     sha256,
     text,
+    utc_time,
 )
 from .errors import PeerError
 from .handshake import MAX_LABEL
@@ -38,6 +39,7 @@ from .sentences import Detail
 
 TYPE = "handover-receipt/1"
 MAX_RECEIPT = 16384
+MAX_FILE = 4 * MAX_RECEIPT
 
 OUTCOMES = ("complete", "incomplete")
 
@@ -77,7 +79,6 @@ _party = members(
     }
 )
 _count = integer(0, MAX_INTEGER)
-_time = text(40, empty=False)
 _payload = members(
     {
         "type": one_of(TYPE),
@@ -112,7 +113,9 @@ _payload = members(
                 "passphrase": boolean,
             }
         ),
-        "times": members({"offered": _time, "accepted": _time, "closed": _time, "verified": _time}),
+        "times": members(
+            {"offered": utc_time, "accepted": utc_time, "closed": utc_time, "verified": utc_time}
+        ),
     }
 )
 _header = members({"alg": one_of("Ed25519"), "kid": text(43)})
@@ -193,7 +196,7 @@ def verify(data: bytes) -> Receipt:
     Keys are only ever taken from the signed payload, never from a header (no `jwk`, `jku`, `x5c`).
     """
     try:
-        outer = read_as(_receipt, decode_json(data.strip(), 4 * MAX_RECEIPT), "receipt")
+        outer = read_as(_receipt, decode_json(data.strip(), MAX_FILE), "receipt")
         octets = outer["payload"]
         payload = read_payload(octets)
         headers = [

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..protocol import audit
-from ..protocol.codec import decode_json
+from ..protocol.codec import MAX_INTEGER, Json, Reader, decode_json, integer, text
 from ..protocol.errors import PeerError
-from .folder import Folder, now_text
+from .folder import Folder, now_text, open_strictly, unusable
 
 FILE = "audit.jsonl"
+LONGEST = audit.MAX_LINE + 2  # of a line that is read, so that one that is too long is known to be
+RECENT_BYTES = 1024 * 1024  # of the end, in which recent entries are looked for
+
+# What is shown of an entry has to be of these kinds, and where it is missing is this.
+SHOWN: dict[str, tuple[Reader, Json]] = {
+    "time": (text(40), ""),
+    "role": (text(32), ""),
+    "ending": (text(32), ""),
+    "bytes": (integer(0, MAX_INTEGER), 0),
+}
 
 
 class AuditLog:
@@ -29,9 +39,10 @@ class AuditLog:
         return self._folder.path / FILE
 
     def append(self, event: str, members: Mapping[str, Any]) -> None:
-        """Chain one more entry to the log, synced. A line torn by a crash is closed first."""
-        with self._folder.locked(), open(self.path, "ab+") as log:
-            os.chmod(log.fileno(), 0o600)
+        """Chain one more entry to the log, synced. A line torn by a crash is closed first. Raises
+        `Failure`, `OSError`."""
+        with self._folder.locked(), self._opened(append=True) as log:
+            assert log is not None
             head, number, whole = _tail(log)
             if not whole:
                 log.write(b"\n" + audit.entry(head, number + 1, now_text(), audit.RECOVERED, {}))
@@ -42,51 +53,81 @@ class AuditLog:
             os.fsync(log.fileno())
 
     def head(self) -> str:
-        """The hash of the last line."""
-        with self._folder.locked():
-            try:
-                with open(self.path, "rb") as log:
-                    return _tail(log)[0]
-            except FileNotFoundError:
-                return audit.GENESIS
+        """The hash of the last line. Raises `Failure`."""
+        with self._folder.locked(), self._opened() as log:
+            return _tail(log)[0] if log else audit.GENESIS
 
     def recent(self, event: str, count: int) -> list[dict[str, Any]]:
-        """The last entries of a kind, the newest first."""
+        """The last entries of a kind, the newest first, as far as they have the form of one. Raises
+        `Failure`."""
         found: deque[dict[str, Any]] = deque(maxlen=count)
-        with self._folder.locked(), suppress(FileNotFoundError), open(self.path, "rb") as log:
-            for line in log:
-                with suppress(PeerError):
-                    entry = decode_json(line, audit.MAX_LINE)
-                    if isinstance(entry, dict) and entry.get("event") == event:
+        with self._folder.locked(), self._opened() as log:
+            if log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - RECENT_BYTES))
+                for line in _lines(log):
+                    entry = _entry(line, event)
+                    if entry:
                         found.appendleft(entry)
         return list(found)
 
+    def walk(self) -> Iterator[audit.Line]:
+        """Go through the log. Raises `audit.BadLine`, `Failure`."""
+        with self._folder.locked(), self._opened() as log:
+            if log:
+                yield from audit.walk(_lines(log))
+
     def verify(self) -> audit.Verified:
-        """Walk the log. Raises `audit.BadLine`."""
-        with self._folder.locked():
-            try:
-                with open(self.path, "rb") as log:
-                    return audit.verify(log)
-            except FileNotFoundError:
-                return audit.Verified(0, audit.GENESIS)
+        """Check the chain alone. Raises `audit.BadLine`, `Failure`."""
+        verified = audit.Verified(0, audit.GENESIS)
+        for line in self.walk():
+            verified = audit.Verified(line.number, line.head)
+        return verified
+
+    @contextmanager
+    def _opened(self, *, append: bool = False) -> Iterator[IO[bytes] | None]:
+        """The log, or None where there is none. Raises `Failure`."""
+        try:
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT if append else os.O_RDONLY
+            file = open_strictly(self.path, flags)
+        except FileNotFoundError:
+            yield None
+            return
+        except OSError as error:
+            raise unusable(self.path, "audit_file", error) from None
+        with open(file, "ab+" if append else "rb") as log:
+            yield log
 
 
-def _tail(log: Any) -> tuple[str, int, bool]:
+def _lines(log: IO[bytes]) -> Iterator[bytes]:
+    """Its lines, in bounded memory: one that is too long in parts."""
+    while line := log.readline(LONGEST):
+        yield line
+
+
+def _entry(line: bytes, event: str) -> dict[str, Any] | None:
+    """The members of a line, if it is an entry of a kind; not safe to show yet."""
+    try:
+        fields = decode_json(line, audit.MAX_LINE)
+        if not isinstance(fields, dict) or fields.get("event") != event:
+            return None
+        return fields | {
+            name: read(fields.get(name, otherwise)) for name, (read, otherwise) in SHOWN.items()
+        }
+    except (PeerError, ValueError):
+        return None
+
+
+def _tail(log: IO[bytes]) -> tuple[str, int, bool]:
     """(hash of the last line, its number, whether it ends in a newline)."""
     size = log.seek(0, os.SEEK_END)
     if not size:
         return audit.GENESIS, 0, True
-    log.seek(max(0, size - 2 * audit.MAX_LINE))
-    lines = log.read().split(b"\n")
+    log.seek(max(0, size - 2 * LONGEST))
+    lines = log.read(2 * LONGEST).split(b"\n")
     whole = lines[-1] == b""
     if whole:
         lines.pop()
-    try:
-        return audit.line_hash(lines[-1]), decode_json(lines[-1], audit.MAX_LINE)["seq"], whole
-    except (PeerError, KeyError, TypeError):
-        # Torn: its number is one more than the line before it.
-        try:
-            number = decode_json(lines[-2], audit.MAX_LINE)["seq"] + 1 if lines[-2:-1] else 1
-        except (PeerError, KeyError, TypeError):
-            number = 1
-        return audit.line_hash(lines[-1]), number, whole
+    number = audit.sequence(lines[-1])
+    if number is None:  # torn: its number is one more than the line before it
+        number = (audit.sequence(lines[-2]) or 0) + 1 if lines[-2:-1] else 1
+    return audit.line_hash(lines[-1]), number, whole

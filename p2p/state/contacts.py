@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..protocol.codec import decode_base64url, encode_base64url, encode_json
+from ..protocol.codec import (
+    base64url,
+    boolean,
+    encode_base64url,
+    encode_json,
+    list_of,
+    members,
+    text,
+)
 from ..protocol.errors import Failure
 from ..protocol.handshake import MAX_LABEL
 from ..protocol.paths import collision_key, shown
 from ..protocol.receipt import fingerprint
-from ..protocol.sentences import Detail
-from .folder import Folder, now_text
+from .folder import Folder, now_text, unusable
 
 FILE = "contacts.json"
+MAX_FILE = 16 * 1024 * 1024
+MAX_CONTACTS = 50_000
+
+_shape = list_of(
+    members(
+        {
+            "name": text(MAX_LABEL, empty=False),
+            "identity": base64url(32),
+            "first_met": text(40, empty=False),
+            "verified": boolean,
+        }
+    ),
+    MAX_CONTACTS,
+)
 
 
 @dataclass(frozen=True)
@@ -34,24 +54,12 @@ class Contacts:
         self._folder = folder
 
     def all(self) -> dict[str, Contact]:
-        """Contacts by name."""
-        try:
-            stored = json.loads((self._folder.path / FILE).read_bytes())
-            return {
-                one["name"]: Contact(
-                    one["name"],
-                    decode_base64url(one["identity"]),
-                    one["first_met"],
-                    bool(one["verified"]),
-                )
-                for one in stored
-            }
-        except FileNotFoundError:
-            return {}
-        except (ValueError, KeyError, TypeError, OSError):
-            raise Failure(
-                "not_readable", Detail("contacts_file", path=str(self._folder.path))
-            ) from None
+        """Contacts by name. Raises `Failure`."""
+        stored = self._folder.read_json(FILE, MAX_FILE, "contacts_file", _shape) or []
+        found = {one["name"]: Contact(**one) for one in stored}
+        if len(found) != len(stored) or len({one["identity"] for one in stored}) != len(stored):
+            raise unusable(self._folder.path / FILE, "contacts_file")  # a key or name of two
+        return found
 
     def get(self, name: str) -> Contact:
         """The contact of this name, however it is capitalised. Raises `Failure`."""

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import socket
 from dataclasses import dataclass, replace
 
 from nacl.signing import SigningKey
 
-from ..protocol.codec import decode_base64url, encode_base64url, encode_json
+from ..protocol.codec import base64url, encode_base64url, encode_json, members, text
 from ..protocol.errors import Failure
 from ..protocol.handshake import MAX_LABEL
 from ..protocol.paths import shown
 from ..protocol.receipt import fingerprint
-from ..protocol.sentences import Detail
 from .folder import Folder
 
 FILE = "identity.json"
+MAX_FILE = 4096
+
+_shape = members({"seed": base64url(32), "label": text(MAX_LABEL)})
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,22 @@ class IdentityStore:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
+    def existing(self) -> Identity | None:
+        """The identity, or None where none was made yet. Raises `Failure` when its file cannot be
+        used, or is not this user's alone."""
+        stored = self._folder.read_json(FILE, MAX_FILE, "identity_file", _shape, secret=True)
+        return Identity(SigningKey(stored["seed"]), stored["label"]) if stored else None
+
     def load(self) -> Identity:
-        """The identity, made at the first call. Raises `Failure` when its file is damaged."""
-        path = self._folder.path / FILE
+        """The identity, made at the first call. Raises `Failure` as `existing` does."""
         with self._folder.locked():
-            try:
-                stored = json.loads(path.read_bytes())
-                seed, label = decode_base64url(stored["seed"]), stored["label"]
-                return Identity(SigningKey(seed), label)
-            except FileNotFoundError:
-                identity = Identity(SigningKey(secrets.token_bytes(32)), "")
-                host = socket.gethostname().split(".")[0][:64] or "handover"
-                # The key's first digits keep two machines of one name apart as contacts.
-                label = f"{host}-{fingerprint(identity.public)[:4]}"
-                return self._store(replace(identity, label=label))
-            except (ValueError, KeyError, TypeError, OSError):
-                raise Failure("not_readable", Detail("identity_file", path=str(path))) from None
+            identity = self.existing()
+            if identity is not None:
+                return identity
+            made = Identity(SigningKey(secrets.token_bytes(32)), "")
+            host = socket.gethostname().split(".")[0][:64] or "handover"
+            # The key's first digits keep two machines of one name apart as contacts.
+            return self._store(replace(made, label=f"{host}-{fingerprint(made.public)[:4]}"))
 
     def set_label(self, label: str) -> Identity:
         """Change the label. Raises `Failure`."""

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,6 +44,7 @@ from ..protocol.codec import (
     optional,
     read_as,
     text,
+    utc_time,
 )
 from ..protocol.errors import Failure, PeerError
 from ..protocol.manifest import MAX_ENTRIES
@@ -53,7 +55,7 @@ from ..protocol.session.messages import plain
 from ..storage.durable import CLOSE_ON_EXEC, FileLock, is_private, replace_whole, uptime, write_at
 from ..storage.listing import UNREAD, EntrySource, SourceFile
 from ..storage.parts import remove_parts, staging_folder
-from .folder import unwritable
+from .folder import open_strictly, read_strictly, unwritable
 from .home import TRANSFERS, Home
 
 MAX_RECORD = 256 * 1024 * 1024  # every name of 200,000 may be changed
@@ -70,11 +72,13 @@ _HALF_WRITTEN = re.compile(r"\.[a-z0-9_]{8}")  # what `replace_whole` had begun
 _PATH = 4096
 
 _offset = integer(0, MAX_INTEGER)
-_path = base64url_upto(_PATH)
 
 
-def _any(value: Json) -> Json:
-    return value
+def _path(value: Json) -> bytes:
+    path: bytes = base64url_upto(_PATH)(value)
+    if b"\0" in path:
+        raise ValueError("no path")
+    return path
 
 
 def _moment(value: Json) -> str:
@@ -86,6 +90,43 @@ def _moment(value: Json) -> str:
 
 def _large(value: Json) -> int:
     return int(text(24, empty=False)(value))
+
+
+def _some(*names: str, **nested: Reader) -> Reader:
+    """An object with some of these members: texts, true or false, and nested ones."""
+    own: dict[str, Reader] = dict.fromkeys(names, _text_or_boolean)
+    shape = members({name: optional(read) for name, read in (own | nested).items()})
+
+    def read(value: Json) -> Json:
+        shape(value)
+        return value
+
+    return read
+
+
+def _text_or_boolean(value: Json) -> Json:
+    return value if type(value) is bool else text(MAX_RECEIPT)(value)
+
+
+_party = _some("audit_head", "label", "software", jwk=_some("x"))
+_security = _some(
+    *("suite", "path", "fingerprint_sender", "fingerprint_recipient"),
+    *("transcript", "digits_confirmed", "passphrase"),
+)
+_said_of_receipt = _some(
+    *("offer_sha256", "closing_sha256"),
+    sender=_party,
+    recipient=_party,
+    security=_security,
+    times=_some("offered", "accepted", "closed"),
+)
+
+
+def _closing(value: Json) -> Json:
+    """What `SenderSession.closed` said: members of a receipt, and which session it was."""
+    found = _said_of_receipt(value)
+    text(64)(_security(found.get("security")).get("transcript"))
+    return found
 
 
 @dataclass(frozen=True)
@@ -100,7 +141,7 @@ class Record:
         "peer": base64url_upto(32),
         "label": text(1024),
         "manifest_sha256": base64url(32),
-        "began": text(40, empty=False),
+        "began": utc_time,
         "total": _offset,
         "durable": _offset,
         "confirmed": boolean,
@@ -142,7 +183,7 @@ class SenderRecord(Record):
         "key": _path,
         "to": text(1024),
         "auto": optional(boolean),
-        "closings": list_of(_any, MAX_CLOSINGS),
+        "closings": list_of(_closing, MAX_CLOSINGS),
         "reached": optional(_offset),
     }
 
@@ -173,7 +214,7 @@ class RecipientRecord(Record):
         "tail_mark": base64url_upto(MARK_SIZE),
         "phase": one_of("receiving", "placing", "signed"),
         "gone": list_of(integer(0, MAX_ENTRIES - 1), MAX_ENTRIES),
-        "renamed": list_of(list_of(_any, 2, least=2), MAX_ENTRIES),
+        "renamed": list_of(list_of(text(2 * _PATH), 2, least=2), MAX_ENTRIES),
         "payload": text(MAX_RECEIPT),
         "signature": base64url_upto(64),
     }
@@ -234,7 +275,7 @@ class Journal:
     @property
     def begun(self) -> bool:
         """Whether it counts: written, and not removed."""
-        return (self.path / "journal.json").exists()
+        return os.path.lexists(self.path / "journal.json")
 
     @property
     def running(self) -> bool:
@@ -322,9 +363,9 @@ class Journal:
         self.release()
 
     def read(self, name: str) -> bytes:
-        """One of the other files; empty when it is not there."""
+        """One of the other files; empty when it is not there. Raises `OSError`."""
         try:
-            return (self.path / name).read_bytes()
+            return read_strictly(self.path / name, MAX_RECORD)
         except FileNotFoundError:
             return b""
 
@@ -343,12 +384,12 @@ class Journal:
             os.close(file)
 
     def marks(self) -> list[bytes]:
-        """All running digests."""
+        """All running digests. Raises `OSError`."""
         data = self.read("marks")
         return [data[at : at + MARK_SIZE] for at in range(0, len(data) // MARK_SIZE * 32, 32)]
 
     def sources(self) -> tuple[EntrySource, ...]:
-        """What `store_sources` noted. Raises `PeerError` when it is damaged."""
+        """What `store_sources` noted. Raises `PeerError` when it is damaged, and `OSError`."""
         shape = members(
             {
                 "path": _path,
@@ -369,7 +410,11 @@ class Journal:
             found = read_as(shape, decode_json(line, 3 * _PATH), "source")
             return SourceFile(**{**found, "path": os.fsdecode(found["path"])})
 
-        return tuple(one(line) for line in self.read("sources").splitlines())
+        longest = 3 * _PATH
+        with open(open_strictly(self.path / "sources"), "rb") as file:
+            lines = iter(lambda: file.readline(longest + 2), b"")  # longer ones are not read whole
+            found = islice((one(line.rstrip(b"\n")) for line in lines), MAX_ENTRIES + 1)
+            return tuple(found)
 
     def store_sources(self, sources: Sequence[EntrySource]) -> None:
         """Note what each entry is on this disk. Raises `OSError`."""
@@ -396,6 +441,10 @@ class Journals:
         """Where a transfer's folder lies."""
         return self._folder / record.transfer_id.hex()
 
+    def has(self, transfer_id: bytes) -> bool:
+        """Whether a transfer is not over yet, damaged or not."""
+        return os.path.lexists(self._folder / transfer_id.hex() / "journal.json")
+
     def begin(self, journal: Journal, manifest: bytes) -> None:
         """Begin to note a transfer; `Journal.write` makes it count. Raises `OSError`."""
         journal.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -415,15 +464,16 @@ class Journals:
         return iter(sorted(found, key=lambda one: one.record.began))
 
     def tidy(self) -> None:
-        """Erase what nobody will come back for, and what crashes have left."""
+        """Erase what nobody will come back for, and what crashes have left; nothing of which the
+        record is damaged: a person has to look at that."""
         for one in self:
-            if one.expired and one.record.role:  # else a person has to look for what has arrived
+            if one.expired and not one.damaged:
                 with suppress(Failure):
                     one.erase(self._home)
         for path in self._folder.iterdir():
             with suppress(OSError):
                 old = time.time() - path.lstat().st_mtime > CLOCK_SECONDS
-                begun = (path / "journal.json").exists()
+                begun = os.path.lexists(path / "journal.json")
                 if path.name.startswith(GONE) or (old and not begun):
                     _remove(path)
 
@@ -451,7 +501,7 @@ def _recall(path: Path) -> Journal:
     transfer_id = bytes.fromhex(path.name)
     for name in ("journal.json", "begun"):
         with suppress(OSError, PeerError):
-            record = _decode((path / name).read_bytes())
+            record = _decode(read_strictly(path / name, MAX_RECORD))
             if record.transfer_id == transfer_id:
                 return Journal(path, record, damaged=name != "journal.json")
     return Journal(path, Record(transfer_id), damaged=True)

@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..protocol.codec import decode_base64url, encode_base64url, encode_json
+from ..protocol.codec import (
+    MAX_INTEGER,
+    Json,
+    base64url,
+    encode_base64url,
+    encode_json,
+    integer,
+    list_of,
+    members,
+    one_of,
+    optional,
+    text,
+)
 from ..protocol.errors import Failure
-from ..protocol.manifest import STATUSES, Entry, Manifest, Results
-from ..protocol.sentences import Detail, text
-from .folder import Folder
+from ..protocol.manifest import MAX_ENTRIES, SALT, STATUSES, Entry, Manifest, Results
+from ..protocol.paths import MAX_PATH
+from ..protocol.receipt import MAX_FILE, BadReceipt, Receipt, verify
+from ..protocol.sentences import Detail, os_detail
+from ..protocol.sentences import text as sentence
+from .folder import Folder, read_strictly, unusable
 
 RECEIPTS, ANNEXES = "receipts", "annexes"
+ENDING = ".receipt.json"
+MAX_ANNEX = 512 * 1024 * 1024  # every name of 200,000, and where it was placed
+
+_codes = {name: code for code, name in STATUSES.items()}
+_codes |= {sentence("status", name): code for name, code in _codes.items()}  # 0.1 wrote these
+
+
+def _digest(value: Json) -> bytes:
+    hexed: str = text(64)(value)
+    if len(hexed) not in (0, 64):
+        raise ValueError("not a SHA-256")
+    return bytes.fromhex(hexed)
+
+
+_annex = members(
+    {
+        "salt": base64url(SALT),
+        "entries": list_of(
+            members(
+                {
+                    "path": text(MAX_PATH, empty=False),
+                    "kind": one_of("file", "directory"),
+                    "size": integer(0, MAX_INTEGER),
+                    "status": one_of(*_codes),
+                    "sha256": _digest,
+                    "placed": optional(text(2 * MAX_PATH, empty=False)),
+                }
+            ),
+            MAX_ENTRIES,
+        ),
+    }
+)
 
 
 class Receipts:
@@ -24,7 +71,7 @@ class Receipts:
 
     def path(self, transfer: bytes) -> Path:
         """Where a transfer's receipt lies."""
-        return self._folder.path / RECEIPTS / f"{transfer.hex()}.receipt.json"
+        return self._folder.path / RECEIPTS / f"{transfer.hex()}{ENDING}"
 
     def store(self, transfer: bytes, receipt: bytes) -> Path:
         """Keep a receipt, half or whole."""
@@ -58,22 +105,41 @@ class Receipts:
 
     def annex(self, transfer: bytes) -> tuple[Manifest, Results, dict[int, str]]:
         """What the annex says: entries, results and places. Raises `Failure`."""
-        path = self.annex_path(transfer)
-        codes = {name: code for code, name in STATUSES.items()}
-        codes |= {text("status", name): code for name, code in codes.items()}  # 0.1 wrote these
+        name = self.annex_path(transfer).relative_to(self._folder.path)
+        stored = self._folder.read_json(str(name), MAX_ANNEX, "annex_file", _annex)
+        if stored is None:
+            raise Failure("not_readable", Detail("annex_missing"))
+        entries, placed = [], {}
+        results = Results(len(stored["entries"]))
+        for index, one in enumerate(stored["entries"]):
+            entries.append(Entry(one["path"], one["kind"], one["size"], 0))
+            placed[index] = one["placed"] or one["path"]
+            if _codes[one["status"]]:
+                results.failed(index, _codes[one["status"]])
+            elif one["sha256"]:
+                results.delivered(index, one["sha256"])
+        return Manifest(tuple(entries), stored["salt"]), results, placed
+
+    def all(self) -> Iterator[tuple[str, Receipt | Detail]]:
+        """Each receipt by the name of its file; or why it cannot be read, or is none. Raises
+        `Failure`."""
+        folder = self._folder.path / RECEIPTS
         try:
-            stored = json.loads(path.read_bytes())
-            entries, placed = [], {}
-            results = Results(len(stored["entries"]))
-            for index, one in enumerate(stored["entries"]):
-                entries.append(Entry(one["path"], one["kind"], one["size"], 0))
-                placed[index] = one.get("placed", one["path"])
-                if codes[one["status"]]:
-                    results.failed(index, codes[one["status"]])
-                elif one["sha256"]:
-                    results.delivered(index, bytes.fromhex(one["sha256"]))
-            return Manifest(tuple(entries), decode_base64url(stored["salt"])), results, placed
-        except FileNotFoundError:
-            raise Failure("not_readable", Detail("annex_missing")) from None
-        except (ValueError, KeyError, TypeError, OSError):
-            raise Failure("not_readable", Detail("annex_file", path=str(path))) from None
+            names = sorted(one for one in os.listdir(folder) if one.endswith(ENDING))
+        except OSError as error:
+            raise unusable(folder, "receipts_folder", error) from None
+        for name in names:
+            if not name.startswith("."):  # what a crash left of one that was being written
+                yield name, _receipt(folder / name)
+
+
+def _receipt(path: Path) -> Receipt | Detail:
+    """The receipt in a file of the data folder, or what is wrong."""
+    try:
+        found = verify(read_strictly(path, MAX_FILE))
+    except OSError as error:
+        return Detail("unreadable_because", why=os_detail(error))
+    except BadReceipt as bad:
+        return bad.reason
+    transfer: bytes = found.payload["transfer_id"]
+    return found if path.name == f"{transfer.hex()}{ENDING}" else Detail("of_another_transfer")

@@ -134,8 +134,9 @@ async def conclude(
     }
     try:
         audit.append("transfer", members)
-    except OSError as error:
-        emit(Warned("audit_unwritable", detail=os_detail(error)))
+    except (OSError, HandoverError) as error:
+        why = os_detail(error) if isinstance(error, OSError) else error.detail
+        emit(Warned("audit_unwritable", detail=why))
     transfer.conclude(outcome.code)
     if outcome.ending == Ending.COMPLETE and outcome.receipt is not None:
         places = summary.places, summary.folder, summary.skipped

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from nacl.signing import SigningKey
 
 from p2p import api
 from p2p.api import Home
 from p2p.connect.verify_web import Finding
 from p2p.protocol.sentences import CATALOGUE
+from tests.receipts import STRANGER, signed
 
+OWN, OTHER, COMPARED = (SigningKey(bytes([one]) * 32) for one in b"\x61\x62\x63")
 VECTORS = Path(__file__).parents[1] / "vectors"
 
 
@@ -46,22 +50,118 @@ def test_contacts(line, language):
         assert told(language, "no contact named Mary", "keinen Kontakt namens Mary") in done.stderr
 
 
+@pytest.mark.parametrize("file", ["identity.json", "contacts.json", "audit.jsonl"])
+@pytest.mark.parametrize("data", ["", "[7]", "{}", "[" * 100_000])
+def test_a_damaged_data_folder_is_a_sentence(line, language, file, data):
+    """Of every command that needs it, and no traceback."""
+    home = Home()
+    home.identity.load()
+    path = home.path / file
+    path.write_text(data)
+    path.chmod(0o600)
+    for words in (
+        ("identity", "show"),
+        ("identity", "set-label", "x"),
+        ("contacts", "list"),
+        ("contacts", "remove", "x"),
+        ("audit", "verify"),
+        ("receipt", "verify", VECTORS / "receipt.json"),
+        ("transfers",),
+    ):
+        done = line.run(*words)
+        assert done.exception is None or isinstance(done.exception, SystemExit), words
+        assert done.exit_code in (0, 1)
+        assert len(done.output.splitlines()) <= 3
+
+
 def receipt(tmp_path, data=None):
     file = tmp_path / "receipt.json"
     file.write_text(data or json.loads((VECTORS / "receipt.json").read_text())[0]["receipt"])
     return file
 
 
+def file_of(tmp_path, *keys, **more):
+    """A receipt of these keys, with a name that somebody gave it."""
+    file = tmp_path / "receipt.json"
+    file.write_bytes(signed(*keys, **more))
+    return file
+
+
 def test_a_receipt(line, language, tmp_path):
-    """The columns line up, whatever the language."""
+    """The columns line up, whatever the language, below the verdict."""
+    sentences = CATALOGUE[language]["receipt"]
     shown = line.run("receipt", "show", receipt(tmp_path)).stdout
     verified = line.run("receipt", "verify", receipt(tmp_path)).stdout
     rows = shown.splitlines()
     assert {row[12] for row in rows} == {" "}
     assert " " not in {row[13] for row in rows}
-    assert verified == f"{shown}{CATALOGUE[language]['receipt']['proves']}\n"
+    head, foot = sentences["valid_both_unknown"], sentences["shows_both_unknown"]
+    assert verified == f"{head}\n{shown}{foot}\n{sentences['shows_not']}\n"
     assert told(language, "1,000,010 bytes", "1.000.010 Bytes") in shown
     assert told(language, "outcome      complete", "Ergebnis     vollständig") in shown
+
+
+KNOWN = {"own": OWN, "contact": OTHER, "contact_compared": COMPARED, "unknown": STRANGER}
+
+
+@pytest.mark.parametrize("by", [1, 2])
+@pytest.mark.parametrize("sender", KNOWN)
+@pytest.mark.parametrize("recipient", KNOWN)
+def test_whose_keys_a_receipt_names_and_what_it_shows(
+    line, language, tmp_path, sender, recipient, by
+):
+    """Who signed is known, or is not; and no label makes a key known."""
+    home, sentences = acquainted(), CATALOGUE[language]["receipt"]
+    labels = "Radiologie", "“Praxis”, own key"
+    keys = KNOWN[sender], KNOWN[recipient]
+    done = line.run("receipt", "verify", file_of(tmp_path, *keys, labels=labels, by=by))
+    by_known = recipient != "unknown" or (by == 2 and sender != "unknown")
+    verdict = f"{'both' if by == 2 else 'one'}{'' if by_known else '_unknown'}"
+    assert done.exit_code == (4 if by == 1 else 0 if by_known else 9)
+    assert done.stdout.startswith(sentences[f"valid_{verdict}"] + "\n")
+    assert done.stdout.endswith(f"{sentences[f'shows_{verdict}']}\n{sentences['shows_not']}\n")
+    assert done.stderr == ""
+    for role, kind, key, label in (
+        ("sender", sender, keys[0], "Radiologie"),
+        ("recipient", recipient, keys[1], "'Praxis', own key"),
+    ):
+        contact, _ = home.contacts.known(bytes(key.verify_key), "")
+        phrase = sentences[kind].format(
+            fingerprint=api.fingerprint(bytes(key.verify_key)),
+            label=label,
+            contact=contact and contact.name,
+        )
+        assert f"{sentences[role]:12} {phrase}\n" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+@pytest.mark.parametrize("role", [0, 1])
+@pytest.mark.parametrize("label", ["Klinik", "KLINIK ", "Klinik\u0020"])
+def test_a_label_of_a_contact_with_another_key_is_a_warning(
+    line, language, tmp_path, role, label, command
+):
+    """Of whoever signed it, loud and by itself."""
+    acquainted()
+    labels = ["x", "y"]
+    labels[role] = label
+    done = line.run("receipt", command, file_of(tmp_path, STRANGER, STRANGER, labels=labels))
+    sentences = CATALOGUE[language]["receipt"]
+    warning = sentences["posing"].format(
+        role=sentences[("sender", "recipient")[role]], label=label, contact="Klinik"
+    )
+    assert done.stderr == f"{warning}\n"
+
+
+def acquainted():
+    """This machine with its key, and two contacts."""
+    home = Home()
+    home.path.joinpath("identity.json").write_text(
+        json.dumps({"seed": api.encode_base64url(bytes(OWN)), "label": "Radiologie"})
+    )
+    home.path.joinpath("identity.json").chmod(0o600)
+    home.contacts.pin(bytes(OTHER.verify_key), "Klinik", False)
+    home.contacts.pin(bytes(COMPARED.verify_key), "Praxis Dr. Ä", True)
+    return home
 
 
 def test_files_of_a_receipt(line, language, tmp_path, monkeypatch):
@@ -77,29 +177,90 @@ def test_files_of_a_receipt(line, language, tmp_path, monkeypatch):
     ]
     wrong.clear()
     done = line.run("receipt", "verify", receipt(tmp_path), "--files", tmp_path)
-    assert done.exit_code == 0
+    assert done.exit_code == 9
     assert CATALOGUE[language]["receipt"]["unaltered"] in done.stdout
 
 
-def test_a_receipt_that_is_none(line, language, tmp_path):
-    done = line.run("receipt", "show", receipt(tmp_path, "{}"))
+INVALID = [
+    one["receipt"]
+    for one in json.loads((VECTORS / "receipt.json").read_text())
+    if "error" in one["expect"]
+]
+
+
+@pytest.mark.parametrize("data", ["{}", *INVALID], ids=range(1 + len(INVALID)))
+def test_a_receipt_that_is_not_valid(line, tmp_path, data):
+    """That is the first word, and nothing else of it is shown."""
+    file = tmp_path / "receipt.json"
+    file.write_bytes(data.encode("latin-1"))
+    for command in ("show", "verify"):
+        done = line.run("receipt", command, file)
+        assert done.exit_code == 1
+        assert done.output.startswith("Not valid: ")
+        assert len(done.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("size", [0, 16384 * 4 + 1, 40 * 10**9])
+def test_a_receipt_that_is_none(line, language, tmp_path, size):
+    """Empty, or larger than one can be: it is not read whole."""
+    file = receipt(tmp_path, "{}")
+    os.truncate(file, size)
+    done = line.run("receipt", "verify", file)
     assert done.exit_code == 1
-    assert told(language, "not valid", "ungültig") in done.stderr
-    done = line.run("receipt", "show", tmp_path / "none")
+    assert done.stdout.startswith(told(language, "Not valid: ", "Nicht gültig: "))
+
+
+@pytest.mark.parametrize("path", ["none", "pipe", "."])
+def test_a_file_that_is_no_ordinary_one(line, language, tmp_path, path):
+    """It is said at once, and why."""
+    os.mkfifo(tmp_path / "pipe")
+    done = line.run("receipt", "show", tmp_path / path)
+    assert done.exit_code == 1
     assert told(language, "cannot be read", "Nicht lesbar") in done.stderr
 
 
 def test_the_audit_log(line, language):
-    """Its head, or the line that does not fit."""
+    """That it holds, and its head; or the line that does not fit."""
     log = Home().audit
     for ending in ("complete", "declined"):
         log.append("transfer", {"role": "sender", "ending": ending, "bytes": 1})
-    assert told(language, "2 entries, head ", "2 Einträge, ") in line.run("audit", "verify").stdout
+    sentences, done = CATALOGUE[language]["receipt"], line.run("audit", "verify")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[1] == sentences["audit_alone"]
+    assert told(language, "holds: 2 entries, head ", "unversehrt: 2 Einträge, ") in done.stdout
     assert told(language, "declined", "abgelehnt") in line.run("transfers").stdout
     log.path.write_text(log.path.read_text().replace("complete", "declined", 1))
     done = line.run("audit", "verify")
     assert done.exit_code == 1
     assert told(language, "line 2: the line before it", "Zeile 2: die Zeile davor") in done.stderr
+
+
+def test_the_audit_log_beside_receipts(line, language):
+    """How many it agrees with, or those it contradicts; at most ten of them by name."""
+    home = Home()
+    own, sentences = home.identity.load().key, CATALOGUE[language]["receipt"]
+    for number in range(12):
+        transfer = bytes([number]) * 16
+        heads = home.audit.head(), "e" * 64
+        home.receipts.store(transfer, signed(own, STRANGER, transfer=transfer, heads=heads))
+        home.audit.append("transfer", {"transfer_id": api.encode_base64url(transfer)})
+        done = line.run("audit", "verify")
+        assert done.exit_code == 0
+        secured = sentences["audit_fixed" if number else "audit_fitting"]
+        told = secured.format(count=number + 1, number=number)
+        assert done.stdout.splitlines()[1] == told
+    home.audit.path.unlink()
+    done = line.run("audit", "verify")
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    rows = done.stderr.splitlines()
+    assert rows[0] == sentences["audit_missing"].format(path=home.audit.path)
+    assert rows[1].startswith(f"  {'00' * 16}.receipt.json: ")
+    assert rows[11] == sentences["more"].format(count=2)
+    assert len(rows) == 13
+    home.audit.append("transfer", {})
+    done = line.run("audit", "verify")
+    assert done.stderr.startswith(sentences["audit_misfits"].format(path=home.audit.path))
 
 
 @pytest.mark.parametrize("verdict", ["same", "differs", "missing", "not shipped"])

@@ -71,6 +71,9 @@ def test_the_receipt_verifies_with_the_files_with_two_jose_libraries_and_years_l
     assert ".dcm" not in text
     done = recipient.run("receipt", "verify", str(path), "--files", str(out))
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Valid: ")
+    assert "recipient    this computer’s own key" in done.stdout
+    assert "sender       contact “" in done.stdout
     assert "every delivered file is unchanged" in done.stdout
     mine = sender.run("receipt", "verify", str(sender.receipts()[0]), "--files", str(dicom.parent))
     assert mine.returncode == 0, mine.stderr
@@ -84,7 +87,7 @@ def test_the_receipt_verifies_with_the_files_with_two_jose_libraries_and_years_l
     path.write_text(path.read_text().replace(receipt["payload"][:20], "A" * 20))
     done = recipient.run("receipt", "verify", str(path))
     assert done.returncode == 1
-    assert "not valid" in done.stderr
+    assert done.stdout.startswith("Not valid: ")
 
 
 def test_each_audit_log_holds_and_the_receipt_carries_both_heads(sender, recipient, out, some):
@@ -104,6 +107,12 @@ def test_each_audit_log_holds_and_the_receipt_carries_both_heads(sender, recipie
     assert payload["sender"]["audit_head"] == sender.audit()[1]["prev"]
     assert payload["recipient"]["audit_head"] == recipient.audit()[1]["prev"]
     log = sender.home / "audit.jsonl"
+    whole = log.read_text()
+    log.write_text(whole.splitlines(keepends=True)[0])
+    done = sender.run("audit", "verify")
+    assert done.returncode == 1
+    assert ".receipt.json: " in done.stderr
+    log.write_text(whole)
     log.write_text(log.read_text().replace("complete", "declined", 1))
     done = sender.run("audit", "verify")
     assert done.returncode == 1

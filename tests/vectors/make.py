@@ -1004,6 +1004,22 @@ def make_seal() -> None:
 # --- receipt, audit -------------------------------------------------------------------------------
 
 
+NO_TIMES = [  # not of RFC 3339 in UTC, or of no day that there is
+    "", "Z", "x" * 40, "2026-01-02", "03:04:05Z", "2026-01-02T03:04:05",
+    "2026-13-45T99:99:99Z", "2026-00-02T03:04:05Z", "2026-13-02T03:04:05Z",
+    "2026-01-00T03:04:05Z", "2026-01-32T03:04:05Z", "2026-04-31T03:04:05Z",
+    "2026-02-29T03:04:05Z", "2100-02-29T03:04:05Z", "0000-01-02T03:04:05Z",
+    "2026-01-02T24:00:00Z", "2026-01-02T03:60:05Z", "2026-01-02T03:04:60Z",
+    "2026-01-02t03:04:05Z", "2026-01-02T03:04:05z", "2026-01-02 03:04:05Z",
+    "2026-01-02T03:04:05+00:00", "2026-01-02T03:04:05-00:00", "2026-01-02T03:04:05+01:00",
+    "2026-01-02T03:04Z", "20260102T030405Z", "2026-W01-5T03:04:05Z", "+02026-01-02T03:04:05Z",
+    "2026-01-02T03:04:05.Z", "2026-01-02T03:04:05,5Z", "2026-01-02T03:04:05.0123456789Z",
+    " 2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z\n", "2026-01-02T03:04:05Z\u0000",
+    "\u0662\u0660\u0662\u0666-01-02T03:04:05Z", "2026-1-2T3:4:5Z", 1767322445, None, True, [], {},
+]  # fmt: skip
+TIMES = ["2024-02-29T23:59:59Z", "2000-02-29T00:00:00.1Z", "0001-01-01T00:00:00.123456789Z"]
+
+
 def payload(**members: Any) -> Case:
     times = {
         "offered": "2026-01-02T03:04:05.000Z",
@@ -1143,6 +1159,14 @@ def make_receipt() -> None:
         "key of another curve": signed(
             payload(sender={**payload()["sender"], "jwk": {**receipt.jwk(S_ID), "crv": "X25519"}})
         ),
+        **{
+            f"time {time!r}": signed(payload(times={**payload()["times"], "closed": time}))
+            for time in [*TIMES, *NO_TIMES]
+        },
+        **{
+            f"no time of {name}": signed(payload(times={**payload()["times"], name: NO_TIMES[6]}))
+            for name in payload()["times"]
+        },
         "private key inside": signed(
             payload(
                 sender={**payload()["sender"], "jwk": {**receipt.jwk(S_ID), "d": b64(bytes(32))}}
@@ -1171,6 +1195,7 @@ def make_receipt() -> None:
         "half",
         "incomplete",
         "spaces around",
+        *(f"time {time!r}" for time in TIMES),
     ], [c["name"] for c in cases if "error" not in c["expect"]]
     write("receipt", cases)
 
@@ -1217,6 +1242,8 @@ def make_audit() -> None:
         "torn but not recovered": [*lines[:2], torn, unrelated],
         "two torn lines": [*lines[:2], torn, b"{\n", recovered],
         "a list": [b"[]\n"],
+        "line too long": [lines[0][:-2] + b" " * audit.MAX_LINE + b"}\n", *lines[1:]],
+        "line too long in parts": [lines[0][:-2] + b" " * audit.MAX_LINE, b"}\n", recovered],
         "member missing": [b'{"seq":1,"time":"","event":"x"}\n'],
         "not chained to the start": [lines[0].replace(b'"prev":"0', b'"prev":"1')],
     }
@@ -1395,6 +1422,7 @@ def make_messages() -> None:
                 for change in bad.get(kind, [])
                 for k, v in change.items()
             },
+            **{f"time {v!r}": {**whole, "time": v} for v in NO_TIMES if kind in bodies},
         }
         for name, value in variants.items():
             expect = outcome(partial(read, kind, value))

@@ -69,7 +69,10 @@ def detail_of(code: str) -> str:
 
 
 def os_detail(error: OSError, otherwise: str = "disk_failed") -> str:
-    """What the system says, without any path; `otherwise` is the phrase where it says nothing."""
+    """What the system says, or we do in its place, without any path; `otherwise` is the phrase
+    where it says nothing."""
+    if isinstance(error.strerror, Detail):
+        return error.strerror
     name = errno.errorcode.get(error.errno or 0, "").lower()
     if name in CATALOGUE["en"]["detail"]:
         return Detail(name)

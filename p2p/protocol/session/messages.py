@@ -19,6 +19,7 @@ from ..codec import (
     members,
     one_of,
     text,
+    utc_time,
 )
 from ..codec import list_of as _list_of
 from ..manifest import MAX_ENTRIES, MAX_MANIFEST
@@ -95,7 +96,6 @@ MESSAGES = {
     "abort": members({"type": _type, "code": text(32)}),
 }
 _id = base64url(32)
-_time = text(40, empty=False)
 OFFER_BODY = members(
     {
         "type": one_of("offer"),
@@ -107,7 +107,7 @@ OFFER_BODY = members(
         "manifest_bytes": integer(1, MAX_MANIFEST),
         "entries": integer(1, MAX_ENTRIES),
         "bytes": _offset,
-        "time": _time,
+        "time": utc_time,
     }
 )
 ACCEPT_BODY = members(
@@ -117,7 +117,7 @@ ACCEPT_BODY = members(
         "transcript": _id,
         "offer_sha256": _id,
         "offset": _offset,
-        "time": _time,
+        "time": utc_time,
     }
 )
 CLOSING_BODY = members(
@@ -127,7 +127,7 @@ CLOSING_BODY = members(
         "manifest_sha256": _id,
         "digests_sha256": _id,
         "audit_head": text(64),
-        "time": _time,
+        "time": utc_time,
     }
 )
 

@@ -38,13 +38,31 @@ export function entry(
   return concat(encodeJson({ ...details, seq: number, time, event, prev: previous }), utf8("\n"));
 }
 
+/** A line that fits: its number from 1, its hash, and its members, or null of a torn one. */
+export interface Line {
+  readonly number: number;
+  readonly head: string;
+  readonly fields: JsonObject | null;
+}
+
 /** Check the chain from the first line. Throws `BadLine` with the first bad one. */
 export function verify(lines: Iterable<Bytes>): { lines: number; head: string } {
+  let last: Line = { number: 0, head: GENESIS, fields: null };
+  for (last of walk(lines));
+  return { lines: last.number, head: last.head };
+}
+
+/**
+ * Each line, once it is known to follow the one before. Throws `BadLine` at the first bad one; what
+ * is longer than a line may come in parts.
+ */
+export function* walk(lines: Iterable<Bytes>): Generator<Line> {
   let [head, number, torn] = [GENESIS, 0, false];
   for (const raw of lines) {
     number++;
     const whole = raw[raw.length - 1] === NEWLINE;
     const line = whole ? raw.subarray(0, -1) : raw;
+    if (line.length > MAX_LINE) throw new BadLine(number, "no_log_entry");
     const fields = whole ? fieldsOf(line) : null;
     if (torn && fields?.["event"] !== "recovered") throw new BadLine(number - 1, "no_log_entry");
     if (fields === null) torn = true;
@@ -53,9 +71,9 @@ export function verify(lines: Iterable<Bytes>): { lines: number; head: string } 
     } else if (fields["seq"] !== number) throw new BadLine(number, "out_of_sequence");
     else torn = false;
     head = lineHash(line);
+    yield { number, head, fields };
   }
   if (torn) throw new BadLine(number, "line_cut_off");
-  return { lines: number, head };
 }
 
 function fieldsOf(line: Bytes): JsonObject | null {

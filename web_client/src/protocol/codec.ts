@@ -247,6 +247,25 @@ export function matching(pattern: RegExp, low: number, high: number): Reader<str
   };
 }
 
+const TIME =
+  /^([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]{1,9})?Z$/;
+const DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+/** A time of RFC 3339 in UTC, of a day that there is, with "T" and "Z" and no leap second. */
+export const utcTime: Reader<string> = (value) => {
+  const found = typeof value === "string" ? TIME.exec(value) : null;
+  if (found === null) throw new Malformed();
+  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = found
+    .slice(1)
+    .map(Number);
+  const leap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
+  if (!(year && 1 <= month && month <= 12 && hour <= 23 && minute <= 59 && second <= 59)) {
+    throw new Malformed();
+  }
+  if (day < 1 || day > DAYS[month - 1]! + Number(leap && month === 2)) throw new Malformed();
+  return found[0];
+};
+
 /** Base64url of exactly `length` bytes, read as bytes. */
 export function base64url(length: number): Reader<Bytes> {
   return (value) => {

@@ -88,6 +88,7 @@ export const FAILURES = {
   not_writable: shared(leadsTo("failed")),
   home_unwritable: leadsTo("failed", WAIT),
   home_foreign: leadsTo("failed"),
+  exposed: leadsTo("failed"),
   disk_error: shared(leadsTo("partial")),
   disk_paused: shared(leadsTo("partial", WAIT)),
   source_changed: leadsTo("failed"),

@@ -19,6 +19,7 @@ import {
   same,
   sha256,
   text,
+  utcTime,
   utf8,
   type Bytes,
   type Json,
@@ -57,7 +58,6 @@ const partyShape = members({
   audit_head: text(64),
 });
 const count = integer(0, MAX_INTEGER);
-const time = text(40, { empty: false });
 const payloadShape = members({
   type: oneOf(TYPE),
   transfer_id: base64url(16),
@@ -87,7 +87,12 @@ const payloadShape = members({
     digits_confirmed: boolean,
     passphrase: boolean,
   }),
-  times: members({ offered: time, accepted: time, closed: time, verified: time }),
+  times: members({
+    offered: utcTime,
+    accepted: utcTime,
+    closed: utcTime,
+    verified: utcTime,
+  }),
 });
 const headerShape = members({ alg: oneOf("Ed25519"), kid: text(43) });
 const signatureShape = members({ protected: base64urlUpto(256), signature: base64url(64) });

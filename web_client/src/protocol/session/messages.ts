@@ -15,6 +15,7 @@ import {
   oneOf,
   text,
   tupleOf,
+  utcTime,
   utf8,
   type Bytes,
   type Json,
@@ -88,7 +89,6 @@ export type MessageType = keyof typeof MESSAGES;
 export type Message<T extends MessageType> = ReturnType<(typeof MESSAGES)[T]>;
 
 const id = base64url(32);
-const time = text(40, { empty: false });
 
 /** The signed documents by name. */
 export const BODIES = {
@@ -102,7 +102,7 @@ export const BODIES = {
     manifest_bytes: integer(1, MAX_MANIFEST),
     entries: integer(1, MAX_ENTRIES),
     bytes: offset,
-    time,
+    time: utcTime,
   }),
   accept: members({
     type: oneOf("accept"),
@@ -110,7 +110,7 @@ export const BODIES = {
     transcript: id,
     offer_sha256: id,
     offset,
-    time,
+    time: utcTime,
   }),
   closing: members({
     type: oneOf("closing"),
@@ -118,7 +118,7 @@ export const BODIES = {
     manifest_sha256: id,
     digests_sha256: id,
     audit_head: text(64),
-    time,
+    time: utcTime,
   }),
 };
 export type Body<T extends keyof typeof BODIES> = ReturnType<(typeof BODIES)[T]>;
