@@ -46,6 +46,7 @@ from .lanes.webrtc import ENGINES, EngineName
 from .protocol.audit import BadLine
 from .protocol.codec import encode_base64url
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
+from .protocol.labels import shown_label
 from .protocol.link import SECRET_BYTES, parse_link
 from .protocol.manifest import STATUSES, results_root
 from .protocol.paths import shown
@@ -122,6 +123,7 @@ __all__ = [
     "send",
     "serve",
     "shown",
+    "shown_label",
     "text",
     "thumbprint",
     "tidy",
@@ -585,7 +587,7 @@ def _unfinished(journal: Journal) -> Unfinished:
         short_id=journal.short_id,
         role=record.role,
         state="running" if journal.running else "damaged" if journal.damaged else "unfinished",
-        peer=shown(record.label, 64),
+        peer=shown_label(record.label),
         passphrase=record.link.endswith(".p"),
         began=record.began,
         durable=record.durable,

@@ -441,8 +441,9 @@ class HostInvitation:
     async def _admit(self, met: PeerMet, digits: str, compared: bool) -> None:
         """Let this guest in, or raise `Failure`: asked only where nothing else has decided it."""
         options = self._options
-        known = met.contact or self._to or self._transfer.peer == self._serving
-        if options.auto or known or compared:
+        known = met.contact and not met.changed  # a contact under another's name is asked about
+        decided = known or self._to or self._transfer.peer == self._serving
+        if options.auto or decided or compared:
             return
         if options.ask is None:
             raise Failure("needs_answer", Detail("admit"))

@@ -19,7 +19,7 @@ from ..api import (
     shown,
     verify_receipt,
 )
-from .language import counted, number, words
+from .language import counted, number, quoted, words
 from .terminal import fail, say, show, show_table, told
 
 ROLES = ("sender", "recipient")
@@ -61,7 +61,7 @@ def _rows(found: Receipt) -> list[tuple[str, str]]:
         role: words(
             "receipt",
             "party",
-            label=shown(payload[role]["label"]),
+            label=quoted(payload[role]["label"]),
             fingerprint=fingerprint(payload[role]["jwk"]["x"]),
         )
         for role in ROLES

@@ -37,7 +37,7 @@ from ..api import (
     Warned,
     shown,
 )
-from .language import counted, language, number, size, words
+from .language import counted, day, language, number, quoted, size, words
 
 LISTED = 20  # entries that did not arrive
 
@@ -103,9 +103,8 @@ class Human:
                 if not again and not (event.state == "verifying" and self._role == "recipient"):
                     self._line(words("state", event.state))
             case PeerMet():
-                name = event.label or words("terminal", "nameless")
                 peer = "sender" if self._role == "recipient" else "recipient"
-                self._line(words("terminal", peer, name=name, known=_known(event)))
+                self._line(words("terminal", peer, name=quoted(event.label), known=_known(event)))
                 self._line(words("terminal", "key", fingerprint=event.fingerprint))
             case DigitsShown():
                 self._line(words("terminal", "digits", digits=event.digits))
@@ -116,6 +115,10 @@ class Human:
                 self._line(words("terminal", "offered", what=what, size=size(event.size)))
                 for name in event.names:
                     self._line(f"  {name}")
+            case Warned(code="contact_changed"):
+                self._line("")
+                self._line(words("warning", event.code, detail=event.detail), loud=True)
+                self._line("")
             case Warned():
                 message = words("warning", event.code, detail=event.detail)
                 note = "note_of" if event.path else "note"
@@ -151,9 +154,12 @@ class Human:
             say(words("terminal", "other_link", link=other))
         say(words("terminal", "for_browser" if event.browser else "for_command_line"))
 
-    def _line(self, line: str) -> None:
+    def _line(self, line: str, loud: bool = False) -> None:
         if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False)
+            style = "red" if loud else None
+            self._bar.console.print(line, style=style, markup=False, highlight=False)
+        elif loud and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
+            say(click.style(line, fg="red", bold=True))  # click leaves it plain in a file
         else:
             say(line)
 
@@ -173,11 +179,13 @@ class Human:
 
 
 def _known(peer: PeerMet) -> str:
+    """What this machine knows of a peer; it stands before what the peer says of itself."""
+    if peer.changed:
+        return words("terminal", "imitates", contact=peer.changed)
     if not peer.contact:
         return words("terminal", "new")
-    return words(
-        "terminal", "known_checked" if peer.verified else "known", contact=shown(peer.contact)
-    )
+    known = "known_checked" if peer.verified else "known"
+    return words("terminal", known, contact=peer.contact, date=shown(day(peer.since)))
 
 
 def _bar() -> Any:
@@ -234,11 +242,14 @@ class Terminal:
         return (await self._line()).strip()
 
     async def ask(self, question: Question) -> bool:
-        """Yes or no; only a clear yes is one."""
+        """Yes or no; only a clear yes is one. Of someone who may be posing, nothing is a no."""
         asked = words("question", question.kind, digits=question.digits)
+        choice = words("answer", "choice_no" if question.peer.changed else "choice")
         yes, no = (words("answer", one).split() for one in ("yes", "no"))
         while True:
-            answer = (await self.prompt(f"{asked} {words('answer', 'choice')} ")).lower()
+            answer = (await self.prompt(f"{asked} {choice} ")).lower()
+            if not answer and question.peer.changed:
+                return False
             if answer in (*yes, *no):
                 return answer in yes
 

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from .. import api
 from ..api import EXIT_USAGE, Home, Tls, Unfinished, shown
-from .language import found, size, words
+from .language import found, quoted, size, words
 from .options import COMMON, Address, Common, Duration, both_or_none, common, tls_files
 from .process import run
 from .terminal import ask_link, read_passphrase, say, show, show_json, told
@@ -221,7 +221,7 @@ def _list_unfinished(unfinished: Sequence[Unfinished], as_json: bool) -> None:
                 }
             )
         else:
-            peer = one.peer or words("transfers", "nobody")
+            peer = quoted(one.peer) if one.peer else words("transfers", "nobody")
             way = {"sender": "to", "recipient": "from"}.get(one.role, "with")
             state, began = words("transfers", one.state), one.began[:19] or "-"
             sizes = words("terminal", "of", part=size(one.durable), whole=size(one.total))

@@ -1652,6 +1652,97 @@ def make_compression() -> None:
     write("compression", cases)
 
 
+# --- labels ---------------------------------------------------------------------------------------
+
+
+IMITATIONS = {
+    "itself": "Klinik Nord",
+    "case": "KLINIK NORD",
+    "grapheme joiner": "Klinik\u034f Nord",
+    "variation selector": "Klinik\ufe0f Nord",
+    "Hangul filler for a blank": "Klinik\u3164Nord",
+    "braille blank": "Klinik\u2800Nord",
+    "Khmer inherent vowel": "Klinik \u17b4Nord",
+    "Mongolian variation selector": "\u180bKlinik Nord",
+    "zero-width space": "Kli\u200bnik Nord",
+    "soft hyphen": "Kli\u00adnik Nord",
+    "right-to-left mark": "Klinik Nord\u200f",
+    "tag": "Klinik Nord\U000e0041",
+    "two spaces": "Klinik  Nord",
+    "no-break space": "Klinik\u00a0Nord",
+    "thin space": "Klinik\u2009Nord",
+    "ideographic space": "Klinik\u3000Nord",
+    "tab and line": "Klinik\t\nNord",
+    "blanks around": " \u2003Klinik Nord ",
+    "Cyrillic": "Kl\u0456n\u0456k N\u043er\u0501",
+    "Greek": "\u039alinik N\u03bfrd",
+    "Cyrillic capitals": "\u041aLINIK N\u041eRD",
+    "capital I for l": "KIinik Nord",
+    "small l for I": "KLlNlK NORD",
+    "digits": "K1inik N0rd",
+    "fullwidth": "\uff2b\uff4c\uff49\uff4e\uff49\uff4b\u3000\uff2e\uff4f\uff52\uff44",
+    "mathematical": "\U0001d40a\U0001d425\U0001d422\U0001d427\U0001d422\U0001d424 Nord",
+    "circled": "\u24c0linik Nord",
+    "dotless i": "Kl\u0131n\u0131k Nord",
+    "mark above": "Kl\u0131\u0307nik Nord",
+    "mark below": "K\u0323linik Nord",
+    "stroke": "K\u0335linik Nord",
+    "marks and case": "KLI\u0301NIK NORD",
+}
+OTHERS = ["Klinik S\u00fcd", "Klinik Nord 2", "Klinik", "Nordklinik", "\u3164", "",
+          "Klinik Nord (known as Klinik Nord, checked before)"]  # fmt: skip
+SHOWN_LABELS = [
+    *IMITATIONS.values(),
+    *OTHERS,
+    '\u201cKlinik Nord\u201d \u201eX\u201c "Y" \u00abZ\u00bb',
+    "\x1b[31mred\x1b[0m",
+    "\u202eabc",
+    "\ue000",
+    "x" * 65,
+]
+
+
+def make_labels() -> None:
+    from unicodedata import ucd_3_2_0 as oldest
+
+    from p2p.protocol import labels
+
+    cases: list[Case] = [
+        {"name": f"alike: {name}", "pair": ["Klinik Nord", text], "expect": True}
+        for name, text in IMITATIONS.items()
+    ]
+    cases += [
+        {"name": f"not alike: {text}", "pair": ["Klinik Nord", text], "expect": False}
+        for text in OTHERS
+    ]
+    for one, other in [
+        ("Main", "rnain"),
+        ("MAIN", "rnain"),
+        ("Stra\u00dfe", "STRASSE"),
+        ("Stra\u00dfe", "Stra\u03b2e"),
+        ("J\u00f6rg", "Jorg"),
+        ("\u041d\u043e\u0440\u0434", "\u041d\u041e\u0420\u0414"),
+        ("\u041d\u043e\u0440\u0434", "\u041do\u0440\u0434"),
+    ]:
+        cases.append({"name": f"alike: {one} {other}", "pair": [one, other], "expect": True})
+    for case in cases:
+        assert labels.alike(*case["pair"]) == case["expect"], case["name"]
+    for number, text in enumerate(SHOWN_LABELS):
+        cases.append({"name": f"shown {number}", "text": text, "expect": labels.shown_label(text)})
+    # Characters of the oldest version only: what a newer one says of the others is not known to all.
+    sources = [one for one in labels._table() if oldest.category(one) != "Cn"]
+    for start in range(0, len(sources), 50):
+        text = " ".join(sources[start : start + 50])
+        cases.append(
+            {
+                "name": f"skeletons {start}",
+                "label": text,
+                "expect": list(labels.skeletons(text)),
+            }
+        )
+    write("labels", cases)
+
+
 # --- catalogues -----------------------------------------------------------------------------------
 
 
@@ -1707,6 +1798,7 @@ if __name__ == "__main__":
     make_manifest()
     make_results()
     make_paths()
+    make_labels()
     make_seal()
     make_compression()
     make_receipt()

@@ -111,7 +111,7 @@ async def test_the_sender_may_decline_and_let_in_later(visitor, sender, some):
     sending, link = terminal(sender, some)
     await visitor.open(link)
     await visitor.start()
-    sending.expect(r"Recipient: Reading room 2 \(new\)")
+    sending.expect(r"Recipient \(new, never met before\): “Reading room 2”")
     sending.expect(r"Let this recipient have the files\? \[y/n\]")
     await visitor.page.wait_for(".peer .digits")
     assert "Waiting for the sender to let you in" in await visitor.text()
