@@ -47,7 +47,7 @@ from .protocol.audit import BadLine
 from .protocol.codec import encode_base64url
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
 from .protocol.labels import shown_label
-from .protocol.link import SECRET_BYTES, parse_link
+from .protocol.link import SECRET_BYTES, find_link, parse_link
 from .protocol.manifest import STATUSES, results_root
 from .protocol.paths import shown
 from .protocol.receipt import BadReceipt, Receipt, fingerprint, thumbprint
@@ -113,6 +113,7 @@ __all__ = [
     "compare_files",
     "discard",
     "encode_base64url",
+    "find_link",
     "find_unfinished",
     "fingerprint",
     "local_authority",

@@ -35,10 +35,14 @@ from ..api import (
     Question,
     StateChanged,
     Warned,
+    find_link,
     shown,
 )
 from .language import counted, day, language, number, quoted, size, words
+from .pasted import ASK, LEAVE, Pasted
 
+LINK_ASKED = 3  # times
+QUIET = 0.2  # seconds without anything more, after which a paste is over
 LISTED = 20  # entries that did not arrive
 
 
@@ -253,10 +257,41 @@ class Terminal:
             if answer in (*yes, *no):
                 return answer in yes
 
+    async def paste(self, line: str) -> str:
+        """What the person pastes, however many lines, or types. Nothing of it is echoed, and none
+        is left for whoever reads this terminal next. Raises `CancelledError`."""
+        import termios
+
+        kept = termios.tcgetattr(self._file)
+        raw = termios.tcgetattr(self._file)
+        raw[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
+        pasted = Pasted()
+        try:
+            termios.tcsetattr(self._file, termios.TCSADRAIN, raw)  # what was typed ahead is kept
+            self._write(ASK + line)
+            while not pasted.cancelled:
+                try:
+                    data = await asyncio.wait_for(self._read(), QUIET if pasted.ended else None)
+                except TimeoutError:
+                    return pasted.text
+                if not data:  # the terminal is gone
+                    break
+                pasted.take(data)
+            raise asyncio.CancelledError
+        finally:
+            self._write(f"{LEAVE}\n")
+            termios.tcsetattr(self._file, termios.TCSAFLUSH, kept)
+
     def _write(self, line: str) -> None:
         os.write(self._file, line.encode())
 
     async def _line(self) -> str:
+        data = await self._read()
+        if not data:  # the terminal is gone
+            return "n"
+        return data.decode(errors="replace")
+
+    async def _read(self) -> bytes:
         loop = asyncio.get_running_loop()
         got: asyncio.Future[bytes] = loop.create_future()
 
@@ -266,12 +301,9 @@ class Terminal:
 
         loop.add_reader(self._file, readable)
         try:
-            data = await got
+            return await got
         finally:
             loop.remove_reader(self._file)
-        if not data:  # the terminal is gone
-            return "n"
-        return data.decode(errors="replace")
 
     def close(self) -> None:
         """Let go of it."""
@@ -312,19 +344,27 @@ def read_passphrase(wanted: bool, file: Path | None, as_json: bool, *, twice: bo
 
 
 def ask_link() -> str:
-    """Ask for the link on the terminal; Ctrl-C ends the program."""
+    """Ask for the link on the terminal, three times at most; Ctrl-C ends the program."""
     terminal = Terminal.open()
     if terminal is None:
         _nobody("link")
 
-    async def line() -> str:
+    async def pasted() -> str:
         task = asyncio.current_task()
         assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
-        return await terminal.prompt(words("terminal", "link_prompt"))
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the terminal is put right
+            asyncio.get_running_loop().add_signal_handler(one, task.cancel)
+        return await terminal.paste(words("terminal", "link_prompt"))
 
     try:
-        return asyncio.run(line())
+        for asked in range(1, LINK_ASKED + 1):
+            try:
+                return str(find_link(asyncio.run(pasted())))
+            except Failure as error:
+                if asked == LINK_ASKED:
+                    fail(error)
+                say(words("failure", error.code, detail=error.detail))
+        raise AssertionError
     except asyncio.CancelledError:
         say()
         fail(Failure("cancelled"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -130,6 +131,8 @@ def receive(link: str | None, output: Path, common: Common) -> None:
         link = sys.stdin.readline()
     if link is None:
         link = ask_link()
+    with contextlib.suppress(api.Failure):  # what is no link is said as any other failure
+        link = str(api.find_link(link))
     offered, secret = link, None
     if api.needs_passphrase(offered):
         secret = read_passphrase(True, common.passphrase_file, common.as_json, twice=False)

@@ -16,7 +16,7 @@ from functools import cache
 from .paths import MAX_SHOWN, shown
 
 # Default_Ignorable_Code_Point (UAX #44): nothing is drawn for these.
-_INVISIBLE = re.compile(
+INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -37,7 +37,7 @@ _QUOTE = re.compile(
 def shown_label(text: str, limit: int = MAX_SHOWN) -> str:
     """A label made safe to show between quotation marks: nothing unseen, single blanks, and no
     quotation mark that could end it early."""
-    seen = _BLANK.sub(" ", _INVISIBLE.sub("", text)).strip()
+    seen = _BLANK.sub(" ", INVISIBLE.sub("", text)).strip()
     return shown(_QUOTE.sub("'", seen), limit)
 
 
@@ -52,7 +52,7 @@ def skeletons(label: str) -> tuple[str, str]:
     Case comes second in the first, so that a look-alike of either case is found, and first in the
     other: some letters look like others in one case only.
     """
-    plain = unicodedata.normalize("NFKC", _INVISIBLE.sub("", label))
+    plain = unicodedata.normalize("NFKC", INVISIBLE.sub("", label))
     return _skeleton(_fold(_skeleton(label))), _skeleton(_fold(plain))
 
 
@@ -62,7 +62,7 @@ def _fold(text: str) -> str:
 
 
 def _skeleton(text: str) -> str:
-    text = _INVISIBLE.sub("", unicodedata.normalize("NFD", text))
+    text = INVISIBLE.sub("", unicodedata.normalize("NFD", text))
     text = unicodedata.normalize("NFD", "".join(map(_look, text)))
     return _BLANK.sub("", _MARK.sub("", text))
 

@@ -75,6 +75,10 @@ vectors("link", (one) => {
   expect(outcome(read)).toEqual(one.expect);
 });
 
+vectors("found_links", (one) => {
+  expect(outcome(() => link.linkText(link.findLink(one["text"])))).toEqual(one.expect);
+});
+
 vectors("kdf", (one) => {
   const keys = link.deriveKeys(bytes(one.secret));
   if (!("identity" in one)) {
