@@ -258,6 +258,7 @@ def make_found_links() -> None:
         "quoted twice": f">> {plain[:50]}\n>> {plain[50:]}",
         "quoted-printable": f"{plain[:50]}=\n{plain[50:]}",
         "another address before": f"https://example.com/help\n{plain}",
+        "a mistyped one before": f"{plain[:-1]}{chr(ord(plain[-1]) + 1)} {plain}",
         "two links": f"{plain} {plain.replace('example', 'other')}",
         "%23": plain.replace("#", "%23"),
         "%2E": plain.replace("#1.", "#1%2E"),
