@@ -21,11 +21,12 @@ STAMP = ".stamp"
 
 
 def sources(client: Path) -> Iterator[Path]:
-    """Everything the built page is made of, in a fixed order; of `p2p` version and sentences."""
+    """Everything the built page is made of, in a fixed order; of `p2p` what it shares."""
     shared = client.parent / "p2p"
     own = [*client.glob("*"), *client.joinpath("src").rglob("*")]
     sentences = shared.glob("protocol/sentences/*.json")
-    for path in sorted([shared / "version.py", *sentences, *own]):
+    alone = shared / "version.py", shared / "protocol" / "confusables.json"
+    for path in sorted([*alone, *sentences, *own]):
         if path.is_file():
             yield path
 

@@ -47,7 +47,8 @@ from .lanes.webrtc import ENGINES, EngineName
 from .protocol.audit import BadLine
 from .protocol.codec import encode_base64url
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
-from .protocol.link import SECRET_BYTES, parse_link
+from .protocol.labels import shown_label
+from .protocol.link import SECRET_BYTES, find_link, parse_link
 from .protocol.manifest import STATUSES, results_root
 from .protocol.paths import shown
 from .protocol.receipt import MAX_FILE, BadReceipt, Receipt, fingerprint, thumbprint
@@ -117,6 +118,7 @@ __all__ = [
     "compare_files",
     "discard",
     "encode_base64url",
+    "find_link",
     "find_unfinished",
     "fingerprint",
     "local_authority",
@@ -129,6 +131,7 @@ __all__ = [
     "send",
     "serve",
     "shown",
+    "shown_label",
     "text",
     "thumbprint",
     "tidy",
@@ -596,7 +599,7 @@ def _unfinished(journal: Journal) -> Unfinished:
         short_id=journal.short_id,
         role=record.role,
         state="running" if journal.running else "damaged" if journal.damaged else "unfinished",
-        peer=shown(record.label, 64),
+        peer=shown_label(record.label),
         passphrase=record.link.endswith(".p"),
         began=record.began,
         durable=record.durable,

@@ -78,14 +78,16 @@ class StateChanged(_Event):
 
 @dataclass(frozen=True)
 class PeerMet(_Event):
-    """Who is at the other end, proven; `contact` is the name it is pinned under, or ""."""
+    """Who is at the other end, proven; `contact` is the name it is pinned under, or "". `label` is
+    what it calls itself, safe to show between quotation marks."""
 
     event: ClassVar[str] = "peer"
     label: str
     fingerprint: str
     contact: str
     verified: bool  # check digits were compared with it before
-    changed: str  # the contact whose name this is, with another key, or ""
+    changed: str  # the contact whose name this is or looks like, with another key, or ""
+    since: str = ""  # when the contact was first met, RFC 3339, or ""
 
 
 @dataclass(frozen=True)

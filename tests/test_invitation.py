@@ -562,8 +562,8 @@ async def test_a_failure_that_ends_the_transfer_ends_the_invitation(place):
 # --- admission ------------------------------------------------------------------------------------
 
 
-def met(contact=""):
-    return PeerMet("Dr A", "fingerprint", contact, False, "")
+def met(contact="", changed=""):
+    return PeerMet("Dr A", "fingerprint", contact, False, changed)
 
 
 @pytest.mark.parametrize("answer", [True, False])
@@ -629,6 +629,17 @@ async def test_that_another_was_let_in_lets_nobody_in(place):
         assert host.invitation._is_anothers(host.invitation._serving)
         with pytest.raises(Failure, match="declined"):
             await host.invitation._admit(met(""), "1234-5678-9012", False)
+
+
+@virtual_time
+async def test_a_contact_under_anothers_name_is_asked_about(place):
+    """Though a contact is let in without a question."""
+    async with place:
+        host = await place.host(auto=False, ask=None)
+        with pytest.raises(Failure) as caught:
+            await host.invitation._admit(met("Dr A", "Dr B"), "1234-5678-9012", False)
+        assert caught.value.code == "needs_answer"
+        host.task.cancel()
 
 
 @virtual_time

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..api import CATALOGUE, LANGUAGES, Language, text
+from ..api import CATALOGUE, LANGUAGES, Language, shown_label, text
 
 
 def language() -> Language:
@@ -48,6 +48,18 @@ def size(count: float) -> str:
         if count < 1000:
             return f"{number(count, 1)} {unit}"
     return f"{number(count / 1000, 2)} TB"
+
+
+def day(time: str) -> str:
+    """The day of a time in RFC 3339."""
+    date = time[:10]
+    return ".".join(reversed(date.split("-"))) if language() == "de" else date
+
+
+def quoted(label: str) -> str:
+    """What somebody calls itself, between quotation marks."""
+    clean = shown_label(label)
+    return words("terminal", "label", label=clean) if clean else words("terminal", "nameless")
 
 
 def counted(count: int, noun: str, **values: str) -> str:

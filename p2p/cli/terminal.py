@@ -35,10 +35,14 @@ from ..api import (
     Question,
     StateChanged,
     Warned,
+    find_link,
     shown,
 )
-from .language import counted, language, number, size, words
+from .language import counted, day, language, number, quoted, size, words
+from .pasted import ASK, LEAVE, Pasted
 
+LINK_ASKED = 3  # times
+QUIET = 0.2  # seconds without anything more, after which a paste is over
 LISTED = 20  # entries that did not arrive
 
 
@@ -108,9 +112,8 @@ class Human:
                 if not again and not (event.state == "verifying" and self._role == "recipient"):
                     self._line(words("state", event.state))
             case PeerMet():
-                name = event.label or words("terminal", "nameless")
                 peer = "sender" if self._role == "recipient" else "recipient"
-                self._line(words("terminal", peer, name=name, known=_known(event)))
+                self._line(words("terminal", peer, name=quoted(event.label), known=_known(event)))
                 self._line(words("terminal", "key", fingerprint=event.fingerprint))
             case DigitsShown():
                 self._line(words("terminal", "digits", digits=event.digits))
@@ -129,6 +132,10 @@ class Human:
                         self._line(f"  {counted(rest, 'more')}")
                 if event.skipped:
                     self._line(words("terminal", "skipped_offer", what=_kinds(event.skipped)))
+            case Warned(code="contact_changed"):
+                self._line("")
+                self._line(words("warning", event.code, detail=event.detail), loud=True)
+                self._line("")
             case Warned():
                 message = words("warning", event.code, detail=event.detail)
                 note = "note_of" if event.path else "note"
@@ -173,9 +180,12 @@ class Human:
             say(words("terminal", "other_link", link=other))
         say(words("terminal", "for_browser" if event.browser else "for_command_line"))
 
-    def _line(self, line: str) -> None:
+    def _line(self, line: str, loud: bool = False) -> None:
         if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False)
+            style = "red" if loud else None
+            self._bar.console.print(line, style=style, markup=False, highlight=False)
+        elif loud and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
+            say(click.style(line, fg="red", bold=True))  # click leaves it plain in a file
         else:
             say(line)
 
@@ -195,11 +205,13 @@ class Human:
 
 
 def _known(peer: PeerMet) -> str:
+    """What this machine knows of a peer; it stands before what the peer says of itself."""
+    if peer.changed:
+        return words("terminal", "imitates", contact=peer.changed)
     if not peer.contact:
         return words("terminal", "new")
-    return words(
-        "terminal", "known_checked" if peer.verified else "known", contact=shown(peer.contact)
-    )
+    known = "known_checked" if peer.verified else "known"
+    return words("terminal", known, contact=peer.contact, date=shown(day(peer.since)))
 
 
 def _bar() -> Any:
@@ -256,18 +268,52 @@ class Terminal:
         return (await self._line()).strip()
 
     async def ask(self, question: Question) -> bool:
-        """Yes or no; only a clear yes is one."""
+        """Yes or no; only a clear yes is one. Of someone who may be posing, nothing is a no."""
         asked = words("question", question.kind, digits=question.digits)
+        choice = words("answer", "choice_no" if question.peer.changed else "choice")
         yes, no = (words("answer", one).split() for one in ("yes", "no"))
         while True:
-            answer = (await self.prompt(f"{asked} {words('answer', 'choice')} ")).lower()
+            answer = (await self.prompt(f"{asked} {choice} ")).lower()
+            if not answer and question.peer.changed:
+                return False
             if answer in (*yes, *no):
                 return answer in yes
+
+    async def paste(self, line: str) -> str:
+        """What the person pastes, however many lines, or types. Nothing of it is echoed, and none
+        is left for whoever reads this terminal next. Raises `CancelledError`."""
+        import termios
+
+        kept = termios.tcgetattr(self._file)
+        raw = termios.tcgetattr(self._file)
+        raw[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
+        pasted = Pasted()
+        try:
+            termios.tcsetattr(self._file, termios.TCSADRAIN, raw)  # what was typed ahead is kept
+            self._write(ASK + line)
+            while not pasted.cancelled:
+                try:
+                    data = await asyncio.wait_for(self._read(), QUIET if pasted.ended else None)
+                except TimeoutError:
+                    return pasted.text
+                if not data:  # the terminal is gone
+                    break
+                pasted.take(data)
+            raise asyncio.CancelledError
+        finally:
+            self._write(f"{LEAVE}\n")
+            termios.tcsetattr(self._file, termios.TCSAFLUSH, kept)
 
     def _write(self, line: str) -> None:
         os.write(self._file, line.encode())
 
     async def _line(self) -> str:
+        data = await self._read()
+        if not data:  # the terminal is gone
+            return "n"
+        return data.decode(errors="replace")
+
+    async def _read(self) -> bytes:
         loop = asyncio.get_running_loop()
         got: asyncio.Future[bytes] = loop.create_future()
 
@@ -277,12 +323,9 @@ class Terminal:
 
         loop.add_reader(self._file, readable)
         try:
-            data = await got
+            return await got
         finally:
             loop.remove_reader(self._file)
-        if not data:  # the terminal is gone
-            return "n"
-        return data.decode(errors="replace")
 
     def close(self) -> None:
         """Let go of it."""
@@ -328,19 +371,27 @@ def read_passphrase(wanted: bool, file: Path | None, as_json: bool, *, twice: bo
 
 
 def ask_link() -> str:
-    """Ask for the link on the terminal; Ctrl-C ends the program."""
+    """Ask for the link on the terminal, three times at most; Ctrl-C ends the program."""
     terminal = Terminal.open()
     if terminal is None:
         _nobody("link")
 
-    async def line() -> str:
+    async def pasted() -> str:
         task = asyncio.current_task()
         assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
-        return await terminal.prompt(words("terminal", "link_prompt"))
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the terminal is put right
+            asyncio.get_running_loop().add_signal_handler(one, task.cancel)
+        return await terminal.paste(words("terminal", "link_prompt"))
 
     try:
-        return asyncio.run(line())
+        for asked in range(1, LINK_ASKED + 1):
+            try:
+                return str(find_link(asyncio.run(pasted())))
+            except Failure as error:
+                if asked == LINK_ASKED:
+                    fail(error)
+                say(words("failure", error.code, detail=error.detail))
+        raise AssertionError
     except asyncio.CancelledError:
         say()
         fail(Failure("cancelled"))

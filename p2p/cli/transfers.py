@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from click.core import ParameterSource
 
 from .. import api
 from ..api import EXIT_USAGE, Home, Tls, Unfinished, shown
-from .language import found, size, words
+from .language import found, quoted, size, words
 from .options import COMMON, Address, Common, Duration, both_or_none, common, tls_files
 from .process import run
 from .terminal import ask_link, read_passphrase, say, show, show_json, told
@@ -131,6 +132,8 @@ def receive(link: str | None, output: Path | None, allow_hidden: bool, common: C
         link = sys.stdin.readline()
     if link is None:
         link = ask_link()
+    with contextlib.suppress(api.Failure):  # what is no link is said as any other failure
+        link = str(api.find_link(link))
     offered, secret = link, None
     if api.needs_passphrase(offered):
         secret = read_passphrase(True, common.passphrase_file, common.as_json, twice=False)
@@ -227,7 +230,7 @@ def _list_unfinished(unfinished: Sequence[Unfinished], as_json: bool) -> None:
                 }
             )
         else:
-            peer = one.peer or words("transfers", "nobody")
+            peer = quoted(one.peer) if one.peer else words("transfers", "nobody")
             way = {"sender": "to", "recipient": "from"}.get(one.role, "with")
             state, began = words("transfers", one.state), one.began[:19] or "-"
             sizes = words("terminal", "of", part=size(one.durable), whole=size(one.total))

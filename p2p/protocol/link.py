@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from .codec import (
     sha256,
 )
 from .errors import Failure
+from .labels import INVISIBLE
 from .sentences import Detail
 
 VERSION = "1"
@@ -45,6 +47,31 @@ PASSPHRASE_MEMORY = 64 * 1024 * 1024
 MAX_PASSPHRASE = 1024
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
+
+MAX_TEXT = 65_536  # characters in which a link is looked for
+MAX_READINGS = 12  # a filter's address in a filter's address, and each of them decoded twice
+
+# Where a mail program wraps a line: the end of one, and what marks the next as quoted.
+_WRAP = r"(?:=?[ \t]*(?:\r\n?|\n)[ \t>|]*)?"
+_GLUE = re.compile(_WRAP[:-1])
+# What follows is no part of it: neither more of the same, nor a flag that we do not know.
+_END = r"(?![A-Za-z0-9_-]|\.[A-Za-z0-9](?![A-Za-z0-9_-]))"
+# A link, with a line wrapped after any character; `~` stands for that.
+_FOUND = re.compile(
+    r"[Hh]~[Tt]~[Tt]~[Pp]~(?:[Ss]~)?:~/~/~"
+    r"(?:\[~(?:[0-9a-fA-F:.]~)+\]~|(?:[A-Za-z0-9.-]~){1,253})(?::~(?:[0-9]~){1,5})?(?:/~)?"
+    r"#~1~\.~(?:[A-Za-z0-9_-]~){43}\.~(?:[A-Za-z0-9_-]~){21}[A-Za-z0-9_-]"
+    r"(?:~\.~p!)?!".replace("~", _WRAP).replace("p!)?!", f"p{_END})?{_END}")
+)
+_ESCAPED = re.compile(
+    "%~[0-9A-Fa-f]~[0-9A-Fa-f](?:~%~[0-9A-Fa-f]~[0-9A-Fa-f])*".replace("~", _WRAP)
+)
+_ADDRESS = re.compile(r"https?://[^\s<>\"]+", re.IGNORECASE)
+# Proofpoint rewrites addresses in two ways of its own; other filters percent-encode them.
+_DEFENSE_2 = re.compile(r"urldefense\.proofpoint\.com/v2/url\?u=([A-Za-z0-9_.-]+)")
+_DEFENSE_3 = re.compile(
+    r"urldefense(?:\.proofpoint)?\.(?:com|us)/v3/__(\S{1,2048}?)__;([A-Za-z0-9_-]*)!"
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +138,43 @@ def parse_link(text: str) -> Link:
     if parts[3:] not in ([], ["p"]):
         raise Failure("link_invalid", Detail("link_followed"))
     return Link(f"{url.scheme}://{url.netloc}", secret, commitment, len(parts) == 4)
+
+
+def find_link(text: str) -> Link:
+    """The first link in what a person pastes: wrapped, quoted, in brackets or a sentence, with what
+    nobody sees in it, percent-encoded, or rewritten by a mail filter that carries the address.
+
+    Raises `Failure` (link_invalid, link_unsupported) where there is none.
+    """
+    text = INVISIBLE.sub("", text[:MAX_TEXT])
+    readings = [text, *_unfiltered(_GLUE.sub("", text))]
+    for reading in readings:
+        for found in _FOUND.finditer(reading):
+            try:
+                return parse_link(_GLUE.sub("", found[0]))
+            except Failure:
+                continue
+        decoded = INVISIBLE.sub("", _ESCAPED.sub(_unescape, reading))
+        if decoded != reading and len(readings) < MAX_READINGS:
+            readings.append(decoded)
+    address = next(filter(None, map(_ADDRESS.search, reversed(readings))), None)
+    return parse_link(address[0] if address else "")  # says what is wrong with it
+
+
+def _unfiltered(text: str) -> Iterator[str]:
+    for found in _DEFENSE_2.finditer(text):
+        yield _ESCAPED.sub(_unescape, found[1].replace("_", "/").replace("-", "%"))
+    for found in _DEFENSE_3.finditer(text):
+        try:
+            replaced = iter(decode_base64url(found[2]).decode())
+        except ValueError:
+            continue
+        yield "".join(next(replaced, "") if char == "*" else char for char in found[1])
+
+
+def _unescape(found: re.Match[str]) -> str:
+    octets = bytes.fromhex(_GLUE.sub("", found[0]).replace("%", ""))
+    return octets.decode(errors="replace")
 
 
 def derive_keys(secret: bytes) -> LinkKeys:

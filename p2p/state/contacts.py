@@ -16,6 +16,7 @@ from ..protocol.codec import (
 )
 from ..protocol.errors import Failure
 from ..protocol.handshake import MAX_LABEL
+from ..protocol.labels import alike, shown_label
 from ..protocol.paths import collision_key, shown
 from ..protocol.receipt import fingerprint
 from .folder import Folder, now_text, unusable
@@ -63,22 +64,21 @@ class Contacts:
 
     def get(self, name: str) -> Contact:
         """The contact of this name, however it is capitalised. Raises `Failure`."""
+        key = collision_key(name).strip()
         for contact in self.all().values():
-            if _same_name(contact.name, name):
+            if collision_key(contact.name).strip() == key:
                 return contact
         raise Failure("contact_unknown", shown(name))
 
     def known(self, identity: bytes, label: str) -> tuple[Contact | None, str]:
-        """The contact with this key; and where there is none but the label is a contact's, with
-        another key, that contact's name: someone may be posing as them."""
-        contacts = list(self.all().values())
-        for contact in contacts:
-            if contact.identity == identity:
-                return contact, ""
-        for contact in contacts:
-            if _same_name(contact.name, label):
-                return None, contact.name
-        return None, ""
+        """The contact with this key, and whose name the label looks like although that contact has
+        another key: someone may be posing as them."""
+        contacts = self.all().values()
+        known = next((one for one in contacts if one.identity == identity), None)
+        others = (one.name for one in contacts if one.identity != identity)
+        if known is not None and alike(known.name, label):
+            return known, ""
+        return known, next((name for name in others if alike(name, label)), "")
 
     def pin(self, identity: bytes, label: str, verified: bool) -> None:
         """Remember a peer after a transfer."""
@@ -86,8 +86,8 @@ class Contacts:
             contacts = self.all()
             known = next((one for one in contacts.values() if one.identity == identity), None)
             if known is None:
-                name = label.strip() or fingerprint(identity)
-                if any(_same_name(one, name) for one in contacts):  # never over another's key
+                name = shown_label(label, MAX_LABEL) or fingerprint(identity)
+                if any(alike(one, name) for one in contacts):  # never beside another's key
                     name = fingerprint(identity)
                 known = Contact(name, identity, now_text(), verified)
             contacts[known.name] = replace(known, verified=known.verified or verified)
@@ -96,14 +96,16 @@ class Contacts:
     def rename(self, name: str, new: str) -> None:
         """Give a contact another name. Raises `Failure`."""
         old = self.get(name)
-        if not new.strip() or len(new.encode()) > MAX_LABEL or shown(new, 256) != new:
+        name = shown_label(new, MAX_LABEL)
+        if not name or len(new.encode()) > MAX_LABEL or name != new.strip():
             raise Failure("name_refused", shown(new))
         with self._folder.locked():
             contacts = self.all()
-            if any(_same_name(new, one) for one in contacts if one != old.name):
-                raise Failure("same_name", shown(new))
+            other = next((one for one in contacts if one != old.name and alike(one, name)), None)
+            if other is not None:
+                raise Failure("name_refused", Detail("looks_like", name=name, other=other))
             del contacts[old.name]
-            contacts[new.strip()] = replace(old, name=new.strip())
+            contacts[name] = replace(old, name=name)
             self._store(contacts)
 
     def remove(self, name: str) -> None:
@@ -125,8 +127,3 @@ class Contacts:
             for one in contacts.values()
         ]
         self._folder.write(FILE, encode_json(stored))
-
-
-def _same_name(one: str, other: str) -> bool:
-    """Whether a person might take one for the other."""
-    return collision_key(one).strip() == collision_key(other).strip()

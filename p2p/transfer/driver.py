@@ -22,7 +22,7 @@ from ..protocol import receipt as receipts
 from ..protocol import session as sessions
 from ..protocol.errors import Failure, HandoverError, PeerError
 from ..protocol.handshake import ChannelBinding, Secured
-from ..protocol.paths import shown
+from ..protocol.labels import shown_label
 from ..protocol.sentences import Detail
 from ..protocol.session import RecipientSession, SenderSession
 from ..state.identity import Identity
@@ -326,15 +326,16 @@ class Driver:
         peer = self._secured.peer
         contact, changed = self._options.home.contacts.known(peer.identity, peer.label)
         met = PeerMet(
-            shown(peer.label),
+            shown_label(peer.label),
             receipts.fingerprint(peer.identity),
-            contact.name if contact else "",
+            shown_label(contact.name) if contact else "",
             contact.verified if contact else False,
-            shown(changed),
+            shown_label(changed),
+            contact.first_met if contact else "",
         )
         self._options.emit(met)
         if changed:
-            self._options.emit(Warned("contact_changed", detail=shown(changed)))
+            self._options.emit(Warned("contact_changed", detail=met.changed))
         self._options.emit(DigitsShown(self._secured.digits))
         return met
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from p2p import api
-from p2p.api import PeerMet, Progressed, QuestionDropped, StateChanged, Unfinished, Warned
+from p2p.api import PeerMet, Progressed, Question, QuestionDropped, StateChanged, Unfinished, Warned
 from p2p.cli.terminal import Human, Terminal, _progress_line
 from p2p.events import BOTTLENECKS, STATES
 from p2p.protocol.errors import EXIT_CODES, FAILURES
@@ -65,7 +65,11 @@ def test_a_transfer_that_is_sent(line, language, tmp_path):
         sentences["terminal"]["for_browser"],
         "https://10.0.0.1/#1.secret",
         sentences["state"]["waiting"],
-        told(language, "Recipient: Reading room (new)", "Empfänger: Reading room (neu)"),
+        told(
+            language,
+            "Recipient (new, never met before): “Reading room”",
+            "Empfänger (neu, bisher unbekannt): „Reading room“",
+        ),
         told(language, "  key ab12 cd34", "  Schlüssel ab12 cd34"),
         told(language, f"  check digits {DIGITS}", f"  Prüfziffern {DIGITS}"),
         sentences["ending"]["complete"],
@@ -84,7 +88,14 @@ def test_a_transfer_that_is_received(line, language, tmp_path):
     done = line.run("receive", "--output", tmp_path, LINK)
     assert line.given["arguments"] == (LINK, tmp_path)
     assert done.exit_code == EXIT_CODES[api.Ending.DECLINED]
-    assert told(language, "From: Reading room (new)", "Von: Reading room (neu)") in done.stderr
+    assert (
+        told(
+            language,
+            "From (new, never met before): “Reading room”",
+            "Von (neu, bisher unbekannt): „Reading room“",
+        )
+        in done.stderr
+    )
     assert (
         told(
             language,
@@ -177,21 +188,96 @@ def test_what_did_not_arrive_is_listed(line, language, tmp_path):
     assert said[-1].endswith(": r.json")
 
 
+SINCE = "2026-11-02T08:00:00.000Z"
+
+
 @pytest.mark.parametrize(
     ("peer", "english", "german"),
     [
-        (PeerMet("", "ab", "", False, ""), "(no name) (new)", "(ohne Namen) (neu)"),
-        (PeerMet("M", "ab", "Mary", False, ""), "M (known as Mary)", "M (bekannt als Mary)"),
         (
-            PeerMet("M", "ab", "Mary", True, ""),
-            "known as Mary, check digits compared before",
-            "bekannt als Mary, Prüfziffern schon verglichen",
+            PeerMet("", "ab", "", False, ""),
+            "Recipient (new, never met before): (no name)",
+            "Empfänger (neu, bisher unbekannt): (ohne Namen)",
+        ),
+        (
+            PeerMet("M", "ab", "Mary", False, "", SINCE),
+            "Recipient (known as “Mary” since 2026-11-02, check digits never compared): “M”",
+            "Empfänger (bekannt als „Mary“ seit 02.11.2026, Prüfziffern nie verglichen): „M“",
+        ),
+        (
+            PeerMet("M", "ab", "Mary", True, "", SINCE),
+            "Recipient (known as “Mary” since 2026-11-02, check digits compared before): “M”",
+            "Empfänger (bekannt als „Mary“ seit 02.11.2026, Prüfziffern schon verglichen): „M“",
+        ),
+        (
+            PeerMet("Mаry", "ab", "", False, "Mary"),
+            "Recipient (WARNING: not the “Mary” you know): “Mаry”",
+            "Empfänger (WARNUNG: nicht der bekannte Kontakt „Mary“): „Mаry“",
+        ),
+        (
+            PeerMet("M (known as M, checked before)", "ab", "", False, ""),
+            "Recipient (new, never met before): “M (known as M, checked before)”",
+            "Empfänger (neu, bisher unbekannt): „M (known as M, checked before)“",
+        ),
+        (
+            PeerMet("M” (known as “M”", "ab", "", False, ""),
+            "Recipient (new, never met before): “M' (known as 'M'”",
+            "Empfänger (neu, bisher unbekannt): „M' (known as 'M'“",
         ),
     ],
 )
-def test_who_is_there(line, language, tmp_path, peer, english, german):
+@pytest.mark.parametrize("role", ["send", "receive"])
+def test_who_is_there(line, language, tmp_path, peer, english, german, role):
+    """What this computer knows of them stands before what they say of themselves, in quotation
+    marks that nothing they say can end."""
     line.script = [peer, COMPLETE]
-    assert told(language, english, german) in line.run("send", tmp_path).stderr
+    expected = told(language, english, german)
+    if role == "receive":
+        for theirs, ours in (("Recipient (", "From ("), ("Empfänger (", "Von (")):
+            expected = expected.replace(theirs, ours)
+    done = line.run("send", tmp_path) if role == "send" else line.run("receive", LINK)
+    assert expected in done.stderr.splitlines()
+
+
+IMITATOR = PeerMet("Mаry", "ab", "", False, "Mary")
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_an_imitated_name_is_warned_of_loudly(capsys, monkeypatch, language, environment, coloured):
+    """On a line of its own, in colour where there are colours."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stderr", Screen(sys.stderr))
+    human, warned = Human("sender"), Warned("contact_changed", detail="Mary")
+    human(IMITATOR)
+    human(warned)
+    lines = capsys.readouterr().err.split("\n")
+    (at,) = [number for number, text in enumerate(lines) if warned.message_in(language) in text]
+    assert lines[at - 1] == lines[at + 1] == ""
+    assert told(language, "WARNING: ", "WARNUNG: ") in lines[at]
+    assert lines[at].startswith("\x1b[") == coloured
+    human(Progressed(1, 0, 2, 1.0))  # the same beside a progress bar
+    human(warned)
+    human(COMPLETE)
+    assert told(language, "WARNING: ", "WARNUNG: ") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["admit", "digits", "accept"])
+@pytest.mark.parametrize("answer", ["", "n", "y"])
+def test_of_someone_who_imitates_nothing_is_a_no(line, language, tmp_path, kind, answer):
+    """Enter alone is a no, and the question says so."""
+    person = line.types(answer)
+    line.script = [IMITATOR, Question(kind, IMITATOR, DIGITS, OFFER), COMPLETE]
+    line.run("send", tmp_path)
+    assert line.answers == [answer == "y"]
+    assert told(language, "[y/N]", "[j/N]") in person.asked[0]
 
 
 @pytest.mark.parametrize("bottleneck", BOTTLENECKS)
@@ -339,7 +425,7 @@ def test_unfinished_transfers(line, language, monkeypatch):
     damaged = Unfinished("cd" * 16, "cdcdcdcd", "", "damaged", "", False, "", 0, 0)
     monkeypatch.setattr(api, "unfinished", lambda: [ONE, damaged])
     rows = line.run("transfers").stdout.splitlines()
-    assert told(language, "to Mary, 10 B of 20 B", "an Mary, 10 B von 20 B") in rows[0]
+    assert told(language, "to “Mary”, 10 B of 20 B", "an „Mary“, 10 B von 20 B") in rows[0]
     assert told(language, "damaged     with (nobody yet)", "mit (noch niemand)") in rows[1]
     monkeypatch.setattr(api, "unfinished", list)
     assert line.run("transfers").stderr.strip() == CATALOGUE[language]["transfers"]["none"]
@@ -401,6 +487,8 @@ async def test_a_question_on_a_terminal(language):
     terminal = Terminal(slave)
     os.write(master, told(language, "y\n", "j\n").encode())
     assert await asyncio.wait_for(terminal.ask(ADMIT), 5) is True
-    assert CATALOGUE[language]["question"]["admit"] in os.read(master, 1024).decode()
+    said = ""
+    while CATALOGUE[language]["question"]["admit"] not in said:  # behind what was typed
+        said += os.read(master, 1024).decode()
     terminal.close()
     os.close(master)

@@ -64,7 +64,7 @@ def test_a_warning_may_be_any_failure():
 
 def test_what_fills_a_sentence_in_is_no_place():
     """A peer chooses its own name."""
-    assert text("terminal", "sender", name="{known}", known="new") == "From: {known} (new)"
+    assert text("terminal", "sender", name="{known}", known="new") == "From (new): {known}"
 
 
 def test_only_a_failure_that_is_no_end_can_go_on():

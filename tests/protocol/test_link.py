@@ -31,6 +31,97 @@ def test_links_follow_the_vectors(case):
         assert str(found) == expect["text"]
 
 
+@cases("found_links")
+def test_a_link_is_found_in_what_people_paste(case):
+    if isinstance(case["expect"], dict):
+        with pytest.raises(Failure) as caught:
+            link.find_link(case["text"])
+        assert caught.value.code == case["expect"]["error"]
+    else:
+        assert str(link.find_link(case["text"])) == case["expect"]
+
+
+UNSEEN = "\u00ad\u200b\u200c\u2060\ufeff"
+WRAPS = ["\n", "\r\n", "\r", "  \n", "=\n", "\n> ", "\n>> ", "\n    ", "\n| "]
+AROUND = [("<", ">"), ("(", ")"), ("\u201c", "\u201d"), ("", "."), ("", ","), ("", "!"), ("> ", "\n> Bye"),
+          ("Open ", ", then call."), ("Hello,\n\n", "\n\nRegards\nDr A"), ("[link](", ")"), ("", "")]  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    return "".join(f"%{ord(char):02X}" if char in ":/#." else char for char in text)
+
+
+FILTERS = [
+    lambda text: text,
+    escaped,
+    lambda text: escaped(text).replace("%", "%25"),
+    lambda text: f"https://x.safelinks.protection.outlook.com/?url={escaped(text)}&data=05%7C02",
+    lambda text: f"https://urldefense.proofpoint.com/v1/url?u={escaped(text)}&k=x",
+    lambda text: "https://urldefense.proofpoint.com/v2/url?u={}&d=x".format(
+        "".join(f"-{ord(c):02X}" if c in ":#-_" else c for c in text).replace("/", "_")
+    ),
+    lambda text: f"https://urldefense.com/v3/__{text.replace('#', '*')}__;Iw!!x$",
+    lambda text: f"https://www.example.com/url?q={escaped(text)}&sa=D",
+]
+
+
+@given(
+    st.binary(min_size=32, max_size=32),
+    st.booleans(),
+    st.sampled_from(FILTERS),
+    st.sampled_from(AROUND),
+    st.data(),
+)
+def test_a_mangled_link_is_understood(secret, passphrase, rewrite, around, data):
+    """Rewritten by a filter, wrapped and with what nobody sees in it, and in a sentence."""
+    made = link.make_link("https://host.example:8443", secret, bytes(32), passphrase=passphrase)
+    text = rewrite(str(made))
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(1, len(text) - 1))
+        text = text[:at] + data.draw(st.sampled_from(UNSEEN)) + text[at:]
+    width = data.draw(st.integers(20, 300))
+    wrap = data.draw(st.sampled_from(WRAPS))
+    text = wrap.join(text[at : at + width] for at in range(0, len(text), width))
+    assert link.find_link(f"{around[0]}{text}{around[1]}") == made
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.text(max_size=20),
+            st.sampled_from(
+                [
+                    "https://",
+                    "host.example",
+                    "/#1.",
+                    "A" * 42,
+                    "A" * 43,
+                    ".",
+                    "%23",
+                    "\n> ",
+                    "__;Iw!!",
+                ]
+            ),
+        ),
+        max_size=12,
+    ).map("".join)
+)
+def test_text_without_a_link_never_yields_one(text):
+    """Whatever is found stands there, and all else is one sentence without the text."""
+    text = text.replace("A" * 22, "A" * 21)  # no secret
+    with pytest.raises(Failure) as caught:
+        link.find_link(text)
+    assert caught.value.code in ("link_invalid", "link_unsupported")
+
+
+@pytest.mark.parametrize(
+    "part", ["https://a", "https://", "%23", "\n", "> ", "=\n", "__;", "urldefense.com/v3/__", "A"]
+)
+def test_a_link_is_looked_for_in_bounded_time(part):
+    with pytest.raises(Failure):
+        link.find_link(part * 1_000_000)
+
+
 @cases("kdf")
 def test_keys_follow_the_vectors(case):
     keys = link.derive_keys(bytes.fromhex(case["secret"]))

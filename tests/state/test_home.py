@@ -12,6 +12,7 @@ from p2p.connect.addresses import reachable
 from p2p.protocol.audit import GENESIS, BadLine
 from p2p.protocol.errors import Failure
 from p2p.protocol.manifest import CHANGED, Entry, Manifest, Results, results_root
+from p2p.protocol.receipt import fingerprint
 from p2p.state.folder import Folder, default_path, now_text
 from p2p.state.home import Home
 
@@ -82,6 +83,38 @@ def test_a_key_that_is_known_is_never_taken_for_another(home):
     home.contacts.pin(OTHER, "pc", verified=False)
     assert home.contacts.known(ONE, "pc")[0].name == "Bob"
     assert home.contacts.known(OTHER, "pc")[0].name == "pc"
+
+
+@pytest.mark.parametrize(
+    "imitation",
+    ["Klinik  Nord", "Klinik\u00a0Nord", "Klinik\u3164Nord", "Kl\u0456nik Nord", "KIinik N0rd",
+     "\uff2blinik Nord", "K\u034flinik Nord", "K\u0323linik Nord", "Klinik\u2800Nord"],
+)  # fmt: skip
+def test_no_two_contacts_look_alike(home, imitation):
+    """Whoever imitates a contact is told of it, is pinned by key, and nothing is renamed to that."""
+    home.contacts.pin(ONE, "Klinik Nord", verified=True)
+    assert home.contacts.known(OTHER, imitation) == (None, "Klinik Nord")
+    home.contacts.pin(OTHER, imitation, verified=False)
+    name = fingerprint(OTHER)
+    assert list(home.contacts.all()) == ["Klinik Nord", name]
+    for new in (imitation, "klinik nord"):
+        with pytest.raises(Failure) as caught:
+            home.contacts.rename(name, new)
+        assert caught.value.code == "name_refused"
+    home.contacts.rename("Klinik Nord", "KLINIK NORD")  # its own name
+
+
+def test_a_contact_that_takes_anothers_name_is_warned_of(home):
+    home.contacts.pin(ONE, "Klinik Nord", verified=True)
+    home.contacts.pin(OTHER, "Mallory", verified=True)
+    contact, changed = home.contacts.known(OTHER, "Klinik N\u043erd")
+    assert (contact.name, changed) == ("Mallory", "Klinik Nord")
+    assert home.contacts.known(OTHER, "mallory")[1] == ""
+
+
+def test_a_contact_is_pinned_under_what_is_shown_of_its_label(home):
+    home.contacts.pin(ONE, " Klinik\u200b\u00a0 \u201eNord\u201c", verified=False)
+    assert list(home.contacts.all()) == ["Klinik 'Nord'"]
 
 
 def test_damaged_contacts_are_said(home):

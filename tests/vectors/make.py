@@ -225,6 +225,100 @@ def make_link() -> None:
     write("link", cases)
 
 
+def make_found_links() -> None:
+    """A link in what people paste and browsers are given; and what has none."""
+    k, c = b64(SECRET), b64(link.host_commitment(SECRET, S_ID))
+    plain = f"https://example.org/#1.{k}.{c}"
+    locked = plain + ".p"
+    escaped = plain.replace(":", "%3A").replace("/", "%2F").replace("#", "%23")
+    defended = plain.replace("-", "-2D").replace("_", "-5F").replace(":", "-3A")
+    defended = defended.replace("#", "-23").replace("/", "_")
+    starred = plain.replace("#", "*")
+    texts = {
+        "itself": plain,
+        "itself with passphrase": locked,
+        "in angle brackets": f"<{plain}>",
+        "in parentheses": f"({locked})",
+        "in quotation marks": f"\u201c{plain}\u201d",
+        "full stop": plain + ".",
+        "full stop after the flag": locked + ".",
+        "comma": plain + ",",
+        "greater than": plain + ">",
+        "parenthesis": plain + ")",
+        "blank": plain + " ",
+        "line break": plain + "\r\n",
+        "in a sentence": f"Please open {plain}, then call me. Thanks",
+        "before a sentence": f"{plain}. please call",
+        "wrapped": f"{plain[:40]}\n{plain[40:80]}\r\n{plain[80:]}\nRegards\n",
+        "wrapped with blanks": f"{plain[:40]}  \n    {plain[40:]}",
+        "wrapped in the host": f"{plain[:12]}\n{plain[12:]}",
+        "wrapped before the flag": f"{plain}\n.p\n",
+        "wrapped at a carriage return": f"{plain[:40]}\r{plain[40:]}",
+        "quoted": f"> Hello,\n> {plain[:50]}\n> {plain[50:]}\n> Bye",
+        "quoted twice": f">> {plain[:50]}\n>> {plain[50:]}",
+        "quoted-printable": f"{plain[:50]}=\n{plain[50:]}",
+        "another address before": f"https://example.com/help\n{plain}",
+        "a mistyped one before": f"{plain[:-1]}{chr(ord(plain[-1]) + 1)} {plain}",
+        "two links": f"{plain} {plain.replace('example', 'other')}",
+        "%23": plain.replace("#", "%23"),
+        "%2E": plain.replace("#1.", "#1%2E"),
+        "%2e in the path": plain.replace("#1.", "%231%2e"),
+        "encoded": escaped,
+        "encoded twice": escaped.replace("%", "%25"),
+        "encoded and wrapped": f"{escaped[:20]}\n{escaped[20:]}",
+        "wrapped in an escape": escaped.replace("%23", "%2\n3"),
+        "zero-width space": plain + "\u200b",
+        "zero-width space inside": plain[:50] + "\u200b" + plain[50:],
+        "zero-width space, encoded": plain + "%E2%80%8B",
+        "line break, encoded": plain[:50] + "%0D%0A" + plain[50:],
+        "soft hyphens": plain[:30] + "\u00ad" + plain[30:60] + "\u00ad" + plain[60:],
+        "byte order mark": "\ufeff" + plain,
+        "HTTPS": plain.replace("https", "HTTPS"),
+        "port": plain.replace(".org", ".org:8443"),
+        "IPv6": plain.replace("example.org", "[2001:db8::1]:8080"),
+        "safelinks": f"https://eur01.safelinks.protection.outlook.com/?url={escaped}"
+        "&data=05%7C02%7C&sdata=abc%3D&reserved=0",
+        "safelinks, wrapped": f"<https://eur01.safelinks.protection.outlook.com/?url={escaped[:30]}\n"
+        f"{escaped[30:]}&data=05%7C02>",
+        "urldefense 1": f"https://urldefense.proofpoint.com/v1/url?u={escaped}&k=abc",
+        "urldefense 2": f"https://urldefense.proofpoint.com/v2/url?u={defended}&d=DwMF&c=x",
+        "urldefense 3": f"https://urldefense.com/v3/__{starred}__;Iw!!abc$",
+        "urldefense 3, wrapped": f"https://urldefense.com/v3/__{starred[:60]}\n{starred[60:]}__;Iw!!abc$",
+        "another filter": f"https://linkprotect.example.com/url?a={escaped}&c=E,1,x",
+        "a filter's in a filter's": "https://one.example/?url=https%3A%2F%2Ftwo.example%2F%3Fu%3D"
+        + escaped.replace("%", "%25"),
+    }
+    nothing = {
+        "nothing": "",
+        "a sentence": "Please call me; the link follows.",
+        "an address": "see https://example.org/ for more",
+        "no secret": "https://example.org/#1.",
+        "cut off": plain[:-1],
+        "cut off in a sentence": f"Open {plain[:-3]} now",
+        "too long": plain + "A",
+        "an unknown flag": plain + ".q",
+        "two flags": locked + ".p",
+        "no scheme": plain.removeprefix("https://"),
+        "a path": plain.replace("/#", "/r#"),
+        "version 2": plain.replace("#1.", "#2."),
+        "ftp": plain.replace("https", "ftp"),
+        "urldefense 3, damaged": f"https://urldefense.com/v3/__{starred}__;I!!abc$",
+        "urldefense 3, nothing replaced": f"https://urldefense.com/v3/__{starred}__;!!abc$",
+        "percent signs": "100 % of 50%, %zz and %C3",
+    }
+
+    def read(text: str) -> str:
+        return str(link.find_link(text))
+
+    cases = [
+        {"name": n, "text": t, "expect": outcome(partial(read, t))}
+        for n, t in {**texts, **nothing}.items()
+    ]
+    for case in cases:
+        assert ("error" in case["expect"]) == (case["name"] in nothing), case
+    write("found_links", cases)
+
+
 def make_kdf() -> None:
     cases: list[Case] = []
     for name, secret in {"counting": SECRET, "zeros": bytes(32), "ones": b"\xff" * 32}.items():
@@ -1705,6 +1799,97 @@ def make_compression() -> None:
     write("compression", cases)
 
 
+# --- labels ---------------------------------------------------------------------------------------
+
+
+IMITATIONS = {
+    "itself": "Klinik Nord",
+    "case": "KLINIK NORD",
+    "grapheme joiner": "Klinik\u034f Nord",
+    "variation selector": "Klinik\ufe0f Nord",
+    "Hangul filler for a blank": "Klinik\u3164Nord",
+    "braille blank": "Klinik\u2800Nord",
+    "Khmer inherent vowel": "Klinik \u17b4Nord",
+    "Mongolian variation selector": "\u180bKlinik Nord",
+    "zero-width space": "Kli\u200bnik Nord",
+    "soft hyphen": "Kli\u00adnik Nord",
+    "right-to-left mark": "Klinik Nord\u200f",
+    "tag": "Klinik Nord\U000e0041",
+    "two spaces": "Klinik  Nord",
+    "no-break space": "Klinik\u00a0Nord",
+    "thin space": "Klinik\u2009Nord",
+    "ideographic space": "Klinik\u3000Nord",
+    "tab and line": "Klinik\t\nNord",
+    "blanks around": " \u2003Klinik Nord ",
+    "Cyrillic": "Kl\u0456n\u0456k N\u043er\u0501",
+    "Greek": "\u039alinik N\u03bfrd",
+    "Cyrillic capitals": "\u041aLINIK N\u041eRD",
+    "capital I for l": "KIinik Nord",
+    "small l for I": "KLlNlK NORD",
+    "digits": "K1inik N0rd",
+    "fullwidth": "\uff2b\uff4c\uff49\uff4e\uff49\uff4b\u3000\uff2e\uff4f\uff52\uff44",
+    "mathematical": "\U0001d40a\U0001d425\U0001d422\U0001d427\U0001d422\U0001d424 Nord",
+    "circled": "\u24c0linik Nord",
+    "dotless i": "Kl\u0131n\u0131k Nord",
+    "mark above": "Kl\u0131\u0307nik Nord",
+    "mark below": "K\u0323linik Nord",
+    "stroke": "K\u0335linik Nord",
+    "marks and case": "KLI\u0301NIK NORD",
+}
+OTHERS = ["Klinik S\u00fcd", "Klinik Nord 2", "Klinik", "Nordklinik", "\u3164", "",
+          "Klinik Nord (known as Klinik Nord, checked before)"]  # fmt: skip
+SHOWN_LABELS = [
+    *IMITATIONS.values(),
+    *OTHERS,
+    '\u201cKlinik Nord\u201d \u201eX\u201c "Y" \u00abZ\u00bb',
+    "\x1b[31mred\x1b[0m",
+    "\u202eabc",
+    "\ue000",
+    "x" * 65,
+]
+
+
+def make_labels() -> None:
+    from unicodedata import ucd_3_2_0 as oldest
+
+    from p2p.protocol import labels
+
+    cases: list[Case] = [
+        {"name": f"alike: {name}", "pair": ["Klinik Nord", text], "expect": True}
+        for name, text in IMITATIONS.items()
+    ]
+    cases += [
+        {"name": f"not alike: {text}", "pair": ["Klinik Nord", text], "expect": False}
+        for text in OTHERS
+    ]
+    for one, other in [
+        ("Main", "rnain"),
+        ("MAIN", "rnain"),
+        ("Stra\u00dfe", "STRASSE"),
+        ("Stra\u00dfe", "Stra\u03b2e"),
+        ("J\u00f6rg", "Jorg"),
+        ("\u041d\u043e\u0440\u0434", "\u041d\u041e\u0420\u0414"),
+        ("\u041d\u043e\u0440\u0434", "\u041do\u0440\u0434"),
+    ]:
+        cases.append({"name": f"alike: {one} {other}", "pair": [one, other], "expect": True})
+    for case in cases:
+        assert labels.alike(*case["pair"]) == case["expect"], case["name"]
+    for number, text in enumerate(SHOWN_LABELS):
+        cases.append({"name": f"shown {number}", "text": text, "expect": labels.shown_label(text)})
+    # Characters of the oldest version only: what a newer one says of the others is not known to all.
+    sources = [one for one in labels._table() if oldest.category(one) != "Cn"]
+    for start in range(0, len(sources), 50):
+        text = " ".join(sources[start : start + 50])
+        cases.append(
+            {
+                "name": f"skeletons {start}",
+                "label": text,
+                "expect": list(labels.skeletons(text)),
+            }
+        )
+    write("labels", cases)
+
+
 # --- catalogues -----------------------------------------------------------------------------------
 
 
@@ -1753,6 +1938,7 @@ if __name__ == "__main__":
     make_json()
     make_base64url()
     make_link()
+    make_found_links()
     make_kdf()
     make_signal()
     make_envelope()
@@ -1760,6 +1946,7 @@ if __name__ == "__main__":
     make_manifest()
     make_results()
     make_paths()
+    make_labels()
     make_seal()
     make_compression()
     make_receipt()

@@ -111,7 +111,7 @@ async def test_the_sender_may_decline_and_let_in_later(visitor, sender, some):
     sending, link = terminal(sender, some)
     await visitor.open(link)
     await visitor.start()
-    sending.expect(r"Recipient: Reading room 2 \(new\)")
+    sending.expect(r"Recipient \(new, never met before\): “Reading room 2”")
     sending.expect(r"Let this recipient have the files\? \[y/n\]")
     await visitor.page.wait_for(".peer .digits")
     assert "Waiting for the sender to let you in" in await visitor.text()
@@ -203,6 +203,26 @@ async def test_a_second_tab_says_so_and_the_first_goes_on(visitor, at, sender, b
     await visitor.delivered()
     assert (await ending)[0] == 0
     assert visitor.page.errors == second.page.errors == []
+
+
+@pytest.mark.parametrize(
+    "mangled",
+    ["{}.", "{}>", "{})", "{} ", "{}%20", "{}\u200b", "{}%0A", "{}%0D%0A>", "%2E"],
+)
+async def test_a_link_as_a_mail_leaves_it_opens(visitor, sender, some, mangled):
+    """And is gone from the address bar."""
+    _, link = sender.send(some, *AUTO)
+    address = link.replace("#1.", "#1%2E") if mangled == "%2E" else mangled.format(link)
+    await visitor.open(address)
+    await visitor.page.wait_for(".card.welcome")
+    assert await visitor.page.evaluate("location.href") == link.split("#")[0]
+
+
+async def test_half_a_link_is_said_and_gone_from_the_address_bar(visitor, sender, some):
+    _, link = sender.send(some, *AUTO)
+    await visitor.open(link[:-4])
+    await visitor.page.wait_for(".card.ended")
+    assert await visitor.page.evaluate("location.href") == link.split("#")[0]
 
 
 async def test_opening_the_link_uses_nothing_up(visitor, sender, some):

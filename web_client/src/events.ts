@@ -21,11 +21,12 @@ export type StateName =
 /** Who is at the other end, proven. */
 export interface PeerMet {
   readonly event: "peer";
-  readonly label: string;
+  readonly label: string; // what it calls itself, safe to show between quotation marks
   readonly fingerprint: string;
-  readonly known: boolean;
+  readonly contact: string; // the name it is known by, or ""
+  readonly since: string; // when it was first met, RFC 3339, or ""
   readonly verified: boolean; // check digits were compared with it before
-  readonly changed: boolean; // the name is known, but with another key
+  readonly changed: string; // the contact whose name this looks like, with another key, or ""
   readonly digits: string;
 }
 

@@ -9,6 +9,7 @@ import { preferred, type Language } from "./ui/messages";
 import { START, reduce, type Model } from "./ui/model";
 import { View } from "./ui/view";
 
+const LIKE_A_LINK = /(#|%(25)*23)\d+(\.|%(25)*2e)/i;
 const LINK = "handover link"; // in this tab only; a reload goes on with it
 const ACTIVE = "handover active"; // a transfer was accepted in this tab and is not over
 const LANGUAGE = "handover language";
@@ -23,14 +24,38 @@ const ANSWER_SECONDS = 20; // for the browser's own question about storage, whic
   },
 });
 
-/** Take the link out of the address bar at once: it is a key, and screens are shared. */
-function takeLink(): string | null {
-  if (/^#\d+\./.test(location.hash)) {
-    sessionStorage.setItem(LINK, `${location.origin}/${location.hash}`);
-    sessionStorage.removeItem(ACTIVE);
-    history.replaceState(null, "", "/");
+/** What this tab keeps, and while the page lasts where the browser refuses to keep anything. */
+const kept = new Map<string, string>();
+
+function keep(name: string, value: string | null): void {
+  if (value === null) kept.delete(name);
+  else kept.set(name, value);
+  try {
+    if (value === null) sessionStorage.removeItem(name);
+    else sessionStorage.setItem(name, value);
+  } catch {} // it throws where site data is blocked
+}
+
+function keptBefore(name: string): string | null {
+  try {
+    return kept.get(name) ?? sessionStorage.getItem(name);
+  } catch {
+    return null;
   }
-  return sessionStorage.getItem(LINK);
+}
+
+/**
+ * Take the link out of the address bar at once, before anything can fail: it is a key, and screens are
+ * shared. The worker finds it in the address, whatever a mail program made of that.
+ */
+function takeLink(): string | null {
+  const address = location.href;
+  history.replaceState(null, "", "/");
+  if (LIKE_A_LINK.test(address)) {
+    keep(LINK, address);
+    keep(ACTIVE, null);
+  }
+  return keptBefore(LINK);
 }
 
 function supported(): boolean {
@@ -38,12 +63,13 @@ function supported(): boolean {
   return isSecureContext && needed.every((name) => name in window);
 }
 
+const link = takeLink();
 let model: Model = START;
 let worker: Worker | null = null;
 let active = false;
 let wakeLock: WakeLockSentinel | null = null;
 
-const language = (sessionStorage.getItem(LANGUAGE) as Language) ?? preferred(navigator.languages);
+const language = (keptBefore(LANGUAGE) as Language) ?? preferred(navigator.languages);
 const canChooseFolder = "showDirectoryPicker" in window;
 const view = new View(language, {
   command,
@@ -57,7 +83,7 @@ const view = new View(language, {
   },
   again: () => location.reload(),
   language(chosen) {
-    sessionStorage.setItem(LANGUAGE, chosen);
+    keep(LANGUAGE, chosen);
     view.setLanguage(chosen);
     show(model);
   },
@@ -77,8 +103,7 @@ function command(given: Command, transfer: Transferable[] = []): void {
 /** While files are under way: the screen stays on, and leaving asks first. */
 function setActive(now: boolean): void {
   active = now;
-  if (now) sessionStorage.setItem(ACTIVE, "1");
-  else sessionStorage.removeItem(ACTIVE);
+  keep(ACTIVE, now ? "1" : null);
   void keepAwake();
 }
 
@@ -112,14 +137,14 @@ async function take(event: Event): Promise<void> {
   }
   if (event.event === "state" && event.state === "receiving" && !active) setActive(true);
   if (event.event === "ended") setActive(false);
-  if (event.event === "discarded") sessionStorage.removeItem(LINK);
+  if (event.event === "discarded") keep(LINK, null);
   show(reduce(model, event));
   if (event.event === "ready") goOn(event);
 }
 
 /** After a reload in the middle of a transfer nobody has to click again. */
 function goOn(event: Extract<Event, { event: "ready" }>): void {
-  const inTheMiddle = sessionStorage.getItem(ACTIVE) && event.earlier && !event.delivered;
+  const inTheMiddle = keptBefore(ACTIVE) && event.earlier && !event.delivered;
   if (inTheMiddle && !event.passphrase && event.label) {
     command({ command: "start", label: event.label, passphrase: null, folders: canChooseFolder });
   }
@@ -137,7 +162,6 @@ addEventListener("beforeunload", (event) => {
 });
 document.addEventListener("visibilitychange", () => void keepAwake());
 
-const link = takeLink();
 if (!supported()) show({ ...model, screen: "unsupported" });
 else if (link === null) show({ ...model, screen: "no_link" });
 else {

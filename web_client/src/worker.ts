@@ -4,7 +4,7 @@ import sodium from "libsodium-wrappers-sumo";
 import type { Answer, Command, Delivered, Event } from "./events";
 import { Invitation } from "./invitation";
 import { PeerConnections } from "./lanes/webrtc/connection";
-import { parseLink } from "./protocol/link";
+import { findLink } from "./protocol/link";
 import { Home } from "./state/home";
 import { containerFile, containers, erase } from "./storage/opfs";
 import { failed } from "./transfer/outcome";
@@ -75,7 +75,7 @@ async function idle(name: string): Promise<boolean> {
 async function open(text: string): Promise<void> {
   await sodium.ready;
   try {
-    const link = parseLink(text);
+    const link = findLink(text);
     invitation = new Invitation(link, peerConnections, tell);
   } catch (error) {
     return tell({ event: "ended", ...failed(error) });

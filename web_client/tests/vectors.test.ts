@@ -8,6 +8,7 @@ import * as audit from "../src/protocol/audit";
 import * as compression from "../src/compression";
 import * as codec from "../src/protocol/codec";
 import * as handshake from "../src/protocol/handshake";
+import * as labels from "../src/protocol/labels";
 import * as link from "../src/protocol/link";
 import * as manifest from "../src/protocol/manifest";
 import * as noise from "../src/protocol/noise";
@@ -72,6 +73,10 @@ vectors("link", (one) => {
     };
   };
   expect(outcome(read)).toEqual(one.expect);
+});
+
+vectors("found_links", (one) => {
+  expect(outcome(() => link.linkText(link.findLink(one["text"])))).toEqual(one.expect);
 });
 
 vectors("kdf", (one) => {
@@ -229,6 +234,14 @@ vectors("paths", (one) => {
     expect(first === second).toBe(one.expect);
   } else if (isError(one)) expect(() => paths.escapeSegment(one.segment)).toThrow(paths.UnsafePath);
   else expect(paths.escapeSegment(one.segment)).toBe(one.expect);
+});
+
+vectors("labels", (one) => {
+  if ("text" in one) expect(labels.shownLabel(one["text"])).toBe(one.expect);
+  else if ("pair" in one) {
+    const [first, second] = one["pair"];
+    expect(labels.alike(first, second)).toBe(one.expect);
+  } else expect(labels.skeletons(one.label)).toEqual(one.expect);
 });
 
 vectors("receipt", (one) => {

@@ -4,6 +4,7 @@ import sodium from "libsodium-wrappers-sumo";
 import {
   decodeBase64url,
   encodeBase64url,
+  fromUtf8,
   hkdfExpand,
   hkdfExtract,
   sha256,
@@ -11,6 +12,7 @@ import {
   type Bytes,
 } from "./codec";
 import { Failure } from "./errors";
+import { INVISIBLE } from "./labels";
 
 export const VERSION = "1";
 export const SECRET_BYTES = 32;
@@ -33,6 +35,37 @@ const MAX_PASSPHRASE = 1024;
 
 const LINK = /^(https?):\/\/([^/?#]*)([^?#]*)(\?[^#]*)?(?:#(.*))?$/is;
 const HOST = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?$/;
+
+const MAX_TEXT = 65_536; // characters in which a link is looked for
+const MAX_READINGS = 12; // a filter's address in a filter's address, and each of them decoded twice
+
+// Where a mail program wraps a line: the end of one, and what marks the next as quoted.
+const WRAP = String.raw`(?:=?[ \t]*(?:\r\n?|\n)[ \t>|]*)?`;
+const GLUE = new RegExp(WRAP.slice(0, -1), "g");
+// What follows is no part of it: neither more of the same, nor a flag that we do not know.
+const END = String.raw`(?![A-Za-z0-9_-]|\.[A-Za-z0-9](?![A-Za-z0-9_-]))`;
+// A link, with a line wrapped after any character; `~` stands for that.
+const FOUND = new RegExp(
+  [
+    String.raw`[Hh]~[Tt]~[Tt]~[Pp]~(?:[Ss]~)?:~/~/~`,
+    String.raw`(?:\[~(?:[0-9a-fA-F:.]~)+\]~|(?:[A-Za-z0-9.-]~){1,253})(?::~(?:[0-9]~){1,5})?(?:/~)?`,
+    String.raw`#~1~\.~(?:[A-Za-z0-9_-]~){43}\.~(?:[A-Za-z0-9_-]~){21}[A-Za-z0-9_-]`,
+    String.raw`(?:~\.~p${END})?${END}`,
+  ]
+    .join("")
+    .replaceAll("~", WRAP),
+  "g",
+);
+const ESCAPED = new RegExp(
+  "%~[0-9A-Fa-f]~[0-9A-Fa-f](?:~%~[0-9A-Fa-f]~[0-9A-Fa-f])*".replaceAll("~", WRAP),
+  "g",
+);
+const ADDRESS = /https?:\/\/[^\s<>"]+/i;
+// Proofpoint rewrites addresses in two ways of its own; other filters percent-encode them.
+const DEFENSE_2 = /urldefense\.proofpoint\.com\/v2\/url\?u=([A-Za-z0-9_.-]+)/g;
+const DEFENSE_3 =
+  /urldefense(?:\.proofpoint)?\.(?:com|us)\/v3\/__(\S{1,2048}?)__;([A-Za-z0-9_-]*)!/g;
+const ANY_UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** An invitation. `origin` is scheme and host. */
 export interface Link {
@@ -95,6 +128,50 @@ export function parseLink(pasted: string): Link {
   }
   const origin = `${scheme.toLowerCase()}://${host}`;
   return { origin, secret, commitment, passphrase: rest.length === 1 };
+}
+
+/**
+ * The first link in what a person pastes, or a browser was given: wrapped, quoted, in a sentence, with
+ * what nobody sees in it, percent-encoded, or rewritten by a mail filter that carries the address.
+ *
+ * Throws `Failure` (link_invalid, link_unsupported) where there is none.
+ */
+export function findLink(pasted: string): Link {
+  const text = pasted.slice(0, MAX_TEXT).replace(INVISIBLE, "");
+  const readings = [text, ...unfiltered(text.replace(GLUE, ""))];
+  for (const reading of readings) {
+    for (const [found] of reading.matchAll(FOUND)) {
+      try {
+        return parseLink(found.replace(GLUE, ""));
+      } catch {
+        continue;
+      }
+    }
+    const decoded = reading.replace(ESCAPED, unescaped).replace(INVISIBLE, "");
+    if (decoded !== reading && readings.length < MAX_READINGS) readings.push(decoded);
+  }
+  const address = readings.toReversed().map((reading) => ADDRESS.exec(reading)?.[0]);
+  return parseLink(address.find(Boolean) ?? ""); // says what is wrong with it
+}
+
+function* unfiltered(text: string): Generator<string> {
+  for (const [, address] of text.matchAll(DEFENSE_2)) {
+    yield address!.replaceAll("_", "/").replaceAll("-", "%").replace(ESCAPED, unescaped);
+  }
+  for (const [, address, list] of text.matchAll(DEFENSE_3)) {
+    let replaced: string[];
+    try {
+      replaced = Array.from(fromUtf8(decodeBase64url(list!)));
+    } catch {
+      continue;
+    }
+    yield address!.replace(/\*/g, () => replaced.shift() ?? "");
+  }
+}
+
+function unescaped(escaped: string): string {
+  const digits = escaped.replace(GLUE, "").replaceAll("%", "").match(/../g)!;
+  return ANY_UTF8.decode(Uint8Array.from(digits, (octet) => parseInt(octet, 16)));
 }
 
 /** All keys of a link, each by HKDF-SHA256 under its own label. */

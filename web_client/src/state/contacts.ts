@@ -1,7 +1,9 @@
 /** Peers that were met before. */
 import { nowText } from "../clock";
 import { hex, same, type Bytes } from "../protocol/codec";
-import { collisionKey } from "../protocol/paths";
+import { MAX_LABEL } from "../protocol/handshake";
+import { alike, shownLabel } from "../protocol/labels";
+import { fingerprint } from "../protocol/receipt";
 import type { Database } from "./database";
 
 /** `verified` once check digits were compared with them. */
@@ -15,16 +17,16 @@ export interface Contact {
 export class Contacts {
   constructor(private readonly database: Database) {}
 
-  /** Who this is, if met before; and whether its name is known with another key. */
+  /** Who this is, if met before; and whose name the label looks like, with another key, or "". */
   async known(
     identity: Bytes,
     label: string,
-  ): Promise<{ contact: Contact | null; changed: boolean }> {
+  ): Promise<{ contact: Contact | null; changed: string }> {
     const contacts = await this.database.getAll<Contact>("contacts");
     const contact = contacts.find((one) => same(one.identity, identity)) ?? null;
-    const key = (name: string) => collisionKey(name).trim();
-    const sameName = contacts.some((one) => label && key(one.label) === key(label));
-    return { contact, changed: contact === null && sameName };
+    if (contact !== null && alike(contact.label, label)) return { contact, changed: "" };
+    const others = contacts.filter((one) => one !== contact);
+    return { contact, changed: others.find((one) => alike(one.label, label))?.label ?? "" };
   }
 
   /** Remember a peer after a transfer. */
@@ -32,10 +34,16 @@ export class Contacts {
     const known = await this.database.get<Contact>("contacts", hex(identity));
     const contact: Contact = {
       identity,
-      label,
+      label: known?.label ?? (await this.freeName(identity, label)),
       firstMet: known?.firstMet ?? nowText(),
       verified: verified || (known?.verified ?? false),
     };
     await this.database.put("contacts", contact, hex(identity));
+  }
+
+  /** Its label; its fingerprint where the label is empty or looks like another contact's. */
+  private async freeName(identity: Bytes, label: string): Promise<string> {
+    const { changed } = await this.known(identity, label);
+    return (changed === "" && shownLabel(label, MAX_LABEL)) || fingerprint(identity);
   }
 }

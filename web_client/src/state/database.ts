@@ -39,7 +39,7 @@ class Indexed implements Database {
 }
 
 /** Lasts as long as the page. */
-class Forgetful implements Database {
+export class Forgetful implements Database {
   private readonly stores = new Map(STORES.map((name) => [name, new Map<IDBValidKey, unknown>()]));
 
   async get<T>(store: StoreName, key: IDBValidKey): Promise<T | undefined> {

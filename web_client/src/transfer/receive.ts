@@ -13,7 +13,7 @@ import { Multipath } from "../lanes/multipath";
 import { encodeBase64url, same, type Bytes } from "../protocol/codec";
 import { Failure, PeerError } from "../protocol/errors";
 import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "../protocol/manifest";
-import { shown } from "../protocol/paths";
+import { shownLabel } from "../protocol/labels";
 import * as receipts from "../protocol/receipt";
 import { Stream, isHole, type Header } from "../protocol/seal";
 import { RecipientSession, type Bottleneck, type Event as SessionEvent } from "../protocol/session";
@@ -153,11 +153,12 @@ export class Receive {
     const { contact, changed } = await home.contacts.known(peer.identity, peer.label);
     this.tell({
       event: "peer",
-      label: shown(peer.label),
+      label: shownLabel(peer.label),
       fingerprint: receipts.fingerprint(peer.identity),
-      known: contact !== null,
+      contact: shownLabel(contact?.label ?? ""),
+      since: contact?.firstMet ?? "",
       verified: contact?.verified ?? false,
-      changed,
+      changed: shownLabel(changed),
       digits,
     });
     this.tellState("waiting");

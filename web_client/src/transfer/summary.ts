@@ -2,6 +2,7 @@
 import type { Delivered, Offer, ReceiptSummary } from "../events";
 import { encodeBase64url, hex, type Bytes } from "../protocol/codec";
 import { STATUSES, tapeOf, type Manifest, type Results, type Status } from "../protocol/manifest";
+import { shownLabel } from "../protocol/labels";
 import { shown } from "../protocol/paths";
 import * as receipts from "../protocol/receipt";
 import type { Space } from "../storage/opfs";
@@ -60,9 +61,9 @@ export function summaryOf(document: Bytes): ReceiptSummary {
   const { content, times, security } = payload;
   return {
     transferId: encodeBase64url(payload.transfer_id),
-    sender: shown(payload.sender.label),
+    sender: shownLabel(payload.sender.label),
     senderKey: receipts.fingerprint(sender),
-    recipient: shown(payload.recipient.label),
+    recipient: shownLabel(payload.recipient.label),
     recipientKey: receipts.fingerprint(recipient),
     entries: content.entries,
     deliveredEntries: content.delivered_entries,

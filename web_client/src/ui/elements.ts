@@ -74,24 +74,31 @@ export function contentOf(offer: Offer, t: Messages): string {
   return `${counted}, ${bytes(offer.size, t)}`;
 }
 
-/** Who is at the other end, and the digits to compare. */
+const day = (time: string, t: Messages): string => new Date(time).toLocaleDateString(t.locale);
+
+/** What is known of who is at the other end, who they say they are, and the digits to compare. */
 export function peerCard({ peer }: Model, t: Messages): Child {
   if (!peer) return null;
-  const trust = peer.verified ? t.peer.checked : peer.known ? t.peer.known : t.peer.fresh;
+  const label = peer.label ? t.quoted(peer.label) : t.peer.nameless;
+  const known = (peer.verified ? t.peer.checked : t.peer.known)(
+    t.quoted(peer.contact),
+    day(peer.since, t),
+  );
   return h(
     "div",
     { class: "peer" },
+    // What this browser knows of it comes before what it says of itself.
+    peer.changed
+      ? h("p", { class: "warning", role: "alert" }, t.peer.changed(t.quoted(peer.changed)))
+      : h("p", { class: "trust" }, peer.contact ? known : t.peer.fresh),
     h(
       "dl",
       {},
       h("dt", {}, t.peer.from),
-      h("dd", { class: "who", dir: "auto" }, peer.label || t.peer.nameless),
+      h("dd", { class: "who", dir: "auto" }, label),
       h("dt", {}, t.peer.key),
       h("dd", {}, h("code", {}, peer.fingerprint)),
-      h("dt", { class: "unseen" }, t.steps[1]),
-      h("dd", { class: peer.known ? "trust known" : "trust" }, peer.changed ? "" : trust),
     ),
-    peer.changed && h("p", { class: "warning", role: "alert" }, t.peer.changed),
     h("p", { class: "digits-name" }, t.peer.digits),
     h("p", { class: "digits", id: "digits" }, peer.digits),
     h("p", { class: "hint" }, t.peer.compare),

@@ -19,9 +19,10 @@ const PEER: PeerMet = {
   event: "peer",
   label: "Dr. S",
   fingerprint: "0000",
-  known: false,
+  contact: "",
+  since: "",
   verified: false,
-  changed: false,
+  changed: "",
   digits: "1234-5678-9012",
 };
 const OFFER: Offer = {

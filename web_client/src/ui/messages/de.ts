@@ -19,6 +19,7 @@ export const de: Messages = {
   inFolders: (files, folders) => `${files} in ${folders}`,
   more: (count) => `und ${count.toLocaleString("de-DE")} weitere`,
   of: (part, whole) => `${part} von ${whole}`,
+  quoted: (label) => `„${label}“`,
   rate: (text) => `${text}/s`,
   left: (seconds) =>
     seconds < 60
@@ -59,11 +60,13 @@ export const de: Messages = {
     from: "Von",
     key: "Schlüssel",
     nameless: "(ohne Namen)",
-    fresh: "Noch nicht geprüft: die erste Übertragung mit diesem Schlüssel",
-    known: "Von früher bekannt",
-    checked: "Bekannt, und die Ziffern wurden schon verglichen",
-    changed:
-      "Warnung: Sie kennen diesen Namen mit einem anderen Schlüssel. Es kann ein neuer Computer sein oder jemand anderes. Rufen Sie an und vergleichen Sie die Ziffern, bevor Sie weitermachen.",
+    fresh: "Neu: die erste Übertragung mit diesem Schlüssel",
+    known: (contact, since) =>
+      `Bekannt als ${contact} seit ${since}; die Ziffern wurden nie verglichen`,
+    checked: (contact, since) =>
+      `Bekannt als ${contact} seit ${since}; die Ziffern wurden schon verglichen`,
+    changed: (contact) =>
+      `WARNUNG: Sie kennen ${contact}, und dieser Name ist gleich oder sieht gleich aus, aber der Schlüssel ist ein anderer. Es kann ein neuer Computer sein oder jemand anderes. Rufen Sie an und vergleichen Sie die Ziffern, bevor Sie weitermachen.`,
     digits: "Prüfziffern",
     compare:
       "Sie telefonieren mit dem Absender? Diese Ziffern müssen auf beiden Seiten gleich sein.",

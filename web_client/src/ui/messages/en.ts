@@ -31,6 +31,7 @@ export const en = {
   inFolders: (files: string, folders: string) => `${files} in ${folders}`,
   more: (count: number) => `and ${count.toLocaleString("en-GB")} more`,
   of: (part: string, whole: string) => `${part} of ${whole}`,
+  quoted: (label: string) => `“${label}”`,
   rate: (text: string) => `${text}/s`,
   left: (seconds: number): string =>
     seconds < 60
@@ -70,11 +71,13 @@ export const en = {
     from: "From",
     key: "Key",
     nameless: "(no name)",
-    fresh: "Not checked yet: the first transfer from this key",
-    known: "Known from earlier",
-    checked: "Known, and the digits were compared before",
-    changed:
-      "Warning: you know this name with a different key. It may be a new computer, or someone else. Call them and compare the digits before you go on.",
+    fresh: "New: this is the first transfer from this key",
+    known: (contact: string, since: string) =>
+      `Known as ${contact} since ${since}; the digits were never compared`,
+    checked: (contact: string, since: string) =>
+      `Known as ${contact} since ${since}; the digits were compared before`,
+    changed: (contact: string) =>
+      `WARNING: You know ${contact}, and this name is the same or looks the same, but the key is different. It may be a new computer, or someone else. Call them and compare the digits before you go on.`,
     digits: "Check digits",
     compare: "On the phone with the sender? These digits must be the same on both sides.",
   },

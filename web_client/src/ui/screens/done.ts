@@ -60,7 +60,7 @@ export function done(model: Model, { t, actions }: Context): Screen {
 function summary(receipt: ReceiptSummary, all: Messages): HTMLElement {
   const t = all.receipt;
   const key = (label: string, print: string) => [
-    h("b", { dir: "auto" }, label),
+    h("b", { dir: "auto" }, all.quoted(label)),
     h("br"),
     h("code", {}, print),
   ];

@@ -23,6 +23,8 @@ export function offered(model: Model, { t: all, actions, answer }: Context): Scr
   const noted = offer.where !== "disk" || offer.tight;
   const folder = actions.canChooseFolder;
   const none = offer.where === "none";
+  // Which button stands out.
+  const [yes, no] = model.peer?.changed ? ["quiet", "primary"] : ["primary", "quiet"];
   const intoFolder = async () => {
     const chosen = await actions.chooseFolder();
     if (chosen) answer(chosen)();
@@ -35,9 +37,9 @@ export function offered(model: Model, { t: all, actions, answer }: Context): Scr
     noted && h("p", { class: "note" }, space),
     folder && h("p", { class: "small" }, t.folderHint),
     choices(
-      !none && button(t.accept, answer(true)),
-      folder && button(t.folder, () => void intoFolder(), none ? "primary" : "quiet"),
-      button(t.decline, answer(false), "quiet"),
+      !none && button(t.accept, answer(true), yes),
+      folder && button(t.folder, () => void intoFolder(), none ? yes : "quiet"),
+      button(t.decline, answer(false), no),
     ),
   ];
   return { children };
