@@ -305,10 +305,11 @@ def send(
 ) -> Transfer:
     """Send files and folders to whoever opens the link; awaited, it has its link.
 
-    `server` is an http(s) origin; without one this process serves itself on `listen` (host, port),
-    by https with `tls`, and the link names `address` or the likeliest of this machine's. `expires`:
-    seconds the link is good for. `to`: the only contact it is for. `follow`: symbolic links inside
-    the folder. `limit`: bytes a second. `direct_ports`: TCP ports to listen on, first and last.
+    `server` is an http(s) origin; without one a process beside this one serves on `listen` (host,
+    port), by https with `tls`, and the link names `address` or the likeliest of this machine's.
+    `expires`: seconds the link is good for. `to`: the only contact it is for. `follow`: symbolic
+    links inside the folder. `limit`: bytes a second. `direct_ports`: TCP ports to listen on, first
+    and last.
     `interactive`: whether anybody can answer; else a question that is needed ends it at once.
 
     Raises `Failure` when the data folder cannot be used.
@@ -385,8 +386,8 @@ async def _host(
                 record.server or None,
                 (record.host, record.port),
                 record.address or None,
-                tls.context if tls else None,
-                tls.hosts if tls else (),
+                tls,
+                record.owner,
             )
             invitation = HostInvitation(
                 options,
@@ -657,7 +658,7 @@ async def serve(listen: tuple[str, int] = ("", 8080), tls: Tls | None = None) ->
 
     Raises `Failure` (server_unreachable) when it cannot listen.
     """
-    async with open_server(listen, tls.context if tls else None) as server:
+    async with open_server(listen, tls) as server:
         yield server.port
 
 
