@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Seque
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -653,12 +654,18 @@ def annex(receipt: Receipt, home: HomeLike = None) -> list[AnnexEntry]:
 
 
 @asynccontextmanager
-async def serve(listen: tuple[str, int] = ("", 8080), tls: Tls | None = None) -> AsyncIterator[int]:
+async def serve(
+    listen: tuple[str, int] = ("", 8080),
+    tls: Tls | None = None,
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
+) -> AsyncIterator[int]:
     """The signaling server on its own, for as long as the context lasts; gives its port.
 
-    Raises `Failure` (server_unreachable) when it cannot listen.
+    Who asks, by which name and by which scheme is told by proxies in the networks
+    `trusted_proxies`, and else by the connection alone. Raises `Failure` (server_unreachable) when
+    it cannot listen.
     """
-    async with open_server(listen, tls) as server:
+    async with open_server(listen, tls, trusted_proxies) as server:
         yield server.port
 
 

@@ -86,6 +86,7 @@ export const FAILURES = {
   no_space: shared(leadsTo("failed", NOTHING)),
   not_writable: shared(leadsTo("failed")),
   home_unwritable: leadsTo("failed", WAIT),
+  descriptors_short: leadsTo("failed", WAIT),
   disk_error: shared(leadsTo("partial")),
   disk_paused: shared(leadsTo("partial", WAIT)),
   source_changed: leadsTo("failed"),

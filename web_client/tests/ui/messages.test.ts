@@ -108,6 +108,7 @@ const NOT_MET: readonly Code[] = [
   "name_refused",
   "too_many_entries",
   "home_unwritable",
+  "descriptors_short",
   "source_changed",
   "transfer_unknown",
   "transfer_running",
