@@ -91,11 +91,12 @@ async def deaf(port, number):
     while True:
         with socket.socket() as one, contextlib.suppress(OSError):
             one.setblocking(False)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             one.bind((f"127.0.3.{1 + number}", 0))
             await loop.sock_connect(one, ("127.0.0.1", port))
             await loop.sock_sendall(one, UPGRADE)
             while True:
-                await loop.sock_sendall(one, 100 * b"\x89\x80mask")
+                await loop.sock_sendall(one, 100 * (b"\x89\xfdmask" + bytes(125)))
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
 
