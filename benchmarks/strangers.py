@@ -214,7 +214,8 @@ class _Stranger:
 
     def _go_on(self, one: socket.socket) -> None:
         if self._kind == "pings":
-            one.send(20 * b"\x89\x80mask")  # and never a look at the answers
+            one.send(100 * b"\x89\x80mask")
+            one.recv(1 << 16)  # else it would be stopped by its own full pipe
         elif self._kind == "giant frames":
             one.send(b"\x81\xff" + (1 << 40).to_bytes(8, "big") + b"mask" + bytes(1 << 14))
         elif self._kind == "slow headers":
