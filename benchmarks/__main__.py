@@ -7,6 +7,7 @@ memory  20 GB of random bytes, and whether memory grows on the way
 links   emulated links with delay and loss, beside TCP and the bare engine
 slow    a CT over a slow line
 stages  CPU seconds for a gigabyte, by stage and side
+strangers  hostile sockets at the server of a running transfer
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import sys
 
 from . import links, local, stages
+from . import strangers as hostile
 from .measure import Missing
 
 WHATS = {
@@ -24,6 +26,7 @@ WHATS = {
     "links": links.links,
     "slow": links.slow,
     "stages": stages.stages,
+    "strangers": hostile.strangers,
 }
 
 
@@ -70,6 +73,13 @@ def main() -> None:
     add("--rtt", type=float, default=20, help="ms")
     add("--size", type=int, default=48, help="MiB")
     own["stages"].add_argument("--size", type=int, default=512, help="MiB")
+    add = own["strangers"].add_argument
+    add("--size", type=int, default=2048, help="MiB")
+    add("--limit", default="", help="of the transfer, as of `send`: 50M")
+    add("--kinds", nargs="+", choices=hostile.KINDS, default=hostile.KINDS)
+    add("--counts", nargs="+", type=int, default=hostile.COUNTS, help="of sockets")
+    add("--paces", type=float, default=1000, help="things that all strangers do, a second")
+    add("--addresses", type=int, default=20, help="that they come from")
     words = sys.argv[1:]
     if not words or (words[0].startswith("--") and words[0] != "--help"):
         words = ["local", *words]

@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Seque
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -315,10 +316,11 @@ def send(
 ) -> Transfer:
     """Send files and folders to whoever opens the link; awaited, it has its link.
 
-    `server` is an http(s) origin; without one this process serves itself on `listen` (host, port),
-    by https with `tls`, and the link names `address` or the likeliest of this machine's. `expires`:
-    seconds the link is good for. `to`: the only contact it is for. `follow`: symbolic links inside
-    the folder. `limit`: bytes a second. `direct_ports`: TCP ports to listen on, first and last.
+    `server` is an http(s) origin; without one a process beside this one serves on `listen` (host,
+    port), by https with `tls`, and the link names `address` or the likeliest of this machine's.
+    `expires`: seconds the link is good for. `to`: the only contact it is for. `follow`: symbolic
+    links inside the folder. `limit`: bytes a second. `direct_ports`: TCP ports to listen on, first
+    and last.
     `interactive`: whether anybody can answer; else a question that is needed ends it at once.
 
     Raises `Failure` when the data folder cannot be used.
@@ -395,8 +397,8 @@ async def _host(
                 record.server or None,
                 (record.host, record.port),
                 record.address or None,
-                tls.context if tls else None,
-                tls.hosts if tls else (),
+                tls,
+                record.owner,
             )
             invitation = HostInvitation(
                 options,
@@ -726,12 +728,18 @@ def check_audit(home: HomeLike = None) -> LogCheck:
 
 
 @asynccontextmanager
-async def serve(listen: tuple[str, int] = ("", 8080), tls: Tls | None = None) -> AsyncIterator[int]:
+async def serve(
+    listen: tuple[str, int] = ("", 8080),
+    tls: Tls | None = None,
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
+) -> AsyncIterator[int]:
     """The signaling server on its own, for as long as the context lasts; gives its port.
 
-    Raises `Failure` (server_unreachable) when it cannot listen.
+    Who asks, by which name and by which scheme is told by proxies in the networks
+    `trusted_proxies`, and else by the connection alone. Raises `Failure` (server_unreachable) when
+    it cannot listen.
     """
-    async with open_server(listen, tls.context if tls else None) as server:
+    async with open_server(listen, tls, trusted_proxies) as server:
         yield server.port
 
 

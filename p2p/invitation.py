@@ -442,7 +442,8 @@ class HostInvitation:
         """Let this guest in, or raise `Failure`: asked only where nothing else has decided it."""
         options = self._options
         # To have met before gives a peer a name, and no right to these files.
-        expected = self._to is not None or self._transfer.peer == self._serving
+        back = self._transfer.peer != b"" and self._transfer.peer == self._serving
+        expected = self._to is not None or back
         if options.auto or expected or compared:
             return
         if options.ask is None:

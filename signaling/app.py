@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
-import ipaddress
 import logging
 import os
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from . import messages
 from . import web_assets as pages
-from .rooms import Limits, Rates, Refused, Rooms
+from .apart import listen
+from .connections import Connection, Connections
+from .proxies import Network, Proxies
+from .rooms import Limits, Origin, Rates, Refused, Rooms
 
 logger = logging.getLogger("handover.signaling")
 
@@ -30,38 +31,89 @@ PING_SECONDS = 20.0
 
 
 class _Seat:
-    """One WebSocket: a host with a room, or a guest with an attempt."""
+    """One WebSocket: a host with a room, or a guest with an attempt.
 
-    def __init__(self, socket: web.WebSocketResponse, address: bytes) -> None:
-        self.socket, self.address = socket, address
+    What it is told waits here, so that nobody waits for a peer that does not read.
+    """
+
+    def __init__(self, socket: web.WebSocketResponse, connection: Connection, limits: Limits):
+        self.connection = connection
         self.room = b""
         self.attempt = b""  # a guest's
         self.strays = 0
         self.guests: dict[bytes, _Seat] = {}  # a host's
+        self._socket, self._limits = socket, limits
+        self._unsent: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        self._unsent_bytes, self.hung_up = 0, False
+        self._code = WSCloseCode.OK
 
-    async def say(self, kind: str, **members: object) -> None:
-        with contextlib.suppress(ConnectionError, RuntimeError):
-            await self.socket.send_str(messages.encode(kind, **members))
+    @property
+    def origin(self) -> Origin:
+        assert self.connection.origin is not None  # known since its request was
+        return self.connection.origin
+
+    def say(self, kind: str, **members: object) -> None:
+        """Tell it, soon."""
+        self._put(messages.encode(kind, **members))
+
+    def pong(self, data: bytes) -> None:
+        """Answer a ping, soon."""
+        self._put(data)
+
+    def hang_up(self, code: WSCloseCode = WSCloseCode.OK) -> None:
+        """Close it once it was told everything."""
+        if not self.hung_up:
+            self.hung_up, self._code = True, code
+            self._unsent.put_nowait(None)
+
+    def _put(self, item: str | bytes) -> None:
+        self._unsent_bytes += len(item)
+        if (
+            self._unsent.qsize() >= self._limits.unsent_messages
+            or self._unsent_bytes > self._limits.unsent_bytes
+        ):
+            self.connection.abort()
+        elif not self.hung_up:
+            self._unsent.put_nowait(item)
+
+    async def write(self) -> None:
+        """Send what it is told, until it is hung up or does not take it in time."""
+        try:
+            while (item := await self._unsent.get()) is not None:
+                async with asyncio.timeout(self._limits.write_seconds):
+                    if isinstance(item, str):
+                        await self._socket.send_str(item)
+                    else:
+                        await self._socket.pong(item)
+                self._unsent_bytes -= len(item)
+            async with asyncio.timeout(self._limits.shutdown_seconds):
+                await self._socket.close(code=self._code)
+        except TimeoutError:
+            self.connection.abort()
+        except (ConnectionError, RuntimeError):  # it is gone
+            pass
 
 
 class Server:
     """A running signaling server. `port` is the one it listens on."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        trusted: Sequence[Network] = (),
+        owner_hash: bytes | None = None,
+    ) -> None:
+        """`trusted` are networks of proxies whose word on who asks is taken. With `owner_hash`,
+        SHA-256 of an owner token, there is no room for any other host."""
         self.limits = limits or Limits()
         self.port = 0
-        self._rooms = Rooms(self.limits)
+        self._rooms = Rooms(self.limits, owner_hash)
         self._rates = Rates(self.limits)
+        self._proxies = Proxies(trusted)
+        self._connections = Connections(self.limits, self._rates, self._proxies)
         self._hosts: dict[bytes, _Seat] = {}
         self._seats: set[_Seat] = set()
-        self._closing: set[asyncio.Task[bool]] = set()
-        self._silent: dict[int, asyncio.TimerHandle] = {}  # connections without a request yet
-        self._key, self._key_day = os.urandom(32), 0.0
-
-    @property
-    def has_client(self) -> bool:
-        """Whether browsers get a client here, where they may have one at all."""
-        return bool(pages.shipped())
+        self._told_of_proxy = False
 
     # --- starting and stopping
 
@@ -77,61 +129,49 @@ class Server:
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listen. Raises `OSError` when the address is not to be had."""
+        await self.serve(listen(host, port), tls)
+
+    async def serve(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Begin to accept from a socket that listens already; it is closed at the end."""
+        self._listener = listener
+        self.port = listener.getsockname()[1]
+        listener.setblocking(False)
         self._runner = web.AppRunner(
-            self.application(), access_log=None, handle_signals=False, keepalive_timeout=15
+            self.application(), handle_signals=False, shutdown_timeout=self.limits.shutdown_seconds
         )
         await self._runner.setup()
-        server = self._runner.server
-        assert server is not None
-        loop = asyncio.get_running_loop()
-
-        def connection() -> asyncio.BaseProtocol:
-            protocol = server()
-            self._silent[id(protocol)] = loop.call_later(
-                self.limits.first_message_seconds, self._drop_silent, protocol
-            )
-            return protocol
-
-        sock = _listen(host, port)
-        self.port = sock.getsockname()[1]
-        self._listener = await loop.create_server(
-            connection, sock=sock, ssl=tls, start_serving=False
-        )
-        try:
-            await self._listener.start_serving()
-        except BaseException:  # cancelled: nobody else knows of it yet
-            self._listener.close()
-            raise
-        self._sweeper = asyncio.create_task(self._sweep())
+        assert self._runner.server is not None
+        self._tasks = [
+            asyncio.create_task(self._connections.accept(listener, self._runner.server, tls)),
+            asyncio.create_task(self._sweep()),
+        ]
         logger.info("listening on port %d", self.port)
 
     async def stop(self) -> None:
-        """Tell everyone, and close."""
+        """Tell everyone, and close, within `shutdown_seconds` twice."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._listener.close()
-        self._sweeper.cancel()
-        for seat in list(self._seats):
-            await seat.say("error", code="going_away")
-            await seat.socket.close(code=WSCloseCode.GOING_AWAY)
+        for seat in self._seats:
+            seat.say("error", code="going_away")
+            seat.hang_up(WSCloseCode.GOING_AWAY)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.shutdown_seconds):
+                while self._seats:
+                    await asyncio.sleep(0.01)
+        await self._connections.end()
         await self._runner.cleanup()
         logger.info("stopped")
-
-    def _drop_silent(self, protocol: web.RequestHandler) -> None:
-        """A connection that has not sent whole headers by now never will (slow headers)."""
-        del self._silent[id(protocol)]
-        if protocol.transport is not None:
-            protocol.transport.abort()
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = time.monotonic()
             for name in self._rooms.expire(now):
-                host = self._hosts.pop(name, None)
-                if host is not None:
-                    await host.say("error", code="expired")
-                    await host.socket.close()
+                self._end_room(name, "expired")
             for room, attempt in self._rooms.overdue(now):
-                await self._end_attempt(room, attempt)
+                self._end_attempt(room, attempt)
 
     # --- HTTP
 
@@ -141,10 +181,28 @@ class Server:
         request: web.Request,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
-        timer = self._silent.pop(id(request.protocol), None)
-        if timer is not None:
-            timer.cancel()
-        return await handler(request)
+        """Whose request it is, and whether that one may still ask."""
+        connection = _connection(request)
+        seen = connection.seen = self._proxies.look(request)
+        if seen.proxy == "foreign" and not self._told_of_proxy:
+            self._told_of_proxy = True
+            logger.warning("a proxy that is not trusted passes requests on (--trusted-proxy)")
+        if request.path != messages.PATH:
+            shared = seen.proxy == "trusted"  # for many people, one after the other
+            began = asyncio.get_running_loop().time() if shared else connection.accepted
+            connection.end_at(began + self.limits.page_seconds)
+        origin = self._connections.origin_of(seen.address)
+        if seen.proxy == "trusted" and not self._connections.readdress(connection, origin):
+            raise web.HTTPTooManyRequests
+        if not self._connections.take_frame(connection):
+            raise web.HTTPTooManyRequests
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception:  # aiohttp would log it, and the address with it
+            logger.exception("a request failed")
+            raise web.HTTPInternalServerError from None
 
     async def _protect(self, request: web.Request, response: web.StreamResponse) -> None:
         """The security headers on every response, refusals and failures included."""
@@ -152,141 +210,150 @@ class Server:
             response.headers.setdefault(name, value)
 
     async def _page(self, request: web.Request) -> web.Response:
-        if pages.shipped() and _trustworthy(request):
-            return self._client("/")
+        if pages.shipped() and _connection(request).seen.trustworthy:
+            return self._client(request, "/")
         return web.Response(text=pages.NOTICE, content_type="text/html")
 
     async def _asset(self, request: web.Request) -> web.Response:
-        if request.path not in pages.shipped() or not _trustworthy(request):
+        if request.path not in pages.shipped() or not _connection(request).seen.trustworthy:
             raise web.HTTPNotFound
-        return self._client(request.path)
+        return self._client(request, request.path)
 
-    def _client(self, path: str) -> web.Response:
-        return web.Response(body=pages.shipped()[path], headers=pages.client_headers(path))
+    def _client(self, request: web.Request, path: str) -> web.Response:
+        body, origin = pages.shipped()[path], _connection(request).origin
+        most = self.limits.served_per_minute
+        if origin is not None and not self._connections.take(origin, "served", most, len(body)):
+            raise web.HTTPTooManyRequests
+        return web.Response(body=body, headers=pages.client_headers(path))
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "rooms": len(self._rooms)})
 
     # --- WebSocket
 
-    def _address(self, request: web.Request) -> bytes:
-        """A key for the client's /24 or /56 that means nothing tomorrow and is never written."""
-        now = time.monotonic()
-        if now - self._key_day > 86_400:
-            self._key, self._key_day = os.urandom(32), now
-        address = ipaddress.ip_address((request.remote or "::").split("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        octets = address.packed[:3] if address.version == 4 else address.packed[:7]
-        return hmac.digest(self._key, octets, "sha256")
-
     async def _signal(self, request: web.Request) -> web.StreamResponse:
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
+        if origin is not None and urlsplit(origin).netloc != _connection(request).seen.host:
             raise web.HTTPForbidden(text="another origin")
-        if len(self._seats) >= self.limits.connections:
-            raise web.HTTPServiceUnavailable(text="full")
+        offered = request.headers.get("Sec-WebSocket-Protocol", messages.SUBPROTOCOL)
+        if messages.SUBPROTOCOL not in [one.strip() for one in offered.split(",")]:
+            raise web.HTTPBadRequest(text="another subprotocol")  # aiohttp logs the address
         ws = web.WebSocketResponse(
+            timeout=self.limits.shutdown_seconds,
             max_msg_size=messages.MAX_FRAME,
+            autoping=False,  # control frames are counted like others
             compress=False,  # a small frame could blow up to a large one
             heartbeat=PING_SECONDS,
             protocols=(messages.SUBPROTOCOL,),
         )
         await ws.prepare(request)
-        seat = _Seat(ws, self._address(request))
+        connection = _connection(request)
+        seat = _Seat(ws, connection, self.limits)
         self._seats.add(seat)
+        writing = asyncio.create_task(seat.write())
         try:
-            await self._serve(seat)
+            await self._serve(seat, ws)
         finally:
-            self._seats.discard(seat)
-            await self._vacate(seat)
+            self._vacate(seat)
+            seat.hang_up()
+            connection.end_within(2 * self.limits.shutdown_seconds + self.limits.write_seconds)
+            try:
+                await asyncio.wait([writing])
+            finally:
+                writing.cancel()
+                self._seats.discard(seat)
         return ws
 
-    async def _serve(self, seat: _Seat) -> None:
-        """One message after the other, until the peer goes or breaks the rules."""
-        timeout: float | None = self.limits.first_message_seconds
+    async def _serve(self, seat: _Seat, ws: web.WebSocketResponse) -> None:
+        """One frame after the other, until the peer goes or breaks the rules."""
         while True:
-            try:
-                frame = await seat.socket.receive(timeout)
-            except TimeoutError:
-                break
+            frame = await ws.receive()
+            if seat.hung_up:
+                return
+            if not self._connections.take_frame(seat.connection):
+                seat.connection.abort()
+                return
+            if frame.type is WSMsgType.PING:
+                seat.pong(frame.data)
+                continue
+            if frame.type is WSMsgType.PONG:
+                continue
             if frame.type is not WSMsgType.TEXT:
-                break
-            timeout = None
+                return
             try:
-                await self._act(seat, messages.decode(frame.data, messages.FROM_PEER))
+                self._act(seat, messages.decode(frame.data, messages.FROM_PEER))
             except messages.BadMessage:
-                await seat.say("error", code="bad_message")
-                break
+                seat.say("error", code="bad_message")
+                return
             except Refused as refusal:
                 logger.info("refused: %s", refusal.code)
-                await seat.say("error", code=refusal.code)
-                break
+                seat.say("error", code=refusal.code)
+                return
             if not seat.room:
-                break
-        await seat.socket.close()
+                return
+            self._connections.seat(seat.connection)
 
-    async def _act(self, seat: _Seat, message: messages.Message) -> None:
+    def _act(self, seat: _Seat, message: messages.Message) -> None:
         kind = message["type"]
         if not seat.room:
             if kind == "create":
-                await self._create(seat, message)
+                self._create(seat, message)
             elif kind == "join":
-                await self._join(seat, message)
+                self._join(seat, message)
             else:
                 raise messages.BadMessage
         elif kind == "envelope":
-            await self._pass_on(seat, message["attempt"], message["body"])
+            self._pass_on(seat, message["attempt"], message["body"])
         elif kind == "leave":
             self._stray(seat, message["attempt"])
             if seat.attempt not in (b"", message["attempt"]):
                 raise messages.BadMessage
-            await self._end_attempt(seat.room, message["attempt"])
+            self._end_attempt(seat.room, message["attempt"])
         elif kind == "close" and not seat.attempt:
             self._rooms.close(seat.room)
         else:
             raise messages.BadMessage
 
-    async def _create(self, seat: _Seat, message: messages.Message) -> None:
+    def _create(self, seat: _Seat, message: messages.Message) -> None:
         now, room = time.monotonic(), message["room"]
-        self._rooms.create(
-            room, message["join_hash"], message["owner"], message["ttl"], seat.address, now
+        gone = self._rooms.create(
+            room, message["join_hash"], message["owner"], message["ttl"], seat.origin, now
         )
+        if gone is not None:
+            self._end_room(gone, "full")
         former = self._hosts.get(room)
         if former is not None:
             for attempt in list(former.guests):  # they wait for somebody who is gone
-                await self._end_attempt(room, attempt)
+                self._end_attempt(room, attempt)
             former.room = b""
-            closing = asyncio.create_task(former.socket.close())  # a dead peer lets it wait
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            former.hang_up()
         self._hosts[room], seat.room = seat, room
         logger.info("room created, %d in all", len(self._rooms))
-        await seat.say("created")
+        seat.say("created")
 
-    async def _join(self, seat: _Seat, message: messages.Message) -> None:
+    def _join(self, seat: _Seat, message: messages.Message) -> None:
         now, limits = time.monotonic(), self.limits
-        if self._rates.exceeded(seat.address, "failed", limits.failed_joins_per_minute, now):
-            raise Refused("rate_limited")
-        if not self._rates.count(seat.address, "join", limits.joins_per_minute, now):
-            raise Refused("rate_limited")
         room, attempt = message["room"], os.urandom(messages.ATTEMPT)
-        host = self._hosts.get(room)
+        address, host = seat.origin.address, self._hosts.get(room)
         try:
             self._rooms.join(room, message["join"], attempt, now)
         except Refused as refusal:
-            if refusal.code == "not_found":
-                self._rates.count(seat.address, "failed", limits.failed_joins_per_minute, now)
+            most = limits.failed_joins_per_minute
+            if refusal.code == "not_found" and not self._rates.count(address, "failed", most, now):
+                raise Refused("rate_limited") from None
             raise
+        if not self._rates.count(address + room, "join", limits.joins_per_minute, now):
+            self._rooms.leave(room, attempt)
+            raise Refused("rate_limited")
         if host is None:  # the host's connection is down; it will be back
             self._rooms.leave(room, attempt)
             raise Refused("not_found")
         seat.room, seat.attempt = room, attempt
         host.guests[attempt] = seat
-        await seat.say("joined", attempt=attempt)
-        await host.say("attempt", attempt=attempt)
+        seat.say("joined", attempt=attempt)
+        host.say("attempt", attempt=attempt)
 
-    async def _pass_on(self, seat: _Seat, attempt: bytes, body: bytes) -> None:
+    def _pass_on(self, seat: _Seat, attempt: bytes, body: bytes) -> None:
         host = self._hosts.get(seat.room)
         from_host = host is seat
         if host is None or (not from_host and attempt != seat.attempt):
@@ -296,12 +363,12 @@ class Server:
         try:
             self._rooms.pass_on(seat.room, attempt, len(body), from_host=from_host)
         except Refused as refusal:
-            await self._end_attempt(seat.room, attempt)
+            self._end_attempt(seat.room, attempt)
             if refusal.code == "not_found" and from_host:
                 return  # it crossed the end of the attempt
             raise
         if other is not None:
-            await other.say("envelope", attempt=attempt, body=body)
+            other.say("envelope", attempt=attempt, body=body)
 
     def _stray(self, seat: _Seat, attempt: bytes) -> None:
         """Messages cross the end of an attempt, but not for ever."""
@@ -310,63 +377,45 @@ class Server:
             if seat.strays > self.limits.stray_messages:
                 raise messages.BadMessage
 
-    async def _end_attempt(self, room: bytes, attempt: bytes) -> None:
+    def _end_attempt(self, room: bytes, attempt: bytes) -> None:
         self._rooms.leave(room, attempt)
         host = self._hosts.get(room)
         if host is None:
             return
         guest = host.guests.pop(attempt, None)
         if guest is not None:
-            await host.say("left", attempt=attempt)
-            await guest.say("left", attempt=attempt)
+            host.say("left", attempt=attempt)
+            guest.say("left", attempt=attempt)
             guest.room = b""
-            await guest.socket.close()
+            guest.hang_up()
 
-    async def _vacate(self, seat: _Seat) -> None:
+    def _end_room(self, room: bytes, code: str) -> None:
+        """The rules have forgotten a room: tell who is in it."""
+        host = self._hosts.pop(room, None)
+        if host is None:
+            return
+        for guest in host.guests.values():
+            guest.say("left", attempt=guest.attempt)
+            guest.room = b""
+            guest.hang_up()
+        host.guests.clear()
+        host.room = b""
+        host.say("error", code=code)
+        host.hang_up()
+
+    def _vacate(self, seat: _Seat) -> None:
         """A connection is gone. A room outlives its host's, so that it can come back."""
         if seat.attempt:
             if seat.room:
-                await self._end_attempt(seat.room, seat.attempt)
+                self._end_attempt(seat.room, seat.attempt)
         elif seat.room and self._hosts.get(seat.room) is seat:
             for attempt in list(seat.guests):
-                await self._end_attempt(seat.room, attempt)
+                self._end_attempt(seat.room, attempt)
             del self._hosts[seat.room]
             self._rooms.away(seat.room, time.monotonic())
 
 
-def _trustworthy(request: web.Request) -> bool:
-    """Whether the page reaches the browser as it leaves here, and the browser will believe that.
-
-    Browsers call https so, and plain http to this very machine (W3C Secure Contexts 3.1). `Host`
-    alone would be the client's word; that the connection arrived on a loopback address is not.
-    """
-    if request.secure:
-        return True
-    transport = request.transport
-    arrived = transport.get_extra_info("sockname", [""])[0] if transport is not None else ""
-    try:
-        host = urlsplit(f"//{request.host}").hostname or ""
-    except ValueError:
-        return False
-    return _is_loopback(host) and _is_loopback(arrived)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address.is_loopback
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; an empty host means every address, IPv6 and IPv4 alike."""
-    if not host and socket.has_dualstack_ipv6():
-        with contextlib.suppress(OSError):
-            return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
+def _connection(request: web.Request) -> Connection:
+    connection = request.protocol
+    assert isinstance(connection, Connection)
+    return connection

@@ -18,7 +18,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from .tls import server_context
 
 KEY, CERTIFICATE = "key.pem", "handover-local-ca.crt"  # systems know what to do with a .crt
 AUTHORITY_DAYS = 3652  # ten years: it is installed by hand
@@ -71,23 +73,28 @@ class BadName(ValueError):
 @dataclass(frozen=True)
 class Served:
     """What a server listens with. `hosts` are the names (`*.` included) and addresses that browsers
-    accept it for; `left_out` are those asked for that the authority may not vouch for."""
+    accept it for; `left_out` are those asked for that the authority may not vouch for. `pem` is the
+    certificate chain and the private key."""
 
     context: ssl.SSLContext
     hosts: tuple[str, ...]
+    pem: bytes = field(repr=False)
     left_out: tuple[str, ...] = ()
 
 
 def from_files(certificate: Path, key: Path) -> Served:
     """A certificate chain and its key, PEM. Raises `OSError` (so is `SSLError`), `ValueError`."""
-    context = _context(certificate, key)
-    leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    chain = certificate.read_bytes()
+    pem = chain if certificate == key else chain + b"\n" + key.read_bytes()
+    leaf = x509.load_pem_x509_certificates(chain)[0]
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:  # browsers have not looked at the common name for years
-        return Served(context, ())
+        return Served(context, (), pem)
     addresses = map(str, names.get_values_for_type(x509.IPAddress))
-    return Served(context, (*names.get_values_for_type(x509.DNSName), *addresses))
+    return Served(context, (*names.get_values_for_type(x509.DNSName), *addresses), pem)
 
 
 def own_names() -> list[str]:
@@ -164,13 +171,9 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName([_general(h) for h in hosts]), False)
             .sign(self._key, hashes.SHA256())
         )
-        # The ssl module takes certificates from files only. This one is 0600 and gone at once.
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(_private(key) + certificate.public_bytes(serialization.Encoding.PEM))
-            file.flush()
-            context = _context(Path(file.name))
+        pem = certificate.public_bytes(serialization.Encoding.PEM) + _private(key)
         left_out = tuple(host for host in wanted if not self.permits(host))
-        return Served(context, tuple(map(str, hosts)), left_out)
+        return Served(server_context(pem), tuple(map(str, hosts)), pem, left_out)
 
 
 def open_authority(folder: Path, names: Sequence[str], addresses: Sequence[str]) -> Authority:
@@ -312,12 +315,6 @@ def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-
-
-def _context(certificate: Path, key: Path | None = None) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-    return context
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Limits:
-    """What one node takes. Reasons: security considerations in PROTOCOL.md."""
+    """What one node takes. Reasons: security considerations in PROTOCOL.md.
+
+    An address is one of IPv4, or a /64 of IPv6: the least that belongs to one customer.
+    """
 
     rooms: int = 10_000
     rooms_per_address: int = 20
@@ -21,12 +24,22 @@ class Limits:
     attempt_seconds: float = 30.0  # 20 s for the peers' handshake, and some for the way
     attempt_messages: int = 64
     attempt_bytes: int = 64 * 1024
-    joins_per_minute: int = 30
-    failed_joins_per_minute: int = 10
+    joins_per_minute: int = 30  # right ones, of one address into one room
+    failed_joins_per_minute: int = 10  # of one address; a right one passes all the same
     away_seconds: float = 300.0  # a host that comes back creates its room anew anyway
     stray_messages: int = 256  # about attempts that are over, from one connection
-    connections: int = 20_000
-    first_message_seconds: float = 4.0
+    connections: int = 20_000  # or fewer, where the system has fewer descriptors
+    connections_per_address: int = 100  # a hospital's: 20 hosts, their guests, some browsers
+    opened_per_minute: int = 600  # connections, of one address
+    frames_per_minute: int = 3_000  # control frames and HTTP requests included, of one address
+    bytes_per_minute: int = 4 * 1024 * 1024  # that arrive from one address
+    served_per_minute: int = 64 * 1024 * 1024  # bytes of the web client, for one address
+    first_message_seconds: float = 8.0  # from accept to the first valid signaling message
+    page_seconds: float = 60.0  # from accept, for a connection that asks for pages only
+    write_seconds: float = 5.0  # for one message
+    shutdown_seconds: float = 2.0  # to end one connection, and to stop
+    unsent_messages: int = 256  # for one connection
+    unsent_bytes: int = 256 * 1024
     addresses: int = 100_000  # remembered for a minute at most
 
 
@@ -47,13 +60,22 @@ class Attempt:
     size: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a request comes from, as keys that mean nothing tomorrow. `network` is the /24 or /48
+    around `address`: whoever has one address there easily has them all."""
+
+    address: bytes
+    network: bytes
+
+
 @dataclass
 class Room:
     """A meeting place. Only hashes of the two tokens are kept."""
 
     join_hash: bytes
     owner_hash: bytes
-    address: bytes
+    origin: Origin
     ends: float
     attempts: dict[bytes, Attempt] = field(default_factory=dict)
 
@@ -62,41 +84,100 @@ def _same(token: bytes, hashed: bytes) -> bool:
     return hmac.compare_digest(hashlib.sha256(token).digest(), hashed)
 
 
+class _Waiting:
+    """Rooms that nobody with the right token ever joined, by network: who has most gives way.
+
+    Every operation takes the same time, however many rooms there are.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[bytes, dict[bytes, None]] = {}  # a network's rooms, the oldest first
+        self._by_count: dict[int, dict[bytes, None]] = {}  # networks that have so many
+        self._most = 0
+
+    def add(self, network: bytes, room: bytes) -> None:
+        rooms = self._of.setdefault(network, {})
+        self._recount(network, len(rooms), len(rooms) + 1)
+        rooms[room] = None
+
+    def remove(self, network: bytes, room: bytes) -> None:
+        rooms = self._of.get(network, {})
+        if room not in rooms:
+            return
+        self._recount(network, len(rooms), len(rooms) - 1)
+        del rooms[room]
+        if not rooms:
+            del self._of[network]
+
+    def _recount(self, network: bytes, before: int, after: int) -> None:
+        if before:
+            del self._by_count[before][network]
+            if not self._by_count[before]:
+                del self._by_count[before]
+        if after:
+            self._by_count.setdefault(after, {})[network] = None
+        self._most = max(self._most, after)
+        if self._most not in self._by_count:  # it was the last that had so many
+            self._most = after
+
+    def oldest_of_most(self) -> bytes | None:
+        """The oldest waiting room of the network that has most of them."""
+        if not self._most:
+            return None
+        network = next(iter(self._by_count[self._most]))
+        return next(iter(self._of[network]))
+
+
 class Rooms:
     """All rooms of this node, in memory."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, owner_hash: bytes | None = None) -> None:
+        """With `owner_hash` there is room for the host of this owner token only."""
+        self._limits, self._owner_hash = limits, owner_hash
         self._rooms: dict[bytes, Room] = {}
+        self._per_address: dict[bytes, int] = {}
+        self._waiting = _Waiting()
 
     def __len__(self) -> int:
         return len(self._rooms)
 
     def create(
-        self, room: bytes, join_hash: bytes, owner: bytes, ttl: int, address: bytes, now: float
-    ) -> None:
-        """Take the host's seat; again with the same owner token. Raises `Refused`."""
+        self, room: bytes, join_hash: bytes, owner: bytes, ttl: int, origin: Origin, now: float
+    ) -> bytes | None:
+        """Take the host's seat; again with the same owner token.
+
+        The room that gave way, if one had to. Raises `Refused`.
+        """
         known = self._rooms.get(room)
         if known is not None and known.ends > now:
             if not _same(owner, known.owner_hash):
                 raise Refused("room_taken")
             known.attempts.clear()
             known.ends = now + ttl
-            return
-        self.expire(now)
-        if len(self._rooms) >= self._limits.rooms:
+            return None
+        if self._owner_hash is not None and not _same(owner, self._owner_hash):
             raise Refused("full")
-        mine = sum(one.address == address for one in self._rooms.values())
-        if mine >= self._limits.rooms_per_address:
+        self.close(room)
+        if self._per_address.get(origin.address, 0) >= self._limits.rooms_per_address:
             raise Refused("rate_limited")
+        gone = None
+        if len(self._rooms) >= self._limits.rooms:
+            gone = self._waiting.oldest_of_most()
+            if gone is None:
+                raise Refused("full")
+            self.close(gone)
         owner_hash = hashlib.sha256(owner).digest()
-        self._rooms[room] = Room(join_hash, owner_hash, address, now + ttl)
+        self._rooms[room] = Room(join_hash, owner_hash, origin, now + ttl)
+        self._per_address[origin.address] = self._per_address.get(origin.address, 0) + 1
+        self._waiting.add(origin.network, room)
+        return gone
 
     def join(self, room: bytes, token: bytes, attempt: bytes, now: float) -> None:
         """Begin an attempt. Raises `Refused`: not_found also for a wrong token."""
         known = self._rooms.get(room)
         if known is None or known.ends <= now or not _same(token, known.join_hash):
             raise Refused("not_found")
+        self._waiting.remove(known.origin.network, room)
         if len(known.attempts) >= self._limits.attempts_per_room:
             raise Refused("busy")
         known.attempts[attempt] = Attempt(now + self._limits.attempt_seconds)
@@ -129,13 +210,20 @@ class Rooms:
 
     def close(self, room: bytes) -> None:
         """Forget a room."""
-        self._rooms.pop(room, None)
+        known = self._rooms.pop(room, None)
+        if known is None:
+            return
+        address = known.origin.address
+        self._per_address[address] -= 1
+        if not self._per_address[address]:
+            del self._per_address[address]
+        self._waiting.remove(known.origin.network, room)
 
     def expire(self, now: float) -> list[bytes]:
         """Forget what is over; the rooms that were."""
         over = [name for name, room in self._rooms.items() if room.ends <= now]
         for name in over:
-            del self._rooms[name]
+            self.close(name)
         return over
 
     def overdue(self, now: float) -> list[tuple[bytes, bytes]]:
@@ -149,27 +237,24 @@ class Rooms:
 
 
 class Rates:
-    """How often an address did something in the last minute, without keeping addresses.
-
-    Keys are HMACs under a random key that changes every day, of a /24 or /56.
-    """
+    """How much an address did in the last minute, without keeping addresses."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._minute = 0.0
         self._counts: dict[tuple[bytes, str], int] = {}
 
-    def count(self, address: bytes, what: str, most: int, now: float) -> bool:
-        """Count one more; False when that is too many, or too many addresses are about."""
+    def count(self, address: bytes, what: str, most: int, now: float, amount: int = 1) -> bool:
+        """Count `amount` more; False when that is too much.
+
+        When too many addresses are about, the one that came first is forgotten: whoever has that
+        many is not held back by a count for each, and must not shut out the others.
+        """
         if now - self._minute >= 60:
             self._minute = now
             self._counts.clear()
         key = (address, what)
         if key not in self._counts and len(self._counts) >= self._limits.addresses:
-            return False
-        self._counts[key] = self._counts.get(key, 0) + 1
+            del self._counts[next(iter(self._counts))]
+        self._counts[key] = self._counts.get(key, 0) + amount
         return self._counts[key] <= most
-
-    def exceeded(self, address: bytes, what: str, most: int, now: float) -> bool:
-        """Whether it has happened too often already, without counting."""
-        return now - self._minute < 60 and self._counts.get((address, what), 0) >= most

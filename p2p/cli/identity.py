@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..api import Home, fingerprint, thumbprint
+from ..api import Home, fingerprint, shown, thumbprint
 from .language import quoted, words
 from .terminal import show, show_table, told
 

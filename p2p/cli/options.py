@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -43,6 +44,18 @@ class Address(click.ParamType[Any]):
         if not port.isdigit() or int(port) > 65535:
             self.fail(words("usage", "address"), param, ctx)
         return host.strip("[]"), int(port)
+
+
+class Network(click.ParamType[Any]):
+    name = "cidr"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+        try:
+            return ipaddress.ip_network(str(value))
+        except ValueError:
+            self.fail(words("usage", "network"), param, ctx)
 
 
 class Rate(click.ParamType[float]):

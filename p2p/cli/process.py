@@ -30,9 +30,21 @@ def keep_buffers() -> None:
         mallopt(M_ARENA_MAX, 1)
 
 
+def raise_descriptors() -> None:
+    """Let this process have as many descriptors as it may: lanes and files need few, but strangers
+    can knock at the ports of its lanes."""
+    # Windows has none, and macOS says more than it gives.
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def run(start: Callable[[bool], Transfer], role: str, *, as_json: bool) -> NoReturn:
     """Run a transfer until it has ended, and exit. `start` is told whether anybody can answer."""
     keep_buffers()
+    raise_descriptors()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; idle, they would still spin
     code = asyncio.run(_follow(start, role, as_json))
     with contextlib.suppress(OSError):

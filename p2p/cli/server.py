@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import signal
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import click
 from .. import api
 from ..api import Failure, Home, os_detail
 from .language import counted, words
-from .options import Address, both_or_none, names, tls_files
+from .options import Address, Network, both_or_none, names, tls_files
 from .terminal import say, show, show_table, told
 from .transfers import left_out
 
@@ -29,6 +30,7 @@ LEVELS = ("debug", "info", "warning", "error")
 @tls_files
 @click.option("--local-ca", is_flag=True)
 @names
+@click.option("--trusted-proxy", "trusted", type=Network(), multiple=True)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info")
 def serve(
     listen: tuple[str, int],
@@ -36,6 +38,7 @@ def serve(
     tls_key: Path | None,
     local_ca: bool,
     names: tuple[str, ...],
+    trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...],
     log_level: str,
 ) -> None:
     """`handover serve`."""
@@ -56,7 +59,7 @@ def serve(
             left_out(tls)
 
     async def serve_until_stopped() -> None:
-        async with api.serve(listen, tls) as port:
+        async with api.serve(listen, tls, trusted) as port:
             scheme = "https" if tls else "http"
             say(words("server", "serving", port=port, scheme=scheme))
             stop = asyncio.Event()

@@ -293,7 +293,8 @@ class Terminal:
             self._write(ASK + line)
             while not pasted.cancelled:
                 try:
-                    data = await asyncio.wait_for(self._read(), QUIET if pasted.ended else None)
+                    async with asyncio.timeout(QUIET if pasted.ended else None):
+                        data = await self._read()
                 except TimeoutError:
                     return pasted.text
                 if not data:  # the terminal is gone

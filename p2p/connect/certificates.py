@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +25,7 @@ class Tls:
     context: ssl.SSLContext
     hosts: Sequence[str]  # names and addresses that its certificate is good for
     kind: Literal["local-ca", "files"]
+    pem: bytes = field(repr=False)  # the certificate chain and the private key
     certificate: str = ""  # files: where they are
     key: str = ""
     left_out: Sequence[str] = ()  # hosts that the local authority cannot vouch for
@@ -40,7 +41,7 @@ def tls_from_files(certificate: Path, key: Path) -> Tls:
         raise Failure("certificate_unusable", Detail("certificate_not_a_pair")) from None
     except OSError as error:
         raise Failure("certificate_unusable", os_detail(error, "unreadable")) from None
-    return Tls(served.context, served.hosts, "files", str(certificate), str(key))
+    return Tls(served.context, served.hosts, "files", served.pem, str(certificate), str(key))
 
 
 def tls_from_local_ca(folder: Path, names: Sequence[str] = (), *, strict: bool = False) -> Tls:
@@ -48,7 +49,7 @@ def tls_from_local_ca(folder: Path, names: Sequence[str] = (), *, strict: bool =
     none. Raises `Failure`; with `strict` also when the authority cannot vouch for one of them."""
     served = _issue(local_authority(folder, names if strict else ()), folder, names)
     left_out = tuple(served.left_out)
-    return Tls(served.context, served.hosts, "local-ca", left_out=left_out)
+    return Tls(served.context, served.hosts, "local-ca", served.pem, left_out=left_out)
 
 
 def local_authority(folder: Path, names: Sequence[str] = ()) -> Authority:

@@ -1,8 +1,8 @@
-"""Where the peers meet: the server that was named, or one of this process's own."""
+"""Where the peers meet: the server that was named, or one that this process starts."""
 
 from __future__ import annotations
 
-import ssl
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,9 +13,11 @@ from ..protocol.errors import Failure
 from ..protocol.link import parse_link
 from ..protocol.sentences import os_detail
 from .addresses import is_loopback, reachable
+from .certificates import Tls
 
 if TYPE_CHECKING:
     from signaling.app import Server
+    from signaling.proxies import Network
 
 EVERYWHERE = ("", "0.0.0.0", "::")
 
@@ -28,17 +30,20 @@ class Rendezvous:
     others: tuple[str, ...]  # the same by other addresses of this machine
     reached: str  # where this process reaches it
     browser: bool  # whether a browser may open the link and gets a client there
-    port: int = 0  # of this process's own server
+    port: int = 0  # of the server that this process started
 
 
 @asynccontextmanager
-async def open_server(listen: tuple[str, int], tls: ssl.SSLContext | None) -> AsyncIterator[Server]:
-    """A signaling server in this process. Raises `Failure` when it cannot listen."""
+async def open_server(
+    listen: tuple[str, int], tls: Tls | None, trusted: Sequence[Network] = ()
+) -> AsyncIterator[Server]:
+    """A signaling server in this process, which believes proxies in the networks `trusted`. Raises
+    `Failure` when it cannot listen."""
     from signaling.app import Server
 
-    server = Server()
+    server = Server(trusted=trusted)
     try:
-        await server.start(*listen, tls)
+        await server.start(*listen, tls.context if tls else None)
     except OSError as error:
         raise Failure("server_unreachable", os_detail(error)) from None
     try:
@@ -52,12 +57,12 @@ async def open_rendezvous(
     server: str | None,
     listen: tuple[str, int],
     address: str | None,
-    tls: ssl.SSLContext | None,
-    hosts: Sequence[str],
+    tls: Tls | None,
+    owner: bytes,
 ) -> Rendezvous:
-    """The server named, or one of this process's own until `stack` closes. Raises `Failure`.
+    """The server named, or one of this transfer's own until `stack` closes. Raises `Failure`.
 
-    `hosts` are the names and addresses that `tls` has a certificate for.
+    The own one runs in a process of its own, and `owner` is the token of the host it serves.
     """
     if server is not None:
         origin = server.rstrip("/")
@@ -65,18 +70,28 @@ async def open_rendezvous(
         url = urlsplit(origin)
         browser = url.scheme == "https" or is_loopback(url.hostname or "")
         return Rendezvous(origin, (), origin, browser)
-    embedded = await stack.enter_async_context(open_server(listen, tls))
+    from signaling import apart, web_assets
+
+    hosts = tls.hosts if tls else ()
+    try:
+        listener = apart.listen(*listen)
+        port = listener.getsockname()[1]
+        owner_hash = hashlib.sha256(owner).digest()
+        serving = apart.serve_apart(listener, owner_hash, tls.pem if tls else None)
+        await stack.enter_async_context(serving)
+    except OSError as error:
+        raise Failure("server_unreachable", os_detail(error)) from None
     named = _link_hosts(listen[0], address, hosts)
     scheme = "http" if tls is None else "https"
-    origins = [f"{scheme}://{_bracketed(host)}:{embedded.port}" for host in named]
+    origins = [f"{scheme}://{_bracketed(host)}:{port}" for host in named]
     own = listen[0] if listen[0] not in EVERYWHERE else "127.0.0.1"
     trusted = is_loopback(named[0]) if tls is None else _certified(named[0], hosts)
     return Rendezvous(
         origins[0],
         tuple(origins[1:]),
-        f"{scheme}://{_bracketed(own)}:{embedded.port}",
-        trusted and embedded.has_client,
-        embedded.port,
+        f"{scheme}://{_bracketed(own)}:{port}",
+        trusted and bool(web_assets.shipped()),
+        port,
     )
 
 

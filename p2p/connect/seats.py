@@ -11,12 +11,15 @@ import asyncio
 import hashlib
 import logging
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.protocol import Event
 
 from signaling import messages
 
@@ -31,7 +34,57 @@ FIRST_BACKOFF, LAST_BACKOFF = 0.5, 5.0
 PING_SECONDS = 5.0  # between pings, and until an answer to one is missed
 OWNER = messages.OWNER  # bytes of the token that a room is taken again with
 _REFUSED = Detail("econnrefused")  # why a server cannot be reached
-MAX_WAITING = 256  # messages from a server that nobody has read yet
+MAX_WAITING = 256  # messages that nobody has read, or sent, yet
+# What one attempt may bring: four times what a server passes on.
+MAX_ENVELOPES, MAX_ENVELOPE_BYTES = 256, 256 * 1024
+MAX_ATTEMPTS = 8  # that the host knows of, or has not looked at yet
+# What a server may send: as much at once, and so much a second for as long as it lasts. It holds
+# for everything that arrives, control frames and pieces of frames included.
+BURST_FRAMES, FRAMES_PER_SECOND = 1024, 32.0
+BURST_BYTES, BYTES_PER_SECOND = 1024 * 1024, 32 * 1024.0
+
+
+class _Bounded(ClientConnection):
+    """A connection that is cut off once the server has sent more than it may."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._frames = _Allowance(BURST_FRAMES, FRAMES_PER_SECOND)
+        self._bytes = _Allowance(BURST_BYTES, BYTES_PER_SECOND)
+
+    def data_received(self, data: bytes) -> None:
+        if self._bytes.take(len(data)):
+            super().data_received(data)
+        else:
+            self._hang_up()
+
+    def process_event(self, event: Event) -> None:
+        if self._frames.take(1):
+            super().process_event(event)
+        else:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        logger.warning("the server sends more than it may; hanging up")
+        self.transport.abort()
+
+
+class _Allowance:
+    """How much may still come: `most` at once, and `rate` a second."""
+
+    def __init__(self, most: float, rate: float) -> None:
+        self._most, self._rate, self._left = most, rate, most
+        self._at = time.monotonic()
+
+    def take(self, amount: float) -> bool:
+        """Whether so much may come now; if so, it has."""
+        now = time.monotonic()
+        self._left = min(self._most, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if amount > self._left:
+            return False
+        self._left -= amount
+        return True
 
 
 async def _open(origin: str) -> ClientConnection:
@@ -73,6 +126,7 @@ async def _connect(origin: str, **options: ssl.SSLContext) -> ClientConnection:
         ping_timeout=2 * PING_SECONDS,
         max_size=messages.MAX_FRAME,
         user_agent_header=None,
+        create_connection=_Bounded,
         **options,  # type: ignore[arg-type]
     )
 
@@ -113,8 +167,10 @@ class Attempt:
 
     def __init__(self, attempt: bytes, say: Callable[[str], None]) -> None:
         self.id = attempt
-        self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_WAITING)
+        self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()  # `put` bounds it
+        self.over = False
         self._say = say
+        self._envelopes = self._bytes = 0
 
     async def recv(self) -> bytes | None:
         """The next envelope."""
@@ -129,10 +185,16 @@ class Attempt:
         self._say(messages.encode("leave", attempt=self.id))
 
     def put(self, envelope: bytes | None) -> None:
-        """From the server; a flood ends the attempt."""
-        if self.inbox.full():
-            self.inbox.get_nowait()
-            envelope = None
+        """From the server; None, and a flood, end the attempt."""
+        if self.over:
+            return
+        if envelope is not None:
+            self._envelopes += 1
+            self._bytes += len(envelope)
+            if self._envelopes > MAX_ENVELOPES or self._bytes > MAX_ENVELOPE_BYTES:
+                envelope = None
+                self._say(messages.encode("leave", attempt=self.id))
+        self.over = envelope is None
         self.inbox.put_nowait(envelope)
 
 
@@ -143,8 +205,8 @@ class HostSeat:
         self._origin, self._keys, self._owner = origin, keys, owner
         self._ends = asyncio.get_running_loop().time() + ttl
         self._attempts: dict[bytes, Attempt] = {}
-        self._outbox: asyncio.Queue[str] = asyncio.Queue()
-        self.attempts: asyncio.Queue[Attempt] = asyncio.Queue()
+        self._outbox: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
+        self.attempts: asyncio.Queue[Attempt] = asyncio.Queue(MAX_ATTEMPTS)
         self.ready = asyncio.Event()
 
     async def run(self, on_state: Callable[[bool], None]) -> None:
@@ -171,7 +233,7 @@ class HostSeat:
             for attempt in self._attempts.values():
                 attempt.put(None)
             self._attempts.clear()
-            self._outbox = asyncio.Queue()
+            self._outbox = asyncio.Queue(MAX_WAITING)
             on_state(False)
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, LAST_BACKOFF)
@@ -182,7 +244,7 @@ class HostSeat:
 
     async def close(self) -> None:
         """The room is finished: tell the server, if it is there, and forget it."""
-        self._outbox.put_nowait(messages.encode("close"))
+        self._say(messages.encode("close"))
         for _ in range(20):
             if self._outbox.empty():
                 break
@@ -221,14 +283,21 @@ class HostSeat:
         finally:
             writer.cancel()
 
+    def _say(self, text: str) -> None:
+        with suppress(asyncio.QueueFull):  # a server that takes nothing is about to be given up
+            self._outbox.put_nowait(text)
+
     def _take_in(self, message: messages.Message) -> None:
         kind = message["type"]
-        if kind == "attempt" and len(self._attempts) < 8:
-            attempt = Attempt(message["attempt"], lambda text: self._outbox.put_nowait(text))
+        if kind == "attempt" and len(self._attempts) < MAX_ATTEMPTS and not self.attempts.full():
+            attempt = Attempt(message["attempt"], self._say)
             self._attempts[attempt.id] = attempt
             self.attempts.put_nowait(attempt)
         elif kind == "envelope" and message["attempt"] in self._attempts:
-            self._attempts[message["attempt"]].put(message["body"])
+            attempt = self._attempts[message["attempt"]]
+            attempt.put(message["body"])
+            if attempt.over:  # it flooded; the others go on
+                del self._attempts[attempt.id]
         elif kind == "left" and message["attempt"] in self._attempts:
             self._attempts.pop(message["attempt"]).put(None)
         elif kind == "error":
@@ -240,7 +309,7 @@ class GuestSeat:
 
     def __init__(self, origin: str, keys: LinkKeys) -> None:
         self._origin, self._keys = origin, keys
-        self._outbox: asyncio.Queue[str] = asyncio.Queue()
+        self._outbox: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
 
     async def __aenter__(self) -> Attempt:
         """Join. Raises `Failure`."""
@@ -257,7 +326,7 @@ class GuestSeat:
         if answer["type"] != "joined":
             await self._socket.close()
             raise _failure(answer.get("code", "bad_message"))
-        attempt = Attempt(answer["attempt"], self._outbox.put_nowait)
+        attempt = Attempt(answer["attempt"], self._say)
         self._tasks = [
             asyncio.create_task(self._read(attempt)),
             asyncio.create_task(self._write()),
@@ -270,12 +339,18 @@ class GuestSeat:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._socket.close()
 
+    def _say(self, text: str) -> None:
+        with suppress(asyncio.QueueFull):
+            self._outbox.put_nowait(text)
+
     async def _read(self, attempt: Attempt) -> None:
         with suppress(WebSocketException, Failure):
             async for text in self._socket:
                 message = _decode(text)
                 if message["type"] == "envelope" and message["attempt"] == attempt.id:
                     attempt.put(message["body"])
+                    if attempt.over:
+                        break
                 elif message["type"] in ("left", "error"):
                     break
         attempt.put(None)

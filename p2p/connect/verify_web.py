@@ -65,7 +65,8 @@ async def compare(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=context),
                 timeout=aiohttp.ClientTimeout(REQUEST_SECONDS),
-                headers={"Accept-Encoding": "identity"},
+                # The second is what browsers say where they hold the origin for secure.
+                headers={"Accept-Encoding": "identity", "Sec-Fetch-Mode": "navigate"},
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
             ) as session,

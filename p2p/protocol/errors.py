@@ -107,6 +107,7 @@ FAILURES: dict[str, FailureKind] = {
     "home_unwritable": FailureKind(_F, Next.WAIT),
     "home_foreign": FailureKind(_F),
     "exposed": FailureKind(_F),
+    "descriptors_short": FailureKind(_F, Next.WAIT),
     "disk_error": FailureKind(Ending.PARTIAL, shared=True),
     "disk_paused": FailureKind(Ending.PARTIAL, Next.WAIT, shared=True),
     "source_changed": FailureKind(_F),
@@ -128,6 +129,9 @@ FAILURES: dict[str, FailureKind] = {
     "internal": FailureKind(_F),
     "peer_failed": FailureKind(_F),  # what any other code in a peer's `abort` reads as
 }
+
+# What stops one side for a while reads as `disk_paused` at the other, which waits all the same.
+LOCAL_PAUSES = ("home_unwritable", "descriptors_short")
 
 # A connection that is lost tells itself: no peer ends a transfer by one of these.
 LOST_CODES = ("connection_lost", "connection_lost_early")

@@ -19,6 +19,7 @@ from ..protocol.handshake import MAX_LABEL
 from ..protocol.labels import alike, shown_label
 from ..protocol.paths import collision_key, shown
 from ..protocol.receipt import fingerprint
+from ..protocol.sentences import Detail
 from .folder import Folder, now_text, unusable
 
 FILE = "contacts.json"

@@ -43,7 +43,10 @@ PASSING = _NO_SPACE | {
 
 
 def disk_failure(error: OSError) -> Failure:
-    """What a failing disk means for the transfer: it waits, or it ends."""
+    """What a failing disk means for the transfer: it waits, or it ends. Descriptors that have run
+    out are no failure of a disk, and come back."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return Failure("descriptors_short")
     return Failure("disk_paused" if error.errno in PASSING else "disk_error", os_detail(error))
 
 

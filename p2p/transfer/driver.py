@@ -20,7 +20,7 @@ from ..lanes.multipath import LaneContext, Multipath
 from ..lanes.webrtc import MakeConnection
 from ..protocol import receipt as receipts
 from ..protocol import session as sessions
-from ..protocol.errors import Failure, HandoverError, PeerError
+from ..protocol.errors import LOCAL_PAUSES, Failure, HandoverError, PeerError
 from ..protocol.handshake import ChannelBinding, Secured
 from ..protocol.labels import shown_label
 from ..protocol.sentences import Detail
@@ -117,13 +117,11 @@ class Driver:
         try:
             await self._carry_out(asyncio.create_task(work))
         except HandoverError as error:
-            # Whose disk it is makes no difference to the other side: it waits.
-            paused = error.code == "home_unwritable"
-            self._say_goodbye("disk_paused" if paused else error.code)
+            self._say_goodbye(_at_peer(error.code))
             raise
         except OSError as error:
             failure = disk_failure(error)
-            self._say_goodbye(failure.code)
+            self._say_goodbye(_at_peer(failure.code))
             raise failure from None
         except asyncio.CancelledError:
             self._say_goodbye("cancelled")
@@ -363,3 +361,7 @@ class Driver:
     async def _pin(self) -> None:
         peer, compared = self._secured.peer, self.session.needs_confirmation
         await self._thread(self._options.home.contacts.pin, peer.identity, peer.label, compared)
+
+
+def _at_peer(code: str) -> str:
+    return "disk_paused" if code in LOCAL_PAUSES else code

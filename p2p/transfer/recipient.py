@@ -20,7 +20,7 @@ from ..events import StateName, Warned
 from ..protocol import receipt as receipts
 from ..protocol import session as sessions
 from ..protocol.codec import sha256
-from ..protocol.errors import Ending, Failure, HandoverError, Next, PeerError
+from ..protocol.errors import LOCAL_PAUSES, Ending, Failure, HandoverError, Next, PeerError
 from ..protocol.manifest import Manifest, Results, decode_manifest
 from ..protocol.paths import shown
 from ..protocol.sentences import os_detail
@@ -270,7 +270,7 @@ class RecipientTransfer:
         elif failure and silence > GIVE_UP_SECONDS:
             raise failure
         self.cut = "lost"
-        if failure is not None and failure.code in ("disk_paused", "home_unwritable"):
+        if failure is not None and failure.code in ("disk_paused", *LOCAL_PAUSES):
             self.cut = "sender_paused" if failure.detail == sessions.AT_PEER else "paused"
             if self.cut == "paused":
                 self.options.emit(Warned(failure.code, detail=failure.detail))

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from p2p.connect import rendezvous
+from p2p.connect.certificates import Tls
 from p2p.connect.rendezvous import open_rendezvous
 from signaling import web_assets
 from signaling.certificates import open_authority
@@ -29,9 +30,10 @@ def served(tmp_path):
 
 async def place(server=None, listen=("", 0), address=None, served=None, hosts=None):
     async with AsyncExitStack() as stack:
-        tls = served.context if served else None
-        hosts = hosts or (served.hosts if served else ())
-        found = await open_rendezvous(stack, server, listen, address, tls, hosts)
+        tls = None
+        if served:
+            tls = Tls(served.context, hosts or served.hosts, "local-ca", served.pem)
+        found = await open_rendezvous(stack, server, listen, address, tls, b"o" * 32)
         origins = [one.rpartition(":")[0] for one in (found.origin, *found.others)]
         return origins, found
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
+import itertools
+import json
 import ssl
 from types import SimpleNamespace
 
 import pytest
-from websockets.exceptions import ConnectionClosedError, InvalidHandshake, InvalidStatus
+import websockets.asyncio.server as websockets
+from websockets.exceptions import (
+    ConnectionClosed,
+    ConnectionClosedError,
+    InvalidHandshake,
+    InvalidStatus,
+)
 
 from p2p.connect import seats
 from p2p.connect.seats import Attempt, GuestSeat, HostSeat, is_nobody_there
@@ -123,14 +132,102 @@ async def test_an_attempt_passes_envelopes_both_ways_and_can_be_left():
     ]
 
 
-async def test_a_flood_ends_the_attempt():
+@pytest.mark.parametrize("size", [1, messages.MAX_BODY])
+async def test_a_flood_ends_the_attempt(size):
     """Whoever reads it comes to an end; nothing grows with what a server sends."""
+    said: list[str] = []
+    attempt = Attempt(ATTEMPT, said.append)
+    for _ in range(2 * seats.MAX_ENVELOPES):
+        attempt.put(b"x" * size)
+    read = [attempt.inbox.get_nowait() for _ in range(attempt.inbox.qsize())]
+    assert read[-1] is None
+    assert len(read) <= seats.MAX_ENVELOPES + 1
+    assert sum(len(one or b"") for one in read) <= seats.MAX_ENVELOPE_BYTES
+    assert [messages.decode(text, messages.FROM_PEER)["type"] for text in said] == ["leave"]
+
+
+async def test_an_attempt_that_is_read_while_it_floods_ends_too():
     attempt = Attempt(ATTEMPT, lambda text: None)
-    for _ in range(2 * seats.MAX_WAITING):
+    for _ in range(seats.MAX_ENVELOPES):
         attempt.put(b"x")
-    read = [await attempt.recv() for _ in range(seats.MAX_WAITING)]
-    assert None in read
-    assert attempt.inbox.empty()
+        assert await attempt.recv() == b"x"
+    attempt.put(b"x")
+    assert await attempt.recv() is None
+
+
+async def flooding(kind):
+    """A server that gives a seat, and then sends what it can of one kind; what it has sent."""
+    sent = {"connections": 0, "frames": 0}
+    attempt = itertools.count()
+
+    async def serve(socket):
+        sent["connections"] += 1
+        if json.loads(await socket.recv())["type"] == "create":
+            await socket.send(CREATED)
+            await socket.send(messages.encode("attempt", attempt=ATTEMPT))
+        else:
+            await socket.send(messages.encode("joined", attempt=ATTEMPT))
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                if kind == "pings":
+                    await socket.ping()
+                elif kind == "attempts":
+                    other = next(attempt).to_bytes(16, "big")
+                    await socket.send(messages.encode("attempt", attempt=other))
+                    await socket.send(messages.encode("left", attempt=other))
+                else:
+                    who = ATTEMPT if kind == "envelopes" else OTHER
+                    body = b"x" * messages.MAX_BODY
+                    await socket.send(messages.encode("envelope", attempt=who, body=body))
+                sent["frames"] += 1
+                await asyncio.sleep(0)
+
+    return await websockets.serve(serve, "127.0.0.1", 0, compression=None), sent
+
+
+@pytest.mark.parametrize("kind", ["pings", "attempts", "envelopes", "strays"])
+@pytest.mark.parametrize("role", ["host", "guest"])
+async def test_a_server_that_floods_is_hung_up_on(kind, role, monkeypatch):
+    monkeypatch.setattr(seats, "FIRST_BACKOFF", 60.0)
+    server, sent = await flooding(kind)
+    async with server:
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with asyncio.timeout(20):
+            if role == "guest":
+                async with GuestSeat(origin, KEYS) as attempt:
+                    while await attempt.recv() is not None:
+                        pass
+            else:
+                told: list[bool] = []
+                seat = HostSeat(origin, KEYS, 60, OWNER)
+                holding = asyncio.create_task(seat.run(told.append))
+                while told != [True, False]:
+                    await asyncio.sleep(0.01)
+                holding.cancel()
+                assert seat.attempts.qsize() <= seats.MAX_ATTEMPTS
+                first = seat.attempts.get_nowait()
+                assert first.inbox.qsize() <= seats.MAX_ENVELOPES + 1
+    assert sent["connections"] == 1
+
+
+@virtual_time
+async def test_the_flood_of_one_attempt_ends_only_that_attempt(monkeypatch):
+    socket = Socket(CREATED)
+    Servers(monkeypatch, socket)
+    holding = Holding(ttl=100)
+    for attempt in (ATTEMPT, OTHER):
+        socket.say("attempt", attempt=attempt)
+    for _ in range(seats.MAX_ENVELOPES + 50):
+        socket.say("envelope", attempt=ATTEMPT, body=b"x")
+    socket.say("envelope", attempt=OTHER, body=b"knock")
+    flooded, other = await holding.seat.attempts.get(), await holding.seat.attempts.get()
+    assert await other.recv() == b"knock"
+    while await flooded.recv() is not None:
+        pass
+    await asyncio.sleep(1)
+    assert socket.sent[1:] == [{"type": "leave", "attempt": ATTEMPT}]
+    assert holding.told == [True]
+    await holding.stop()
 
 
 # --- the host's seat ------------------------------------------------------------------------------

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import time
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,6 +25,10 @@ from p2p.transfer.sender import SenderTransfer
 from .inprocess import receive, send
 
 BIG = 80_000_000
+UPGRADE = (
+    b"GET /signal HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 
 
 class Transfer:
@@ -76,6 +83,42 @@ async def test_garbage_and_wrong_passphrases_during_a_transfer_touch_nothing(tmp
         turned_away = await one.receive(f"guess{guess}", "wrong")
         assert turned_away.ending is p2p.Ending.FAILED
     complete(*await one.both(received))
+
+
+async def deaf(port, number):
+    """A socket that pings as fast as it can, never reads, and comes back when it is cut off."""
+    loop = asyncio.get_running_loop()
+    while True:
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.setblocking(False)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.bind((f"127.0.3.{1 + number}", 0))
+            await loop.sock_connect(one, ("127.0.0.1", port))
+            await loop.sock_sendall(one, UPGRADE)
+            while True:
+                await loop.sock_sendall(one, 100 * (b"\x89\xfdmask" + bytes(125)))
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+
+
+async def test_sockets_that_ping_and_never_read_neither_cost_a_transfer_nor_keep_it_from_ending(
+    tmp_path,
+):
+    one = Transfer(tmp_path)
+    port = urlsplit(parse_link(await one.link).origin).port
+    strangers = [asyncio.create_task(deaf(port, number)) for number in range(20)]
+    before = len(os.listdir("/proc/self/fd"))
+    received = asyncio.create_task(one.receive())
+    await one.accepted()
+    began = time.monotonic()
+    complete(await received)
+    async with asyncio.timeout(10):  # the sender hears of it, and nothing holds it up
+        complete(await one.sent.result())
+    assert time.monotonic() - began < 45
+    assert len(os.listdir("/proc/self/fd")) < before + 20  # theirs are in another process
+    for stranger in strangers:
+        stranger.cancel()
+    await asyncio.gather(*strangers, return_exceptions=True)
 
 
 async def test_garbage_before_anybody_is_admitted_keeps_the_link_open(tmp_path):

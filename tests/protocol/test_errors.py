@@ -76,6 +76,7 @@ def test_only_a_failure_that_is_no_end_can_go_on():
         "connection_lost",
         "disk_paused",
         "home_unwritable",
+        "descriptors_short",
     }
 
 

@@ -10,7 +10,7 @@ import logging
 import aiohttp
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from p2p.connect.seats import GuestSeat, HostSeat
 from p2p.protocol.errors import Failure
@@ -231,8 +231,9 @@ async def test_another_origin_is_refused_and_none_is_fine(start):
 
 async def test_connections_are_limited(start):
     server = await start(connections=1)
-    async with await raw(server):
-        with pytest.raises(InvalidStatus):
+    async with await raw(server) as sender:
+        await say(sender, create())
+        with pytest.raises(InvalidMessage):
             await raw(server)
 
 

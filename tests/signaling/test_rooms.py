@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signaling.rooms import Limits, Rates, Refused, Rooms
+from signaling.rooms import Limits, Origin, Rates, Refused, Rooms
 
 JOIN, OWNER = b"j" * 32, b"o" * 32
 HASH = hashlib.sha256(JOIN).digest()
+HERE, OTHER, THIRD = (Origin(name, name) for name in (b"address", b"other", b"third"))
 
 
 def rooms(**limits):
     made = Rooms(Limits(**limits))
-    made.create(b"room", HASH, OWNER, 100, b"address", 0.0)
+    made.create(b"room", HASH, OWNER, 100, HERE, 0.0)
     return made
 
 
@@ -29,9 +31,9 @@ def refused(call, *args, **kwargs):
 def test_only_the_owner_takes_the_seat_again_and_attempts_begin_anew():
     made = rooms()
     made.join(b"room", JOIN, b"a", 1.0)
-    made.create(b"room", HASH, OWNER, 98, b"address", 2.0)
+    made.create(b"room", HASH, OWNER, 98, HERE, 2.0)
     assert refused(made.pass_on, b"room", b"a", 1, from_host=True) == "not_found"
-    assert refused(made.create, b"room", HASH, b"x" * 32, 100, b"address", 2.0) == "room_taken"
+    assert refused(made.create, b"room", HASH, b"x" * 32, 100, HERE, 2.0) == "room_taken"
 
 
 def test_a_wrong_token_an_unknown_and_an_expired_room_look_the_same():
@@ -65,11 +67,14 @@ def test_envelopes_are_counted_per_side():
 
 def test_rooms_are_limited_in_all_and_per_address():
     made = rooms(rooms=3, rooms_per_address=2)
-    made.create(b"2", HASH, OWNER, 100, b"address", 0.0)
-    assert refused(made.create, b"3", HASH, OWNER, 100, b"address", 0.0) == "rate_limited"
-    made.create(b"3", HASH, OWNER, 100, b"other", 0.0)
-    assert refused(made.create, b"4", HASH, OWNER, 100, b"third", 0.0) == "full"
-    made.create(b"4", HASH, OWNER, 100, b"address", 200.0)
+    made.create(b"2", HASH, OWNER, 100, HERE, 0.0)
+    assert refused(made.create, b"3", HASH, OWNER, 100, HERE, 0.0) == "rate_limited"
+    made.create(b"3", HASH, OWNER, 100, OTHER, 0.0)
+    for room in (b"room", b"2", b"3"):
+        made.join(room, JOIN, b"a", 0.0)
+    assert refused(made.create, b"4", HASH, OWNER, 100, THIRD, 0.0) == "full"
+    made.expire(200.0)
+    made.create(b"4", HASH, OWNER, 100, HERE, 200.0)
     assert len(made) == 1
     made.close(b"4")
     made.leave(b"4", b"a")
@@ -81,7 +86,7 @@ def test_a_room_whose_sender_is_away_is_kept_for_a_while():
     made.away(b"room", 5.0)
     made.away(b"none", 5.0)
     assert made.expire(14.0) == []
-    made.create(b"room", HASH, OWNER, 100, b"address", 14.0)
+    made.create(b"room", HASH, OWNER, 100, HERE, 14.0)
     assert made.expire(20.0) == []
     made.away(b"room", 20.0)
     assert made.expire(30.0) == [b"room"]
@@ -89,19 +94,58 @@ def test_a_room_whose_sender_is_away_is_kept_for_a_while():
 
 def test_an_expired_room_is_free_for_anyone():
     made = rooms()
-    made.create(b"room", HASH, b"x" * 32, 100, b"address", 100.0)
+    made.create(b"room", HASH, b"x" * 32, 100, HERE, 100.0)
     assert made.expire(150.0) == []
     assert made.expire(200.0) == [b"room"]
+
+
+def test_the_oldest_room_that_nobody_joined_gives_way_of_the_network_that_has_most():
+    made = Rooms(Limits(rooms=5, rooms_per_address=3))
+    crowd = Origin(b"1", b"crowd"), Origin(b"2", b"crowd")
+    made.create(b"honest", HASH, OWNER, 100, HERE, 0.0)
+    for number, origin in enumerate((crowd[0], crowd[1], crowd[0], crowd[1])):
+        assert made.create(b"%d" % number, HASH, OWNER, 100, origin, 1.0) is None
+    made.join(b"0", JOIN, b"a", 1.0)
+    assert made.create(b"new", HASH, OWNER, 100, OTHER, 2.0) == b"1"
+    assert made.create(b"4", HASH, OWNER, 100, crowd[0], 2.0) == b"2"
+    for name in (b"honest", b"new", b"0"):  # still there; joined, they stay
+        made.join(name, JOIN, b"b", 3.0)
+    assert len(made) == 5
+
+
+def test_ten_thousand_rooms_of_500_networks_shut_nobody_out_and_slow_nothing():
+    made, limits = Rooms(Limits()), Limits()
+    made.create(b"honest", HASH, OWNER, 100, HERE, 0.0)
+    begun, times = time.perf_counter(), []
+    for number in range(2 * limits.rooms):
+        network = b"network %d" % (number % 500)
+        address = network + b" host %d" % (number // 500 // 20)
+        made.create(b"%d" % number, HASH, OWNER, 100, Origin(address, network), 0.0)
+        if number % 1000 == 999:
+            times.append(time.perf_counter() - begun)
+            begun = time.perf_counter()
+    assert len(made) == limits.rooms
+    made.join(b"honest", JOIN, b"a", 1.0)
+    assert made.create(b"newcomer", HASH, OWNER, 100, OTHER, 1.0)
+    made.join(b"newcomer", JOIN, b"a", 1.0)
+    assert min(times[10:]) < 5 * min(times[:5])  # a full server takes no longer than an empty one
 
 
 def test_rates_count_by_the_minute_and_forget():
     rates = Rates(Limits(addresses=2))
     assert [rates.count(b"a", "join", 2, 1000.0) for _ in range(3)] == [True, True, False]
-    assert rates.exceeded(b"a", "join", 2, 1001.0)
-    assert not rates.exceeded(b"a", "join", 2, 1061.0)
+    assert not rates.count(b"a", "join", 2, 1001.0)
     assert rates.count(b"a", "join", 2, 1061.0)
-    assert rates.count(b"b", "join", 2, 1061.0)
-    assert not rates.count(b"c", "join", 2, 1061.0)
+    assert not rates.count(b"a", "join", 10, 1061.0, 10)
+
+
+def test_many_addresses_shut_out_nobody():
+    """The one counted first is forgotten: what is remembered is bounded."""
+    rates = Rates(Limits(addresses=2))
+    for name in (b"a", b"b", b"c"):
+        assert rates.count(name, "join", 1, 1000.0)
+    assert not rates.count(b"c", "join", 1, 1000.0)
+    assert len(rates._counts) == 2
 
 
 @given(
@@ -122,7 +166,7 @@ def test_no_order_of_requests_breaks_a_limit(steps):
         name, attempt = bytes([which]), bytes([which, len(steps)])
         try:
             if kind == "create":
-                made.create(name, HASH, OWNER, 100, bytes([which % 2]), now)
+                made.create(name, HASH, OWNER, 100, (HERE, OTHER)[which % 2], now)
             elif kind == "join":
                 made.join(name, JOIN, attempt, now)
             elif kind == "leave":
@@ -134,4 +178,10 @@ def test_no_order_of_requests_breaks_a_limit(steps):
         except Refused:
             pass
         assert len(made) <= limits.rooms
+        waiting = {n for rooms in made._waiting._of.values() for n in rooms}
+        assert waiting <= made._rooms.keys()
+        counted = {count: set(some) for count, some in made._waiting._by_count.items()}
+        for network, some in made._waiting._of.items():
+            assert network in counted[len(some)]
+        assert made._waiting._most == max(counted, default=0)
         assert all(len(room.attempts) <= limits.attempts_per_room for room in made._rooms.values())

@@ -39,6 +39,9 @@ BUILT = {
     "assets/deep/two.js": b"not an asset",
     ".stamp": b"not an asset",
 }
+BROWSER = {
+    "Sec-Fetch-Mode": "navigate"
+}  # what a browser says to an origin that it holds for secure
 TYPES = {
     "/": "text/html; charset=utf-8",
     "/assets/one-abc.js": "text/javascript; charset=utf-8",
@@ -83,7 +86,7 @@ async def serve():
 
 
 async def get(url, host=None, **options):
-    headers = {} if host is None else {"Host": host}
+    headers = {**BROWSER, **({} if host is None else {"Host": host})}
     async with (
         aiohttp.ClientSession() as session,
         session.get(url, headers=headers, **options) as answer,

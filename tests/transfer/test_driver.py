@@ -304,6 +304,7 @@ GOODBYES = [
     (PeerError("nonsense"), "protocol", "protocol"),
     (Failure("home_unwritable"), "disk_paused", "home_unwritable"),
     (OSError(errno.ENOSPC, "x"), "disk_paused", "disk_paused"),
+    (OSError(errno.EMFILE, "x"), "disk_paused", "descriptors_short"),
     (OSError(errno.EBADF, "x"), "disk_error", "disk_error"),
 ]
 

@@ -89,6 +89,7 @@ export const FAILURES = {
   home_unwritable: leadsTo("failed", WAIT),
   home_foreign: leadsTo("failed"),
   exposed: leadsTo("failed"),
+  descriptors_short: leadsTo("failed", WAIT),
   disk_error: shared(leadsTo("partial")),
   disk_paused: shared(leadsTo("partial", WAIT)),
   source_changed: leadsTo("failed"),

@@ -109,6 +109,7 @@ const NOT_MET: readonly Code[] = [
   "too_many_entries",
   "home_unwritable",
   "exposed",
+  "descriptors_short",
   "source_changed",
   "transfer_unknown",
   "transfer_running",

@@ -1,0 +1,117 @@
+"""The server in a process of its own, beside a transfer: whoever keeps it busy does not keep the
+transfer from its work, and takes no descriptor of it.
+
+This is the transfer's side. The socket listens here already, so that the port is known and the
+first peers wait in its queue while the process starts; the process gets it by inheritance, and its
+key through a pipe. It ends when the pipe does, so at the latest with this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger("handover.signaling")
+
+STOP_SECONDS = 6.0  # what `Limits` takes to stop, and some more
+RESTART_SECONDS = 1.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; an empty host means every address, IPv6 and IPv4 alike. Raises
+    `OSError`."""
+    if not host and socket.has_dualstack_ipv6():
+        with suppress(OSError):
+            return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
+
+
+@asynccontextmanager
+async def serve_apart(
+    listener: socket.socket, owner_hash: bytes, pem: bytes | None = None
+) -> AsyncIterator[None]:
+    """Serve on a listening socket, which is closed in the end, for as long as the context lasts.
+
+    Only the room of one host is served: `owner_hash` is the SHA-256 of its owner token. With `pem`
+    (`tls.server_context`) it speaks TLS. Should the process die, it is started again. Raises
+    `OSError` when it cannot be started.
+    """
+    with listener:
+        running = [await _start(listener, owner_hash, pem)]
+        keeping = asyncio.create_task(_keep(running, listener, owner_hash, pem))
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+            await _end(running[0])
+
+
+async def _keep(
+    running: list[asyncio.subprocess.Process],
+    listener: socket.socket,
+    owner_hash: bytes,
+    pem: bytes | None,
+) -> None:
+    """Start it again whenever it has died; `running` is the one there is."""
+    while True:
+        code = await running[0].wait()
+        logger.warning("the signaling server ended with %d and is started again", code)
+        await _end(running[0])
+        await asyncio.sleep(RESTART_SECONDS)
+        with suppress(OSError):
+            running[0] = await _start(listener, owner_hash, pem)
+
+
+async def _start(
+    listener: socket.socket, owner_hash: bytes, pem: bytes | None
+) -> asyncio.subprocess.Process:
+    root = str(Path(__file__).parent.parent)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HANDOVER_")}
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (root, kept.get("PYTHONPATH"))))
+    # It calls nobody, and aiohttp would spend a sixth of the start on reading whom to trust.
+    kept["SSL_CERT_FILE"] = os.devnull
+    inherited = () if sys.platform == "win32" else (listener.fileno(),)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "signaling"),  # -P: nothing of the folder that we are in
+        env=kept,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        pass_fds=inherited,
+        start_new_session=True,  # a Ctrl-C is for the transfer, which has last words to say
+    )
+    told: dict[str, Any] = {
+        "owner_hash": owner_hash.hex(),
+        "pem": pem.decode() if pem is not None else None,
+        "level": logger.getEffectiveLevel(),
+    }
+    if sys.platform == "win32":
+        told["shared"] = base64.b64encode(listener.share(process.pid)).decode()
+    else:
+        told["descriptor"] = listener.fileno()
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(told).encode() + b"\n")
+    return process
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Let it stop by itself, but not for long."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

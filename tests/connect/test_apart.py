@@ -1,0 +1,151 @@
+"""A transfer's own server: a process beside it, which serves one host and ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+
+from p2p.connect.certificates import tls_from_local_ca
+from p2p.connect.rendezvous import open_rendezvous
+from p2p.connect.seats import GuestSeat, HostSeat
+from p2p.protocol.errors import Failure
+from p2p.protocol.link import derive_keys
+from signaling import apart
+
+pytestmark = pytest.mark.process
+
+ROOT = Path(__file__).parent.parent.parent
+KEYS, OTHER = derive_keys(b"\x01" * 32), derive_keys(b"\x02" * 32)
+OWNER = b"o" * 32
+HASH = hashlib.sha256(OWNER).digest()
+
+
+def servers():
+    """Server processes of this one."""
+    return [
+        one for one in psutil.Process().children(recursive=True) if "signaling" in one.cmdline()
+    ]
+
+
+async def opened(stack, tls=None, owner=OWNER):
+    return await open_rendezvous(stack, None, ("127.0.0.1", 0), None, tls, owner)
+
+
+async def meet(origin, owner=OWNER):
+    seat = HostSeat(origin, KEYS, 60, owner)
+    holding = asyncio.create_task(seat.run(lambda there: None))
+    try:
+        async with asyncio.timeout(10):
+            ready = asyncio.create_task(seat.ready.wait())
+            await asyncio.wait([ready, holding], return_when=asyncio.FIRST_COMPLETED)
+            if holding.done():
+                ready.cancel()
+                await holding
+            async with GuestSeat(origin, KEYS) as mine:
+                assert (await seat.attempts.get()).id == mine.id
+    finally:
+        holding.cancel()
+        await asyncio.wait([holding])
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_it_serves_by_a_process_and_ends_with_the_transfer(tmp_path, secure):
+    tls = tls_from_local_ca(tmp_path / "ca") if secure else None
+    async with AsyncExitStack() as stack:
+        place = await opened(stack, tls)
+        assert place.reached.startswith("https:" if secure else "http:")
+        await meet(place.reached)
+        (process,) = servers()
+        assert not any(b"PRIVATE" in one.encode() for one in process.cmdline())
+    assert not servers()
+
+
+async def test_several_transfers_in_one_process_have_a_server_each():
+    async with AsyncExitStack() as stack:
+        places = [await opened(stack) for _ in range(3)]
+        await asyncio.gather(*(meet(place.reached) for place in places))
+        assert len(servers()) == 3
+    assert not servers()
+
+
+async def test_it_serves_no_other_host():
+    async with AsyncExitStack() as stack:
+        place = await opened(stack)
+        with pytest.raises(Failure) as caught:
+            await meet(place.reached, b"x" * 32)
+        assert caught.value.code == "server_refused"
+        await meet(place.reached)
+
+
+async def test_a_server_that_is_killed_comes_back_at_the_same_port(monkeypatch):
+    monkeypatch.setattr(apart, "RESTART_SECONDS", 0.1)
+    async with AsyncExitStack() as stack:
+        place = await opened(stack)
+        await meet(place.reached)
+        (process,) = servers()
+        process.kill()
+        await meet(place.reached)
+        (again,) = servers()
+        assert again.pid != process.pid
+    assert not servers()
+
+
+async def test_one_that_hangs_is_killed(monkeypatch):
+    monkeypatch.setattr(apart, "STOP_SECONDS", 0.5)
+    async with AsyncExitStack() as stack:
+        await opened(stack)
+        (process,) = servers()
+        process.suspend()
+        began = time.monotonic()
+    assert time.monotonic() - began < 3
+    assert not servers()
+
+
+async def test_a_port_that_is_taken_is_said_as_before():
+    with apart.listen("127.0.0.1", 0) as taken:
+        async with AsyncExitStack() as stack:
+            with pytest.raises(Failure) as caught:
+                where = taken.getsockname()[:2]
+                await open_rendezvous(stack, None, where, None, None, OWNER)
+    assert caught.value.code == "server_unreachable"
+    assert "already in use" in caught.value.sentence
+    assert not servers()
+
+
+PARENT = """
+import asyncio, contextlib
+from p2p.connect.rendezvous import open_rendezvous
+async def main():
+    async with contextlib.AsyncExitStack() as stack:
+        await open_rendezvous(stack, None, ("127.0.0.1", 0), None, None, b"o" * 32)
+        print("open", flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+async def test_it_does_not_outlive_a_transfer_that_is_killed():
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline()
+    (process,) = [
+        one for one in psutil.Process(parent.pid).children() if "signaling" in one.cmdline()
+    ]
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    await asyncio.to_thread(process.wait, 5)
