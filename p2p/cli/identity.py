@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..api import Home, fingerprint, shown, thumbprint
-from .language import quoted, words
+from .language import words
 from .terminal import show, show_table, told
 
 
@@ -49,7 +49,7 @@ def contacts_list() -> None:
         met = Home().contacts.all().values()
     for one in met:
         checked = words("identity", "checked" if one.verified else "not_checked")
-        show(f"{quoted(one.name)}\t{fingerprint(one.identity)}\t{shown(one.first_met)}\t{checked}")
+        show(f"{shown(one.name)}\t{fingerprint(one.identity)}\t{shown(one.first_met)}\t{checked}")
 
 
 @contacts.command("rename")

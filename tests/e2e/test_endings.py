@@ -159,20 +159,20 @@ def test_a_known_name_with_another_key_is_a_loud_warning_on_both_sides(tmp_path,
     known, link = one.send("--auto", some)
     assert mary.receive(link, out, "--auto").end()[0] == 0
     assert known.end()[0] == 0
-    sending = Terminal(one, "send", str(some))  # the pinned one is not asked about, this one is
+    sending = Terminal(one, "send", str(some))  # whoever has a contact's name and another key
     link = sending.expect(r"(http://\S+)")
     receiving = other_mary.receive(link, tmp_path / "out2", "--auto")
-    sending.expect("WARNING: Mary is a known contact")
-    sending.expect(r"\[y/n\]")
-    sending.type("n\n")
+    sending.expect("WARNING: .*Mary")
+    sending.expect(r"\[y/N\]")
+    sending.type("\n")  # no is the default
     ended(receiving, 6, "declined")
     sending.interrupt()  # it waits on: the link was not used up
     assert sending.end() == 8
     nothing_arrived(tmp_path / "out2")
     unknown, link = other_sender.send("--auto", some)
     terminal = Terminal(mary, "receive", "--output", str(tmp_path / "out2"), HANDOVER_LINK=link)
-    terminal.expect("WARNING: Sender is a known contact.*contacts remove")
-    terminal.expect(r"Receive these files\? \[y/n\]")
+    terminal.expect("WARNING: .*Sender.*contacts remove")
+    terminal.expect(r"Receive these files\? \[y/N\]")
     terminal.type("y\n")
     assert terminal.end() == 0
     assert unknown.end()[0] == 0
