@@ -17,6 +17,7 @@ import pytest
 
 import p2p
 from p2p import events
+from p2p.api import CATALOGUE
 from p2p.cli import main
 from p2p.protocol.errors import EXIT_CODES, EXIT_USAGE, FAILURES
 
@@ -245,6 +246,38 @@ def test_sections_of_the_protocol():
     linked = re.findall(r"\[section\s+(\d+)\]\(#(\d+)-", text)
     assert all(shown == target for shown, target in linked)
     assert len(re.findall(r"\bsections?\s+\d", text)) == len(linked)
+
+
+# --- promises
+
+PROMISE = re.compile(
+    r"(?i)\b(verif\w+|deliver\w*|proves?|unchanged|complete|confirmed)\b|^Valid|log holds"
+)
+NO_PROMISE = {
+    "click",
+    "command",
+    "manual",
+    "option",
+    "environment",
+    "files",
+    "default",
+    "page_failure",
+}
+
+
+def test_every_promise_stands_in_the_list_with_tests_that_exist():
+    """A sentence that says verified, delivered, proves, holds or complete names what makes it so."""
+    text = section((ROOT / "docs" / "development.md").read_text(), "## Promises")
+    listed = set(re.findall(r"`(\w+ \w+)`", text))
+    for group, sentences in CATALOGUE["en"].items():
+        for code, sentence in sentences.items():
+            if group not in NO_PROMISE and PROMISE.search(sentence):
+                assert f"{group} {code}" in listed, sentence
+    for one in listed:
+        group, code = one.split(" ")
+        assert code in CATALOGUE["en"][group]
+    tests = set(re.findall(r"`(tests/[^`]+)`", text))
+    assert all((ROOT / one).exists() for one in tests)
 
 
 # --- Python

@@ -42,3 +42,10 @@ def test_any_changed_octet_is_found_at_its_line_or_the_next(count, data):
     with pytest.raises(audit.BadLine) as caught:
         audit.verify([*lines[:index], bytes(changed), *lines[index + 1 :]])
     assert caught.value.number in (index + 1, index + 2)
+
+
+def test_a_line_tells_its_own_number_where_it_is_an_entry():
+    first, second = log(2)[:2]
+    assert [audit.sequence(line.removesuffix(b"\n")) for line in (first, second)] == [1, 2]
+    for line in (b"", b"{}", b"nonsense", first[:-5]):
+        assert audit.sequence(line) is None

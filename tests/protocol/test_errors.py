@@ -109,6 +109,7 @@ def test_what_somebody_else_told_is_shown_as_it_is_where_it_is_not_known():
         (OSError(errno.ENOTEMPTY, "Directory not empty"), "directory not empty"),
         (OSError("x"), "the disk failed"),
         (OSError(0, "Success of a kind"), "success of a kind"),
+        (OSError(errno.EPERM, Detail("eacces")), "permission denied"),
     ],
 )
 def test_what_the_system_says_is_a_phrase_where_it_is_known(error, detail):
