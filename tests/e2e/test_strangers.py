@@ -145,7 +145,7 @@ async def test_a_stranger_with_an_unknown_version_keeps_the_link_open(tmp_path, 
 
 
 async def test_a_link_that_expires_during_its_transfer_does_not_end_it(tmp_path):
-    one = Transfer(tmp_path, size=2 * BIG, expires=2.0)
+    one = Transfer(tmp_path, size=BIG, expires=5.0, limit=BIG / 7)
     complete(*await one.both(asyncio.create_task(one.receive())))
 
 

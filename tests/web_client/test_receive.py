@@ -149,7 +149,7 @@ async def test_the_receipt_holds_and_both_know_each_other_the_next_time(
         else:
             await visitor.start()
         await visitor.offered()
-        assert await page.text(".who") == "Klinik Süd, Radiologie"
+        assert await page.text(".who") == "“Klinik Süd, Radiologie”"
         assert (await page.text(".trust")).startswith("Known as" if number else "New")
         await visitor.accept()
         await visitor.delivered()
