@@ -124,8 +124,10 @@ class ReceiveDriver(Driver):
         if rest := len(renamed[SHOWN_RENAMED:]):
             self._options.emit(Warned("renamed_more", detail=str(rest)))
         if self._options.auto:
-            if offer.hidden and not self._options.allow_hidden:
-                raise Failure("hidden_names", ", ".join(offer.hidden_names))
+            # Deeper ones lie in a folder that is made for them.
+            tops = [name for name in offer.hidden_names if "/" not in name]
+            if tops and not self._options.allow_hidden:
+                raise Failure("hidden_names", ", ".join(tops))
             return True
         if self._options.ask is None:
             raise Failure("needs_answer", Detail("accept"))
@@ -298,14 +300,15 @@ def describe(manifest: Manifest) -> Offered:
     """What a person is shown of an offer: never without what is hidden."""
     files = [entry for entry in manifest.entries if entry.kind == "file"]
     tops = dict.fromkeys(entry.path.split("/")[0] for entry in manifest.entries)
-    hidden = dict.fromkeys(filter(None, (_hidden(entry.path) for entry in manifest.entries)))
+    found = dict.fromkeys(filter(None, (_hidden(entry.path) for entry in manifest.entries)))
+    hidden = sorted(found, key=lambda path: "/" in path)  # at the top level first
     return Offered(
         len(files),
         len(manifest.entries) - len(files),
         sum(entry.size for entry in files),
         tuple(shown(name) for name in list(tops)[:SHOWN_NAMES]),
         len(hidden),
-        tuple(shown(name, 128) for name in list(hidden)[:SHOWN_HIDDEN]),
+        tuple(shown(name, 128) for name in hidden[:SHOWN_HIDDEN]),
         manifest.skipped,
     )
 
