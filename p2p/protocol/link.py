@@ -68,7 +68,8 @@ _ESCAPED = re.compile(
 )
 _ADDRESS = re.compile(r"https?://[^\s<>\"]+", re.IGNORECASE)
 # Proofpoint rewrites addresses in two ways of its own; other filters percent-encode them.
-_DEFENSE_2 = re.compile(r"urldefense\.proofpoint\.com/v2/url\?u=([A-Za-z0-9_.-]+)")
+# A `=` at the end of a line may be a mail's own mark for going on, and is taken out then.
+_DEFENSE_2 = re.compile(r"urldefense\.proofpoint\.com/v2/url\?u=?([A-Za-z0-9_.-]+)")
 _DEFENSE_3 = re.compile(
     r"urldefense(?:\.proofpoint)?\.(?:com|us)/v3/__(\S{1,2048}?)__;([A-Za-z0-9_-]*)!"
 )

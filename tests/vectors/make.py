@@ -238,6 +238,9 @@ def make_found_links() -> None:
         "itself": plain,
         "itself with passphrase": locked,
         "in angle brackets": f"<{plain}>",
+        "defended and wrapped behind its equals sign": (
+            f"https://urldefense.proofpoint.com/v2/url?u=\n{defended}&d=x"
+        ),
         "in parentheses": f"({locked})",
         "in quotation marks": f"\u201c{plain}\u201d",
         "full stop": plain + ".",

@@ -62,7 +62,8 @@ const ESCAPED = new RegExp(
 );
 const ADDRESS = /https?:\/\/[^\s<>"]+/i;
 // Proofpoint rewrites addresses in two ways of its own; other filters percent-encode them.
-const DEFENSE_2 = /urldefense\.proofpoint\.com\/v2\/url\?u=([A-Za-z0-9_.-]+)/g;
+// A `=` at the end of a line may be a mail's own mark for going on, and is taken out then.
+const DEFENSE_2 = /urldefense\.proofpoint\.com\/v2\/url\?u=?([A-Za-z0-9_.-]+)/g;
 const DEFENSE_3 =
   /urldefense(?:\.proofpoint)?\.(?:com|us)\/v3\/__(\S{1,2048}?)__;([A-Za-z0-9_-]*)!/g;
 const ANY_UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
