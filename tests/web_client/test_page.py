@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 import hatch_build
+import p2p
 from tests.e2e.harness import ROOT, Terminal, kill_hard
 
 from .browsers import ChromiumPage
@@ -171,6 +172,32 @@ async def test_states_of_a_transfer_that_goes_well(recipient, look, sender, some
     assert (await finish(sending))[0] == 3
     assert page.errors == []
     assert len(look.seen) == 9
+
+
+async def test_nothing_of_an_offer_is_kept_from_the_person(recipient, look, sender, some):
+    """What is hidden, what goes by another name, and what does not go at all."""
+    (some / ".profile").write_bytes(b"x")
+    (some / "link").symlink_to("0.dcm")
+    os.mkfifo(some / "pipe")
+    (some / os.fsdecode(b"M\xfcller.dcm")).write_bytes(b"y")
+    sending, link = sender.send(some, *AUTO)
+    await recipient.open(link)
+    await recipient.start()
+    await recipient.offered()
+    text = await recipient.page.text(".card")
+    assert "Contains 1 hidden name:" in text
+    assert "study/.profile" in text
+    assert "1 name was changed by the sender:" in text
+    assert "study/M%FCller.dcm (before: M\ufffdller.dcm)" in text
+    left_out = "The sender left out: 1 symbolic link, 1 device, pipe or socket."
+    assert left_out in text
+    await look(recipient, "noticed")
+    await recipient.accept()
+    await recipient.delivered()
+    assert left_out in await recipient.page.text(".card")
+    assert (await finish(sending))[0] == 0
+    (receipt,) = sender.receipts()
+    assert p2p.verify_receipt(receipt.read_bytes()).payload["content"]["skipped"] == 2
 
 
 @pytest.mark.timeout(300)

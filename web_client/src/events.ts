@@ -3,7 +3,7 @@
  * worker has the keys, the disk and the bytes; the page has the person and the peer connections.
  */
 import type { Code, Ending } from "./protocol/errors";
-import type { StatusName } from "./protocol/manifest";
+import type { Skipped, StatusName } from "./protocol/manifest";
 import type { Bottleneck } from "./protocol/session";
 
 // --- of a transfer
@@ -41,6 +41,11 @@ export interface Offer {
   readonly single: boolean; // one file, saved as itself; else an archive
   readonly where: "disk" | "memory" | "none"; // what the browser has for it
   readonly tight: boolean; // whether space for the saved copy could not be established
+  readonly hidden: number; // names that begin with a dot, each with all that is in it
+  readonly hiddenNames: readonly string[]; // the first paths of these
+  readonly skipped: Skipped; // what the sender leaves out on purpose
+  readonly renamed: number; // names that could not be kept
+  readonly renamedNames: readonly (readonly [path: string, original: string])[]; // the first of these
 }
 
 /** True bytes on this computer's disk for good (`durable`), and read back from it. */

@@ -10,10 +10,14 @@ import type { Destination } from "../storage/ports";
 import type { Layout } from "../storage/zip";
 
 const LISTED = 1000; // entries that are shown
+const NAMED = 10; // names that a person is to notice
+const lossy = new TextDecoder();
 
 export function offerOf(manifest: Manifest, layout: Layout, space: Space | null): Offer {
   const { entries } = manifest;
   const files = entries.filter((entry) => entry.kind === "file");
+  const hidden = hiddenOf(manifest);
+  const renamed = entries.filter(({ original }) => original !== null);
   return {
     event: "offer",
     files: files.length,
@@ -26,7 +30,28 @@ export function offerOf(manifest: Manifest, layout: Layout, space: Space | null)
     single: layout.single,
     where: space?.where ?? "none",
     tight: space?.tight ?? false,
+    hidden: hidden.length,
+    hiddenNames: hidden.slice(0, NAMED).map((path) => shown(path, 128)),
+    skipped: manifest.skipped,
+    renamed: renamed.length,
+    renamedNames: renamed
+      .slice(0, NAMED)
+      .map(({ path, original }) => [shown(path, 256), shown(lossy.decode(original!), 256)]),
   };
+}
+
+/** The topmost part of a path that is hidden, with what is above it; "" where none is. */
+function hiddenPart(path: string): string {
+  const parts = path.split("/");
+  const at = parts.findIndex((part) => part.startsWith("."));
+  return parts.slice(0, at + 1).join("/");
+}
+
+/** All of these, those at the top level first (mirrors `describe` of `p2p/transfer/receive.py`). */
+function hiddenOf({ entries }: Manifest): string[] {
+  const found = [...new Set(entries.map(({ path }) => hiddenPart(path)).filter(Boolean))];
+  const [top, deeper] = [false, true].map((deep) => found.filter((p) => p.includes("/") === deep));
+  return [...top!, ...deeper!];
 }
 
 export function deliveredOf(

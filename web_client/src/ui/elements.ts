@@ -74,6 +74,15 @@ export function contentOf(offer: Offer, t: Messages): string {
   return `${counted}, ${bytes(offer.size, t)}`;
 }
 
+/** What the sender left out on purpose; null where that is nothing. */
+export function skippedOf({ skipped }: Offer, t: Messages): Child {
+  const all = Object.keys(t.skippedKinds) as (keyof typeof t.skippedKinds)[];
+  const kinds = all.filter((kind) => skipped[kind]);
+  if (!kinds.length) return null;
+  const what = kinds.map((kind) => t.skippedKinds[kind](skipped[kind]!)).join(", ");
+  return h("p", { class: "note" }, t.skipped(what));
+}
+
 const day = (time: string, t: Messages): string => new Date(time).toLocaleDateString(t.locale);
 
 /** What is known of who is at the other end, who they say they are, and the digits to compare. */

@@ -35,6 +35,11 @@ const OFFER: Offer = {
   single: false,
   where: "disk",
   tight: false,
+  hidden: 0,
+  hiddenNames: [],
+  skipped: {},
+  renamed: 0,
+  renamedNames: [],
 };
 const PROGRESS: Progress = {
   event: "progress",

@@ -85,7 +85,16 @@ export const de: Messages = {
     title: "Die Liste der Dateien wird gelesen",
     text: "Wenn der Browser fragt, ob diese Seite Daten behalten darf, erlauben Sie es.",
   },
+  skipped: (what) => `Der Absender hat weggelassen: ${what}.`,
+  skippedKinds: {
+    links: (count) => many(count, "symbolischer Link", "symbolische Links", "de-DE"),
+    special: (count) =>
+      many(count, "Gerät, Pipe oder Socket", "Geräte, Pipes oder Sockets", "de-DE"),
+  },
   offer: {
+    hidden: (count) => `Darunter ${many(count, "verborgener Name", "verborgene Namen", "de-DE")}:`,
+    renamed: (count) => `Vom Absender geändert: ${many(count, "Name", "Namen", "de-DE")}:`,
+    before: (path, original) => `${path} (vorher: ${original})`,
     title: (what) => `Ihnen angeboten: ${what}`,
     list: "Liste zeigen",
     saveSingle: (name) => `Sie bleibt in diesem Browser, bis Sie sie als ${name} speichern.`,
@@ -132,11 +141,11 @@ export const de: Messages = {
       "Der Rest wurde zurückgelesen und geprüft. In der Quittung steht, wie viele fehlen.",
     nothing: "Nichts ist angekommen. So steht es in der Quittung.",
     unconfirmed:
-      "Die Unterschrift des Absenders auf der Quittung kam nicht. Die Dateien sind vollständig; die Quittung trägt nur Ihre Unterschrift.",
+      "Die Unterschrift des Absenders auf der Quittung kam nicht an. Die Quittung trägt nur Ihre Unterschrift.",
     save: (name, bytes) => `${name} speichern (${bytes})`,
     receipt: "Quittung speichern",
     proves:
-      "Die Quittung ist von beiden Computern unterschrieben. Sie beweist, dass Programme mit diesen beiden Schlüsseln genau diese Bytes gesendet und empfangen haben, und wann; nicht, wer davor saß oder ob jemand hingesehen hat.",
+      "Die Quittung ist von beiden Computern unterschrieben. Darin erklärt dieser Computer, dass diese Bytes angekommen sind und zurückgelesen wurden; die Unterschrift des Absenders zeigt, dass er davon weiß. Sie beweist nicht, wer davor saß, ob jemand hingesehen hat oder ob die Zeiten stimmen.",
     savedTitle: "Gespeichert?",
     saved:
       "Sehen Sie nach, ob die Datei dort ist, wo Sie sie erwarten. Entfernen Sie dann die Kopie aus diesem Browser, um Platz zu schaffen.",

@@ -95,7 +95,17 @@ export const en = {
     title: "Reading the list of files",
     text: "If the browser asks whether this page may keep data, allow it.",
   },
+  skipped: (what: string) => `The sender left out: ${what}.`,
+  skippedKinds: {
+    links: (count: number) => many(count, "symbolic link", "symbolic links", "en-GB"),
+    special: (count: number) =>
+      many(count, "device, pipe or socket", "devices, pipes or sockets", "en-GB"),
+  },
   offer: {
+    hidden: (count: number) => `Contains ${many(count, "hidden name", "hidden names", "en-GB")}:`,
+    renamed: (count: number) =>
+      `${many(count, "name was", "names were", "en-GB")} changed by the sender:`,
+    before: (path: string, original: string) => `${path} (before: ${original})`,
     title: (what: string) => `You are offered ${what}`,
     list: "Show the list",
     saveSingle: (name: string) => `It will be kept in this browser until you save it as ${name}.`,
@@ -141,17 +151,17 @@ export const en = {
     incomplete: "The rest was read back and verified. The receipt says how many are missing.",
     nothing: "Nothing arrived. The receipt says so.",
     unconfirmed:
-      "The sender’s signature on the receipt did not come. The files are complete; the receipt carries your signature only.",
+      "The sender’s signature on the receipt did not arrive. The receipt carries your signature only.",
     save: (name: string, bytes: string) => `Save ${name} (${bytes})`,
     receipt: "Save the receipt",
     proves:
-      "The receipt is signed by both computers. It proves that software holding these two keys sent and received exactly these bytes, and when; not who sat there, nor that anybody looked.",
+      "The receipt is signed by both computers. In it this computer states that these bytes arrived and were read back, and the sender’s signature shows that it knows of this. It does not prove who sat there, that anybody looked, or that the times are right.",
     savedTitle: "Saved?",
     saved:
       "Look whether the file is where you expect it. Then remove the copy from this browser to free the space.",
     remove: "Remove from this browser",
     removed: "Removed. The receipt stays in this browser.",
-    keeps: "Not saved within seven days, it is erased.",
+    keeps: "If you do not save it within seven days, this page erases it.",
   },
   receipt: {
     show: "What the receipt says",

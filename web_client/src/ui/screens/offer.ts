@@ -7,6 +7,7 @@ import {
   contentOf,
   h,
   peerCard,
+  skippedOf,
   title,
   type Context,
   type Screen,
@@ -33,6 +34,15 @@ export function offered(model: Model, { t: all, actions, answer }: Context): Scr
     title(t.title(contentOf(offer, all))),
     peerCard(model, all),
     list(offer, all),
+    offer.hidden > 0 && namesOf(t.hidden(offer.hidden), offer.hiddenNames, offer.hidden, all),
+    offer.renamed > 0 &&
+      namesOf(
+        t.renamed(offer.renamed),
+        offer.renamedNames.map(([path, original]) => t.before(path, original)),
+        offer.renamed,
+        all,
+      ),
+    skippedOf(offer, all),
     !none && h("p", {}, saving, " ", noted ? "" : space),
     noted && h("p", { class: "note" }, space),
     folder && h("p", { class: "small" }, t.folderHint),
@@ -43,6 +53,14 @@ export function offered(model: Model, { t: all, actions, answer }: Context): Scr
     ),
   ];
   return { children };
+}
+
+/** Names that a person is to notice before saying yes. */
+function namesOf(title: string, names: readonly string[], count: number, t: Messages): HTMLElement {
+  const rows = names.map((name) => h("li", { dir: "auto" }, name));
+  const rest = count - names.length;
+  if (rest > 0) rows.push(h("li", {}, t.more(rest)));
+  return h("div", { class: "note" }, h("p", {}, title), h("ul", {}, ...rows));
 }
 
 /** The first entries as a tree; folders open at the top only. */
