@@ -1,5 +1,5 @@
 """`python -m signaling`: the process that `apart` starts. Standard input says what to serve with,
-one line of JSON, and then stays open for as long as it is to serve."""
+one line of JSON, and then says nothing for as long as it is to serve."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NICENESS = 5  # the transfer goes first
 
 
 async def serve(told: dict[str, Any]) -> None:
-    """Serve until standard input ends."""
+    """Serve until standard input ends, or says another line."""
     if sys.platform == "win32":
         listener = socket.fromshare(base64.b64decode(told["shared"]))
     else:
@@ -28,7 +28,7 @@ async def serve(told: dict[str, Any]) -> None:
     tls = server_context(told["pem"].encode()) if told["pem"] is not None else None
     server = Server(owner_hash=bytes.fromhex(told["owner_hash"]))
     await server.serve(listener, tls)
-    await asyncio.to_thread(sys.stdin.buffer.read)
+    await asyncio.to_thread(sys.stdin.buffer.readline)
     await server.stop()
 
 

@@ -23,7 +23,8 @@ from typing import Any
 logger = logging.getLogger("handover.signaling")
 
 STOP_SECONDS = 6.0  # what `Limits` takes to stop, and some more
-RESTART_SECONDS = 1.0
+RESTART_SECONDS, LAST_RESTART_SECONDS = 1.0, 60.0
+ROOT = Path(__file__).parent.parent
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -64,11 +65,16 @@ async def _keep(
     pem: bytes | None,
 ) -> None:
     """Start it again whenever it has died; `running` is the one there is."""
+    loop, wait = asyncio.get_running_loop(), RESTART_SECONDS
     while True:
+        began = loop.time()
         code = await running[0].wait()
         logger.warning("the signaling server ended with %d and is started again", code)
         await _end(running[0])
-        await asyncio.sleep(RESTART_SECONDS)
+        if loop.time() - began > LAST_RESTART_SECONDS:
+            wait = RESTART_SECONDS
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, LAST_RESTART_SECONDS)
         with suppress(OSError):
             running[0] = await _start(listener, owner_hash, pem)
 
@@ -76,9 +82,9 @@ async def _keep(
 async def _start(
     listener: socket.socket, owner_hash: bytes, pem: bytes | None
 ) -> asyncio.subprocess.Process:
-    root = str(Path(__file__).parent.parent)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HANDOVER_")}
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (root, kept.get("PYTHONPATH"))))
+    # Whatever this process found its modules by, in the same order.
+    kept["PYTHONPATH"] = os.pathsep.join([*filter(None, sys.path), str(ROOT)])
     # It calls nobody, and aiohttp would spend a sixth of the start on reading whom to trust.
     kept["SSL_CERT_FILE"] = os.devnull
     inherited = () if sys.platform == "win32" else (listener.fileno(),)
@@ -107,6 +113,8 @@ async def _start(
 async def _end(process: asyncio.subprocess.Process) -> None:
     """Let it stop by itself, but not for long."""
     assert process.stdin is not None
+    # Said as well, for a process that was forked from this one may hold the pipe open.
+    process.stdin.write(b"stop\n")
     process.stdin.close()
     try:
         async with asyncio.timeout(STOP_SECONDS):

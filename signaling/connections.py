@@ -27,6 +27,8 @@ KEEP_ALIVE_SECONDS = 15.0
 RETRY_SECONDS = 0.1  # after accept() failed in spite of that
 KEY_SECONDS = 86_400.0
 
+logger = logging.getLogger("handover.signaling")
+
 # aiohttp's own would log addresses, as often as anybody sends nonsense.
 _SILENT = logging.Logger("handover.signaling.http", logging.CRITICAL + 1)
 
@@ -133,17 +135,30 @@ class Connections:
                 self._drop_oldest()
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            address = parse_address(peer[0])
-            origin = None if self._proxies.trusts(address) else self.origin_of(address)
-            if not self._admit(origin):
+            try:
+                self._take(plain, str(peer[0]), manager, tls)
+            except Exception as error:  # one connection must not end all
+                logger.error("a connection was not taken: %s", type(error).__name__)
                 plain.close()
-            else:
-                connection = Connection(self, manager, origin)
-                self._all.add(connection)
-                self._newcomers[connection] = None
-                connection.end_within(self.limits.first_message_seconds)
-                self._open(connection, plain, tls)
             await asyncio.sleep(0)  # sock_accept does not yield while there are more
+
+    def _take(
+        self,
+        plain: socket.socket,
+        host: str,
+        manager: web.Server,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        address = parse_address(host)
+        origin = None if self._proxies.trusts(address) else self.origin_of(address)
+        if not self._admit(origin):
+            plain.close()
+            return
+        connection = Connection(self, manager, origin)
+        self._all.add(connection)
+        self._newcomers[connection] = None
+        connection.end_within(self.limits.first_message_seconds)
+        self._open(connection, plain, tls)
 
     def _open(
         self, connection: Connection, plain: socket.socket, tls: ssl.SSLContext | None

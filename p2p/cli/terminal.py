@@ -302,8 +302,9 @@ class Terminal:
                 pasted.take(data)
             raise asyncio.CancelledError
         finally:
-            self._write(f"{LEAVE}\n")
-            termios.tcsetattr(self._file, termios.TCSAFLUSH, kept)
+            with contextlib.suppress(OSError, termios.error):  # the terminal is gone
+                termios.tcsetattr(self._file, termios.TCSAFLUSH, kept)
+                self._write(f"{LEAVE}\n")
 
     def _write(self, line: str) -> None:
         os.write(self._file, line.encode())

@@ -26,8 +26,10 @@ _BLANK = re.compile(
     "[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2800\u3000"
     "\U00013441\U00013442\U00016fe4\U0001d159]+"
 )
-# Marks that go on any letter (the five blocks of combining diacritical marks).
-_MARK = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
+# Marks that go on any letter (the five blocks of combining diacritical marks, and Cyrillic ones).
+_MARK = re.compile(
+    "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+)
 _QUOTE = re.compile(
     '["\u00ab\u00bb\u02ba\u02dd\u02ee\u02f6\u05f4\u201c-\u201f\u2033\u2036\u275d\u275e'
     "\u301d-\u301f\uff02]"
@@ -46,14 +48,19 @@ def alike(one: str, other: str) -> bool:
     return any(a == b for a, b in zip(skeletons(one), skeletons(other), strict=True))
 
 
-def skeletons(label: str) -> tuple[str, str]:
-    """Two keys; labels are alike if either is the same.
+def skeletons(label: str) -> tuple[str, str, str]:
+    """Three keys; labels are alike if any is the same.
 
-    Case comes second in the first, so that a look-alike of either case is found, and first in the
-    other: some letters look like others in one case only.
+    Some letters look like others in one case only: what is seen is compared as it is written, in
+    small letters and in capitals.
     """
     plain = unicodedata.normalize("NFKC", INVISIBLE.sub("", label))
-    return _skeleton(_fold(_skeleton(label))), _skeleton(_fold(plain))
+    capitals = "".join(char.upper() for char in plain)
+    return (
+        _skeleton(_fold(_skeleton(label))),
+        _skeleton(_fold(plain)),
+        _skeleton(_fold(_skeleton(capitals))),
+    )
 
 
 def _fold(text: str) -> str:

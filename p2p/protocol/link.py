@@ -54,6 +54,7 @@ MAX_READINGS = 12  # a filter's address in a filter's address, and each of them 
 # Where a mail program wraps a line: the end of one, and what marks the next as quoted.
 _WRAP = r"(?:=?[ \t]*(?:\r\n?|\n)[ \t>|]*)?"
 _GLUE = re.compile(_WRAP[:-1])
+_PADDING = re.compile(r"[ \t]{64,}")  # looked at from each of its blanks, it would take for ever
 # What follows is no part of it: neither more of the same, nor a flag that we do not know.
 _END = r"(?![A-Za-z0-9_-]|\.[A-Za-z0-9](?![A-Za-z0-9_-]))"
 # A link, with a line wrapped after any character; `~` stands for that.
@@ -147,7 +148,7 @@ def find_link(text: str) -> Link:
 
     Raises `Failure` (link_invalid, link_unsupported) where there is none.
     """
-    text = INVISIBLE.sub("", text[:MAX_TEXT])
+    text = _PADDING.sub(" ", INVISIBLE.sub("", text[:MAX_TEXT]))
     readings = [text, *_unfiltered(_GLUE.sub("", text))]
     for reading in readings:
         for found in _FOUND.finditer(reading):

@@ -8,15 +8,18 @@ or to carry our mark.
 
 from __future__ import annotations
 
-import json
+import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from ..protocol.errors import Failure
 from ..protocol.paths import shown
 from ..protocol.sentences import Detail, os_detail
 from ..storage.durable import replace_whole
+from .audit import FILE as AUDIT
 from .audit import AuditLog
+from .contacts import FILE as CONTACTS
 from .contacts import Contacts
 from .folder import Folder, default_path
 from .identity import FILE as IDENTITY
@@ -27,7 +30,7 @@ TRANSFERS = "transfers"  # journals of what is unfinished
 MARK = "handover-data"  # this file says that the folder is Handover's
 MARK_TEXT = b"This folder belongs to Handover, which replaces and removes what lies in it.\n"
 NOT_CONTENT = {"lost+found"}  # of an empty file system
-MAX_IDENTITY = 65536
+LOCAL_CA = "local-ca"
 
 
 class Home:
@@ -55,24 +58,29 @@ class Home:
 
     def _claim(self) -> None:
         """Mark the folder as ours. Raises `Failure` when it holds anything else, and `OSError`."""
-        mark = self.path / MARK
-        try:
-            if stat.S_ISREG(mark.lstat().st_mode):
-                return
-        except FileNotFoundError:
-            pass
+        if self._is_marked():
+            return
         content = {one.name for one in self.path.iterdir()} - NOT_CONTENT
-        if content and not self._is_of_0_1():
+        # Another process may have marked it meanwhile: the mark is always the first that is there.
+        if content and not self._is_marked() and not self._is_of_0_1(content):
             raise Failure("home_foreign", shown(str(self.path), 256))
-        replace_whole(mark, MARK_TEXT)
+        with suppress(FileExistsError), open(self.path / MARK, "xb") as mark:
+            mark.write(MARK_TEXT)
+            mark.flush()
+            os.fsync(mark.fileno())
 
-    def _is_of_0_1(self) -> bool:
-        """Whether version 0.1 made the folder, which left no mark: its identity lies there."""
+    def _is_marked(self) -> bool:
         try:
-            with open(self.path / IDENTITY, "rb") as file:
-                return set(json.loads(file.read(MAX_IDENTITY))) == {"seed", "label"}
-        except (OSError, ValueError, TypeError):
+            return stat.S_ISREG((self.path / MARK).lstat().st_mode)
+        except FileNotFoundError:
             return False
+
+    def _is_of_0_1(self, content: set[str]) -> bool:
+        """Whether version 0.1 made the folder, which left no mark: its own three folders, and
+        nothing but what it kept there."""
+        folders = {RECEIPTS, ANNEXES, TRANSFERS}
+        own = folders | {IDENTITY, CONTACTS, AUDIT, LOCAL_CA, ".lock"}
+        return folders <= content <= own
 
     def takes_files(self) -> bool:
         """Whether files can be written here."""
@@ -88,4 +96,4 @@ class Home:
     @property
     def local_ca(self) -> Path:
         """Where this machine's own certificate authority lies, if it has one."""
-        return self.path / "local-ca"
+        return self.path / LOCAL_CA

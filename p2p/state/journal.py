@@ -349,6 +349,8 @@ class Journal:
             if not signed and not remove_parts(where):
                 raise Failure("not_writable", shown(str(where), 256))
         self.remove()
+        if self.begun:
+            raise Failure("not_writable", shown(str(self.path), 256))
         members = {"transfer_id": encode_base64url(record.transfer_id), "role": record.role}
         home.audit.append("erased", members)
 
@@ -359,6 +361,8 @@ class Journal:
         with suppress(OSError):
             if _is_ours(self.path):
                 self.path.rename(gone)  # all at once; `Journals.tidy` finishes it after a crash
+            elif _is_folder(self.path):
+                _remove_files(self.path)  # and leave what is not ours
         _remove(gone)
         self.release()
 
@@ -456,7 +460,7 @@ class Journals:
         """All that have begun, the oldest first."""
         found: list[Journal] = []
         for path in self._folder.glob("[0-9a-f]" * 2 * TRANSFER_ID):
-            if not _is_folder(path):
+            if not _is_folder(path, private=False):
                 continue
             one = _recall(path)
             if one.begun:  # else what was read may be half of one that is being removed
@@ -507,13 +511,13 @@ def _recall(path: Path) -> Journal:
     return Journal(path, Record(transfer_id), damaged=True)
 
 
-def _is_folder(path: Path) -> bool:
-    """Whether it is a folder of this user's, and no link to one."""
+def _is_folder(path: Path, *, private: bool = True) -> bool:
+    """Whether it is a folder, and no link to one; and nobody else's to change, where `private`."""
     try:
         info = path.lstat()
     except OSError:
         return False
-    return stat.S_ISDIR(info.st_mode) and is_private(info)
+    return stat.S_ISDIR(info.st_mode) and (is_private(info) or not private)
 
 
 def _is_ours(path: Path) -> bool:
@@ -526,6 +530,14 @@ def _is_ours(path: Path) -> bool:
             and one.is_file(follow_symlinks=False)
             for one in content
         )
+
+
+def _remove_files(path: Path) -> None:
+    """Remove what a journal wrote. Raises `OSError`."""
+    for name in ("journal.json", *FILES):  # from the first on it does not count any more
+        with suppress(FileNotFoundError):
+            if stat.S_ISREG((path / name).lstat().st_mode):
+                (path / name).unlink()
 
 
 def _remove(path: Path) -> None:

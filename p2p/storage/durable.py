@@ -27,6 +27,7 @@ DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 CLOSE_ON_EXEC = getattr(os, "O_CLOEXEC", 0)
 NON_BLOCKING = getattr(os, "O_NONBLOCK", 0)
 DIRECT = getattr(os, "O_DIRECT", 0)  # read past the page cache; 0 where there is no such thing
+ENTER_ONLY = DIRECTORY | getattr(os, "O_PATH", 0)  # a folder that may not be listed, too
 ENTER = DIRECTORY | NO_FOLLOW  # a folder, without following a link
 LOCK_POLL_SECONDS = 0.01
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)

@@ -15,7 +15,7 @@ from ..protocol.errors import Failure
 from ..protocol.manifest import MAX_ENTRIES, Entry, EntryKind, Skipped, SkippedKind
 from ..protocol.paths import MAX_SEGMENTS, UnsafePath, check_path, collisions, escape_segment, shown
 from ..protocol.sentences import Detail, os_detail
-from .durable import DIRECTORY, ENTER, taken_by
+from .durable import DIRECTORY, ENTER, ENTER_ONLY, taken_by
 from .ports import Stopped, never
 
 
@@ -45,14 +45,15 @@ def find_again(source: SourceFile) -> SourceFile | None:
         info = os.lstat(source.path)
     except (OSError, ValueError):
         return None
-    found = described(source, info)
-    same = stat.S_ISREG(info.st_mode) and found == replace(source, device=found.device)
-    return found if same else None
+    again = replace(source, device=info.st_dev)
+    return again if stat.S_ISREG(info.st_mode) and is_alike(again, info) else None
 
 
-def described(source: SourceFile, info: os.stat_result) -> SourceFile:
-    """The source as it is now."""
-    return _source(source.path, info, source.sparse)
+def is_alike(source: SourceFile, info: os.stat_result) -> bool:
+    """Whether a file looks as it was listed. The system's own time of change is another matter: new
+    permissions or a backup change it as well."""
+    seen = _source(source.path, info, source.sparse)
+    return replace(seen, changed_ns=source.changed_ns) == source
 
 
 def _source(path: str, info: os.stat_result, sparse: bool) -> SourceFile:
@@ -130,7 +131,7 @@ class _Walk:
         real = os.path.realpath(path)
         folder, last = os.path.split(real)
         try:
-            with _opened(folder) as parent:
+            with _opened(folder, ENTER_ONLY) as parent:
                 self._add(_Found(last, os.path.isdir(real)), parent, real, name, real, frozenset())
         except OSError as error:
             self._unread(path, _Named(name), os.path.isdir(real), error)
@@ -266,8 +267,8 @@ def _found(one: os.DirEntry[str]) -> _Found:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[int]:
-    folder = os.open(path, DIRECTORY)
+def _opened(path: str, flags: int = DIRECTORY) -> Iterator[int]:
+    folder = os.open(path, flags)
     try:
         yield folder
     finally:

@@ -45,7 +45,7 @@ class MemorySource:
         got = len(message) - self._headroom
         return Block(offset, got, False, message, self._headroom, tuple(finished))
 
-    def changed(self) -> list[int]:
+    def changed(self, result: Callable[[int], tuple[int, bytes]], stopped: Stopped) -> list[int]:
         return []
 
     def skip(self, offset: int, known: Callable[[int], bool], stopped: Stopped = never) -> Block:

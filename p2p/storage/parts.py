@@ -143,8 +143,11 @@ class Parts:
 
     def held(self) -> int:
         """Bytes of disk that the parts take. Raises `OSError`."""
-        with os.scandir(self.staging) as parts:
-            return sum(taken_by(part.stat(follow_symlinks=False)) for part in parts)
+        return sum(
+            taken_by(os.stat(name, dir_fd=folder, follow_symlinks=False))
+            for _, _, names, folder in os.fwalk(".", dir_fd=self.staging)
+            for name in names
+        )
 
     def probe(self, data: bytes) -> None:
         """Write, sync and remove a file. Raises `OSError`."""
@@ -203,9 +206,9 @@ class Parts:
         """Raises `OSError` unless a part is what it was when it was verified."""
         check_digest(_name(index), self.staging, digest)
 
-    def link(self, index: int, name: str, folder: int, *, taken: bool) -> None:
+    def link(self, index: int, name: str, folder: int) -> None:
         """Give a part its final name, never replacing a file but our own: one that this very part
-        was linked to before a crash, or an empty one where the name was `taken` for it.
+        was linked to before a crash, or an empty one that was to reserve the name.
 
         Raises `FileExistsError`, `OSError`.
         """
@@ -216,7 +219,8 @@ class Parts:
             there = os.stat(name, dir_fd=folder, follow_symlinks=False)
             ours = os.stat(part, dir_fd=self.staging, follow_symlinks=False)
             linked = os.path.samestat(there, ours)
-            if not linked and not (taken and stat.S_ISREG(there.st_mode) and not there.st_size):
+            reserved = _reservation(index) in os.listdir(self.staging) if not linked else False
+            if not linked and not (reserved and stat.S_ISREG(there.st_mode) and not there.st_size):
                 raise
         if linked:
             os.unlink(part, dir_fd=self.staging)
@@ -231,6 +235,7 @@ class Parts:
         """Link a part to a name; where a file system has no hard links, reserve it: False."""
         if hard_link(part, self.staging, name, folder):
             return True
+        self.mark(_reservation(int(part)))  # so that a crash leaves no doubt whose it is
         os.close(os.open(name, os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o600, dir_fd=folder))
         return False
 
@@ -283,6 +288,11 @@ def remove_parts(folder: Path) -> bool:
         if is_owned(staging, parent):
             shutil.rmtree(folder.name, ignore_errors=True, dir_fd=parent)
     return not os.path.lexists(folder)
+
+
+def _reservation(entry: int) -> str:
+    """Says that the final name of an entry is reserved by an empty file, or about to be."""
+    return f"reserved-{entry}"
 
 
 def _name(entry: int) -> str:

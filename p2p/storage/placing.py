@@ -70,6 +70,8 @@ class Placing:
             self._times.append((entry.path, entry.modified))
         elif folders:
             self._move(index, entry, digest)
+        elif not entry.size and not self._was_built:
+            self._parts.dress(index, entry)  # made now: later, what is missing is published
 
     def built(self) -> None:
         """Everything is in the tree: folders get their times, the deepest first, and all is synced,
@@ -168,7 +170,7 @@ class Placing:
             return self._final(name)
         for candidate in self._candidates(name, directory=True):
             try:
-                os.mkdir(candidate, dir_fd=self._root)  # now the name is ours
+                os.mkdir(candidate, 0o700, dir_fd=self._root)  # now the name is ours
             except FileExistsError:
                 if not self._is_claim(candidate, name):
                     continue
@@ -200,7 +202,7 @@ class Placing:
     def publish_file(self, index: int, name: str, entry: Entry, digest: bytes) -> str:
         """Give a file that belongs to no folder its final name. Raises `OSError`."""
         try:
-            self._parts.dress(index, entry)
+            self._parts.dress(index, entry, make=False)
         except FileNotFoundError:
             if not self._again:
                 raise
@@ -208,12 +210,9 @@ class Placing:
             return self._final(name)
         if self._again and entry.size:
             self._parts.check(index, digest)
-        noted = self._final(name)
         for candidate in self._candidates(name, directory=False):
-            # It was free when it was noted: what is there after a crash is ours.
-            taken = self._again and candidate == noted
             with contextlib.suppress(FileExistsError):
-                self._parts.link(index, candidate, self._root, taken=taken)
+                self._parts.link(index, candidate, self._root)
                 return candidate
         raise FileExistsError(errno.EEXIST, "too many of that name")
 

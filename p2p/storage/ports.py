@@ -62,9 +62,11 @@ class Source(Protocol):
         of the entry in which `offset` lies. `stopped` ends it early. Raises `Failure` then.
         """
 
-    def changed(self) -> list[int]:
-        """Entries that are there and not as they were listed: what was read of them before may be
-        of no one version. Looked at when all is read."""
+    def changed(self, result: Callable[[int], tuple[int, bytes]], stopped: Stopped) -> list[int]:
+        """Entries that were delivered and are another now, so that what was read of them may be of
+        no one version. Looked at when all is read. `result` gives an entry's status and SHA-256.
+        `stopped` ends it early. Raises `Failure` then.
+        """
 
     def close(self) -> None:
         """Close what is open."""

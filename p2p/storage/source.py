@@ -13,7 +13,7 @@ from ..protocol.errors import Failure
 from ..protocol.manifest import CHANGED, UNREADABLE
 from ..protocol.tape import Tape
 from .durable import CLOSE_ON_EXEC, NO_FOLLOW, NON_BLOCKING, next_data, next_hole, read_at
-from .listing import UNREAD, Listing, SourceFile, described
+from .listing import UNREAD, Listing, SourceFile, is_alike
 from .ports import Block, Stopped, never
 from .read_back import READ_BACK
 
@@ -172,22 +172,35 @@ class FolderSource:
 
     def _check(self, source: SourceFile) -> None:
         info = os.fstat(self._file)
-        if not stat.S_ISREG(info.st_mode) or source != described(source, info):
+        if not stat.S_ISREG(info.st_mode) or not is_alike(source, info):
             raise _Changed
 
     def _check_end(self, source: SourceFile) -> None:
         """At its end: whether it is what was listed. The system may say that a file is empty and
         give content all the same (in /proc); that is never read as an empty file."""
         self._check(source)
+        touched = os.fstat(self._file).st_ctime_ns != source.changed_ns
+        if touched and not _reads_as(source, self._digest.digest(), never):
+            raise _Changed
         if not source.size and read_at(self._file, memoryview(bytearray(1)), 0):
             raise OSError(errno.EINVAL, "a file without a size")
 
-    def changed(self) -> list[int]:
-        return [
-            index
-            for index, source in enumerate(self._sources)
-            if isinstance(source, SourceFile) and not _is_as_listed(source)
-        ]
+    def changed(self, result: Callable[[int], tuple[int, bytes]], stopped: Stopped) -> list[int]:
+        found = []
+        for index, source in enumerate(self._sources):
+            status, digest = result(index)
+            if not isinstance(source, SourceFile) or status:
+                continue
+            try:
+                info = os.lstat(source.path)
+            except OSError:
+                continue  # it is gone, or away: what was read is what was listed
+            if (info.st_dev, info.st_ino) != (source.device, source.inode):
+                continue  # likewise: this is another file
+            touched = info.st_ctime_ns != source.changed_ns
+            if touched and not (is_alike(source, info) and _reads_as(source, digest, stopped)):
+                found.append(index)
+        return found
 
     def _next_data(self, source: SourceFile) -> tuple[int, int]:
         """Where data begins, at or after here, and where it ends."""
@@ -227,11 +240,22 @@ def _together(found: list[tuple[Compression, int]]) -> tuple[Compression, int]:
     return found[0] if kinds == {Method.FILTERED} else (Compression(Method.COMPRESSED), 0)
 
 
-def _is_as_listed(source: SourceFile) -> bool:
+def _reads_as(source: SourceFile, digest: bytes, stopped: Stopped) -> bool:
+    """Whether all of a file has this SHA-256, at one moment: somebody touched it, and may have
+    edited it in place. Raises `Failure` when it is stopped."""
     try:
-        return described(source, os.lstat(source.path)) == source
+        file = os.open(source.path, os.O_RDONLY | NON_BLOCKING | NO_FOLLOW | CLOSE_ON_EXEC)
     except OSError:
-        return True  # it is gone, or away: what was read is what was listed
+        return False
+    with open(file, "rb", buffering=0) as opened:
+        before, hashed = os.fstat(file), hashlib.sha256()
+        while data := opened.read(READ_BACK):
+            if stopped():
+                raise Failure("cancelled")
+            hashed.update(data)
+        after = os.fstat(file)
+    still = (before.st_mtime_ns, before.st_ctime_ns) == (after.st_mtime_ns, after.st_ctime_ns)
+    return still and is_alike(source, after) and hashed.digest() == digest
 
 
 class _Changed(Exception):

@@ -98,8 +98,9 @@ class Summarized(Protocol):
     def summary(self) -> Summary:
         """What is known of it."""
 
-    def conclude(self, code: str) -> None:
-        """It has ended with this code: keep what can be taken up again, forget the rest."""
+    def conclude(self, code: str, *, noted: bool) -> None:
+        """It has ended with this code: keep what can be taken up again, forget the rest. Nothing is
+        forgotten that is not `noted` in the audit log."""
 
 
 async def conclude(
@@ -132,12 +133,14 @@ async def conclude(
         "code": outcome.code,
         **summary.members(),
     }
+    noted = False
     try:
         audit.append("transfer", members)
+        noted = True
     except (OSError, HandoverError) as error:
         why = os_detail(error) if isinstance(error, OSError) else error.detail
         emit(Warned("audit_unwritable", detail=why))
-    transfer.conclude(outcome.code)
+    transfer.conclude(outcome.code, noted=noted)
     if outcome.ending == Ending.COMPLETE and outcome.receipt is not None:
         places = summary.places, summary.folder, summary.skipped
         emit(Completed(outcome.ending, outcome.code, outcome.receipt, *places))

@@ -412,11 +412,11 @@ class RecipientTransfer:
             found.folder = Path(os.fsdecode(self.underway.record.output))
         return found
 
-    def conclude(self, code: str) -> None:
+    def conclude(self, code: str, *, noted: bool) -> None:
         """It has ended: forget the journal, unless it can still be taken up."""
         if self._journal is None:
             return
-        if may_go_on(code):
+        if not noted or may_go_on(code):
             self._journal.release()
         else:
             self._journal.remove()

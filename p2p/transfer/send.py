@@ -246,8 +246,7 @@ class SendDriver(Driver):
         self._note_ends(block)
         if block.finished or block.withdrawn:
             return
-        given_up = dict(session.results.failures())
-        changed = [e for e in await self._thread(source.changed) if e not in given_up]
+        changed = [] if self._was_closed else await self._thread(self._find_changed, source)
         for entry in changed:
             self._step(session.withdraw, entry, CHANGED, time.monotonic())
         if not changed:
@@ -257,6 +256,17 @@ class SendDriver(Driver):
             await self._transfer.note_closing(closed)
             self._step(session.close, time.monotonic())
             self._tell("verifying")
+
+    @property
+    def _was_closed(self) -> bool:
+        """Whether an earlier session said the closing of all that the recipient has: it may have
+        settled by that one, so it stays as it was."""
+        whole = self.session.begins >= 0 and self.session.begins == self.session.total
+        return whole and bool(self._transfer.record.closings)
+
+    def _find_changed(self, source: Source) -> list[int]:
+        results = self.session.results
+        return source.changed(lambda entry: results[entry], self._is_over)
 
     async def _sign(self, manifest: Manifest, receipted: sessions.Receipted) -> None:
         session, transfer, key = self.session, self._transfer, self._identity.key

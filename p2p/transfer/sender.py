@@ -253,11 +253,11 @@ class SenderTransfer:
             receipt=self.receipt,
         )
 
-    def conclude(self, code: str) -> None:
+    def conclude(self, code: str, *, noted: bool) -> None:
         """It has ended: forget the journal, unless it can still be taken up."""
         if self._journal is None:
             return
-        if (self.peer or self.recalled) and may_go_on(code):
+        if not noted or ((self.peer or self.recalled) and may_go_on(code)):
             self._journal.release()
         else:
             self._journal.remove()

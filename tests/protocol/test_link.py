@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +122,17 @@ def test_text_without_a_link_never_yields_one(text):
 def test_a_link_is_looked_for_in_bounded_time(part):
     with pytest.raises(Failure):
         link.find_link(part * 1_000_000)
+
+
+@pytest.mark.parametrize("padding", [" " * 65_536, "\t " * 32_768, "= " * 32_000, " \n" * 32_000])
+def test_padding_costs_no_time(padding):
+    """Looked at from each of its blanks, it took a quarter of a minute."""
+    began = time.process_time()
+    with pytest.raises(Failure):
+        link.find_link(padding)
+    made = str(link.make_link("https://host.example", bytes(32), bytes(32), passphrase=False))
+    assert str(link.find_link(padding[:30_000] + made)) == made
+    assert time.process_time() - began < 5
 
 
 @cases("kdf")

@@ -3,9 +3,12 @@ a link."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -274,3 +277,54 @@ def test_what_arrived_is_not_removed_through_a_link_nor_where_it_is_not_ours(hom
         Journals(home).find(ID).erase(home)
     assert caught.value.code == "not_writable"
     assert (victim / "precious").read_text() == "precious"
+
+
+# --- found by a review
+
+
+def begin_home(path):
+    Home(Path(path))
+    return True
+
+
+def test_processes_that_start_at_once_share_an_empty_folder(tmp_path):
+    with ProcessPoolExecutor(4, multiprocessing.get_context("fork")) as pool:
+        for number in range(12):
+            assert all(pool.map(begin_home, [tmp_path / str(number)] * 4))
+
+
+@pytest.mark.parametrize("more", [[], ["local-ca"], ["audit.jsonl", ".lock"]])
+def test_a_folder_of_0_1_that_never_sent_anything_is_taken_over(tmp_path, more):
+    for name in ("receipts", "annexes", "transfers"):
+        (tmp_path / name).mkdir()
+    for name in more:
+        (tmp_path / name).touch()
+    Home(tmp_path)
+
+
+def test_three_such_folders_among_others_are_not_ours(tmp_path):
+    for name in ("receipts", "annexes", "transfers", "invoices"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(Failure):
+        Home(tmp_path)
+
+
+def test_one_foreign_file_keeps_no_transfer_listed(home, tmp_path):
+    """It stays, and the transfer is forgotten all the same."""
+    journal = begun(home, tmp_path / "out")
+    (journal.path / "journal.json~").write_text("of an editor")
+    Journals(home).find(ID).erase(home)
+    assert list(Journals(home)) == []
+    assert snapshot(journal.path) == {"journal.json~": b"of an editor"}
+    for _ in range(3):
+        Journals(home).tidy()
+    assert len(home.audit.recent("erased", 10)) == 1
+
+
+def test_a_journal_that_cannot_be_removed_is_said(home, tmp_path):
+    journal = begun(home, tmp_path / "out")
+    journal.path.chmod(0o777)
+    (found,) = Journals(home)  # it is not hidden from the person
+    with pytest.raises(Failure):
+        found.erase(home)
+    assert home.audit.recent("erased", 10) == []

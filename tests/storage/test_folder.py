@@ -30,7 +30,8 @@ from p2p.storage import destination as destinations
 from p2p.storage import read_back
 from p2p.storage.comparison import compare
 from p2p.storage.destination import FolderDestination
-from p2p.storage.listing import check_paths, walk
+from p2p.storage.listing import check_paths, find_again, walk
+from p2p.storage.ports import never
 from p2p.storage.source import FolderSource
 
 TRANSFER = b"\x07" * 16
@@ -537,9 +538,8 @@ def test_an_empty_file_is_read_as_empty(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["before", "behind"])
-@pytest.mark.parametrize("again", [False, True])
-def test_an_edit_in_place_whose_time_was_set_back_is_noticed(tmp_path, where, again):
-    """Wherever the reading stands, and after a restart too."""
+def test_an_edit_in_place_whose_time_was_set_back_is_noticed(tmp_path, where):
+    """Wherever the reading stands."""
     path = tmp_path / "scan.dcm"
     path.write_bytes(b"a" * 20_000)
     modified = path.stat().st_mtime_ns
@@ -553,16 +553,49 @@ def test_an_edit_in_place_whose_time_was_set_back_is_noticed(tmp_path, where, ag
         file.write(b"b" * 10)
     os.utime(path, ns=(modified, modified))
     assert path.stat().st_mtime_ns == modified
-    assert source.changed() == [0]
+    old = hashlib.sha256(b"a" * 20_000).digest()
+    assert source.changed(lambda entry: (0, old), never) == [0]
+    # What is read now is the beginning of the old and the rest of what is there.
+    block = source.read(10_000, 10_000)
+    if where == "behind":
+        assert block.withdrawn == ((0, CHANGED),)
+    else:  # everything read is the new one's, whose digest it gets
+        assert block.finished == ((0, hashlib.sha256(path.read_bytes()).digest()),)
     source.close()
-    if again:
-        source = FolderSource(found, tape, HEADROOM)
-        block = source.skip(10_000, lambda entry: False)
-    else:
-        source = FolderSource(found, tape, HEADROOM)
-        block = source.read(0, 20_000)
-    assert block.withdrawn == ((0, CHANGED),)
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        lambda path: path.chmod(0o640),
+        lambda path: os.link(path, path.with_name("backup")),
+        lambda path: os.utime(path, ns=(1, path.stat().st_mtime_ns)),
+        lambda path: path.unlink(),
+        lambda path: path.rename(path.with_name("moved")),
+        lambda path: path.with_name("new").rename(path),
+    ],
+)
+def test_what_is_only_touched_is_delivered(tmp_path, touch):
+    """By a backup or new permissions, or replaced as a whole: what was read was of one version."""
+    path = tmp_path / "scan.dcm"
+    path.write_bytes(b"a" * 20_000)
+    path.with_name("new").write_bytes(b"b" * 20_000)
+    found, _ = listed(path)
+    source = FolderSource(found, Manifest(found.entries, bytes(32)).tape(), HEADROOM)
+    source.read(0, 10_000)
+    time.sleep(0.01)
+    if touch.__code__.co_names[0] in ("chmod", "link", "utime"):
+        touch(path)  # while it is read, too
+    digest = hashlib.sha256(b"a" * 20_000).digest()
+    block = source.read(10_000, 10_000)
+    assert block.finished == ((0, digest),)
+    if not path.with_name("backup").exists():
+        touch(path)
+    assert source.changed(lambda entry: (0, digest), never) == []
     source.close()
+    described = found.sources[0]
+    if path.exists() and path.stat().st_ino == described.inode:
+        assert find_again(described) == described
 
 
 def test_a_folder_that_is_swapped_for_a_link_while_it_is_walked_leads_nowhere(

@@ -372,3 +372,72 @@ def test_the_reserve_holds_at_every_moment(free, steps, others):
             return
         disk["free"] -= step + others
         assert disk["free"] >= reserve - others * 64
+
+
+# --- found by a review
+
+
+def test_an_empty_file_of_another_program_is_not_taken_for_ours_when_placing_goes_on(
+    tmp_path, monkeypatch
+):
+    """After a pause for a full disk, say."""
+    one, results = arrived(tmp_path)
+    renamed, real = one.choose_names(), os.link
+
+    def full(*arguments, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", full)
+        with pytest.raises(OSError, match="space"):
+            one.place(results, renamed)
+    with open(tmp_path / "report.pdf", "w") as theirs:
+        one.place(results, renamed, again=True)
+        theirs.write("theirs")
+    assert (tmp_path / "report.pdf").read_text() == "theirs"
+    assert (tmp_path / "report (1).pdf").read_bytes() == b"pdf"
+    assert os.link is real
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_a_claim_of_before_a_crash_is_taken_up_whatever_the_umask(tmp_path, monkeypatch, umask):
+    class Died(BaseException):
+        """The process is gone."""
+
+    def dying(source, name, **folders):
+        if folders["dst_dir_fd"] != folders["src_dir_fd"] and name == "DICOM":
+            raise Died
+        return real(source, name, **folders)
+
+    real, before = os.rename, os.umask(umask)
+    try:
+        one, results = arrived(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rename", dying)
+            with pytest.raises(Died):
+                one.place(results, {})
+        one.close()
+        manifest = Manifest(ENTRIES, bytes(32))
+        again = FolderDestination(tmp_path, manifest, manifest.tape(), bytes(16))
+        again.prepare(again=True)
+        again.place(results, {}, again=True)
+        again.finish(results)
+    finally:
+        os.umask(before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["DICOM", "report.pdf"]
+
+
+def test_what_is_in_the_tree_counts_as_held(tmp_path):
+    one, results = arrived(
+        tmp_path, entries=[Entry("d/a", "file", 200_000, 0)], data=bytes(200_000)
+    )
+    before = one._parts.held()
+    one.place(results, {})
+    one.finish(results)
+    one, results = arrived(
+        tmp_path, entries=[Entry("d/a", "file", 200_000, 0)], data=bytes(200_000)
+    )
+    (Path(one.where) / "tree" / "d").mkdir(parents=True)
+    (Path(one.where) / "00000000").rename(Path(one.where) / "tree" / "d" / "a")
+    assert one._parts.held() >= before - 8192
+    one.discard()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from p2p.events import Completed
 from p2p.protocol.manifest import Entry, Manifest
 from p2p.protocol.receipt import verify
+from p2p.state.journal import Journals
+from p2p.storage.memory import MemoryDestination, MemorySource
 from p2p.transfer.receive import describe
+from tests.virtual_time import virtual_time
 
 from .memory import Role, World
 
@@ -63,3 +68,43 @@ async def test_what_was_left_out_stands_in_the_receipt_and_in_the_last_event(tmp
         home = world.homes[role]
         (receipt,) = (home.path / "receipts").glob("*.json")
         assert verify(receipt.read_bytes()).payload["content"]["skipped"] == 3
+
+
+# --- found by a review
+
+
+@virtual_time
+async def test_what_changes_after_the_closing_that_the_recipient_settled_by_changes_nothing(
+    tmp_path, monkeypatch
+):
+    """Its disk is full while it places; meanwhile a source is touched."""
+    world = World(tmp_path, [("study", None), ("study/1.dcm", b"x" * 100)])
+    monkeypatch.setattr("p2p.transfer.recipient.DISK_SECONDS", 0.05)
+    real, full = MemoryDestination.place, [True]
+
+    def place(self, *arguments, **named):
+        if full.pop() if full else False:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(self, *arguments, **named)
+
+    def changed(self, result, stopped):
+        return [] if full else [1]
+
+    monkeypatch.setattr(MemoryDestination, "place", place)
+    monkeypatch.setattr(MemorySource, "changed", changed)
+    assert [one.code for one in await world.run()] == ["", ""]
+
+
+@virtual_time
+async def test_nothing_is_forgotten_that_could_not_be_noted(tmp_path, monkeypatch):
+    """Else the audit log would lack what a receipt states, for good."""
+    world = World(tmp_path, [("a", b"a")])
+    audit = world.homes["recipient"].audit
+
+    def full(event, members):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(audit, "append", full)
+    assert [one.code for one in await world.run()] == ["", ""]
+    assert len(list(Journals(world.homes["recipient"]))) == 1
+    assert len(list(Journals(world.homes["sender"]))) == 0

@@ -1873,6 +1873,13 @@ def make_labels() -> None:
         ("J\u00f6rg", "Jorg"),
         ("\u041d\u043e\u0440\u0434", "\u041d\u041e\u0420\u0414"),
         ("\u041d\u043e\u0440\u0434", "\u041do\u0440\u0434"),
+        # Letters that the table knows as capitals only.
+        ("Klinik Nord", "Klini\u043a Nord"),
+        ("Klinik", "\u043alinik"),
+        ("Thorax", "\u0442horax"),
+        ("Institut", "Insti\u0442ut"),
+        ("Klinik", "Klinik\u0483"),
+        ("Klinik Nord", "Klinik\u0488 Nord\u0489"),
     ]:
         cases.append({"name": f"alike: {one} {other}", "pair": [one, other], "expect": True})
     for case in cases:
@@ -1880,7 +1887,9 @@ def make_labels() -> None:
     for number, text in enumerate(SHOWN_LABELS):
         cases.append({"name": f"shown {number}", "text": text, "expect": labels.shown_label(text)})
     # Characters of the oldest version only: what a newer one says of the others is not known to all.
+    # Two of them were given capitals by Unicode 16.
     sources = [one for one in labels._table() if oldest.category(one) != "Cn"]
+    sources = [one for one in sources if one not in "\u019b\u0264"]
     for start in range(0, len(sources), 50):
         text = " ".join(sources[start : start + 50])
         cases.append(

@@ -227,6 +227,11 @@ class SenderSession(Session):
         )
 
     @property
+    def total(self) -> int:
+        """Bytes of the tape, once it is offered."""
+        return self._tape.total
+
+    @property
     def reached(self) -> int:
         """How far the tape was ever handed to this recipient, in this session or before."""
         data = self._streams.get(Stream.DATA)

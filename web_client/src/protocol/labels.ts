@@ -11,8 +11,8 @@ const BLANK =
 // Default_Ignorable_Code_Point (UAX #44): nothing is drawn for these.
 export const INVISIBLE =
   /[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]/gu;
-// Marks that go on any letter (the five blocks of combining diacritical marks).
-const MARK = /[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]/gu;
+// Marks that go on any letter (the five blocks of combining diacritical marks, and Cyrillic ones).
+const MARK = /[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]/gu;
 const QUOTE =
   /["\u00ab\u00bb\u02ba\u02ee\u02dd\u02f6\u05f4\u201c-\u201f\u2033\u2036\u275d\u275e\u301d-\u301f\uff02]/gu;
 
@@ -30,10 +30,15 @@ export function alike(one: string, other: string): boolean {
   return skeletons(one).some((key, index) => key === theirs[index]);
 }
 
-/** Two keys; labels are alike if either is the same: case comes second in one, first in the other. */
-export function skeletons(label: string): [string, string] {
+/** Three keys; labels are alike if any is the same: as it is written, in small letters, in capitals. */
+export function skeletons(label: string): [string, string, string] {
   const plain = label.replace(INVISIBLE, "").normalize("NFKC");
-  return [skeleton(fold(skeleton(label))), skeleton(fold(plain))];
+  const capitals = Array.from(plain, (character) => character.toUpperCase()).join("");
+  return [
+    skeleton(fold(skeleton(label))),
+    skeleton(fold(plain)),
+    skeleton(fold(skeleton(capitals))),
+  ];
 }
 
 /** Without case. */

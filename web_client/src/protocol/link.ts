@@ -42,6 +42,7 @@ const MAX_READINGS = 12; // a filter's address in a filter's address, and each o
 // Where a mail program wraps a line: the end of one, and what marks the next as quoted.
 const WRAP = String.raw`(?:=?[ \t]*(?:\r\n?|\n)[ \t>|]*)?`;
 const GLUE = new RegExp(WRAP.slice(0, -1), "g");
+const PADDING = /[ \t]{64,}/g; // looked at from each of its blanks, it would take for ever
 // What follows is no part of it: neither more of the same, nor a flag that we do not know.
 const END = String.raw`(?![A-Za-z0-9_-]|\.[A-Za-z0-9](?![A-Za-z0-9_-]))`;
 // A link, with a line wrapped after any character; `~` stands for that.
@@ -138,7 +139,7 @@ export function parseLink(pasted: string): Link {
  * Throws `Failure` (link_invalid, link_unsupported) where there is none.
  */
 export function findLink(pasted: string): Link {
-  const text = pasted.slice(0, MAX_TEXT).replace(INVISIBLE, "");
+  const text = pasted.slice(0, MAX_TEXT).replace(INVISIBLE, "").replace(PADDING, " ");
   const readings = [text, ...unfiltered(text.replace(GLUE, ""))];
   for (const reading of readings) {
     for (const [found] of reading.matchAll(FOUND)) {
