@@ -54,7 +54,7 @@ CHECKS = (
 )
 # Each worker takes neighbours, which share browsers; who is done takes over from the others.
 PYTEST = ("pytest", "tests", "--dist", "worksteal")
-REST = (*PYTEST, "--ignore=tests/protocol", "-n", "3")
+REST = (*PYTEST, "--ignore=tests/protocol", "-n", "4")
 TEST = (
     *CHECKS,
     ("pytest", "tests/protocol", "--cov", "--cov-fail-under=100", "--cov-report=term"),
@@ -64,7 +64,7 @@ TEST = (
 )
 BROAD = ("e2e", "faults", "web_client")  # whole transfers, by processes, networks and browsers
 UNITS = tuple(f"--ignore=tests/{folder}" for folder in BROAD)
-QUICK = (*CHECKS, (*PYTEST, *UNITS, "-m", "not process and not engine", "-n", "3"))
+QUICK = (*CHECKS, (*PYTEST, *UNITS, "-m", "not process and not engine", "-n", "4"))
 
 
 def quiet(*command: str) -> str | None:

@@ -104,7 +104,7 @@ async def test_a_server_that_is_killed_comes_back_at_the_same_port(monkeypatch):
 async def test_one_that_hangs_is_killed(monkeypatch):
     monkeypatch.setattr(apart, "STOP_SECONDS", 0.5)
     async with AsyncExitStack() as stack:
-        await opened(stack)
+        await meet((await opened(stack)).reached)  # it has begun
         (process,) = servers()
         process.suspend()
         began = time.monotonic()

@@ -158,7 +158,7 @@ async def test_a_message_that_is_too_long_is_refused_before_it_is_sent(pipe):
 async def test_a_clogged_pipe_makes_the_sender_wait_and_loses_nothing(pipe):
     """The queue stays bounded however fast one sends, and every message arrives in order."""
     size = pipe.sender.max_message_size
-    head = [number.to_bytes(4, "big") for number in range(24 * 1024 * 1024 // size)]
+    head = [number.to_bytes(4, "big") for number in range(3 * QUEUE // size)]
     peak = 0
 
     async def send():
