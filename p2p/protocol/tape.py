@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .codec import MAX_INTEGER
 from .errors import PeerError
 
-MAX_PENDING = 4096  # ranges beyond the frontier; 512 unacknowledged on each of a few lanes
+MAX_PENDING = 16_384  # runs beyond the frontier: 512 ranges under way on each of 32 lanes
 
 
 class Piece(NamedTuple):
@@ -66,19 +66,23 @@ class Tape:
 
 
 class Frontier:
-    """How far everything is there, when ranges arrive in any order."""
+    """How far everything is there, when ranges arrive in any order.
+
+    Ranges that touch are one run, so the runs beyond the frontier are as many as the gaps: what is
+    still under way. What is withdrawn takes no room.
+    """
 
     def __init__(self, offset: int = 0) -> None:
         self.offset = offset
-        self._starts: list[int] = []  # of ranges beyond the frontier, which are disjoint, in order
+        self._starts: list[int] = []  # of runs beyond the frontier, which do not touch, in order
         self._ends: list[int] = []
 
     def holds(self, start: int, end: int) -> bool:
         """True when the whole range is already there; a partial overlap raises `PeerError`."""
         if end <= self.offset:
             return True
-        at = bisect_left(self._starts, start)
-        if at < len(self._starts) and (self._starts[at], self._ends[at]) == (start, end):
+        at = bisect_right(self._starts, start)  # the first run that begins behind `start`
+        if at and self._ends[at - 1] >= end:
             return True
         behind = at < len(self._starts) and self._starts[at] < end
         before = at > 0 and self._ends[at - 1] > start
@@ -88,18 +92,28 @@ class Frontier:
 
     def add(self, start: int, end: int) -> None:
         """Take in a range that `holds` said False for."""
-        if len(self._starts) >= MAX_PENDING:
-            raise PeerError("too_many_ranges_out_of_order")
+        if start == self.offset:
+            self.offset = end
+            if self._starts and self._starts[0] == end:
+                self.offset = self._ends[0]
+                del self._starts[0], self._ends[0]
+            return
         at = bisect_left(self._starts, start)
-        self._starts.insert(at, start)
-        self._ends.insert(at, end)
-        joined = 0
-        while joined < len(self._starts) and self._starts[joined] == self.offset:
-            self.offset = self._ends[joined]
-            joined += 1
-        if joined:
-            del self._starts[:joined], self._ends[:joined]
+        before = at > 0 and self._ends[at - 1] == start
+        behind = at < len(self._starts) and self._starts[at] == end
+        if before and behind:
+            self._ends[at - 1] = self._ends[at]
+            del self._starts[at], self._ends[at]
+        elif before:
+            self._ends[at - 1] = end
+        elif behind:
+            self._starts[at] = start
+        elif len(self._starts) >= MAX_PENDING:
+            raise PeerError("too_many_ranges_out_of_order")
+        else:
+            self._starts.insert(at, start)
+            self._ends.insert(at, end)
 
     def __len__(self) -> int:
-        """How many ranges lie beyond the frontier."""
+        """How many runs lie beyond the frontier."""
         return len(self._starts)

@@ -143,6 +143,21 @@ def test_a_withdrawn_entry_leaves_the_others_and_makes_it_incomplete():
     assert (content["delivered_entries"], content["delivered_bytes"]) == (2, 100_000)
 
 
+def test_thousands_withdrawn_while_one_write_takes_long_are_no_crime():
+    """Files that vanished after they were listed; what is on its way before them is not written."""
+    count = 5000
+    pair = receiving(files=(b"a" * 4000, *[b"b"] * count))
+    pair.send_range()  # and it stays on its way
+    for entry in range(1, count + 1):
+        pair.sender.withdraw(entry, CHANGED, pair.now)
+        pair.digested.add(entry)
+    pair.flush()
+    while pair.deliver_control("recipient"):
+        pass
+    pair.run()
+    assert endings(pair) == [Ending.INCOMPLETE, Ending.INCOMPLETE]
+
+
 def test_an_entry_withdrawn_after_its_last_byte_counts_as_well():
     pair = receiving(files=(b"a" * 10, b"b" * 10))
     pair.send_range()

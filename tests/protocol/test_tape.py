@@ -60,11 +60,12 @@ def test_overlaps_are_refused():
     frontier = Frontier()
     frontier.add(0, 10)
     frontier.add(20, 30)
-    for start, end in ((5, 15), (25, 35), (15, 25), (21, 22), (15, 40)):
+    for start, end in ((5, 15), (25, 35), (15, 25), (29, 31), (15, 40)):
         with pytest.raises(PeerError):
             frontier.holds(start, end)
     assert frontier.holds(3, 7)
     assert frontier.holds(20, 30)
+    assert frontier.holds(21, 22)
     assert not frontier.holds(10, 20)
 
 
@@ -74,3 +75,13 @@ def test_what_may_be_out_of_order_is_bounded():
         frontier.add(2 * i + 1, 2 * i + 2)
     with pytest.raises(PeerError):
         frontier.add(10**6, 10**6 + 1)
+
+
+def test_what_touches_takes_no_room():
+    """Thousands of withdrawn entries behind one range that is under way are one gap."""
+    frontier = Frontier()
+    for i in range(1, 3 * MAX_PENDING):
+        frontier.add(i, i + 1)
+    assert (frontier.offset, len(frontier)) == (0, 1)
+    frontier.add(0, 1)
+    assert (frontier.offset, len(frontier)) == (3 * MAX_PENDING, 0)

@@ -6,7 +6,7 @@
 import { MAX_INTEGER } from "./codec";
 import { PeerError } from "./errors";
 
-export const MAX_PENDING = 4096; // ranges beyond the frontier
+export const MAX_PENDING = 16_384; // runs beyond the frontier: 512 ranges under way on each of 32 lanes
 
 /** The part of a range that lies in one entry; `offset` is in the entry. */
 export interface Piece {
@@ -69,9 +69,14 @@ export class Tape {
   }
 }
 
-/** How far everything is there, when ranges arrive in any order. */
+/**
+ * How far everything is there, when ranges arrive in any order.
+ *
+ * Ranges that touch are one run, so the runs beyond the frontier are as many as the gaps: what is still
+ * under way. What is withdrawn takes no room.
+ */
 export class Frontier {
-  // Ranges beyond the frontier: disjoint, in order.
+  // Runs beyond the frontier, which do not touch, in order.
   private readonly starts: number[] = [];
   private readonly ends: number[] = [];
 
@@ -80,8 +85,8 @@ export class Frontier {
   /** True when the whole range is already there; a partial overlap throws `PeerError`. */
   holds(start: number, end: number): boolean {
     if (end <= this.offset) return true;
-    const at = this.place(start);
-    if (this.starts[at] === start && this.ends[at] === end) return true;
+    const at = this.place(start + 1); // the first run that begins behind `start`
+    if (this.ends[at - 1]! >= end) return true;
     const overlaps = this.starts[at]! < end || this.ends[at - 1]! > start;
     if (start < this.offset || overlaps) throw new PeerError("ranges_overlap");
     return false;
@@ -89,19 +94,33 @@ export class Frontier {
 
   /** Take in a range that `holds` said false for. */
   add(start: number, end: number): void {
-    if (this.starts.length >= MAX_PENDING) throw new PeerError("too_many_ranges_out_of_order");
+    if (start === this.offset) {
+      this.offset = end;
+      if (this.starts[0] === end) {
+        this.starts.shift();
+        this.offset = this.ends.shift()!;
+      }
+      return;
+    }
     const at = this.place(start);
-    this.starts.splice(at, 0, start);
-    this.ends.splice(at, 0, end);
-    let joined = 0;
-    for (; this.starts[joined] === this.offset; joined++) this.offset = this.ends[joined]!;
-    if (joined) {
-      this.starts.splice(0, joined);
-      this.ends.splice(0, joined);
+    const [before, behind] = [this.ends[at - 1] === start, this.starts[at] === end];
+    if (before && behind) {
+      this.ends[at - 1] = this.ends[at]!;
+      this.starts.splice(at, 1);
+      this.ends.splice(at, 1);
+    } else if (before) {
+      this.ends[at - 1] = end;
+    } else if (behind) {
+      this.starts[at] = start;
+    } else if (this.starts.length >= MAX_PENDING) {
+      throw new PeerError("too_many_ranges_out_of_order");
+    } else {
+      this.starts.splice(at, 0, start);
+      this.ends.splice(at, 0, end);
     }
   }
 
-  /** Where the first range lies that does not begin before `start`. */
+  /** Where the first run lies that does not begin before `start`. */
   private place(start: number): number {
     let [low, high] = [0, this.starts.length];
     while (low < high) {
