@@ -352,7 +352,8 @@ class HostInvitation:
                 control = transports.control
                 await control.send(handshake.receive_1(message_1))
                 early = receive_early if transports.is_tls else self._answered
-                secured = handshake.receive_3(await early(control))
+                message_3 = await race(early(control), transports.hear_no_data())
+                secured = handshake.receive_3(message_3)
                 refusal = self._refusal(secured.peer.identity)
                 if refusal and self._failed_attempts >= MAX_FAILED_ATTEMPTS:
                     raise Failure("guest_unproven")  # no word on whether a guess was right
@@ -613,11 +614,12 @@ class GuestInvitation:
                     )
                     control = transports.control
                     await control.send(handshake.message_1())
-                    message_3 = handshake.receive_2(await receive_early(control))
-                    await control.send(message_3)
+                    message_2 = await race(receive_early(control), transports.hear_no_data())
+                    await control.send(handshake.receive_2(message_2))
                     # A late one may have crossed the host's decision to connect anew.
                     passed_3 = time.monotonic() - began < LATE_SECONDS
-                    secured = handshake.receive_4(await receive_early(control))
+                    message_4 = await race(receive_early(control), transports.hear_no_data())
+                    secured = handshake.receive_4(message_4)
                     return binding, secured, b"" if self._sends else entropy.session
         except (LaneLost, TimeoutError):
             if passed_3 and link.passphrase and not self._proven:

@@ -12,7 +12,7 @@ import asyncio
 import os
 from contextlib import suppress
 
-from ..lanes import Lane, LaneLost, Pair
+from ..lanes import Lane, LaneLost, Pair, hear_nothing
 from ..lanes.tls.connection import TlsConnection
 from ..lanes.webrtc import Connection
 from ..lanes.webrtc.negotiation import (
@@ -147,7 +147,7 @@ class Transports:
         self._peer = asyncio.get_running_loop().create_future()
         remote = descriptions.answered if self._offerer else descriptions.offered
         others = trickle(self._webrtc, signals, remote, self._take_endpoint)
-        message_1 = await race(self._decide(signals, host), *others)
+        message_1 = await race(self._decide(signals, host), *others, self.hear_no_data())
         if self.is_tls:
             self._losing = asyncio.create_task(self._webrtc.close(heard=True))
         elif self._tls is not None:
@@ -205,6 +205,11 @@ class Transports:
             raise PeerError("certificate_malformed") from None
         message_1 = await receive_early(tls.control) if host else b""
         return tls, message_1
+
+    async def hear_no_data(self) -> None:
+        """Watch the data lane, by which nothing may come before there is a session. Raises
+        `PeerError`. A TLS connection makes its peer wait instead."""
+        await hear_nothing(self._webrtc.data)
 
     def _take_endpoint(self, endpoint: DirectEndpoint) -> None:
         assert self._peer is not None

@@ -6,8 +6,10 @@ included.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Protocol
 
+from ..protocol.errors import PeerError
 from ..protocol.seal import Message
 
 
@@ -20,8 +22,9 @@ class Lane(Protocol):
 
     `send` returns when the message is queued and waits while the pipe is full, so a caller may not
     assume arrival: only the peer's acknowledgement tells. `recv` gives the next message. Both
-    raise `LaneLost` once the lane is gone, at once for waiters too. One sender and one receiver
-    task at a time. A message longer than `max_message_size` raises `ValueError`.
+    raise `LaneLost` once the lane is gone, at once for waiters too; `recv` may raise `PeerError`
+    for what may not come. One sender and one receiver task at a time. A message longer than
+    `max_message_size` raises `ValueError`.
     """
 
     @property
@@ -51,3 +54,11 @@ class Pair(Protocol):
 
         `heard`: the other side is known to have it all.
         """
+
+
+async def hear_nothing(lane: Lane) -> None:
+    """Watch a lane by which nothing may come, until it is lost. Raises `PeerError` when it does:
+    whatever waited there would fill this side's memory."""
+    with suppress(LaneLost):
+        await lane.recv()
+        raise PeerError("data_out_of_turn")

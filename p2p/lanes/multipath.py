@@ -23,7 +23,7 @@ from ..protocol.sentences import os_detail
 from ..protocol.session import RecipientSession, SenderSession, SenderState
 from ..protocol.signal import Description, DirectEndpoint, Signal, may_connect
 from ..tasks import race, uncancelled
-from . import Lane, LaneLost
+from . import Lane, LaneLost, hear_nothing
 from .connection_count import ConnectionCount
 from .tls.connection import AGAIN_SECONDS, ALONE_SECONDS
 from .tls.direct import DirectLane, DirectLanes
@@ -201,7 +201,8 @@ class Multipath:
             del self._signals[number]  # what comes now comes too late
             self._opened(number)
             self.webrtc[number] = connection
-            await self._carry(number, connection.data)
+            silent = map(hear_nothing, self._silent(connection))
+            await race(self._carry(number, connection.data), *silent)
         finally:
             self._signals.pop(number, None)
             self.webrtc.pop(number, None)
@@ -216,6 +217,10 @@ class Multipath:
 
     def _opened(self, number: int) -> None:
         raise NotImplementedError
+
+    def _silent(self, connection: Connection) -> list[Lane]:
+        """The lanes of a further connection by which nothing may come."""
+        return [connection.control]
 
 
 class _ControlSignals:
@@ -347,6 +352,9 @@ class SenderMultipath(Multipath):
 
     def _opened(self, number: int) -> None:
         self._step(self.session.lanes.add, number, sessions.WEBRTC)
+
+    def _silent(self, connection: Connection) -> list[Lane]:
+        return [connection.control, connection.data]
 
     async def _retire(self, number: int) -> None:
         """Let what is under way arrive, and then drop the lane."""

@@ -20,6 +20,7 @@ from .read_back import READ_BACK
 MIN_HOLE = 64 * 1024  # shorter holes are read as zeros
 MAX_HOLE = 256 * 1024 * 1024  # hashed in one go: a sixth of a second
 SAMPLES, MIN_SAMPLED = 4, 256 * 1024  # of a file that may be compressed; smaller ones are tried
+MAX_WITHDRAWN = 256  # in one block: what one message says
 _ZEROS = bytes(READ_BACK)
 SKIP_STEP = 1024 * 1024  # read and hashed at once, where nothing is sent
 
@@ -43,7 +44,8 @@ class FolderSource:
         finished: list[tuple[int, bytes]] = []
         withdrawn: list[tuple[int, int]] = []
         found: list[tuple[Compression, int]] = []
-        while self._entry < len(self._sources) and not hole:
+        # Once one is withdrawn, others that cannot be read either, but nothing that lies behind it.
+        while self._entry < len(self._sources) and not hole and len(withdrawn) < MAX_WITHDRAWN:
             source = self._sources[self._entry]
             if source is None:
                 self._entry += 1
@@ -51,13 +53,13 @@ class FolderSource:
             if source == UNREAD:
                 withdrawn.append((self._entry, UNREADABLE))
                 self._close()
-                break
+                continue
             assert isinstance(source, SourceFile)
             try:
                 if self._file < 0:
                     self._open(source)
                 if self._at < source.size:
-                    if got == length:
+                    if got == length or withdrawn:
                         break
                     data_at, data_end = self._next_data(source)
                     if data_at > self._at:
@@ -83,11 +85,9 @@ class FolderSource:
             except _Changed:
                 withdrawn.append((self._entry, CHANGED))
                 self._close()
-                break
             except OSError:
                 withdrawn.append((self._entry, UNREADABLE))
                 self._close()
-                break
         if got < length:
             message = message[: headroom + got]
         return Block(

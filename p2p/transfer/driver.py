@@ -231,11 +231,10 @@ class Driver:
         while self._ended is None:
             try:
                 frame = await self._connected.carrier.control.recv()
+                self._step(self.session.receive_frame, bytes(frame), time.monotonic())
             except LaneLost:
                 self._lose()
                 return
-            try:
-                self._step(self.session.receive_frame, bytes(frame), time.monotonic())
             except PeerError:
                 if not self.session.settling:
                     raise

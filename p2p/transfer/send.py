@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..compression import compress
-from ..lanes import Lane, LaneLost
+from ..lanes import Lane, LaneLost, hear_nothing
 from ..lanes.multipath import SenderMultipath
 from ..protocol import session as sessions
 from ..protocol.handshake import RESUME, ZSTD_FRAMES
@@ -75,7 +75,13 @@ class SendDriver(Driver):
         self._superseded.set()
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._conduct(), self._watch_successor(), self._note_progress()]
+        data = self._connected.carrier.data
+        return [
+            self._conduct(),
+            self._watch_successor(),
+            self._note_progress(),
+            hear_nothing(data),
+        ]
 
     async def _watch_successor(self) -> None:
         await self._superseded.wait()
@@ -233,8 +239,8 @@ class SendDriver(Driver):
     def _note_ends(self, block: Block) -> None:
         for entry, digest in block.finished:
             self.session.hashed(entry, digest)
-        for entry, status in block.withdrawn:
-            self._step(self.session.withdraw, entry, status, time.monotonic())
+        if block.withdrawn:
+            self._step(self.session.withdraw, block.withdrawn, time.monotonic())
 
     # -- the end
 
@@ -247,9 +253,10 @@ class SendDriver(Driver):
         if block.finished or block.withdrawn:
             return
         changed = [] if self._was_closed else await self._thread(self._find_changed, source)
-        for entry in changed:
-            self._step(session.withdraw, entry, CHANGED, time.monotonic())
-        if not changed:
+        if changed:
+            withdrawn = [(entry, CHANGED) for entry in changed]
+            self._step(session.withdraw, withdrawn, time.monotonic())
+        else:
             session.draw_up(now_text(), await self._thread(self._options.home.audit.head))
             own = {"label": self._identity.label, "software": SOFTWARE}
             closed = session.closed(own, self._security())

@@ -14,10 +14,15 @@ import pytest
 import p2p
 from p2p import events
 from p2p.connect.seats import GuestSeat, HostSeat
+from p2p.connect.transports import Transports
+from p2p.lanes import LaneLost
+from p2p.lanes.webrtc import load
 from p2p.protocol import handshake, receipt
+from p2p.protocol.handshake import HANDSHAKE_SECONDS
 from p2p.protocol.link import derive_keys, parse_link
 from p2p.protocol.manifest import Entry
 from p2p.transfer.driver import Driver
+from p2p.transfer.receive import ReceiveDriver
 from p2p.transfer.recipient import RecipientTransfer
 from p2p.transfer.send import SendDriver
 from p2p.transfer.sender import SenderTransfer
@@ -83,6 +88,66 @@ async def test_garbage_and_wrong_passphrases_during_a_transfer_touch_nothing(tmp
         turned_away = await one.receive(f"guess{guess}", "wrong")
         assert turned_away.ending is p2p.Ending.FAILED
     complete(*await one.both(received))
+
+
+@contextlib.asynccontextmanager
+async def connected(link, engine):
+    """Somebody who has the link, connected and not let in."""
+    keys = derive_keys(parse_link(link).secret)
+    webrtc = load(engine)(offerer=False)
+    transports = Transports(webrtc, None, offerer=False)
+    try:
+        async with asyncio.timeout(20), GuestSeat(parse_link(link).origin, keys) as attempt:
+            await transports.connect_guest(attempt, keys, passphrase=False, host_sends=True)
+        yield webrtc
+    finally:
+        await transports.close(heard=True)
+
+
+async def opens_a_channel(webrtc):
+    make = getattr(webrtc._pc, "create_data_channel", None)
+    if make is not None:
+        await make("further")
+    else:
+        webrtc._pc.createDataChannel("further")
+    await webrtc.control.recv()
+
+
+async def fills_the_data_lane(webrtc):
+    while True:
+        await webrtc.data.send(bytes(64_000))
+
+
+async def fills_the_control_lane(webrtc):
+    while True:
+        await webrtc.control.send(bytes(64_000))
+
+
+@pytest.mark.parametrize("does", [opens_a_channel, fills_the_data_lane, fills_the_control_lane])
+async def test_whoever_fills_a_connection_before_the_handshake_is_cut_off(tmp_path, does, engine):
+    """And not because the handshake took too long. The link stays good."""
+    one = Transfer(tmp_path, size=1000, engine=engine)
+    async with asyncio.timeout(HANDSHAKE_SECONDS / 2):
+        async with connected(await one.link, engine) as webrtc:
+            with pytest.raises(LaneLost):
+                await does(webrtc)
+    complete(*await one.both(one.receive()))
+
+
+async def test_an_admitted_recipient_that_fills_the_data_lane_is_cut_off(tmp_path, monkeypatch):
+    """A sender takes nothing by it, ever."""
+    real = ReceiveDriver._accepts
+
+    async def fill(self, *about):
+        with contextlib.suppress(LaneLost):
+            while True:
+                await self._connected.carrier.data.send(bytes(64_000))
+        return await real(self, *about)
+
+    monkeypatch.setattr(ReceiveDriver, "_accepts", fill)
+    one = Transfer(tmp_path, size=1000)
+    sent, received = await one.both(one.receive())
+    assert (sent.code, received.code) == ("protocol", "peer_failed")
 
 
 async def deaf(port, number):

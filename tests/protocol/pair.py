@@ -252,7 +252,7 @@ class Pair:
             return True
         entry = self.tape.entry_at(plan.offset)
         if entry in self.withdraw_at:
-            self.sender.withdraw(entry, self.withdraw_at.pop(entry), self.now)
+            self.sender.withdraw([(entry, self.withdraw_at.pop(entry))], self.now)
             self.digested.add(entry)
             self.flush()
             return True

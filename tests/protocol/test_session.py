@@ -149,7 +149,7 @@ def test_thousands_withdrawn_while_one_write_takes_long_are_no_crime():
     pair = receiving(files=(b"a" * 4000, *[b"b"] * count))
     pair.send_range()  # and it stays on its way
     for entry in range(1, count + 1):
-        pair.sender.withdraw(entry, CHANGED, pair.now)
+        pair.sender.withdraw([(entry, CHANGED)], pair.now)
         pair.digested.add(entry)
     pair.flush()
     while pair.deliver_control("recipient"):
@@ -161,7 +161,7 @@ def test_thousands_withdrawn_while_one_write_takes_long_are_no_crime():
 def test_an_entry_withdrawn_after_its_last_byte_counts_as_well():
     pair = receiving(files=(b"a" * 10, b"b" * 10))
     pair.send_range()
-    pair.sender.withdraw(0, CHANGED, pair.now)
+    pair.sender.withdraw([(0, CHANGED)], pair.now)
     pair.digested.add(0)
     pair.flush()
     pair.run()

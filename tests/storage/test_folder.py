@@ -748,6 +748,20 @@ def test_a_file_that_changed_before_it_was_read_is_withdrawn_and_the_others_arri
     assert b"".join(block.payload for block in blocks) == b"a" * 100 + b"c" * 100
 
 
+def test_thousands_that_vanish_are_withdrawn_by_few_blocks(tmp_path):
+    """Each is a message to the recipient; what is behind them is sent all the same."""
+    names = [f"{number:04d}" for number in range(1000)]
+    root = tree(tmp_path, **dict.fromkeys(names, b"x"), y=b"y" * 100)
+    found, _ = listed(root)
+    for name in names:
+        (root / name).unlink()
+    blocks, finished, withdrawn = read_all(found)
+    assert withdrawn == dict.fromkeys(range(1, 1001), UNREADABLE)
+    assert list(finished) == [1001]
+    assert b"".join(block.payload for block in blocks) == b"y" * 100
+    assert len([block for block in blocks if block.withdrawn]) == 4
+
+
 @pytest.mark.parametrize(
     "do",
     [

@@ -22,26 +22,28 @@ from aiortc import (
 from aiortc.exceptions import InvalidStateError
 from aiortc.sdp import candidate_from_sdp
 
+from ...protocol.errors import PeerError
 from ...protocol.seal import Message
 from ...protocol.signal import Candidate, Description
 from .. import LaneLost
 from . import CONTROL_CHANNEL, DATA_CHANNEL, SMALL_PACKET, sdp
+from .inbox import CONTROL_UNREAD, Inbox
 
 MAX_MESSAGE = 65_536
 HIGH_WATER = 1024 * 1024
 LOW_WATER = HIGH_WATER // 2
-MAX_UNREAD = 1024  # twice what a session lets come; more is a flood
+MAX_UNREAD = 1024 * MAX_MESSAGE  # bytes, twice what a session lets come; more is a flood
 CLOSE_SECONDS = 2.0
 FLUSH_SECONDS = 0.2  # for the last packets, once the queue is empty
 
 
 class _Lane:
-    def __init__(self, channel: RTCDataChannel) -> None:
+    def __init__(self, channel: RTCDataChannel, unread: int) -> None:
         self.channel = channel
         self.max_message_size = MAX_MESSAGE
         self.open = asyncio.Event()
         self._drained = asyncio.Event()
-        self._unread: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._inbox = Inbox(unread)
         channel.bufferedAmountLowThreshold = LOW_WATER
         channel.on("open", self.open.set)
         channel.on("message", self._on_message)
@@ -51,16 +53,14 @@ class _Lane:
             self.open.set()
 
     def _on_message(self, message: bytes | str) -> None:
-        if isinstance(message, str) or self._unread.qsize() >= MAX_UNREAD:
+        if isinstance(message, str) or not self._inbox.put(message):  # nothing of ours is text
             self.lose()
-        else:
-            self._unread.put_nowait(message)
 
-    def lose(self) -> None:
+    def lose(self, why: PeerError | None = None) -> None:
         """The lane is gone: wake everyone who waits."""
         self.open.set()
         self._drained.set()
-        self._unread.put_nowait(None)
+        self._inbox.lose(why)
 
     async def send(self, message: Message) -> None:
         if len(message) > self.max_message_size:
@@ -74,11 +74,7 @@ class _Lane:
             raise LaneLost from None
 
     async def recv(self) -> bytes:
-        message = await self._unread.get()
-        if message is None:
-            self._unread.put_nowait(None)
-            raise LaneLost
-        return message
+        return await self._inbox.get()
 
 
 class _Connection:
@@ -90,15 +86,27 @@ class _Connection:
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._offerer = offerer
         self._pc.on("connectionstatechange", self._on_state)
+        self._pc.on("datachannel", self._on_further)
         self.control, self.data = (
-            _Lane(self._pc.createDataChannel(name, negotiated=True, id=stream))
-            for name, stream in (("control", CONTROL_CHANNEL), ("data", DATA_CHANNEL))
+            _Lane(self._pc.createDataChannel(name, negotiated=True, id=stream), unread)
+            for name, stream, unread in (
+                ("control", CONTROL_CHANNEL, CONTROL_UNREAD),
+                ("data", DATA_CHANNEL, MAX_UNREAD),
+            )
         )
 
     def _on_state(self) -> None:
         if self._pc.connectionState in ("failed", "closed"):
-            for lane in (self.control, self.data):
-                lane.lose()
+            self._lose()
+
+    def _on_further(self, channel: RTCDataChannel) -> None:
+        """There are two channels; whoever opens another is up to something."""
+        channel.close()
+        self._lose(PeerError("channel_unknown"))
+
+    def _lose(self, why: PeerError | None = None) -> None:
+        for lane in (self.control, self.data):
+            lane.lose(why)
 
     async def describe(self, nonce_guest: bytes, nonce_host: bytes) -> Description:
         local = await (self._pc.createOffer() if self._offerer else self._pc.createAnswer())
@@ -139,8 +147,7 @@ class _Connection:
                     until = time.monotonic() + (0 if heard else FLUSH_SECONDS)
                     while self._pc.connectionState == "connected" and time.monotonic() < until:
                         await asyncio.sleep(0.01)
-        for lane in (self.control, self.data):
-            lane.lose()
+        self._lose()
         await self._pc.close()
 
 

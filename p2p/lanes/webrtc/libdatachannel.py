@@ -1,9 +1,10 @@
 """The default engine: libdatachannel (C++, usrsctp) through aiolibdatachannel.
 
 Its traps, each handled here: it drops the oldest message when 1,024 wait unread (the session keeps
-at most 512 unacknowledged), `send(wait_for_drain=True)` hangs once a low-water mark is set (never
-used; the queue is watched instead), closing the connection loses what is queued (`close` waits,
-then closes the channels first), and messages above 256 KiB are cut silently (refused here).
+at most 512 unacknowledged, and control messages are taken as they come),
+`send(wait_for_drain=True)` hangs once a low-water mark is set (never used; the queue is watched
+instead), closing the connection loses what is queued (`close` waits, then closes the channels
+first), and messages above 256 KiB are cut silently (refused here).
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from collections.abc import AsyncIterator
 
 import aiolibdatachannel as ldc
 
+from ...protocol.errors import PeerError
 from ...protocol.seal import Message
 from ...protocol.signal import MAX_MESSAGE_SIZE, Candidate, Description
 from .. import LaneLost
 from . import CONTROL_CHANNEL, DATA_CHANNEL, SMALL_PACKET, sdp
+from .inbox import CONTROL_UNREAD, Inbox
 
 HIGH_WATER = 4 * 1024 * 1024  # queued bytes above which `send` waits
 POLL_SECONDS = 0.005  # 20 KiB at 4 MiB/s: the queue cannot run dry between two looks
@@ -55,8 +58,26 @@ class _Lane:
         return message
 
 
+class _ControlLane(_Lane):
+    """Its messages are taken out of the engine at once: there a thousand may be of any size."""
+
+    def __init__(self, channel: ldc.DataChannel) -> None:
+        super().__init__(channel)
+        self.inbox = Inbox(CONTROL_UNREAD)
+        self.taking = asyncio.create_task(self._take())
+
+    async def _take(self) -> None:
+        with contextlib.suppress(LaneLost):
+            while self.inbox.put(await super().recv()):
+                pass
+        self.inbox.lose()
+
+    async def recv(self) -> bytes:
+        return await self.inbox.get()
+
+
 class _Connection:
-    control: _Lane
+    control: _ControlLane
     data: _Lane
     fingerprint: bytes
 
@@ -64,13 +85,24 @@ class _Connection:
         configuration = ldc.RTCConfiguration(max_message_size=MAX_MESSAGE_SIZE, mtu=packet)
         self._pc = ldc.PeerConnection(configuration)
         self._offerer = offerer
+        self._tasks = [asyncio.create_task(self._refuse_further())]
 
     async def _create_channels(self) -> None:
-        lanes = []
-        for name, stream in (("control", CONTROL_CHANNEL), ("data", DATA_CHANNEL)):
-            options = ldc.DataChannelOptions(negotiated=True, stream_id=stream)
-            lanes.append(_Lane(await self._pc.create_data_channel(name, options)))
-        self.control, self.data = lanes
+        control, data = [
+            await self._pc.create_data_channel(
+                name, ldc.DataChannelOptions(negotiated=True, stream_id=stream)
+            )
+            for name, stream in (("control", CONTROL_CHANNEL), ("data", DATA_CHANNEL))
+        ]
+        self.control, self.data = _ControlLane(control), _Lane(data)
+        self._tasks.append(self.control.taking)
+
+    async def _refuse_further(self) -> None:
+        """There are two channels; whoever opens another is up to something."""
+        with contextlib.suppress(ldc.RTCError):
+            await self._pc.accept_data_channel()
+            self.control.inbox.lose(PeerError("channel_unknown"))
+            await self._pc.aclose()
 
     async def describe(self, nonce_guest: bytes, nonce_host: bytes) -> Description:
         if self._offerer:
@@ -130,6 +162,9 @@ class _Connection:
                     await lane.channel.aclose()
         with contextlib.suppress(ldc.RTCError):
             await self._pc.aclose()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def open_connection(*, offerer: bool, packet: int = SMALL_PACKET) -> _Connection:

@@ -209,13 +209,19 @@ class SenderSession(Session):
         self._results.delivered(entry, digest)
 
     @in_turn
-    def withdraw(self, entry: int, status: int, now: float) -> None:
-        """Give up an entry: the rest of its stretch will not come."""
-        out = self._streams[Stream.DATA]
-        offset = min(max(out.next, self._tape.start(entry)), self._tape.end(entry))
-        self._results.failed(entry, status)
-        self._say("withdraw", now, entries=[[entry, status, offset]])
-        out.next = max(out.next, self._tape.end(entry))
+    def withdraw(self, entries: Iterable[tuple[int, int]], now: float) -> None:
+        """Give up entries, each with its status: the rest of their stretches will not come."""
+        out, given_up = self._streams[Stream.DATA], []
+        for entry, status in entries:
+            offset = min(max(out.next, self._tape.start(entry)), self._tape.end(entry))
+            self._results.failed(entry, status)
+            given_up.append([entry, status, offset])
+            out.next = max(out.next, self._tape.end(entry))
+        self._say_withdrawn(given_up, now)
+
+    def _say_withdrawn(self, entries: list[list[int]], now: float) -> None:
+        for at in range(0, len(entries), BATCH):
+            self._say("withdraw", now, entries=entries[at : at + BATCH])
 
     @property
     def at_limit(self) -> bool:
@@ -393,8 +399,7 @@ class SenderSession(Session):
         if offset:  # what was given up before, this session's recipient may not know of
             end = self._tape.end
             known = [[e, s, end(e)] for e, s in self._results.failures() if end(e) <= offset]
-            for at in range(0, len(known), BATCH):
-                self._say("withdraw", now, entries=known[at : at + BATCH])
+            self._say_withdrawn(known, now)
         self._events.append(Accepted(offset))
 
     def _on_decline(self, message: Message, now: float) -> None:

@@ -41,6 +41,11 @@ export class PagePeerConnections {
       const over = pc.connectionState === "failed" || pc.connectionState === "closed";
       if (over) this.tell({ connection, type: "lost" });
     };
+    // There are two channels; whoever opens another is up to something.
+    pc.ondatachannel = () => {
+      pc.close();
+      this.tell({ connection, type: "lost" });
+    };
     const [control, data] = [
       this.channel(pc, "control", CONTROL_CHANNEL),
       this.channel(pc, "data", DATA_CHANNEL),
