@@ -116,7 +116,7 @@ class HostedTransfer(Protocol):
     def stop(self) -> None:
         """Nobody waits for what is prepared any more."""
 
-    def outlives(self, error: HandoverError, *, can_resume: bool) -> bool:
+    async def outlives(self, error: HandoverError, *, can_resume: bool) -> bool:
         """Whether it goes on, or stays open for others, after a session that ended so."""
 
     def give_up(self) -> Outcome:
@@ -410,7 +410,7 @@ class HostInvitation:
         try:
             return await session.run()
         except HandoverError as error:
-            if not self._transfer.outlives(error, can_resume=session.can_resume):
+            if not await self._transfer.outlives(error, can_resume=session.can_resume):
                 raise
             return None
         finally:

@@ -71,6 +71,7 @@ class ScriptedSession:
         await self.admit(met, self.connected.secured.digits, self.host.compared)
         await asyncio.shield(transfer.prepare())
         await transfer.admitted(peer.identity, peer.label, confirmed=False)
+        transfer.accepted()
         self.admitted.set()
         try:
             return await asyncio.shield(self.ends)

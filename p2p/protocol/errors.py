@@ -94,6 +94,7 @@ FAILURES: dict[str, FailureKind] = {
     "cancelled": FailureKind(Ending.ABORTED, Next.NOTHING),
     "peer_cancelled": FailureKind(Ending.ABORTED, Next.NOTHING),
     "needs_answer": FailureKind(_F),
+    "no_answer": FailureKind(_F, Next.RETRY, shared=True),
     # --- the files
     "nothing_to_send": FailureKind(_F),
     "not_readable": FailureKind(_F),

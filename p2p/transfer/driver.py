@@ -221,9 +221,9 @@ class Driver:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    async def _next(self, kind: type[E]) -> E:
+    async def _next(self, *kinds: type[E]) -> E:
         """Wait for the next event of a kind; what comes before it goes to `_on_event`."""
-        while not isinstance(event := await self._events.get(), kind):
+        while not isinstance(event := await self._events.get(), kinds):
             self._on_event(event)
         return event
 

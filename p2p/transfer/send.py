@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from ..compression import compress
 from ..lanes import Lane, LaneLost, hear_nothing
 from ..lanes.multipath import SenderMultipath
 from ..protocol import session as sessions
+from ..protocol.errors import Failure
 from ..protocol.handshake import RESUME, ZSTD_FRAMES
 from ..protocol.manifest import CHANGED, Manifest, results_root
 from ..protocol.seal import HOLE, Header, Message, Stream, with_headroom
@@ -29,6 +30,7 @@ from .rates import Meter
 from .sender import SenderTransfer
 
 NOTE_SECONDS = 2.0
+ANSWER_SECONDS = 600.0  # for a person to look at an offer, and to compare the digits
 COMPRESS_RATE = 150e6  # bytes a second on the lanes, above which compressing would hold them up
 HELP_SECONDS = 0.5  # between two looks whether a lane can help another
 
@@ -91,10 +93,6 @@ class SendDriver(Driver):
         if self._source is not None:
             self._source.close()
 
-    def _on_event(self, event: sessions.Event) -> None:
-        if isinstance(event, sessions.Accepted):
-            self._tell("accepted")
-
     def _on_progress(self, event: sessions.Progressed) -> None:
         self._transfer.progressed(event.durable)
 
@@ -106,11 +104,12 @@ class SendDriver(Driver):
         met = self._introduce()
         if session.needs_confirmation:
             again = transfer.peer == peer.identity and transfer.record.confirmed
-            if not again:
-                await self._confirm_digits(met)
-            self._step(session.confirm_digits)
-            while not session.may_offer:
-                await self._next(sessions.Confirmed)
+            async with self._answer():
+                if not again:
+                    await self._confirm_digits(met)
+                self._step(session.confirm_digits)
+                while not session.may_offer:
+                    await self._next(sessions.Confirmed)
         confirmed = session.needs_confirmation
         await self._admit(met, self._secured.digits, confirmed)
         prepared = await asyncio.shield(transfer.prepare())
@@ -121,9 +120,26 @@ class SendDriver(Driver):
         offer = manifest, prepared.data, tape, now_text(), time.monotonic(), prepared.results
         self._step(session.offer, *offer, transfer.reached)
         self.lanes.admitted.set()
-        receipted = await self._next(sessions.Receipted)
+        async with self._answer():
+            answer = await self._next(sessions.Accepted, sessions.Receipted)
+        transfer.accepted()
+        if isinstance(answer, sessions.Receipted):
+            receipted = answer  # signed in an earlier session
+        else:
+            self._tell("accepted")
+            receipted = await self._next(sessions.Receipted)
         self._tell("signing")
         await self._sign(manifest, receipted)
+
+    @asynccontextmanager
+    async def _answer(self) -> AsyncIterator[None]:
+        """A visitor that answers nothing does not keep others out for ever. Who has accepted before
+        may take as long as reading back what is there does."""
+        try:
+            async with asyncio.timeout(None if self._transfer.is_accepted else ANSWER_SECONDS):
+                yield
+        except TimeoutError:
+            raise Failure("no_answer") from None
 
     # -- bytes
 

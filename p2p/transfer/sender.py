@@ -75,6 +75,7 @@ class SenderTransfer:
         self.cut: StateName | None = "lost" if record.peer else None
         self._record, self._journal = record, journal
         self._list_sources, self._verify = list_sources, verify
+        self._accepted = False  # something was, in this process
         self._met = b""  # the identity of the last recipient that was proven, let in or not
         self._prepared: Prepared | None = None
         self._preparing: asyncio.Task[Prepared] | None = None
@@ -158,6 +159,15 @@ class SenderTransfer:
         await self.note(peer=identity, label=shown(label), confirmed=confirmed)
         self.options.emit(StateChanged("resumed" if before else "admitted"))
 
+    def accepted(self) -> None:
+        """The recipient has accepted: until then it was a visitor, who ends nothing but a visit."""
+        self._accepted = True
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether a recipient ever has, as far as that is known after a restart."""
+        return self._accepted or self.cut is not None
+
     # -- how far it is
 
     @property
@@ -211,22 +221,33 @@ class SenderTransfer:
 
     # -- how it ends
 
-    def outlives(self, error: HandoverError, *, can_resume: bool) -> bool:
+    async def outlives(self, error: HandoverError, *, can_resume: bool) -> bool:
         """Whether it goes on, or stays open for others, after a session that ended so."""
-        resumable = bool(self.peer) and error.next >= Next.WAIT and can_resume
-        lost = error.code == "connection_lost"
-        if resumable:
-            own = error.detail != sessions.AT_PEER
-            self.cut = "lost" if lost else "sender_paused" if own else "paused"
-            if own and not lost:
-                self.warn(error)
-        again = error.code == "connection_lost_early" or resumable
-        loud = error.code in ("digits_rejected", "needs_answer")
-        if not again and (self.peer or loud):
+        own = error.detail != sessions.AT_PEER
+        if not self.is_accepted:
+            if self._ends_it(error, own=own):
+                return False
+            self.warn(error)
+            if self.peer:  # it is nobody's again
+                with suppress(OSError):
+                    await self.note(peer=b"", label="", confirmed=False)
+            return True
+        if error.code == "connection_lost_early":
+            return True
+        if error.next < Next.WAIT or not can_resume:
             return False
-        if not self.cut:
+        lost = error.code == "connection_lost"
+        self.cut = "lost" if lost else "sender_paused" if own else "paused"
+        if own and not lost:
             self.warn(error)
         return True
+
+    def _ends_it(self, error: HandoverError, *, own: bool) -> bool:
+        """Whether what ended a visit ends everything: digits that differ, and a question of this
+        side's that nobody can answer. Where everybody is let in, nobody's word counts for that."""
+        if error.code == "digits_rejected":
+            return own or not self.options.auto
+        return error.code == "needs_answer" and (self.verify or not self.options.auto)
 
     def warn(self, error: HandoverError) -> None:
         """Say a failure that is not the end."""

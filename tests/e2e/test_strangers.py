@@ -146,8 +146,40 @@ async def test_an_admitted_recipient_that_fills_the_data_lane_is_cut_off(tmp_pat
 
     monkeypatch.setattr(ReceiveDriver, "_accepts", fill)
     one = Transfer(tmp_path, size=1000)
-    sent, received = await one.both(one.receive())
-    assert (sent.code, received.code) == ("protocol", "peer_failed")
+    assert (await one.receive()).code == "peer_failed"
+    (said,) = [event for event in one.told if isinstance(event, events.Warned)]
+    assert (said.code, said.detail) == ("protocol", "data_out_of_turn")
+    monkeypatch.undo()
+    complete(*await one.both(one.receive("another")))
+
+
+@pytest.mark.parametrize("visit", ["wants digits", "refuses", "leaves", "says nothing"])
+async def test_a_visitor_ends_only_its_own_visit(tmp_path, monkeypatch, visit):
+    """Until somebody has accepted the link is nobody's, whatever whoever opens it does."""
+    monkeypatch.setattr("p2p.transfer.send.ANSWER_SECONDS", 2.0)
+    one = Transfer(tmp_path, size=1000, interactive=False)
+    (tmp_path / "v").mkdir()
+    options = {"auto": False, "interactive": True, "verify": visit == "wants digits"}
+    visitor = receive(await one.link, tmp_path / "out-v", tmp_path / "v", **options)
+    if visit == "refuses":
+        (tmp_path / "out-v").write_bytes(b"")  # no folder: nothing can be written there
+    if visit == "leaves":
+        await one.sent.until("offered")
+        visitor.transfer.cancel()
+    outcome = await visitor.result()
+    assert outcome.ending is not p2p.Ending.COMPLETE
+    received = await one.receive()
+    complete(*await one.both(asyncio.sleep(0, received)))
+    said = [event.code for event in one.told if isinstance(event, events.Warned)]
+    expected = {
+        "wants digits": "needs_answer",
+        "refuses": "not_writable",
+        "leaves": "peer_cancelled",
+        "says nothing": "no_answer",
+    }
+    assert said == [expected[visit]]
+    if visit == "says nothing":
+        assert outcome.code == "no_answer"
 
 
 async def deaf(port, number):
@@ -264,10 +296,14 @@ async def test_a_transfer_id_that_was_used_before_is_refused_and_the_receipt_kep
     for number in range(2):
         (tmp_path / str(number)).mkdir()
         one = Transfer(tmp_path, size=1000)
-        _, received = await one.both(asyncio.create_task(one.receive()))
+        received = await one.receive()
         outcomes.append(received)
         if number == 0:
             first = received.receipt.read_bytes()
+            complete(await one.sent.result())
+        else:
+            one.sent.transfer.cancel()
+            assert (await one.sent.result()).code == "cancelled"
     assert outcomes[1].code == "protocol"
     assert "transfer_id_reused" in outcomes[1].message
     assert outcomes[0].receipt.read_bytes() == first

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
-from p2p.events import Event, PeerMet
+from p2p.events import Event, PeerMet, Warned
 from p2p.invitation import CAPABILITIES, GuestInvitation, new_entropy
 from p2p.lanes import LaneLost
 from p2p.protocol.errors import Failure, HandoverError
@@ -314,7 +314,7 @@ class World:
                 try:
                     ended = await driver.run()
                 except HandoverError as error:
-                    if not self.sender.outlives(error, can_resume=driver.can_resume):
+                    if not await self.sender.outlives(error, can_resume=driver.can_resume):
                         raise
                     continue
                 finally:
@@ -347,6 +347,19 @@ class World:
                 await asyncio.sleep(0)
             return await asyncio.gather(sending, self.receiving())
 
+    async def visit(self, seconds: float = 30) -> Outcome:
+        """A recipient that ends before it has accepted: its outcome. The sender stays open."""
+        async with asyncio.timeout(seconds):
+            sending = self.sending()
+            while not hasattr(self.sender, "identity"):
+                await asyncio.sleep(0)
+            outcome = await self.receiving()
+            while self.sender.peer or not self.saw("sender", Warned):
+                await asyncio.sleep(0.01)
+            assert not sending.done()
+            await stop(sending)
+            return outcome
+
     def saw(self, role: Role, kind: type[E]) -> list[E]:
         return [event for event in self.told[role] if isinstance(event, kind)]
 
@@ -356,3 +369,10 @@ class World:
 
 
 __all__ = ["Failure", "MemoryLane", "World", "connect", "lanes"]
+
+
+async def stop(task: asyncio.Task[Outcome]) -> None:
+    """A Ctrl-C, and until that is through."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

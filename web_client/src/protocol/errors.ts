@@ -76,6 +76,7 @@ export const FAILURES = {
   cancelled: leadsTo("aborted", NOTHING),
   peer_cancelled: leadsTo("aborted", NOTHING),
   needs_answer: leadsTo("failed"),
+  no_answer: shared(leadsTo("failed", RETRY)),
   // --- the files
   nothing_to_send: leadsTo("failed"),
   not_readable: leadsTo("failed"),
