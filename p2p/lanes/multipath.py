@@ -328,7 +328,8 @@ class SenderMultipath(Multipath):
             for number, window in list(self.session.lanes.windows.items()):
                 direct = self.direct.get(number)
                 gone = direct is not None and direct.lost
-                if number and (gone or now - window.moved > DEAD_SECONDS):
+                dead = now - window.moved > DEAD_SECONDS and not self.session.peer_is_slow
+                if number and (gone or dead):
                     self._drop(number)
                 elif direct and window.arrived > MOST_RANGES and not window.retired:
                     self.session.lanes.retire(number)  # another with new keys takes its place

@@ -64,6 +64,15 @@ class Tape:
                 offset = stop
             entry += 1
 
+    def portions(self, offset: int, length: int, entries: int) -> Iterator[tuple[int, int]]:
+        """A range in portions (start, end) that touch at most so many entries each."""
+        end = offset + length
+        while offset < end:
+            last = min(self.entry_at(offset) + entries, len(self._starts) - 1)
+            stop = max(min(end, self._starts[last]), offset + 1)
+            yield offset, stop
+            offset = stop
+
 
 class Frontier:
     """How far everything is there, when ranges arrive in any order.
@@ -90,9 +99,14 @@ class Frontier:
             raise PeerError("ranges_overlap")
         return False
 
+    def advance(self, offset: int) -> None:
+        """The range that begins here, or began before, is there up to `offset`, which lies in it;
+        `add` takes in the whole."""
+        self.offset = max(self.offset, offset)
+
     def add(self, start: int, end: int) -> None:
         """Take in a range that `holds` said False for."""
-        if start == self.offset:
+        if start <= self.offset:
             self.offset = end
             if self._starts and self._starts[0] == end:
                 self.offset = self._ends[0]

@@ -251,6 +251,8 @@ class Driver:
         while True:
             await asyncio.sleep(sessions.ACK_SECONDS)
             now = time.monotonic()
+            if (own := self._waits.most()) in OWN_BOTTLENECKS:  # else it is said with progress
+                self._step(self.session.report_bottleneck, own, now)
             if now >= self.session.deadline():
                 self._step(self.session.tick, now)
 

@@ -38,15 +38,18 @@ class Waits:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._seen: deque[tuple[float, Bottleneck, float]] = deque()  # when, what, seconds
+        self._now: dict[object, tuple[Bottleneck, float]] = {}  # what, since when
 
     @contextmanager
     def on(self, what: Bottleneck) -> Iterator[None]:
         """Count the time inside."""
-        began = time.monotonic()
+        began, this = time.monotonic(), object()
+        self._now[this] = what, began
         try:
             yield
         finally:
             ended = time.monotonic()
+            del self._now[this]
             self._seen.append((ended, what, ended - began))
 
     def most(self) -> Bottleneck:
@@ -57,7 +60,8 @@ class Waits:
         while self._seen and now - self._seen[0][0] > RATE_SECONDS:
             self._seen.popleft()
         sums: dict[Bottleneck, float] = {}
-        for _, what, seconds in self._seen:
+        going_on = ((what, min(now - began, RATE_SECONDS)) for what, began in self._now.values())
+        for what, seconds in (*((what, took) for _, what, took in self._seen), *going_on):
             sums[what] = sums.get(what, 0.0) + seconds
         half = min(now - self._began, RATE_SECONDS) / 2
         what = max(sums, key=lambda one: sums[one] if one else 0.0, default="")

@@ -26,6 +26,7 @@ from ..protocol.paths import shown
 from ..protocol.seal import Header, Message, Payload, Stream
 from ..protocol.sentences import Detail
 from ..protocol.session import RecipientSession
+from ..protocol.tape import Tape
 from ..state.folder import now_text
 from ..storage.ports import Destination
 from ..tasks import race
@@ -36,6 +37,7 @@ from .recipient import RecipientTransfer, Underway
 SYNC_BYTES, SYNC_SECONDS = 64 * 1024 * 1024, 0.5  # whichever comes first
 READ_BACK_STEP = 16 * 1024 * 1024  # what is read back is noted, and claimed after a restart
 SHOWN_NAMES, SHOWN_HIDDEN, SHOWN_RENAMED = 5, 10, 10
+PORTION = 64  # files that are written before it is looked at how long that takes
 INBOX = 512  # ranges that wait in memory; the session's window is less, and an engine that drops
 FURTHER_INBOX = 32  # messages nobody takes is never made to
 TAKEN_IN = 16  # ranges opened and written in one go ...
@@ -63,7 +65,8 @@ class ReceiveDriver(Driver):
         self._destination: Destination | None = None  # once ranges may come
         self._durable, self._verified = 0, -1
         self.moved = False
-        self._total = -1  # of the tape, once it is accepted
+        self._tape: Tape | None = None  # once it is accepted
+        self._loop = asyncio.get_running_loop()
         self._synced = asyncio.Event()
         self._writing = asyncio.Lock()  # one at a time, whatever lane it came by
 
@@ -146,7 +149,7 @@ class ReceiveDriver(Driver):
         if underway.verified:
             self._verified = durable
             self._step(session.verified, durable, now)
-        self._destination, self._total = underway.destination, underway.tape.total
+        self._destination, self._tape = underway.destination, underway.tape
         self._step(session.synced, durable, now)
         self._synced.set()
 
@@ -201,7 +204,24 @@ class ReceiveDriver(Driver):
                 if header.hole:
                     self._destination.hole(header.offset, header.length)
                 else:
-                    self._destination.write(header.offset, payload)
+                    self._write_portions(self._destination, header, payload)
+
+    def _write_portions(self, destination: Destination, header: Header, payload: Payload) -> None:
+        """A range, a few files at a time: each may cost a sync, and what is there counts."""
+        assert self._tape is not None
+        told = time.monotonic()
+        for start, end in self._tape.portions(header.offset, header.length, PORTION):
+            destination.write(start, payload[start - header.offset : end - header.offset])
+            now = time.monotonic()
+            if self._over:  # nobody waits for the rest; it comes again
+                return
+            if now - told >= SYNC_SECONDS and end < header.end:
+                told = now
+                self._loop.call_soon_threadsafe(self._partly_written, header, end, now)
+
+    def _partly_written(self, header: Header, offset: int, now: float) -> None:
+        if self._ended is None and not self._over:
+            self._step(self.session.partly_written, header, offset, now)
 
     def _written(self, fresh: list[Range], now: float, lane: int) -> None:
         for header, payload in fresh:
@@ -212,12 +232,12 @@ class ReceiveDriver(Driver):
         last = 0.0
         while self._ended is None:
             underway = self._transfer.underway if self._destination is not None else None
-            frontier = self.session.frontier if self._total >= 0 else 0
+            frontier = self.session.frontier if self._tape is not None else 0
             owed = frontier - self._durable
             due = last + SYNC_SECONDS - time.monotonic()
             if underway is None or owed <= 0:
                 await self._woken()
-            elif due > 0 and owed < SYNC_BYTES and frontier < self._total:
+            elif due > 0 and owed < SYNC_BYTES and frontier < underway.tape.total:
                 await asyncio.sleep(min(due, 0.05))
             else:
                 with self._waits.on("disk"):
@@ -238,7 +258,7 @@ class ReceiveDriver(Driver):
             self._verified = await self._thread(self._destination.read_back, upto)
             await self._thread(underway.note)
             self._step(self.session.verified, self._verified, time.monotonic())
-            if self._verified == self._total:
+            if self._verified == underway.tape.total:
                 self._tell("verifying")
 
     # -- the end

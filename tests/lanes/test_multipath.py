@@ -101,6 +101,7 @@ class PassingSession:
     def __init__(self, capabilities):
         self.secured = SimpleNamespace(peer=SimpleNamespace(capabilities=capabilities))
         self.state = SenderState.OFFERING
+        self.peer_is_slow = False
         self.lanes = SendingLanes(MIN_RANGE, {Stream.DATA: OutgoingStream(10**9)})
         self.other: multipath.Multipath
         self.announced: list[DirectEndpoint] = []
@@ -402,6 +403,22 @@ async def test_a_lane_that_brings_nothing_is_dropped_but_never_the_connections_o
     assert dead in sides.waiting
     assert own not in sides.waiting
     assert alive not in sides.waiting
+    await sides.stop()
+
+
+@virtual_time
+async def test_a_recipient_that_says_its_disk_stalls_keeps_its_lanes(monkeypatch):
+    sides = Sides(monkeypatch, ports=(None, None))
+    sides.send()
+    sides.wanted = 3
+    await sides.until(0, 1, 2)
+    monkeypatch.setattr(sides.sender.session, "peer_is_slow", True)
+    dead = sides.fly(1, MIN_RANGE)
+    await asyncio.sleep(3 * multipath.DEAD_SECONDS)
+    assert sorted(sides.sender.session.lanes.windows) == [0, 1, 2]
+    monkeypatch.setattr(sides.sender.session, "peer_is_slow", False)
+    while dead not in sides.waiting:
+        await asyncio.sleep(0.1)
     await sides.stop()
 
 

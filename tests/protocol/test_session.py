@@ -143,6 +143,42 @@ def test_a_withdrawn_entry_leaves_the_others_and_makes_it_incomplete():
     assert (content["delivered_entries"], content["delivered_bytes"]) == (2, 100_000)
 
 
+def test_a_range_of_many_files_counts_as_far_as_it_is_written():
+    pair = receiving(files=(b"a" * 100, b"b" * 100, b"c" * 100))
+    first = Header(TRANSFER, Stream.DATA, 0, 0, 200)
+    last, payload = Header(TRANSFER, Stream.DATA, 0, 200, 100), b"c" * 100
+    assert pair.recipient.admit(first, pair.now)
+    assert pair.recipient.admit(last, pair.now)
+    pair.recipient.partly_written(last, 250, pair.now)  # behind a gap
+    assert pair.recipient.frontier == 0
+    pair.recipient.partly_written(first, 100, pair.now)
+    pair.recipient.synced(100, pair.now)
+    assert pair.recipient.frontier == 100
+    pair.recipient.written(last, payload, pair.now)
+    pair.recipient.written(first, bytes(200), pair.now)
+    assert pair.recipient.frontier == 300
+
+
+def test_a_recipient_whose_disk_stalls_keeps_its_connection():
+    """As long as it says so, and for ten minutes at most."""
+    pair = receiving(files=(b"a" * 50_000,))
+    pair.send_range()
+    pair.recipient.report_bottleneck("disk", pair.now)
+    pair.flush()
+    for _ in range(60):
+        while pair.deliver_control("sender") or pair.deliver_control("recipient"):
+            pass
+        pair.tick(1.0)
+    assert pair.sender.peer_is_slow
+    assert not pair.sender.over
+    with pytest.raises(Failure) as caught:
+        for _ in range(600):
+            while pair.deliver_control("sender") or pair.deliver_control("recipient"):
+                pass
+            pair.tick(1.0)
+    assert caught.value.code == "connection_lost"
+
+
 def test_thousands_withdrawn_while_one_write_takes_long_are_no_crime():
     """Files that vanished after they were listed; what is on its way before them is not written."""
     count = 5000

@@ -56,6 +56,28 @@ def test_the_frontier_is_the_longest_whole_beginning(lengths, random):
         assert frontier.offset == whole
 
 
+@given(SIZES, st.integers(1, 4), st.data())
+def test_portions_make_the_range_and_touch_few_entries(sizes, entries, data):
+    tape = Tape(sizes)
+    start = data.draw(st.integers(0, tape.total))
+    end = data.draw(st.integers(start, tape.total))
+    found = list(tape.portions(start, end - start, entries))
+    assert [at for at, _ in found] == [start, *[to for _, to in found]][: len(found)]
+    assert (found[-1][1] if found else start) == end
+    for at, to in found:
+        assert len(list(tape.pieces(at, to - at))) <= entries
+
+
+def test_part_of_a_range_may_be_there_before_the_whole():
+    frontier = Frontier()
+    frontier.add(10, 20)
+    frontier.advance(4)
+    frontier.advance(3)
+    assert frontier.offset == 4
+    frontier.add(0, 10)
+    assert (frontier.offset, len(frontier)) == (20, 0)
+
+
 def test_overlaps_are_refused():
     frontier = Frontier()
     frontier.add(0, 10)

@@ -81,7 +81,8 @@ class ScriptedSession:
         self.to_send.append(b"abort " + code.encode())
 
     def report_bottleneck(self, by, now):
-        self.bottlenecks.append(by)
+        if by not in self.bottlenecks[-1:]:
+            self.bottlenecks.append(by)
 
 
 class ScriptedLanes:

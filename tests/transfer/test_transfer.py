@@ -282,6 +282,35 @@ async def test_an_empty_tape_is_whole_once_it_was_read_back(tmp_path, monkeypatc
     assert world.disk.files == dict(empty)
 
 
+async def test_many_small_files_on_a_slow_disk_count_before_all_are_written(tmp_path, monkeypatch):
+    """All of them are one range; what is written of it survives a cut."""
+    count, quick = 1500, os.fsync
+
+    def slow(file):
+        time.sleep(0.02)
+        quick(file)
+
+    world = World(tmp_path, [(f"{number:04d}", b"x") for number in range(count)])
+    out = tmp_path / "out"
+    out.mkdir()
+    world.recipient = RecipientTransfer(world.options["recipient"], out)
+    sending = world.sending()
+    await asyncio.sleep(0.05)
+    monkeypatch.setattr(os, "fsync", slow)
+    receiving = world.receiving()
+    async with asyncio.timeout(60):
+        while not any(e.verified for e in world.saw("recipient", p2p.Progressed)):
+            await asyncio.sleep(0.01)
+        world.cut()
+        monkeypatch.setattr(os, "fsync", quick)
+        outcomes = await asyncio.gather(sending, receiving)
+    assert [one.code for one in outcomes] == ["", ""]
+    durable = [event.durable for event in world.saw("recipient", p2p.Progressed)]
+    assert 0 < next(filter(None, durable)) < count
+    assert durable == sorted(durable)
+    assert "resumed" in world.states("recipient")
+
+
 async def test_a_cut_while_space_is_made_waits_for_the_disk(tmp_path, monkeypatch):
     begun = slowly(monkeypatch, FolderDestination, "prepare", 1.5)
     world = World(tmp_path, CONTENTS)

@@ -136,6 +136,12 @@ class Session:
             self._bottleneck, self._told_bottleneck = by, now
             self._ping(now)
 
+    @property
+    def peer_is_slow(self) -> bool:
+        """Whether the peer says that its disk or its limit holds it up, so that it is no wonder
+        when nothing moves."""
+        return self._peer_bottleneck in ("disk", "limit")
+
     def _ping(self, now: float) -> None:
         self._say("ping", now, bottleneck=self._bottleneck)
 

@@ -164,6 +164,15 @@ class RecipientSession(Session):
             self._manifest_arrived(stream, now)
         self._deliver_if_whole(now)
 
+    @in_turn
+    def partly_written(self, header: Header, offset: int, now: float) -> None:
+        """A range of data is written up to `offset`. Where it holds very many files that takes
+        long, and is not to be lost; nothing is said of a range behind a gap."""
+        stream = self._streams[Stream.DATA]
+        if header.offset <= stream.frontier.offset < offset:
+            stream.frontier.advance(offset)
+            self._advanced(stream, now)
+
     @property
     def transfer_id(self) -> bytes:
         """The transfer's id, from the offer (16 bytes)."""
@@ -407,6 +416,7 @@ class RecipientSession(Session):
         (RecipientState.DECIDING, LOST): Row(Session._lost_early),
         (RecipientState.RECEIVING, "withdraw"): Row(_on_withdraw),
         (RecipientState.RECEIVING, "closing"): Row(_on_closing),
+        (RecipientState.RECEIVING, partly_written): Row(partly_written),
         (RecipientState.RECEIVING, synced): Row(synced),
         (RecipientState.RECEIVING, verified): Row(verified),
         (RecipientState.RECEIVING, _delivered): Row(_delivered, RecipientState.FINISHING),

@@ -31,7 +31,9 @@ from .messages import (
 )
 from .table import LOST, Row, Table, in_turn, rows
 
-STALL_SECONDS = 30.0  # ranges under way and none acknowledged, though the peer is heard: lost
+# Ranges under way and none acknowledged, though the peer is heard: lost. Longer where it says that
+# it is its disk.
+STALL_SECONDS, LONGEST_STALL_SECONDS = 30.0, 600.0
 
 
 class SenderState(Enum):
@@ -88,15 +90,20 @@ class SenderSession(Session):
         self._reached = 0
 
     def deadline(self) -> float:
-        moved = self.lanes.moved + STALL_SECONDS
-        return min(super().deadline(), moved, self.lanes.deadline())
+        moments = [super().deadline(), self.lanes.moved + self._stall_seconds]
+        return min(moments if self.peer_is_slow else [*moments, self.lanes.deadline()])
 
     def tick(self, now: float) -> None:
-        if now - self.lanes.moved >= STALL_SECONDS and not self.over:
+        if now - self.lanes.moved >= self._stall_seconds and not self.over:
             self.lost()
         else:
-            self.lanes.stall(now)
+            if not self.peer_is_slow:
+                self.lanes.stall(now)
             super().tick(now)
+
+    @property
+    def _stall_seconds(self) -> float:
+        return LONGEST_STALL_SECONDS if self.peer_is_slow else STALL_SECONDS
 
     def _say(self, kind: str, now: float, **fields: Json | bytes) -> None:
         super()._say(kind, now, **fields)
