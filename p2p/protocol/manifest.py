@@ -167,7 +167,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
         if entry.original:
             fields["original"] = encode_base64url(entry.original)
         lines.append(encode_json(fields))
-    data = b"\n".join(lines) + b"\n"
+    lines.append(b"")
+    data = b"\n".join(lines)
     if len(manifest.entries) > MAX_ENTRIES or len(data) > MAX_MANIFEST:
         raise Failure("too_many_entries")
     return data
