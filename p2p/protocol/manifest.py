@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
 from typing import Literal, get_args
 
 from .codec import (
@@ -31,10 +33,19 @@ from .codec import (
     text,
 )
 from .errors import Failure, PeerError
-from .paths import MAX_PATH, MAX_SEGMENT, UnsafePath, check_path, collisions, shown
+from .paths import (
+    MAX_NAMES,
+    MAX_PATH,
+    MAX_SEGMENT,
+    NamesCollide,
+    TooManyNames,
+    UnsafePath,
+    check_tree,
+    shown,
+)
 from .tape import Tape
 
-MAX_ENTRIES = 200_000
+MAX_ENTRIES = MAX_NAMES  # and with them the folders that their paths imply
 MAX_MANIFEST = 64 * 1024 * 1024
 MAX_LINE = 8192  # MAX_PATH with every byte escaped, and the numbers
 SALT = 32
@@ -62,7 +73,7 @@ REFUSED = (CHANGED, NOT_WRITTEN, NOT_PLACED)
 EntryKind = Literal["file", "directory"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Entry:
     """One file or directory.
 
@@ -71,12 +82,35 @@ class Entry:
     it lies, if that could not be kept, else b"".
     """
 
-    path: str
+    # The path in UTF-8, as `check_tree` takes it. (As text, one wide character makes all wide.)
+    encoded: bytes
     kind: EntryKind
     size: int
     modified: int
-    data: int | None = None
-    original: bytes = b""
+    data: int | None
+    original: bytes
+
+    def __init__(
+        self,
+        path: str,
+        kind: EntryKind,
+        size: int,
+        modified: int,
+        data: int | None = None,
+        original: bytes = b"",
+    ) -> None:
+        fill = partial(object.__setattr__, self)
+        fill("encoded", path.encode() + b"/" * (kind == "directory"))
+        fill("kind", kind)
+        fill("size", size)
+        fill("modified", modified)
+        fill("data", data)
+        fill("original", original)
+
+    @property
+    def path(self) -> str:
+        """Relative, its segments separated by `/`."""
+        return self.encoded.decode().removesuffix("/")
 
 
 SkippedKind = Literal["links", "special"]  # symbolic links; devices, pipes and sockets
@@ -133,7 +167,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
         if entry.original:
             fields["original"] = encode_base64url(entry.original)
         lines.append(encode_json(fields))
-    data = b"\n".join(lines) + b"\n"
+    lines.append(b"")
+    data = b"\n".join(lines)
     if len(manifest.entries) > MAX_ENTRIES or len(data) > MAX_MANIFEST:
         raise Failure("too_many_entries")
     return data
@@ -145,27 +180,32 @@ def decode_manifest(data: bytes) -> Manifest:
         raise PeerError("manifest_truncated")
     if data.count(b"\n") > MAX_ENTRIES + 1:
         raise PeerError("manifest_too_many_entries")
-    lines = data[:-1].split(b"\n")
-    head = read_as(_head, decode_json(lines[0], MAX_LINE), "manifest head")
-    entries = []
-    for line in lines[1:]:
-        fields = read_as(_entry, decode_json(line, MAX_LINE), "manifest entry")
-        entry = Entry(**{**fields, "original": fields["original"] or b""})
-        try:
-            check_path(entry.path)
-        except UnsafePath as reason:
-            raise PeerError("name_unsafe", f"{shown(entry.path)} ({reason.code})") from None
-        if entry.kind == "directory" and (entry.size or entry.data is not None):
-            raise PeerError("directory_with_size")
-        entries.append(entry)
+    lines = (line[:-1] for line in BytesIO(data))  # one at a time, not a second copy of them all
+    head = read_as(_head, decode_json(next(lines), MAX_LINE), "manifest head")
+    try:
+        entries = tuple(map(_read_entry, lines))
+        check_tree(entry.encoded for entry in entries)
+    except UnsafePath as reason:
+        raise PeerError("name_unsafe", f"{shown(reason.path)} ({reason.code})") from None
+    except NamesCollide as collision:
+        raise PeerError("names_collide", ", ".join(map(shown, collision.pair))) from None
+    except TooManyNames:
+        raise PeerError("manifest_too_many_entries") from None
     if not entries:
         raise PeerError("manifest_empty")
-    pairs = collisions((entry.path, entry.kind == "directory") for entry in entries)
-    if pairs:
-        one, other = pairs[0]
-        raise PeerError("names_collide", f"{shown(one)}, {shown(other)}")
     skipped = {kind: count for kind, count in (head["skipped"] or {}).items() if count is not None}
-    return Manifest(tuple(entries), head["salt"], skipped)
+    return Manifest(entries, head["salt"], skipped)
+
+
+def _read_entry(line: bytes) -> Entry:
+    """Raises `PeerError`, `UnsafePath` for a path that reads as a directory's."""
+    fields = read_as(_entry, decode_json(line, MAX_LINE), "manifest entry")
+    if fields["path"].endswith("/"):
+        raise UnsafePath("path_part", fields["path"])
+    entry = Entry(**{**fields, "original": fields["original"] or b""})
+    if entry.kind == "directory" and (entry.size or entry.data is not None):
+        raise PeerError("directory_with_size")
+    return entry
 
 
 class Results:

@@ -2,8 +2,8 @@
 
 A path in a manifest is relative, of segments separated by `/`, and safe on Linux, macOS and
 Windows alike, so that both sides' receipts speak of the same names. The sender escapes what it can
-(`escape_segment`), the recipient refuses what is left (`check_path`); names that would fall
-together on a case-insensitive or normalising file system are refused whole (`collisions`).
+(`escape_segment`), the recipient refuses what is left; names that would fall together on a
+case-insensitive or normalising file system are refused whole (`check_tree`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import NamedTuple
+
+from .codec import sha256
 
 MAX_SEGMENT = 255  # bytes: NAME_MAX of every common file system
+MAX_DECOMPOSED = 3 * MAX_SEGMENT  # bytes in NFKD: NFD takes thrice as many, U+FDFA eleven times
+MAX_MARKS = 30  # in a row (UAX #15, Stream-Safe Text Format): sorting them takes quadratic time
 MAX_PATH = 1024  # bytes: PATH_MAX of macOS, the smallest of the Unix ones
 MAX_SEGMENTS = 64
+MAX_NAMES = 200_000  # in one tree: bounded time, however deep the paths
 MAX_SHOWN = 64  # characters of a foreign string that a terminal line gets
 
 _RESERVED = re.compile(
@@ -23,6 +29,11 @@ _RESERVED = re.compile(
 # Windows forbids these; `:` would also name an alternate data stream there.
 _NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\\/]')
+# Marks are neither letters nor digits; what else is not, `re` cannot tell apart.
+_PERHAPS_MARKS = re.compile(
+    rf"(?<![^\w\x00-\x7f])[^\w\x00-\x7f]{{{MAX_MARKS + 1},}}"  # looked for once a run
+)
+_MARKS = re.compile(rf"(M[a-z]){{{MAX_MARKS + 1}}}")  # among general categories
 # Shown escaped though allowed in names: format characters, bidi controls among them.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -30,9 +41,23 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 class UnsafePath(ValueError):
     """A path that must not be used. `code` says why, a key of the catalogue under `detail`."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, path: str = "") -> None:
+        """`path` is the whole path, where there is more than a segment."""
         self.code = code
+        self.path = path
         super().__init__(code)
+
+
+class NamesCollide(ValueError):
+    """Two paths that some file system would take for one."""
+
+    def __init__(self, one: str, other: str) -> None:
+        self.pair = one, other
+        super().__init__(one, other)
+
+
+class TooManyNames(ValueError):
+    """A tree of more than `MAX_NAMES` files and folders."""
 
 
 def _reserved(segment: str) -> bool:
@@ -40,8 +65,16 @@ def _reserved(segment: str) -> bool:
     return _RESERVED.fullmatch(segment.split(".")[0].rstrip(" ")) is not None
 
 
-def check_segment(segment: str) -> None:
-    """Raise `UnsafePath` unless the name is safe everywhere."""
+def _has_too_many_marks(segment: str) -> bool:
+    for run in _PERHAPS_MARKS.finditer(segment):
+        categories = "".join(map(unicodedata.category, run[0]))
+        if categories.count("M") > MAX_MARKS and _MARKS.search(categories):
+            return True
+    return False
+
+
+def check_segment(segment: str) -> str:
+    """What a safe name is compared by (`collision_key`). Raises `UnsafePath`."""
     if segment in ("", ".", ".."):
         raise UnsafePath("path_part")
     try:
@@ -56,16 +89,13 @@ def check_segment(segment: str) -> None:
         raise UnsafePath("trailing_dot_or_space")
     if _reserved(segment):
         raise UnsafePath("reserved_name")
-
-
-def check_path(path: str) -> tuple[str, ...]:
-    """The segments of a safe relative path. Raises `UnsafePath`."""
-    segments = tuple(path.split("/"))
-    for segment in segments:
-        check_segment(segment)
-    if len(path.encode()) > MAX_PATH or len(segments) > MAX_SEGMENTS:
-        raise UnsafePath("path_too_long")
-    return segments
+    # A mark has at least one byte more than an ASCII character.
+    if length - len(segment) > MAX_MARKS and _has_too_many_marks(segment):
+        raise UnsafePath("too_many_marks")
+    decomposed = unicodedata.normalize("NFKD", segment)
+    if len(decomposed.encode()) > MAX_DECOMPOSED:
+        raise UnsafePath("name_grows")
+    return _fold(decomposed)
 
 
 def escape_segment(segment: str) -> str:
@@ -101,36 +131,62 @@ def _cut_off(name: str) -> str:
     return _end_safely(name)
 
 
-def collision_key(path: str) -> str:
-    """Equal for two paths that some file system would take for one: NFKC and case folding."""
-    folded = unicodedata.normalize("NFKC", path).casefold()
-    return unicodedata.normalize("NFKC", folded)
+def collision_key(name: str) -> str:
+    """Equal for two names that some file system would take for one: NFKD and case folding."""
+    return _fold(unicodedata.normalize("NFKD", name))
 
 
-def collisions(paths: Iterable[tuple[str, bool]]) -> list[tuple[str, str]]:
-    """Pairs of paths that fall together; given (path, is a directory), parents are implied.
+def _fold(decomposed: str) -> str:
+    return unicodedata.normalize("NFKD", decomposed.casefold())
 
-    A file and a directory of one name collide, and so do `A/x` and `a/y`: their parents would.
+
+class _Folder(NamedTuple):
+    path: bytes  # with `/` at its end
+    names: dict[bytes, bytes]  # digest of the key of what lies in it -> path of who named it
+
+
+def check_tree(paths: Iterable[bytes]) -> None:
+    """Hold all paths of a tree against the rule for names; in UTF-8, those of directories with `/`
+    at their end.
+
+    Parents are implied. A file and a directory of one name collide, and so do `A/x` and `a/y`:
+    their parents would. Raises `UnsafePath`, `NamesCollide`, `TooManyNames`.
     """
-    seen: dict[str, list[object]] = {}  # key -> [path, is a directory, is listed itself]
-    implied: set[str] = set()
-    pairs: list[tuple[str, str]] = []
+    # In this order what lies in a folder comes in one go, itself first: so every name is looked at
+    # once, and only of the folders above it has anything to be kept.
+    above, count, last = [_Folder(b"", {})], 0, b""
+    for path in sorted(paths):
+        if not path:
+            raise UnsafePath("path_part")
+        if path == last:
+            raise _collide(path.rstrip(b"/"), path.rstrip(b"/"))
+        last = path
+        while not path.startswith(above[-1].path):
+            above.pop()
+        at = len(above[-1].path)
+        while at < len(path):
+            count += 1
+            if count > MAX_NAMES:
+                raise TooManyNames
+            name, slash, _ = path[at:].partition(b"/")
+            end = at + len(name)
+            try:
+                if end > MAX_PATH or len(above) > MAX_SEGMENTS:
+                    raise UnsafePath("path_too_long")
+                key = check_segment(name.decode())
+            except UnsafePath as reason:
+                raise UnsafePath(reason.code, path.decode()) from None
+            # A digest: names of any length take the same room.
+            other = above[-1].names.setdefault(sha256(key.encode()), path)
+            if other is not path:
+                raise _collide(other[:at] + other[at:].partition(b"/")[0], path[:end])
+            if slash:
+                above.append(_Folder(path[: end + 1], {}))
+            at = end + 1
 
-    def meet(path: str, directory: bool, listed: bool) -> None:
-        known = seen.setdefault(collision_key(path), [path, directory, False])
-        if known[0] != path or known[1] != directory or (listed and known[2]):
-            pairs.append((str(known[0]), path))
-        known[2] = known[2] or listed
 
-    for path, directory in paths:
-        end = path.find("/")
-        while end >= 0:
-            if path[:end] not in implied:
-                implied.add(path[:end])
-                meet(path[:end], True, False)
-            end = path.find("/", end + 1)
-        meet(path, directory, True)
-    return pairs
+def _collide(one: bytes, other: bytes) -> NamesCollide:
+    return NamesCollide(one.decode(), other.decode())
 
 
 def shown(text: str, limit: int = MAX_SHOWN) -> str:

@@ -13,7 +13,15 @@ from typing import Literal, NamedTuple
 from ..protocol.codec import MAX_INTEGER
 from ..protocol.errors import Failure
 from ..protocol.manifest import MAX_ENTRIES, Entry, EntryKind, Skipped, SkippedKind
-from ..protocol.paths import MAX_SEGMENTS, UnsafePath, check_path, collisions, escape_segment, shown
+from ..protocol.paths import (
+    MAX_SEGMENTS,
+    NamesCollide,
+    TooManyNames,
+    UnsafePath,
+    check_tree,
+    escape_segment,
+    shown,
+)
 from ..protocol.sentences import Detail, os_detail
 from .durable import DIRECTORY, ENTER, ENTER_ONLY, taken_by
 from .ports import Stopped, never
@@ -104,17 +112,20 @@ def walk(paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Stopped = n
     entries = found.entries
     if not entries:
         raise Failure("nothing_to_send", Detail("nothing_readable"))
-    for entry in entries:
-        try:
-            check_path(entry.path)
-        except UnsafePath as reason:
-            why = Detail("because", name=shown(entry.path), why=Detail(reason.code))
-            raise Failure("name_refused", why) from None
-    pairs = collisions((entry.path, entry.kind == "directory") for entry in entries)
-    if pairs:
-        one, other = map(shown, pairs[0])
-        raise Failure("name_collision", Detail("both", one=one, other=other))
+    try:
+        check_tree(entry.encoded for entry in entries)
+    except UnsafePath as reason:
+        raise _name_refused(reason.path, reason.code) from None
+    except NamesCollide as collision:
+        one, other = map(shown, collision.pair)
+        raise Failure("name_collision", Detail("both", one=one, other=other)) from None
+    except TooManyNames:
+        raise Failure("too_many_entries") from None
     return Listing(tuple(entries), tuple(found.sources), dict(found.skipped))
+
+
+def _name_refused(name: str, why: str) -> Failure:
+    return Failure("name_refused", Detail("because", name=shown(name), why=Detail(why)))
 
 
 class _Walk:
@@ -197,8 +208,7 @@ class _Walk:
             if here in above:
                 return self._skip("links", "link_to_parent", found_at)
             if named.path.count("/") >= MAX_SEGMENTS:
-                why = Detail("because", name=shown(named.path), why=Detail("too_deep"))
-                raise Failure("name_refused", why)
+                raise _name_refused(named.path, "too_deep")
             try:
                 opened = os.open(name, ENTER, dir_fd=folder)
             except OSError as error:
@@ -222,8 +232,8 @@ class _Walk:
         last = parent if is_root else name
         try:
             safe = escape_segment(last)
-        except UnsafePath:
-            raise Failure("name_refused", shown(last)) from None
+        except UnsafePath as reason:
+            raise _name_refused(last, reason.code) from None
         if safe != last:
             self._warn("renamed", path, shown(safe))
         original = os.fsencode(last) if safe != last else b""

@@ -8,6 +8,7 @@ woken by what the session lets happen; at the end the receipt, signed here first
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -42,6 +43,8 @@ INBOX = 512  # ranges that wait in memory; the session's window is less, and an 
 FURTHER_INBOX = 32  # messages nobody takes is never made to
 TAKEN_IN = 16  # ranges opened and written in one go ...
 GATHERED, GATHER_SECONDS = 4, 0.008  # ... once so many are there, or after so long
+
+_HIDDEN = re.compile(rb"(?:^|/)\.[^/]*")
 
 Range = tuple[Header, Payload]
 
@@ -94,18 +97,19 @@ class ReceiveDriver(Driver):
             if not (underway and underway.record.confirmed):
                 await self._confirm_digits(met)
             self._step(session.confirmed, time.monotonic())
-        arrived = await self._next(sessions.ManifestArrived)
-        manifest = await self._thread(decode_manifest, arrived.data)
+        data = (await self._next(sessions.ManifestArrived)).data
+        manifest = await self._thread(decode_manifest, data)
         session.read(manifest, manifest.tape())
-        transfer.offered(session.transfer_id, peer.identity, manifest, arrived.data)
+        transfer.offered(session.transfer_id, peer.identity, manifest, data)
         underway = transfer.underway or await transfer.begin(
             session.transfer_id,
             manifest,
-            arrived.data,
+            data,
             (peer.identity, peer.label),
             lambda: self._accepts(met, manifest),
             confirmed=session.needs_confirmation,
         )
+        del data  # as much as 64 MiB, and on the disk now
         if underway is None:
             self._step(session.decline, time.monotonic())
             return
@@ -118,7 +122,7 @@ class ReceiveDriver(Driver):
         await self._confirm(underway)
 
     async def _accepts(self, met: PeerMet, manifest: Manifest) -> bool:
-        offer = describe(manifest)
+        offer = await self._thread(describe, manifest)
         self._options.emit(offer)
         renamed = [entry for entry in manifest.entries if entry.original]
         for entry in renamed[:SHOWN_RENAMED]:
@@ -319,27 +323,27 @@ class ReceiveDriver(Driver):
 def describe(manifest: Manifest) -> Offered:
     """What a person is shown of an offer: never without what is hidden."""
     files = [entry for entry in manifest.entries if entry.kind == "file"]
-    tops = dict.fromkeys(entry.path.split("/")[0] for entry in manifest.entries)
-    found = dict.fromkeys(filter(None, (_hidden(entry.path) for entry in manifest.entries)))
-    hidden = sorted(found, key=lambda path: "/" in path)  # at the top level first
+    tops: dict[str, None] = {}
+    for entry in manifest.entries:
+        if len(tops) < SHOWN_NAMES:
+            tops[entry.path.split("/")[0]] = None
+    found = dict.fromkeys(filter(None, (_hidden(entry.encoded) for entry in manifest.entries)))
+    hidden = sorted(found, key=lambda path: b"/" in path)  # at the top level first
     return Offered(
         len(files),
         len(manifest.entries) - len(files),
         sum(entry.size for entry in files),
-        tuple(shown(name) for name in list(tops)[:SHOWN_NAMES]),
+        tuple(map(shown, tops)),
         len(hidden),
-        tuple(shown(name, 128) for name in hidden[:SHOWN_HIDDEN]),
+        tuple(shown(name.decode(), 128) for name in hidden[:SHOWN_HIDDEN]),
         manifest.skipped,
     )
 
 
-def _hidden(path: str) -> str:
-    """The topmost part of a path that is hidden, with what is above it; "" where none is."""
-    parts = path.split("/")
-    for count, part in enumerate(parts, 1):
-        if part.startswith("."):
-            return "/".join(parts[:count])
-    return ""
+def _hidden(path: bytes) -> bytes:
+    """The topmost part of a path that is hidden, with what is above it; b"" where none is."""
+    found = _HIDDEN.search(path)
+    return path[: found.end()] if found else b""
 
 
 def _sync_and_note(underway: Underway, frontier: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.protocol import manifest
-from p2p.protocol.codec import sha256
+from p2p.protocol import codec, manifest
+from p2p.protocol.codec import encode_json, sha256
 from p2p.protocol.errors import Failure, PeerError
 
 from .vectors import cases
@@ -15,9 +17,18 @@ from .vectors import cases
 SALT = bytes(32)
 
 
+def deep_tree(head, deep, files, sha256, **_):
+    """Paths of 64 segments that have nothing in common, then files: too long to be written down."""
+    paths = ["/".join([str(i)] * 64) for i in range(deep)] + [f"file {i}" for i in range(files)]
+    lines = [encode_json({"path": p, "kind": "file", "size": 1, "modified": 0}) for p in paths]
+    data = b"\n".join([head.encode(), *lines, b""])
+    assert codec.sha256(data).hex() == sha256
+    return data
+
+
 @cases("manifest")
 def test_manifests_follow_the_vectors(case):
-    data = bytes.fromhex(case["data"])
+    data = bytes.fromhex(case["data"]) if "data" in case else deep_tree(**case)
     if "error" in case["expect"]:
         with pytest.raises(PeerError):
             manifest.decode_manifest(data).tape()
@@ -89,6 +100,27 @@ def test_absurd_manifests_are_refused_before_they_are_built():
     assert caught.value.code == "too_many_entries"
     with pytest.raises(PeerError):
         manifest.decode_manifest(b"x\n" * (manifest.MAX_ENTRIES + 2))
+
+
+def test_an_entry_is_equal_to_one_of_the_same_and_keeps_its_path():
+    folder = manifest.Entry("d/\u00e9", "directory", 0, 0)
+    assert folder.path == "d/\u00e9"
+    assert folder == manifest.Entry("d/\u00e9", "directory", 0, 0)
+    assert folder != manifest.Entry("d/\u00e9", "file", 0, 0)
+
+
+def test_a_manifest_takes_no_more_memory_than_it_is_long_and_a_little_for_each_entry():
+    """Whatever characters it has."""
+    entries = tuple(
+        manifest.Entry(f"{i:05}{'x' * 240}\U0001f4be", "file", 1, 0) for i in range(5000)
+    )
+    data = manifest.encode_manifest(manifest.Manifest(entries, SALT))
+    tracemalloc.start()
+    try:
+        manifest.decode_manifest(data)
+        assert tracemalloc.get_traced_memory()[1] < len(data) + 5000 * 500
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_leaf_tells_nothing_without_its_salt():

@@ -26,6 +26,7 @@ from p2p.protocol.manifest import (
     Results,
 )
 from p2p.protocol.paths import escape_segment
+from p2p.protocol.sentences import Detail
 from p2p.storage import destination as destinations
 from p2p.storage import read_back
 from p2p.storage.comparison import compare
@@ -672,6 +673,18 @@ def test_a_folder_that_is_too_deep_is_refused_by_name(tmp_path):
     with pytest.raises(Failure) as caught:
         listed(tmp_path / "root")
     assert caught.value.code == "name_refused"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("\ufdfa" * 24, "name_grows"), ("e" + "\u0301" * 31, "too_many_marks")]
+)
+def test_a_name_that_is_hard_to_compare_is_refused_by_name(tmp_path, name, why):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / name).write_bytes(b"x")
+    with pytest.raises(Failure) as caught:
+        listed(tmp_path / "root")
+    assert caught.value.code == "name_refused"
+    assert Detail(why) in caught.value.detail
 
 
 def test_walking_stops_when_told(tmp_path):

@@ -744,6 +744,15 @@ def make_manifest() -> None:
         "links left out": lines(file("a"), head=skipping('{"links":9007199254740991}')),
         "another name before": lines(file("M%FCller", original="TfxsbGVy")),
         "a long name before": lines(file("a", original="_" * 340)),
+        "thrice as long, taken apart": lines(file("\u0390" * 127)),
+        "U+FDFA as often as it fits": lines(file("\ufdfa" * 23)),
+        "Hangul as long as it fits": lines(file("\uac01" * 85)),
+        "30 marks": lines(file("e" + "\u0301" * 30 + "e" + "\u0301" * 30)),
+        "a separator when taken apart": lines(file("a\uff0fb"), file("a/b"), file("c\u2105")),
+        "folders between": lines(
+            file("d", kind="directory", size=0), file("d!"), file("d/a"), file("d-"), file("d/b/c")
+        ),
+        "folder after what is in it": lines(file("d/a"), file("d", kind="directory", size=0)),
     }
     bad_paths = [
         "..",
@@ -781,6 +790,10 @@ def make_manifest() -> None:
         "x" * 256,
         "/".join(["x" * 200] * 6),
         "/".join("a" * 65),
+        "\ufdfa" * 24,
+        "a/\ufdfa" + "\u0390" * 125 + "/b",
+        "e" + "\u0301" * 31,
+        "a/" + "\u0323\u0302" * 20 + "/b",
     ]
     invalid: dict[str, bytes] = {
         f"path {i}: {codec.encode_json(p[:24]).decode()}": lines(file(p))
@@ -817,6 +830,11 @@ def make_manifest() -> None:
         "NFC and NFD": lines(file("\u00e9"), file("e\u0301")),
         "ligature": lines(file("\ufb01"), file("fi")),
         "sharp s": lines(file("stra\u00dfe"), file("STRASSE")),
+        "case of a folder deep down": lines(file("a/b/C/x"), file("a!"), file("a/b/c/y")),
+        "case of a folder and a file": lines(file("x/A/b"), file("x/a")),
+        "iota below": lines(file("\u1fb3\u0323"), file("\u03b1\u0323\u03b9")),
+        "file and folder, others between": lines(file("a"), file("a!"), file("a/b")),
+        "file that ends as a folder": lines(file("d/"), file("d/a")),
         "file and folder": lines(file("a"), file("a/b")),
         "folder and file": lines(file("a/b"), file("a")),
         "folder twice": lines(
@@ -852,6 +870,16 @@ def make_manifest() -> None:
     ]
     for case in cases:
         assert ("error" in case["expect"]) == (case["name"] in invalid), case["name"]
+    # Too long to be written down: paths of 64 segments that have nothing in common, then files.
+    for name, deep, files in [("200,000 names", 3125, 0), ("200,001 names", 3125, 1)]:
+        data = lines(
+            *(file("/".join([f"{i}"] * 64)) for i in range(deep)),
+            *(file(f"file {i}") for i in range(files)),
+        )
+        case = {"name": name, "head": head, "deep": deep, "files": files}
+        cases.append(
+            case | {"sha256": codec.sha256(data).hex(), "expect": outcome(partial(read, data))}
+        )
     write("manifest", cases)
 
 
@@ -1001,6 +1029,10 @@ def make_paths() -> None:
         ("\u2160", "i"),
         ("\u10a0", "\u2d00"),
         ("\U00010400", "\U00010428"),
+        ("a\u0323\u0345", "a\u0323\u03b9"),
+        ("\u1fb3\u0323", "\u03b1\u03b9\u0323"),
+        ("\u0301\u0316", "\u0316\u0301"),
+        ("\u2105", "c/o"),
     ]:
         same = paths.collision_key(one) == paths.collision_key(other)
         cases.append({"name": f"pair {one!a} {other!a}", "pair": [one, other], "expect": same})

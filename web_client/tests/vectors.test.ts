@@ -194,9 +194,19 @@ vectors("compression", (one) => {
   expect(outcome(read)).toEqual(one.expect);
 });
 
+/** Paths of 64 segments that have nothing in common, then files: too long to be written down. */
+function deepTree(head: string, deep: number, files: number): Uint8Array {
+  const paths = Array.from({ length: deep }, (_, i) => Array(64).fill(`${i}`).join("/"));
+  for (let i = 0; i < files; i++) paths.push(`file ${i}`);
+  const lines = paths.map((path) => JSON.stringify({ kind: "file", modified: 0, path, size: 1 }));
+  return codec.utf8([head, ...lines, ""].join("\n"));
+}
+
 vectors("manifest", (one) => {
+  const data = "data" in one ? bytes(one.data) : deepTree(one["head"], one["deep"], one["files"]);
+  if ("sha256" in one) expect(hex(codec.sha256(data))).toBe(one["sha256"]);
   const read = () => {
-    const found = manifest.decodeManifest(bytes(one.data));
+    const found = manifest.decodeManifest(data);
     expect(manifest.decodeManifest(manifest.encodeManifest(found))).toEqual(found);
     return {
       entries: found.entries.length,

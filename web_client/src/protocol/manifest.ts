@@ -21,10 +21,19 @@ import {
   type JsonObject,
 } from "./codec";
 import { PeerError } from "./errors";
-import { MAX_PATH, MAX_SEGMENT, checkPath, collisions, shown } from "./paths";
+import {
+  MAX_NAMES,
+  MAX_PATH,
+  MAX_SEGMENT,
+  NamesCollide,
+  TooManyNames,
+  UnsafePath,
+  checkTree,
+  shown,
+} from "./paths";
 import { Tape } from "./tape";
 
-export const MAX_ENTRIES = 200_000;
+export const MAX_ENTRIES = MAX_NAMES; // and with them the folders that their paths imply
 export const MAX_MANIFEST = 64 * 1024 * 1024;
 const MAX_LINE = 8192; // MAX_PATH with every byte escaped, and the numbers
 export const SALT = 32;
@@ -134,24 +143,31 @@ export function decodeManifest(data: Bytes): Manifest {
       continue;
     }
     if (entries.length === MAX_ENTRIES) throw new PeerError("manifest_too_many_entries");
-    const entry: Entry = readAs(entryLine, decodeJson(line, MAX_LINE), "manifest entry");
-    try {
-      checkPath(entry.path);
-    } catch (reason) {
-      throw new PeerError("name_unsafe", `${shown(entry.path)} (${(reason as Error).message})`);
-    }
-    if (entry.kind === "directory" && (entry.size || entry.data !== null)) {
-      throw new PeerError("directory_with_size");
-    }
-    entries.push(entry);
+    entries.push(readEntry(line));
   }
   if (salt === null || !entries.length) throw new PeerError("manifest_empty");
-  const [pair] = collisions(
-    entries.map((e): [string, boolean] => [e.path, e.kind === "directory"]),
-  );
-  if (pair) throw new PeerError("names_collide", pair.map((path) => shown(path)).join(", "));
+  try {
+    checkTree(entries.map(({ path, kind }) => (kind === "directory" ? `${path}/` : path)));
+  } catch (reason) {
+    if (reason instanceof UnsafePath) throw nameUnsafe(reason.path, reason.code);
+    if (reason instanceof TooManyNames) throw new PeerError("manifest_too_many_entries");
+    const { pair } = reason as NamesCollide;
+    throw new PeerError("names_collide", pair.map((path) => shown(path)).join(", "));
+  }
   return { entries, salt, skipped };
 }
+
+function readEntry(line: Bytes): Entry {
+  const entry: Entry = readAs(entryLine, decodeJson(line, MAX_LINE), "manifest entry");
+  if (entry.path.endsWith("/")) throw nameUnsafe(entry.path, "path_part"); // reads as a directory's
+  if (entry.kind === "directory" && (entry.size || entry.data !== null)) {
+    throw new PeerError("directory_with_size");
+  }
+  return entry;
+}
+
+const nameUnsafe = (path: string, why: string): PeerError =>
+  new PeerError("name_unsafe", `${shown(path)} (${why})`);
 
 /** What became of each entry: a status and a digest (zeros where there is none). */
 export class Results {

@@ -1,9 +1,12 @@
 /** The one rule for names that come from elsewhere, and how to show them (mirrors `paths.py`). */
-import { utf8 } from "./codec";
+import { encodeBase64url, sha256, utf8 } from "./codec";
 
 export const MAX_SEGMENT = 255; // bytes: NAME_MAX of every common file system
+const MAX_DECOMPOSED = 3 * MAX_SEGMENT; // bytes in NFKD: NFD takes thrice as many, U+FDFA eleven times
+const MAX_MARKS = 30; // in a row (UAX #15, Stream-Safe Text Format): sorting them takes quadratic time
 export const MAX_PATH = 1024; // bytes: PATH_MAX of macOS, the smallest of the Unix ones
 export const MAX_SEGMENTS = 64;
+export const MAX_NAMES = 200_000; // in one tree: bounded time, however deep the paths
 export const MAX_SHOWN = 64; // characters of a foreign string that a line gets
 
 const RESERVED = /^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])$/i;
@@ -11,37 +14,53 @@ const RESERVED = /^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u
 // eslint-disable-next-line no-control-regex
 const NO_TEXT = /[\udc80-\udcff]/u; // bytes that are not UTF-8
 const FORBIDDEN = /[\u0000-\u001f\u007f-\u009f<>:"|?*\\/]/g;
+const TOO_MANY_MARKS = new RegExp(`(?<!\\p{M})\\p{M}{${MAX_MARKS + 1}}`, "u"); // looked for once a run
 // Shown escaped though allowed in names: format characters, bidi controls among them.
 const UNSEEN = /[\p{C}\p{Zl}\p{Zp}]/u;
 
-/** A path that must not be used. The message is why, a code of the catalogue under `detail`. */
-export class UnsafePath extends Error {}
+/** A path that must not be used. `code` says why, a code of the catalogue under `detail`. */
+export class UnsafePath extends Error {
+  constructor(
+    readonly code: string,
+    readonly path = "", // the whole path, where there is more than a segment
+  ) {
+    super(code);
+  }
+}
+
+/** Two paths that some file system would take for one. */
+export class NamesCollide extends Error {
+  constructor(readonly pair: readonly [string, string]) {
+    super();
+  }
+}
+
+/** A tree of more than `MAX_NAMES` files and folders. */
+export class TooManyNames extends Error {}
+
+/** Whether it takes more than so many bytes in UTF-8. */
+const exceeds = (text: string, limit: number): boolean =>
+  text.length * 3 > limit && utf8(text).length > limit;
 
 /** Windows reserves `NUL`, `nul.txt` and even `NUL .txt`. */
 function reserved(segment: string): boolean {
   return RESERVED.test(segment.split(".")[0]!.replace(/ +$/, ""));
 }
 
-/** Throws `UnsafePath` unless the name is safe everywhere. */
-export function checkSegment(segment: string): void {
+/** What a safe name is compared by (`collisionKey`). Throws `UnsafePath`. */
+export function checkSegment(segment: string): string {
   if (segment === "" || segment === "." || segment === "..") {
     throw new UnsafePath("path_part");
   }
   if (!segment.isWellFormed()) throw new UnsafePath("not_unicode");
-  if (utf8(segment).length > MAX_SEGMENT) throw new UnsafePath("name_too_long");
+  if (exceeds(segment, MAX_SEGMENT)) throw new UnsafePath("name_too_long");
   if (segment.search(FORBIDDEN) >= 0) throw new UnsafePath("forbidden_character");
   if (/[ .]$/.test(segment)) throw new UnsafePath("trailing_dot_or_space");
   if (reserved(segment)) throw new UnsafePath("reserved_name");
-}
-
-/** The segments of a safe relative path. Throws `UnsafePath`. */
-export function checkPath(path: string): string[] {
-  const segments = path.split("/");
-  segments.forEach(checkSegment);
-  if (utf8(path).length > MAX_PATH || segments.length > MAX_SEGMENTS) {
-    throw new UnsafePath("path_too_long");
-  }
-  return segments;
+  if (TOO_MANY_MARKS.test(segment)) throw new UnsafePath("too_many_marks");
+  const decomposed = segment.normalize("NFKD");
+  if (exceeds(decomposed, MAX_DECOMPOSED)) throw new UnsafePath("name_grows");
+  return fold(decomposed);
 }
 
 /**
@@ -78,48 +97,67 @@ function cutOff(name: string): string {
   return endSafely(characters.join(""));
 }
 
-/** Full case folding of one character; JavaScript has upper and lower case only. */
-function fold(character: string): string {
+/** Equal for two names that some file system would take for one: NFKD and case folding. */
+export const collisionKey = (name: string): string => fold(name.normalize("NFKD"));
+
+/** Full case folding, and NFKD again; JavaScript has upper and lower case only. */
+function fold(decomposed: string): string {
   // U+0131 would meet `i` by way of `I`, which folding keeps apart.
-  if (character === "\u0131") return character;
-  return character.toLowerCase().toUpperCase().toLowerCase();
+  const parts = decomposed.split("\u0131");
+  const folded = parts.map((part) => part.toLowerCase().toUpperCase().toLowerCase());
+  // A sigma is the same wherever in a word it stands.
+  return folded.join("\u0131").replaceAll("\u03c2", "\u03c3").normalize("NFKD");
 }
 
-/** Equal for two paths that some file system would take for one: NFKC and case folding. */
-export function collisionKey(path: string): string {
-  const folded = Array.from(path.normalize("NFKC"), fold).join("");
-  return folded.normalize("NFKC");
+/** A folder of a path, with `/` at its end; digest of the key of what lies in it -> who named it. */
+interface Folder {
+  readonly path: string;
+  readonly names: Map<string, string>;
 }
 
 /**
- * Pairs of paths that fall together; given (path, is a directory), parents are implied.
+ * Hold all paths of a tree against the rule for names; those of directories with `/` at their end.
  *
- * A file and a directory of one name collide, and so do `A/x` and `a/y`: their parents would.
+ * Parents are implied. A file and a directory of one name collide, and so do `A/x` and `a/y`: their
+ * parents would. Throws `UnsafePath`, `NamesCollide`, `TooManyNames`.
  */
-export function collisions(paths: Iterable<[string, boolean]>): [string, string][] {
-  const seen = new Map<string, { path: string; directory: boolean; listed: boolean }>();
-  const implied = new Set<string>();
-  const pairs: [string, string][] = [];
-  const meet = (path: string, directory: boolean, listed: boolean) => {
-    const key = collisionKey(path);
-    const known = seen.get(key) ?? { path, directory, listed: false };
-    seen.set(key, known);
-    if (known.path !== path || known.directory !== directory || (listed && known.listed)) {
-      pairs.push([known.path, path]);
+export function checkTree(paths: Iterable<string>): void {
+  // In this order what lies in a folder comes in one go, itself first: so every name is looked at
+  // once, and only of the folders above it has anything to be kept.
+  const above: Folder[] = [{ path: "", names: new Map() }];
+  let [count, last] = [0, ""];
+  for (const path of Array.from(paths).sort()) {
+    if (!path) throw new UnsafePath("path_part");
+    if (path === last) throw new NamesCollide([upTo(path, 0), upTo(path, 0)]);
+    last = path;
+    while (!path.startsWith(above.at(-1)!.path)) above.pop();
+    for (let at = above.at(-1)!.path.length; at < path.length;) {
+      if (++count > MAX_NAMES) throw new TooManyNames();
+      const here = upTo(path, at);
+      const { names } = above.at(-1)!;
+      const key = keyOf(path, here, at, above.length);
+      const other = names.get(key);
+      if (other !== undefined) throw new NamesCollide([upTo(other, at), here]);
+      names.set(key, path);
+      at = here.length + 1;
+      if (at <= path.length) above.push({ path: path.slice(0, at), names: new Map() });
     }
-    known.listed ||= listed;
-  };
-  for (const [path, directory] of paths) {
-    for (let end = path.indexOf("/"); end >= 0; end = path.indexOf("/", end + 1)) {
-      const parent = path.slice(0, end);
-      if (!implied.has(parent)) {
-        implied.add(parent);
-        meet(parent, true, false);
-      }
-    }
-    meet(path, directory, true);
   }
-  return pairs;
+}
+/** A path up to the end of the name that begins at `at`. */
+function upTo(path: string, at: number): string {
+  const end = path.indexOf("/", at);
+  return end < 0 ? path : path.slice(0, end);
+}
+
+/** Digest of what a name is compared by: names of any length take the same room. */
+function keyOf(path: string, here: string, at: number, depth: number): string {
+  try {
+    if (exceeds(here, MAX_PATH) || depth > MAX_SEGMENTS) throw new UnsafePath("path_too_long");
+    return encodeBase64url(sha256(utf8(checkSegment(here.slice(at)))));
+  } catch (reason) {
+    throw new UnsafePath((reason as UnsafePath).code, path);
+  }
 }
 
 /** A foreign string made safe to show: unseen characters as `\u{..}`; a long one loses its middle. */

@@ -1,7 +1,7 @@
 /** Anything at all into every decoder: a value, or the one error that its comment names. */
 import fc from "fast-check";
 import sodium from "libsodium-wrappers-sumo";
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 
 import * as audit from "../../src/protocol/audit";
 import {
@@ -204,7 +204,7 @@ describe("a manifest", () => {
       const found = valueOr(PeerError, () => decodeManifest(data));
       if (!found) return false;
       expect(decodeManifest(encodeManifest(found))).toEqual(found);
-      for (const { path } of found.entries) expect(() => paths.checkPath(path)).not.toThrow();
+      for (const { path } of found.entries) expect(() => paths.checkTree([path])).not.toThrow();
       const keys = found.entries.map(({ path }) => paths.collisionKey(path));
       expect(new Set(keys).size).toBe(keys.length);
       valueOr(PeerError, () => tapeOf(found));
@@ -750,6 +750,12 @@ describe("a name", () => {
     fc.array(fc.nat({ max: 0xffff }), { maxLength: 20 }).map((all) => String.fromCharCode(...all)),
   );
 
+  const isSafe = (path: string) =>
+    valueOr(paths.UnsafePath, () => {
+      paths.checkTree([path]);
+      return true;
+    }) ?? false;
+
   test("that was escaped is safe, and escaping it again changes nothing", () => {
     holds(some, 2000, (name) => {
       const safe = valueOr(paths.UnsafePath, () => paths.escapeSegment(name));
@@ -762,7 +768,7 @@ describe("a name", () => {
 
   test("that is safe is left as it is", () => {
     holds(some, 1000, (name) => {
-      if (valueOr(paths.UnsafePath, () => paths.checkPath(name)) === undefined) return false;
+      if (name.endsWith("/") || !isSafe(name)) return false;
       expect(name.split("/").map(paths.escapeSegment).join("/")).toBe(name);
       return true;
     });
@@ -770,9 +776,8 @@ describe("a name", () => {
 
   test("that is a safe path stays below its root", () => {
     holds(some, 2000, (path) => {
-      const segments = valueOr(paths.UnsafePath, () => paths.checkPath(path));
-      if (!segments) return false;
-      expect(segments.join("/")).toBe(path);
+      if (path.endsWith("/") || !isSafe(path)) return false;
+      const segments = path.split("/");
       expect(path.startsWith("/")).toBe(false);
       for (const part of segments) {
         expect(["", ".", ".."]).not.toContain(part);
@@ -788,15 +793,20 @@ describe("a name", () => {
     ["with a part that is too long", "é".repeat(128)],
     ["with half a character", "\ud800"],
     ["with an empty part", "a//b"],
+    ["empty", ""],
+    ["with more marks than fit", "e" + "\u0301".repeat(31)],
+    ["far longer when taken apart", "\ufdfa".repeat(24)],
   ])("that is %s is refused", (_, path) => {
-    expect(() => paths.checkPath(path)).toThrow(paths.UnsafePath);
+    expect(isSafe(path)).toBe(false);
   });
 
   test("that is just not too deep or too long is taken", () => {
-    expect(paths.checkPath(Array(64).fill("a").join("/"))).toHaveLength(64);
-    expect(paths.checkPath("é".repeat(127))).toHaveLength(1);
     const longest = [..."abcd"].map((letter) => letter.repeat(255)).join("/");
-    expect(paths.checkPath(longest)).toHaveLength(4);
+    const deepest = Array(64).fill("a").join("/");
+    const marked = ("e" + "\u0301".repeat(30)).repeat(4);
+    for (const path of [deepest, "é".repeat(127), longest, marked, "\ufdfa".repeat(23)]) {
+      expect(isSafe(path)).toBe(true);
+    }
   });
 
   test("that is shown can neither move the cursor nor turn the text", () => {
@@ -812,99 +822,120 @@ describe("a name", () => {
     );
   });
 
-  test.each([
-    [
-      [
-        ["a", false],
-        ["b", false],
-      ],
-      [],
-    ],
-    [
-      [
-        ["d", true],
-        ["d/a", false],
-        ["d/b", false],
-        ["e/x", false],
-      ],
-      [],
-    ],
-    [
-      [
-        ["d/a", false],
-        ["d", true],
-      ],
-      [],
-    ],
-    [
-      [
-        ["a", false],
-        ["A", false],
-      ],
-      [["a", "A"]],
-    ],
-    [
-      [
-        ["A/x", false],
-        ["a/y", false],
-      ],
-      [["A", "a"]],
-    ],
-    [
-      [
-        ["a", false],
-        ["a/b", false],
-      ],
-      [["a", "a"]],
-    ],
-    [
-      [
-        ["a/b", false],
-        ["a", false],
-      ],
-      [["a", "a"]],
-    ],
-    [
-      [
-        ["a", false],
-        ["a", false],
-      ],
-      [["a", "a"]],
-    ],
-    [
-      [
-        ["d", true],
-        ["d", true],
-      ],
-      [["d", "d"]],
-    ],
-    [
-      [
-        ["\u00e9", false],
-        ["e\u0301", false],
-      ],
-      [["\u00e9", "e\u0301"]],
-    ],
-    [
-      [
-        ["\ufb01le", false],
-        ["file", false],
-      ],
-      [["\ufb01le", "file"]],
-    ],
-  ] as [[string, boolean][], [string, string][]][])("collides where it must: %j", (all, pairs) => {
-    expect(paths.collisions(all)).toEqual(pairs);
+  const collision = (tree: readonly string[]) => {
+    try {
+      paths.checkTree(tree);
+      return null;
+    } catch (error) {
+      if (error instanceof paths.NamesCollide) return error.pair;
+      throw error;
+    }
+  };
+
+  test.each<[string, [string, string] | null]>([
+    ["a b", null],
+    ["d/ d/a d/b e/x", null],
+    ["d/a d/", null],
+    ["d/ d! d/a d- d/b", null],
+    ["a A", ["A", "a"]],
+    ["A/x a/y", ["A", "a"]],
+    ["a a/b", ["a", "a"]],
+    ["a/b a", ["a", "a"]],
+    ["a a! a/b", ["a", "a"]],
+    ["a a", ["a", "a"]],
+    ["a a/", ["a", "a"]],
+    ["d/ d/", ["d", "d"]],
+    ["d/e/F/x d/e/f", ["d/e/F", "d/e/f"]],
+    ["\u00e9 e\u0301", ["e\u0301", "\u00e9"]],
+    ["\ufb01le file", ["file", "\ufb01le"]],
+    ["a\uff0fb a/b", null], // no file system takes the one for the other
+  ])("collides where it must: %j", (tree, pair) => {
+    expect(collision(tree.split(" "))).toEqual(pair);
   });
 
-  test("collides as a matter of keys", () => {
-    const path = fc.constantFrom("a", "A", "b", "a/x", "A/y", "b/x");
+  /** The rule of PROTOCOL.md, word for word: every parent and path, each by its own whole key. */
+  function wholePathsCollide(tree: readonly string[]): boolean {
+    const kinds = new Map<string, Set<string>>();
+    const kindsOf = (path: string) => {
+      if (!kinds.has(path)) kinds.set(path, new Set());
+      return kinds.get(path)!;
+    };
+    for (const path of tree) {
+      const named = path.replace(/\/$/, "");
+      const parts = named.split("/");
+      for (let end = 1; end < parts.length; end++) {
+        kindsOf(parts.slice(0, end).join("/")).add("implied directory");
+      }
+      const kind = path.endsWith("/") ? "directory" : "file";
+      if (kindsOf(named).has(kind)) return true; // listed twice
+      kindsOf(named).add(kind);
+    }
+    if ([...kinds.values()].some((all) => all.has("file") && all.size > 1)) return true;
+    const keys = [...kinds.keys()].map((path) => path.split("/").map(paths.collisionKey).join("/"));
+    return new Set(keys).size < keys.length;
+  }
+
+  test("collides in a tree as whole paths do", () => {
+    const segment = fc.constantFrom(
+      "a",
+      "A",
+      "b",
+      "a!",
+      "\u00e9",
+      "e\u0301",
+      "\ufb01",
+      "Fi",
+      "\uff21",
+    );
+    const path = fc
+      .tuple(fc.array(segment, { minLength: 1, maxLength: 4 }), fc.constantFrom("", "/"))
+      .map(([segments, end]) => segments.join("/") + end);
     fc.assert(
-      fc.property(fc.array(fc.tuple(path, fc.boolean()), { maxLength: 6 }), (all) => {
-        const keys = all.map(([one]) => paths.collisionKey(one));
-        if (paths.collisions(all).length === 0) expect(new Set(keys).size).toBe(keys.length);
-        else expect(all.length).toBeGreaterThan(1);
+      fc.property(fc.array(path, { maxLength: 7 }), (tree) => {
+        const pair = collision(tree);
+        expect(pair !== null).toBe(wholePathsCollide(tree));
+        if (pair) expect(paths.collisionKey(pair[0])).toBe(paths.collisionKey(pair[1]));
       }),
-      { numRuns: 1000 },
+      { numRuns: 2000 },
+    );
+  });
+
+  test("is looked at once, however many paths lead through it, in whatever order", () => {
+    const normalize = vi.spyOn(String.prototype, "normalize");
+    try {
+      const deep = ["a", "b"].map((top) =>
+        Array.from({ length: 60 }, (_, depth) => `${top}${depth}`).join("/"),
+      );
+      paths.checkTree(Array.from({ length: 1000 }, (_, i) => `${deep[i % 2]}/${i}`));
+      expect(normalize).toHaveBeenCalledTimes(2 * (2 * 60 + 1000)); // before folding and after it
+    } finally {
+      normalize.mockRestore();
+    }
+  });
+
+  test("is folded as each of its characters is", () => {
+    const letter = fc.constantFrom(
+      "\u03a3",
+      "\u03c2",
+      "\u0131",
+      "I",
+      "\u0130",
+      "\u00df",
+      "\u0390",
+      " ",
+    );
+    const fold = (character: string) =>
+      character === "\u0131" ? character : character.toLowerCase().toUpperCase().toLowerCase();
+    const name = fc.array(
+      fc.oneof(letter, fc.string({ unit: "binary", minLength: 1, maxLength: 1 })),
+    );
+    fc.assert(
+      fc.property(name, (letters) => {
+        const decomposed = letters.join("").normalize("NFKD");
+        const folded = Array.from(decomposed, fold).join("").normalize("NFKD");
+        expect(paths.collisionKey(letters.join(""))).toBe(folded);
+      }),
+      { numRuns: 2000 },
     );
   });
 
