@@ -27,7 +27,15 @@ from ..protocol.codec import sha256
 from ..protocol.errors import PeerError
 from ..protocol.handshake import MAX_HANDSHAKE_MESSAGE, ChannelBinding
 from ..protocol.link import LinkKeys
-from ..protocol.signal import NONCE, Description, DirectEndpoint, Knock, Sealer, Signal
+from ..protocol.signal import (
+    NONCE,
+    Candidate,
+    Description,
+    DirectEndpoint,
+    Knock,
+    Sealer,
+    Signal,
+)
 from ..tasks import race
 from .addresses import reachable
 from .seats import Attempt
@@ -77,6 +85,7 @@ class Transports:
         self._tls: TlsConnection | None = None
         self._chosen: Pair = webrtc
         self._failed = asyncio.Event()  # WebRTC has
+        self._offered: list[str] = []  # addresses of the peer's candidates
         self._peer: asyncio.Future[DirectEndpoint] | None = None
         self._losing: asyncio.Task[None] | None = None  # closes the other one
 
@@ -99,6 +108,17 @@ class Transports:
     def max_message_size(self) -> int:
         """What every lane of a session takes, also WebRTC connections that come later, in bytes."""
         return min(self._chosen.data.max_message_size, self._webrtc.data.max_message_size)
+
+    @property
+    def peer_addresses(self) -> list[str]:
+        """Where this connection could have found the peer, and where TLS has."""
+        if self.is_tls:
+            assert self._tls is not None
+            return [*self._offered, self._tls.control.address]
+        return self._offered
+
+    def _hear(self, candidates: tuple[Candidate, ...]) -> None:
+        self._offered += [candidate.address for candidate in candidates]
 
     async def connect_host(
         self, attempt: Attempt, keys: LinkKeys, *, passphrase: bool, host_sends: bool
@@ -146,7 +166,7 @@ class Transports:
         """Until one of them is chosen; at the host, the message that says so."""
         self._peer = asyncio.get_running_loop().create_future()
         remote = descriptions.answered if self._offerer else descriptions.offered
-        others = trickle(self._webrtc, signals, remote, self._take_endpoint)
+        others = trickle(self._webrtc, signals, remote, self._take_endpoint, self._hear)
         message_1 = await race(self._decide(signals, host), *others, self.hear_no_data())
         if self.is_tls:
             self._losing = asyncio.create_task(self._webrtc.close(heard=True))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from ..protocol.errors import HandoverError
 from ..protocol.handshake import DIRECT, LANES, MANY_LANES
 from ..protocol.sentences import os_detail
 from ..protocol.session import RecipientSession, SenderSession, SenderState
-from ..protocol.signal import Description, DirectEndpoint, Signal, may_connect
+from ..protocol.signal import Description, DirectEndpoint, Signal
 from ..tasks import race, uncancelled
 from . import Lane, LaneLost, hear_nothing
 from .connection_count import ConnectionCount
@@ -29,6 +29,7 @@ from .tls.connection import AGAIN_SECONDS, ALONE_SECONDS
 from .tls.direct import DirectLane, DirectLanes
 from .tls.endpoint import hello
 from .tls.socket import has_congestion_control
+from .tls.targets import Targets
 from .webrtc import Connection, MakeConnection
 from .webrtc.negotiation import answer, offer
 
@@ -64,6 +65,8 @@ class LaneContext:
     nonces: tuple[bytes, bytes]  # the guest's and the host's of this attempt
     direct_ports: tuple[int, int] | None  # TCP, to listen on, first and last; None: no direct lanes
     addresses: Callable[[], list[str]]  # this machine's, as may be told
+    peer_addresses: Sequence[str]  # where the connection could have found the peer
+    targets: Targets  # of the whole transfer
     warn: Callable[[str, str], None]  # code of a warning, detail
 
 
@@ -145,8 +148,9 @@ class Multipath:
         self._step(self.session.announce_direct, own, time.monotonic())
         peer = await self._peer
         await asyncio.to_thread(direct.trust, peer.certificate)
-        making = self._make_direct(direct, may_connect(peer.addresses), peer.port)
-        await race(direct.serve(), self._take_direct(direct), making)
+        targets = context.targets.choose(peer.addresses, context.peer_addresses)
+        making = [self._make_direct(direct, targets, peer.port)] if targets else []
+        await race(direct.serve(), self._take_direct(direct), *making)
 
     async def _direct_wanted(self) -> bool:
         raise NotImplementedError
@@ -265,6 +269,7 @@ class SenderMultipath(Multipath):
             try:
                 while self._wants_direct:
                     lane = await direct.connect(best, port)
+                    self._context.targets.answered()
                     best = [lane.address]
                     await self._adopt(lane)
             except LaneLost:
@@ -404,7 +409,9 @@ class RecipientMultipath(Multipath):
             more = not self.direct
             while more and len(self.direct) < DIRECT_LANES_UNDER_LOSS:
                 try:
-                    more = await self._adopt(await direct.connect(addresses, port))
+                    lane = await direct.connect(addresses, port)
+                    self._context.targets.answered()
+                    more = await self._adopt(lane)
                     again = AGAIN_SECONDS
                 except LaneLost:
                     more, again = False, min(2 * again, LONGEST_AGAIN_SECONDS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from ..events import Bottleneck, DigitsShown, PeerMet, Progressed, Question, StateChanged, Warned
 from ..lanes import Lane, LaneLost
 from ..lanes.multipath import LaneContext, Multipath
+from ..lanes.tls.targets import Targets
 from ..lanes.webrtc import MakeConnection
 from ..protocol import receipt as receipts
 from ..protocol import session as sessions
@@ -70,6 +71,10 @@ class Carrier(Protocol):
     def max_message_size(self) -> int:
         """What every lane of the session takes, in bytes."""
 
+    @property
+    def peer_addresses(self) -> Sequence[str]:
+        """Where this connection found the peer, or could have."""
+
 
 @dataclass(frozen=True)
 class Connected:
@@ -89,8 +94,12 @@ class Driver:
     session: SenderSession | RecipientSession
     lanes: Multipath
 
-    def __init__(self, options: Options, identity: Identity, connected: Connected) -> None:
+    def __init__(
+        self, options: Options, identity: Identity, connected: Connected, targets: Targets
+    ) -> None:
+        """`targets`: the transfer's."""
         self._options, self._identity, self._connected = options, identity, connected
+        self._targets = targets
         self._secured = connected.secured
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._events: asyncio.Queue[sessions.Event] = asyncio.Queue()
@@ -289,6 +298,8 @@ class Driver:
             nonces=(binding.nonce_guest, binding.nonce_host),
             direct_ports=self._options.direct_ports,
             addresses=connected.addresses,
+            peer_addresses=connected.carrier.peer_addresses,
+            targets=self._targets,
             warn=lambda code, detail: self._options.emit(Warned(code, detail=detail)),
         )
 

@@ -55,7 +55,7 @@ class ReceiveDriver(Driver):
     session: RecipientSession
 
     def __init__(self, transfer: RecipientTransfer, connected: Connected) -> None:
-        super().__init__(transfer.options, transfer.identity, connected)
+        super().__init__(transfer.options, transfer.identity, connected, transfer.targets)
         self._transfer = transfer
         transfer.met(self._secured.peer.identity)
         self._opener = self._secured.suite.opener(connected.session_private)

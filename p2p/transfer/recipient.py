@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..events import StateName, Warned
+from ..lanes.tls.targets import Targets
 from ..protocol import receipt as receipts
 from ..protocol import session as sessions
 from ..protocol.codec import sha256
@@ -135,6 +136,7 @@ class RecipientTransfer:
         wants the check digits compared."""
         self.options, self._output, self._verify = options, output, verify
         self._made = False  # the folder, by this transfer
+        self.targets = Targets()
         self.identity: Identity  # once `identify` was called
         self._open_destination = open_destination
         self._link = ""

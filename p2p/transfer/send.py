@@ -44,7 +44,7 @@ class SendDriver(Driver):
     def __init__(self, transfer: SenderTransfer, connected: Connected, admit: Admit) -> None:
         """`admit` is told whom it is about, the check digits and whether both sides have compared
         them; it raises `Failure` for no."""
-        super().__init__(transfer.options, transfer.identity, connected)
+        super().__init__(transfer.options, transfer.identity, connected, transfer.targets)
         self._transfer, self._admit = transfer, admit
         transfer.met(self._secured.peer.identity)
         suite = self._secured.suite

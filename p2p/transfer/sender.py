@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..events import StateChanged, StateName, Warned
+from ..lanes.tls.targets import Targets
 from ..protocol import receipt as receipts
 from ..protocol import session as sessions
 from ..protocol.codec import sha256
@@ -76,6 +77,7 @@ class SenderTransfer:
         self._record, self._journal = record, journal
         self._list_sources, self._verify = list_sources, verify
         self._accepted = False  # something was, in this process
+        self.targets = Targets()
         self._met = b""  # the identity of the last recipient that was proven, let in or not
         self._prepared: Prepared | None = None
         self._preparing: asyncio.Task[Prepared] | None = None

@@ -16,6 +16,7 @@ import pytest
 
 from p2p.lanes import LaneLost, multipath
 from p2p.lanes.multipath import LaneContext, RecipientMultipath, SenderMultipath
+from p2p.lanes.tls.targets import Targets
 from p2p.protocol import session as sessions
 from p2p.protocol.errors import PeerError
 from p2p.protocol.handshake import DIRECT, LANES, MANY_LANES
@@ -159,6 +160,8 @@ class Sides:
             nonces=NONCES,
             direct_ports=ports,
             addresses=lambda: ["192.0.2.1"],
+            peer_addresses=["192.0.2.1"],
+            targets=Targets(),
             warn=lambda code, detail: self.warned.append((code, detail)),
         )
 

@@ -98,6 +98,7 @@ class MemoryCarrier:
     """A connection's own two lanes."""
 
     is_tls = False
+    peer_addresses = ()
     max_message_size = MemoryLane.max_message_size
 
     def __init__(self, control: MemoryLane, data: MemoryLane) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 import p2p
 from p2p.lanes import LaneLost
+from p2p.lanes.tls.targets import Targets
 from p2p.protocol import session as sessions
 from p2p.protocol.errors import Ending, Failure, HandoverError, PeerError
 from p2p.protocol.signal import DirectEndpoint, Knock
@@ -112,7 +113,7 @@ class ScriptedDriver(Driver):
         home, other = Home(tmp_path / "here"), Home(tmp_path / "there")
         given = Options(home=home, emit=self.told.append, direct_ports=None, **options)
         here, there = connect(home.identity.load(), other.identity.load())
-        super().__init__(given, home.identity.load(), here)
+        super().__init__(given, home.identity.load(), here, Targets())
         self.peer = carrier_of(there).control  # the other end of the control lane
         self.session, self.lanes = ScriptedSession(), ScriptedLanes()
         self.work, self.unasked, self.cleaned = work, [], 0

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from ...protocol.errors import PeerError
 from ...protocol.signal import (
     MAX_CANDIDATES,
+    Candidate,
     Candidates,
     Description,
     DirectEndpoint,
@@ -91,8 +92,9 @@ def trickle(
     signals: Signals,
     remote: Description,
     take_endpoint: Callable[[DirectEndpoint], None] | None = None,
+    heard: Callable[[tuple[Candidate, ...]], None] = lambda candidates: None,
 ) -> tuple[Coroutine[Any, Any, None], Coroutine[Any, Any, None]]:
-    """Candidates both ways, as they are found."""
+    """Candidates both ways, as they are found; `heard` is told of the other side's."""
 
     async def tell() -> None:
         told = 0
@@ -103,6 +105,7 @@ def trickle(
 
     async def listen() -> None:
         known = remote
+        heard(known.candidates)
         while (more := await signals.recv()) is not None:
             if isinstance(more, DirectEndpoint) and take_endpoint is not None:
                 take_endpoint(more)
@@ -110,6 +113,7 @@ def trickle(
             if not isinstance(more, Candidates):
                 raise PeerError("signal_out_of_turn")
             known = merge(known, more.candidates)
+            heard(more.candidates)
             await connection.add_candidates(more.candidates)
 
     return tell(), listen()
