@@ -28,7 +28,7 @@ from ..protocol.errors import PeerError
 from ..protocol.handshake import MAX_HANDSHAKE_MESSAGE, ChannelBinding
 from ..protocol.link import LinkKeys
 from ..protocol.signal import NONCE, Description, DirectEndpoint, Knock, Sealer, Signal
-from ..tasks import race
+from ..tasks import race, stop
 from .addresses import reachable
 from .seats import Attempt
 
@@ -168,9 +168,7 @@ class Transports:
                         return message_1
             raise LaneLost
         finally:
-            for one in going:
-                one.cancel()
-            await asyncio.gather(*going, return_exceptions=True)
+            await stop(*going)
 
     async def _by_webrtc(self, host: bool) -> tuple[Pair, bytes]:
         webrtc = self._webrtc

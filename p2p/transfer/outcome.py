@@ -18,6 +18,7 @@ from ..protocol.paths import shown
 from ..protocol.sentences import Language, os_detail, text
 from ..protocol.session import Ended
 from ..state.audit import AuditLog
+from ..tasks import finish
 
 logger = logging.getLogger("handover.transfer")
 
@@ -100,7 +101,7 @@ class Summarized(Protocol):
 
     def conclude(self, code: str, *, noted: bool) -> None:
         """It has ended with this code: keep what can be taken up again, forget the rest. Nothing is
-        forgotten that is not `noted` in the audit log."""
+        forgotten that is not `noted` in the audit log. In a thread. Raises `OSError`."""
 
 
 async def conclude(
@@ -127,20 +128,15 @@ async def conclude(
         name = type(error).__name__
         outcome = Outcome(Ending.FAILED, "internal", name, transfer.summary.receipt)
     summary = transfer.summary
-    members = {
-        "role": role,
-        "ending": outcome.ending.value,
-        "code": outcome.code,
-        **summary.members(),
-    }
-    noted = False
+    loop = asyncio.get_running_loop()
+    concluding = loop.run_in_executor(None, _conclude, transfer, role, outcome, summary, audit)
     try:
-        audit.append("transfer", members)
-        noted = True
-    except (OSError, HandoverError) as error:
-        why = os_detail(error) if isinstance(error, OSError) else error.detail
-        emit(Warned("audit_unwritable", detail=why))
-    transfer.conclude(outcome.code, noted=noted)
+        await finish(concluding)
+    except asyncio.CancelledError as error:
+        cancelled = error
+    unnoted = concluding.result()
+    if unnoted is not None:
+        emit(Warned("audit_unwritable", detail=unnoted))
     if outcome.ending == Ending.COMPLETE and outcome.receipt is not None:
         places = summary.places, summary.folder, summary.skipped
         emit(Completed(outcome.ending, outcome.code, outcome.receipt, *places))
@@ -151,6 +147,23 @@ async def conclude(
     if cancelled is not None:
         raise cancelled
     return outcome
+
+
+def _conclude(
+    transfer: Summarized, role: str, outcome: Outcome, summary: Summary, audit: AuditLog
+) -> str | None:
+    """Note how it ended, and put it away; why it could not be noted. In a thread."""
+    members = {"role": role, "ending": outcome.ending.value, "code": outcome.code}
+    unnoted = None
+    try:
+        audit.append("transfer", members | summary.members())
+    except (OSError, HandoverError) as error:
+        unnoted = os_detail(error) if isinstance(error, OSError) else error.detail
+    try:
+        transfer.conclude(outcome.code, noted=unnoted is None)
+    except OSError:  # what lies there is found, and erased, another time
+        logger.debug("what is left was not put away", exc_info=True)
+    return unnoted
 
 
 def may_go_on(code: str) -> bool:

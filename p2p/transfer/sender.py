@@ -93,9 +93,9 @@ class SenderTransfer:
         """Whether this side wants the check digits compared."""
         return self._verify or self.record.verify
 
-    def identify(self) -> None:
-        """Load this side's identity; first of all. Raises `Failure`."""
-        self.identity = self.options.home.identity.load()
+    def identify(self, identity: Identity) -> None:
+        """Who this side is; first of all. Raises `Failure`."""
+        self.identity = identity
         if self.recalled and self.record.identity != self.identity.public:
             raise Failure("journal_foreign")
         self._record = replace(self._record, identity=self.identity.public)

@@ -104,8 +104,8 @@ async def test_a_later_process_of_the_recipient_goes_on_from_its_disk(tmp_path, 
         assert died.underway
         died.underway.journal.release()
         receiving.cancel()
-        for tidying in ("_put_away", "conclude"):  # none of it happens in a killed process
-            monkeypatch.setattr(died, tidying, lambda code, **more: None)
+        # None of it happens in a killed process.
+        monkeypatch.setattr(died, "conclude", lambda code, **more: None)
         world.cut()
         with pytest.raises(asyncio.CancelledError):
             await receiving
@@ -375,8 +375,7 @@ async def test_digits_that_a_later_process_wants_compared_are_noted(tmp_path, mo
         assert died.underway
         died.underway.journal.release()
         receiving.cancel()
-        for tidying in ("_put_away", "conclude"):
-            monkeypatch.setattr(died, tidying, lambda code, **more: None)
+        monkeypatch.setattr(died, "conclude", lambda code, **more: None)
         world.cut()
         await asyncio.gather(receiving, return_exceptions=True)
         options = replace(world.options["recipient"], ask=yes)

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, Self, TypeVar
 
+from ...tasks import stop
 from .. import Lane, LaneLost
 from .certificate import make_certificate, make_context
 from .socket import TLS_SECONDS
@@ -127,32 +128,29 @@ class Endpoint(Generic[L]):
 
     async def connect(self, addresses: Sequence[str], port: int) -> L:
         """Connect to whichever address answers first (RFC 8305). Raises `LaneLost`."""
-        attempts: set[asyncio.Task[L]] = {
+        attempts = {
             asyncio.create_task(self._try(address, port, number * STAGGER_SECONDS))
             for number, address in enumerate(_interleaved(addresses))
         }
-        made: list[L] = []
+        waiting, first = attempts, None
         try:
-            while attempts and not made:
-                done, _ = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
-                attempts -= done
-                made = [one.result() for one in done if one.exception() is None]
-            for attempt in attempts:
-                attempt.cancel()
-            late = await asyncio.gather(*attempts, return_exceptions=True)
-            made += [one for one in late if not isinstance(one, BaseException)]
+            try:
+                while waiting and first is None:
+                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    made = (one.result() for one in done if one.exception() is None)
+                    first = next(made, None)
+            finally:
+                await stop(*waiting)
         except BaseException:
-            for attempt in attempts:
-                attempt.cancel()
-            for one in (*made, *await asyncio.gather(*attempts, return_exceptions=True)):
-                if not isinstance(one, BaseException):
-                    one.close()
+            first = None
             raise
-        for second in made[1:]:
-            second.close()
-        if not made:
+        finally:
+            for one in attempts:
+                if not one.cancelled() and one.exception() is None and one.result() is not first:
+                    one.result().close()
+        if first is None:
             raise LaneLost
-        return made[0]
+        return first
 
     async def _try(self, address: str, port: int, after: float) -> L:
         await asyncio.sleep(after)
