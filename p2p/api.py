@@ -57,13 +57,14 @@ from .protocol.receipt import verify as verify_receipt
 from .protocol.seal import TRANSFER_ID
 from .protocol.sentences import CATALOGUE, LANGUAGES, Detail, Language, os_detail, text
 from .state.evidence import LogCheck, check_log
-from .state.folder import now_text, read_strictly
+from .state.folder import now_text
 from .state.home import Home
 from .state.journal import Journal, Journals, SenderRecord
 from .storage.comparison import compare
 from .storage.listing import Listing, Warn, check_paths, walk
 from .storage.parts import staging_folder
 from .storage.ports import Stopped
+from .storage.strict import read_strictly
 from .tasks import in_thread
 from .transfer.options import Options
 from .transfer.outcome import Outcome, conclude

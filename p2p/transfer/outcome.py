@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from ..protocol.paths import shown
 from ..protocol.sentences import Language, os_detail, text
 from ..protocol.session import Ended
 from ..state.audit import AuditLog
+from ..storage.strict import read_strictly
 from ..tasks import finish
 
 logger = logging.getLogger("handover.transfer")
@@ -63,7 +65,7 @@ class Summary:
         return self.manifest.skipped if self.manifest else {}
 
     def members(self) -> dict[str, Any]:
-        """Members of the audit entry: no name, no path, no label."""
+        """Members of the audit entry: no name, no path, no label. In a thread."""
         found: dict[str, Any] = {}
         if self.transfer_id:
             found["transfer_id"] = encode_base64url(self.transfer_id)
@@ -73,8 +75,10 @@ class Summary:
             found["entries"] = len(self.manifest.entries)
             found["bytes"] = sum(entry.size for entry in self.manifest.entries)
             found["manifest_sha256"] = encode_base64url(self.manifest_sha256)
-        if self.receipt is not None and self.receipt.exists():
-            found["receipt_sha256"] = sha256(self.receipt.read_bytes()).hex()
+        if self.receipt is not None:
+            with suppress(OSError):  # it is not there, or is none of ours any more
+                receipt = read_strictly(self.receipt, receipts.MAX_FILE)
+                found["receipt_sha256"] = sha256(receipt).hex()
         return found
 
     def failed(self) -> tuple[tuple[str, int], ...]:

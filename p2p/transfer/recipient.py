@@ -238,15 +238,16 @@ class RecipientTransfer:
             return self.summary.outcome(ended)
 
     def _complete(self) -> sessions.Ended | None:
-        """The end, when an earlier process had come to it and only died before it could say so."""
+        """The end, when an earlier process had come to it and only died before it could say so. In
+        a thread. Raises `Failure`."""
         underway = self.underway
         if underway is None or self.receipt is None or underway.results is None:
             return None
-        with suppress(OSError, receipts.BadReceipt):
-            if receipts.verify(self.receipt.read_bytes()).confirmed:
-                failed = any(True for _ in underway.results.failures())
-                return sessions.Ended(Ending.INCOMPLETE if failed else Ending.COMPLETE)
-        return None
+        receipt = self.options.home.receipts.read(underway.record.transfer_id)
+        if receipt is None or not receipt.confirmed:
+            return None
+        failed = any(True for _ in underway.results.failures())
+        return sessions.Ended(Ending.INCOMPLETE if failed else Ending.COMPLETE)
 
     def broke_off(
         self, failure: HandoverError | None, *, proven: bool, silence: float, away: float

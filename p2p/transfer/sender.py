@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -201,13 +200,14 @@ class SenderTransfer:
         await in_thread(home.receipts.store_annex, transfer, manifest, results, {})
 
     def confirmed_before(self) -> bool:
-        """Whether both had signed the receipt when an earlier process died."""
-        path = self.options.home.receipts.path(self.record.transfer_id)
-        with suppress(OSError, receipts.BadReceipt):
-            if receipts.verify(path.read_bytes()).confirmed:
-                self.receipt = path
-                return True
-        return False
+        """Whether both had signed the receipt when an earlier process died. In a thread. Raises
+        `Failure`."""
+        kept, transfer = self.options.home.receipts, self.record.transfer_id
+        receipt = kept.read(transfer)
+        if receipt is None or not receipt.confirmed:
+            return False
+        self.receipt = kept.path(transfer)
+        return True
 
     # -- how it ends
 
