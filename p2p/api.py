@@ -57,13 +57,15 @@ from .protocol.receipt import verify as verify_receipt
 from .protocol.seal import TRANSFER_ID
 from .protocol.sentences import CATALOGUE, LANGUAGES, Detail, Language, os_detail, text
 from .state.evidence import LogCheck, check_log
-from .state.folder import now_text, read_strictly
+from .state.folder import now_text
 from .state.home import Home
 from .state.journal import Journal, Journals, SenderRecord
 from .storage.comparison import compare
 from .storage.listing import Listing, Warn, check_paths, walk
 from .storage.parts import staging_folder
 from .storage.ports import Stopped
+from .storage.strict import read_strictly
+from .tasks import in_thread
 from .transfer.options import Options
 from .transfer.outcome import Outcome, conclude
 from .transfer.rates import MIN_LIMIT
@@ -379,17 +381,17 @@ async def _host(
 
     async def work() -> Outcome:
         left = expires
-        if transfer.recalled and transfer.confirmed_before():
+        if transfer.recalled and await in_thread(transfer.confirmed_before):
             left = LAST_WORD_SECONDS
         if left <= 0:
             raise Failure("expired")
-        check()
+        await in_thread(check)
         record = transfer.record
-        to = home.contacts.get(record.to) if record.to else None
+        to = await in_thread(home.contacts.get, record.to) if record.to else None
         compare = transfer.verify and not record.confirmed
         if options.ask is None and (compare or not (options.auto or to or transfer.peer)):
             raise Failure("needs_answer", Detail("admit"))
-        transfer.identify()
+        transfer.identify(await in_thread(home.identity.load))
         secret = parse_link(record.link).secret if record.link else os.urandom(SECRET_BYTES)
         async with AsyncExitStack() as stack:
             rendezvous = await open_rendezvous(
@@ -479,7 +481,7 @@ async def _join(transfer: RecipientTransfer, text: str) -> Outcome:
         link = parse_link(text)
         if link.passphrase and options.passphrase is None:
             raise Failure("needs_answer", Detail("passphrase"))
-        transfer.identify()
+        transfer.identify(await in_thread(home.identity.load))
         await transfer.recall(str(link), link.secret)
         alone = options.ask is None and (transfer.verify or not options.auto)
         if alone and transfer.underway is None:

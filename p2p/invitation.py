@@ -44,7 +44,7 @@ from .protocol.link import Link, PskSecrets, derive_keys, make_link, parse_link,
 from .protocol.sentences import Detail
 from .state.contacts import Contact
 from .state.identity import Identity
-from .tasks import race, uncancelled
+from .tasks import race, stop, uncancelled
 from .transfer.driver import Admit, Connected
 from .transfer.options import Options
 from .transfer.outcome import Outcome, Summary
@@ -274,14 +274,14 @@ class HostInvitation:
         finally:
             transfer.stop()
             pending: list[asyncio.Task[Any]] = [taking, preparing, secrets, loading, *attempts]
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
-            for one in attempts:  # one that was only signing may have come to its end
-                if not one.cancelled() and one.exception() is None:
-                    self._conclude(one.result())
-            with suppress(asyncio.CancelledError):
-                await self._seat.close()
+            try:
+                await stop(*pending)
+            finally:
+                for one in attempts:  # one that was only signing may have come to its end
+                    if not one.cancelled() and one.exception() is None:
+                        self._conclude(one.result())
+                with suppress(asyncio.CancelledError):
+                    await self._seat.close()
 
     def _conclude(self, ended: sessions.Ended | None) -> None:
         if ended is not None:

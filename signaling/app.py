@@ -1,6 +1,6 @@
 """The server's edge: HTTP and WebSockets (aiohttp). The rules are in `rooms`.
 
-Logs say what happened and how often, never to whom: no address, room, token or link.
+Logs say what happened and how often, never to whom: no address, path, room, token or link.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
@@ -118,13 +119,15 @@ class Server:
     # --- starting and stopping
 
     def application(self) -> web.Application:
-        """The aiohttp application: `/`, its assets, `/healthz` and the WebSocket."""
+        """The aiohttp application: `/` (also for links that a filter has mangled), its assets,
+        `/healthz` and the WebSocket."""
         app = web.Application(middlewares=[self._guard], client_max_size=1024)
         app.on_response_prepare.append(self._protect)
         app.router.add_get("/", self._page)
         app.router.add_get("/assets/{name}", self._asset)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get(messages.PATH, self._signal)
+        app.router.add_get(pages.MANGLED_LINK, self._page)
         return app
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -200,8 +203,9 @@ class Server:
             return await handler(request)
         except web.HTTPException:
             raise
-        except Exception:  # aiohttp would log it, and the address with it
-            logger.exception("a request failed")
+        except Exception as error:  # aiohttp would log it, and the address with it
+            where = "".join(traceback.format_tb(error.__traceback__))  # its text may hold a path
+            logger.error("a request failed: %s\n%s", type(error).__name__, where)
             raise web.HTTPInternalServerError from None
 
     async def _protect(self, request: web.Request, response: web.StreamResponse) -> None:

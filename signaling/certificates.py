@@ -17,7 +17,7 @@ import shutil
 import socket
 import ssl
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,12 +82,11 @@ class Served:
     left_out: tuple[str, ...] = ()
 
 
-def from_files(certificate: Path, key: Path) -> Served:
-    """A certificate chain and its key, PEM. Raises `OSError` (so is `SSLError`), `ValueError`."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-    chain = certificate.read_bytes()
-    pem = chain if certificate == key else chain + b"\n" + key.read_bytes()
+def from_pem(chain: bytes, key: bytes) -> Served:
+    """A certificate chain and its key, PEM; perhaps both in one. Raises `OSError` (so is
+    `SSLError`), `ValueError`."""
+    pem = chain if chain == key else chain + b"\n" + key
+    context = server_context(pem)
     leaf = x509.load_pem_x509_certificates(chain)[0]
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -124,6 +123,11 @@ class Authority:
             for one in permitted
             if isinstance(one, x509.IPAddress)
         ]
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate to install."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
     def fingerprint(self) -> str:
@@ -176,8 +180,14 @@ class Authority:
         return Served(server_context(pem), tuple(map(str, hosts)), pem, left_out)
 
 
-def open_authority(folder: Path, names: Sequence[str], addresses: Sequence[str]) -> Authority:
-    """The authority in this folder; where there is none it is made, once, for these hosts.
+def open_authority(
+    folder: Path,
+    names: Sequence[str],
+    addresses: Sequence[str],
+    read: Callable[[Path], bytes] = Path.read_bytes,
+) -> Authority:
+    """The authority in this folder; where there is none it is made, once, for these hosts. Its
+    files are read by `read`.
 
     Beyond private names and networks it may vouch for the names given and what is below them, for
     the IPv4 addresses given, and for the /64 of IPv6 ones, because machines keep changing theirs
@@ -187,8 +197,8 @@ def open_authority(folder: Path, names: Sequence[str], addresses: Sequence[str])
     if not folder.exists():
         _create(folder, names, addresses)
     try:
-        key = serialization.load_pem_private_key((folder / KEY).read_bytes(), None)
-        certificate = x509.load_pem_x509_certificate((folder / CERTIFICATE).read_bytes())
+        key = serialization.load_pem_private_key(read(folder / KEY), None)
+        certificate = x509.load_pem_x509_certificate(read(folder / CERTIFICATE))
         certificate.verify_directly_issued_by(certificate)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise Unusable
@@ -204,6 +214,8 @@ def open_authority(folder: Path, names: Sequence[str], addresses: Sequence[str])
         InvalidSignature,
         UnsupportedAlgorithm,
         x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
     ):
         raise Unusable from None
 

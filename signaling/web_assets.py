@@ -30,6 +30,10 @@ _TYPES = {
     "woff2": "font/woff2",
 }
 
+# A link whose `#` a mail filter has encoded, perhaps twice: the browser then asks for all of it,
+# and the page repairs it. (A pattern of aiohttp, which decodes a path once, but for `%25`.)
+MANGLED_LINK = "/{link:(?:#|%(?:25)+23).*}"
+
 NOTICE = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
 _STYLE = re.findall(r"<style>(.*?)</style>", NOTICE, re.DOTALL)[0]
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()

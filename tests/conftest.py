@@ -9,6 +9,15 @@ import pytest
 
 from p2p.lanes.webrtc import available
 
+from .confined import confine, die_with_parent
+
+
+def pytest_configure(config):
+    """Nothing outlives the tests, even when they are killed."""
+    confine()
+    if hasattr(config, "workerinput"):
+        die_with_parent()
+
 
 @pytest.fixture(params=available())
 def engine(request):

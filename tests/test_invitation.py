@@ -130,7 +130,7 @@ class Host:
         given = {"home": home, "emit": self.told.append, "auto": True, "direct_ports": None}
         record = SenderRecord(transfer_id=b"\x11" * 16, owner=OWNER)
         self.transfer = SenderTransfer(Options(**{**given, **options}), record, self.list)
-        self.transfer.identify()
+        self.transfer.identify(home.identity.load())
         self.listing: Listing | Failure = Listing((Entry("a", "file", 3, 0),), (None,))
         self.invitation = HostInvitation(
             self.transfer.options,

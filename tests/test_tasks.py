@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 
 import pytest
 
-from p2p.tasks import race, uncancelled
+from p2p.tasks import finish, in_thread, race, stop, uncancelled
 from tests.virtual_time import virtual_time
 
 
@@ -133,3 +134,71 @@ async def test_stopped_twice_nothing_is_left_running_either():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended
+
+
+@virtual_time
+async def test_what_must_be_finished_is_however_often_it_is_stopped():
+    loop = asyncio.get_running_loop()
+    task, began = asyncio.create_task(finish(after(10, "done"))), loop.time()
+    for _ in range(5):
+        await asyncio.sleep(1)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert loop.time() - began == pytest.approx(10)
+    assert await finish(after(1, "done")) == "done"
+    with pytest.raises(ValueError):
+        await finish(after(1, error=ValueError()))
+
+
+async def test_a_call_in_a_thread_is_waited_for_however_often_it_is_stopped():
+    began, go, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def call():
+        began.set()
+        go.wait(10)
+        ended.set()
+
+    task = asyncio.create_task(in_thread(call))
+    while not began.is_set():
+        await asyncio.sleep(0.001)
+    for _ in range(5):
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+@virtual_time
+async def test_tasks_that_are_stopped_are_waited_for_and_hurried(complaints):
+    listen(complaints)
+    steps = []
+
+    async def slow():
+        for _ in range(2):
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                steps.append(True)
+        raise ValueError
+
+    async def fast():
+        await asyncio.sleep(100)
+
+    tasks = [asyncio.create_task(slow()), asyncio.create_task(fast())]
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(stop(*tasks))
+    await asyncio.sleep(1)
+    assert not stopping.done()
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    assert all(task.done() for task in tasks)
+    assert len(steps) == 2
+    del tasks
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not complaints

@@ -29,6 +29,7 @@ class _Selector(selectors.DefaultSelector):
     loop: VirtualTimeLoop
 
     def select(self, timeout: float | None = None) -> Any:
+        self.loop.on_round()
         if timeout is not None and timeout <= 0:
             return super().select(0)
         if self.loop.threads:
@@ -46,6 +47,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now, self.threads = 1000.0, 0
+        self.on_round: Callable[[], object] = lambda: None  # called in each round
         selector = _Selector()
         selector.loop = self
         super().__init__(selector)

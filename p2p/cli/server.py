@@ -101,7 +101,7 @@ def local_ca_show(names: tuple[str, ...], export: Path | None) -> None:
         if export is not None:
             try:
                 with open(export, "xb") as file:
-                    file.write(authority.path.read_bytes())
+                    file.write(authority.pem)
             except OSError as error:
                 raise Failure("not_writable", os_detail(error)) from None
     _tell_authority(authority, show)

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Literal
 from ..protocol.errors import Failure
 from ..protocol.paths import shown
 from ..protocol.sentences import Detail, os_detail
+from ..storage.strict import read_strictly, unusable
 from .addresses import reachable
 
 if TYPE_CHECKING:
     from signaling.certificates import Authority, Served
+
+MAX_PEM = 1024 * 1024  # bytes of a chain or a key
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,12 @@ class Tls:
 
 def tls_from_files(certificate: Path, key: Path) -> Tls:
     """A certificate chain and its key, PEM. Raises `Failure` (certificate_unusable)."""
-    from signaling.certificates import from_files
+    from signaling.certificates import from_pem
 
     try:
-        served = from_files(certificate, key)
+        # Others may own them, or have linked them there; neither a pipe nor a device is waited for.
+        chain, private = (read_strictly(path, MAX_PEM, own=False) for path in (certificate, key))
+        served = from_pem(chain, private)
     except (ssl.SSLError, ValueError):  # OpenSSL's reasons help nobody
         raise Failure("certificate_unusable", Detail("certificate_not_a_pair")) from None
     except OSError as error:
@@ -61,11 +66,23 @@ def local_authority(folder: Path, names: Sequence[str] = ()) -> Authority:
 
     with _told(folder):
         known = [*certificates.own_names(), *names]
-        authority = certificates.open_authority(folder, known, reachable())
+        authority = certificates.open_authority(folder, known, reachable(), _read)
         for name in names:
             if not authority.permits(name):
                 raise Failure("local_ca_uncovered", shown(name))
         return authority
+
+
+def _read(path: Path) -> bytes:
+    """A file of the local authority. Raises `Failure`, and `FileNotFoundError`."""
+    from signaling import certificates
+
+    try:
+        return read_strictly(path, MAX_PEM, secret=path.name == certificates.KEY)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unusable(path, "local_ca_file", error) from None
 
 
 def _issue(authority: Authority, folder: Path, names: Sequence[str]) -> Served:

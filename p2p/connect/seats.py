@@ -26,6 +26,7 @@ from signaling import messages
 from ..protocol.errors import Failure, HandoverError
 from ..protocol.link import LinkKeys
 from ..protocol.sentences import Detail, detail_of, os_detail
+from ..tasks import stop, uncancelled
 
 logger = logging.getLogger("handover.connect")
 
@@ -315,17 +316,10 @@ class GuestSeat:
         """Join. Raises `Failure`."""
         self._socket = await _open(self._origin)
         try:
-            await self._socket.send(
-                messages.encode("join", room=self._keys.room, join=self._keys.join)
-            )
-            async with asyncio.timeout(OPEN_SECONDS):
-                answer = _decode(await self._socket.recv())
-        except (WebSocketException, TimeoutError):
-            await self._socket.close()
-            raise Failure("server_unreachable", Detail("closed")) from None
-        if answer["type"] != "joined":
-            await self._socket.close()
-            raise _failure(answer.get("code", "bad_message"))
+            answer = await self._join()
+        except BaseException:
+            await uncancelled(self._socket.close())
+            raise
         attempt = Attempt(answer["attempt"], self._say)
         self._tasks = [
             asyncio.create_task(self._read(attempt)),
@@ -334,10 +328,23 @@ class GuestSeat:
         return attempt
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._socket.close()
+        try:
+            await stop(*self._tasks)
+        finally:
+            await uncancelled(self._socket.close())
+
+    async def _join(self) -> messages.Message:
+        try:
+            await self._socket.send(
+                messages.encode("join", room=self._keys.room, join=self._keys.join)
+            )
+            async with asyncio.timeout(OPEN_SECONDS):
+                answer = _decode(await self._socket.recv())
+        except (WebSocketException, TimeoutError):
+            raise Failure("server_unreachable", Detail("closed")) from None
+        if answer["type"] != "joined":
+            raise _failure(answer.get("code", "bad_message"))
+        return answer
 
     def _say(self, text: str) -> None:
         with suppress(asyncio.QueueFull):

@@ -36,7 +36,7 @@ from ..protocol.signal import (
     Sealer,
     Signal,
 )
-from ..tasks import race
+from ..tasks import race, stop
 from .addresses import reachable
 from .seats import Attempt
 
@@ -188,9 +188,7 @@ class Transports:
                         return message_1
             raise LaneLost
         finally:
-            for one in going:
-                one.cancel()
-            await asyncio.gather(*going, return_exceptions=True)
+            await stop(*going)
 
     async def _by_webrtc(self, host: bool) -> tuple[Pair, bytes]:
         webrtc = self._webrtc

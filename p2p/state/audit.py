@@ -12,7 +12,8 @@ from typing import IO, Any
 from ..protocol import audit
 from ..protocol.codec import MAX_INTEGER, Json, Reader, decode_json, integer, text
 from ..protocol.errors import PeerError
-from .folder import Folder, now_text, open_strictly, unusable
+from ..storage.strict import open_strictly, unusable
+from .folder import Folder, now_text
 
 FILE = "audit.jsonl"
 LONGEST = audit.MAX_LINE + 2  # of a line that is read, so that one that is too long is known to be

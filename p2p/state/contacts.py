@@ -20,7 +20,8 @@ from ..protocol.labels import alike, shown_label
 from ..protocol.paths import collision_key, shown
 from ..protocol.receipt import fingerprint
 from ..protocol.sentences import Detail
-from .folder import Folder, now_text, unusable
+from ..storage.strict import unusable
+from .folder import Folder, now_text
 
 FILE = "contacts.json"
 MAX_FILE = 16 * 1024 * 1024

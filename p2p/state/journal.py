@@ -52,10 +52,11 @@ from ..protocol.paths import shown
 from ..protocol.receipt import MAX_RECEIPT
 from ..protocol.seal import TRANSFER_ID
 from ..protocol.session.messages import plain
-from ..storage.durable import CLOSE_ON_EXEC, FileLock, is_private, replace_whole, uptime, write_at
+from ..storage.durable import FileLock, is_private, replace_whole, uptime, write_at
 from ..storage.listing import UNREAD, EntrySource, SourceFile
 from ..storage.parts import remove_parts, staging_folder
-from .folder import open_strictly, read_strictly, unwritable
+from ..storage.strict import open_strictly, read_strictly
+from .folder import unwritable
 from .home import TRANSFERS, Home
 
 MAX_RECORD = 256 * 1024 * 1024  # every name of 200,000 may be changed
@@ -379,7 +380,7 @@ class Journal:
 
     def append_mark(self, index: int, mark: bytes) -> None:
         """Note the running digest at `index` times MARK. Raises `OSError`."""
-        file = os.open(self.path / "marks", os.O_WRONLY | os.O_CREAT | CLOSE_ON_EXEC, 0o600)
+        file = open_strictly(self.path / "marks", os.O_WRONLY | os.O_CREAT)
         try:
             write_at(file, mark, index * MARK_SIZE)
             os.ftruncate(file, (index + 1) * MARK_SIZE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from ..protocol.paths import MAX_PATH
 from ..protocol.receipt import MAX_FILE, BadReceipt, Receipt, verify
 from ..protocol.sentences import Detail, os_detail
 from ..protocol.sentences import text as sentence
-from .folder import Folder, read_strictly, unusable
+from ..storage.strict import read_strictly, unusable
+from .folder import Folder
 
 RECEIPTS, ANNEXES = "receipts", "annexes"
 ENDING = ".receipt.json"
@@ -77,6 +79,15 @@ class Receipts:
         """Keep a receipt, half or whole."""
         name = self.path(transfer).relative_to(self._folder.path)
         return self._folder.write(str(name), receipt)
+
+    def read(self, transfer: bytes) -> Receipt | None:
+        """The receipt of a transfer, or None where there is none that is valid. Raises `Failure`
+        where it cannot be read."""
+        name = self.path(transfer).relative_to(self._folder.path)
+        data = self._folder.read(str(name), MAX_FILE, "receipt_file")
+        with suppress(BadReceipt):
+            return verify(data) if data is not None else None
+        return None
 
     def annex_path(self, transfer: bytes) -> Path:
         """Where a transfer's annex lies: the names a receipt does not tell."""

@@ -70,8 +70,10 @@ class Parts:
             self.staging = os.open(self.folder.name, ENTER, dir_fd=self.root)
             self._ours = is_owned(self.staging, self.root)
         except OSError as error:
+            self.close()
             raise Failure("not_writable", os_detail(error)) from None
         if not self._ours:
+            self.close()
             raise Failure("parts_foreign", shown(str(self.folder), 256))
 
     # --- while it comes in

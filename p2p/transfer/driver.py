@@ -28,7 +28,7 @@ from ..protocol.sentences import Detail
 from ..protocol.session import RecipientSession, SenderSession
 from ..state.identity import Identity
 from ..storage.durable import disk_failure, step_back
-from ..tasks import race, uncancelled
+from ..tasks import finish, race, stop
 from .options import Options
 from .rates import Limiter, Meter, Waits
 
@@ -139,7 +139,7 @@ class Driver:
             self._say_goodbye("internal")
             raise
         finally:
-            await uncancelled(self._wind_up(writer))
+            await finish(self._wind_up(writer))  # threads may still use what comes next
         assert self._ended is not None
         return self._ended
 
@@ -156,8 +156,7 @@ class Driver:
                     asked = True
                     task.uncancel()
                     continue
-                work.cancel()
-                await asyncio.wait([work])
+                await stop(work)
                 raise
 
     async def _wind_up(self, writer: asyncio.Task[None]) -> None:
@@ -331,10 +330,10 @@ class Driver:
             )
             self._step(self.session.report_bottleneck, own, now)
 
-    def _introduce(self) -> PeerMet:
+    async def _introduce(self) -> PeerMet:
         """Who it is, proven; a known name with another key is a loud warning."""
-        peer = self._secured.peer
-        contact, changed = self._options.home.contacts.known(peer.identity, peer.label)
+        peer, contacts = self._secured.peer, self._options.home.contacts
+        contact, changed = await self._thread(contacts.known, peer.identity, peer.label)
         met = PeerMet(
             shown_label(peer.label),
             receipts.fingerprint(peer.identity),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from ..protocol.paths import shown
 from ..protocol.sentences import Language, os_detail, text
 from ..protocol.session import Ended
 from ..state.audit import AuditLog
+from ..storage.strict import read_strictly
+from ..tasks import finish
 
 logger = logging.getLogger("handover.transfer")
 
@@ -62,7 +65,7 @@ class Summary:
         return self.manifest.skipped if self.manifest else {}
 
     def members(self) -> dict[str, Any]:
-        """Members of the audit entry: no name, no path, no label."""
+        """Members of the audit entry: no name, no path, no label. In a thread."""
         found: dict[str, Any] = {}
         if self.transfer_id:
             found["transfer_id"] = encode_base64url(self.transfer_id)
@@ -72,8 +75,10 @@ class Summary:
             found["entries"] = len(self.manifest.entries)
             found["bytes"] = sum(entry.size for entry in self.manifest.entries)
             found["manifest_sha256"] = encode_base64url(self.manifest_sha256)
-        if self.receipt is not None and self.receipt.exists():
-            found["receipt_sha256"] = sha256(self.receipt.read_bytes()).hex()
+        if self.receipt is not None:
+            with suppress(OSError):  # it is not there, or is none of ours any more
+                receipt = read_strictly(self.receipt, receipts.MAX_FILE)
+                found["receipt_sha256"] = sha256(receipt).hex()
         return found
 
     def failed(self) -> tuple[tuple[str, int], ...]:
@@ -100,7 +105,7 @@ class Summarized(Protocol):
 
     def conclude(self, code: str, *, noted: bool) -> None:
         """It has ended with this code: keep what can be taken up again, forget the rest. Nothing is
-        forgotten that is not `noted` in the audit log."""
+        forgotten that is not `noted` in the audit log. In a thread. Raises `OSError`."""
 
 
 async def conclude(
@@ -127,20 +132,15 @@ async def conclude(
         name = type(error).__name__
         outcome = Outcome(Ending.FAILED, "internal", name, transfer.summary.receipt)
     summary = transfer.summary
-    members = {
-        "role": role,
-        "ending": outcome.ending.value,
-        "code": outcome.code,
-        **summary.members(),
-    }
-    noted = False
+    loop = asyncio.get_running_loop()
+    concluding = loop.run_in_executor(None, _conclude, transfer, role, outcome, summary, audit)
     try:
-        audit.append("transfer", members)
-        noted = True
-    except (OSError, HandoverError) as error:
-        why = os_detail(error) if isinstance(error, OSError) else error.detail
-        emit(Warned("audit_unwritable", detail=why))
-    transfer.conclude(outcome.code, noted=noted)
+        await finish(concluding)
+    except asyncio.CancelledError as error:
+        cancelled = error
+    unnoted = concluding.result()
+    if unnoted is not None:
+        emit(Warned("audit_unwritable", detail=unnoted))
     if outcome.ending == Ending.COMPLETE and outcome.receipt is not None:
         places = summary.places, summary.folder, summary.skipped
         emit(Completed(outcome.ending, outcome.code, outcome.receipt, *places))
@@ -151,6 +151,23 @@ async def conclude(
     if cancelled is not None:
         raise cancelled
     return outcome
+
+
+def _conclude(
+    transfer: Summarized, role: str, outcome: Outcome, summary: Summary, audit: AuditLog
+) -> str | None:
+    """Note how it ended, and put it away; why it could not be noted. In a thread."""
+    members = {"role": role, "ending": outcome.ending.value, "code": outcome.code}
+    unnoted = None
+    try:
+        audit.append("transfer", members | summary.members())
+    except (OSError, HandoverError) as error:
+        unnoted = os_detail(error) if isinstance(error, OSError) else error.detail
+    try:
+        transfer.conclude(outcome.code, noted=unnoted is None)
+    except OSError:  # what lies there is found, and erased, another time
+        logger.debug("what is left was not put away", exc_info=True)
+    return unnoted
 
 
 def may_go_on(code: str) -> bool:

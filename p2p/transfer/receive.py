@@ -90,7 +90,7 @@ class ReceiveDriver(Driver):
     async def _conduct(self) -> None:
         """Who, what, yes or no; at the end verify, place, sign."""
         session, transfer, peer = self.session, self._transfer, self._secured.peer
-        met = self._introduce()
+        met = await self._introduce()
         self._tell("connected")
         if session.needs_confirmation:
             underway = transfer.underway

@@ -32,7 +32,7 @@ from ..state.journal import Journal, Journals, RecipientRecord
 from ..storage.destination import FolderDestination
 from ..storage.placing import free_names
 from ..storage.ports import Destination, Marked, Stopped
-from ..tasks import in_thread, uncancelled
+from ..tasks import in_thread
 from .options import Options
 from .outcome import Outcome, Summary, may_go_on
 
@@ -146,9 +146,9 @@ class RecipientTransfer:
         self._journal: Journal | None = None
         self._summary = Summary()
 
-    def identify(self) -> None:
-        """Load this side's identity; first of all. Raises `Failure`."""
-        self.identity = self.options.home.identity.load()
+    def identify(self, identity: Identity) -> None:
+        """Who this side is; first of all."""
+        self.identity = identity
 
     @property
     def verify(self) -> bool:
@@ -171,8 +171,15 @@ class RecipientTransfer:
         assert isinstance(record, RecipientRecord)
         if not journal.hold():
             raise Failure("transfer_running", journal.short_id)
-        self._journal = journal
         self._summary.transfer_id, self._summary.peer = record.transfer_id, record.peer
+        try:
+            self._take_up(journal, record)
+        except BaseException:
+            journal.release()  # and leave it as it is, whatever becomes of this
+            raise
+        self._journal = journal
+
+    def _take_up(self, journal: Journal, record: RecipientRecord) -> None:
         if record.identity != self.identity.public:
             raise Failure("journal_foreign")
         try:
@@ -221,35 +228,28 @@ class RecipientTransfer:
     async def run(self, sessions_end: Callable[[], Awaitable[sessions.Ended]]) -> Outcome:
         """Until it has ended. `sessions_end` waits for the last of its sessions. Raises
         `HandoverError`."""
-        code = "internal"
         try:
-            ended = self._complete() or await sessions_end()
-            code = ended.code
+            ended = await in_thread(self._complete) or await sessions_end()
             return self.summary.outcome(ended)
-        except HandoverError as error:
-            code = error.code
-            raise
         except asyncio.CancelledError:
-            code = "cancelled"
             task = asyncio.current_task()
             if self.underway is None or not self.underway.signed or task is None:
                 raise
             task.uncancel()  # all is delivered: nothing is cancelled
-            code = "unconfirmed"
-            return self.summary.outcome(sessions.Ended(Ending.DELIVERED_UNCONFIRMED, code))
-        finally:
-            await uncancelled(asyncio.to_thread(self._put_away, code))
+            ended = sessions.Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
+            return self.summary.outcome(ended)
 
     def _complete(self) -> sessions.Ended | None:
-        """The end, when an earlier process had come to it and only died before it could say so."""
+        """The end, when an earlier process had come to it and only died before it could say so. In
+        a thread. Raises `Failure`."""
         underway = self.underway
         if underway is None or self.receipt is None or underway.results is None:
             return None
-        with suppress(OSError, receipts.BadReceipt):
-            if receipts.verify(self.receipt.read_bytes()).confirmed:
-                failed = any(True for _ in underway.results.failures())
-                return sessions.Ended(Ending.INCOMPLETE if failed else Ending.COMPLETE)
-        return None
+        receipt = self.options.home.receipts.read(underway.record.transfer_id)
+        if receipt is None or not receipt.confirmed:
+            return None
+        failed = any(True for _ in underway.results.failures())
+        return sessions.Ended(Ending.INCOMPLETE if failed else Ending.COMPLETE)
 
     def broke_off(
         self, failure: HandoverError | None, *, proven: bool, silence: float, away: float
@@ -321,8 +321,7 @@ class RecipientTransfer:
             verify=self._verify,
             output=os.fsencode(output),
         )
-        journals = Journals(home)
-        journal = Journal(journals.path(record), record)
+        journal = Journal(Journals(home).path(record), record)
         if journal.begun:  # and yet not found by its link
             raise Failure("journal_damaged", journal.short_id)
         destination = self._open_destination(
@@ -332,18 +331,24 @@ class RecipientTransfer:
         if not await accepts():
             return None
         await in_thread(destination.check_space)
-        underway = Underway(journal, manifest, tape, destination)
+        await in_thread(self._begin, Underway(journal, manifest, tape, destination), data)
+        return self.underway
+
+    def _begin(self, underway: Underway, data: bytes) -> None:
+        """Note what was accepted, and make its place. In a thread. Raises `Failure`; then nothing
+        is left of it, for nothing was promised yet."""
+        journal = underway.journal
         try:
-            await in_thread(journals.begin, journal, data)
-            await in_thread(underway.note)
-        except BaseException as error:  # nothing was promised yet
-            await uncancelled(asyncio.to_thread(journal.remove))
-            if isinstance(error, OSError):
+            try:
+                Journals(self.options.home).begin(journal, data)
+                underway.note()
+            except OSError as error:
                 raise unwritable(error) from None
+            underway.destination.prepare()
+        except BaseException:
+            journal.remove()
             raise
         self._journal, self.underway = journal, underway
-        await in_thread(destination.prepare)
-        return underway
 
     def _choose_output(self) -> Path:
         """Where it is to arrive; a new folder is made. Raises `Failure`."""
@@ -383,24 +388,6 @@ class RecipientTransfer:
 
     # -- how it ends
 
-    def _put_away(self, code: str) -> None:
-        """At the end, whatever it was: keep what can go on, remove everything else."""
-        self._put_away_parts(code)
-        if self._made and self._output is not None:
-            with suppress(OSError):  # it is not empty
-                self._output.rmdir()
-
-    def _put_away_parts(self, code: str) -> None:
-        if self.underway is None:
-            return
-        destination, results = self.underway.destination, self.underway.results
-        if self.underway.signed and results is not None:
-            destination.finish(results)
-        elif may_go_on(code):
-            destination.close()
-        else:
-            destination.discard()
-
     @property
     def summary(self) -> Summary:
         """What the audit log and the last event say of it."""
@@ -415,13 +402,29 @@ class RecipientTransfer:
         return found
 
     def conclude(self, code: str, *, noted: bool) -> None:
-        """It has ended: forget the journal, unless it can still be taken up."""
+        """It has ended: keep what can be taken up again, and remove everything else."""
+        keep = not noted or may_go_on(code)
+        self._put_away(keep=keep)
+        if self._made and self._output is not None:
+            with suppress(OSError):  # it is not empty
+                self._output.rmdir()
         if self._journal is None:
             return
-        if not noted or may_go_on(code):
+        if keep:
             self._journal.release()
         else:
             self._journal.remove()
+
+    def _put_away(self, *, keep: bool) -> None:
+        if self.underway is None:
+            return
+        destination, results = self.underway.destination, self.underway.results
+        if self.underway.signed and results is not None:
+            destination.finish(results)
+        elif keep:
+            destination.close()
+        else:
+            destination.discard()
 
 
 def make_folder(parent: Path) -> Path:

@@ -101,7 +101,7 @@ class SendDriver(Driver):
     async def _conduct(self) -> None:
         """Admission, offer, and at the end the receipt."""
         session, transfer, peer = self.session, self._transfer, self._secured.peer
-        met = self._introduce()
+        met = await self._introduce()
         if session.needs_confirmation:
             again = transfer.peer == peer.identity and transfer.record.confirmed
             async with self._answer():

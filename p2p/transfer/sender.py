@@ -96,9 +96,9 @@ class SenderTransfer:
         """Whether this side wants the check digits compared."""
         return self._verify or self.record.verify
 
-    def identify(self) -> None:
-        """Load this side's identity; first of all. Raises `Failure`."""
-        self.identity = self.options.home.identity.load()
+    def identify(self, identity: Identity) -> None:
+        """Who this side is; first of all. Raises `Failure`."""
+        self.identity = identity
         if self.recalled and self.record.identity != self.identity.public:
             raise Failure("journal_foreign")
         self._record = replace(self._record, identity=self.identity.public)
@@ -213,13 +213,14 @@ class SenderTransfer:
         await in_thread(home.receipts.store_annex, transfer, manifest, results, {})
 
     def confirmed_before(self) -> bool:
-        """Whether both had signed the receipt when an earlier process died."""
-        path = self.options.home.receipts.path(self.record.transfer_id)
-        with suppress(OSError, receipts.BadReceipt):
-            if receipts.verify(path.read_bytes()).confirmed:
-                self.receipt = path
-                return True
-        return False
+        """Whether both had signed the receipt when an earlier process died. In a thread. Raises
+        `Failure`."""
+        kept, transfer = self.options.home.receipts, self.record.transfer_id
+        receipt = kept.read(transfer)
+        if receipt is None or not receipt.confirmed:
+            return False
+        self.receipt = kept.path(transfer)
+        return True
 
     # -- how it ends
 

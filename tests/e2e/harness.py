@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, AnyStr
 
 from p2p import Home
+from tests.confined import die_with_parent
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 60
@@ -98,6 +99,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=die_with_parent,  # it makes one system call
         )
         self.events: list[Told] = []
         self._buffer = b""

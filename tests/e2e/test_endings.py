@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 
 import pytest
+
+from tests.confined import small_disk
 
 from .harness import Peer, Terminal
 
@@ -181,13 +182,7 @@ def test_a_known_name_with_another_key_is_a_loud_warning_on_both_sides(tmp_path,
 
 
 def test_no_room_is_said_before_anything_is_accepted(sender, recipient, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], capture_output=True
-    )
-    assert mounted.returncode == 0, "this test needs to mount a tmpfs"
-    try:
+    with small_disk(tmp_path / "small", 1) as small:
         (tmp_path / "big").write_bytes(os.urandom(3_000_000))
         sending, link = sender.send("--auto", tmp_path / "big")
         last = ended(recipient.receive(link, small / "out", "--auto"), 1, "no_space")
@@ -196,8 +191,6 @@ def test_no_room_is_said_before_anything_is_accepted(sender, recipient, tmp_path
         nothing_arrived(small / "out")
         again = recipient.receive(link, tmp_path / "out", "--auto")  # where there is room
         assert again.end()[0] == sending.end()[0] == 0
-    finally:
-        subprocess.run(["umount", small], check=True)
 
 
 def test_ctrl_c_while_waiting_ends_cleanly(sender, some):

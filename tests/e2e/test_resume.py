@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 
 import pytest
 
 import p2p
+from tests.confined import small_disk
 
 from .harness import Peer, Terminal, kill_hard, sha256sums
 
@@ -215,10 +215,7 @@ def test_damage_on_the_disk_moves_it_back_to_where_all_is_well(sender, recipient
 
 
 def test_a_full_disk_is_waited_out(sender, recipient, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", small], check=True)
-    try:
+    with small_disk(tmp_path / "small", 60) as small:
         (tmp_path / "big").write_bytes(os.urandom(50_000_000))
         sending, link = sender.send("--auto", tmp_path / "big")
         receiving = recipient.receive(link, small / "out", "--auto")
@@ -233,18 +230,11 @@ def test_a_full_disk_is_waited_out(sender, recipient, tmp_path):
         (small / "thief").unlink()
         assert receiving.end()[0] == sending.end()[0] == 0
         assert (small / "out" / "big").read_bytes() == (tmp_path / "big").read_bytes()
-    finally:
-        recipient.close()
-        subprocess.run(["umount", small], check=True)
 
 
 def test_a_full_disk_of_the_sender_is_told_as_that(recipient, tmp_path, out):
     """On which it notes how far it is."""
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small], check=True)
-    sender = Peer(small / "home")
-    try:
+    with small_disk(tmp_path / "small", 4) as small, closing(Peer(small / "home")) as sender:
         (tmp_path / "big").write_bytes(os.urandom(50_000_000))
         sending, link = sender.send("--auto", tmp_path / "big")
         receiving = recipient.receive(link, out, "--auto")
@@ -260,9 +250,6 @@ def test_a_full_disk_of_the_sender_is_told_as_that(recipient, tmp_path, out):
         assert receiving.end()[0] == sending.end()[0] == 0
         assert "paused" not in sending.states() + receiving.states()
         assert (out / "big").read_bytes() == (tmp_path / "big").read_bytes()
-    finally:
-        sender.close()
-        subprocess.run(["umount", small], check=True)
 
 
 def test_what_is_discarded_is_erased_and_noted(sender, recipient, big, out):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests import confined
 
 from .harness import Faults, Machine, Server, Transfer, compile_c
 from .network import Network
@@ -93,21 +94,17 @@ def world(network, built, tmp_path):
 @pytest.fixture
 def small_disk(tmp_path):
     """Make a file system of so many MB; to grow it, mount it again."""
-    mounted: list[Path] = []
-
-    def mount(megabytes):
+    with contextlib.ExitStack() as mounted:
         folder = tmp_path / "disk"
-        again = "remount," if mounted else ""
-        folder.mkdir(exist_ok=True)
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"{again}size={megabytes}m", "tmpfs", folder], check=True
-        )
-        mounted.append(folder)
-        return folder
 
-    yield mount
-    if mounted:
-        subprocess.run(["umount", "-l", mounted[0]], check=True)
+        def mount(megabytes):
+            if folder.exists():
+                confined.grow(folder, megabytes)
+            else:
+                mounted.enter_context(confined.small_disk(folder, megabytes))
+            return folder
+
+        yield mount
 
 
 @pytest.fixture

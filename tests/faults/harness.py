@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from tests.confined import die_with_parent
 from tests.e2e.harness import ROOT, Argument, Peer, Process, Told, output
 
 AUTO = ("--auto",)
@@ -170,6 +171,7 @@ class Server:
             cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=die_with_parent,
         )
         assert self.process.stderr
         while "Serving on port" not in (line := self.process.stderr.readline()):

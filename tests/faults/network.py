@@ -18,6 +18,7 @@ import subprocess
 from pathlib import Path
 from typing import Literal
 
+from tests.confined import die_with_parent
 from tests.e2e.harness import output
 
 SIDES = ("sender", "recipient")
@@ -117,6 +118,7 @@ class Network:
             [*self.prefixes["router"], str(self._program), TUN, *words],
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=die_with_parent,
         )
         assert output(self._emulator).readline() == "ready\n", words
         for side in SIDES:

@@ -228,3 +228,29 @@ def test_where_udp_is_blocked_one_side_may_be_behind_a_firewall(world, row, side
     source = random_file(world.folder / "scan.raw", SIZE)
     moved = world.transfer(source, send=(*server, *send), receive=receive)
     row("UDP blocked", f"nothing reaches the {side}", moved.finish())
+
+
+@pytest.mark.smoke
+def test_one_open_port_serves_a_recipient_that_comes_back_at_once(world, row):
+    """The sender has that one port, the recipient none. It comes back from another address, so the
+    sender has not learnt that its old connections are dead: their lanes have the port still."""
+    world.network.impair(rate=RATE)
+    world.network.block("udp")
+    world.network.block("tcp", 7002)
+    _, server = world.server()
+    moved = world.transfer(
+        random_file(world.folder / "scan.raw", SIZE),
+        send=(*server, "--direct-ports", "7001"),
+        receive=("--direct-ports", "7002"),
+    )
+    durable = moved.reach(0.3)
+    world.network.cut(silently=True)
+    moved.kill("recipient")
+    world.network.move("recipient", "10.77.2.9")
+    world.network.mend()
+    began = time.monotonic()
+    moved.again("recipient")
+    moved.recovered(began, durable)
+    row("one open port", "and another address", moved.finish())
+    assert not {"silent", "lost"} & set(moved.sending.states())
+    assert max(e.get("direct", 0) for e in moved.receiving.events) > 1

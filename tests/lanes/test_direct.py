@@ -171,6 +171,59 @@ async def test_ports_can_be_chosen():
     found.close()
 
 
+async def test_one_port_serves_a_peer_that_comes_back_before_it_is_known_to_be_gone():
+    """All a firewall lets through. The lanes that are open stay so, and when the later end is
+    closed, the earlier one accepts again."""
+    first = await DirectLanes.open([0])
+    port = first.port
+    again, peers = await DirectLanes.open([port]), [await DirectLanes.open() for _ in range(2)]
+    again.close()
+    again = await DirectLanes.open([port])
+    serving = []
+    for one, peer in zip((first, again), peers, strict=True):
+        one.trust(peer.certificate)
+        peer.trust(one.certificate)
+        serving.append(asyncio.create_task(one.serve()))
+    async with asyncio.timeout(20):
+        later = await peers[1].connect(reachable()[:1], port)
+        theirs = await again.accept()
+        with pytest.raises(LaneLost):  # what it gets is another's handshake
+            lane = await peers[0].connect(reachable()[:1], port)
+            await lane.recv()
+        serving.pop().cancel()
+        await asyncio.sleep(0)
+        again.close()
+        earlier = await peers[0].connect(reachable()[:1], port)
+        other = await first.accept()
+        for made, taken in ((later, theirs), (earlier, other)):
+            await made.send(b"still there")
+            assert await taken.recv() == b"still there"
+    serving[0].cancel()
+    await asyncio.wait(serving)
+    for lane in (later, theirs, earlier, other):
+        lane.close()
+    for end in (first, *peers):
+        end.close()
+    with pytest.raises(OSError, match=r"refused|111"):
+        socket.create_connection((reachable()[0], port), 1)
+    assert not endpoint._SHARED
+
+
+async def test_a_connection_shares_the_one_port_with_the_lanes_of_another_session():
+    """Where no UDP comes through, a peer that comes back needs a connection first."""
+    old = await DirectLanes.open()
+    sender, recipient = await TlsConnection.open([old.port]), await TlsConnection.open()
+    async with asyncio.timeout(20):
+        await asyncio.gather(
+            sender.opened([], recipient.port, recipient.certificate, host=True),
+            recipient.opened(reachable(), sender.port, sender.certificate, host=False),
+        )
+        await sender.control.send(b"welcome back")
+        assert await recipient.control.recv() == b"welcome back"
+    await asyncio.gather(sender.close(), recipient.close())
+    old.close()
+
+
 @pytest.mark.parametrize("certificate", [b"", b"nonsense", bytes(2000)])
 async def test_what_is_no_certificate_is_refused(certificate):
     one = await DirectLanes.open()

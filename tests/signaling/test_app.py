@@ -251,6 +251,77 @@ async def test_logs_hold_no_address_room_or_token(start, caplog):
         assert secret not in text
 
 
+class Unlucky(Exception):
+    """A defect whose text holds what was asked for."""
+
+
+async def test_logs_hold_no_path_whatever_becomes_of_the_request(start, caplog, monkeypatch):
+    """A link whose `#` a mail filter has encoded is in the path: served, refused, failed, broken
+    or cut off, it is not logged, by us or by what we use."""
+    caplog.set_level(logging.DEBUG)
+    asyncio.get_running_loop().set_debug(True)
+    secret = "SECRET-of-the-link"
+    limits = {"frames_per_minute": 12, "first_message_seconds": 0.5, "page_seconds": 0.5}
+    server = await start(**limits)
+
+    async def ask(request):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request.encode())
+        try:
+            answer = await asyncio.wait_for(reader.read(), 5)
+        except ConnectionError:
+            answer = b""
+        writer.close()
+        return answer.split(b" ")[1].decode() if answer else ""
+
+    end = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    path, answers = f"/%231.{secret}.C", {}
+    for name, request in {
+        "served": f"GET {path} {end}\r\n",
+        "referrer": f"GET /nothing {end}Referer: http://x{path}\r\n\r\n",
+        "unknown": f"GET /x{path} {end}\r\n",
+        "method": f"POST {path} {end}Content-Length: 0\r\n\r\n",
+        "odd method": f"BRE\x01W {path} {end}\r\n",
+        "version": f"GET {path} HTTP/9.9\r\n\r\n",
+        "header": f"GET {path} {end}{secret}\r\n\r\n",
+        "host": f"GET {path} HTTP/1.1\r\nHost: [::{secret}\r\nConnection: close\r\n\r\n",
+        "body": f"GET {path} {end}Content-Length: -1\r\n\r\n",
+        "expectation": f"GET {path} {end}Expect: {secret}\r\n\r\n",
+        "upgrade": f"GET /signal?{path} {end}Upgrade: websocket\r\n\r\n",
+        "cut off": f"GET {path} HTTP/1.1\r\nHost: x\r\n",
+        "too long": f"GET {path}{'x' * 9000} {end}\r\n\r\n",
+    }.items():
+        answers[name] = await ask(request)
+
+    async def unlucky(self, request):
+        raise Unlucky(request.path)
+
+    monkeypatch.setattr(Server, "_page", unlucky)
+    server = await start()
+    answers["failed"] = await ask(f"GET {path} {end}\r\n")
+    server = await start(frames_per_minute=0)
+    answers["refused"] = await ask(f"GET {path} {end}\r\n")
+    assert answers == {
+        "served": "200",
+        "referrer": "404",
+        "unknown": "404",
+        "method": "405",
+        "odd method": "400",
+        "version": "400",
+        "header": "400",
+        "host": "200",
+        "body": "400",
+        "expectation": "417",
+        "upgrade": "400",
+        "cut off": "",
+        "too long": "400",
+        "failed": "500",
+        "refused": "429",
+    }
+    assert "a request failed: Unlucky" in caplog.text
+    assert secret not in caplog.text
+
+
 async def test_the_senders_client_takes_its_room_again_after_a_restart_with_empty_memory(start):
     server = await start()
     port = server.port

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from signaling import certificates
-from signaling.certificates import BadName, Unusable, from_files, open_authority
+from signaling.certificates import BadName, Unusable, from_pem, open_authority
 
 
 @pytest.fixture
@@ -277,9 +277,10 @@ async def test_files_serve_the_hosts_they_name(tmp_path):
         *("-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"),
     )
     assert done.returncode == 0, done.stderr
-    got = from_files(tmp_path / "cert.pem", tmp_path / "key.pem")
+    chain, key = ((tmp_path / name).read_bytes() for name in ("cert.pem", "key.pem"))
+    got = from_pem(chain, key)
     assert got.hosts == ("files.example", "*.example", "192.0.2.9")
     assert await accepts(got.context, tmp_path / "cert.pem", "files.example")
-    (tmp_path / "key.pem").write_text("not a key")
+    assert from_pem(chain + key, chain + key).hosts == got.hosts
     with pytest.raises(ssl.SSLError):
-        from_files(tmp_path / "cert.pem", tmp_path / "key.pem")
+        from_pem(chain, b"not a key")

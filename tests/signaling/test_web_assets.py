@@ -8,6 +8,7 @@ import ssl
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from signaling import app, certificates
 from signaling import web_assets as pages
@@ -207,6 +208,37 @@ async def test_every_response_carries_the_headers_refusals_included(serve, built
                 assert answer.status == status, path
                 assert ALWAYS.items() <= answer.headers.items(), path
                 assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+MANGLED = [
+    "/%231.K.C",
+    "/%231%2EK%2EC",
+    "/%25231.K.C",
+    "/%2525231%252EK.C.p?utm=x",
+    "/%231.K.C/",
+]
+
+
+@pytest.mark.parametrize("path", MANGLED)
+async def test_a_link_whose_fragment_was_encoded_gets_the_page(serve, built, path):
+    """A mail filter's doing; the page repairs it, and finds its assets by their whole path."""
+    server = await serve()
+    where = URL(f"http://127.0.0.1:{server.port}{path}", encoded=True)
+    status, headers, body = await get(where)
+    assert (status, body) == (200, built["/"])
+    assert headers.getall("Cache-Control") == ["no-store"]
+    assert headers.getall("Content-Security-Policy") == [POLICY]
+    assert ALWAYS.items() <= headers.items()
+    _, headers, body = await get(where, "example.org")
+    assert body == pages.NOTICE.encode()  # where the client could not be trusted, here neither
+    assert headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("path", ["/%2", "/%241.K.C", "/1.K.C", "/x/%231.K.C", "/assets/%231.K.C"])
+async def test_other_addresses_do_not(serve, built, path):
+    server = await serve()
+    where = URL(f"http://127.0.0.1:{server.port}{path}", encoded=True)
+    assert (await get(where))[0] == 404
 
 
 async def test_a_failure_of_the_server_carries_the_headers_too(serve, built, monkeypatch):

@@ -8,13 +8,18 @@ import socket
 
 import pytest
 
+from p2p.connect.certificates import local_authority, tls_from_files
 from p2p.protocol.audit import BadLine
 from p2p.protocol.codec import encode_base64url
 from p2p.protocol.errors import Failure, PeerError
 from p2p.protocol.manifest import Entry, Manifest, Results
-from p2p.state import folder
 from p2p.state.home import Home
-from p2p.state.journal import WAITED_SECONDS, Journal, Journals, RecipientRecord
+from p2p.state.journal import WAITED_SECONDS, Journal, Journals, RecipientRecord, SenderRecord
+from p2p.storage import strict
+from p2p.transfer.options import Options
+from p2p.transfer.outcome import Summary
+from p2p.transfer.sender import SenderTransfer
+from signaling import certificates
 
 TRANSFER = b"\x11" * 16
 KEY = encode_base64url(bytes(32))
@@ -227,8 +232,8 @@ def test_what_grows_while_it_is_read_is_not_read_for_ever(tmp_path, monkeypatch)
     path = tmp_path / "file"
     path.write_bytes(bytes(100))
     path.chmod(0o600)
-    monkeypatch.setattr(folder, "READ_AT_ONCE", 10)
-    assert len(folder.read_strictly(path, 100)) == 100
+    monkeypatch.setattr(strict, "READ_AT_ONCE", 10)
+    assert len(strict.read_strictly(path, 100)) == 100
     size, real = iter([50, 50]), os.fstat
 
     def smaller(file):
@@ -238,7 +243,7 @@ def test_what_grows_while_it_is_read_is_not_read_for_ever(tmp_path, monkeypatch)
 
     monkeypatch.setattr(os, "fstat", smaller)
     with pytest.raises(OSError, match="too large"):
-        folder.read_strictly(path, 60)
+        strict.read_strictly(path, 60)
 
 
 def test_a_lock_that_cannot_be_had_is_told(home):
@@ -280,6 +285,93 @@ def test_other_files_of_a_journal_are_read_strictly(home, name, odd):
     ODD[odd](journal.path / name)
     with pytest.raises((OSError, PeerError), match=r"."):
         journal.sources() if name == "sources" else journal.read(name)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("odd", ["pipe", "folder", "socket", "device", "link", "writable"])
+def test_running_digests_go_into_an_ordinary_file_alone(home, tmp_path, odd):
+    """A pipe that nobody reads would be waited for, and a link leads elsewhere."""
+    (journal,) = Journals(home)
+    journal.append_mark(0, bytes(32))
+    ODD[odd](journal.path / "marks")
+    with pytest.raises(OSError, match=r"."):
+        journal.append_mark(1, bytes(32))
+
+
+def walk_nothing(warn, stopped):
+    raise AssertionError
+
+
+UNREADABLE = ["pipe", "folder", "socket", "device", "link", "writable", "huge"]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_receipt_is_told_where_it_is_needed_and_damaged_it_is_none(home, odd):
+    """Both sides look whether theirs was signed by both when an earlier process died."""
+    home.receipts.store(TRANSFER, b"{}")
+    path = home.receipts.path(TRANSFER)
+    ODD[odd](path)
+    sender = SenderTransfer(Options(home), SenderRecord(TRANSFER), walk_nothing)
+    unreadable = odd in (*UNREADABLE, "deep", "deep objects")  # these are too large
+    if unreadable:
+        for look in (lambda: home.receipts.read(TRANSFER), sender.confirmed_before):
+            with pytest.raises(Failure) as caught:
+                look()
+            assert caught.value.code == ("exposed" if odd == "writable" else "not_readable")
+            assert str(path) in caught.value.sentence
+            assert str(path) in caught.value.sentence_in("de")
+    else:
+        assert home.receipts.read(TRANSFER) is None
+        assert not sender.confirmed_before()
+    told = Summary(transfer_id=TRANSFER, receipt=path).members()
+    assert ("receipt_sha256" in told) is not unreadable
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", [certificates.KEY, certificates.CERTIFICATE])
+def test_an_odd_local_authority_is_told(home, name, odd):
+    """Its key no other user may read; and it is not replaced by another."""
+    local_authority(home.local_ca)
+    path = home.local_ca / name
+    ODD[odd](path)
+    before = os.lstat(path)
+    with pytest.raises(Failure) as caught:
+        local_authority(home.local_ca)
+    codes = {"writable": "exposed"} | dict.fromkeys(set(UNREADABLE) - {"writable"}, "not_readable")
+    assert caught.value.code == codes.get(odd, "local_ca_unusable")
+    assert str(home.local_ca) in caught.value.sentence_in("de")
+    assert os.lstat(path)[:7] == before[:7]
+
+
+def test_a_key_of_the_local_authority_that_others_can_read_is_refused(home):
+    local_authority(home.local_ca)
+    (home.local_ca / certificates.KEY).chmod(0o640)
+    with pytest.raises(Failure) as caught:
+        local_authority(home.local_ca)
+    assert f"chmod 600 {home.local_ca / certificates.KEY}" in caught.value.sentence
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("odd", [one for one in ODD if one not in ("link", "writable")])
+@pytest.mark.parametrize("which", ["certificate", "key"])
+def test_odd_certificate_files_are_told(tmp_path, which, odd):
+    """They may be links and others may own them, as system services have it."""
+    authority = certificates.open_authority(tmp_path / "ca", [], [])
+    files = {"certificate": tmp_path / "chain.pem", "key": tmp_path / "key.pem"}
+    chain, begin, key = authority.issue([], []).pem.partition(b"-----BEGIN PRIVATE")
+    (tmp_path / "elsewhere").write_bytes(chain)
+    files["certificate"].symlink_to(tmp_path / "elsewhere")
+    files["key"].write_bytes(begin + key)
+    assert "localhost" in tls_from_files(**files).hosts
+    files["certificate"].unlink()
+    (tmp_path / "elsewhere").rename(files["certificate"])
+    files["certificate"].chmod(0o666)
+    ODD[odd](files[which])
+    with pytest.raises(Failure) as caught:
+        tls_from_files(**files)
+    assert caught.value.code == "certificate_unusable"
 
 
 @pytest.mark.parametrize("member", ["output", "began", "renamed", "gone"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -28,6 +28,7 @@ from p2p.state.journal import SenderRecord
 from p2p.storage.listing import Listing, Warn
 from p2p.storage.memory import MemoryDestination, MemoryDisk, MemorySource
 from p2p.storage.ports import Stopped
+from p2p.tasks import stop
 from p2p.transfer.driver import Connected
 from p2p.transfer.options import Options
 from p2p.transfer.outcome import Outcome, conclude
@@ -306,8 +307,8 @@ class World:
             carrier_of(one).lose()
 
     async def _send(self) -> Outcome:
-        self.sender.identify()
-        self.sender.prepare()
+        self.sender.identify(self.homes["sender"].identity.load())
+        preparing = self.sender.prepare()
         try:
             while True:
                 connected = await self._waiting.get()
@@ -323,9 +324,10 @@ class World:
                 return self.sender.summary.outcome(ended)
         finally:
             self.sender.stop()
+            await stop(preparing)
 
     async def _receive(self) -> Outcome:
-        self.recipient.identify()
+        self.recipient.identify(self.homes["recipient"].identity.load())
         await self.recipient.recall(str(self.link), self.link.secret)
         return await self.recipient.run(MemoryInvitation(self).run)
 
@@ -370,10 +372,3 @@ class World:
 
 
 __all__ = ["Failure", "MemoryLane", "World", "connect", "lanes"]
-
-
-async def stop(task: asyncio.Task[Outcome]) -> None:
-    """A Ctrl-C, and until that is through."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

@@ -514,14 +514,14 @@ async def test_who_it_is_is_said_and_a_known_name_with_another_key_is_a_warning(
     driver = ScriptedDriver(tmp_path)
     peer, contacts = driver._secured.peer, driver._options.home.contacts
     contacts.pin(b"\x09" * 32, peer.label, True)
-    met = driver._introduce()
+    met = await driver._introduce()
     assert (met.contact, met.changed) == ("", peer.label)
     kinds = [type(event) for event in driver.told]
     assert kinds == [p2p.PeerMet, p2p.Warned, p2p.DigitsShown]
     assert driver.told[1].code == "contact_changed"
     contacts.remove(peer.label)
     contacts.pin(peer.identity, peer.label, False)
-    again = driver._introduce()
+    again = await driver._introduce()
     assert (again.contact, again.verified, again.changed) == (peer.label, False, "")
     driver._threads.shutdown()
 
@@ -533,7 +533,7 @@ async def test_digits_that_nobody_confirms_end_it(tmp_path, answer, code):
         return answer
 
     async def work(driver):
-        await driver._confirm_digits(driver._introduce())
+        await driver._confirm_digits(await driver._introduce())
 
     options = {} if answer is None else {"ask": ask}
     driver = ScriptedDriver(tmp_path, work, **options)

@@ -18,11 +18,12 @@ from p2p.state.journal import Journal, Journals
 from p2p.storage import memory
 from p2p.storage.destination import FolderDestination
 from p2p.storage.memory import MemoryDestination
+from p2p.tasks import stop
 from p2p.transfer import recipient as transfers
 from p2p.transfer.recipient import RecipientTransfer
 from tests.virtual_time import virtual_time
 
-from .memory import World, stop
+from .memory import World
 
 CONTENTS = (
     ("study", None),
@@ -104,8 +105,8 @@ async def test_a_later_process_of_the_recipient_goes_on_from_its_disk(tmp_path, 
         assert died.underway
         died.underway.journal.release()
         receiving.cancel()
-        for tidying in ("_put_away", "conclude"):  # none of it happens in a killed process
-            monkeypatch.setattr(died, tidying, lambda code, **more: None)
+        # None of it happens in a killed process.
+        monkeypatch.setattr(died, "conclude", lambda code, **more: None)
         world.cut()
         with pytest.raises(asyncio.CancelledError):
             await receiving
@@ -404,8 +405,7 @@ async def test_digits_that_a_later_process_wants_compared_are_noted(tmp_path, mo
         assert died.underway
         died.underway.journal.release()
         receiving.cancel()
-        for tidying in ("_put_away", "conclude"):
-            monkeypatch.setattr(died, tidying, lambda code, **more: None)
+        monkeypatch.setattr(died, "conclude", lambda code, **more: None)
         world.cut()
         await asyncio.gather(receiving, return_exceptions=True)
         options = replace(world.options["recipient"], ask=yes)

@@ -218,6 +218,23 @@ async def test_a_link_as_a_mail_leaves_it_opens(visitor, sender, some, mangled):
     assert await visitor.page.evaluate("location.href") == link.split("#")[0]
 
 
+@pytest.mark.parametrize("number", ["%23", "%2523"])
+async def test_a_link_whose_fragment_became_part_of_the_path_transfers(
+    visitor, sender, some, number
+):
+    """A mail filter encoded it, so the browser asks the server for all of it; the page repairs it."""
+    sending, link = sender.send(some, *AUTO)
+    await visitor.open(link.replace("#", number).replace(".", "%2E" if number == "%23" else "."))
+    await visitor.page.wait_for(".card.welcome")
+    assert await visitor.page.evaluate("location.href") == link.split("#")[0]
+    await visitor.start()
+    await visitor.accept()
+    await visitor.delivered()
+    await visitor.save("study.zip")
+    assert (await finish(sending))[0] == 0
+    assert visitor.page.errors == []
+
+
 async def test_half_a_link_is_said_and_gone_from_the_address_bar(visitor, sender, some):
     _, link = sender.send(some, *AUTO)
     await visitor.open(link[:-4])

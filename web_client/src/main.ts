@@ -2,6 +2,8 @@
  * The page's thread: it has the link, the worker, the peer connections and the person; no byte of a
  * file and no key but the link itself ever comes here.
  */
+import { opened, take as takeAddress } from "./ui/address"; // before anything that can fail
+
 import type { Command, Event } from "./events";
 import { PagePeerConnections } from "./lanes/webrtc/page";
 import { download } from "./ui/download";
@@ -44,13 +46,8 @@ function keptBefore(name: string): string | null {
   }
 }
 
-/**
- * Take the link out of the address bar at once, before anything can fail: it is a key, and screens are
- * shared. The worker finds it in the address, whatever a mail program made of that.
- */
-function takeLink(): string | null {
-  const address = location.href;
-  history.replaceState(null, "", "/");
+/** What this tab goes on with: the address, if a link may be in it (the worker finds it), or the last. */
+function linkOf(address: string): string | null {
   if (LIKE_A_LINK.test(address)) {
     keep(LINK, address);
     keep(ACTIVE, null);
@@ -63,7 +60,7 @@ function supported(): boolean {
   return isSecureContext && needed.every((name) => name in window);
 }
 
-const link = takeLink();
+const link = linkOf(opened);
 let model: Model = START;
 let worker: Worker | null = null;
 let active = false;
@@ -153,7 +150,7 @@ function goOn(event: Extract<Event, { event: "ready" }>): void {
 addEventListener("hashchange", () => {
   if (active)
     history.replaceState(null, "", "/"); // one transfer at a time in a tab
-  else if (takeLink()) location.reload();
+  else if (linkOf(takeAddress())) location.reload();
 });
 addEventListener("beforeunload", (event) => {
   const unsaved =

@@ -83,6 +83,12 @@ test("only the user interface touches the document", () => {
   expect(wrong.map(([module]) => module)).toEqual([]);
 });
 
+test("the page takes the link out of the address bar before anything that can fail", () => {
+  const [first] = /^import .*$/m.exec(SOURCES.get("main")!)!;
+  expect(first).toMatch(/from "\.\/ui\/address";/);
+  expect(IMPORTS.get("ui/address")).toEqual([]);
+});
+
 test("the page leaves keys and bytes to the worker: of the core it knows types alone", () => {
   const values = /\bimport (?!type\b)[^;]*? from "[./]*\/protocol\//;
   const wrong = [...SOURCES].filter(

@@ -7,8 +7,9 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
+from ...tasks import stop
 from .. import Lane, LaneLost
 from .certificate import make_certificate, make_context
 from .socket import TLS_SECONDS
@@ -46,23 +47,34 @@ class Endpoint(Generic[L]):
     """One end of TLS connections that only two certificates make: a listener, and who connects."""
 
     def __init__(self, listener: socket.socket, key: bytes, certificate: bytes) -> None:
-        self._listener = listener
+        self._listener, self._open = listener, True
+        self._foremost = asyncio.Event()  # no later one shares its port
         self.port: int = listener.getsockname()[1]
         self._key, self.certificate = key, certificate
         self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
         self._peer = b""
         self._handshakes = asyncio.Semaphore(HANDSHAKES)  # both bind to the loop when first used
         self._accepted: asyncio.Queue[L] = asyncio.Queue(HANDSHAKES)
+        self._sharing = _SHARED.setdefault((asyncio.get_running_loop(), self.port), [])
+        self._sharing.append(self)
+        self._take_turns()
 
     @classmethod
     async def open(cls, ports: Iterable[int] = (0,)) -> Self:
-        """Listen on the first of the TCP ports that is free, IPv6 and IPv4. Raises `OSError`."""
-        listener = _listen(ports)
-        try:
-            return cls(listener, *await asyncio.to_thread(make_certificate))
-        except BaseException:
-            listener.close()
-            raise
+        """Listen on the first of the TCP ports that is free, IPv6 and IPv4. Raises `OSError`.
+
+        Where none is, one that this process listens on already is shared: a peer that comes back
+        needs it before the connection that it had is known to be dead. Who came last accepts, until
+        it is closed; nobody else gets through its handshakes.
+        """
+        made = await asyncio.to_thread(make_certificate)
+        return cls(_listen(list(ports)), *made)
+
+    def _take_turns(self) -> None:
+        for one in self._sharing:
+            one._foremost.clear()
+        if self._sharing:
+            self._sharing[-1]._foremost.set()
 
     def trust(self, certificate: bytes) -> None:
         """The peer's certificate (DER). Raises `ValueError` when it is none."""
@@ -82,7 +94,11 @@ class Endpoint(Generic[L]):
             async with asyncio.TaskGroup() as group:
                 while True:
                     await self._handshakes.acquire()
+                    await self._foremost.wait()
                     await self._arrival()
+                    if not self._foremost.is_set():  # meanwhile
+                        self._handshakes.release()
+                        continue
                     try:
                         plain, address = self._listener.accept()
                     except OSError:  # that one is gone already, or too many files are open
@@ -127,32 +143,29 @@ class Endpoint(Generic[L]):
 
     async def connect(self, addresses: Sequence[str], port: int) -> L:
         """Connect to whichever address answers first (RFC 8305). Raises `LaneLost`."""
-        attempts: set[asyncio.Task[L]] = {
+        attempts = {
             asyncio.create_task(self._try(address, port, number * STAGGER_SECONDS))
             for number, address in enumerate(_interleaved(addresses))
         }
-        made: list[L] = []
+        waiting, first = attempts, None
         try:
-            while attempts and not made:
-                done, _ = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
-                attempts -= done
-                made = [one.result() for one in done if one.exception() is None]
-            for attempt in attempts:
-                attempt.cancel()
-            late = await asyncio.gather(*attempts, return_exceptions=True)
-            made += [one for one in late if not isinstance(one, BaseException)]
+            try:
+                while waiting and first is None:
+                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    made = (one.result() for one in done if one.exception() is None)
+                    first = next(made, None)
+            finally:
+                await stop(*waiting)
         except BaseException:
-            for attempt in attempts:
-                attempt.cancel()
-            for one in (*made, *await asyncio.gather(*attempts, return_exceptions=True)):
-                if not isinstance(one, BaseException):
-                    one.close()
+            first = None
             raise
-        for second in made[1:]:
-            second.close()
-        if not made:
+        finally:
+            for one in attempts:
+                if not one.cancelled() and one.exception() is None and one.result() is not first:
+                    one.result().close()
+        if first is None:
             raise LaneLost
-        return made[0]
+        return first
 
     async def _try(self, address: str, port: int, after: float) -> L:
         await asyncio.sleep(after)
@@ -175,6 +188,12 @@ class Endpoint(Generic[L]):
 
     def close(self) -> None:
         """Listen no more; lanes that are open stay so. Never raises."""
+        if self._open:
+            self._open = False
+            self._sharing.remove(self)
+            self._take_turns()
+            if not self._sharing:
+                del _SHARED[asyncio.get_running_loop(), self.port]
         self._listener.close()
         while not self._accepted.empty():
             self._accepted.get_nowait().close()
@@ -190,13 +209,20 @@ def _interleaved(addresses: Sequence[str]) -> list[str]:
     return mixed
 
 
-def _listen(ports: Iterable[int]) -> socket.socket:
+# By event loop and port: those that listen there, the latest last.
+_SHARED: dict[tuple[asyncio.AbstractEventLoop, int], list[Endpoint[Any]]] = {}
+
+
+def _listen(ports: Sequence[int]) -> socket.socket:
     failure: OSError | None = None
     for port in ports:
         try:
             return _listen_on(port)
         except OSError as error:
             failure = error
+    for port in ports:
+        if sharing := _SHARED.get((asyncio.get_running_loop(), port)):
+            return sharing[-1]._listener.dup()
     raise failure or OSError("no port to listen on")
 
 
