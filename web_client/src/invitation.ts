@@ -22,7 +22,15 @@ import {
   ZSTD_FRAMES,
   type Identity,
 } from "./protocol/handshake";
-import { deriveKeys, pskSecrets, type Link, type LinkKeys, type PskSecrets } from "./protocol/link";
+import {
+  deriveKeys,
+  pskSecrets,
+  storageKeys,
+  type Link,
+  type LinkKeys,
+  type PskSecrets,
+  type StorageKeys,
+} from "./protocol/link";
 import { Opener } from "./protocol/seal";
 import type { Connected } from "./transfer/driver";
 import { failed, type Outcome } from "./transfer/outcome";
@@ -55,6 +63,11 @@ export class Invitation {
   /** Whether a passphrase is needed. */
   get passphrase(): boolean {
     return this.link.passphrase;
+  }
+
+  /** The keys of what is stored in this browser, by its salt. */
+  storageKeys(salt: Bytes): StorageKeys {
+    return storageKeys(this.link.secret, salt);
   }
 
   /** Meet the host and run the transfer until it has ended, in whatever way. */

@@ -27,6 +27,8 @@ const LABEL_SIGNAL_TO_GUEST = utf8("handover/1 signal to guest");
 const LABEL_SIGNAL_TO_HOST = utf8("handover/1 signal to host");
 const LABEL_PSK = utf8("handover/1 psk");
 const LABEL_PASSPHRASE_SALT = utf8("handover/1 passphrase salt");
+const LABEL_STORE = utf8("handover/1 browser store");
+const LABEL_JOURNAL = utf8("handover/1 browser journal");
 
 // Argon2id, second choice of RFC 9106 4 with libsodium's one lane: 3 passes over 64 MiB.
 const PASSPHRASE_PASSES = 3;
@@ -187,6 +189,22 @@ export function deriveKeys(secret: Bytes): LinkKeys {
     psk: hkdfExpand(root, LABEL_PSK, 32),
     passphraseSalt: hkdfExpand(root, LABEL_PASSPHRASE_SALT, 16),
   };
+}
+
+export const STORAGE_SALT = 32; // bytes
+
+/** What a transfer is encrypted with in a browser's storage, where the salt alone is kept. */
+export interface StorageKeys {
+  readonly salt: Bytes;
+  readonly store: Bytes; // of the content
+  readonly journal: Bytes; // of the names
+}
+
+/** HKDF-SHA256 of K with a random salt of this one container's, so that no keystream comes twice. */
+export function storageKeys(secret: Bytes, salt: Bytes): StorageKeys {
+  const root = hkdfExtract(salt, secret);
+  const [store, journal] = [hkdfExpand(root, LABEL_STORE, 32), hkdfExpand(root, LABEL_JOURNAL, 32)];
+  return { salt, store, journal };
 }
 
 /** What the Noise psk is made of, once the suite is known (`Suite.psk`). */
