@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from signaling.proxies import Network
 
 EVERYWHERE = ("", "0.0.0.0", "::")
+# Of a transfer's own server, where it is free: a page finds what an earlier one left, and erases
+# it, only at the same address. Below every system's range for outgoing connections.
+PORT = 4263
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,15 @@ async def open_server(
 async def open_rendezvous(
     stack: AsyncExitStack,
     server: str | None,
-    listen: tuple[str, int],
+    listen: tuple[str, int] | None,
     address: str | None,
     tls: Tls | None,
     owner: bytes,
 ) -> Rendezvous:
     """The server named, or one of this transfer's own until `stack` closes. Raises `Failure`.
 
-    The own one runs in a process of its own, and `owner` is the token of the host it serves.
+    The own one runs in a process of its own, and `owner` is the token of the host it serves. It
+    listens where `listen` says; None is every address, and `PORT` where that is free, else any.
     """
     if server is not None:
         origin = server.rstrip("/")
@@ -74,7 +79,8 @@ async def open_rendezvous(
 
     hosts = tls.hosts if tls else ()
     try:
-        listener = apart.listen(*listen)
+        listener = apart.listen(*listen) if listen else _listen_anywhere()
+        listen = listen or ("", PORT)
         port = listener.getsockname()[1]
         owner_hash = hashlib.sha256(owner).digest()
         serving = apart.serve_apart(listener, owner_hash, tls.pem if tls else None)
@@ -93,6 +99,15 @@ async def open_rendezvous(
         trusted and bool(web_assets.shipped()),
         port,
     )
+
+
+def _listen_anywhere() -> socket.socket:
+    from signaling import apart
+
+    try:
+        return apart.listen("", PORT)
+    except OSError:
+        return apart.listen("", 0)
 
 
 def _link_hosts(listening: str, address: str | None, certified: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ import sodium from "libsodium-wrappers-sumo";
 
 import { clock, sleep } from "./clock";
 import { GuestSeat } from "./connect/rendezvous";
+import { Stay } from "./connect/stay";
 import { connectAsGuest } from "./connect/transports";
 import type { Event } from "./events";
 import { LaneLost } from "./lanes/lane";
@@ -48,6 +49,7 @@ export class Invitation {
   readonly room: string;
   private secrets!: PskSecrets;
   private transfer: Transfer | null = null;
+  private staying: Stay | null = null;
   private stopped = false;
   private wake: () => void = () => {}; // from a pause or an attempt, when it is stopped
 
@@ -63,6 +65,16 @@ export class Invitation {
   /** Whether a passphrase is needed. */
   get passphrase(): boolean {
     return this.link.passphrase;
+  }
+
+  /** Keep a server that ends with the transfer there, for this page to be loaded anew. */
+  stay(): void {
+    this.staying ??= new Stay(this.link.origin, this.keys);
+  }
+
+  /** There is nothing to save any more. */
+  leave(): void {
+    this.staying?.close();
   }
 
   /** The keys of what is stored in this browser, by its salt. */

@@ -26,7 +26,9 @@ let answer: ((answer: Answer) => void) | null = null;
 let persisted: ((granted: boolean) => void) | null = null;
 
 const tell = (event: Event): void => {
+  if (event.event === "state" && event.state === "receiving") invitation.stay();
   if (event.event === "ended") delivered = event.delivered;
+  if (event.event === "ended" && delivered?.where !== "browser") invitation?.leave();
   postMessage(event);
 };
 const peerConnections = new PeerConnections((call) => tell({ event: "rtc", call }));
@@ -94,6 +96,7 @@ async function open(text: string): Promise<void> {
   const journal = await home.journals.read(room);
   if (journal?.delivered) {
     delivered = openDelivered(journal.delivered, invitation.storageKeys(journal.salt).journal);
+    invitation.stay();
   }
   const earlier = journal && { durable: journal.durable, total: journal.total };
   tell({
@@ -168,6 +171,7 @@ async function save(into: FileSystemFileHandle | null): Promise<void> {
 async function forget(): Promise<void> {
   const space = transfer?.underway?.space;
   if (space?.where === "memory") space.store.truncate(0);
+  invitation.leave();
   await home.journals.drop(invitation.room);
   await erase(invitation.room);
 }
