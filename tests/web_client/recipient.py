@@ -47,7 +47,8 @@ _CHOOSE = """void (window.showSaveFilePicker = async ({ suggestedName }) => {
 
 _DOWNLOAD = """(async () => {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await window.chosen.getFile());
+  const type = "application/octet-stream"; // else it gets an ending
+  link.href = URL.createObjectURL(new Blob([await window.chosen.getFile()], { type }));
   link.download = window.chosen.name;
   link.click();
 })()"""

@@ -24,7 +24,10 @@ export class Stay {
     const { room, join } = this.keys;
     const began = performance.now();
     this.socket = new WebSocket(`${this.origin.replace(/^http/, "ws")}${PATH}`, SUBPROTOCOL);
-    this.socket.onopen = () => this.socket.send(encode("stay", { room, join }));
+    this.socket.onopen = () => {
+      if (this.over) this.socket.close();
+      else this.socket.send(encode("stay", { room, join }));
+    };
     this.socket.onmessage = ({ data }) => {
       if (!isGoingAway(data)) this.close();
     };
@@ -38,7 +41,7 @@ export class Stay {
   /** There is nothing to save any more. */
   close(): void {
     this.over = true;
-    this.socket.close();
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.close(); // else browsers call it an error
   }
 }
 
