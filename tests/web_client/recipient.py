@@ -45,6 +45,14 @@ _CHOOSE = """void (window.showSaveFilePicker = async ({ suggestedName }) => {
   return (window.chosen = await chosen.getFileHandle(suggestedName, { create: true }));
 })"""
 
+_GONE = """void (window.showSaveFilePicker = async ({ suggestedName }) => {
+  const root = await navigator.storage.getDirectory();
+  const folder = await root.getDirectoryHandle("gone", { create: true });
+  const file = await folder.getFileHandle(suggestedName, { create: true });
+  await root.removeEntry("gone", { recursive: true });
+  return file;
+})"""
+
 _DOWNLOAD = """(async () => {
   const link = document.createElement("a");
   const type = "application/octet-stream"; // else it gets an ending
@@ -120,6 +128,16 @@ class Recipient:
         await self.page.evaluate(_CHOOSE)
         await self.page.click(".card.done .choices .primary")
         await self.page.wait_until("document.body.innerText.includes('Saved as')", seconds)
+
+    async def without_picker(self) -> None:
+        """As in a browser that lets no page ask where to save."""
+        await self.page.evaluate("void delete window.showSaveFilePicker")
+
+    async def fail_to_save(self) -> None:
+        """Into a file that is gone by the time it is written."""
+        await self.page.evaluate(_GONE)
+        await self.page.click(".card.done .choices .primary")
+        await self.page.wait_for(".card.done [role=alert]")
 
     async def save_receipt(self, transfer_id: str) -> Path:
         """Save the receipt beside it."""

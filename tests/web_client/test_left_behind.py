@@ -96,7 +96,6 @@ async def test_saved_into_a_file_nothing_is_left_but_what_names_no_file(at, send
 
 
 DISCARDED = "document.body.innerText.includes('Removed.')"
-NO_PICKER = "void delete window.showSaveFilePicker"
 
 
 async def test_leaving_asks_until_it_is_saved(visitor, sender, small):
@@ -120,33 +119,27 @@ async def test_leaving_asks_until_it_is_saved(visitor, sender, small):
         assert not await visitor.guarded()
 
 
-async def test_a_download_can_be_removed_and_is_not_asked_about(visitor, sender, small):
-    """Where the page does not hear of its end."""
+async def test_a_download_takes_the_key_with_it(visitor, sender, small):
+    """Where the page does not hear of its end: what is left opens for nobody, and can be removed."""
     sending, link = sender.send(small, *AUTO)
     await visitor.take(link)
     await visitor.delivered()
     assert (await finish(sending))[0] == 0
-    await visitor.page.evaluate(NO_PICKER)
+    await visitor.without_picker()
     await visitor.page.click(".card.done .choices .primary")
     saved = await visitor.browser.downloaded(small.name)
     assert digest(saved) == digest(small)
     assert "does not tell the page when a download has ended" in await visitor.text()
     assert not await visitor.guarded()
     assert await visitor.containers() != []
+    assert await visitor.records("journals") == []
+    kept = await visitor.page.evaluate("JSON.stringify(sessionStorage)")
+    assert link.split("#")[1] not in kept
     await visitor.page.click(".card.done > .quiet")
     await visitor.page.wait_until(DISCARDED)
     await visitor.nothing_left()
     assert not await visitor.guarded()
     assert visitor.page.errors == []
-
-
-GONE = """void (window.showSaveFilePicker = async ({ suggestedName }) => {
-  const root = await navigator.storage.getDirectory();
-  const folder = await root.getDirectoryHandle("gone", { create: true });
-  const file = await folder.getFileHandle(suggestedName, { create: true });
-  await root.removeEntry("gone", { recursive: true });
-  return file;
-})"""
 
 
 async def test_what_could_not_be_saved_is_still_there(at, sender, small):
@@ -155,9 +148,7 @@ async def test_what_could_not_be_saved_is_still_there(at, sender, small):
     await visitor.take(link)
     await visitor.delivered()
     assert (await finish(sending))[0] == 0
-    await visitor.page.evaluate(GONE)
-    await visitor.page.click(".card.done .choices .primary")
-    await visitor.page.wait_for(".card.done [role=alert]")
+    await visitor.fail_to_save()
     assert "It could not be saved." in await visitor.text()
     assert await visitor.guarded()
     assert digest(await visitor.save(small.name)) == digest(small)

@@ -26,7 +26,8 @@ import {
 import {
   deriveKeys,
   pskSecrets,
-  storageKeys,
+  journalKey,
+  storeKey,
   type Link,
   type LinkKeys,
   type PskSecrets,
@@ -77,9 +78,14 @@ export class Invitation {
     this.staying?.close();
   }
 
-  /** The keys of what is stored in this browser, by its salt. */
-  storageKeys(salt: Bytes): StorageKeys {
-    return storageKeys(this.link.secret, salt);
+  /** The keys of what is stored in this browser, by its salt and what only the sender knows. */
+  storageKeys(salt: Bytes, share: Bytes): StorageKeys {
+    return { salt, store: storeKey(this.link.secret, share, salt), journal: this.journalKey(salt) };
+  }
+
+  /** That of the names alone, which the link opens. */
+  journalKey(salt: Bytes): Bytes {
+    return journalKey(this.link.secret, salt);
   }
 
   /** Meet the host and run the transfer until it has ended, in whatever way. */

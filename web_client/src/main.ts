@@ -148,6 +148,7 @@ async function take(event: Event): Promise<void> {
   if (event.event === "file") {
     revokeDownloads();
     download(event.name, event.file);
+    keep(LINK, null);
   }
   if (event.event === "discarded" || event.event === "saved") {
     revokeDownloads();

@@ -22,6 +22,7 @@ let home: Home;
 let invitation: Invitation;
 let transfer: Transfer | null = null;
 let delivered: Delivered | null = null;
+let storeKey: Bytes; // of what was delivered before a reload
 let answer: ((answer: Answer) => void) | null = null;
 let persisted: ((granted: boolean) => void) | null = null;
 
@@ -95,7 +96,8 @@ async function open(text: string): Promise<void> {
   await tidy(room);
   const journal = await home.journals.read(room);
   if (journal?.delivered) {
-    delivered = openDelivered(journal.delivered, invitation.storageKeys(journal.salt).journal);
+    const key = invitation.journalKey(journal.salt);
+    ({ delivered, key: storeKey } = openDelivered(journal.delivered, key));
     invitation.stay();
   }
   const earlier = journal && { durable: journal.durable, total: journal.total };
@@ -112,7 +114,7 @@ async function open(text: string): Promise<void> {
 
 async function start(command: Extract<Command, { command: "start" }>): Promise<void> {
   person.folders = command.folders;
-  const keysOf = (salt: Bytes) => invitation.storageKeys(salt);
+  const keysOf = (salt: Bytes, share: Bytes) => invitation.storageKeys(salt, share);
   transfer = new Transfer(home, person, invitation.room, keysOf);
   await invitation.receive(transfer, home.identity.under(command.label), command.passphrase);
   await tellReceipt();
@@ -120,15 +122,14 @@ async function start(command: Extract<Command, { command: "start" }>): Promise<v
 
 /** Where what arrived lies. Throws when it is not there any more. */
 async function container(): Promise<Store> {
-  const space = transfer?.underway?.space;
-  if (space?.where === "memory") return space.store;
-  const { salt } = (await home.journals.read(invitation.room))!;
-  return (await reopen(invitation.room, invitation.storageKeys(salt).store)).store;
+  const underway = transfer?.underway;
+  if (underway?.space?.where === "memory") return underway.space.store;
+  return (await reopen(invitation.room, underway?.keys.store ?? storeKey)).store;
 }
 
 /**
  * Into the file that was chosen: then it is known when it is there, and the copy here is erased. Else
- * as a download, of which a page never hears the end.
+ * as a download, of which a page never hears the end: from then on this page alone has the key.
  */
 async function save(into: FileSystemFileHandle | null): Promise<void> {
   if (!delivered) return;
@@ -155,7 +156,12 @@ async function save(into: FileSystemFileHandle | null): Promise<void> {
     tell({ event: "saving", done: 0, total: size });
     if (into)
       await content.pipeTo(await into.createWritable()); // closes it, and waits for that
-    else tell({ event: "file", name, file: await blobOf(content) });
+    else {
+      const file = await blobOf(content);
+      await home.journals.drop(invitation.room);
+      invitation.leave(); // nothing to be loaded anew for
+      tell({ event: "file", name, file });
+    }
   } catch {
     return tell({ event: "unsaved" });
   } finally {

@@ -2,6 +2,7 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import {
+  concat,
   decodeBase64url,
   encodeBase64url,
   fromUtf8,
@@ -195,17 +196,18 @@ export const STORAGE_SALT = 32; // bytes
 
 /** What a transfer is encrypted with in a browser's storage, where the salt alone is kept. */
 export interface StorageKeys {
-  readonly salt: Bytes;
+  readonly salt: Bytes; // random, of this one container, so that no keystream comes twice
   readonly store: Bytes; // of the content
-  readonly journal: Bytes; // of the names
+  readonly journal: Bytes; // of the names, and of `store` once the sender is not needed any more
 }
 
-/** HKDF-SHA256 of K with a random salt of this one container's, so that no keystream comes twice. */
-export function storageKeys(secret: Bytes, salt: Bytes): StorageKeys {
-  const root = hkdfExtract(salt, secret);
-  const [store, journal] = [hkdfExpand(root, LABEL_STORE, 32), hkdfExpand(root, LABEL_JOURNAL, 32)];
-  return { salt, store, journal };
-}
+/** HKDF-SHA256 of K. */
+export const journalKey = (secret: Bytes, salt: Bytes): Bytes =>
+  hkdfExpand(hkdfExtract(salt, secret), LABEL_JOURNAL, 32);
+
+/** HKDF-SHA256 of K and a secret of the sender's: browsers keep links in their history. */
+export const storeKey = (secret: Bytes, share: Bytes, salt: Bytes): Bytes =>
+  hkdfExpand(hkdfExtract(salt, concat(secret, share)), LABEL_STORE, 32);
 
 /** What the Noise psk is made of, once the suite is known (`Suite.psk`). */
 export interface PskSecrets {

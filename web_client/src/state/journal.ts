@@ -2,7 +2,15 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import type { Delivered } from "../events";
-import { concat, fromUtf8, utf8, type Bytes } from "../protocol/codec";
+import {
+  concat,
+  decodeBase64url,
+  encodeBase64url,
+  fromUtf8,
+  utf8,
+  type Bytes,
+} from "../protocol/codec";
+import type { StorageKeys } from "../protocol/link";
 import type { Database } from "./database";
 
 /** Written after the bytes it speaks of are on the disk. It names nothing without the link. */
@@ -18,18 +26,26 @@ export interface Journal {
   readonly delivered: Bytes | null; // sealed
 }
 
-/** What is to be saved, as it is kept: it has names in it. XSalsa20-Poly1305; the nonce comes first. */
-export function sealDelivered(delivered: Delivered, key: Bytes): Bytes {
+/** What is to be saved: its names, and the key that opens it without the sender. */
+interface ToSave {
+  readonly delivered: Delivered;
+  readonly key: Bytes;
+}
+
+/** As it is kept, so that the link opens it: XSalsa20-Poly1305, the nonce first. */
+export function sealDelivered(delivered: Delivered, keys: StorageKeys): Bytes {
   const nonce = sodium.randombytes_buf(sodium.crypto_secretbox_NONCEBYTES);
-  const plain = utf8(JSON.stringify(delivered));
-  return concat(nonce, sodium.crypto_secretbox_easy(plain, nonce, key));
+  const plain = utf8(JSON.stringify([delivered, encodeBase64url(keys.store)]));
+  return concat(nonce, sodium.crypto_secretbox_easy(plain, nonce, keys.journal));
 }
 
 /** The other way round. Throws when it was not sealed with this key. */
-export function openDelivered(sealed: Bytes, key: Bytes): Delivered {
+export function openDelivered(sealed: Bytes, journalKey: Bytes): ToSave {
   const at = sodium.crypto_secretbox_NONCEBYTES;
-  const plain = sodium.crypto_secretbox_open_easy(sealed.subarray(at), sealed.subarray(0, at), key);
-  return JSON.parse(fromUtf8(plain)) as Delivered;
+  const [nonce, rest] = [sealed.subarray(0, at), sealed.subarray(at)];
+  const plain = sodium.crypto_secretbox_open_easy(rest, nonce, journalKey);
+  const [delivered, key] = JSON.parse(fromUtf8(plain)) as [Delivered, string];
+  return { delivered, key: decodeBase64url(key) };
 }
 
 export class Journals {

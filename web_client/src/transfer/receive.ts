@@ -212,7 +212,7 @@ export class Receive {
   private async begin(offer: OfferKey, total: number): Promise<Underway | null> {
     const { person, room, keysOf } = this.around;
     const layout = new Layout(this.manifest);
-    const keys = keysOf(sodium.randombytes_buf(STORAGE_SALT));
+    const keys = keysOf(sodium.randombytes_buf(STORAGE_SALT), this.manifest.salt);
     const space = await this.reserve(layout, keys);
     const container = space && new Container(this.manifest, room, space.store);
     this.tell(offerOf(this.manifest, layout, space));

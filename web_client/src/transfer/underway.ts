@@ -16,8 +16,8 @@ export interface OfferKey {
   readonly sender: Bytes;
 }
 
-/** The keys of what is stored, by its salt. */
-export type KeysOf = (salt: Bytes) => StorageKeys;
+/** The keys of what is stored, by its salt and that of the manifest, which is the sender's secret. */
+export type KeysOf = (salt: Bytes, share: Bytes) => StorageKeys;
 
 export class Underway {
   durable = 0; // bytes of the tape that are on the disk, and noted so
@@ -45,7 +45,7 @@ export class Underway {
     const { total } = tapeOf(manifest);
     if (!journal || journal.delivered || journal.total !== total) return null;
     try {
-      const keys = keysOf(journal.salt);
+      const keys = keysOf(journal.salt, manifest.salt);
       const space = await reopen(room, keys.store);
       const destination = new Container(manifest, room, space.store);
       const { startedAt } = journal;
@@ -77,7 +77,7 @@ export class Underway {
     if (!this.lasting) return null;
     const { room, total, startedAt, keys } = this;
     const { sender, transferId, manifestHash } = this.offer;
-    const delivered = this.delivered && sealDelivered(this.delivered, keys.journal);
+    const delivered = this.delivered && sealDelivered(this.delivered, keys);
     const { salt } = keys;
     return { room, sender, transferId, manifestHash, durable, total, startedAt, salt, delivered };
   }

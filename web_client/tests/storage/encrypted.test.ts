@@ -6,7 +6,7 @@ import sodium from "libsodium-wrappers-sumo";
 import { beforeAll, expect, test } from "vitest";
 
 import { utf8, type Bytes } from "../../src/protocol/codec";
-import { SECRET_BYTES, STORAGE_SALT, storageKeys } from "../../src/protocol/link";
+import { SECRET_BYTES, STORAGE_SALT, journalKey, storeKey } from "../../src/protocol/link";
 import { EncryptedStore, type Disk } from "../../src/storage/encrypted";
 import { MemoryStore } from "../../src/storage/memory";
 import { blobOf, contentOf } from "../../src/storage/saving";
@@ -78,17 +78,22 @@ test("what is read is what is on the disk", async () => {
   expect(found).toEqual(new Uint8Array(7));
 });
 
-test("another salt or another link makes other keys, of which the stored salt tells nothing", () => {
-  const secret = new Uint8Array(SECRET_BYTES).fill(1);
-  const salt = new Uint8Array(STORAGE_SALT).fill(2);
-  const keys = storageKeys(secret, salt);
-  const others = [
-    storageKeys(secret, new Uint8Array(STORAGE_SALT)),
-    storageKeys(new Uint8Array(SECRET_BYTES), salt),
-  ].flatMap(({ store, journal }) => [store, journal]);
-  const all = [keys.store, keys.journal, ...others].map((key) => Buffer.from(key).toString("hex"));
-  expect(new Set(all).size).toBe(6);
-  expect(keys.store.length).toBe(32);
+test("another salt, another link or another sender makes other keys", () => {
+  const [secret, salt, share] = [SECRET_BYTES, STORAGE_SALT, 32].map((n) =>
+    new Uint8Array(n).fill(n),
+  );
+  const other = new Uint8Array(32);
+  const keys = [
+    storeKey(secret!, share!, salt!),
+    storeKey(other, share!, salt!),
+    storeKey(secret!, other, salt!),
+    storeKey(secret!, share!, other),
+    journalKey(secret!, salt!),
+    journalKey(other, salt!),
+    journalKey(secret!, other),
+  ];
+  expect(new Set(keys.map((key) => Buffer.from(key).toString("hex"))).size).toBe(keys.length);
+  expect(keys.every(({ length }) => length === 32)).toBe(true);
 });
 
 const place = fc.integer({ min: 0, max: 400 });

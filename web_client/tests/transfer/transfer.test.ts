@@ -4,7 +4,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vi
 
 import { FAILURES, Failure, Next, PeerError, type Code } from "../../src/protocol/errors";
 import type { Bytes } from "../../src/protocol/codec";
-import { storageKeys } from "../../src/protocol/link";
+import { journalKey, storeKey } from "../../src/protocol/link";
 import * as receipts from "../../src/protocol/receipt";
 import { Home } from "../../src/state/home";
 import { openDelivered } from "../../src/state/journal";
@@ -20,7 +20,11 @@ const ROOM = "ab12";
 const FILES = [new Uint8Array(200_000).fill(1), new Uint8Array(100_000).fill(2)];
 const HALF = 200_000;
 const SECRET = new Uint8Array(32).fill(3);
-const keysOf = (salt: Bytes) => storageKeys(SECRET, salt);
+const keysOf = (salt: Bytes, share: Bytes) => ({
+  salt,
+  store: storeKey(SECRET, share, salt),
+  journal: journalKey(SECRET, salt),
+});
 let home: Home;
 
 beforeEach(async () => {
@@ -78,7 +82,9 @@ describe("in one session", () => {
     await transfer.end(outcome);
     expect(visitor.last("ended").delivered).toEqual(delivered);
     const journal = (await home.journals.read(ROOM))!;
-    expect(openDelivered(journal.delivered!, keysOf(journal.salt).journal)).toEqual(delivered);
+    expect(openDelivered(journal.delivered!, journalKey(SECRET, journal.salt)).delivered).toEqual(
+      delivered,
+    );
     expect(Buffer.from(journal.delivered!).includes("handover.zip")).toBe(false);
     expect(await containers()).toEqual([ROOM]);
   });

@@ -153,7 +153,7 @@ export const de: Messages = {
       "Das Speichern ist nicht gelungen. Reicht der Platz am Ziel? Nichts ist verloren: Versuchen Sie es noch einmal, oder wählen Sie einen anderen Ort.",
     savedTitle: "Gespeichert?",
     saved:
-      "Dieser Browser sagt der Seite nicht, wann ein Download fertig ist. Sehen Sie nach, ob die Datei dort ist, wo Sie sie erwarten. Entfernen Sie dann die Kopie aus diesem Browser.",
+      "Dieser Browser sagt der Seite nicht, wann ein Download fertig ist. Sehen Sie nach, ob die Datei dort ist, wo Sie sie erwarten, bevor Sie die Seite verlassen. Was in diesem Browser übrig ist, kann niemand mehr lesen, sobald diese Seite geschlossen ist. Entfernen Sie es, um Platz zu schaffen.",
     remove: "Aus diesem Browser entfernen",
     removed: "Entfernt. Die Quittung bleibt in diesem Browser.",
     keeps:

@@ -163,7 +163,7 @@ export const en = {
       "It could not be saved. Is there enough space where it should go? Nothing is lost: try again, or choose another place.",
     savedTitle: "Saved?",
     saved:
-      "This browser does not tell the page when a download has ended. Look whether the file is where you expect it. Then remove the copy from this browser.",
+      "This browser does not tell the page when a download has ended. Look whether the file is where you expect it before you leave. What is left in this browser cannot be read any more once this page is closed. Remove it to free the space.",
     remove: "Remove from this browser",
     removed: "Removed. The receipt stays in this browser.",
     keeps:
