@@ -41,7 +41,8 @@ async def serve(told: dict[str, Any]) -> None:
     else:
         line = await asyncio.to_thread(sys.stdin.buffer.readline)
         if line == FINISH and server.staying and server.guest:
-            hand_on({**told, "guest": [one.hex() for one in server.guest]}, listener)
+            with suppress(OSError):
+                hand_on({**told, "guest": [one.hex() for one in server.guest]}, listener)
     await server.stop()
 
 

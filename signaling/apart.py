@@ -47,10 +47,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 @asynccontextmanager
 async def serve_apart(
-    listener: socket.socket, owner_hash: bytes, pem: bytes | None = None
+    listener: socket.socket, owner_hash: bytes, pem: bytes | None = None, *, stay: bool = True
 ) -> AsyncIterator[None]:
-    """Serve on a listening socket, which is closed in the end, for as long as the context lasts; a
-    page that has something to save yet is served on where the context ends without an exception.
+    """Serve on a listening socket, which is closed in the end, for as long as the context lasts.
+    With `stay`, a page that has something to save yet is served on, unless an exception ends it.
 
     Only the room of one host is served: `owner_hash` is the SHA-256 of its owner token. With `pem`
     (`tls.server_context`) it speaks TLS. Should the process die, it is started again. Raises
@@ -62,7 +62,7 @@ async def serve_apart(
         word = STOP
         try:
             yield
-            word = FINISH
+            word = FINISH if stay else STOP
         finally:
             keeping.cancel()
             await asyncio.wait([keeping])

@@ -67,7 +67,8 @@ async def open_rendezvous(
     """The server named, or one of this transfer's own until `stack` closes. Raises `Failure`.
 
     The own one runs in a process of its own, and `owner` is the token of the host it serves. It
-    listens where `listen` says; None is every address, and `PORT` where that is free, else any.
+    listens where `listen` says; None is every address, and `PORT` where that is free, else any. At
+    a port that was asked for it ends with the transfer in any case: the next one may want it.
     """
     if server is not None:
         origin = server.rstrip("/")
@@ -80,17 +81,19 @@ async def open_rendezvous(
     hosts = tls.hosts if tls else ()
     try:
         listener = apart.listen(*listen) if listen else _listen_anywhere()
-        listen = listen or ("", PORT)
         port = listener.getsockname()[1]
         owner_hash = hashlib.sha256(owner).digest()
-        serving = apart.serve_apart(listener, owner_hash, tls.pem if tls else None)
+        serving = apart.serve_apart(
+            listener, owner_hash, tls.pem if tls else None, stay=not (listen and listen[1])
+        )
         await stack.enter_async_context(serving)
     except OSError as error:
         raise Failure("server_unreachable", os_detail(error)) from None
-    named = _link_hosts(listen[0], address, hosts)
+    listening = listen[0] if listen else ""
+    named = _link_hosts(listening, address, hosts)
     scheme = "http" if tls is None else "https"
     origins = [f"{scheme}://{_bracketed(host)}:{port}" for host in named]
-    own = listen[0] if listen[0] not in EVERYWHERE else "127.0.0.1"
+    own = listening if listening not in EVERYWHERE else "127.0.0.1"
     trusted = is_loopback(named[0]) if tls is None else _certified(named[0], hosts)
     return Rendezvous(
         origins[0],

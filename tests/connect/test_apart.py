@@ -203,6 +203,18 @@ async def test_it_is_not_served_for_longer_than_was_said(short, monkeypatch):
         await page.ended()
 
 
+async def test_at_a_port_that_was_asked_for_it_ends_with_the_transfer(unused_tcp_port):
+    async with contextlib.AsyncExitStack() as pages:
+        for _ in range(2):
+            async with AsyncExitStack() as stack:
+                where = ("127.0.0.1", unused_tcp_port)
+                place = await open_rendezvous(stack, None, where, None, None, OWNER)
+                page = await pages.enter_async_context(page_of(place.reached))
+                await meet(place.reached)
+                assert await page.stay() == ""
+            assert not await page.loads()
+
+
 async def test_after_a_transfer_that_failed_no_page_is_served():
     async with contextlib.AsyncExitStack() as pages:
         with pytest.raises(Failure):
