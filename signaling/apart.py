@@ -122,6 +122,7 @@ def hand_on(told: dict[str, Any], listener: socket.socket) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,  # whoever reads the transfer's errors waits for their end
+        cwd=ROOT,  # nor does it keep the folder that the transfer was started in
         pass_fds=_inherited(listener),
         start_new_session=True,
     )
