@@ -34,6 +34,7 @@ async def serve(told: dict[str, Any]) -> None:
         guest=(bytes.fromhex(guest[0]), bytes.fromhex(guest[1])) if guest else None,
     )
     await server.serve(listener, tls)
+    replaced = False
     if guest:
         with suppress(TimeoutError):
             async with asyncio.timeout(told["stay"]):
@@ -43,7 +44,8 @@ async def serve(told: dict[str, Any]) -> None:
         if line == FINISH and server.staying and server.guest:
             with suppress(OSError):
                 hand_on({**told, "guest": [one.hex() for one in server.guest]}, listener)
-    await server.stop()
+                replaced = True
+    await server.stop(replaced=replaced)
 
 
 def main() -> None:

@@ -153,14 +153,15 @@ class Server:
         ]
         logger.info("listening on port %d", self.port)
 
-    async def stop(self) -> None:
-        """Tell everyone, and close, within `shutdown_seconds` twice."""
+    async def stop(self, *, replaced: bool = False) -> None:
+        """Tell everyone, and close, within `shutdown_seconds` twice. Where it is not `replaced`,
+        pages that stay need not come back."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._listener.close()
         for seat in self._seats:
-            seat.say("error", code="going_away")
+            seat.say("error", code="going_away" if replaced or not seat.stays else "not_found")
             seat.hang_up(WSCloseCode.GOING_AWAY)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.limits.shutdown_seconds):

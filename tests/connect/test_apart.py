@@ -151,6 +151,10 @@ class Page:
             return json.loads(said.data)["code"] if said.type is aiohttp.WSMsgType.TEXT else "hung"
         return ""
 
+    async def heard(self):
+        """The next that it is told."""
+        return json.loads((await self.socket.receive(timeout=5)).data)["code"]
+
     async def loads(self):
         """Whether it can be loaded anew."""
         with contextlib.suppress(aiohttp.ClientError):
@@ -183,6 +187,7 @@ async def test_a_page_that_has_something_to_save_is_served_on_until_it_has(short
             page = await pages.enter_async_context(page_of(place.reached))
             await meet(place.reached)
             assert await page.stay() == ""
+        assert await page.heard() == "going_away"
         assert not servers()
         assert await page.stay() == ""  # as the page does when it is told that the server goes
         await asyncio.sleep(3 * apart.DESERTED_SECONDS)
@@ -212,6 +217,7 @@ async def test_at_a_port_that_was_asked_for_it_ends_with_the_transfer(unused_tcp
                 page = await pages.enter_async_context(page_of(place.reached))
                 await meet(place.reached)
                 assert await page.stay() == ""
+            assert await page.heard() == "not_found"  # nor does it come back
             assert not await page.loads()
 
 
