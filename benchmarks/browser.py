@@ -39,8 +39,8 @@ from .measure import cpu_of_all, spread
 
 SECONDS = 600.0
 LINE = 1 << 20  # offers of eight connections are longer than asyncio's lines
-# The page says when; looking again and again would cost as much as its own painting.
 NO_DIALOG = "void delete window.showSaveFilePicker"  # nobody could click it
+# The page says when; looking again and again would cost as much as its own painting.
 DONE = """new Promise((done) => new MutationObserver(() => {
   if (document.querySelector(".card.done")) done(true);
 }).observe(document.body, { childList: true, subtree: true }))"""
