@@ -299,7 +299,7 @@ def send(
     paths: Paths,
     *,
     server: str | None = None,
-    listen: tuple[str, int] = ("", 0),
+    listen: tuple[str, int] | None = None,
     address: str | None = None,
     expires: float = DEFAULT_EXPIRES,
     to: str | None = None,
@@ -319,10 +319,10 @@ def send(
     """Send files and folders to whoever opens the link; awaited, it has its link.
 
     `server` is an http(s) origin; without one a process beside this one serves on `listen` (host,
-    port), by https with `tls`, and the link names `address` or the likeliest of this machine's.
-    `expires`: seconds the link is good for. `to`: the only contact it is for. `follow`: symbolic
-    links inside the folder. `limit`: bytes a second. `direct_ports`: TCP ports to listen on, first
-    and last.
+    port; None: every address, and port 4263 or any other if that is taken), by https with `tls`,
+    and the link names `address` or the likeliest of this machine's. `expires`: seconds the link is
+    good for. `to`: the only contact it is for. `follow`: symbolic links inside the folder. `limit`:
+    bytes a second. `direct_ports`: TCP ports to listen on, first and last.
     `interactive`: whether anybody can answer; else a question that is needed ends it at once.
 
     Raises `Failure` when the data folder cannot be used.
@@ -347,8 +347,8 @@ def send(
         owner=os.urandom(OWNER),
         expires=(datetime.now(UTC) + timedelta(seconds=expires)).isoformat(),
         server=server or "",
-        host=listen[0],
-        port=listen[1],
+        host=listen[0] if listen else "",
+        port=listen[1] if listen else 0,
         address=address or "",
         tls=tls.kind if tls else "none",
         certificate=os.fsencode(os.path.abspath(tls.certificate)) if tls else b"",
@@ -366,12 +366,14 @@ def send(
     def list_sources(warn: Warn, stopped: Stopped) -> Listing:
         return walk(named, follow=follow, warn=warn, stopped=stopped)
 
-    transfer._start(_host(SenderTransfer(options, record, list_sources), expires, tls, check))
+    sender = SenderTransfer(options, record, list_sources)
+    transfer._start(_host(sender, listen, expires, tls, check))
     return transfer
 
 
 async def _host(
     transfer: SenderTransfer,
+    listen: tuple[str, int] | None,
     expires: float,
     tls: Tls | None,
     check: Callable[[], None],
@@ -397,7 +399,7 @@ async def _host(
             rendezvous = await open_rendezvous(
                 stack,
                 record.server or None,
-                (record.host, record.port),
+                listen,
                 record.address or None,
                 tls,
                 record.owner,
@@ -553,7 +555,8 @@ def resume(
     if record.peer:  # the link is that one's alone, and stays good for it
         left = journal.left
     sender = SenderTransfer(options, record, _no_sources, journal=journal, verify=verify)
-    transfer._start(_host(sender, min(left, CUT_SECONDS), tls, lambda: None))
+    listen = (record.host, record.port)
+    transfer._start(_host(sender, listen, min(left, CUT_SECONDS), tls, lambda: None))
     return transfer
 
 

@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from .apart import FINISH, hand_on
 from .app import Server
 from .tls import server_context
 
@@ -20,16 +21,31 @@ NICENESS = 5  # the transfer goes first
 
 
 async def serve(told: dict[str, Any]) -> None:
-    """Serve until standard input ends, or says another line."""
+    """Serve until standard input ends, or says another line; with a `guest`, who was there when the
+    transfer was complete, until its page has saved."""
     if sys.platform == "win32":
         listener = socket.fromshare(base64.b64decode(told["shared"]))
     else:
         listener = socket.socket(fileno=told["descriptor"])
     tls = server_context(told["pem"].encode()) if told["pem"] is not None else None
-    server = Server(owner_hash=bytes.fromhex(told["owner_hash"]))
+    guest = told.get("guest")
+    server = Server(
+        owner_hash=bytes.fromhex(told["owner_hash"]),
+        guest=(bytes.fromhex(guest[0]), bytes.fromhex(guest[1])) if guest else None,
+    )
     await server.serve(listener, tls)
-    await asyncio.to_thread(sys.stdin.buffer.readline)
-    await server.stop()
+    replaced = False
+    if guest:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(told["stay"]):
+                await server.deserted(told["deserted"])
+    else:
+        line = await asyncio.to_thread(sys.stdin.buffer.readline)
+        if line == FINISH and server.staying and server.guest:
+            with suppress(OSError):
+                hand_on({**told, "guest": [one.hex() for one in server.guest]}, listener)
+                replaced = True
+    await server.stop(replaced=replaced)
 
 
 def main() -> None:

@@ -4,6 +4,10 @@ transfer from its work, and takes no descriptor of it.
 This is the transfer's side. The socket listens here already, so that the port is known and the
 first peers wait in its queue while the process starts; the process gets it by inheritance, and its
 key through a pipe. It ends when the pipe does, so at the latest with this process.
+
+There is one exception. When the transfer is complete and its recipient's page has yet to save, the
+process starts another one in its place (`hand_on`), for which nobody waits: it serves the page
+until that has saved, and 10 minutes at most.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import json
 import logging
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -23,8 +28,11 @@ from typing import Any
 logger = logging.getLogger("handover.signaling")
 
 STOP_SECONDS = 6.0  # what `Limits` takes to stop, and some more
+STAY_SECONDS = 600.0  # at most, for a page that has something to save
+DESERTED_SECONDS = 15.0  # without one: it may be loaded anew
 RESTART_SECONDS, LAST_RESTART_SECONDS = 1.0, 60.0
 ROOT = Path(__file__).parent.parent
+STOP, FINISH = b"stop\n", b"finish\n"  # what a server is told: at once; once pages have saved
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -39,9 +47,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 @asynccontextmanager
 async def serve_apart(
-    listener: socket.socket, owner_hash: bytes, pem: bytes | None = None
+    listener: socket.socket, owner_hash: bytes, pem: bytes | None = None, *, stay: bool = True
 ) -> AsyncIterator[None]:
     """Serve on a listening socket, which is closed in the end, for as long as the context lasts.
+    With `stay`, a page that has something to save yet is served on, unless an exception ends it.
 
     Only the room of one host is served: `owner_hash` is the SHA-256 of its owner token. With `pem`
     (`tls.server_context`) it speaks TLS. Should the process die, it is started again. Raises
@@ -50,12 +59,14 @@ async def serve_apart(
     with listener:
         running = [await _start(listener, owner_hash, pem)]
         keeping = asyncio.create_task(_keep(running, listener, owner_hash, pem))
+        word = STOP
         try:
             yield
+            word = FINISH if stay else STOP
         finally:
             keeping.cancel()
             await asyncio.wait([keeping])
-            await _end(running[0])
+            await _end(running[0], word)
 
 
 async def _keep(
@@ -82,39 +93,74 @@ async def _keep(
 async def _start(
     listener: socket.socket, owner_hash: bytes, pem: bytes | None
 ) -> asyncio.subprocess.Process:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HANDOVER_")}
-    # Whatever this process found its modules by, in the same order.
-    kept["PYTHONPATH"] = os.pathsep.join([*filter(None, sys.path), str(ROOT)])
-    # It calls nobody, and aiohttp would spend a sixth of the start on reading whom to trust.
-    kept["SSL_CERT_FILE"] = os.devnull
-    inherited = () if sys.platform == "win32" else (listener.fileno(),)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "signaling"),  # -P: nothing of the folder that we are in
-        env=kept,
+        *_PROGRAM,
+        env=_environment(),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
-        pass_fds=inherited,
+        pass_fds=_inherited(listener),
         start_new_session=True,  # a Ctrl-C is for the transfer, which has last words to say
     )
     told: dict[str, Any] = {
         "owner_hash": owner_hash.hex(),
         "pem": pem.decode() if pem is not None else None,
         "level": logger.getEffectiveLevel(),
+        "stay": STAY_SECONDS,
+        "deserted": DESERTED_SECONDS,
     }
-    if sys.platform == "win32":
-        told["shared"] = base64.b64encode(listener.share(process.pid)).decode()
-    else:
-        told["descriptor"] = listener.fileno()
     assert process.stdin is not None
-    process.stdin.write(json.dumps(told).encode() + b"\n")
+    process.stdin.write(_line(told, listener, process.pid))
     return process
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+def hand_on(told: dict[str, Any], listener: socket.socket) -> None:
+    """Start a server that was told the same, and nobody waits for: it holds nothing open but the
+    listening socket. Raises `OSError`."""
+    process = subprocess.Popen(
+        _PROGRAM,
+        env=_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # whoever reads the transfer's errors waits for their end
+        cwd=ROOT,  # nor does it keep the folder that the transfer was started in
+        pass_fds=_inherited(listener),
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write(_line(told, listener, process.pid))
+    process.stdin.close()
+
+
+_PROGRAM = (sys.executable, "-P", "-m", "signaling")  # -P: nothing of the folder that we are in
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HANDOVER_")}
+    # Whatever this process found its modules by, in the same order.
+    kept["PYTHONPATH"] = os.pathsep.join([*filter(None, sys.path), str(ROOT)])
+    # It calls nobody, and aiohttp would spend a sixth of the start on reading whom to trust.
+    kept["SSL_CERT_FILE"] = os.devnull
+    return kept
+
+
+def _inherited(listener: socket.socket) -> tuple[int, ...]:
+    return () if sys.platform == "win32" else (listener.fileno(),)
+
+
+def _line(told: dict[str, Any], listener: socket.socket, pid: int) -> bytes:
+    """What the process with this id is told first."""
+    if sys.platform == "win32":
+        told = {**told, "shared": base64.b64encode(listener.share(pid)).decode()}
+    else:
+        told = {**told, "descriptor": listener.fileno()}
+    return json.dumps(told).encode() + b"\n"
+
+
+async def _end(process: asyncio.subprocess.Process, word: bytes = STOP) -> None:
     """Let it stop by itself, but not for long."""
     assert process.stdin is not None
     # Said as well, for a process that was forked from this one may hold the pipe open.
-    process.stdin.write(b"stop\n")
+    process.stdin.write(word)
     process.stdin.close()
     try:
         async with asyncio.timeout(STOP_SECONDS):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import socket
@@ -41,6 +42,7 @@ class _Seat:
         self.connection = connection
         self.room = b""
         self.attempt = b""  # a guest's
+        self.stays = False  # a page that has something to save
         self.strays = 0
         self.guests: dict[bytes, _Seat] = {}  # a host's
         self._socket, self._limits = socket, limits
@@ -103,11 +105,15 @@ class Server:
         limits: Limits | None = None,
         trusted: Sequence[Network] = (),
         owner_hash: bytes | None = None,
+        guest: tuple[bytes, bytes] | None = None,
     ) -> None:
         """`trusted` are networks of proxies whose word on who asks is taken. With `owner_hash`,
-        SHA-256 of an owner token, there is no room for any other host."""
+        SHA-256 of an owner token, there is no room for any other host, and pages of its guest may
+        `stay`. `guest` is the room, and the SHA-256 of its join token."""
         self.limits = limits or Limits()
         self.port = 0
+        self.guest = guest
+        self._own = owner_hash is not None
         self._rooms = Rooms(self.limits, owner_hash)
         self._rates = Rates(self.limits)
         self._proxies = Proxies(trusted)
@@ -150,14 +156,15 @@ class Server:
         ]
         logger.info("listening on port %d", self.port)
 
-    async def stop(self) -> None:
-        """Tell everyone, and close, within `shutdown_seconds` twice."""
+    async def stop(self, *, replaced: bool = False) -> None:
+        """Tell everyone, and close, within `shutdown_seconds` twice. Where it is not `replaced`,
+        pages that stay need not come back."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._listener.close()
         for seat in self._seats:
-            seat.say("error", code="going_away")
+            seat.say("error", code="going_away" if replaced or not seat.stays else "not_found")
             seat.hang_up(WSCloseCode.GOING_AWAY)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.limits.shutdown_seconds):
@@ -166,6 +173,20 @@ class Server:
         await self._connections.end()
         await self._runner.cleanup()
         logger.info("stopped")
+
+    @property
+    def staying(self) -> bool:
+        """Whether there is a page that has something to save."""
+        return any(seat.stays for seat in self._seats)
+
+    async def deserted(self, seconds: float) -> None:
+        """Wait until there has been no such page for so long: one that is loaded anew is back by
+        then."""
+        seen = time.monotonic()
+        while time.monotonic() - seen < seconds:
+            if self.staying:
+                seen = time.monotonic()
+            await asyncio.sleep(min(SWEEP_SECONDS, seconds / 4))
 
     async def _sweep(self) -> None:
         while True:
@@ -293,17 +314,21 @@ class Server:
                 logger.info("refused: %s", refusal.code)
                 seat.say("error", code=refusal.code)
                 return
-            if not seat.room:
+            if not seat.room and not seat.stays:
                 return
             self._connections.seat(seat.connection)
 
     def _act(self, seat: _Seat, message: messages.Message) -> None:
         kind = message["type"]
+        if seat.stays:
+            raise messages.BadMessage
         if not seat.room:
             if kind == "create":
                 self._create(seat, message)
             elif kind == "join":
                 self._join(seat, message)
+            elif kind == "stay":
+                self._stay(seat, message)
             else:
                 raise messages.BadMessage
         elif kind == "envelope":
@@ -332,6 +357,8 @@ class Server:
             former.room = b""
             former.hang_up()
         self._hosts[room], seat.room = seat, room
+        if self._own:
+            self.guest = (room, message["join_hash"])
         logger.info("room created, %d in all", len(self._rooms))
         seat.say("created")
 
@@ -356,6 +383,12 @@ class Server:
         host.guests[attempt] = seat
         seat.say("joined", attempt=attempt)
         host.say("attempt", attempt=attempt)
+
+    def _stay(self, seat: _Seat, message: messages.Message) -> None:
+        known = self.guest == (message["room"], hashlib.sha256(message["join"]).digest())
+        if not known:  # nor of a server that outlives its transfers
+            raise Refused("not_found")
+        seat.stays = True
 
     def _pass_on(self, seat: _Seat, attempt: bytes, body: bytes) -> None:
         host = self._hosts.get(seat.room)

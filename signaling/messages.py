@@ -35,6 +35,8 @@ FROM_PEER: Final[dict[str, Shape]] = {
     "leave": {"attempt": ATTEMPT},
     # Host: the room is finished.
     "close": {},
+    # Guest, of a server that is this transfer's own: its page has something to save yet.
+    "stay": {"room": ROOM, "join": JOIN},
 }
 FROM_SERVER: Final[dict[str, Shape]] = {
     "created": {},

@@ -26,7 +26,7 @@ RECENT = 10  # ended transfers that are listed
 @click.argument("paths", nargs=-1)
 @click.option("--resume", "resumed", metavar="ID")
 @click.option("--server", metavar="URL", envvar="HANDOVER_SERVER")
-@click.option("--listen", type=Address(), default=":0")
+@click.option("--listen", type=Address())
 @click.option("--address", metavar="HOST")
 @click.option("--expires", type=Duration(), default="24h")
 @click.option("--to", metavar="CONTACT")
@@ -41,7 +41,7 @@ def send(
     paths: tuple[str, ...],
     resumed: str | None,
     server: str | None,
-    listen: tuple[str, int],
+    listen: tuple[str, int] | None,
     address: str | None,
     expires: float,
     to: str | None,

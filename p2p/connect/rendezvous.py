@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from signaling.proxies import Network
 
 EVERYWHERE = ("", "0.0.0.0", "::")
+# Of a transfer's own server, where it is free: a page finds what an earlier one left, and erases
+# it, only at the same address. Below every system's range for outgoing connections.
+PORT = 4263
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,16 @@ async def open_server(
 async def open_rendezvous(
     stack: AsyncExitStack,
     server: str | None,
-    listen: tuple[str, int],
+    listen: tuple[str, int] | None,
     address: str | None,
     tls: Tls | None,
     owner: bytes,
 ) -> Rendezvous:
     """The server named, or one of this transfer's own until `stack` closes. Raises `Failure`.
 
-    The own one runs in a process of its own, and `owner` is the token of the host it serves.
+    The own one runs in a process of its own, and `owner` is the token of the host it serves. It
+    listens where `listen` says; None is every address, and `PORT` where that is free, else any. At
+    a port that was asked for it ends with the transfer in any case: the next one may want it.
     """
     if server is not None:
         origin = server.rstrip("/")
@@ -74,17 +80,20 @@ async def open_rendezvous(
 
     hosts = tls.hosts if tls else ()
     try:
-        listener = apart.listen(*listen)
+        listener = apart.listen(*listen) if listen else _listen_anywhere()
         port = listener.getsockname()[1]
         owner_hash = hashlib.sha256(owner).digest()
-        serving = apart.serve_apart(listener, owner_hash, tls.pem if tls else None)
+        serving = apart.serve_apart(
+            listener, owner_hash, tls.pem if tls else None, stay=not (listen and listen[1])
+        )
         await stack.enter_async_context(serving)
     except OSError as error:
         raise Failure("server_unreachable", os_detail(error)) from None
-    named = _link_hosts(listen[0], address, hosts)
+    listening = listen[0] if listen else ""
+    named = _link_hosts(listening, address, hosts)
     scheme = "http" if tls is None else "https"
     origins = [f"{scheme}://{_bracketed(host)}:{port}" for host in named]
-    own = listen[0] if listen[0] not in EVERYWHERE else "127.0.0.1"
+    own = listening if listening not in EVERYWHERE else "127.0.0.1"
     trusted = is_loopback(named[0]) if tls is None else _certified(named[0], hosts)
     return Rendezvous(
         origins[0],
@@ -93,6 +102,15 @@ async def open_rendezvous(
         trusted and bool(web_assets.shipped()),
         port,
     )
+
+
+def _listen_anywhere() -> socket.socket:
+    from signaling import apart
+
+    try:
+        return apart.listen("", PORT)
+    except OSError:
+        return apart.listen("", 0)
 
 
 def _link_hosts(listening: str, address: str | None, certified: Sequence[str]) -> list[str]:

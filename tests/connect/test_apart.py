@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -12,15 +14,17 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 
 from p2p.connect.certificates import tls_from_local_ca
-from p2p.connect.rendezvous import open_rendezvous
+from p2p.connect.rendezvous import open_rendezvous, open_server
 from p2p.connect.seats import GuestSeat, HostSeat
 from p2p.protocol.errors import Failure
 from p2p.protocol.link import derive_keys
 from signaling import apart
+from signaling.messages import PATH, SUBPROTOCOL, encode
 
 pytestmark = pytest.mark.process
 
@@ -121,6 +125,133 @@ async def test_a_port_that_is_taken_is_said_as_before():
     assert caught.value.code == "server_unreachable"
     assert "already in use" in caught.value.sentence
     assert not servers()
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(apart, "STAY_SECONDS", 20.0)
+    monkeypatch.setattr(apart, "DESERTED_SECONDS", 1.0)
+
+
+class Page:
+    """A page of the recipient's that has something to save."""
+
+    def __init__(self, http, origin):
+        self.http, self.origin = http, origin
+        self.sockets = []
+
+    async def stay(self, join=KEYS.join):
+        """Ask for the server to stay; what it says against that, or "" once it is sure."""
+        url = self.origin.replace("http", "ws") + PATH
+        self.socket = await self.http.ws_connect(url, protocols=(SUBPROTOCOL,))
+        self.sockets.append(self.socket)
+        await self.socket.send_str(encode("stay", room=KEYS.room, join=join))
+        with contextlib.suppress(TimeoutError):
+            said = await self.socket.receive(timeout=0.5)
+            return json.loads(said.data)["code"] if said.type is aiohttp.WSMsgType.TEXT else "hung"
+        return ""
+
+    async def heard(self):
+        """The next that it is told."""
+        return json.loads((await self.socket.receive(timeout=5)).data)["code"]
+
+    async def loads(self):
+        """Whether it can be loaded anew."""
+        with contextlib.suppress(aiohttp.ClientError):
+            async with self.http.get(self.origin, allow_redirects=False) as answer:
+                return answer.status == 200
+        return False
+
+    async def ended(self, seconds=10):
+        """Wait until nothing serves it any more."""
+        async with asyncio.timeout(seconds):
+            while await self.loads():
+                await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def page_of(place):
+    async with aiohttp.ClientSession() as http:
+        page = Page(http, place)
+        try:
+            yield page
+        finally:
+            for socket in page.sockets:
+                await socket.close()
+
+
+async def test_a_page_that_has_something_to_save_is_served_on_until_it_has(short):
+    async with contextlib.AsyncExitStack() as pages:
+        async with AsyncExitStack() as stack:
+            place = await opened(stack)
+            page = await pages.enter_async_context(page_of(place.reached))
+            await meet(place.reached)
+            assert await page.stay() == ""
+        assert await page.heard() == "going_away"
+        assert not servers()
+        assert await page.stay() == ""  # as the page does when it is told that the server goes
+        await asyncio.sleep(3 * apart.DESERTED_SECONDS)
+        assert await page.loads()
+        await page.socket.close()
+        await page.ended()
+
+
+async def test_it_is_not_served_for_longer_than_was_said(short, monkeypatch):
+    monkeypatch.setattr(apart, "STAY_SECONDS", 3.0)
+    async with contextlib.AsyncExitStack() as pages:
+        async with AsyncExitStack() as stack:
+            place = await opened(stack)
+            page = await pages.enter_async_context(page_of(place.reached))
+            await meet(place.reached)
+            assert await page.stay() == ""
+        assert await page.stay() == ""
+        await page.ended()
+
+
+async def test_at_a_port_that_was_asked_for_it_ends_with_the_transfer(unused_tcp_port):
+    async with contextlib.AsyncExitStack() as pages:
+        for _ in range(2):
+            async with AsyncExitStack() as stack:
+                where = ("127.0.0.1", unused_tcp_port)
+                place = await open_rendezvous(stack, None, where, None, None, OWNER)
+                page = await pages.enter_async_context(page_of(place.reached))
+                await meet(place.reached)
+                assert await page.stay() == ""
+            assert await page.heard() == "not_found"  # nor does it come back
+            assert not await page.loads()
+
+
+async def test_after_a_transfer_that_failed_no_page_is_served():
+    async with contextlib.AsyncExitStack() as pages:
+        with pytest.raises(Failure):
+            async with AsyncExitStack() as stack:
+                place = await opened(stack)
+                page = await pages.enter_async_context(page_of(place.reached))
+                await meet(place.reached)
+                assert await page.stay() == ""
+                raise Failure("cancelled")
+        assert not servers()
+        assert not await page.loads()
+
+
+async def test_only_who_has_the_link_keeps_it_there():
+    async with AsyncExitStack() as stack:
+        place = await opened(stack)
+        page = await stack.enter_async_context(page_of(place.reached))
+        assert await page.stay() == "not_found"  # no room yet
+        await meet(place.reached)
+        assert await page.stay(OTHER.join) == "not_found"
+        assert await page.stay() == ""
+        await page.socket.send_str(encode("close"))  # and may do nothing else
+        assert json.loads((await page.socket.receive()).data)["code"] == "bad_message"
+
+
+async def test_a_standing_server_keeps_no_page_for_a_transfer():
+    async with open_server(("127.0.0.1", 0), None) as server:
+        place = f"http://127.0.0.1:{server.port}"
+        await meet(place)
+        async with page_of(place) as page:
+            assert await page.stay() == "not_found"
 
 
 PARENT = """

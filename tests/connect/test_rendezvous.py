@@ -38,6 +38,18 @@ async def place(server=None, listen=("", 0), address=None, served=None, hosts=No
         return origins, found
 
 
+async def test_the_port_is_the_same_each_time_unless_it_is_taken(monkeypatch, unused_tcp_port):
+    monkeypatch.setattr(rendezvous, "PORT", unused_tcp_port)
+    for _ in range(2):
+        async with AsyncExitStack() as stack:
+            ports = [
+                (await open_rendezvous(stack, None, None, None, None, b"o" * 32)).port
+                for _ in range(3)
+            ]
+        assert ports[0] == unused_tcp_port
+        assert len(set(ports)) == 3
+
+
 @pytest.mark.parametrize(
     ("server", "browser"),
     [

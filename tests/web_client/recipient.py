@@ -39,6 +39,29 @@ _RECORDS = """(async () => {
 })()"""
 
 
+_CHOOSE = """void (window.showSaveFilePicker = async ({ suggestedName }) => {
+  const root = await navigator.storage.getDirectory();
+  const chosen = await root.getDirectoryHandle("chosen", { create: true });
+  return (window.chosen = await chosen.getFileHandle(suggestedName, { create: true }));
+})"""
+
+_GONE = """void (window.showSaveFilePicker = async ({ suggestedName }) => {
+  const root = await navigator.storage.getDirectory();
+  const folder = await root.getDirectoryHandle("gone", { create: true });
+  const file = await folder.getFileHandle(suggestedName, { create: true });
+  await root.removeEntry("gone", { recursive: true });
+  return file;
+})"""
+
+_DOWNLOAD = """(async () => {
+  const link = document.createElement("a");
+  const type = "application/octet-stream"; // else it gets an ending
+  link.href = URL.createObjectURL(new Blob([await window.chosen.getFile()], { type }));
+  link.download = window.chosen.name;
+  link.click();
+})()"""
+
+
 class Recipient:
     """A person at one tab. Every method but `open` goes on from the screen that is shown."""
 
@@ -91,9 +114,30 @@ class Recipient:
         return await self.text()
 
     async def save(self, name: str, seconds: float = SECONDS) -> Path:
-        """Save what arrived, to the disk of this computer."""
-        await self.page.click(".card.done .choices .primary")
+        """Save what arrived, to the disk of this computer, as this browser does it."""
+        if self.browser.kind == "chromium":
+            await self.save_into_file(seconds)
+            await self.page.evaluate(_DOWNLOAD)
+        else:
+            await self.page.click(".card.done .choices .primary")
         return await self.browser.downloaded(name, seconds)
+
+    async def save_into_file(self, seconds: float = SECONDS) -> None:
+        """Into a file that is chosen. No dialog can be clicked here: it chooses one of the page's
+        own, with the name that was suggested."""
+        await self.page.evaluate(_CHOOSE)
+        await self.page.click(".card.done .choices .primary")
+        await self.page.wait_until("document.body.innerText.includes('Saved as')", seconds)
+
+    async def without_picker(self) -> None:
+        """As in a browser that lets no page ask where to save."""
+        await self.page.evaluate("void delete window.showSaveFilePicker")
+
+    async def fail_to_save(self) -> None:
+        """Into a file that is gone by the time it is written."""
+        await self.page.evaluate(_GONE)
+        await self.page.click(".card.done .choices .primary")
+        await self.page.wait_for(".card.done [role=alert]")
 
     async def save_receipt(self, transfer_id: str) -> Path:
         """Save the receipt beside it."""

@@ -153,9 +153,13 @@ async def test_states_of_a_transfer_that_goes_well(recipient, look, sender, some
     await recipient.accept()
     await recipient.delivered()
     await look(recipient, "done")
-    await recipient.save("study.zip")
+    await recipient.fail_to_save()
+    await look(recipient, "unsaved")
+    await recipient.without_picker()
+    await page.click(".card.done .choices .primary")
+    await recipient.browser.downloaded("study.zip")
     await page.wait_for(".card.done h2")
-    await look(recipient, "saved")
+    await look(recipient, "offered")
     await page.click(".card.done > button.quiet")
     await page.wait_until("document.querySelector('.choices') === null")
     await look(recipient, "removed")
@@ -169,9 +173,11 @@ async def test_states_of_a_transfer_that_goes_well(recipient, look, sender, some
     await page.wait_for(".card.done")
     assert await page.text(".failed") == "study/1.dcm: could not be read by the sender"
     await look(recipient, "incomplete")
+    await recipient.save_into_file()
+    await look(recipient, "saved")
     assert (await finish(sending))[0] == 3
     assert page.errors == []
-    assert len(look.seen) == 9
+    assert len(look.seen) == 11
 
 
 async def test_nothing_of_an_offer_is_kept_from_the_person(recipient, look, sender, some):
@@ -283,6 +289,7 @@ async def test_a_transfer_by_the_keyboard_alone(visitor, sender, some):
     await tab_to(page, ".card.offer .primary")
     await page.press("Enter")
     await visitor.delivered()
+    await visitor.without_picker()
     await page.wait_until("document.activeElement?.localName === 'h1'")
     await tab_to(page, ".card.done .primary")
     await page.press("Enter")

@@ -215,8 +215,9 @@ async def test_what_was_delivered_can_be_saved_after_a_reload(sender, visitor, t
         assert (await ending)[0] == 0
         await visitor.page.reload()
         await arrived_as(visitor, scan, ending)
-        await visitor.page.click(".card.done > .quiet")
-        await visitor.page.wait_until("document.body.innerText.includes('Removed.')")
+        if visitor.browser.kind == "firefox":  # the other one knows when it is saved
+            await visitor.page.click(".card.done > .quiet")
+            await visitor.page.wait_until("document.body.innerText.includes('Removed.')")
         await visitor.nothing_left()
         (receipt,) = sender.receipts()
         transfer_id = encode_base64url(bytes.fromhex(receipt.name.split(".")[0]))

@@ -119,6 +119,9 @@ export type Event =
   | { readonly event: "receipt"; readonly name: string; readonly document: Uint8Array }
   | { readonly event: "receipted"; readonly receipt: ReceiptSummary }
   | { readonly event: "file"; readonly name: string; readonly file: Blob }
+  | { readonly event: "saving"; readonly done: number; readonly total: number } // bytes
+  | { readonly event: "saved"; readonly name: string } // for certain, and erased here
+  | { readonly event: "unsaved" } // it could not be; nothing is lost
   | { readonly event: "discarded" };
 
 // --- of a person
@@ -138,7 +141,7 @@ export type Command =
   | { readonly command: "rtc"; readonly event: RtcEvent }
   | { readonly command: "persisted"; readonly granted: boolean }
   | { readonly command: "stop" }
-  | { readonly command: "save" }
+  | { readonly command: "save"; readonly into: FileSystemFileHandle | null } // null: as a download
   | { readonly command: "receipt" }
   | { readonly command: "discard" };
 

@@ -7,6 +7,7 @@ import sodium from "libsodium-wrappers-sumo";
 
 import { clock, sleep } from "./clock";
 import { GuestSeat } from "./connect/rendezvous";
+import { Stay } from "./connect/stay";
 import { connectAsGuest } from "./connect/transports";
 import type { Event } from "./events";
 import { LaneLost } from "./lanes/lane";
@@ -22,7 +23,16 @@ import {
   ZSTD_FRAMES,
   type Identity,
 } from "./protocol/handshake";
-import { deriveKeys, pskSecrets, type Link, type LinkKeys, type PskSecrets } from "./protocol/link";
+import {
+  deriveKeys,
+  pskSecrets,
+  journalKey,
+  storeKey,
+  type Link,
+  type LinkKeys,
+  type PskSecrets,
+  type StorageKeys,
+} from "./protocol/link";
 import { Opener } from "./protocol/seal";
 import type { Connected } from "./transfer/driver";
 import { failed, type Outcome } from "./transfer/outcome";
@@ -40,6 +50,7 @@ export class Invitation {
   readonly room: string;
   private secrets!: PskSecrets;
   private transfer: Transfer | null = null;
+  private staying: Stay | null = null;
   private stopped = false;
   private wake: () => void = () => {}; // from a pause or an attempt, when it is stopped
 
@@ -55,6 +66,26 @@ export class Invitation {
   /** Whether a passphrase is needed. */
   get passphrase(): boolean {
     return this.link.passphrase;
+  }
+
+  /** Keep a server that ends with the transfer there, for this page to be loaded anew. */
+  stay(): void {
+    this.staying ??= new Stay(this.link.origin, this.keys);
+  }
+
+  /** There is nothing to save any more. */
+  leave(): void {
+    this.staying?.close();
+  }
+
+  /** The keys of what is stored in this browser, by its salt and what only the sender knows. */
+  storageKeys(salt: Bytes, share: Bytes): StorageKeys {
+    return { salt, store: storeKey(this.link.secret, share, salt), journal: this.journalKey(salt) };
+  }
+
+  /** That of the names alone, which the link opens. */
+  journalKey(salt: Bytes): Bytes {
+    return journalKey(this.link.secret, salt);
   }
 
   /** Meet the host and run the transfer until it has ended, in whatever way. */

@@ -6,9 +6,9 @@ import { opened, take as takeAddress } from "./ui/address"; // before anything t
 
 import type { Command, Event } from "./events";
 import { PagePeerConnections } from "./lanes/webrtc/page";
-import { download } from "./ui/download";
+import { download, revokeDownloads } from "./ui/download";
 import { preferred, type Language } from "./ui/messages";
-import { START, reduce, type Model } from "./ui/model";
+import { START, reduce, unsaved, type Model } from "./ui/model";
 import { View } from "./ui/view";
 
 const LIKE_A_LINK = /(#|%(25)*23)\d+(\.|%(25)*2e)/i;
@@ -78,6 +78,15 @@ const view = new View(language, {
       return null; // the person changed their mind
     }
   },
+  save: async (name) => {
+    let into: FileSystemFileHandle | null = null;
+    try {
+      into = (await window.showSaveFilePicker?.({ id: "handover", suggestedName: name })) ?? null;
+    } catch (error) {
+      if ((error as DOMException).name === "AbortError") return; // the person changed their mind
+    }
+    command({ command: "save", into });
+  },
   again: () => location.reload(),
   language(chosen) {
     keep(LANGUAGE, chosen);
@@ -127,14 +136,21 @@ async function take(event: Event): Promise<void> {
     const granted = await Promise.race([asked, unanswered]);
     return command({ command: "persisted", granted });
   }
-  if (event.event === "file") download(event.name, event.file);
   if (event.event === "receipt") {
     download(event.name, new Blob([event.document as BlobPart], { type: "application/json" }));
     return;
   }
   if (event.event === "state" && event.state === "receiving" && !active) setActive(true);
   if (event.event === "ended") setActive(false);
-  if (event.event === "discarded") keep(LINK, null);
+  if (event.event === "file") {
+    revokeDownloads();
+    download(event.name, event.file);
+    keep(LINK, null);
+  }
+  if (event.event === "discarded" || event.event === "saved") {
+    revokeDownloads();
+    keep(LINK, null);
+  }
   show(reduce(model, event));
   if (event.event === "ready") goOn(event);
 }
@@ -153,9 +169,7 @@ addEventListener("hashchange", () => {
   else if (linkOf(takeAddress())) location.reload();
 });
 addEventListener("beforeunload", (event) => {
-  const unsaved =
-    model.screen === "done" && model.offer?.where === "memory" && model.saved === "no";
-  if (active || unsaved) event.preventDefault();
+  if (active || unsaved(model)) event.preventDefault();
 });
 document.addEventListener("visibilitychange", () => void keepAwake());
 

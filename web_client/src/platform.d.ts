@@ -18,6 +18,10 @@ interface FileSystemDirectoryHandle {
 }
 
 interface Window {
+  showSaveFilePicker?(options?: {
+    id?: string;
+    suggestedName?: string;
+  }): Promise<FileSystemFileHandle>;
   showDirectoryPicker?(options?: {
     id?: string;
     mode?: "read" | "readwrite";

@@ -4,24 +4,32 @@ import sodium from "libsodium-wrappers-sumo";
 import type { Answer, Command, Delivered, Event } from "./events";
 import { Invitation } from "./invitation";
 import { PeerConnections } from "./lanes/webrtc/connection";
+import type { Bytes } from "./protocol/codec";
 import { findLink } from "./protocol/link";
 import { Home } from "./state/home";
-import { containerFile, containers, erase } from "./storage/opfs";
+import { openDelivered } from "./state/journal";
+import { containers, erase, reopen } from "./storage/opfs";
+import type { Store } from "./storage/ports";
+import { blobOf, contentOf } from "./storage/saving";
 import { failed } from "./transfer/outcome";
 import { summaryOf } from "./transfer/summary";
 import { LINK_SECONDS, Transfer } from "./transfer/transfer";
 
 const DELIVERED_SECONDS = 7 * 24 * 3600; // what was not saved by then is erased
+const SAVING_MS = 500; // between two events of how far it is
 
 let home: Home;
 let invitation: Invitation;
 let transfer: Transfer | null = null;
 let delivered: Delivered | null = null;
+let storeKey: Bytes; // of what was delivered before a reload
 let answer: ((answer: Answer) => void) | null = null;
 let persisted: ((granted: boolean) => void) | null = null;
 
 const tell = (event: Event): void => {
+  if (event.event === "state" && event.state === "receiving") invitation.stay();
   if (event.event === "ended") delivered = event.delivered;
+  if (event.event === "ended" && delivered?.where !== "browser") invitation?.leave();
   postMessage(event);
 };
 const peerConnections = new PeerConnections((call) => tell({ event: "rtc", call }));
@@ -55,8 +63,10 @@ async function tidy(room: string): Promise<void> {
   const known = new Set<string>();
   for (const journal of await home.journals.all()) {
     const seconds = journal.delivered ? DELIVERED_SECONDS : LINK_SECONDS;
-    if (Date.now() - journal.startedAt < seconds * 1000) known.add(journal.room);
-    else if (await idle(journal.room)) {
+    const fresh = Date.now() - journal.startedAt < seconds * 1000;
+    if (fresh && journal.salt)
+      known.add(journal.room); // without a salt: of an earlier version, readable
+    else if (journal.room === room || (await idle(journal.room))) {
       await home.journals.drop(journal.room);
       await home.audit.append("erased", {});
     }
@@ -85,7 +95,11 @@ async function open(text: string): Promise<void> {
   home = await Home.open();
   await tidy(room);
   const journal = await home.journals.read(room);
-  delivered = journal?.delivered ?? null;
+  if (journal?.delivered) {
+    const key = invitation.journalKey(journal.salt);
+    ({ delivered, key: storeKey } = openDelivered(journal.delivered, key));
+    invitation.stay();
+  }
   const earlier = journal && { durable: journal.durable, total: journal.total };
   tell({
     event: "ready",
@@ -100,21 +114,72 @@ async function open(text: string): Promise<void> {
 
 async function start(command: Extract<Command, { command: "start" }>): Promise<void> {
   person.folders = command.folders;
-  transfer = new Transfer(home, person, invitation.room);
+  const keysOf = (salt: Bytes, share: Bytes) => invitation.storageKeys(salt, share);
+  transfer = new Transfer(home, person, invitation.room, keysOf);
   await invitation.receive(transfer, home.identity.under(command.label), command.passphrase);
   await tellReceipt();
 }
 
-async function save(): Promise<void> {
+/** Where what arrived lies. Throws when it is not there any more. */
+async function container(): Promise<Store> {
+  const underway = transfer?.underway;
+  if (underway?.space?.where === "memory") return underway.space.store;
+  return (await reopen(invitation.room, underway?.keys.store ?? storeKey)).store;
+}
+
+/**
+ * Into the file that was chosen: then it is known when it is there, and the copy here is erased. Else
+ * as a download, of which a page never hears the end: from then on this page alone has the key.
+ */
+async function save(into: FileSystemFileHandle | null): Promise<void> {
   if (!delivered) return;
-  const space = transfer?.underway?.space;
+  const { name, size } = delivered;
+  let store: Store;
   try {
-    const file =
-      space?.where === "memory" ? space.store.blob() : await containerFile(invitation.room);
-    tell({ event: "file", name: delivered.name, file });
+    store = await container();
   } catch {
-    tell({ event: "ended", ending: "failed", code: "disk_error", detail: "", delivered: null });
+    return tell({
+      event: "ended",
+      ending: "failed",
+      code: "disk_error",
+      detail: "",
+      delivered: null,
+    });
   }
+  let toldAt = -Infinity;
+  const content = contentOf(store, size, (done) => {
+    if (performance.now() - toldAt < SAVING_MS) return;
+    toldAt = performance.now();
+    tell({ event: "saving", done, total: size });
+  });
+  try {
+    tell({ event: "saving", done: 0, total: size });
+    if (into)
+      await content.pipeTo(await into.createWritable()); // closes it, and waits for that
+    else {
+      const file = await blobOf(content);
+      await home.journals.drop(invitation.room);
+      invitation.leave(); // nothing to be loaded anew for
+      tell({ event: "file", name, file });
+    }
+  } catch {
+    return tell({ event: "unsaved" });
+  } finally {
+    store.close();
+  }
+  if (into) {
+    await forget();
+    tell({ event: "saved", name: into.name });
+  }
+}
+
+/** Erase what arrived, and its names. */
+async function forget(): Promise<void> {
+  const space = transfer?.underway?.space;
+  if (space?.where === "memory") space.store.truncate(0);
+  invitation.leave();
+  await home.journals.drop(invitation.room);
+  await erase(invitation.room);
 }
 
 /** What the kept receipt says, once its signatures are checked again. */
@@ -133,8 +198,7 @@ async function exportReceipt(): Promise<void> {
 }
 
 async function discard(): Promise<void> {
-  await home.journals.drop(invitation.room);
-  await erase(invitation.room);
+  await forget();
   tell({ event: "discarded" });
 }
 
@@ -153,7 +217,7 @@ onmessage = async ({ data }: MessageEvent<Command>) => {
     case "stop":
       return invitation.stop();
     case "save":
-      return save();
+      return save(data.into);
     case "receipt":
       return exportReceipt();
     case "discard":

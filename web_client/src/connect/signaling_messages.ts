@@ -23,6 +23,7 @@ export const FROM_PEER: Shapes = {
   envelope: { attempt: ATTEMPT, body: null },
   leave: { attempt: ATTEMPT },
   close: {},
+  stay: { room: ROOM, join: JOIN },
 };
 export const FROM_SERVER: Shapes = {
   created: {},

@@ -20,6 +20,16 @@ interface Functions {
     privateKey: number,
   ): number;
   _crypto_hash_sha256_update(state: StateAddress, data: number, low: number, high: number): number;
+  _crypto_stream_chacha20_xor_ic(
+    into: number,
+    from: number,
+    low: number,
+    high: number,
+    nonce: number,
+    counterLow: number,
+    counterHigh: number,
+    key: number,
+  ): number;
 }
 
 const functions = (): Functions => (sodium as unknown as { libsodium: Functions }).libsodium;
@@ -52,6 +62,19 @@ export class HeapBuffer {
     if (functions()._crypto_box_seal_open(into, from, length, 0, known, secret) !== 0) {
       throw new PeerError("range_not_authentic");
     }
+  }
+
+  /** Encrypt or decrypt `length` bytes from `at` on, by ChaCha20 from this block of the keystream on. */
+  xorKeystream(
+    at: number,
+    length: number,
+    block: number,
+    nonce: HeapBuffer,
+    key: HeapBuffer,
+  ): void {
+    const [address, high] = [this.address + at, Math.floor(block / 2 ** 32)];
+    const { _crypto_stream_chacha20_xor_ic: xor } = functions();
+    xor(address, address, length, 0, nonce.address, block >>> 0, high, key.address);
   }
 
   /** Hash the first `length` bytes. */

@@ -2,6 +2,7 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import {
+  concat,
   decodeBase64url,
   encodeBase64url,
   fromUtf8,
@@ -27,6 +28,8 @@ const LABEL_SIGNAL_TO_GUEST = utf8("handover/1 signal to guest");
 const LABEL_SIGNAL_TO_HOST = utf8("handover/1 signal to host");
 const LABEL_PSK = utf8("handover/1 psk");
 const LABEL_PASSPHRASE_SALT = utf8("handover/1 passphrase salt");
+const LABEL_STORE = utf8("handover/1 browser store");
+const LABEL_JOURNAL = utf8("handover/1 browser journal");
 
 // Argon2id, second choice of RFC 9106 4 with libsodium's one lane: 3 passes over 64 MiB.
 const PASSPHRASE_PASSES = 3;
@@ -188,6 +191,23 @@ export function deriveKeys(secret: Bytes): LinkKeys {
     passphraseSalt: hkdfExpand(root, LABEL_PASSPHRASE_SALT, 16),
   };
 }
+
+export const STORAGE_SALT = 32; // bytes
+
+/** What a transfer is encrypted with in a browser's storage, where the salt alone is kept. */
+export interface StorageKeys {
+  readonly salt: Bytes; // random, of this one container, so that no keystream comes twice
+  readonly store: Bytes; // of the content
+  readonly journal: Bytes; // of the names, and of `store` once the sender is not needed any more
+}
+
+/** HKDF-SHA256 of K. */
+export const journalKey = (secret: Bytes, salt: Bytes): Bytes =>
+  hkdfExpand(hkdfExtract(salt, secret), LABEL_JOURNAL, 32);
+
+/** HKDF-SHA256 of K and a secret of the sender's: browsers keep links in their history. */
+export const storeKey = (secret: Bytes, share: Bytes, salt: Bytes): Bytes =>
+  hkdfExpand(hkdfExtract(salt, concat(secret, share)), LABEL_STORE, 32);
 
 /** What the Noise psk is made of, once the suite is known (`Suite.psk`). */
 export interface PskSecrets {

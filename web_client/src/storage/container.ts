@@ -148,11 +148,10 @@ export class Container implements Destination {
 
   /** What failed leaves nothing behind. */
   private wipe(entry: number): void {
-    const start = this.layout.start(entry);
-    const zeros = new Uint8Array(READ_BACK);
-    for (let at = 0; at < this.manifest.entries[entry]!.size; at += READ_BACK) {
-      const length = Math.min(READ_BACK, this.manifest.entries[entry]!.size - at);
-      this.put(zeros.subarray(0, length), start + at);
+    try {
+      this.store.clear(this.layout.start(entry), this.manifest.entries[entry]!.size);
+    } catch (error) {
+      throw diskFailure(error);
     }
   }
 

@@ -43,6 +43,12 @@ export class MemoryStore implements Store {
     return data.length;
   }
 
+  clear(at: number, length: number): void {
+    for (const [page, from, part] of this.parts(at, length)) {
+      this.pages.get(page)?.fill(0, from, from + part);
+    }
+  }
+
   truncate(size: number): void {
     const [last, from] = [Math.floor(size / MemoryStore.PAGE), size % MemoryStore.PAGE];
     for (const page of this.pages.keys()) if (page > last) this.pages.delete(page);
@@ -57,14 +63,4 @@ export class MemoryStore implements Store {
   flush(): void {}
 
   close(): void {}
-
-  /** All of it, to be saved. */
-  blob(): Blob {
-    const parts: BlobPart[] = [];
-    for (const [page, from, part] of this.parts(0, this.size)) {
-      const content = this.pages.get(page) ?? new Uint8Array(MemoryStore.PAGE);
-      parts.push(content.subarray(from, from + part) as BlobPart);
-    }
-    return new Blob(parts);
-  }
 }

@@ -1,8 +1,10 @@
 /**
- * Files of the origin private file system, one a transfer; memory up to a stated size where there is no
- * disk for pages.
+ * Files of the origin private file system, one a transfer and encrypted; memory up to a stated size where
+ * there is no disk for pages.
  */
+import type { Bytes } from "../protocol/codec";
 import { Failure } from "../protocol/errors";
+import { EncryptedStore } from "./encrypted";
 import { MemoryStore } from "./memory";
 import type { Store } from "./ports";
 
@@ -41,17 +43,13 @@ export async function erase(name: string): Promise<void> {
   }
 }
 
-/** A container as a file to be saved. Throws when it is not there. */
-export async function containerFile(name: string): Promise<File> {
-  return (await (await folder()).getFileHandle(name)).getFile();
-}
-
-/** Open a container that an earlier session left. Throws when it is not there or in use. */
-export async function reopen(name: string): Promise<Space> {
+/** Open a container that was left. Throws when it is not there or in use. */
+export async function reopen(name: string, key: Bytes): Promise<Space> {
   const handle = await (await folder()).getFileHandle(name);
   for (let tries = 0; ; tries++) {
     try {
-      return { where: "disk", store: await handle.createSyncAccessHandle!(), tight: false };
+      const store = new EncryptedStore(await handle.createSyncAccessHandle!(), key);
+      return { where: "disk", store, tight: false };
     } catch (error) {
       // A page that was just left may hold it for a moment yet.
       if (tries === REOPEN_TRIES) throw error;
@@ -64,29 +62,32 @@ export async function reopen(name: string): Promise<Space> {
  * Reserve space for `size` bytes, and see that as many again are free for the saved copy.
  *
  * `persist` asks the person or the browser for more than the usual share. `tight` says that space for
- * the copy could not be established. Throws `Failure` (no_space).
+ * the copy could not be established. `key` is what lies on the disk encrypted with. Throws `Failure`
+ * (no_space).
  */
 export async function reserve(
   name: string,
   size: number,
+  key: Bytes,
   persist: () => Promise<boolean>,
 ): Promise<Space> {
-  let store: FileSystemSyncAccessHandle | null = null;
+  let file: FileSystemSyncAccessHandle | null = null;
   try {
     const handle = await (await folder()).getFileHandle(name, { create: true });
-    store = await handle.createSyncAccessHandle!();
-    if (inMemory(store)) throw new Error("no disk");
-    const ample = fits(store, 2 * size) || ((await persist()) && fits(store, 2 * size));
-    if (ample || fits(store, size)) {
-      store.truncate(0);
+    file = await handle.createSyncAccessHandle!();
+    if (inMemory(file)) throw new Error("no disk");
+    const ample = fits(file, 2 * size) || ((await persist()) && fits(file, 2 * size));
+    if (ample || fits(file, size)) {
+      file.truncate(0);
+      const store = new EncryptedStore(file, key);
       store.truncate(size);
       return { where: "disk", store, tight: !ample };
     }
   } catch {
     // no file system for this page (a private window), or it is broken: memory, then
   }
-  const onDisk = store !== null && fits(store, 1);
-  store?.close();
+  const onDisk = file !== null && fits(file, 1);
+  file?.close();
   await erase(name);
   if (size > MAX_IN_MEMORY) {
     throw new Failure("no_space", onDisk ? "" : "private_window");
@@ -100,20 +101,20 @@ export async function reserve(
  * Whether it is no file but memory, as off the record in Chromium: there sizes above 2 GiB are
  * ignored, where a disk takes or refuses them.
  */
-function inMemory(store: FileSystemSyncAccessHandle): boolean {
+function inMemory(file: FileSystemSyncAccessHandle): boolean {
   try {
-    store.truncate(BEYOND_MEMORY);
-    return store.getSize() !== BEYOND_MEMORY;
+    file.truncate(BEYOND_MEMORY);
+    return file.getSize() !== BEYOND_MEMORY;
   } catch {
     return false;
   }
 }
 
 /** Whether a file of this size is allowed. */
-function fits(store: FileSystemSyncAccessHandle, size: number): boolean {
+function fits(file: FileSystemSyncAccessHandle, size: number): boolean {
   try {
-    store.truncate(size);
-    return store.getSize() === size;
+    file.truncate(size);
+    return file.getSize() === size;
   } catch {
     return false;
   }

@@ -52,12 +52,13 @@ export interface Destination {
 /** The final results, and of those what failed on this side: [entry, status]. */
 export type Settled = [results: Results, refused: [entry: number, status: number][]];
 
-/** A file that is read and written at any place: the part of `FileSystemSyncAccessHandle` we use. */
+/** A file that is read and written at any place. */
 export interface Store {
   read(buffer: Bytes, options: { at: number }): number;
   write(data: Bytes, options: { at: number }): number;
+  /** Make a range read as zeros, and leave nothing of what was there. */
+  clear(at: number, length: number): void;
   truncate(size: number): void;
-  getSize(): number;
   flush(): void;
   close(): void;
 }

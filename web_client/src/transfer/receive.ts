@@ -6,6 +6,8 @@
  * It begins when the two peers know each other and ends with the session; what outlives that is
  * `Underway`.
  */
+import sodium from "libsodium-wrappers-sumo";
+
 import { breathe, clock, nowText } from "../clock";
 import { decompress } from "../compression";
 import type { Event, Person, StateName } from "../events";
@@ -14,6 +16,7 @@ import { encodeBase64url, same, type Bytes } from "../protocol/codec";
 import { Failure, PeerError } from "../protocol/errors";
 import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "../protocol/manifest";
 import { shownLabel } from "../protocol/labels";
+import { STORAGE_SALT, type StorageKeys } from "../protocol/link";
 import * as receipts from "../protocol/receipt";
 import { Stream, isHole, type Header } from "../protocol/seal";
 import { RecipientSession, type Bottleneck, type Event as SessionEvent } from "../protocol/session";
@@ -27,7 +30,7 @@ import type { Outcome } from "./outcome";
 import { Rate } from "./rates";
 import { receiptPayload } from "./receipt";
 import { deliveredOf, offerOf } from "./summary";
-import { Underway, type OfferKey } from "./underway";
+import { Underway, type KeysOf, type OfferKey } from "./underway";
 
 const SYNC_BYTES = 64 * 1024 * 1024; // whichever comes first; a journal entry costs some milliseconds ...
 const SYNC_SECONDS = 1;
@@ -38,6 +41,7 @@ export interface Surroundings {
   readonly home: Home;
   readonly person: Person;
   readonly room: string; // hex; names journal and container
+  readonly keysOf: KeysOf;
   /** What is under way, which one session hands on to the next. */
   readonly progress: { underway: Underway | null };
 }
@@ -172,7 +176,7 @@ export class Receive {
   }
 
   private async decide(data: Bytes): Promise<void> {
-    const { home, room, progress } = this.around;
+    const { home, room, keysOf, progress } = this.around;
     const { session } = this;
     this.manifest = decodeManifest(data);
     const tape = tapeOf(this.manifest);
@@ -183,7 +187,7 @@ export class Receive {
     const { transferId, manifestHash } = session;
     const sender = this.connected.secured.peer.identity;
     const offer = { transferId, manifestHash, sender };
-    const earlier = progress.underway ?? (await Underway.recall(home, room, this.manifest));
+    const earlier = progress.underway ?? (await Underway.recall(home, room, keysOf, this.manifest));
     if (earlier?.matches(offer)) progress.underway = earlier;
     else {
       await earlier?.destination.discard();
@@ -206,9 +210,10 @@ export class Receive {
 
   /** Reserve space and ask the person; null when there is no yes. */
   private async begin(offer: OfferKey, total: number): Promise<Underway | null> {
-    const { person, room } = this.around;
+    const { person, room, keysOf } = this.around;
     const layout = new Layout(this.manifest);
-    const space = await this.reserve(layout);
+    const keys = keysOf(sodium.randombytes_buf(STORAGE_SALT), this.manifest.salt);
+    const space = await this.reserve(layout, keys);
     const container = space && new Container(this.manifest, room, space.store);
     this.tell(offerOf(this.manifest, layout, space));
     const over = this.ended.then(
@@ -222,15 +227,16 @@ export class Receive {
       this.driver.step(() => this.session.decline(clock()));
       return null;
     }
-    if (answer === true) return new Underway(room, offer, total, container!, space);
-    return new Underway(room, offer, total, new FolderDestination(this.manifest, answer), null);
+    if (answer === true) return new Underway(room, offer, total, container!, space, keys);
+    const folder = new FolderDestination(this.manifest, answer);
+    return new Underway(room, offer, total, folder, null, keys);
   }
 
   /** Space in the browser; null when there is none but a folder can be chosen. */
-  private async reserve(layout: Layout): Promise<Space | null> {
+  private async reserve(layout: Layout, keys: StorageKeys): Promise<Space | null> {
     const { person, room } = this.around;
     try {
-      return await reserve(room, layout.size, () => person.persist());
+      return await reserve(room, layout.size, keys.store, () => person.persist());
     } catch (error) {
       if (!person.folders) throw error;
       return null;

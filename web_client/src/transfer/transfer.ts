@@ -13,7 +13,7 @@ import type { Journal } from "../state/journal";
 import type { Connected } from "./driver";
 import type { Outcome } from "./outcome";
 import { Receive } from "./receive";
-import type { Underway } from "./underway";
+import type { KeysOf, Underway } from "./underway";
 
 export const LINK_SECONDS = 24 * 3600; // no link lives longer, so no unfinished transfer does
 
@@ -26,6 +26,7 @@ export class Transfer {
     private readonly home: Home,
     private readonly person: Person,
     private readonly room: string, // hex; of the link
+    private readonly keysOf: KeysOf,
   ) {}
 
   /** What is under way in this page, once it was accepted. */
@@ -40,8 +41,8 @@ export class Transfer {
 
   /** One session with a sender that is proven. Throws what ended it early. */
   async session(connected: Connected): Promise<Outcome> {
-    const { home, person, room, progress } = this;
-    const receive = new Receive(connected, { home, person, room, progress });
+    const { home, person, room, keysOf, progress } = this;
+    const receive = new Receive(connected, { home, person, room, keysOf, progress });
     this.current = receive;
     try {
       return await receive.ended;

@@ -2,8 +2,9 @@
 import type { Delivered } from "../events";
 import { same, type Bytes } from "../protocol/codec";
 import { tapeOf, type Manifest } from "../protocol/manifest";
+import type { StorageKeys } from "../protocol/link";
 import type { Home } from "../state/home";
-import type { Journal } from "../state/journal";
+import { sealDelivered, type Journal } from "../state/journal";
 import { Container } from "../storage/container";
 import { reopen, type Space } from "../storage/opfs";
 import type { Destination } from "../storage/ports";
@@ -14,6 +15,9 @@ export interface OfferKey {
   readonly manifestHash: Bytes;
   readonly sender: Bytes;
 }
+
+/** The keys of what is stored, by its salt and that of the manifest, which is the sender's secret. */
+export type KeysOf = (salt: Bytes, share: Bytes) => StorageKeys;
 
 export class Underway {
   durable = 0; // bytes of the tape that are on the disk, and noted so
@@ -26,18 +30,26 @@ export class Underway {
     private readonly total: number,
     readonly destination: Destination,
     readonly space: Space | null, // null: in a folder
+    readonly keys: StorageKeys,
     readonly startedAt = Date.now(),
   ) {}
 
   /** What the journal says was under way before a reload or a crash. */
-  static async recall(home: Home, room: string, manifest: Manifest): Promise<Underway | null> {
+  static async recall(
+    home: Home,
+    room: string,
+    keysOf: KeysOf,
+    manifest: Manifest,
+  ): Promise<Underway | null> {
     const journal = await home.journals.read(room);
     const { total } = tapeOf(manifest);
     if (!journal || journal.delivered || journal.total !== total) return null;
     try {
-      const space = await reopen(room);
+      const keys = keysOf(journal.salt, manifest.salt);
+      const space = await reopen(room, keys.store);
       const destination = new Container(manifest, room, space.store);
-      const recalled = new Underway(room, journal, total, destination, space, journal.startedAt);
+      const { startedAt } = journal;
+      const recalled = new Underway(room, journal, total, destination, space, keys, startedAt);
       recalled.durable = journal.durable;
       return recalled;
     } catch {
@@ -63,9 +75,11 @@ export class Underway {
   /** The journal as it is now; null where nothing survives a reload. */
   journal(durable = this.durable): Journal | null {
     if (!this.lasting) return null;
-    const { room, total, startedAt, delivered } = this;
+    const { room, total, startedAt, keys } = this;
     const { sender, transferId, manifestHash } = this.offer;
-    return { room, sender, transferId, manifestHash, durable, total, startedAt, delivered };
+    const delivered = this.delivered && sealDelivered(this.delivered, keys);
+    const { salt } = keys;
+    return { room, sender, transferId, manifestHash, durable, total, startedAt, salt, delivered };
   }
 
   /** Disk work of any session: the next one begins only after it. */

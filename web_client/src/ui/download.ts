@@ -1,7 +1,16 @@
 /** Saving to the disk of this computer, as any download. */
 import { h } from "./elements";
 
-/** The address lives as long as the page: a download reads from it as it goes. */
+const addresses: string[] = [];
+
+/** The address lives until `revokeDownloads`: a download reads from it as it goes. */
 export function download(name: string, content: Blob): void {
-  h("a", { href: URL.createObjectURL(content), download: name }).click();
+  const address = URL.createObjectURL(content);
+  addresses.push(address);
+  h("a", { href: address, download: name }).click();
+}
+
+/** Let go of every copy that was offered; a download that has begun goes on. */
+export function revokeDownloads(): void {
+  addresses.splice(0).forEach((address) => URL.revokeObjectURL(address));
 }

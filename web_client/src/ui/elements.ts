@@ -31,6 +31,8 @@ export interface Actions {
   again(): void;
   readonly canChooseFolder: boolean;
   chooseFolder(): Promise<FileSystemDirectoryHandle | null>;
+  /** Save what arrived under this name, or where the person chooses. */
+  save(name: string): Promise<void>;
   language(language: Language): void;
   /** Whether the question stands if the person really wants to stop. */
   stopping(asked: boolean): void;

@@ -39,7 +39,15 @@ export interface Model {
   readonly detail: string; // of a failure, safe to show
   readonly delivered: Delivered | null;
   readonly receipt: ReceiptSummary | null;
-  readonly saved: "no" | "offered" | "removed";
+  readonly saved:
+    | "no"
+    | "saving"
+    | "unsaved" // it failed
+    | "offered" // as a download, of whose end the page does not hear
+    | "saved" // for certain, and erased here
+    | "removed";
+  readonly saving: number; // what part of it is saved
+  readonly savedAs: string;
 }
 
 export const START: Model = {
@@ -60,7 +68,16 @@ export const START: Model = {
   delivered: null,
   receipt: null,
   saved: "no",
+  saving: 0,
+  savedAs: "",
 };
+
+/** Whether there are files in this browser that nobody has saved yet. */
+export const unsaved = ({ screen, delivered, saved }: Model): boolean =>
+  screen === "done" &&
+  delivered!.where === "browser" &&
+  delivered!.files > 0 &&
+  ["no", "saving", "unsaved"].includes(saved);
 
 /** What an event makes of the model. */
 export function reduce(model: Model, event: Event): Model {
@@ -100,6 +117,12 @@ export function reduce(model: Model, event: Event): Model {
     }
     case "receipted":
       return { ...model, receipt: event.receipt };
+    case "saving":
+      return { ...model, saved: "saving", saving: event.total ? event.done / event.total : 1 };
+    case "saved":
+      return { ...model, saved: "saved", savedAs: event.name };
+    case "unsaved":
+      return { ...model, saved: "unsaved" };
     case "file":
       return { ...model, saved: "offered" };
     case "discarded":

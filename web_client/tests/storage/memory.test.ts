@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { MemoryStore } from "../../src/storage/memory";
+import { wholeOf } from "./sources";
 
 const PAGE = 1024 * 1024;
 
@@ -20,6 +21,7 @@ const action = fc.oneof(
     value: fc.integer({ min: 1, max: 255 }),
   }),
   fc.record({ do: fc.constant("read"), at: place, length, value: fc.constant(0) }),
+  fc.record({ do: fc.constant("clear"), at: place, length, value: fc.constant(0) }),
   fc.record({
     do: fc.constant("truncate"),
     at: place,
@@ -40,6 +42,9 @@ test("a store in memory reads and writes as one array would", { timeout: 30_000 
           expect(store.write(data, { at })).toBe(length);
           plain.set(data, at);
           size = Math.max(size, at + length); // of no bytes, too: as an access handle does
+        } else if (what === "clear") {
+          store.clear(at, length);
+          plain.fill(0, at, Math.min(at + length, size));
         } else if (what === "truncate") {
           store.truncate(at);
           plain.fill(0, at);
@@ -56,7 +61,7 @@ test("a store in memory reads and writes as one array would", { timeout: 30_000 
         }
         expect(store.getSize()).toBe(size);
       }
-      const whole = Buffer.from(await store.blob().arrayBuffer());
+      const whole = Buffer.from(wholeOf(store));
       expect(whole.length).toBe(size);
       expect(Buffer.compare(whole, plain.subarray(0, size))).toBe(0);
     }),

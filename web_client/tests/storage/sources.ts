@@ -4,6 +4,7 @@ import { expect } from "vitest";
 import { sha256, type Bytes } from "../../src/protocol/codec";
 import { Failure } from "../../src/protocol/errors";
 import { Results, type Entry, type Manifest } from "../../src/protocol/manifest";
+import type { MemoryStore } from "../../src/storage/memory";
 
 /** Null is a directory. */
 export type Source = [path: string, content: Bytes | null];
@@ -34,6 +35,13 @@ export function claim(
     else if (content) results.delivered(index, sha256(content));
   });
   return results;
+}
+
+/** All that a store holds. */
+export function wholeOf(store: MemoryStore): Bytes {
+  const whole = new Uint8Array(store.getSize());
+  expect(store.read(whole, { at: 0 })).toBe(whole.length);
+  return whole;
 }
 
 export async function failure(call: () => unknown): Promise<Failure> {

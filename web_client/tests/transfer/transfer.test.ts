@@ -3,8 +3,11 @@ import sodium from "libsodium-wrappers-sumo";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 
 import { FAILURES, Failure, Next, PeerError, type Code } from "../../src/protocol/errors";
+import type { Bytes } from "../../src/protocol/codec";
+import { journalKey, storeKey } from "../../src/protocol/link";
 import * as receipts from "../../src/protocol/receipt";
 import { Home } from "../../src/state/home";
+import { openDelivered } from "../../src/state/journal";
 import { containers } from "../../src/storage/opfs";
 import { failed } from "../../src/transfer/outcome";
 import { Transfer } from "../../src/transfer/transfer";
@@ -16,6 +19,12 @@ beforeAll(() => sodium.ready);
 const ROOM = "ab12";
 const FILES = [new Uint8Array(200_000).fill(1), new Uint8Array(100_000).fill(2)];
 const HALF = 200_000;
+const SECRET = new Uint8Array(32).fill(3);
+const keysOf = (salt: Bytes, share: Bytes) => ({
+  salt,
+  store: storeKey(SECRET, share, salt),
+  journal: journalKey(SECRET, salt),
+});
 let home: Home;
 
 beforeEach(async () => {
@@ -37,7 +46,7 @@ async function accepted(transfer: Transfer, remote = new Remote(FILES)) {
 
 /** A transfer of which the first half has come, and its session. */
 async function begun(visitor = new Visitor()) {
-  const transfer = new Transfer(home, visitor, ROOM);
+  const transfer = new Transfer(home, visitor, ROOM, keysOf);
   const { remote, ended } = await accepted(transfer);
   remote.range(1, 0, FILES[0]!);
   return { transfer, remote, ended, visitor };
@@ -60,7 +69,7 @@ async function complete(remote: Remote, offset: number): Promise<void> {
 describe("in one session", () => {
   test("it is delivered, and the receipt is kept with both signatures", async () => {
     const visitor = new Visitor();
-    const transfer = new Transfer(home, visitor, ROOM);
+    const transfer = new Transfer(home, visitor, ROOM, keysOf);
     const { remote, ended, offset } = await accepted(transfer);
     expect(offset).toBe(0);
     await complete(remote, 0);
@@ -72,12 +81,16 @@ describe("in one session", () => {
     expect(receipt.confirmed).toBe(true);
     await transfer.end(outcome);
     expect(visitor.last("ended").delivered).toEqual(delivered);
-    expect((await home.journals.read(ROOM))?.delivered).toEqual(delivered);
+    const journal = (await home.journals.read(ROOM))!;
+    expect(openDelivered(journal.delivered!, journalKey(SECRET, journal.salt)).delivered).toEqual(
+      delivered,
+    );
+    expect(Buffer.from(journal.delivered!).includes("handover.zip")).toBe(false);
     expect(await containers()).toEqual([ROOM]);
   });
 
   test("it is declined, and nothing is left", async () => {
-    const transfer = new Transfer(home, new Visitor(false), ROOM);
+    const transfer = new Transfer(home, new Visitor(false), ROOM, keysOf);
     const remote = new Remote(FILES);
     const ended = transfer.session(remote.connected);
     const refused = expect(ended).rejects.toMatchObject({ code: "declined" });
@@ -93,7 +106,7 @@ describe("in one session", () => {
     const root = new MemoryDirectory();
     const visitor = new Visitor(root.handle);
     visitor.folders = true;
-    const transfer = new Transfer(home, visitor, ROOM);
+    const transfer = new Transfer(home, visitor, ROOM, keysOf);
     const { remote, ended } = await accepted(transfer);
     await complete(remote, 0);
     expect((await ended).delivered).toMatchObject({ where: "folder", name: "chosen" });
@@ -101,18 +114,18 @@ describe("in one session", () => {
   });
 
   test("a transfer id that was used before is refused", async () => {
-    const first = await accepted(new Transfer(home, new Visitor(), ROOM));
+    const first = await accepted(new Transfer(home, new Visitor(), ROOM, keysOf));
     await complete(first.remote, 0);
     await first.ended;
     const remote = new Remote(FILES);
-    const ended = new Transfer(home, new Visitor(), "cd34").session(remote.connected);
+    const ended = new Transfer(home, new Visitor(), "cd34", keysOf).session(remote.connected);
     const refused = expect(ended).rejects.toThrow("transfer_id_reused");
     remote.offer().sendManifest();
     await refused;
   });
 
   test("what the sender gave up is told, and the rest is delivered", async () => {
-    const transfer = new Transfer(home, new Visitor(), ROOM);
+    const transfer = new Transfer(home, new Visitor(), ROOM, keysOf);
     const { remote, ended } = await accepted(transfer);
     remote.range(1, 0, FILES[0]!);
     remote.withdraw([1, 2, HALF]);
@@ -147,7 +160,7 @@ describe("a cut", () => {
     remote.connection.lose();
     await expect(ended).rejects.toThrow();
     transfer.underway!.destination.close(); // as a page that is left does
-    const again = new Transfer(home, new Visitor(), ROOM);
+    const again = new Transfer(home, new Visitor(), ROOM, keysOf);
     await again.recall();
     expect(again.mayGoOn(new Failure("busy"), false)).toBe(true);
     const next = await accepted(again);
@@ -194,7 +207,7 @@ describe("a failure", () => {
   });
 
   test("is final where nothing was under way, or the link is too old", async () => {
-    const fresh = new Transfer(home, new Visitor(), ROOM);
+    const fresh = new Transfer(home, new Visitor(), ROOM, keysOf);
     await fresh.recall();
     expect(fresh.mayGoOn(new Failure("busy"), false)).toBe(false);
     const { transfer, remote, ended } = await begun();
@@ -239,7 +252,7 @@ describe("a person", () => {
   });
 
   test("cannot stop what is delivered and only being signed", async () => {
-    const transfer = new Transfer(home, new Visitor(), ROOM);
+    const transfer = new Transfer(home, new Visitor(), ROOM, keysOf);
     const { remote, ended } = await accepted(transfer);
     remote.sendData().close().sendDigests();
     await remote.until("receipt");

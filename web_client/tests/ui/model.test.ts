@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 
 import type { Delivered, Event, Offer, PeerMet, Progress, StateName } from "../../src/events";
-import { START, reduce, type Model } from "../../src/ui/model";
+import { START, reduce, unsaved, type Model } from "../../src/ui/model";
 
 const after = (...events: Event[]): Model => events.reduce(reduce, START);
 const state = (name: StateName): Event => ({ event: "state", state: name });
@@ -119,6 +119,35 @@ describe("the screen", () => {
       state: "verifying",
       trouble: "lost",
     });
+  });
+});
+
+describe("files that wait to be saved", () => {
+  const done: Event[] = [...RUNNING, ended(DELIVERED)];
+  const saving: Event = { event: "saving", done: 50, total: 200 };
+  const saved: Event = { event: "saved", name: "mine.zip" };
+  const file: Event = { event: "file", name: "d.zip", file: new Blob([]) };
+
+  test.each([
+    ["nothing is there yet", RUNNING, false],
+    ["they are there", done, true],
+    ["they are there after a reload", [{ ...READY, delivered: DELIVERED }], true],
+    ["they are being saved", [...done, saving], true],
+    ["they could not be saved", [...done, saving, { event: "unsaved" }], true],
+    ["they are saved for certain", [...done, saving, saved], false],
+    ["they were handed over as a download", [...done, saving, file], false],
+    ["they were removed", [...done, { event: "discarded" }], false],
+    ["none arrived", [...RUNNING, ended({ ...DELIVERED, files: 0 })], false],
+    ["they are in a folder", [...RUNNING, ended({ ...DELIVERED, where: "folder" })], false],
+  ] as [string, Event[], boolean][])("are asked about before leaving: %s", (_, events, asked) => {
+    expect(unsaved(after(...events))).toBe(asked);
+  });
+
+  test("are seen to be saved, and under which name", () => {
+    expect(after(...done, saving)).toMatchObject({ saved: "saving", saving: 0.25 });
+    const empty: Event = { event: "saving", done: 0, total: 0 };
+    expect(after(...done, empty).saving).toBe(1);
+    expect(after(...done, saving, saved)).toMatchObject({ saved: "saved", savedAs: "mine.zip" });
   });
 });
 

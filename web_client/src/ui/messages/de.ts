@@ -146,12 +146,18 @@ export const de: Messages = {
     receipt: "Quittung speichern",
     proves:
       "Die Quittung ist von beiden Computern unterschrieben. Darin erklärt dieser Computer, dass diese Bytes angekommen sind und zurückgelesen wurden; die Unterschrift des Absenders zeigt, dass er davon weiß. Sie beweist nicht, wer davor saß, ob jemand hingesehen hat oder ob die Zeiten stimmen.",
+    saving: "Wird gespeichert. Lassen Sie diese Seite offen.",
+    savedAs: (name) =>
+      `Gespeichert als ${name}; die Kopie in diesem Browser ist gelöscht. Die Quittung bleibt in diesem Browser.`,
+    unsaved:
+      "Das Speichern ist nicht gelungen. Reicht der Platz am Ziel? Nichts ist verloren: Versuchen Sie es noch einmal, oder wählen Sie einen anderen Ort.",
     savedTitle: "Gespeichert?",
     saved:
-      "Sehen Sie nach, ob die Datei dort ist, wo Sie sie erwarten. Entfernen Sie dann die Kopie aus diesem Browser, um Platz zu schaffen.",
+      "Dieser Browser sagt der Seite nicht, wann ein Download fertig ist. Sehen Sie nach, ob die Datei dort ist, wo Sie sie erwarten, bevor Sie die Seite verlassen. Was in diesem Browser übrig ist, kann niemand mehr lesen, sobald diese Seite geschlossen ist. Entfernen Sie es, um Platz zu schaffen.",
     remove: "Aus diesem Browser entfernen",
     removed: "Entfernt. Die Quittung bleibt in diesem Browser.",
-    keeps: "Was nach sieben Tagen nicht gespeichert ist, wird gelöscht.",
+    keeps:
+      "Bis Sie speichern, liegt alles verschlüsselt in diesem Browser, und nur der ganze Link öffnet es. Was nach sieben Tagen nicht gespeichert ist, löscht diese Seite, wenn sie das nächste Mal geöffnet wird.",
   },
   receipt: {
     show: "Was in der Quittung steht",

@@ -156,12 +156,18 @@ export const en = {
     receipt: "Save the receipt",
     proves:
       "The receipt is signed by both computers. In it this computer states that these bytes arrived and were read back, and the sender’s signature shows that it knows of this. It does not prove who sat there, that anybody looked, or that the times are right.",
+    saving: "Saving. Leave this page open.",
+    savedAs: (name: string) =>
+      `Saved as ${name}, and the copy in this browser is erased. The receipt stays in this browser.`,
+    unsaved:
+      "It could not be saved. Is there enough space where it should go? Nothing is lost: try again, or choose another place.",
     savedTitle: "Saved?",
     saved:
-      "Look whether the file is where you expect it. Then remove the copy from this browser to free the space.",
+      "This browser does not tell the page when a download has ended. Look whether the file is where you expect it before you leave. What is left in this browser cannot be read any more once this page is closed. Remove it to free the space.",
     remove: "Remove from this browser",
     removed: "Removed. The receipt stays in this browser.",
-    keeps: "If you do not save it within seven days, this page erases it.",
+    keeps:
+      "Until you save it, it lies encrypted in this browser, and only the whole link opens it. If you do not save it within seven days, this page erases it when it is next opened.",
   },
   receipt: {
     show: "What the receipt says",

@@ -26,16 +26,21 @@ export function done(model: Model, { t, actions }: Context): Screen {
   const inFolder = delivered.where === "folder";
   const whole = inFolder ? t.done.textFolder(delivered.name) : t.done.text;
   const text = failed ? (arrived ? t.done.incomplete : t.done.nothing) : whole;
-  const toSave = model.saved !== "removed" && arrived > 0 && !inFolder;
+  const erased = model.saved === "removed" || model.saved === "saved";
+  const toSave = !erased && arrived > 0 && !inFolder;
   const receipt = button(t.done.receipt, () => actions.command({ command: "receipt" }), "quiet");
   const after = [
     h("h2", {}, t.done.savedTitle),
     h("p", {}, t.done.saved),
     button(t.done.remove, () => actions.command({ command: "discard" }), "quiet"),
   ];
-  const save = button(t.done.save(delivered.name, bytes(delivered.size, t)), () =>
-    actions.command({ command: "save" }),
+  const save = button(
+    t.done.save(delivered.name, bytes(delivered.size, t)),
+    () => void actions.save(delivered.name),
   );
+  const bar = h("progress", { max: "1", "aria-label": t.done.saving });
+  save.disabled = model.saved === "saving";
+  const gone = model.saved === "saved" ? t.done.savedAs(model.savedAs) : t.done.removed;
   const children = [
     title(
       failed
@@ -46,8 +51,11 @@ export function done(model: Model, { t, actions }: Context): Screen {
     failed > 0 && h("ul", { class: "failed" }, ...rows),
     model.offer && skippedOf(model.offer, t),
     !delivered.confirmed && h("p", { class: "note" }, t.done.unconfirmed),
-    model.saved === "removed" && h("p", { role: "status" }, t.done.removed),
+    erased && h("p", { role: "status" }, gone),
+    model.saved === "unsaved" && h("p", { class: "warning", role: "alert" }, t.done.unsaved),
     toSave ? choices(save, receipt) : receipt,
+    model.saved === "saving" && h("p", { role: "status" }, t.done.saving),
+    model.saved === "saving" && bar,
     toSave &&
       model.saved === "no" &&
       h("p", { class: "small" }, model.offer?.where === "memory" ? t.offer.memory : t.done.keeps),
@@ -55,7 +63,7 @@ export function done(model: Model, { t, actions }: Context): Screen {
     delivered.confirmed && h("p", { class: "small proves" }, t.done.proves),
     model.receipt && summary(model.receipt, t),
   ];
-  return { children };
+  return { children, update: ({ saving }) => (bar.value = saving) };
 }
 
 /** What the receipt says. */

@@ -1,0 +1,38 @@
+/** From a store to the disk of this computer. */
+import type { Bytes } from "../protocol/codec";
+import type { Store } from "./ports";
+
+const STEP = 1024 * 1024; // read at once
+
+/** The first `size` bytes of a store; `told` hears how many were read. */
+export function contentOf(
+  store: Pick<Store, "read">,
+  size: number,
+  told: (done: number) => void = () => {},
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  let at = 0;
+  return new ReadableStream({
+    pull(controller) {
+      const chunk = new Uint8Array(Math.min(STEP, size - at));
+      for (let done = 0; done < chunk.length;) {
+        const got = store.read(chunk.subarray(done) as Bytes, { at: at + done });
+        if (got <= 0) throw new Error("the store is cut off");
+        done += got;
+      }
+      if (chunk.length) controller.enqueue(chunk);
+      at += chunk.length;
+      told(at);
+      if (at === size) controller.close();
+    },
+  });
+}
+
+/**
+ * What a browser that asks for no place is given to download.
+ *
+ * By way of a response, browsers put what is large into a temporary file of their own. A type keeps
+ * them from guessing one, and from adding its ending to the name.
+ */
+export function blobOf(content: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<Blob> {
+  return new Response(content, { headers: { "Content-Type": "application/octet-stream" } }).blob();
+}
