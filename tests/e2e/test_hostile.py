@@ -38,11 +38,13 @@ async def run(tmp_path, *, timeout=60, content=b"x" * 100_000, send=(), receive=
         link = (await sender.transfer).link
         recipient = inprocess.receive(link, tmp_path / "out", tmp_path / "r", **dict(receive))
         received = await recipient.result()
-        try:
-            sent = await asyncio.wait_for(sender.result(), 30)
-        except TimeoutError:
-            sent = None
+        sent = None
+        if any(event.state == "accepted" for event in recipient.saw(events.StateChanged)):
+            with contextlib.suppress(TimeoutError):
+                sent = await asyncio.wait_for(sender.result(), 30)
+        if sent is None:  # it stays open for others
             sender.transfer.cancel()
+            await sender.result()
     return sent, received, {"sender": sender.told, "recipient": recipient.told}
 
 
