@@ -107,6 +107,10 @@ class HostedTransfer(Protocol):
         """Why that guest is not there any more, once something was under way."""
 
     @property
+    def durable(self) -> int:
+        """How far it is; it only ever grows."""
+
+    @property
     def summary(self) -> Summary:
         """What is known of it."""
 
@@ -233,7 +237,7 @@ class HostInvitation:
         stretching = asyncio.to_thread(psk_secrets, self._keys, options.passphrase)
         secrets = asyncio.create_task(stretching)
         loading = asyncio.create_task(asyncio.to_thread(load, engine))
-        ends = time.monotonic() + self._expires
+        ends, reached = time.monotonic() + self._expires, -1
         taking = asyncio.create_task(self._seat.attempts.get())
         try:
             while True:
@@ -257,9 +261,14 @@ class HostInvitation:
                         return
                     if not self._claimed.locked():
                         options.emit(StateChanged(transfer.cut or "waiting"))
-                    if transfer.cut:  # the link is this guest's alone, and stays good for it
+                    # The link is this guest's alone, and stays good while it gets further.
+                    if transfer.cut and transfer.durable > reached:
+                        reached = transfer.durable
                         self._seat.extend(CUT_SECONDS)
                         ends = time.monotonic() + CUT_SECONDS
+                if not attempts and time.monotonic() > ends:
+                    self._ended = transfer.give_up()
+                    return
                 disarmed = self._guesses_left <= 0
                 if disarmed and not self._claimed.locked():
                     raise Failure("disarmed")
@@ -479,11 +488,17 @@ class JoinedTransfer(Protocol):
         """Why the host is not there any more, once something was under way."""
 
     def broke_off(
-        self, failure: HandoverError | None, *, proven: bool, silence: float, away: float
+        self,
+        failure: HandoverError | None,
+        *,
+        proven: bool,
+        silence: float,
+        away: float,
+        idle: float,
     ) -> sessions.Ended | None:
         """A session came to no end, or to none at all: None when another may. Raises `failure` when
-        none may. `silence` and `away` count the seconds since the host was there, and since it was
-        not known to be gone."""
+        none may. `silence`, `away` and `idle` count the seconds since the host was there, since it
+        was not known to be gone, and since a session brought anything."""
 
     async def ready(self) -> None:
         """Wait until another session makes sense."""
@@ -533,7 +548,7 @@ class GuestInvitation:
     async def run(self) -> sessions.Ended:
         """Wait for the end of the last session. Raises `HandoverError`."""
         transfer, backoff = self._transfer, FIRST_BACKOFF
-        heard = there = time.monotonic()
+        heard = there = moved = time.monotonic()
         while True:
             session: JoinedSession | None = None
             failure: HandoverError | None = None
@@ -549,10 +564,10 @@ class GuestInvitation:
             if session is not None:
                 heard = now
                 if session.moved:
-                    backoff = FIRST_BACKOFF
+                    backoff, moved = FIRST_BACKOFF, now
             if failure is None or not is_nobody_there(failure):
                 there = now
-            waited = {"silence": now - heard, "away": now - there}
+            waited = {"silence": now - heard, "away": now - there, "idle": now - moved}
             last = transfer.broke_off(failure, proven=session is not None, **waited)
             if last is not None:
                 return last

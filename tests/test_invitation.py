@@ -98,7 +98,7 @@ class Joined:
         moved, ends = self.script.pop(0)
         return JoinedScript(moved, ends)
 
-    def broke_off(self, failure, *, proven, silence, away):
+    def broke_off(self, failure, *, proven, silence, away, idle):
         self.broken.append((failure.code if failure else "", proven, silence, away))
         return self.lasts
 

@@ -252,14 +252,20 @@ class RecipientTransfer:
         return sessions.Ended(Ending.INCOMPLETE if failed else Ending.COMPLETE)
 
     def broke_off(
-        self, failure: HandoverError | None, *, proven: bool, silence: float, away: float
+        self,
+        failure: HandoverError | None,
+        *,
+        proven: bool,
+        silence: float,
+        away: float,
+        idle: float,
     ) -> sessions.Ended | None:
         """A session came to no end, or to none at all: None when another may. Raises `failure` when
         none may.
 
         `failure` is None where only the sender's signature is missing, `proven` whether the sender
-        was; `silence` and `away` count the seconds since the sender was there, and since it was not
-        known to be gone.
+        was; `silence`, `away` and `idle` count the seconds since the sender was there, since it was
+        not known to be gone, and since a session brought anything.
         """
         if self.underway is None:
             assert failure is not None
@@ -269,7 +275,7 @@ class RecipientTransfer:
         if self.underway.signed:
             if away > CONFIRM_SECONDS or silence > LONGEST_CONFIRM_SECONDS:
                 return sessions.Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
-        elif failure and silence > GIVE_UP_SECONDS:
+        elif failure and idle > GIVE_UP_SECONDS:
             raise failure
         self.cut = "lost"
         if failure is not None and failure.code in ("disk_paused", *LOCAL_PAUSES):

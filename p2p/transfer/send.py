@@ -211,7 +211,9 @@ class SendDriver(Driver):
         """Take up an earlier session where the recipient stands."""
         source, known = self._source, self.session.results.known
         assert source is not None
-        self._note_ends(await self._thread(source.skip, offset, known, self._is_over))
+        with self._waits.on("disk"):
+            skipped = await self._thread(source.skip, offset, known, self._is_over)
+        self._note_ends(skipped)
 
     def _read(self, plan: Plan) -> list[tuple[Block, Header]]:
         """A stretch, cut into ranges; it ends early at a hole or a withdrawn entry."""
@@ -268,7 +270,8 @@ class SendDriver(Driver):
         self._note_ends(block)
         if block.finished or block.withdrawn:
             return
-        changed = [] if self._was_closed else await self._thread(self._find_changed, source)
+        with self._waits.on("disk"):
+            changed = [] if self._was_closed else await self._thread(self._find_changed, source)
         if changed:
             withdrawn = [(entry, CHANGED) for entry in changed]
             self._step(session.withdraw, withdrawn, time.monotonic())

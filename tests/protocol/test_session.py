@@ -9,6 +9,7 @@ from p2p.protocol.errors import Ending, Failure, PeerError
 from p2p.protocol.manifest import CHANGED, NOT_PLACED, Entry, Manifest, Results, results_root
 from p2p.protocol.seal import Header, Stream
 from p2p.protocol.session import RecipientState, SenderState, flow, table
+from p2p.protocol.session.machine import LONGEST_STILL_SECONDS, STILL_SECONDS
 from p2p.protocol.signal import Candidate, Candidates, DirectEndpoint
 
 from .pair import OWN, R_KEY, S_KEY, SECURITY, TIME, TRANSFER, Pair, secured
@@ -177,6 +178,47 @@ def test_a_recipient_whose_disk_stalls_keeps_its_connection():
                 pass
             pair.tick(1.0)
     assert caught.value.code == "connection_lost"
+
+
+def test_a_sender_whose_digests_never_come_is_given_up():
+    """It pings, and its last ranges were acknowledged long ago."""
+    pair = receiving(files=(b"a" * 5000,))
+    while pair.send_range() or pair.deliver_data() or pair.sync() or pair.read_back():
+        if pair.sender.all_sent:
+            break
+    pair.now += 1
+    with pytest.raises(Failure) as caught:
+        for _ in range(700):
+            pair.to_sender.clear()
+            pair.recipient.tick(pair.now)
+            pair.recipient.heard(pair.now)
+            pair.now += 1.0
+    assert caught.value.code == "connection_lost"
+    assert pair.now > STILL_SECONDS
+
+
+def test_a_recipient_that_never_comes_to_an_end_is_given_up():
+    """It says that its disk holds it up, for a day."""
+    pair = receiving(files=(b"a" * 10,))
+    with pytest.raises(Failure) as caught:
+        for _ in range(200):
+            pair.sender.tick(pair.now)
+            pair.sender.heard(pair.now)
+            pair.now += 900.0
+            pair.sender._spoke = pair.now
+            pair.sender.heard(pair.now)
+    assert caught.value.code == "connection_lost"
+    assert LONGEST_STILL_SECONDS < pair.now < LONGEST_STILL_SECONDS + 10_000
+
+
+def test_a_person_may_think_about_an_offer_for_as_long_as_they_like():
+    pair = deciding(files=(b"a" * 10,))
+    for _ in range(100):
+        pair.recipient.heard(pair.now)
+        pair.recipient.tick(pair.now)
+        pair.now += 5000.0
+        pair.recipient.heard(pair.now)
+    assert not pair.recipient.over
 
 
 def test_thousands_withdrawn_while_one_write_takes_long_are_no_crime():

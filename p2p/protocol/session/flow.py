@@ -197,8 +197,9 @@ class OutgoingStream:
         self.next = self.written = self.durable = offset
         self.limit = offset + INITIAL_LIMIT
 
-    def acknowledge(self, ack: Mapping[str, int]) -> None:
-        """Take the numbers of an ack. Raises `PeerError`."""
+    def acknowledge(self, ack: Mapping[str, int]) -> bool:
+        """Take the numbers of an ack; whether any is new. Raises `PeerError`."""
+        before = self.written, self.durable, self.verified
         written, limit = ack["written"], ack["limit"]
         if not ack["verified"] <= ack["durable"] <= written <= self.next:
             raise PeerError("ack_of_unsent_range")
@@ -206,6 +207,7 @@ class OutgoingStream:
             raise PeerError("ack_goes_back")
         self.written, self.limit = written, limit
         self.durable, self.verified = ack["durable"], ack["verified"]
+        return (self.written, self.durable, self.verified) != before
 
     def stretch(self, stream: Stream, headroom: int, step: int) -> Plan | None:
         """What may be sent next, at most `headroom` bytes in ranges of `step`."""

@@ -22,6 +22,9 @@ IDLE_SECONDS = 2.0  # then a ping
 SUSPECT_SECONDS = 6.0  # silence after which people are told
 LOST_SECONDS = 10.0  # silence after which the connection is given up
 DONE_SECONDS = 10.0  # how long a side waits for the last word after the signatures
+# A transfer that gets no further though the peer is heard, and one that a disk or a limit holds up.
+STILL_SECONDS, LONGEST_STILL_SECONDS = 600.0, 86_400.0
+SLOW: tuple[Bottleneck, ...] = ("disk", "limit")  # what a side knows of itself
 AT_PEER = Detail("at_peer")  # detail of a failure that the peer told
 
 Message = Mapping[str, Any]
@@ -40,7 +43,7 @@ class Session:
         self.over = False
         self._frames: list[bytes] = []
         self._events: list[Event] = []
-        self._heard = self._spoke = now
+        self._heard = self._spoke = self._moved = now  # moved: the transfer, whichever way
         self._silent = False
         self._done_by: float | None = None
         self._direct_heard = False
@@ -64,6 +67,7 @@ class Session:
     def deadline(self) -> float:
         """When to call `tick` at the latest."""
         moments = [self._spoke + IDLE_SECONDS, self._heard + LOST_SECONDS]
+        moments.append(self._moved + self._patience())
         if not self._silent:
             moments.append(self._heard + SUSPECT_SECONDS)
         if self._done_by is not None:
@@ -117,7 +121,7 @@ class Session:
         """Time has passed. Raises `Failure` (connection_lost)."""
         if self.over:
             return
-        if now - self._heard >= LOST_SECONDS:
+        if now - self._heard >= LOST_SECONDS or now - self._moved >= self._patience():
             self.lost()
             return
         if now - self._heard >= SUSPECT_SECONDS and not self._silent:
@@ -136,11 +140,16 @@ class Session:
             self._bottleneck, self._told_bottleneck = by, now
             self._ping(now)
 
+    def _patience(self) -> float:
+        """Seconds that nothing may move for in this state; a person may think as long as they
+        like."""
+        return float("inf")
+
     @property
     def peer_is_slow(self) -> bool:
         """Whether the peer says that its disk or its limit holds it up, so that it is no wonder
         when nothing moves."""
-        return self._peer_bottleneck in ("disk", "limit")
+        return self._peer_bottleneck in SLOW
 
     def _ping(self, now: float) -> None:
         self._say("ping", now, bottleneck=self._bottleneck)

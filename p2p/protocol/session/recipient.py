@@ -17,7 +17,15 @@ from ..seal import Header, Payload, Stream
 from ..tape import Tape
 from .events import Countersigned, Delivered, ManifestArrived, Offered, Progressed, Withdrawn
 from .flow import WINDOW, IncomingStream
-from .machine import DONE_SECONDS, Message, Session, about_lanes
+from .machine import (
+    DONE_SECONDS,
+    LONGEST_STILL_SECONDS,
+    SLOW,
+    STILL_SECONDS,
+    Message,
+    Session,
+    about_lanes,
+)
 from .messages import (
     BATCH,
     CLOSING_BODY,
@@ -73,6 +81,12 @@ class RecipientSession(Session):
         owed = [s.changed + ACK_SECONDS for s in self._streams.values() if s.changed is not None]
         return min([super().deadline(), *owed])
 
+    def _patience(self) -> float:
+        if self.state not in (RecipientState.READING, RecipientState.RECEIVING):
+            return super()._patience()
+        slow = self.peer_is_slow or self._bottleneck in SLOW
+        return LONGEST_STILL_SECONDS if slow else STILL_SECONDS
+
     def tick(self, now: float) -> None:
         super().tick(now)
         for stream in self._streams.values():
@@ -108,7 +122,7 @@ class RecipientSession(Session):
         tape, manifest = self._tape, self._manifest
         self._open(Stream.DATA, tape.total, offset)
         self._open(Stream.DIGESTS, len(manifest.entries) * RESULT)
-        self._accepted = time
+        self._accepted, self._moved = time, now
         body = {
             "type": "accept",
             "transfer_id": self._fields["transfer_id"],
@@ -312,6 +326,7 @@ class RecipientSession(Session):
         if self._closing:
             raise PeerError("closing_repeated")
         self._closing, self._closing_fields = message["body"].encode(), fields
+        self._moved = now
         self._deliver_if_whole(now)
 
     def _on_countersignature(self, message: Message, now: float) -> None:
@@ -357,11 +372,13 @@ class RecipientSession(Session):
             self._acknowledge(stream, now)
 
     def _owe_ack(self, stream: IncomingStream, now: float) -> None:
+        self._moved = now
         if stream.changed is None:
             stream.changed = now
 
     def _acknowledge(self, stream: IncomingStream, now: float) -> None:
         stream.changed, stream.acknowledged = None, stream.frontier.offset
+        self._moved = now
         counted = sorted(self._counted)[:MAX_LANES]
         self._counted -= set(counted)
         self._told.update((lane, self._lanes[lane]) for lane in counted)

@@ -19,7 +19,7 @@ from ..sentences import Detail
 from ..tape import Tape
 from .events import Accepted, Confirmed, Progressed, Receipted
 from .flow import CongestionWindow, OutgoingStream, Plan, Range, SendingLanes
-from .machine import DONE_SECONDS, Message, Session, about_lanes
+from .machine import DONE_SECONDS, LONGEST_STILL_SECONDS, Message, Session, about_lanes
 from .messages import (
     ACCEPT_BODY,
     BATCH,
@@ -93,6 +93,11 @@ class SenderSession(Session):
         moments = [super().deadline(), self.lanes.moved + self._stall_seconds]
         return min(moments if self.peer_is_slow else [*moments, self.lanes.deadline()])
 
+    def _patience(self) -> float:
+        # A recipient reads back and places all of it after the last range.
+        waits = (SenderState.OFFERING, SenderState.SENDING, SenderState.CLOSING)
+        return LONGEST_STILL_SECONDS if self.state in waits else super()._patience()
+
     def tick(self, now: float) -> None:
         if now - self.lanes.moved >= self._stall_seconds and not self.over:
             self.lost()
@@ -162,7 +167,7 @@ class SenderSession(Session):
                 "time": time,
             }
         )
-        self._offered = time
+        self._offered, self._moved = time, now
         self._say_signed("offer", LABEL_OFFER, self._offer, now)
 
     def plan(self, lane: int, now: float) -> Plan | Range | None:
@@ -382,7 +387,8 @@ class SenderSession(Session):
         if out is None:
             raise PeerError("ack_of_unsent_range")
         if (stream == Stream.MANIFEST) == (self.state == SenderState.OFFERING):
-            out.acknowledge(message)
+            if out.acknowledge(message):
+                self._moved = now
             self.lanes.reinjection.written(stream, out.written)
             if stream == Stream.DATA:
                 self._events.append(Progressed(out.durable, out.verified, out.total))
@@ -401,7 +407,7 @@ class SenderSession(Session):
         offset = body["offset"]
         if offset > min(self._reached, self._tape.total):
             raise PeerError("accept_of_unsent_range")
-        self._accept, self.begins = body, offset
+        self._accept, self.begins, self._moved = body, offset, now
         self._streams[Stream.DATA].begin(offset)
         if offset:  # what was given up before, this session's recipient may not know of
             end = self._tape.end

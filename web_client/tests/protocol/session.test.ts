@@ -31,6 +31,7 @@ import {
   WINDOW,
   type RecipientState,
 } from "../../src/protocol/session";
+import { STILL_SECONDS } from "../../src/protocol/session/machine";
 import { MAX_PENDING } from "../../src/protocol/tape";
 import { Pair, TIME, TRANSCRIPT, TRANSFER, sample, type Content } from "./pair";
 
@@ -630,6 +631,21 @@ test("no more than 16,384 gaps may be open", async () => {
   expect(broken(() => pair.range(Stream.DATA, next, filled(1)))).toMatch(
     "too_many_ranges_out_of_order",
   );
+});
+
+test("a sender that says it is alive and brings nothing is given up", async () => {
+  const pair = await Pair.at("receiving", [filled(10)]);
+  pair.range(Stream.DATA, 0, filled(10));
+  pair.sync().readBack(); // and its digests never come
+  const began = pair.now;
+  const wait = () => {
+    while (pair.now - began < 2 * STILL_SECONDS) {
+      pair.session.heard(pair.now);
+      pair.tick(5);
+    }
+  };
+  expect(failure(wait)).toBe("connection_lost");
+  expect(pair.now - began).toBeLessThan(STILL_SECONDS + 10);
 });
 
 // --- acknowledgements -------------------------------------------------------------------------------

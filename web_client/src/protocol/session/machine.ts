@@ -19,6 +19,8 @@ import { LOST, OutOfTurn, type Entry, type Method, type Table } from "./table";
 export const IDLE_SECONDS = 2; // then a ping
 export const SUSPECT_SECONDS = 6; // silence after which people are told
 export const LOST_SECONDS = 10; // silence after which the connection is given up
+// A transfer that gets no further though the peer is heard, and one that a disk or a limit holds up.
+export const [STILL_SECONDS, LONGEST_STILL_SECONDS] = [600, 86_400];
 export const DONE_SECONDS = 10; // how long a side waits for the last word after the signatures
 const AT_PEER = "at_peer"; // detail of a failure that the peer told
 
@@ -37,6 +39,7 @@ export abstract class Session<State extends string> {
   private happened: Event[] = [];
   private heardAt: number;
   private spokeAt: number;
+  protected movedAt: number; // the transfer, whichever way
   private silent = false;
   private peerBottleneck: Bottleneck = "";
 
@@ -45,7 +48,7 @@ export abstract class Session<State extends string> {
     protected readonly identity: Identity,
     now: number,
   ) {
-    this.heardAt = this.spokeAt = now;
+    this.heardAt = this.spokeAt = this.movedAt = now;
   }
 
   // -- outputs
@@ -67,6 +70,7 @@ export abstract class Session<State extends string> {
   /** When to call `tick` at the latest. */
   deadline(): number {
     const moments = [this.spokeAt + IDLE_SECONDS, this.heardAt + LOST_SECONDS];
+    moments.push(this.movedAt + this.patience());
     if (!this.silent) moments.push(this.heardAt + SUSPECT_SECONDS);
     if (this.doneBy !== null) moments.push(this.doneBy);
     return Math.min(...moments);
@@ -107,13 +111,24 @@ export abstract class Session<State extends string> {
   /** Time has passed. Throws `Failure` (connection_lost). */
   tick(now: number): void {
     if (this.over) return;
-    if (now - this.heardAt >= LOST_SECONDS) return this.lost();
+    const still = now - this.movedAt >= this.patience();
+    if (now - this.heardAt >= LOST_SECONDS || still) return this.lost();
     if (now - this.heardAt >= SUSPECT_SECONDS && !this.silent) {
       this.silent = true;
       this.tell({ type: "suspected", silent: true });
     }
     if (this.doneBy !== null && now >= this.doneBy) this.giveUpWaiting();
     if (now - this.spokeAt >= IDLE_SECONDS && !this.over) this.say("ping", now, { bottleneck: "" });
+  }
+
+  /** Seconds that nothing may move for in this state; a person may think as long as they like. */
+  protected patience(): number {
+    return Infinity;
+  }
+
+  /** Whether the peer says that its disk or its limit holds it up. */
+  protected get peerIsSlow(): boolean {
+    return this.peerBottleneck === "disk" || this.peerBottleneck === "limit";
   }
 
   /** The connection is gone. Throws `Failure`, unless only the last word is missing. */

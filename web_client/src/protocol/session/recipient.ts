@@ -15,7 +15,7 @@ import { BadReceipt, checkSignature } from "../receipt";
 import { Stream, endOf, type Header } from "../seal";
 import type { Tape } from "../tape";
 import { IncomingStream, WINDOW } from "./flow";
-import { DONE_SECONDS, Session } from "./machine";
+import { DONE_SECONDS, LONGEST_STILL_SECONDS, Session, STILL_SECONDS } from "./machine";
 import {
   BATCH,
   BODIES,
@@ -82,6 +82,11 @@ export class RecipientSession extends Session<RecipientState> {
     return Math.min(super.deadline(), ...owed);
   }
 
+  protected override patience(): number {
+    if (this.state !== "reading" && this.state !== "receiving") return super.patience();
+    return this.peerIsSlow ? LONGEST_STILL_SECONDS : STILL_SECONDS;
+  }
+
   override tick(now: number): void {
     super.tick(now);
     if (this.over) return;
@@ -142,6 +147,7 @@ export class RecipientSession extends Session<RecipientState> {
       this.open(Stream.DATA, this.tape.total, offset);
       this.open(Stream.DIGESTS, this.manifest.entries.length * RESULT);
       this.acceptedAt = time;
+      this.movedAt = now;
       this.say("accept", now, message);
     });
   }
@@ -208,7 +214,7 @@ export class RecipientSession extends Session<RecipientState> {
     this.inTurn(this.synced, () => {
       const stream = this.streams.get(Stream.DATA)!;
       stream.durable = durable;
-      stream.changed ??= now;
+      this.owe(stream, now);
       this.progressed(stream);
     });
   }
@@ -219,7 +225,7 @@ export class RecipientSession extends Session<RecipientState> {
       const stream = this.streams.get(Stream.DATA)!;
       stream.verified = offset;
       this.whole = offset === stream.total; // to be said of an empty tape too
-      stream.changed ??= now;
+      this.owe(stream, now);
       this.progressed(stream);
     });
     this.deliverIfWhole(now);
@@ -337,6 +343,7 @@ export class RecipientSession extends Session<RecipientState> {
     if (!ours) throw new PeerError("closing_of_another_transfer");
     if (this.closing) throw new PeerError("closing_repeated");
     [this.closing, this.closingFields] = [utf8(message.body), fields];
+    this.movedAt = now;
     this.deliverIfWhole(now);
   }
 
@@ -371,7 +378,7 @@ export class RecipientSession extends Session<RecipientState> {
     const { offset } = stream.frontier;
     stream.limit = Math.max(stream.limit, offset + WINDOW);
     if (stream.stream !== Stream.DATA) stream.durable = stream.verified = offset;
-    stream.changed ??= now;
+    this.owe(stream, now);
     const due = Math.min(Math.max(Math.floor(offset / ACK_SHARE), MIN_ACK), MAX_ACK);
     if (offset - stream.acknowledged >= due) this.acknowledge(stream, now);
   }
@@ -380,7 +387,12 @@ export class RecipientSession extends Session<RecipientState> {
   private count(stream: IncomingStream, lane: number, now: number): void {
     this.lanes.set(lane, this.lanes.get(lane)! + 1);
     this.counted.add(lane);
+    this.owe(stream, now);
+  }
+
+  private owe(stream: IncomingStream, now: number): void {
     stream.changed ??= now;
+    this.movedAt = now;
   }
 
   private progressed({ durable, verified, total }: IncomingStream): void {
@@ -389,6 +401,7 @@ export class RecipientSession extends Session<RecipientState> {
 
   private acknowledge(stream: IncomingStream, now: number): void {
     [stream.changed, stream.acknowledged] = [null, stream.frontier.offset];
+    this.movedAt = now;
     const lanes = [...this.counted].slice(0, MAX_LANES).sort((a, b) => a - b);
     lanes.forEach((lane) => this.counted.delete(lane));
     this.say("ack", now, {
