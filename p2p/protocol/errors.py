@@ -103,6 +103,7 @@ FAILURES: dict[str, FailureKind] = {
     "name_refused": FailureKind(_F),
     "hidden_names": FailureKind(_F, Next.NOTHING),
     "too_many_entries": FailureKind(_F),
+    "too_many_holes": FailureKind(_F),
     "no_space": FailureKind(_F, Next.NOTHING, shared=True),
     "not_writable": FailureKind(_F, shared=True),
     "home_unwritable": FailureKind(_F, Next.WAIT),

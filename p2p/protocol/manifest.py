@@ -47,6 +47,7 @@ from .tape import Tape
 
 MAX_ENTRIES = MAX_NAMES  # and with them the folders that their paths imply
 MAX_MANIFEST = 64 * 1024 * 1024
+MAX_HOLES = 2**42  # bytes: they come for nothing, but a recipient hashes each of their zeros
 MAX_LINE = 8192  # MAX_PATH with every byte escaped, and the numbers
 SALT = 32
 LABEL_LEAF_SALT = b"handover/1 leaf salt"
@@ -129,6 +130,10 @@ class Manifest:
         """Where each entry lies."""
         return Tape(entry.size for entry in self.entries)
 
+    def holes(self) -> int:
+        """Bytes of the content that are said to be holes."""
+        return sum(e.size - min(e.data, e.size) for e in self.entries if e.data is not None)
+
     def space(self) -> int:
         """Bytes of disk the content takes."""
         return sum(e.size if e.data is None else min(e.data, e.size) for e in self.entries)
@@ -150,7 +155,7 @@ _entry = members(
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """JSON Lines. Raises `Failure` (too_many_entries)."""
+    """JSON Lines. Raises `Failure` (too_many_entries, too_many_holes)."""
     head: dict[str, Json] = {"salt": encode_base64url(manifest.salt)}
     if manifest.skipped:
         head["skipped"] = dict(manifest.skipped)
@@ -171,6 +176,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
     data = b"\n".join(lines)
     if len(manifest.entries) > MAX_ENTRIES or len(data) > MAX_MANIFEST:
         raise Failure("too_many_entries")
+    if manifest.holes() > MAX_HOLES:
+        raise Failure("too_many_holes")
     return data
 
 
@@ -194,7 +201,10 @@ def decode_manifest(data: bytes) -> Manifest:
     if not entries:
         raise PeerError("manifest_empty")
     skipped = {kind: count for kind, count in (head["skipped"] or {}).items() if count is not None}
-    return Manifest(entries, head["salt"], skipped)
+    manifest = Manifest(entries, head["salt"], skipped)
+    if manifest.holes() > MAX_HOLES:
+        raise PeerError("manifest_holes_too_large")
+    return manifest
 
 
 def _read_entry(line: bytes) -> Entry:

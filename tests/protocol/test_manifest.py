@@ -123,6 +123,16 @@ def test_a_manifest_takes_no_more_memory_than_it_is_long_and_a_little_for_each_e
         tracemalloc.stop()
 
 
+def test_holes_that_would_take_days_to_hash_are_refused_on_both_sides():
+    entry = manifest.Entry("a", "file", manifest.MAX_HOLES + 10, 0, 10)
+    data = manifest.encode_manifest(manifest.Manifest((entry,), SALT))
+    assert manifest.decode_manifest(data).holes() == manifest.MAX_HOLES
+    with pytest.raises(Failure) as caught:
+        one_more = manifest.Entry("b", "file", 1, 0, 0)
+        manifest.encode_manifest(manifest.Manifest((entry, one_more), SALT))
+    assert caught.value.code == "too_many_holes"
+
+
 def test_a_leaf_tells_nothing_without_its_salt():
     entry = manifest.Entry("name", "file", 0, 0)
     roots = set()

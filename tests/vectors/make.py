@@ -740,6 +740,7 @@ def make_manifest() -> None:
         "deep": lines(file("/".join("abcdefgh"))),
         "not ASCII": lines(file("\u6f22\u5b57/\u0645\u0631\u062d\u0628\u0627.dcm")),
         "size 2^53-1": lines(file("a", size=2**53 - 1)),
+        "holes of 2^42": lines(file("a", size=2**41, data=0), file("b", size=2**42, data=2**41)),
         "left out": lines(file("a"), head=skipping('{"links":2,"special":2}')),
         "links left out": lines(file("a"), head=skipping('{"links":9007199254740991}')),
         "another name before": lines(file("M%FCller", original="TfxsbGVy")),
@@ -823,6 +824,9 @@ def make_manifest() -> None:
         "extra member": lines(file("a", mode=493)),
         "null data": lines('{"data":null,"kind":"file","modified":0,"path":"a","size":1}'),
         "negative data": lines(file("a", data=-1)),
+        "holes past 2^42": lines(
+            file("a", size=2**41, data=0), file("b", size=2**42, data=2**41 - 1)
+        ),
         "sum above 2^53-1": lines(file("a", size=2**53 - 1), file("b", size=1)),
         "same twice": lines(file("a"), file("a")),
         "case": lines(file("a.DCM"), file("A.dcm")),

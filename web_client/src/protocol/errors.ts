@@ -85,6 +85,7 @@ export const FAILURES = {
   name_refused: leadsTo("failed"),
   hidden_names: leadsTo("failed", NOTHING),
   too_many_entries: leadsTo("failed"),
+  too_many_holes: leadsTo("failed"),
   no_space: shared(leadsTo("failed", NOTHING)),
   not_writable: shared(leadsTo("failed")),
   home_unwritable: leadsTo("failed", WAIT),

@@ -35,6 +35,8 @@ import { Tape } from "./tape";
 
 export const MAX_ENTRIES = MAX_NAMES; // and with them the folders that their paths imply
 export const MAX_MANIFEST = 64 * 1024 * 1024;
+// Bytes: they come for nothing, but a recipient hashes each of their zeros.
+export const MAX_HOLES = 2 ** 42;
 const MAX_LINE = 8192; // MAX_PATH with every byte escaped, and the numbers
 export const SALT = 32;
 const LABEL_LEAF_SALT = utf8("handover/1 leaf salt");
@@ -154,6 +156,9 @@ export function decodeManifest(data: Bytes): Manifest {
     const { pair } = reason as NamesCollide;
     throw new PeerError("names_collide", pair.map((path) => shown(path)).join(", "));
   }
+  let holes = 0;
+  for (const { size, data } of entries) if (data !== null) holes += size - Math.min(data, size);
+  if (holes > MAX_HOLES) throw new PeerError("manifest_holes_too_large");
   return { entries, salt, skipped };
 }
 
