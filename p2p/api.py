@@ -371,6 +371,12 @@ def send(
     return transfer
 
 
+def _reserved_ports(home: Home) -> set[int]:
+    """Ports of links that may be taken up again. In a thread."""
+    records = [journal.record for journal in Journals(home)]
+    return {record.port for record in records if isinstance(record, SenderRecord)}
+
+
 async def _host(
     transfer: SenderTransfer,
     listen: tuple[str, int] | None,
@@ -403,6 +409,7 @@ async def _host(
                 record.address or None,
                 tls,
                 record.owner,
+                reserved=await in_thread(_reserved_ports, home),
             )
             invitation = HostInvitation(
                 options,

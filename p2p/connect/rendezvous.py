@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -63,12 +63,15 @@ async def open_rendezvous(
     address: str | None,
     tls: Tls | None,
     owner: bytes,
+    *,
+    reserved: Collection[int] = (),
 ) -> Rendezvous:
     """The server named, or one of this transfer's own until `stack` closes. Raises `Failure`.
 
     The own one runs in a process of its own, and `owner` is the token of the host it serves. It
-    listens where `listen` says; None is every address, and `PORT` where that is free, else any. At
-    a port that was asked for it ends with the transfer in any case: the next one may want it.
+    listens where `listen` says; None is every address, and `PORT` where that is free and not
+    `reserved` (for a link that is to be taken up again), else any. At a port that was asked for it
+    ends with the transfer in any case: the next one may want it.
     """
     if server is not None:
         origin = server.rstrip("/")
@@ -80,7 +83,7 @@ async def open_rendezvous(
 
     hosts = tls.hosts if tls else ()
     try:
-        listener = apart.listen(*listen) if listen else _listen_anywhere()
+        listener = apart.listen(*listen) if listen else _listen_anywhere(reserved)
         port = listener.getsockname()[1]
         owner_hash = hashlib.sha256(owner).digest()
         serving = apart.serve_apart(
@@ -104,13 +107,13 @@ async def open_rendezvous(
     )
 
 
-def _listen_anywhere() -> socket.socket:
+def _listen_anywhere(reserved: Collection[int]) -> socket.socket:
     from signaling import apart
 
-    try:
-        return apart.listen("", PORT)
-    except OSError:
-        return apart.listen("", 0)
+    if PORT not in reserved:
+        with suppress(OSError):
+            return apart.listen("", PORT)
+    return apart.listen("", 0)
 
 
 def _link_hosts(listening: str, address: str | None, certified: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import time
 from typing import NamedTuple
 
 import pytest
@@ -172,6 +173,25 @@ async def test_a_clogged_pipe_makes_the_sender_wait_and_loses_nothing(pipe):
     await sending
     assert got == head
     assert peak <= QUEUE + size
+
+
+async def test_control_messages_of_an_honest_peer_survive_a_busy_loop(connected):
+    """As many as 200,000 withdrawn entries take, all there before the first is read."""
+    one, other = connected
+    said = [number.to_bytes(2, "big") + bytes(4898) for number in range(782)]
+    got: list[bytes] = []
+
+    async def read():
+        while len(got) < len(said):
+            got.append(bytes(await other.control.recv()))
+
+    reading = asyncio.create_task(read())
+    for message in said:
+        await one.control.send(message)
+    time.sleep(1.0)  # as a busy process does
+    async with asyncio.timeout(30):
+        await reading
+    assert got == said
 
 
 async def test_a_lost_lane_wakes_whoever_waits_for_a_message(pipe):

@@ -69,7 +69,7 @@ class _ControlLane(_Lane):
     async def _take(self) -> None:
         with contextlib.suppress(LaneLost):
             while self.inbox.put(await super().recv()):
-                pass
+                await asyncio.sleep(0)  # `recv` does not wait while there are more; who reads does
         self.inbox.lose()
 
     async def recv(self) -> bytes:
