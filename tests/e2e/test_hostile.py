@@ -243,13 +243,11 @@ async def test_a_message_that_does_not_open(tmp_path, monkeypatch):
 
 
 async def test_data_before_the_accept(tmp_path, monkeypatch):
-    real = SendDriver._carry
-
     async def carry(self, number, lane):
         await asyncio.sleep(0.2)
         header, payload = data(self, 0, 10)
         await lane.send(seal_range(self._secured.session_key, header, with_headroom(payload)))
-        await real(self, number, lane)
+        await asyncio.Event().wait()
 
     monkeypatch.setattr(SendDriver, "_carry", carry)
 
