@@ -256,8 +256,8 @@ async def test_data_before_the_accept(tmp_path, monkeypatch):
         self.state = SenderState.OFFERING
 
     monkeypatch.setattr(SenderSession, "offer", silent)
-    _, received, _ = await run(tmp_path)
-    refused(received, tmp_path, "message_out_of_turn")
+    _, received, _ = await run(tmp_path, send={"direct": False})  # it says nothing else either
+    refused(received, tmp_path, "range_out_of_turn")
 
 
 async def test_control_characters_in_a_label_never_reach_the_terminal(tmp_path, monkeypatch):
