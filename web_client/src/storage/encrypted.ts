@@ -80,7 +80,14 @@ export class EncryptedStore implements Store {
   /** The last block stays a whole one on the disk. */
   truncate(size: number): void {
     this.disk.truncate(ceil(size));
-    if (size % BLOCK) this.clear(size, ceil(size) - size);
+    // What was never written stays a hole: a keystream alone would show the content that comes.
+    if (size % BLOCK && !this.isHoleAt(floor(size))) this.clear(size, ceil(size) - size);
+  }
+
+  private isHoleAt(block: number): boolean {
+    const view = this.heap.data.view(BLOCK);
+    const got = this.disk.read(view, { at: block });
+    return got === BLOCK && view.every((octet) => octet === 0);
   }
 
   flush(): void {

@@ -43,6 +43,24 @@ test("what is written is ChaCha20 on the disk, and in whole blocks", async () =>
   expect(Buffer.from(file.content).includes("PATIENT")).toBe(false);
 });
 
+test("an empty store is a hole to its end, so that a keystream never stands there alone", async () => {
+  const [store, file] = await opened();
+  expect(file.content).toEqual(new Uint8Array(1024));
+  const end = filledWith(store);
+  store.truncate(SIZE - 100); // what is cut off is zeros again, in a block that was written
+  store.truncate(SIZE);
+  const read = new Uint8Array(SIZE);
+  store.read(read, { at: 0 });
+  expect(read.slice(0, SIZE - 100)).toEqual(end.slice(0, SIZE - 100));
+  expect(read.slice(SIZE - 100)).toEqual(new Uint8Array(100));
+});
+
+function filledWith(store: EncryptedStore): Bytes {
+  const content = new Uint8Array(SIZE).fill(7);
+  store.write(content, { at: 0 });
+  return content;
+}
+
 test("beyond 256 GiB the keystream goes on", () => {
   const written = new Map<number, Bytes>();
   const disk = {
