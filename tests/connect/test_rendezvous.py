@@ -38,6 +38,17 @@ async def place(server=None, listen=("", 0), address=None, served=None, hosts=No
         return origins, found
 
 
+async def test_the_usual_port_is_left_to_a_link_that_may_be_taken_up_again(
+    monkeypatch, unused_tcp_port
+):
+    monkeypatch.setattr(rendezvous, "PORT", unused_tcp_port)
+    async with AsyncExitStack() as stack:
+        own = await open_rendezvous(
+            stack, None, None, None, None, b"o" * 32, reserved={unused_tcp_port}
+        )
+    assert own.port != unused_tcp_port
+
+
 async def test_the_port_is_the_same_each_time_unless_it_is_taken(monkeypatch, unused_tcp_port):
     monkeypatch.setattr(rendezvous, "PORT", unused_tcp_port)
     for _ in range(2):

