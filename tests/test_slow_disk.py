@@ -13,7 +13,7 @@ import pytest
 import p2p
 from p2p import Home
 
-SYNC_SECONDS = 0.3
+SYNC_SECONDS = 0.15
 BEAT_SECONDS = 0.01
 
 
