@@ -559,7 +559,7 @@ def resume(
         transfer._start(_join(RecipientTransfer(options, None, verify=verify), record.link))
         return transfer
     left = datetime.fromisoformat(record.expires).timestamp() - journal.written - journal.age
-    if record.peer:  # the link is that one's alone, and stays good for it
+    if record.accepted:  # the link is that one's alone, and stays good for it
         left = journal.left
     sender = SenderTransfer(options, record, _no_sources, journal=journal, verify=verify)
     listen = (record.host, record.port)
@@ -613,7 +613,7 @@ def _unfinished(journal: Journal) -> Unfinished:
         short_id=journal.short_id,
         role=record.role,
         state="running" if journal.running else "damaged" if journal.damaged else "unfinished",
-        peer=shown_label(record.label),
+        peer=shown_label(record.label) if record.accepted or journal.running else "",
         passphrase=record.link.endswith(".p"),
         began=record.began,
         durable=record.durable,

@@ -418,8 +418,12 @@ class HostInvitation:
         self._session = session = self._open_session(connected, self._admit)
         try:
             return await session.run()
-        except HandoverError as error:
-            if not await self._transfer.outlives(error, can_resume=session.can_resume):
+        except Exception as error:  # whatever it is, it may be this guest's doing
+            failure = error if isinstance(error, HandoverError) else None
+            if failure is None:
+                logger.debug("a session failed", exc_info=True)
+                failure = Failure("internal", type(error).__name__)
+            if not await self._transfer.outlives(failure, can_resume=session.can_resume):
                 raise
             return None
         finally:

@@ -165,6 +165,11 @@ class Record:
     boot: str = ""  # when it was written: the boot of the machine ...
     uptime: int = 0  # ... and the seconds since
 
+    @property
+    def accepted(self) -> bool:
+        """Whether the recipient has accepted what is offered."""
+        return True
+
 
 @dataclass(frozen=True)
 class SenderRecord(Record):
@@ -201,6 +206,12 @@ class SenderRecord(Record):
     auto: bool = False  # whoever opens the link first is let in
     closings: list[dict[str, Any]] = field(default_factory=list)  # `SenderSession.closed`
     reached: int = 0  # how far the tape may have been handed to the recipient
+
+    @property
+    def accepted(self) -> bool:
+        """As far as was noted: whoever was let in is a visitor until the first range, or the
+        closing, is on its way."""
+        return bool(self.peer and (self.reached or self.durable or self.closings))
 
 
 @dataclass(frozen=True)

@@ -73,12 +73,11 @@ class SenderTransfer:
         self._reached = record.reached
         self.durable = record.durable  # how far the recipient's disk holds the tape for good
         # Whoever was let in and had not accepted when the process died was a visitor.
-        under_way = bool(record.peer and (record.reached or record.durable or record.closings))
-        if journal is not None and not under_way:
+        if journal is not None and not record.accepted:
             record = replace(record, peer=b"", label="", confirmed=False)
             journal.record = record
         # Why the recipient is not there any more, once a transfer was under way.
-        self.cut: StateName | None = "lost" if under_way else None
+        self.cut: StateName | None = "lost" if record.accepted else None
         self._record, self._journal = record, journal
         self._list_sources, self._verify = list_sources, verify
         self._accepted = False  # something was, in this process

@@ -149,6 +149,7 @@ def test_a_visitor_that_never_accepted_does_not_keep_the_link_over_a_restart(
     kill_hard(sending)
     os.kill(visitor.pid, signal.SIGKILL)
     visitor.end()
+    assert unfinished(sender)[0]["peer"] == ""
     again = sender.start("resume")
     assert again.wait_for("link")["link"] == link
     finished(sender, recipient, big, out, recipient.receive(link, out, "--auto"), again)

@@ -182,6 +182,25 @@ async def test_a_visitor_ends_only_its_own_visit(tmp_path, monkeypatch, visit):
         assert outcome.code == "no_answer"
 
 
+async def test_a_visit_that_fails_here_ends_only_that_visit(tmp_path, monkeypatch):
+    """Whatever a visitor may have found that nobody has thought of."""
+    real, failing = SendDriver._introduce, [True]
+
+    async def introduce(self):
+        if failing.pop():
+            failing.append(False)
+            raise KeyError("label")
+        failing.append(False)
+        return await real(self)
+
+    monkeypatch.setattr(SendDriver, "_introduce", introduce)
+    one = Transfer(tmp_path, size=1000)
+    assert (await one.receive("visitor")).ending is p2p.Ending.FAILED
+    complete(*await one.both(one.receive()))
+    said = [(event.code, event.detail) for event in one.told if isinstance(event, events.Warned)]
+    assert said == [("internal", "KeyError")]
+
+
 async def deaf(port, number):
     """A socket that pings as fast as it can, never reads, and comes back when it is cut off."""
     loop = asyncio.get_running_loop()
