@@ -221,7 +221,9 @@ def output(process: subprocess.Popen[AnyStr]) -> IO[AnyStr]:
 
 
 def kill_hard(process: Process) -> None:
+    """The process is gone afterwards, and with it its locks."""
     process.signal(signal.SIGKILL)
+    process.process.wait()
 
 
 def sha256sums(folder: Path) -> dict[str, str]:

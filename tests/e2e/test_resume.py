@@ -87,7 +87,6 @@ def test_a_link_that_nobody_opened_yet_outlives_its_sender(sender, recipient, bi
     while not unfinished(sender):
         time.sleep(0.02)
     kill_hard(sending)
-    sending.process.wait()
     code, last = sender.start("resume", "--verify").end()  # nobody is there to compare digits
     assert (code, last["code"]) == (2, "needs_answer")
     again = sender.start("resume")  # it lets in whoever comes, as it was told first
@@ -130,8 +129,6 @@ def test_both_killed_go_on(sender, recipient, big, out):
     sending, receiving, _ = begin(sender, recipient, big, out)
     kill_hard(sending)
     kill_hard(receiving)
-    sending.process.wait()
-    receiving.process.wait()
     there = recipient.start("resume", "--auto")  # the only one: no id is needed
     here = sender.start("resume", unfinished(sender)[0]["id"], "--auto")
     finished(sender, recipient, big, out, there, here)
@@ -216,7 +213,6 @@ def test_a_shutdown_is_no_end(sender, recipient, big, out):
     """The same command again goes on."""
     sending, receiving, link = begin(sender, recipient, big, out)
     receiving.signal(signal.SIGTERM)
-    receiving.process.wait()
     sending.signal(signal.SIGCONT)
     again = recipient.receive(link, out, "--auto")
     finished(sender, recipient, big, out, again, sending)
@@ -282,7 +278,6 @@ def test_a_full_disk_of_the_sender_is_told_as_that(recipient, tmp_path, out):
 def test_what_is_discarded_is_erased_and_noted(sender, recipient, big, out):
     sending, receiving, _ = begin(sender, recipient, big, out)
     kill_hard(receiving)
-    receiving.process.wait()
     (one,) = unfinished(recipient)
     assert recipient.run("transfers", "discard", one["id"][:8]).returncode == 0
     assert list(out.iterdir()) == []
@@ -296,7 +291,6 @@ def test_what_is_discarded_is_erased_and_noted(sender, recipient, big, out):
 def test_what_was_noted_and_is_damaged_is_told_and_can_be_begun_anew(sender, recipient, big, out):
     sending, receiving, link = begin(sender, recipient, big, out)
     kill_hard(receiving)
-    receiving.process.wait()
     (one,) = unfinished(recipient)
     (recipient.home / "transfers" / one["id"] / "journal.json").write_bytes(bytes(4096))
     (told,) = unfinished(recipient)
@@ -317,7 +311,6 @@ def test_what_was_noted_and_is_all_damaged_ends_at_a_word_of_what_to_do(
 ):
     sending, receiving, link = begin(sender, recipient, big, out)
     kill_hard(receiving)
-    receiving.process.wait()
     (one,) = unfinished(recipient)
     for name in ("journal.json", "begun"):
         (recipient.home / "transfers" / one["id"] / name).write_bytes(bytes(4096))
@@ -350,7 +343,6 @@ def test_what_cannot_go_on_is_refused_by_name(sender, recipient, big, out):
     sending, receiving, _ = begin(sender, recipient, big, out)
     for process in (sending, receiving):
         kill_hard(process)
-        process.process.wait()
     (mine,), (theirs,) = unfinished(sender), unfinished(recipient)
     (big / "deep" / "007").write_bytes(b"another")
     code, last = sender.start("send", "--resume", mine["id"], "--auto").end()
