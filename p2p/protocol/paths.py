@@ -21,12 +21,14 @@ MAX_MARKS = 30  # in a row (UAX #15, Stream-Safe Text Format): sorting them take
 MAX_PATH = 1024  # bytes: PATH_MAX of macOS, the smallest of the Unix ones
 MAX_SEGMENTS = 64
 MAX_NAMES = 200_000  # in one tree: bounded time, however deep the paths
+MAX_NON_ASCII = 16 * 2**20  # bytes of the names of one tree: what is slow to normalize
 MAX_SHOWN = 64  # characters of a foreign string that a terminal line gets
 
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])", re.IGNORECASE
 )
 # Windows forbids these; `:` would also name an alternate data stream there.
+_ASCII = bytes(range(128))
 _NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\\/]')
 # Marks are neither letters nor digits; what else is not, `re` cannot tell apart.
@@ -57,7 +59,7 @@ class NamesCollide(ValueError):
 
 
 class TooManyNames(ValueError):
-    """A tree of more than `MAX_NAMES` files and folders."""
+    """A tree of more than `MAX_NAMES` files and folders, or `MAX_NON_ASCII` bytes of names."""
 
 
 def _reserved(segment: str) -> bool:
@@ -154,7 +156,7 @@ def check_tree(paths: Iterable[bytes]) -> None:
     """
     # In this order what lies in a folder comes in one go, itself first: so every name is looked at
     # once, and only of the folders above it has anything to be kept.
-    above, count, last = [_Folder(b"", {})], 0, b""
+    above, count, non_ascii, last = [_Folder(b"", {})], 0, 0, b""
     for path in sorted(paths):
         if not path:
             raise UnsafePath("path_part")
@@ -165,10 +167,11 @@ def check_tree(paths: Iterable[bytes]) -> None:
             above.pop()
         at = len(above[-1].path)
         while at < len(path):
-            count += 1
-            if count > MAX_NAMES:
-                raise TooManyNames
             name, slash, _ = path[at:].partition(b"/")
+            count += 1
+            non_ascii += 0 if name.isascii() else len(name.translate(None, _ASCII))
+            if count > MAX_NAMES or non_ascii > MAX_NON_ASCII:
+                raise TooManyNames
             end = at + len(name)
             try:
                 if end > MAX_PATH or len(above) > MAX_SEGMENTS:

@@ -7,11 +7,13 @@ const MAX_MARKS = 30; // in a row (UAX #15, Stream-Safe Text Format): sorting th
 export const MAX_PATH = 1024; // bytes: PATH_MAX of macOS, the smallest of the Unix ones
 export const MAX_SEGMENTS = 64;
 export const MAX_NAMES = 200_000; // in one tree: bounded time, however deep the paths
+export const MAX_NON_ASCII = 16 * 2 ** 20; // bytes of the names of one tree: what is slow to normalize
 export const MAX_SHOWN = 64; // characters of a foreign string that a line gets
 
 const RESERVED = /^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])$/i;
 // Windows forbids these; `:` would also name an alternate data stream there.
 // eslint-disable-next-line no-control-regex
+const ASCII = /[\u0000-\u007f]+/g;
 const NO_TEXT = /[\udc80-\udcff]/u; // bytes that are not UTF-8
 const FORBIDDEN = /[\u0000-\u001f\u007f-\u009f<>:"|?*\\/]/g;
 const TOO_MANY_MARKS = new RegExp(`(?<!\\p{M})\\p{M}{${MAX_MARKS + 1}}`, "u"); // looked for once a run
@@ -35,7 +37,7 @@ export class NamesCollide extends Error {
   }
 }
 
-/** A tree of more than `MAX_NAMES` files and folders. */
+/** A tree of more than `MAX_NAMES` files and folders, or `MAX_NON_ASCII` bytes in their names. */
 export class TooManyNames extends Error {}
 
 /** Whether it takes more than so many bytes in UTF-8. */
@@ -125,15 +127,16 @@ export function checkTree(paths: Iterable<string>): void {
   // In this order what lies in a folder comes in one go, itself first: so every name is looked at
   // once, and only of the folders above it has anything to be kept.
   const above: Folder[] = [{ path: "", names: new Map() }];
-  let [count, last] = [0, ""];
+  let [count, nonAscii, last] = [0, 0, ""];
   for (const path of Array.from(paths).sort()) {
     if (!path) throw new UnsafePath("path_part");
     if (path === last) throw new NamesCollide([upTo(path, 0), upTo(path, 0)]);
     last = path;
     while (!path.startsWith(above.at(-1)!.path)) above.pop();
     for (let at = above.at(-1)!.path.length; at < path.length;) {
-      if (++count > MAX_NAMES) throw new TooManyNames();
       const here = upTo(path, at);
+      nonAscii += utf8(here.slice(at).replace(ASCII, "")).length;
+      if (++count > MAX_NAMES || nonAscii > MAX_NON_ASCII) throw new TooManyNames();
       const { names } = above.at(-1)!;
       const key = keyOf(path, here, at, above.length);
       const other = names.get(key);

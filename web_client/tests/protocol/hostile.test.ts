@@ -809,6 +809,14 @@ describe("a name", () => {
     }
   });
 
+  test("is refused with others that are slow to normalize", () => {
+    const tree = (length: number) =>
+      Array.from({ length }, (_, at) => `${at % 4}${"一".repeat(84)}/${at}${"ä".repeat(124)}`);
+    const most = Math.floor((paths.MAX_NON_ASCII - 4 * 3 * 84) / 248);
+    paths.checkTree(tree(most));
+    expect(() => paths.checkTree(tree(most + 1))).toThrow(paths.TooManyNames);
+  });
+
   test("that is shown can neither move the cursor nor turn the text", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 100 }), some, (one, other) => {
