@@ -257,7 +257,7 @@ async def _hear() -> Any:
 async def send(share: int, message_size: int, window: int, connections: int, packet: int) -> None:
     """The sending process: meets over standard input and output."""
     keep_buffers()  # as the program does
-    made = [load("libdatachannel")(offerer=True, packet=packet) for _ in range(connections)]
+    made = [load("libdatachannel").make(offerer=True, packet=packet) for _ in range(connections)]
     _say([await _offer(connection) for connection in made])
     for connection, answer in zip(made, await _hear(), strict=True):
         own = sdp.read_own(answer, bytes(16), bytes(16), MAX_MESSAGE_SIZE)

@@ -50,7 +50,7 @@ async def _describe(connection: Connection) -> dict[str, Any]:
 
 async def main(engine: Any, role: str, size: int, limit: float | None) -> None:
     """Meet over standard input and output, move `size` bytes, print the seconds it took."""
-    connection = load(engine)(offerer=role == "send")
+    connection = load(engine).make(offerer=role == "send")
     if role == "send":
         _say(await _describe(connection))
     remote, candidates = _read(json.loads(await asyncio.to_thread(sys.stdin.readline)))

@@ -26,6 +26,9 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from signaling.ice import TTL_SECONDS as TURN_TTL
+from signaling.ice import BadIce, IceConfiguration, SecretFile
+
 from .connect.certificates import Tls, local_authority, tls_from_files, tls_from_local_ca
 from .connect.rendezvous import open_rendezvous, open_server
 from .connect.seats import OWNER
@@ -86,8 +89,10 @@ __all__ = [
     "EXIT_USAGE",
     "LANGUAGES",
     "MIN_LIMIT",
+    "TURN_TTL",
     "VERSION",
     "AnnexEntry",
+    "BadIce",
     "BadLine",
     "BadReceipt",
     "Completed",
@@ -100,6 +105,7 @@ __all__ = [
     "Failure",
     "HandoverError",
     "Home",
+    "IceConfiguration",
     "Language",
     "LinkMade",
     "LogCheck",
@@ -124,6 +130,7 @@ __all__ = [
     "find_link",
     "find_unfinished",
     "fingerprint",
+    "ice_configuration",
     "local_authority",
     "needs_passphrase",
     "os_detail",
@@ -312,6 +319,7 @@ def send(
     compress: bool = True,
     direct: bool = True,
     direct_ports: tuple[int, int] | None = None,
+    relay_only: bool = False,
     engine: EngineName | None = None,
     home: HomeLike = None,
     interactive: bool = True,
@@ -322,8 +330,9 @@ def send(
     port; None: every address, and port 4263 or any other if that is taken), by https with `tls`,
     and the link names `address` or the likeliest of this machine's. `expires`: seconds the link is
     good for. `to`: the only contact it is for. `follow`: symbolic links inside the folder. `limit`:
-    bytes a second. `direct_ports`: TCP ports to listen on, first and last.
-    `interactive`: whether anybody can answer; else a question that is needed ends it at once.
+    bytes a second. `direct_ports`: TCP ports to listen on, first and last. `relay_only`: the peer
+    does not learn this side's addresses. `interactive`: whether anybody can answer; else a question
+    that is needed ends it at once.
 
     Raises `Failure` when the data folder cannot be used.
     """
@@ -338,6 +347,7 @@ def send(
         limit=limit,
         compress=compress,
         direct_ports=(direct_ports or (0, 0)) if direct else None,
+        relay_only=relay_only,
     )
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     named = [os.fspath(path) for path in several]
@@ -445,6 +455,7 @@ def receive(
     compress: bool = True,
     direct: bool = True,
     direct_ports: tuple[int, int] | None = None,
+    relay_only: bool = False,
     engine: EngineName | None = None,
     home: HomeLike = None,
     interactive: bool = True,
@@ -468,6 +479,7 @@ def receive(
         limit=limit,
         compress=compress,
         direct_ports=(direct_ports or (0, 0)) if direct else None,
+        relay_only=relay_only,
     )
     where = None if output is None else Path(output)
     transfer._start(_join(RecipientTransfer(options, where, verify=verify), link))
@@ -521,6 +533,7 @@ def resume(
     compress: bool = True,
     direct: bool = True,
     direct_ports: tuple[int, int] | None = None,
+    relay_only: bool = False,
     engine: EngineName | None = None,
     home: HomeLike = None,
     interactive: bool = True,
@@ -553,6 +566,7 @@ def resume(
         limit=limit,
         compress=compress,
         direct_ports=(direct_ports or (0, 0)) if direct else None,
+        relay_only=relay_only,
     )
     if not isinstance(record, SenderRecord):
         journal.release()
@@ -744,15 +758,29 @@ async def serve(
     listen: tuple[str, int] = ("", 8080),
     tls: Tls | None = None,
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
+    ice: IceConfiguration | None = None,
 ) -> AsyncIterator[int]:
     """The signaling server on its own, for as long as the context lasts; gives its port.
 
     Who asks, by which name and by which scheme is told by proxies in the networks
-    `trusted_proxies`, and else by the connection alone. Raises `Failure` (server_unreachable) when
+    `trusted_proxies`, and else by the connection alone. `ice`: the STUN and TURN servers that peers
+    are told of. Raises `Failure` (server_unreachable) when
     it cannot listen.
     """
-    async with open_server(listen, tls, trusted_proxies) as server:
+    async with open_server(listen, tls, trusted_proxies, ice) as server:
         yield server.port
+
+
+def ice_configuration(
+    urls: Sequence[str], secret_file: Path | None = None, ttl: int = TURN_TTL
+) -> IceConfiguration:
+    """STUN and TURN servers by their URLs (RFC 7064, RFC 7065), for `serve`.
+
+    `secret_file` has the secrets that are shared with the TURN servers, one a line, the one in use
+    first; credentials made with it are good for `ttl` seconds. Raises `BadIce`.
+    """
+    secret = SecretFile(secret_file) if secret_file is not None else None
+    return IceConfiguration(tuple(urls), secret, ttl)
 
 
 async def verify_web(url: str, ca: Path | None = None) -> list[Finding]:

@@ -13,6 +13,7 @@ from .protocol.errors import Ending
 from .protocol.manifest import STATUSES, Skipped
 from .protocol.sentences import Language, text
 
+PathKind = Literal["direct", "tls", "relayed"]  # what carries a connection
 StateName = Literal[
     "waiting",
     "server_lost",
@@ -149,6 +150,7 @@ class Progressed(_Event):
     verified: int
     total: int
     rate: float  # bytes a second, over the last few seconds
+    path: PathKind = "direct"  # what carries it now: WebRTC, TLS over TCP, or WebRTC by a relay
     direct: int = 0  # TLS connections that carry it, and ...
     webrtc: int = 1  # ... WebRTC connections, which rest beside those
     bottleneck: Bottleneck = ""  # what mostly holds it up

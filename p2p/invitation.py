@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 from .connect.addresses import reachable
@@ -23,7 +22,7 @@ from .connect.seats import Attempt, GuestSeat, HostSeat, is_nobody_there
 from .connect.transports import Transports, receive_early
 from .events import LinkMade, PeerMet, Question, StateChanged, StateName, Warned
 from .lanes import Lane, LaneLost
-from .lanes.webrtc import LARGE_PACKET, SMALL_PACKET, MakeConnection, load
+from .lanes.webrtc import LARGE_PACKET, SMALL_PACKET, Engine, load
 from .protocol import session as sessions
 from .protocol.errors import Failure, HandoverError
 from .protocol.handshake import (
@@ -65,7 +64,8 @@ CAPABILITIES = [RESUME, LANES, MANY_LANES, ZSTD_FRAMES]  # of a recipient, ...
 
 def capabilities(options: Options) -> list[str]:
     """... and direct lanes, where they are allowed."""
-    return CAPABILITIES + ([DIRECT] if options.direct_ports is not None else [])
+    allowed = options.direct_ports is not None and not options.relay_only
+    return CAPABILITIES + ([DIRECT] if allowed else [])
 
 
 def new_entropy() -> Entropy:
@@ -301,16 +301,20 @@ class HostInvitation:
     async def _attempt(
         self,
         attempt: Attempt,
-        loading: asyncio.Task[MakeConnection],
+        loading: asyncio.Task[Engine],
         secrets: asyncio.Task[PskSecrets],
     ) -> sessions.Ended | None:
         """One guest, from its knock to its end; None when the link stays open for others."""
         if not self._claimed.locked():
             self._options.emit(StateChanged("opened"))
-        make = await loading
         # The host writes the first description, whoever sends the files.
-        webrtc = make(offerer=True, packet=self._packet)
-        transports = Transports(webrtc, self._options.direct_ports, offerer=True)
+        transports = Transports(
+            await loading,
+            self._options.direct_ports,
+            offerer=True,
+            packet=self._packet,
+            relay_only=self._options.relay_only,
+        )
         ended = None
         try:
             greeted = await self._greet(transports, attempt, await secrets)
@@ -324,7 +328,7 @@ class HostInvitation:
                     return None
                 self._serving = greeted.secured.peer.identity
                 await transports.control.send(greeted.handshake.message_4())
-                ended = await self._serve(greeted, make)
+                ended = await self._serve(greeted)
                 return ended
         except LaneLost:
             self._warn("no_connection")
@@ -346,7 +350,7 @@ class HostInvitation:
                     passphrase=options.passphrase is not None,
                     host_sends=self._sends,
                 )
-                entropy = new_entropy()
+                entropy, is_tls = new_entropy(), transports.path == "tls"
                 handshake = HostHandshake(
                     binding,
                     secrets=secrets,
@@ -356,11 +360,11 @@ class HostInvitation:
                     verify=self._transfer.verify,
                     entropy=entropy,
                     capabilities=() if self._sends else capabilities(options),
-                    fill=0 if transports.is_tls or packet <= SMALL_PACKET else packet,
+                    fill=0 if is_tls or packet <= SMALL_PACKET else packet,
                 )
                 control = transports.control
                 await control.send(handshake.receive_1(message_1))
-                early = receive_early if transports.is_tls else self._answered
+                early = receive_early if is_tls else self._answered
                 message_3 = await race(early(control), transports.hear_no_data())
                 secured = handshake.receive_3(message_3)
                 refusal = self._refusal(secured.peer.identity)
@@ -404,14 +408,14 @@ class HostInvitation:
             self._packet = SMALL_PACKET
             raise
 
-    async def _serve(self, greeted: _Greeted, make: MakeConnection) -> sessions.Ended | None:
+    async def _serve(self, greeted: _Greeted) -> sessions.Ended | None:
         """The session with a proven guest. Raises what ends the whole invitation."""
         private = b"" if self._sends else greeted.private
         connected = Connected(
             carrier=greeted.transports,
             binding=greeted.binding,
             secured=greeted.secured,
-            make=partial(make, packet=self._packet),
+            open=greeted.transports.open,
             addresses=reachable,
             session_private=private,
         )
@@ -535,10 +539,10 @@ class GuestInvitation:
         self._options, self._transfer, self._open_session = options, transfer, open_session
         self.link, self._sends = link, sends
         self._keys = derive_keys(link.secret)
-        self._loaded: tuple[PskSecrets, MakeConnection] | None = None
+        self._loaded: tuple[PskSecrets, Engine] | None = None
         self._proven = False  # the host was, and so the passphrase is right
 
-    async def prepare(self) -> tuple[PskSecrets, MakeConnection]:
+    async def prepare(self) -> tuple[PskSecrets, Engine]:
         """Stretch the passphrase and load the engine; once. Raises `Failure` (engine_missing)."""
         if self._loaded is None:
             passphrase = self._options.passphrase if self.link.passphrase else None
@@ -583,12 +587,16 @@ class GuestInvitation:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Connected]:
         """A host that is proven, until the context ends. Raises `Failure`."""
-        secrets, make = await self.prepare()
+        secrets, engine = await self.prepare()
         again = self._transfer.underway is not None
         for left in reversed(range(1 if again else PROBES)):
             # The host writes the first description, whoever sends the files.
-            webrtc = make(offerer=False)
-            transports = Transports(webrtc, self._options.direct_ports, offerer=False)
+            transports = Transports(
+                engine,
+                self._options.direct_ports,
+                offerer=False,
+                relay_only=self._options.relay_only,
+            )
             try:
                 try:
                     binding, secured, private = await self._shake_hands(transports, secrets, again)
@@ -598,7 +606,7 @@ class GuestInvitation:
                         continue
                     raise
                 self._proven = True
-                yield Connected(transports, binding, secured, make, reachable, private)
+                yield Connected(transports, binding, secured, transports.open, reachable, private)
                 return
             finally:
                 await uncancelled(transports.close())

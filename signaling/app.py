@@ -23,6 +23,7 @@ from . import messages
 from . import web_assets as pages
 from .apart import listen
 from .connections import Connection, Connections
+from .ice import IceConfiguration
 from .proxies import Network, Proxies
 from .rooms import Limits, Origin, Rates, Refused, Rooms
 
@@ -106,14 +107,17 @@ class Server:
         trusted: Sequence[Network] = (),
         owner_hash: bytes | None = None,
         guest: tuple[bytes, bytes] | None = None,
+        ice: IceConfiguration | None = None,
     ) -> None:
         """`trusted` are networks of proxies whose word on who asks is taken. With `owner_hash`,
         SHA-256 of an owner token, there is no room for any other host, and pages of its guest may
-        `stay`. `guest` is the room, and the SHA-256 of its join token."""
+        `stay`. `guest` is the room, and the SHA-256 of its join token. `ice`: what peers are told
+        of STUN and TURN servers."""
         self.limits = limits or Limits()
         self.port = 0
         self.guest = guest
         self._own = owner_hash is not None
+        self._ice = ice or IceConfiguration()
         self._rooms = Rooms(self.limits, owner_hash)
         self._rates = Rates(self.limits)
         self._proxies = Proxies(trusted)
@@ -381,8 +385,8 @@ class Server:
             raise Refused("not_found")
         seat.room, seat.attempt = room, attempt
         host.guests[attempt] = seat
-        seat.say("joined", attempt=attempt)
-        host.say("attempt", attempt=attempt)
+        seat.say("joined", attempt=attempt, ice=self._ice.told(time.time()))
+        host.say("attempt", attempt=attempt, ice=self._ice.told(time.time()))
 
     def _stay(self, seat: _Seat, message: messages.Message) -> None:
         known = self.guest == (message["room"], hashlib.sha256(message["join"]).digest())

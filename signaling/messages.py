@@ -19,10 +19,13 @@ SUBPROTOCOL = "handover.signal.1"
 MAX_FRAME = 16 * 1024  # bytes of one WebSocket message
 MAX_BODY = 9 * 1024  # bytes of a sealed envelope, before base64url
 MAX_TTL = 24 * 3600  # seconds a room may live
+MAX_ICE_URLS, MAX_ICE_URL = 8, 320  # servers that peers are told of; characters of each one's URL
 ROOM, JOIN, JOIN_HASH, OWNER, ATTEMPT = 16, 32, 32, 32, 16  # bytes
 
 Message = dict[str, Any]
-Shape = dict[str, Any]  # member -> length of the bytes, or (least, most) of an integer, or str
+# Member -> length of the bytes, or (least, most) of an integer, or str, or dict for an object that
+# may be missing and that the peer reads itself.
+Shape = dict[str, Any]
 
 FROM_PEER: Final[dict[str, Shape]] = {
     # Host: take (or take again) the host's seat of a room.
@@ -40,8 +43,8 @@ FROM_PEER: Final[dict[str, Shape]] = {
 }
 FROM_SERVER: Final[dict[str, Shape]] = {
     "created": {},
-    "joined": {"attempt": ATTEMPT},
-    "attempt": {"attempt": ATTEMPT},
+    "joined": {"attempt": ATTEMPT, "ice": dict},
+    "attempt": {"attempt": ATTEMPT, "ice": dict},
     "envelope": {"attempt": ATTEMPT, "body": None},
     "left": {"attempt": ATTEMPT},
     "error": {"code": str},
@@ -85,6 +88,10 @@ def _member(value: object, shape: object) -> Any:
         if not isinstance(value, str) or len(value) > 32:
             raise BadMessage
         return value
+    if shape is dict:
+        if not isinstance(value, dict | None):
+            raise BadMessage
+        return value
     if isinstance(shape, tuple):
         if type(value) is not int or not shape[0] <= value <= shape[1]:
             raise BadMessage
@@ -94,7 +101,8 @@ def _member(value: object, shape: object) -> Any:
 
 def encode(kind: str, **members: Any) -> str:
     """One message as text."""
-    texts = {k: encode_bytes(v) if isinstance(v, bytes) else v for k, v in members.items()}
+    there = {name: value for name, value in members.items() if value is not None}
+    texts = {k: encode_bytes(v) if isinstance(v, bytes) else v for k, v in there.items()}
     return json.dumps({"type": kind, **texts})
 
 
@@ -110,8 +118,8 @@ def decode(text: str | bytes, shapes: dict[str, Shape]) -> Message:
     if not isinstance(kind, str) or kind not in shapes:
         raise BadMessage
     shape = shapes[kind]
-    if not shape.keys() <= value.keys():
+    if not {name for name, one in shape.items() if one is not dict} <= value.keys():
         raise BadMessage
     if shapes is FROM_PEER and len(value) != len(shape) + 1:
         raise BadMessage
-    return {"type": kind, **{name: _member(value[name], shape[name]) for name in shape}}
+    return {"type": kind, **{name: _member(value.get(name), shape[name]) for name in shape}}

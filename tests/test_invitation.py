@@ -192,7 +192,7 @@ class Place:
         self.server, self.port = Server(limits), 0
         self.hosts: list[Host] = []
         self.stack = AsyncExitStack()  # of guests
-        monkeypatch.setattr(invitation, "load", lambda engine: self.network.make)
+        monkeypatch.setattr(invitation, "load", lambda engine: self.network.engine)
         monkeypatch.setattr(links, "PASSPHRASE_MEMORY", 1024 * 1024)  # stretched in no time
 
     async def __aenter__(self):
@@ -867,7 +867,7 @@ async def test_a_path_that_carries_only_small_packets_is_found_out_and_lived_wit
         assert at_host[0].swallowed == 1
         assert invitation.PROBE_SECONDS <= time.monotonic() - began < 2 * invitation.PROBE_SECONDS
         assert not host.warned(), "nothing that anybody has to know"
-        session.connected.make(offerer=True)
+        session.connected.open(offerer=True)
         assert place.network.made[-1].packet == SMALL_PACKET, "further connections know it too"
         await place.network.made[-1].close()
 
@@ -879,7 +879,7 @@ async def test_a_path_that_carries_large_packets_gets_them(place):
         await place.guest(host)
         session = await host.admitted()
         assert [one.packet for one in place.network.made if one.offerer] == [LARGE_PACKET]
-        session.connected.make(offerer=True)
+        session.connected.open(offerer=True)
         assert place.network.made[-1].packet == LARGE_PACKET
         await place.network.made[-1].close()
 

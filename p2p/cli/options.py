@@ -101,6 +101,7 @@ class Common:
     no_compress: bool
     no_direct: bool
     direct_ports: tuple[int, int] | None
+    relay_only: bool
 
     def arguments(self, passphrase: str | None) -> dict[str, Any]:
         """What `send`, `receive` and `resume` of the API are given of it."""
@@ -112,6 +113,7 @@ class Common:
             "compress": not self.no_compress,
             "direct": not self.no_direct,
             "direct_ports": self.direct_ports,
+            "relay_only": self.relay_only,
             "engine": self.engine,
         }
 
@@ -135,6 +137,7 @@ def common(command: Any) -> Any:
         click.option("--no-compress", is_flag=True),
         click.option("--no-direct", is_flag=True, envvar="HANDOVER_NO_DIRECT"),
         click.option("--direct-ports", type=Ports()),
+        click.option("--relay-only", is_flag=True, envvar="HANDOVER_RELAY_ONLY"),
         click.option("--engine", type=click.Choice(ENGINES)),
         click.option("--json", "as_json", is_flag=True),
     )

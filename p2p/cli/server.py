@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import api
-from ..api import Failure, Home, os_detail
+from ..api import TURN_TTL, Failure, Home, os_detail
 from .language import counted, words
-from .options import Address, Network, both_or_none, names, tls_files
+from .options import Address, Duration, Network, both_or_none, names, tls_files
 from .terminal import say, show, show_table, told
 from .transfers import left_out
 
@@ -31,6 +31,11 @@ LEVELS = ("debug", "info", "warning", "error")
 @click.option("--local-ca", is_flag=True)
 @names
 @click.option("--trusted-proxy", "trusted", type=Network(), multiple=True)
+@click.option("--ice", "urls", multiple=True, envvar="HANDOVER_ICE")
+@click.option(
+    "--turn-secret-file", type=click.Path(path_type=Path), envvar="HANDOVER_TURN_SECRET_FILE"
+)
+@click.option("--turn-ttl", type=Duration(), default=float(TURN_TTL))
 @click.option("--log-level", type=click.Choice(LEVELS), default="info")
 def serve(
     listen: tuple[str, int],
@@ -39,6 +44,9 @@ def serve(
     local_ca: bool,
     names: tuple[str, ...],
     trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...],
+    urls: tuple[str, ...],
+    turn_secret_file: Path | None,
+    turn_ttl: float,
     log_level: str,
 ) -> None:
     """`handover serve`."""
@@ -50,6 +58,7 @@ def serve(
         raise click.UsageError(words("usage", "one_tls"))
     if names and not local_ca:
         raise click.UsageError(words("usage", "name_needs_ca"))
+    ice = _ice_servers(urls, turn_secret_file, int(turn_ttl))
     with told():
         tls = api.tls_from_files(*files) if files else None
         if local_ca:
@@ -59,7 +68,7 @@ def serve(
             left_out(tls)
 
     async def serve_until_stopped() -> None:
-        async with api.serve(listen, tls, trusted) as port:
+        async with api.serve(listen, tls, trusted, ice) as port:
             scheme = "https" if tls else "http"
             say(words("server", "serving", port=port, scheme=scheme))
             stop = asyncio.Event()
@@ -69,6 +78,14 @@ def serve(
 
     with told():
         asyncio.run(serve_until_stopped())
+
+
+def _ice_servers(urls: tuple[str, ...], secrets: Path | None, ttl: int) -> api.IceConfiguration:
+    """Raises `UsageError`."""
+    try:
+        return api.ice_configuration(urls, secrets, ttl)
+    except api.BadIce as bad:
+        raise click.UsageError(words("usage", bad.code, what=str(bad))) from None
 
 
 def _tell_authority(authority: Authority, tell: Callable[[str], None]) -> None:

@@ -238,7 +238,7 @@ def _bar() -> Any:
 
 def _progress_line(event: Progressed) -> str:
     """How much of it, how fast, by which way, and what holds it up."""
-    kind = words("terminal", "direct") if event.direct else "WebRTC"
+    kind = words("path", event.path)
     lanes = event.direct or event.webrtc
     way = words("terminal", "lanes", kind=kind, count=lanes) if lanes > 1 else kind
     if event.bottleneck:

@@ -18,6 +18,7 @@ from .certificates import Tls
 
 if TYPE_CHECKING:
     from signaling.app import Server
+    from signaling.ice import IceConfiguration
     from signaling.proxies import Network
 
 EVERYWHERE = ("", "0.0.0.0", "::")
@@ -39,13 +40,16 @@ class Rendezvous:
 
 @asynccontextmanager
 async def open_server(
-    listen: tuple[str, int], tls: Tls | None, trusted: Sequence[Network] = ()
+    listen: tuple[str, int],
+    tls: Tls | None,
+    trusted: Sequence[Network] = (),
+    ice: IceConfiguration | None = None,
 ) -> AsyncIterator[Server]:
-    """A signaling server in this process, which believes proxies in the networks `trusted`. Raises
-    `Failure` when it cannot listen."""
+    """A signaling server in this process, which believes proxies in the networks `trusted` and
+    tells peers of the STUN and TURN servers `ice`. Raises `Failure` when it cannot listen."""
     from signaling.app import Server
 
-    server = Server(trusted=trusted)
+    server = Server(trusted=trusted, ice=ice)
     try:
         await server.start(*listen, tls.context if tls else None)
     except OSError as error:

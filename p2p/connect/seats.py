@@ -23,10 +23,12 @@ from websockets.protocol import Event
 
 from signaling import messages
 
-from ..protocol.errors import Failure, HandoverError
+from ..protocol.errors import Failure, HandoverError, PeerError
+from ..protocol.ice import IceServers, read_ice
 from ..protocol.link import LinkKeys
 from ..protocol.sentences import Detail, detail_of, os_detail
 from ..tasks import stop, uncancelled
+from .addresses import is_loopback
 
 logger = logging.getLogger("handover.connect")
 
@@ -38,6 +40,7 @@ _REFUSED = Detail("econnrefused")  # why a server cannot be reached
 MAX_WAITING = 256  # messages that nobody has read, or sent, yet
 # What one attempt may bring: four times what a server passes on.
 MAX_ENVELOPES, MAX_ENVELOPE_BYTES = 256, 256 * 1024
+NO_SERVERS = IceServers()
 MAX_ATTEMPTS = 8  # that the host knows of, or has not looked at yet
 # What a server may send: as much at once, and so much a second for as long as it lasts. It holds
 # for everything that arrives, control frames and pieces of frames included.
@@ -166,8 +169,17 @@ def _failure(code: str) -> Failure:
 class Attempt:
     """One attempt's envelopes. `recv` gives None once the server says that it is over."""
 
-    def __init__(self, attempt: bytes, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        attempt: bytes,
+        say: Callable[[str], None],
+        ice: IceServers = NO_SERVERS,
+        *,
+        local: bool = False,
+    ) -> None:
+        """`ice`: which the server told of; `local`: it is this very machine."""
         self.id = attempt
+        self.ice, self.local = ice, local
         self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()  # `put` bounds it
         self.over = False
         self._say = say
@@ -291,7 +303,8 @@ class HostSeat:
     def _take_in(self, message: messages.Message) -> None:
         kind = message["type"]
         if kind == "attempt" and len(self._attempts) < MAX_ATTEMPTS and not self.attempts.full():
-            attempt = Attempt(message["attempt"], self._say)
+            local = _is_local(self._origin)
+            attempt = Attempt(message["attempt"], self._say, _ice(message, local), local=local)
             self._attempts[attempt.id] = attempt
             self.attempts.put_nowait(attempt)
         elif kind == "envelope" and message["attempt"] in self._attempts:
@@ -315,12 +328,14 @@ class GuestSeat:
     async def __aenter__(self) -> Attempt:
         """Join. Raises `Failure`."""
         self._socket = await _open(self._origin)
+        local = _is_local(self._origin)
         try:
             answer = await self._join()
+            ice = _ice(answer, local)
         except BaseException:
             await uncancelled(self._socket.close())
             raise
-        attempt = Attempt(answer["attempt"], self._say)
+        attempt = Attempt(answer["attempt"], self._say, ice, local=local)
         self._tasks = [
             asyncio.create_task(self._read(attempt)),
             asyncio.create_task(self._write()),
@@ -366,6 +381,18 @@ class GuestSeat:
         with suppress(WebSocketException):
             while True:
                 await self._socket.send(await self._outbox.get())
+
+
+def _is_local(origin: str) -> bool:
+    return is_loopback(urlsplit(origin).hostname or "")
+
+
+def _ice(message: messages.Message, local: bool) -> IceServers:
+    """Raises `Failure`."""
+    try:
+        return read_ice(message["ice"], local=local)
+    except PeerError:
+        raise Failure("server_refused", Detail("unexpected_answer")) from None
 
 
 def _decode(text: str | bytes) -> messages.Message:

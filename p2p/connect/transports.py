@@ -1,4 +1,5 @@
-"""From an attempt at the signaling server to two open lanes: WebRTC, and TLS where UDP is blocked.
+"""From an attempt at the signaling server to two open lanes, by the first way that comes through:
+WebRTC directly, and after two seconds TLS over TCP, or WebRTC by way of a relay (TURN).
 
 Knock, descriptions, candidates (PROTOCOL.md, Sealed signaling and The connection). What comes out
 is the `ChannelBinding` that the handshake is bound to. Two axes meet here and are kept apart: host
@@ -10,14 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any, NamedTuple
 
+from ..events import PathKind
 from ..lanes import Lane, LaneLost, Pair, hear_nothing
 from ..lanes.tls.connection import TlsConnection
-from ..lanes.webrtc import Connection
+from ..lanes.webrtc import SMALL_PACKET, Connection, Engine
 from ..lanes.webrtc.negotiation import (
-    Descriptions,
-    Signals,
     answer_description,
     offer_description,
     trickle,
@@ -28,8 +31,10 @@ from ..protocol.errors import PeerError
 from ..protocol.handshake import MAX_HANDSHAKE_MESSAGE, ChannelBinding
 from ..protocol.link import LinkKeys
 from ..protocol.signal import (
+    MIN_MESSAGE_SIZE,
     NONCE,
     Candidate,
+    Candidates,
     Description,
     DirectEndpoint,
     Knock,
@@ -38,9 +43,10 @@ from ..protocol.signal import (
 )
 from ..tasks import race, stop
 from .addresses import reachable
+from .ice import Ice
 from .seats import Attempt
 
-WEBRTC_SECONDS = 2.0  # that WebRTC is given before TLS is tried too
+DIRECT_SECONDS = 2.0  # that direct WebRTC is given before TLS and relays are tried too
 
 
 async def receive_early(control: Lane) -> bytes:
@@ -70,24 +76,72 @@ class SealedSignals:
         return None if envelope is None else self._opening.open(envelope)
 
 
+class _Way:
+    """The signals of one of an attempt's two WebRTC connections."""
+
+    def __init__(self, signals: SealedSignals, *, relayed: bool) -> None:
+        self._signals, self._relayed = signals, relayed
+        self._queue: asyncio.Queue[Signal | None] = asyncio.Queue()  # an attempt's bounds hold
+
+    async def send(self, signal: Signal) -> None:
+        if isinstance(signal, Description | Candidates):
+            signal = replace(signal, relayed=self._relayed)
+        await self._signals.send(signal)
+
+    async def recv(self) -> Signal | None:
+        return await self._queue.get()
+
+    def put(self, signal: Signal | None) -> None:
+        """What came for it; None when no more will."""
+        self._queue.put_nowait(signal)
+
+
+class _Opened(NamedTuple):
+    """A way that came through."""
+
+    pair: Pair
+    path: PathKind
+    fingerprints: tuple[bytes, bytes]  # of this side's certificate and the peer's
+    message_1: bytes  # at the host: of the handshake
+
+
 class Transports:
-    """The ways to the other side: WebRTC, and TLS over TCP where that does not come through.
+    """The ways to the other side: WebRTC directly; where that does not come through, TLS over TCP
+    and WebRTC by way of a relay.
 
     Which of them it is, the guest decides, by the first message of the handshake.
     """
 
     def __init__(
-        self, webrtc: Connection, direct_ports: tuple[int, int] | None, *, offerer: bool
+        self,
+        engine: Engine,
+        direct_ports: tuple[int, int] | None,
+        *,
+        offerer: bool,
+        packet: int = SMALL_PACKET,
+        relay_only: bool = False,
     ) -> None:
         """`direct_ports`: what may be listened on, first and last; None: WebRTC only. `offerer`:
-        whether this side writes the first description, as `webrtc` was made for."""
-        self._webrtc, self._ports, self._offerer = webrtc, direct_ports, offerer
+        whether this side writes the first description. `packet`: see `MakeConnection`.
+        `relay_only`: the peer is not to learn an address of this side."""
+        self._engine, self._packet, self._offerer = engine, packet, offerer
+        self._ports = None if relay_only else direct_ports
+        self._relay_only = relay_only
+        self._made: list[Pair] = []
+        self._direct_size = MIN_MESSAGE_SIZE  # what direct WebRTC connections are known to take
+        self._nonces: tuple[bytes, bytes] | None = None  # the guest's and the host's
+        self._opened: _Opened | None = None
         self._tls: TlsConnection | None = None
-        self._chosen: Pair = webrtc
-        self._failed = asyncio.Event()  # WebRTC has
+        self._failed = asyncio.Event()  # the direct connection has
         self._offered: list[str] = []  # addresses of the peer's candidates
         self._peer: asyncio.Future[DirectEndpoint] | None = None
-        self._losing: asyncio.Task[None] | None = None  # closes the other one
+        self._closing: asyncio.Task[None] | None = None  # of those that were not chosen
+        self._ice: Ice | None = None
+
+    @property
+    def _chosen(self) -> Pair:
+        assert self._opened is not None
+        return self._opened.pair
 
     @property
     def control(self) -> Lane:
@@ -100,30 +154,38 @@ class Transports:
         return self._chosen.data
 
     @property
-    def is_tls(self) -> bool:
-        """Whether it is TLS that came through."""
-        return self._chosen is self._tls
+    def path(self) -> PathKind:
+        """What came through."""
+        assert self._opened is not None
+        return self._opened.path
 
     @property
     def max_message_size(self) -> int:
         """What every lane of a session takes, also WebRTC connections that come later, in bytes."""
-        return min(self._chosen.data.max_message_size, self._webrtc.data.max_message_size)
+        return min(self._chosen.data.max_message_size, self._direct_size)
 
     @property
     def peer_addresses(self) -> list[str]:
         """Where this connection could have found the peer, and where TLS has."""
-        if self.is_tls:
+        if self.path == "tls":
             assert self._tls is not None
             return [*self._offered, self._tls.control.address]
         return self._offered
 
-    def _hear(self, candidates: tuple[Candidate, ...]) -> None:
-        self._offered += [candidate.address for candidate in candidates]
+    @property
+    def relay_only(self) -> bool:
+        """Whether one of the sides keeps its addresses from the other."""
+        return self._relay_only
+
+    def open(self, *, offerer: bool) -> Connection:
+        """A further direct WebRTC connection."""
+        assert self._ice is not None
+        return self._ice.open(offerer=offerer)
 
     async def connect_host(
         self, attempt: Attempt, keys: LinkKeys, *, passphrase: bool, host_sends: bool
     ) -> tuple[ChannelBinding, bytes]:
-        """Answer a knock, exchange descriptions, and wait for message 1 of the handshake.
+        """Answer a knock, connect, and wait for message 1 of the handshake.
 
         Raises `LaneLost`, `PeerError`.
         """
@@ -131,19 +193,13 @@ class Transports:
         knock = await signals.recv()
         if not isinstance(knock, Knock):
             raise unexpected(knock, "knock_missing")
-        if knock.kind == "browser":
+        self._relay_only = self._relay_only or knock.relay_only
+        if knock.kind == "browser" or self._relay_only:
             self._ports = None
-        nonces = knock.nonce_guest, os.urandom(NONCE)
-        if self._offerer:
-            descriptions = await offer_description(self._webrtc, signals, *nonces)
-        else:
-            first = await signals.recv()
-            descriptions = await answer_description(self._webrtc, signals, nonces[0], first)
-        message_1 = await self._connect(signals, descriptions, host=True)
-        binding = self._binding(
-            attempt, keys, descriptions, host=True, passphrase=passphrase, host_sends=host_sends
-        )
-        return binding, message_1
+        await self._connect(attempt, signals, knock.nonce_guest, host=True)
+        binding = self._binding(attempt, keys, True, passphrase, host_sends)
+        assert self._opened is not None
+        return binding, self._opened.message_1
 
     async def connect_guest(
         self, attempt: Attempt, keys: LinkKeys, *, passphrase: bool, host_sends: bool
@@ -151,70 +207,119 @@ class Transports:
         """Knock, and connect by what comes through first. Raises `LaneLost`, `PeerError`."""
         signals = SealedSignals(attempt, keys, host=False)
         nonce = os.urandom(NONCE)
-        await signals.send(Knock(nonce, "native"))
+        await signals.send(Knock(nonce, "native", self._relay_only))
+        await self._connect(attempt, signals, nonce, host=False)
+        return self._binding(attempt, keys, False, passphrase, host_sends)
+
+    async def _connect(
+        self, attempt: Attempt, signals: SealedSignals, nonce_guest: bytes, *, host: bool
+    ) -> None:
+        """Until one of them is chosen."""
+        self._nonce_guest = nonce_guest
         if self._offerer:
-            descriptions = await offer_description(self._webrtc, signals, nonce, os.urandom(NONCE))
-        else:
-            first = await signals.recv()
-            descriptions = await answer_description(self._webrtc, signals, nonce, first)
-        await self._connect(signals, descriptions, host=False)
-        return self._binding(
-            attempt, keys, descriptions, host=False, passphrase=passphrase, host_sends=host_sends
-        )
-
-    async def _connect(self, signals: Signals, descriptions: Descriptions, *, host: bool) -> bytes:
-        """Until one of them is chosen; at the host, the message that says so."""
+            self._nonces = nonce_guest, os.urandom(NONCE)
         self._peer = asyncio.get_running_loop().create_future()
-        remote = descriptions.answered if self._offerer else descriptions.offered
-        others = trickle(self._webrtc, signals, remote, self._take_endpoint, self._hear)
-        message_1 = await race(self._decide(signals, host), *others, self.hear_no_data())
-        if self.is_tls:
-            self._losing = asyncio.create_task(self._webrtc.close(heard=True))
-        elif self._tls is not None:
-            self._losing = asyncio.create_task(self._tls.close())
-        return message_1
-
-    async def _decide(self, signals: Signals, host: bool) -> bytes:
-        attempts = [self._by_webrtc(host)]
+        self._ice = ice = Ice(attempt.ice, self._engine, self._packet, local=attempt.local)
+        direct, relayed = _Way(signals, relayed=False), _Way(signals, relayed=True)
+        ways = [self._by_relay(ice, relayed, host)]
+        if not self._relay_only:
+            ways.append(self._by_webrtc(ice, direct, host))
         if self._ports is not None:
-            attempts.append(self._by_tls(self._ports, signals, host))
-        going = {asyncio.create_task(one) for one in attempts}
-        try:
-            while going:
-                done, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
-                for one in done:
-                    with suppress(LaneLost):
-                        self._chosen, message_1 = one.result()
-                        return message_1
-            raise LaneLost
-        finally:
-            await stop(*going)
+            ways.append(self._by_tls(self._ports, signals, host))
+        self._opened = await race(_first_of(ways), self._listen(signals, direct, relayed))
+        others = [pair for pair in self._made if pair is not self._opened.pair]
+        # All close at once: each may take two seconds for what is queued.
+        self._closing = asyncio.ensure_future(_close_all(others))
 
-    async def _by_webrtc(self, host: bool) -> tuple[Pair, bytes]:
-        webrtc = self._webrtc
+    async def _listen(self, signals: SealedSignals, direct: _Way, relayed: _Way) -> None:
+        """Each signal to the way that it is about."""
+        while (signal := await signals.recv()) is not None:
+            match signal:
+                case DirectEndpoint():
+                    self._take_endpoint(signal)
+                case Description() | Candidates():
+                    if isinstance(signal, Description):
+                        self._hear_nonces(signal)
+                    (relayed if signal.relayed else direct).put(signal)
+                case Knock():
+                    raise PeerError("signal_out_of_turn")
+        for way in (direct, relayed):
+            way.put(None)
+        assert self._peer is not None
+        if not self._peer.done():
+            self._peer.set_exception(LaneLost())
+            self._peer.exception()  # where nobody waits for it
+
+    def _hear_nonces(self, description: Description) -> None:
+        """The offerer's first description names the attempt's nonces; all others echo them."""
+        self._nonces = self._nonces or (self._nonce_guest, description.nonce_host)
+        if self._nonces != (description.nonce_guest, description.nonce_host):
+            raise PeerError("description_of_another_attempt")
+
+    async def _by_webrtc(self, ice: Ice, way: _Way, host: bool) -> _Opened:
         try:
-            await webrtc.opened()
-            message_1 = await receive_early(webrtc.control) if host else b""
+            connection = await ice.open_direct(offerer=self._offerer)
+            return await self._by_connection(connection, "direct", way, host)
         except LaneLost:
             self._failed.set()
             raise
-        return webrtc, message_1
 
-    async def _by_tls(
-        self, ports: tuple[int, int], signals: Signals, host: bool
-    ) -> tuple[Pair, bytes]:
+    async def _by_relay(self, ice: Ice, way: _Way, host: bool) -> _Opened:
+        """The offerer says when it is time for that, and uses relays alone: so it is one."""
+        first: Signal | None = None
+        if not ice.has_relay:  # and so the other side has none either
+            raise LaneLost
+        if self._offerer:
+            if not self._relay_only:
+                await self._is_late()
+        elif (first := await way.recv()) is None:
+            raise LaneLost
+        relay_only = self._offerer or self._relay_only
+        connection = await ice.open_relayed(offerer=self._offerer, relay_only=relay_only)
+        return await self._by_connection(connection, "relayed", way, host, first)
+
+    async def _by_connection(
+        self,
+        connection: Connection,
+        path: PathKind,
+        way: _Way,
+        host: bool,
+        first: Signal | None = None,
+    ) -> _Opened:
+        """Describe each other, and open; `first` is the other side's description, if it came."""
+        self._made.append(connection)
+        if self._offerer:
+            assert self._nonces is not None
+            descriptions = await offer_description(connection, way, *self._nonces)
+        else:
+            first = first or await way.recv()
+            descriptions = await answer_description(connection, way, self._nonce_guest, first)
+        if path == "direct":
+            self._direct_size = connection.data.max_message_size
+        remote = descriptions.answered if self._offerer else descriptions.offered
+
+        async def opened() -> bytes:
+            await connection.opened()
+            return await receive_early(connection.control) if host else b""
+
+        others = trickle(connection, way, remote, self._hear)
+        message_1 = await race(opened(), *others, hear_nothing(connection.data))
+        fingerprints = descriptions.offered.fingerprint, descriptions.answered.fingerprint
+        own_first = fingerprints if self._offerer else fingerprints[::-1]
+        return _Opened(connection, path, own_first, message_1)
+
+    async def _by_tls(self, ports: tuple[int, int], signals: SealedSignals, host: bool) -> _Opened:
         """The host says when it is time for that."""
         assert self._peer is not None
         if host:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(WEBRTC_SECONDS):
-                    await self._failed.wait()
+            await self._is_late()
         else:
             await self._peer
         try:
             self._tls = tls = await TlsConnection.open(range(ports[0], ports[1] + 1))
         except OSError:
             raise LaneLost from None
+        self._made.append(tls)
         await signals.send(DirectEndpoint.of(reachable(), tls.port, tls.certificate))
         peer = await self._peer
         try:
@@ -222,12 +327,24 @@ class Transports:
         except ValueError:
             raise PeerError("certificate_malformed") from None
         message_1 = await receive_early(tls.control) if host else b""
-        return tls, message_1
+        if self._nonces is None:  # the handshake could not be bound to this attempt
+            raise LaneLost
+        return _Opened(tls, "tls", (sha256(tls.certificate), sha256(peer.certificate)), message_1)
+
+    async def _is_late(self) -> None:
+        """Wait until the direct connection has failed, or had its time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DIRECT_SECONDS):
+                await self._failed.wait()
 
     async def hear_no_data(self) -> None:
         """Watch the data lane, by which nothing may come before there is a session. Raises
         `PeerError`. A TLS connection makes its peer wait instead."""
-        await hear_nothing(self._webrtc.data)
+        if self.path != "tls":
+            await hear_nothing(self.data)
+
+    def _hear(self, candidates: tuple[Candidate, ...]) -> None:
+        self._offered += [one.address for one in candidates if one.kind != "relay"]
 
     def _take_endpoint(self, endpoint: DirectEndpoint) -> None:
         assert self._peer is not None
@@ -236,29 +353,17 @@ class Transports:
         self._peer.set_result(endpoint)  # if this side wants none, nobody takes it
 
     def _binding(
-        self,
-        attempt: Attempt,
-        keys: LinkKeys,
-        descriptions: Descriptions,
-        *,
-        host: bool,
-        passphrase: bool,
-        host_sends: bool,
+        self, attempt: Attempt, keys: LinkKeys, host: bool, passphrase: bool, host_sends: bool
     ) -> ChannelBinding:
-        """What the handshake is bound to: the certificates of the transport that was chosen."""
-        first: Description = descriptions.offered
-        own, peers = descriptions.offered.fingerprint, descriptions.answered.fingerprint
-        if not self._offerer:
-            own, peers = peers, own
-        if self.is_tls:
-            assert self._tls is not None
-            assert self._peer is not None
-            own, peers = sha256(self._tls.certificate), sha256(self._peer.result().certificate)
+        """What the handshake is bound to: the certificates of the way that was chosen."""
+        assert self._opened is not None
+        assert self._nonces is not None
+        own, peers = self._opened.fingerprints
         return ChannelBinding(
             room=keys.room,
             attempt=attempt.id,
-            nonce_guest=first.nonce_guest,
-            nonce_host=first.nonce_host,
+            nonce_guest=self._nonces[0],
+            nonce_host=self._nonces[1],
             fingerprint_host=own if host else peers,
             fingerprint_guest=peers if host else own,
             passphrase=passphrase,
@@ -267,8 +372,28 @@ class Transports:
 
     async def close(self, *, heard: bool = False) -> None:
         """Close whatever there is; see `Pair.close`."""
-        await self._chosen.close(heard=heard)
-        if self._losing is not None:
-            await self._losing
-        elif self._tls is not None and not self.is_tls:
-            await self._tls.close()
+        if self._opened is not None:
+            await self._opened.pair.close(heard=heard)
+        if self._closing is not None:
+            await self._closing
+        else:
+            await _close_all(self._made)
+
+
+async def _first_of(ways: Sequence[Coroutine[Any, Any, _Opened]]) -> _Opened:
+    """The first way that comes through. Raises `LaneLost` when none does, `PeerError`."""
+    going = {asyncio.create_task(one) for one in ways}
+    try:
+        while going:
+            done, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                with suppress(LaneLost):
+                    return one.result()
+        raise LaneLost
+    finally:
+        await stop(*going)
+
+
+async def _close_all(pairs: Sequence[Pair]) -> None:
+    """At once: each may take two seconds for what is queued, of which there is nothing."""
+    await asyncio.gather(*(pair.close(heard=True) for pair in pairs))

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..events import PathKind
 from ..protocol import session as sessions
 from ..protocol.errors import HandoverError
 from ..protocol.handshake import DIRECT, LANES, MANY_LANES
@@ -30,7 +31,7 @@ from .tls.direct import DirectLane, DirectLanes
 from .tls.endpoint import hello
 from .tls.socket import has_congestion_control
 from .tls.targets import Targets
-from .webrtc import Connection, MakeConnection
+from .webrtc import Connection
 from .webrtc.negotiation import answer, offer
 
 logger = logging.getLogger("handover.multipath")
@@ -57,11 +58,20 @@ class Step(Protocol):
         """What the call gives."""
 
 
+class OpenConnection(Protocol):
+    """Makes a further WebRTC connection, which goes by no relay."""
+
+    def __call__(self, *, offerer: bool) -> Connection:
+        """A new connection."""
+
+
 @dataclass(frozen=True)
 class LaneContext:
     """What the lanes beside a connection's own are made with."""
 
-    make: MakeConnection
+    open: OpenConnection
+    path: PathKind  # of the connection itself
+    may_add: bool  # whether there may be direct connections
     nonces: tuple[bytes, bytes]  # the guest's and the host's of this attempt
     direct_ports: tuple[int, int] | None  # TCP, to listen on, first and last; None: no direct lanes
     addresses: Callable[[], list[str]]  # this machine's, as may be told
@@ -106,6 +116,13 @@ class Multipath:
     async def _watch(self) -> None:
         """Look after the lanes, until cancelled."""
         await asyncio.Event().wait()
+
+    @property
+    def path(self) -> PathKind:
+        """What carries the ranges now."""
+        if self.direct:
+            return "tls"
+        return "direct" if self.webrtc else self._context.path
 
     def close(self) -> None:
         """Listen no more, and close the direct lanes. Never raises."""
@@ -194,7 +211,7 @@ class Multipath:
         connection: Connection | None = None
         try:
             try:
-                connection = self._context.make(offerer=offerer)
+                connection = self._context.open(offerer=offerer)
                 async with asyncio.timeout(OPEN_SECONDS):
                     await connect(connection, _ControlSignals(self, number))
             except HandoverError:
@@ -253,6 +270,8 @@ class SenderMultipath(Multipath):
         self.admitted = asyncio.Event()  # the recipient is
         self._most_direct = DIRECT_LANES if has_congestion_control() else DIRECT_LANES_UNDER_LOSS
         self._most = WEBRTC_LANES if self._can(MANY_LANES) else WEBRTC_LANES_TO_BROWSER
+        if context.path == "relayed":
+            session.lanes.rank_own(sessions.RELAYED)
 
     def _can(self, capability: str) -> bool:
         return capability in self.session.secured.peer.capabilities
@@ -304,22 +323,32 @@ class SenderMultipath(Multipath):
         return True
 
     async def _keep_webrtc(self) -> None:
-        """More connections while that raises the rate, and none beside direct lanes."""
+        """More connections while that raises the rate, and none beside direct lanes. Beside a
+        relayed one a direct connection is tried again and again."""
         session = self.session
+        if not self._context.may_add or not self._can(LANES):
+            return
         while session.state != SenderState.SENDING:
             await asyncio.sleep(LOOK_SECONDS)
-        count, load = ConnectionCount(self._most if self._can(LANES) else 1), _LoopLoad()
+        count, load = ConnectionCount(self._most), _LoopLoad()
+        own = 0 if self._context.path == "relayed" else 1  # direct connections without further ones
+        due, again = time.monotonic() + AGAIN_SECONDS, AGAIN_SECONDS
         while session.state == SenderState.SENDING:
             await asyncio.sleep(LOOK_SECONDS)
-            now, there = time.monotonic(), 1 + len(self.webrtc)
-            wanted = count.look(now, session.lanes.carried, there, busy=load.share(now) > BUSY)
+            now, there = time.monotonic(), own + len(self.webrtc)
+            if there:
+                busy = load.share(now) > BUSY
+                further = count.look(now, session.lanes.carried, there, busy=busy) - own
+            else:
+                further = int(now >= due or bool(self._connections))
             if self.direct:
-                wanted = 1
-            for _ in range(wanted - 1 - len(self._connections)):
+                further = 0
+            for _ in range(further - len(self._connections)):
                 number = self._step(session.lanes.number)
                 self._expect(number)
                 self._begin(self._offer(number))
-            for number in sorted(self.webrtc)[max(wanted - 1, 0) :]:
+                due, again = now + again, min(2 * again, LONGEST_AGAIN_SECONDS)
+            for number in sorted(self.webrtc)[max(further, 0) :]:
                 window = session.lanes.windows.get(number)
                 if window is not None and not window.retired:
                     session.lanes.retire(number)

@@ -20,6 +20,7 @@ from .codec import (
     Json,
     base64url,
     base64url_upto,
+    boolean,
     decode_json,
     encode_base64url,
     encode_json,
@@ -65,10 +66,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Knock:
-    """First message, guest to host."""
+    """First message, guest to host. With `relay_only` the guest wants its address kept from the
+    host: there is a relayed connection or none."""
 
     nonce_guest: bytes
     kind: PeerKind
+    relay_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Description:
     setup: Literal["actpass", "active", "passive"]  # RFC 8842
     max_message_size: int
     candidates: tuple[Candidate, ...] = ()
+    relayed: bool = False  # of the relayed connection of an attempt, not of the direct one
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Candidates:
     """Candidates found after the description was sent (RFC 8838)."""
 
     candidates: tuple[Candidate, ...]
+    relayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,12 @@ DIRECT_SHAPE = members(
 )
 _SHAPES = {
     "knock": members(
-        {"type": text(16), "nonce_guest": _nonce, "kind": one_of("native", "browser")}
+        {
+            "type": text(16),
+            "nonce_guest": _nonce,
+            "kind": one_of("native", "browser"),
+            "relay_only": boolean,
+        }
     ),
     "description": members(
         {
@@ -199,9 +209,10 @@ _SHAPES = {
             "setup": one_of("actpass", "active", "passive"),
             "max_message_size": integer(1, 2**32 - 1),
             "candidates": _candidates,
+            "relayed": boolean,
         }
     ),
-    "candidates": members({"type": text(16), "candidates": _candidates}),
+    "candidates": members({"type": text(16), "candidates": _candidates, "relayed": boolean}),
     "direct": DIRECT_SHAPE,
 }
 
@@ -235,13 +246,13 @@ def decode_signal(data: bytes) -> Signal:
         raise PeerError("signal_unknown")
     fields = read_as(_SHAPES[kind], value, kind)
     if kind == "knock":
-        return Knock(fields["nonce_guest"], fields["kind"])
+        return Knock(fields["nonce_guest"], fields["kind"], fields["relay_only"])
     if kind == "direct":
         return DirectEndpoint.read(fields)
     found = (Candidate(**one) for one in fields["candidates"])
     candidates = tuple(one for one in found if _is_eligible(one))
     if kind == "candidates":
-        return Candidates(candidates)
+        return Candidates(candidates, fields["relayed"])
     del fields["type"]
     size = min(max(fields["max_message_size"], MIN_MESSAGE_SIZE), MAX_MESSAGE_SIZE)
     return Description(**{**fields, "candidates": candidates, "max_message_size": size})

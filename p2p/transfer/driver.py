@@ -14,11 +14,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from ..events import Bottleneck, DigitsShown, PeerMet, Progressed, Question, StateChanged, Warned
+from ..events import (
+    Bottleneck,
+    DigitsShown,
+    PathKind,
+    PeerMet,
+    Progressed,
+    Question,
+    StateChanged,
+    Warned,
+)
 from ..lanes import Lane, LaneLost
-from ..lanes.multipath import LaneContext, Multipath
+from ..lanes.multipath import LaneContext, Multipath, OpenConnection
 from ..lanes.tls.targets import Targets
-from ..lanes.webrtc import MakeConnection
 from ..protocol import receipt as receipts
 from ..protocol import session as sessions
 from ..protocol.errors import LOCAL_PAUSES, Failure, HandoverError, PeerError
@@ -64,8 +72,13 @@ class Carrier(Protocol):
         """Carries ranges."""
 
     @property
-    def is_tls(self) -> bool:
-        """Whether it is TLS over TCP instead of WebRTC."""
+    def path(self) -> PathKind:
+        """What carries it."""
+
+    @property
+    def relay_only(self) -> bool:
+        """Whether there may be no direct connection beside it: one of the sides keeps its
+        addresses from the other."""
 
     @property
     def max_message_size(self) -> int:
@@ -83,7 +96,7 @@ class Connected:
     carrier: Carrier
     binding: ChannelBinding
     secured: Secured
-    make: MakeConnection  # further WebRTC connections
+    open: OpenConnection  # a further direct WebRTC connection
     addresses: Callable[[], list[str]]  # this machine's, as may be told
     session_private: bytes = b""  # of x_R, at the recipient
 
@@ -293,9 +306,11 @@ class Driver:
         """What lanes beside the connection's own are made with."""
         connected, binding = self._connected, self._connected.binding
         return LaneContext(
-            make=connected.make,
+            open=connected.open,
+            path=connected.carrier.path,
+            may_add=not connected.carrier.relay_only,
             nonces=(binding.nonce_guest, binding.nonce_host),
-            direct_ports=self._options.direct_ports,
+            direct_ports=None if connected.carrier.relay_only else self._options.direct_ports,
             addresses=connected.addresses,
             peer_addresses=connected.carrier.peer_addresses,
             targets=self._targets,
@@ -314,7 +329,6 @@ class Driver:
         last = event.verified == event.total
         if last or now - self._progress_told >= PROGRESS_SECONDS:
             self._progress_told = now
-            tls = self._connected.carrier.is_tls
             own = self._waits.most()
             sure = own in OWN_BOTTLENECKS
             self._options.emit(
@@ -323,8 +337,9 @@ class Driver:
                     verified=event.verified,
                     total=event.total,
                     rate=self._meter.rate(event.durable),
-                    direct=tls + len(self.lanes.direct),
-                    webrtc=(not tls) + len(self.lanes.webrtc),
+                    path=self.lanes.path,
+                    direct=(self._connected.carrier.path == "tls") + len(self.lanes.direct),
+                    webrtc=(self._connected.carrier.path != "tls") + len(self.lanes.webrtc),
                     bottleneck=own if sure else PEER_BOTTLENECKS.get(self._peer_bottleneck, own),
                 )
             )
@@ -362,7 +377,7 @@ class Driver:
         sender, recipient = binding.fingerprints
         return {
             "suite": self._secured.suite.name,
-            "path": "tls" if self._connected.carrier.is_tls else "direct",
+            "path": self._connected.carrier.path,
             "fingerprint_sender": sender,
             "fingerprint_recipient": recipient,
             "digits_confirmed": self.session.needs_confirmation,

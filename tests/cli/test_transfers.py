@@ -283,12 +283,12 @@ def test_of_someone_who_imitates_nothing_is_a_no(line, language, tmp_path, kind,
 @pytest.mark.parametrize("bottleneck", BOTTLENECKS)
 def test_the_line_beside_the_progress_bar(language, bottleneck):
     """How much, how fast, by which way, and what holds it up."""
-    event = Progressed(1_500_000, 0, 3_000_000, 250_000.0, 2, 1, bottleneck)
+    event = Progressed(1_500_000, 0, 3_000_000, 250_000.0, "tls", 2, 1, bottleneck)
     shown = _progress_line(event)
     assert shown.startswith(told(language, "1.5 MB of 3.0 MB  250.0 kB/s", "1,5 MB von 3,0 MB"))
-    assert told(language, "direct x2", "direkt x2") in shown
+    assert told(language, "direct, TLS x2", "direkt, TLS x2") in shown
     assert shown.endswith(CATALOGUE[language]["bottleneck"].get(bottleneck, "x2"))
-    assert _progress_line(Progressed(0, 0, 0, 0.0)).endswith("  WebRTC")
+    assert _progress_line(Progressed(0, 0, 0, 0.0)).endswith(told(language, "  direct", "  direkt"))
 
 
 class Screen:
@@ -313,7 +313,7 @@ def test_the_progress_bar_loses_nothing_on_a_narrow_terminal(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", Screen(sys.stderr))
     human = Human("sender")
-    human(Progressed(1_500_000, 0, 3_000_000, 250_000.0, 2, 1, "other_disk"))
+    human(Progressed(1_500_000, 0, 3_000_000, 250_000.0, "tls", 2, 1, "other_disk"))
     human(StateChanged("silent"))
     human(COMPLETE)
     said = capsys.readouterr().err

@@ -80,11 +80,16 @@ async def stop(*tasks):
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def by_side(network, host_offers=True):
+    """The direct connections of the host and of the guest."""
+    return sorted(network.made, key=lambda one: one.offerer != host_offers)
+
+
 async def meet(network, *, host_offers=True, host_sends=True, ports=(PORTS, PORTS)):
     """Connect a host and a guest; the guest's first message is `1`."""
     passed, began = attempts(), asyncio.get_running_loop().time()
-    host = Transports(network.make(offerer=host_offers), ports[0], offerer=host_offers)
-    guest = Transports(network.make(offerer=not host_offers), ports[1], offerer=not host_offers)
+    host = Transports(network.engine, ports[0], offerer=host_offers)
+    guest = Transports(network.engine, ports[1], offerer=not host_offers)
     given = {"passphrase": True, "host_sends": host_sends}
 
     async def as_guest():
@@ -117,7 +122,7 @@ async def part(met):
 async def test_both_sides_are_bound_to_the_same(network, host_offers, host_sends):
     met = await meet(network, host_offers=host_offers, host_sends=host_sends)
     assert met.host_binding == met.guest_binding
-    at_host, at_guest = network.made
+    at_host, at_guest = by_side(network, host_offers)
     bound = met.host_binding
     assert (bound.fingerprint_host, bound.fingerprint_guest) == (
         at_host.fingerprint,
@@ -131,8 +136,8 @@ async def test_both_sides_are_bound_to_the_same(network, host_offers, host_sends
             bound.nonce_host,
         )
     assert bound.nonce_guest != bound.nonce_host
-    assert not met.host.is_tls
-    assert not met.guest.is_tls
+    assert met.host.path == "direct"
+    assert met.guest.path == "direct"
     await part(met)
 
 
@@ -151,7 +156,7 @@ async def test_candidates_go_both_ways_and_lanes_carry(network, host_offers):
 @virtual_time
 async def test_the_offerer_says_so_and_the_answerer_too(network):
     met = await meet(network)
-    at_host, at_guest = network.made
+    at_host, at_guest = by_side(network)
     assert (at_guest.remote.setup, at_host.remote.setup) == ("actpass", "active")
     await part(met)
 
@@ -172,9 +177,9 @@ async def test_webrtc_that_fails_where_tls_may_not_be_used_is_a_lost_lane(networ
 async def test_tls_is_taken_where_webrtc_does_not_come_through(network, host_offers, host_sends):
     network.fails_after = 60.0
     met = await meet(network, host_offers=host_offers, host_sends=host_sends)
-    assert met.host.is_tls
-    assert met.guest.is_tls
-    assert met.took == pytest.approx(transports.WEBRTC_SECONDS, abs=0.5)
+    assert met.host.path == "tls"
+    assert met.guest.path == "tls"
+    assert met.took == pytest.approx(transports.DIRECT_SECONDS, abs=0.5)
     assert met.host_binding == met.guest_binding
     at_host, at_guest = MemoryTls.listening.values()
     bound = met.host_binding
@@ -190,7 +195,7 @@ async def test_tls_is_taken_where_webrtc_does_not_come_through(network, host_off
 async def test_tls_is_tried_at_once_where_webrtc_has_failed(network):
     network.fails_after = 0.3
     met = await meet(network)
-    assert met.host.is_tls
+    assert met.host.path == "tls"
     assert met.took == pytest.approx(0.3, abs=0.2)
     await part(met)
 
@@ -212,7 +217,7 @@ async def test_webrtc_that_comes_late_is_taken_all_the_same_and_tls_closed(netwo
     monkeypatch.setattr(MemoryConnection, "opened", late)
     met = await meet(network)
     assert met.took == pytest.approx(5, abs=0.5)
-    assert not met.host.is_tls
+    assert met.host.path == "direct"
     await asyncio.sleep(0.1)
     listened = MemoryTls.listening.values()
     assert len(listened) == 2
@@ -259,7 +264,7 @@ async def test_close_passes_on_whether_the_other_side_has_it_all(network):
     met = await meet(network)
     await met.host.close(heard=True)
     await met.guest.close()
-    assert [one.heard for one in network.made] == [True, False]
+    assert [one.heard for one in by_side(network)] == [True, False]
 
 
 # --- signals that may not come --------------------------------------------------------------------
@@ -286,7 +291,7 @@ class Stranger:
 async def host_against(stranger, network, *, offers=True, ports=PORTS):
     """A host, while a stranger knocks; what it raises."""
     passed = attempts()
-    host = Transports(network.make(offerer=offers), ports, offerer=offers)
+    host = Transports(network.engine, ports, offerer=offers)
     going = asyncio.create_task(
         host.connect_host(passed.host, KEYS, passphrase=False, host_sends=True)
     )
@@ -301,7 +306,7 @@ async def host_against(stranger, network, *, offers=True, ports=PORTS):
 async def guest_against(stranger, network, *, offers=False, ports=PORTS):
     """A guest, while a stranger answers."""
     passed = attempts()
-    guest = Transports(network.make(offerer=offers), ports, offerer=offers)
+    guest = Transports(network.engine, ports, offerer=offers)
     going = asyncio.create_task(
         guest.connect_guest(passed.guest, KEYS, passphrase=False, host_sends=True)
     )
@@ -349,7 +354,7 @@ async def test_a_browser_is_offered_no_tls(network):
         offered = await one.until(Description)
         await one.describe(offered.nonce_host, setup="active")
         await one.until(Candidates)
-        await asyncio.sleep(2 * transports.WEBRTC_SECONDS)
+        await asyncio.sleep(2 * transports.DIRECT_SECONDS)
         assert passed.guest.inbox.empty(), "it was told an endpoint"
 
     with pytest.raises(LaneLost):

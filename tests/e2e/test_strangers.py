@@ -94,12 +94,11 @@ async def test_garbage_and_wrong_passphrases_during_a_transfer_touch_nothing(tmp
 async def connected(link, engine):
     """Somebody who has the link, connected and not let in."""
     keys = derive_keys(parse_link(link).secret)
-    webrtc = load(engine)(offerer=False)
-    transports = Transports(webrtc, None, offerer=False)
+    transports = Transports(load(engine), None, offerer=False)
     try:
         async with asyncio.timeout(20), GuestSeat(parse_link(link).origin, keys) as attempt:
             await transports.connect_guest(attempt, keys, passphrase=False, host_sends=True)
-        yield webrtc
+        yield transports._chosen
     finally:
         await transports.close(heard=True)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from p2p.lanes import LaneLost
-from p2p.lanes.webrtc import SMALL_PACKET
+from p2p.lanes.webrtc import SMALL_PACKET, Engine
 from p2p.protocol.codec import sha256
 from p2p.protocol.signal import Candidate, Description
 from tests.transfer.memory import MemoryLane
@@ -43,9 +43,10 @@ class _Ends:
 class MemoryConnection(_Ends):
     """A WebRTC connection; see `lanes.webrtc.Connection`."""
 
-    def __init__(self, network, *, offerer, packet):
+    def __init__(self, network, offerer, packet, ice, relay_only):
         super().__init__()
         self.network, self.offerer, self.packet = network, offerer, packet
+        self.ice, self.relay_only = ice, relay_only
         self.fingerprint = os.urandom(32)
         self.remote: Description | None = None
         self.candidates_taken: list[Candidate] = []
@@ -101,8 +102,12 @@ class Network:
         self.fails_after: float | None = None  # seconds, until WebRTC gives up
         self.on_made: Callable[[MemoryConnection], None] = lambda connection: None
 
-    def make(self, *, offerer, packet=SMALL_PACKET):
-        made = MemoryConnection(self, offerer=offerer, packet=packet)
+    @property
+    def engine(self) -> Engine:
+        return Engine("libdatachannel", self.make)
+
+    def make(self, *, offerer, packet=SMALL_PACKET, ice=(), relay_only=False):
+        made = MemoryConnection(self, offerer, packet, tuple(ice), relay_only)
         self.on_made(made)
         self.connections[made.fingerprint] = made
         return made

@@ -30,7 +30,7 @@ QUEUE = 4 * 1024 * 1024  # the largest that any lane keeps before its sender wai
 async def by_webrtc(pairing):
     """Two ends of a WebRTC connection: (the offerer's, the answerer's)."""
     offering, answering = pairing.split("-")
-    one, other = load(offering)(offerer=True), load(answering)(offerer=False)
+    one, other = load(offering).make(offerer=True), load(answering).make(offerer=False)
 
     async def feed(source, sink):
         async for candidate in source.candidates():
@@ -241,10 +241,10 @@ async def test_what_was_sent_before_a_close_arrives(connected):
 
 async def test_a_connection_that_never_opened_closes_quietly():
     for engine in available():
-        connection = load(engine)(offerer=True)
+        connection = load(engine).make(offerer=True)
         await connection.describe(NONCE, NONCE)
         await connection.close()
-        untouched = load(engine)(offerer=False)
+        untouched = load(engine).make(offerer=False)
         await untouched.close()
     await (await TlsConnection.open()).close()
 

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
-from p2p.events import Event, PeerMet, Warned
+from p2p.events import Event, PathKind, PeerMet, Warned
 from p2p.invitation import CAPABILITIES, GuestInvitation, new_entropy
 from p2p.lanes import LaneLost
 from p2p.protocol.errors import Failure, HandoverError
@@ -98,7 +98,8 @@ def lanes() -> tuple[MemoryLane, MemoryLane]:
 class MemoryCarrier:
     """A connection's own two lanes."""
 
-    is_tls = False
+    path: PathKind = "direct"
+    relay_only = False
     peer_addresses = ()
     max_message_size = MemoryLane.max_message_size
 
@@ -165,7 +166,7 @@ def connect(
     at_guest = g.receive_4(h.message_4())
     (control_h, control_g), (data_h, data_g) = lanes(), lanes()
     recipient = entropy[1] if host_sends else entropy[0]
-    common: dict[str, Any] = {"binding": binding, "make": no_more, "addresses": list}
+    common: dict[str, Any] = {"binding": binding, "open": no_more, "addresses": list}
     return (
         Connected(
             carrier=MemoryCarrier(control_h, data_h),

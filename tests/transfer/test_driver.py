@@ -91,6 +91,7 @@ class ScriptedLanes:
 
     def __init__(self):
         self.direct, self.webrtc, self.taken, self.closed = {}, {}, [], False
+        self.path = "direct"
 
     async def run(self):
         await asyncio.Event().wait()

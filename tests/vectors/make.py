@@ -19,7 +19,7 @@ from nacl import bindings
 from nacl.signing import SigningKey
 
 from p2p import compression
-from p2p.protocol import audit, codec, handshake, link, manifest, noise, receipt, seal, signal
+from p2p.protocol import audit, codec, handshake, ice, link, manifest, noise, receipt, seal, signal
 from p2p.protocol.errors import FAILURES, HandoverError
 from p2p.protocol.suite import SUITE_1
 
@@ -382,8 +382,15 @@ DESCRIPTION = {
     "setup": "actpass",
     "max_message_size": 262144,
     "candidates": [CANDIDATE],
+    "relayed": False,
 }
-KNOCK = {"type": "knock", "nonce_guest": b64(NONCE_R), "kind": "native"}
+KNOCK = {
+    "type": "knock",
+    "nonce_guest": b64(NONCE_R),
+    "kind": "native",
+    "relay_only": False,
+}
+CANDIDATES = {"type": "candidates", "candidates": [CANDIDATE], "relayed": False}
 DIRECT = {
     "type": "direct",
     "addresses": ["192.0.2.2", "2001:db8::2"],
@@ -397,11 +404,14 @@ def make_signal() -> None:
         return {k: v for k, v in {**base, **members}.items() if v is not ...}
 
     def with_candidate(**members: Any) -> Case:
-        return {"type": "candidates", "candidates": [change(CANDIDATE, **members)]}
+        return change(CANDIDATES, candidates=[change(CANDIDATE, **members)])
 
     valid = {
         "knock": KNOCK,
         "knock of a browser": change(KNOCK, kind="browser"),
+        "knock for a relay": change(KNOCK, relay_only=True),
+        "description of a relayed connection": change(DESCRIPTION, relayed=True),
+        "candidates of a relayed connection": change(CANDIDATES, relayed=True),
         "description": DESCRIPTION,
         "small message size is raised": change(DESCRIPTION, max_message_size=16384),
         "large message size is lowered": change(DESCRIPTION, max_message_size=1073741823),
@@ -413,14 +423,14 @@ def make_signal() -> None:
         "candidates": with_candidate(),
         "IPv6": with_candidate(address="2001:db8::1"),
         "mDNS": with_candidate(address="0f3c1a2b-0000-4000-8000-00000000abcd.local"),
-        "32 candidates": {"type": "candidates", "candidates": [CANDIDATE] * 32},
-        "private addresses": {
-            "type": "candidates",
-            "candidates": [
+        "32 candidates": change(CANDIDATES, candidates=[CANDIDATE] * 32),
+        "private addresses": change(
+            CANDIDATES,
+            candidates=[
                 change(CANDIDATE, address=a)
                 for a in ("10.0.0.1", "172.16.0.1", "192.168.1.1", "fd00::2")
             ],
-        },
+        ),
     }
     dropped = [
         "127.0.0.1",
@@ -471,8 +481,12 @@ def make_signal() -> None:
         "message size true": change(DESCRIPTION, max_message_size=True),
         "candidates missing": change(DESCRIPTION, candidates=...),
         "33 candidates": change(DESCRIPTION, candidates=[CANDIDATE] * 33),
-        "candidates not a list": {"type": "candidates", "candidates": CANDIDATE},
-        "candidate text": {"type": "candidates", "candidates": ["candidate:1 1 UDP"]},
+        "candidates not a list": change(CANDIDATES, candidates=CANDIDATE),
+        "candidate text": change(CANDIDATES, candidates=["candidate:1 1 UDP"]),
+        "candidates of no connection": change(CANDIDATES, relayed=...),
+        "description of no connection": change(DESCRIPTION, relayed=...),
+        "description relayed as a number": change(DESCRIPTION, relayed=1),
+        "knock without relay_only": change(KNOCK, relay_only=...),
         "port above": with_candidate(port=65536),
         "port negative": with_candidate(port=-1),
         "priority 0": with_candidate(priority=0),
@@ -527,6 +541,85 @@ def make_signal() -> None:
         assert cases[-1]["expect"]["candidates"] == []
     cases.append({"name": "not JSON", "data": b"v=0".hex(), "expect": {"error": "protocol"}})
     write("signal", cases)
+
+
+def make_ice() -> None:
+    """One server each: whether it is taken, from a server elsewhere and from one of this machine."""
+    login = {"username": "1:x", "credential": "y"}
+    cases: list[Case] = []
+
+    def case(told: Any) -> None:
+        def found(local: bool) -> Any:
+            return bool(ice.read_ice(told, local=local).servers)
+
+        expect = {
+            "elsewhere": outcome(partial(found, False)),
+            "local": outcome(partial(found, True)),
+        }
+        name = json.dumps(told)
+        cases.append({"name": f"{len(cases)}: {name[:60]}", "ice": told, "expect": expect})
+
+    hosts = (
+        "turn.hospital.example",
+        "192.0.2.1",
+        "10.0.0.1",
+        "[2001:db8::1]",
+        "127.0.0.1",
+        "[::1]",
+        "localhost",
+        "a.LOCALHOST.",
+        "169.254.1.1",
+        "[fe80::1]",
+        "224.0.0.1",
+        "0.0.0.0",
+        "255.255.255.255",
+        "[::ffff:192.0.2.1]",
+        "[::]",
+        "127.1",
+        "2130706433",
+        "[1:2]",
+        "",
+        "a b",
+        "user@host",
+        "ä.example",
+        "x" * 254,
+    )
+    for host in hosts:
+        case({"servers": [{"url": f"stun:{host}"}], "ttl": 60})
+    for rest in (
+        "",
+        ":3478",
+        ":0",
+        ":65536",
+        ":99999999",
+        ":x",
+        "?transport=tcp",
+        "?transport=udp",
+    ):
+        case({"servers": [{"url": f"stun:192.0.2.1{rest}"}], "ttl": 60})
+        for scheme in ("turn", "turns", "stuns", "http"):
+            case({"servers": [{"url": f"{scheme}:192.0.2.1{rest}", **login}], "ttl": 60})
+    good = {"url": "turn:192.0.2.1", **login}
+    for wrong in (
+        {"servers": [], "ttl": 60},
+        {"servers": [{"url": "turn:192.0.2.1"}], "ttl": 60},
+        {"servers": [{"url": "turn:192.0.2.1", "username": "x"}], "ttl": 60},
+        {"servers": [{"url": "stun:192.0.2.1", **login}], "ttl": 60},
+        {"servers": [good] * 9, "ttl": 60},
+        {"servers": [good], "ttl": 0},
+        {"servers": [good], "ttl": 604_801},
+        {"servers": [good]},
+        {"servers": [good], "ttl": 60, "extra": 1},
+        {"servers": [{**good, "extra": 1}], "ttl": 60},
+        {"servers": [{**good, "url": "turn:" + "x" * 320}], "ttl": 60},
+        {"servers": [{**good, "username": ""}], "ttl": 60},
+        {"servers": [{**good, "credential": "x" * 257}], "ttl": 60},
+        {"servers": good, "ttl": 60},
+        {"servers": ["turn:192.0.2.1"], "ttl": 60},
+        {},
+    ):
+        case(wrong)
+    write("ice", cases)
 
 
 def make_envelope() -> None:
@@ -1990,6 +2083,7 @@ if __name__ == "__main__":
     make_found_links()
     make_kdf()
     make_signal()
+    make_ice()
     make_envelope()
     make_handshake()
     make_manifest()

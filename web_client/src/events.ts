@@ -3,8 +3,12 @@
  * worker has the keys, the disk and the bytes; the page has the person and the peer connections.
  */
 import type { Code, Ending } from "./protocol/errors";
+import type { IceServer } from "./protocol/ice";
 import type { Skipped, StatusName } from "./protocol/manifest";
 import type { Bottleneck } from "./protocol/session";
+
+/** What carries a connection. A page makes none by TLS over TCP. */
+export type PathKind = "direct" | "relayed";
 
 // --- of a transfer
 
@@ -55,7 +59,7 @@ export interface Progress {
   readonly verified: number;
   readonly total: number;
   readonly rate: number; // bytes a second, over the last few seconds
-  readonly relayed: boolean | null;
+  readonly path: PathKind; // what carries it now
   readonly bottleneck: Bottleneck; // by what, as the sender sees it
 }
 
@@ -158,7 +162,12 @@ export interface Person {
 
 /** What the worker asks for. This side answers; the other side's description is the offer. */
 export type RtcCall =
-  | { readonly op: "answer"; readonly connection: number; readonly sdp: string }
+  | {
+      readonly op: "answer";
+      readonly connection: number;
+      readonly ice: readonly IceServer[];
+      readonly sdp: string;
+    }
   | { readonly op: "candidate"; readonly connection: number; readonly line: string }
   | { readonly op: "close"; readonly connection: number };
 

@@ -8,7 +8,7 @@ import sodium from "libsodium-wrappers-sumo";
 import { clock, sleep } from "./clock";
 import { GuestSeat } from "./connect/rendezvous";
 import { Stay } from "./connect/stay";
-import { connectAsGuest } from "./connect/transports";
+import { Transports } from "./connect/transports";
 import type { Event } from "./events";
 import { LaneLost } from "./lanes/lane";
 import type { Connection, PeerConnections } from "./lanes/webrtc/connection";
@@ -143,12 +143,12 @@ export class Invitation {
 
   /** One try to connect and to be let in. Throws `HandoverError`. */
   private async attempt(identity: Identity, first: boolean): Promise<Connected> {
-    const connection = this.peerConnections.open();
+    const transports = new Transports(this.peerConnections);
     const slow = setTimeout(() => this.tell({ event: "slow" }), SLOW_SECONDS * 1000);
     try {
-      return await this.shakeHands(connection, identity, first);
+      return await this.shakeHands(transports, identity, first);
     } catch (error) {
-      connection.close();
+      transports.close();
       throw error;
     } finally {
       clearTimeout(slow);
@@ -156,7 +156,7 @@ export class Invitation {
   }
 
   private async shakeHands(
-    connection: Connection,
+    transports: Transports,
     identity: Identity,
     first: boolean, // nothing is under way yet, so the passphrase may be wrong
   ): Promise<Connected> {
@@ -165,16 +165,16 @@ export class Invitation {
     const check = () => {
       if (over) throw new LaneLost(); // nobody waits for it any more
     };
-    const { link, keys, secrets, peerConnections } = this;
+    const { link, keys, secrets } = this;
+    let lose: () => void = () => {};
     const work = async (): Promise<Connected> => {
       const joined = await GuestSeat.join(link.origin, keys);
       if (over) joined.close();
       check();
       seat = joined;
-      const binding = await connectAsGuest(connection, seat, keys, {
-        passphrase: link.passphrase,
-        hostSends: true,
-      });
+      const given = { passphrase: link.passphrase, hostSends: true };
+      const { connection, binding } = await transports.connectGuest(seat, keys, given);
+      connection.onLost = () => lose();
       check();
       opened = true;
       const began = clock();
@@ -205,10 +205,10 @@ export class Invitation {
       const secured = handshake.receive4(await frames.next());
       const opener = new Opener(secured.suite, entropy.session);
       const early = () => frames.rest();
-      return { binding, identity, secured, opener, connection, peerConnections, early };
+      return { binding, identity, secured, opener, connection, open: transports.open, early };
     };
     const lost = new Promise<never>((_, reject) => {
-      connection.onLost = () => reject(new LaneLost());
+      lose = () => reject(new LaneLost());
       setTimeout(() => reject(new LaneLost()), HANDSHAKE_SECONDS * 1000);
       this.wake = () => reject(new Failure("cancelled"));
     });

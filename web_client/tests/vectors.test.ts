@@ -16,6 +16,7 @@ import * as paths from "../src/protocol/paths";
 import * as receipt from "../src/protocol/receipt";
 import * as seal from "../src/protocol/seal";
 import * as session from "../src/protocol/session";
+import * as ice from "../src/protocol/ice";
 import * as signal from "../src/protocol/signal";
 import * as signaling from "../src/connect/signaling_messages";
 import { FAILURES, HandoverError, type Code } from "../src/protocol/errors";
@@ -102,6 +103,16 @@ vectors("signaling", (one) => {
   const read = () => signaling.decode(one.text, signaling.FROM_PEER);
   if (isError(one)) expect(read).toThrow(signaling.BadMessage);
   else expect(read()).toBeTruthy();
+});
+
+vectors("ice", (one) => {
+  for (const [where, local] of [
+    ["elsewhere", false],
+    ["local", true],
+  ] as const) {
+    const found = () => ice.readIce(one.ice, { local }).length > 0;
+    expect(outcome(found)).toEqual(one.expect[where]);
+  }
 });
 
 const asJson = (found: signal.Signal) => JSON.parse(codec.fromUtf8(signal.encodeSignal(found)));

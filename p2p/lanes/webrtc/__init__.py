@@ -6,10 +6,11 @@ An engine imports no text of the peer's and knows nothing of links, roles or ses
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncIterator
-from typing import Literal, Protocol
+from collections.abc import AsyncIterator, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 from ...protocol.errors import Failure
+from ...protocol.ice import IceServer
 from ...protocol.sentences import Detail
 from ...protocol.signal import Candidate, Description
 from .. import Pair
@@ -48,11 +49,31 @@ class Connection(Pair, Protocol):
 
 
 class MakeConnection(Protocol):
-    """Makes a connection of an engine that sends packets up to `packet` bytes. Needs a running
-    event loop."""
+    """Makes a connection of an engine that sends packets up to `packet` bytes, and finds its outer
+    addresses by the servers `ice`: any number of STUN, and of TURN what the engine takes. With
+    `relay_only` it uses relays alone. Needs a running event loop."""
 
-    def __call__(self, *, offerer: bool, packet: int = SMALL_PACKET) -> Connection:
+    def __call__(
+        self,
+        *,
+        offerer: bool,
+        packet: int = SMALL_PACKET,
+        ice: Sequence[IceServer] = (),
+        relay_only: bool = False,
+    ) -> Connection:
         """A new connection."""
+
+
+class Engine(NamedTuple):
+    """An engine that is loaded."""
+
+    name: EngineName
+    make: MakeConnection
+
+    @property
+    def reaches_turn_by_tcp(self) -> bool:
+        """Whether it reaches TURN servers by TCP and TLS too, not by UDP alone."""
+        return self.name == "aiortc"
 
 
 def available() -> list[EngineName]:
@@ -61,8 +82,8 @@ def available() -> list[EngineName]:
     return [name for name in ENGINES if importlib.util.find_spec(packages[name]) is not None]
 
 
-def load(engine: EngineName) -> MakeConnection:
-    """What makes a connection of this engine: `load(engine)(offerer=True, packet=LARGE_PACKET)`.
+def load(engine: EngineName) -> Engine:
+    """An engine, ready: `load(engine).make(offerer=True, packet=LARGE_PACKET)`.
 
     Imports the engine's library, which takes 0.1 to 1 s. Raises `Failure` (engine_missing).
     """
@@ -73,5 +94,4 @@ def load(engine: EngineName) -> MakeConnection:
             "engine_missing",
             Detail("module_not_installed", engine=engine, module=error.name or engine),
         ) from None
-    make: MakeConnection = module.open_connection
-    return make
+    return Engine(engine, module.open_connection)

@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
+    RTCIceServer,
+    RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCSessionDescription,
 )
@@ -23,6 +25,7 @@ from aiortc.exceptions import InvalidStateError
 from aiortc.sdp import candidate_from_sdp
 
 from ...protocol.errors import PeerError
+from ...protocol.ice import IceServer
 from ...protocol.seal import Message
 from ...protocol.signal import Candidate, Description
 from .. import LaneLost
@@ -82,8 +85,13 @@ class _Connection:
     data: _Lane
     fingerprint: bytes
 
-    def __init__(self, offerer: bool) -> None:
-        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    def __init__(self, offerer: bool, ice: Sequence[IceServer], relay_only: bool) -> None:
+        servers = [
+            RTCIceServer(one.url, one.username or None, one.credential or None) for one in ice
+        ]
+        policy = RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL
+        configuration = RTCConfiguration(iceServers=servers, iceTransportPolicy=policy)
+        self._pc = RTCPeerConnection(configuration)
         self._offerer = offerer
         self._pc.on("connectionstatechange", self._on_state)
         self._pc.on("datachannel", self._on_further)
@@ -151,6 +159,13 @@ class _Connection:
         await self._pc.close()
 
 
-def open_connection(*, offerer: bool, packet: int = SMALL_PACKET) -> _Connection:
-    """A new connection; its packets have 1,200 bytes at most, whatever `packet` allows."""
-    return _Connection(offerer)
+def open_connection(
+    *,
+    offerer: bool,
+    packet: int = SMALL_PACKET,
+    ice: Sequence[IceServer] = (),
+    relay_only: bool = False,
+) -> _Connection:
+    """A new connection; its packets have 1,200 bytes at most, whatever `packet` allows. Of `ice` it
+    uses the first STUN and the first TURN server."""
+    return _Connection(offerer, ice, relay_only)

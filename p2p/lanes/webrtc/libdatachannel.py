@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import aiolibdatachannel as ldc
 
 from ...protocol.errors import PeerError
+from ...protocol.ice import IceServer
 from ...protocol.seal import Message
 from ...protocol.signal import MAX_MESSAGE_SIZE, Candidate, Description
 from .. import LaneLost
@@ -81,8 +82,24 @@ class _Connection:
     data: _Lane
     fingerprint: bytes
 
-    def __init__(self, offerer: bool, packet: int) -> None:
-        configuration = ldc.RTCConfiguration(max_message_size=MAX_MESSAGE_SIZE, mtu=packet)
+    def __init__(
+        self, offerer: bool, packet: int, ice: Sequence[IceServer], relay_only: bool
+    ) -> None:
+        policy = ldc.TransportPolicy.RELAY if relay_only else ldc.TransportPolicy.ALL
+        configuration = ldc.RTCConfiguration(
+            max_message_size=MAX_MESSAGE_SIZE,
+            mtu=packet,
+            ice_servers=[
+                ldc.IceServer(
+                    url=one.url,
+                    username=one.username or None,
+                    credential=one.credential or None,
+                )
+                for one in ice
+                if one.transport == "udp"  # with any other TURN server it finds nothing at all
+            ],
+            ice_transport_policy=policy,
+        )
         self._pc = ldc.PeerConnection(configuration)
         self._offerer = offerer
         self._tasks = [asyncio.create_task(self._refuse_further())]
@@ -167,6 +184,12 @@ class _Connection:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def open_connection(*, offerer: bool, packet: int = SMALL_PACKET) -> _Connection:
+def open_connection(
+    *,
+    offerer: bool,
+    packet: int = SMALL_PACKET,
+    ice: Sequence[IceServer] = (),
+    relay_only: bool = False,
+) -> _Connection:
     """A new connection that sends packets up to `packet` bytes. Needs a running event loop."""
-    return _Connection(offerer, packet)
+    return _Connection(offerer, packet, ice, relay_only)

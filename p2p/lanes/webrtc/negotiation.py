@@ -11,7 +11,6 @@ from ...protocol.signal import (
     Candidate,
     Candidates,
     Description,
-    DirectEndpoint,
     Signal,
     merge,
 )
@@ -91,7 +90,6 @@ def trickle(
     connection: Connection,
     signals: Signals,
     remote: Description,
-    take_endpoint: Callable[[DirectEndpoint], None] | None = None,
     heard: Callable[[tuple[Candidate, ...]], None] = lambda candidates: None,
 ) -> tuple[Coroutine[Any, Any, None], Coroutine[Any, Any, None]]:
     """Candidates both ways, as they are found; `heard` is told of the other side's."""
@@ -107,9 +105,6 @@ def trickle(
         known = remote
         heard(known.candidates)
         while (more := await signals.recv()) is not None:
-            if isinstance(more, DirectEndpoint) and take_endpoint is not None:
-                take_endpoint(more)
-                continue
             if not isinstance(more, Candidates):
                 raise PeerError("signal_out_of_turn")
             known = merge(known, more.candidates)

@@ -24,7 +24,8 @@ MAX_UNACKNOWLEDGED = 512  # ranges; libdatachannel's queue drops its oldest abov
 STRETCH = 8  # ranges that one plan may hold
 REINJECT_LANE_SECONDS = 3.0  # a lane that brings nothing for so long: all its ranges
 REINJECT_RANGE_SECONDS = 1.0  # a single range that the other lanes wait for
-DIRECT, WEBRTC = 0, 1  # ranks of lanes: those of a higher one rest while a lower one works
+# Ranks of lanes: those of a higher one rest while a lower one works.
+DIRECT, WEBRTC, RELAYED = 0, 1, 2
 FAST_SECONDS, SLOW_SECONDS = 0.5, 1.0  # see CongestionWindow
 
 RangeKey = tuple[Stream, int]  # `Header.key`
@@ -269,6 +270,10 @@ class SendingLanes:
         """A numbered lane is open. Those of a higher rank rest while one of a lower rank brings
         something."""
         self.windows[number] = CongestionWindow(self.largest, rank)
+
+    def rank_own(self, rank: int) -> None:
+        """The connection's own lane is of another kind than `WEBRTC`."""
+        self.windows[0].rank = rank
 
     def retire(self, number: int) -> None:
         """A lane is wanted no more: it gets nothing new, and is to be dropped when it is empty."""

@@ -1,7 +1,9 @@
 /** The guest's seat in the server's room (mirrors `p2p/connect/rendezvous.py`). */
-import type { Bytes } from "../protocol/codec";
+import type { Bytes, Json } from "../protocol/codec";
 import { Failure, type Code } from "../protocol/errors";
+import { readIce, type IceServer } from "../protocol/ice";
 import type { LinkKeys } from "../protocol/link";
+import { isLoopback } from "../protocol/signal";
 import { FROM_SERVER, PATH, SUBPROTOCOL, decode, encode, type Message } from "./signaling_messages";
 
 const OPEN_SECONDS = 10;
@@ -49,12 +51,25 @@ function read(text: unknown): Message | Failure {
   }
 }
 
+/** Throws `Failure` (server_refused). */
+function serversOf(answer: Message, origin: string): IceServer[] {
+  const host = new URL(origin).hostname.replace(/^\[|\]$/g, "");
+  try {
+    return readIce(answer["ice"] as Json | null, {
+      local: host === "localhost" || isLoopback(host),
+    });
+  } catch {
+    throw new Failure("server_refused", "unexpected_answer");
+  }
+}
+
 /** One attempt's envelopes. */
 export class GuestSeat {
   private constructor(
     private readonly socket: WebSocket,
     private readonly inbox: Inbox,
     readonly attempt: Bytes,
+    readonly ice: readonly IceServer[], // that the server told of
   ) {}
 
   /** Join. Throws `Failure`. */
@@ -68,7 +83,7 @@ export class GuestSeat {
     try {
       const answer = await inbox.next();
       if (answer?.type === "joined") {
-        return new GuestSeat(socket, inbox, answer["attempt"] as Bytes);
+        return new GuestSeat(socket, inbox, answer["attempt"] as Bytes, serversOf(answer, origin));
       }
       if (answer === null) throw new Failure("server_unreachable", "no_answer");
       const code = answer.type === "error" ? String(answer["code"]) : "bad_message";

@@ -13,8 +13,13 @@ export const MAX_BODY = 9 * 1024; // bytes of a sealed envelope, before base64ur
 export const MAX_TTL = 24 * 3600;
 const [ROOM, JOIN, JOIN_HASH, OWNER, ATTEMPT] = [16, 32, 32, 32, 16]; // bytes
 
-/** Member -> length of the bytes, null for a body, [least, most] of an integer, or "text". */
-type Shape = { readonly [member: string]: number | null | readonly [number, number] | "text" };
+/**
+ * Member -> length of the bytes, null for a body, [least, most] of an integer, "text", or "object" for one
+ * that may be missing and that the peer reads itself.
+ */
+type Shape = {
+  readonly [member: string]: number | null | readonly [number, number] | "text" | "object";
+};
 type Shapes = { readonly [type: string]: Shape };
 
 export const FROM_PEER: Shapes = {
@@ -27,19 +32,24 @@ export const FROM_PEER: Shapes = {
 };
 export const FROM_SERVER: Shapes = {
   created: {},
-  joined: { attempt: ATTEMPT },
-  attempt: { attempt: ATTEMPT },
+  joined: { attempt: ATTEMPT, ice: "object" },
+  attempt: { attempt: ATTEMPT, ice: "object" },
   envelope: { attempt: ATTEMPT, body: null },
   left: { attempt: ATTEMPT },
   error: { code: "text" },
 };
 
-export type Message = { type: string; [member: string]: string | number | Bytes };
+export type Message = { type: string; [member: string]: string | number | Bytes | object | null };
 
 /** A message that is not of the form. */
 export class BadMessage extends Error {}
 
-function member(value: unknown, shape: Shape[string]): string | number | Bytes {
+function member(value: unknown, shape: Shape[string]): string | number | Bytes | object | null {
+  if (shape === "object") {
+    if (value === undefined || value === null) return null;
+    if (typeof value !== "object" || Array.isArray(value)) throw new BadMessage();
+    return value;
+  }
   if (shape === "text") {
     if (typeof value !== "string" || value.length > 32) throw new BadMessage();
     return value;
@@ -83,8 +93,9 @@ export function decode(text: unknown, shapes: Shapes): Message {
   if (shapes === FROM_PEER && extra) throw new BadMessage();
   const message: Message = { type };
   for (const [name, one] of Object.entries(shape)) {
-    if (!Object.hasOwn(value!, name)) throw new BadMessage();
-    message[name] = member(value![name], one);
+    const there = Object.hasOwn(value!, name);
+    if (!there && one !== "object") throw new BadMessage();
+    message[name] = member(there ? value![name] : null, one);
   }
   return message;
 }

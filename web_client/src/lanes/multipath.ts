@@ -5,7 +5,7 @@
 import type { Bytes } from "../protocol/codec";
 import type { Signal } from "../protocol/signal";
 import { LaneLost } from "./lane";
-import { answer, type Connection, type PeerConnections } from "./webrtc/connection";
+import { SignalInbox, answer, type Connection } from "./webrtc/connection";
 
 const MOST = 8; // at once: the browser's processor is the limit, not the network
 const OPEN_SECONDS = 15; // for a connection
@@ -26,9 +26,10 @@ export interface Lanes {
 export class Multipath {
   private readonly invited = new Map<number, SignalInbox>();
   private readonly connections = new Set<Connection>();
+  private readonly carrying = new Set<Connection>(); // those of them that are open
 
   constructor(
-    private readonly peerConnections: PeerConnections,
+    private readonly openConnection: () => Connection, // a direct one
     private readonly nonceGuest: Bytes, // of the attempt; each description echoes it
     private readonly lanes: Lanes,
   ) {}
@@ -46,13 +47,18 @@ export class Multipath {
     }
   }
 
+  /** Whether any is open. */
+  get any(): boolean {
+    return this.carrying.size > 0;
+  }
+
   close(): void {
     this.connections.forEach((connection) => connection.close());
     this.connections.clear();
   }
 
   private async open(number: number, remote: Signal, signals: SignalInbox): Promise<void> {
-    const connection = this.peerConnections.open();
+    const connection = this.openConnection();
     this.connections.add(connection);
     const lost = new Promise<never>((_, reject) => {
       connection.onLost = () => reject(new LaneLost());
@@ -60,6 +66,7 @@ export class Multipath {
     });
     const drop = () => {
       this.connections.delete(connection);
+      this.carrying.delete(connection);
       connection.close();
     };
     try {
@@ -71,23 +78,8 @@ export class Multipath {
       throw error;
     }
     connection.onLost = drop;
+    this.carrying.add(connection);
     this.lanes.opened(number);
     connection.data.onMessage = (message) => this.lanes.takeIn(message, number);
-  }
-}
-
-/** The signals of one lane that wait to be read. */
-class SignalInbox {
-  private readonly signals: Signal[] = [];
-  private wake: () => void = () => {};
-
-  put(signal: Signal): void {
-    this.signals.push(signal);
-    this.wake();
-  }
-
-  async next(): Promise<Signal> {
-    if (!this.signals.length) await new Promise<void>((resolve) => (this.wake = resolve));
-    return this.signals.shift()!;
   }
 }

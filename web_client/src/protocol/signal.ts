@@ -4,6 +4,7 @@ import sodium from "libsodium-wrappers-sumo";
 import {
   base64url,
   base64urlUpto,
+  boolean,
   concat,
   decodeJson,
   encodeBase64url,
@@ -54,6 +55,7 @@ export interface Knock {
   readonly type: "knock";
   readonly nonceGuest: Bytes;
   readonly kind: "native" | "browser";
+  readonly relayOnly: boolean; // the guest keeps its address from the host
 }
 
 /** One side's transport description: what SDP would say of it (RFC 8829), as typed fields. */
@@ -67,12 +69,14 @@ export interface Description {
   readonly setup: "actpass" | "active" | "passive"; // RFC 8842
   readonly maxMessageSize: number;
   readonly candidates: readonly Candidate[];
+  readonly relayed: boolean; // of the relayed connection of an attempt, not of the direct one
 }
 
 /** Candidates found after the description was sent (RFC 8838). */
 export interface Candidates {
   readonly type: "candidates";
   readonly candidates: readonly Candidate[];
+  readonly relayed: boolean;
 }
 
 /** Where one side listens for TLS connections; a page makes none (PROTOCOL.md, The connection; Several lanes). */
@@ -107,10 +111,12 @@ function ipv6(address: string): number[] | null {
 }
 
 /** Whether an engine may see it: no loopback, multicast, link-local, low port, no DNS name. */
-export function isEligible(candidate: Candidate): boolean {
-  const { address, port } = candidate;
-  if (port < 1024) return false;
-  if (MDNS.test(address)) return true;
+export function isEligible({ address, port }: Candidate): boolean {
+  return port >= 1024 && (MDNS.test(address) || isOneHost(address));
+}
+
+/** Whether an address is an IP literal that is nothing on this machine or its link alone, and one host's. */
+export function isOneHost(address: string): boolean {
   if (IPV4.test(address)) {
     const [a, b] = address.split(".").map(Number) as [number, number];
     const linkLocal = a === 169 && b === 254;
@@ -128,6 +134,12 @@ export function isEligible(candidate: Candidate): boolean {
   return !(loopbackOrUnspecified || mapped || multicast || linkLocal);
 }
 
+/** Whether an address is this very machine's own. */
+export function isLoopback(address: string): boolean {
+  if (IPV4.test(address)) return address.startsWith("127.");
+  return ipv6(address)?.every((group, at) => group === (at === 7 ? 1 : 0)) ?? false;
+}
+
 const candidate = members({
   foundation: matching(ICE_CHARS, 1, 32),
   priority: integer(1, 2 ** 31 - 1),
@@ -140,6 +152,7 @@ const knock = members({
   type: text(16),
   nonce_guest: base64url(NONCE),
   kind: oneOf("native", "browser"),
+  relay_only: boolean,
 });
 const description = members({
   type: text(16),
@@ -151,8 +164,9 @@ const description = members({
   setup: oneOf("actpass", "active", "passive"),
   max_message_size: integer(1, 2 ** 32 - 1),
   candidates,
+  relayed: boolean,
 });
-const laterCandidates = members({ type: text(16), candidates });
+const laterCandidates = members({ type: text(16), candidates, relayed: boolean });
 export const directShape = members({
   type: text(16),
   addresses: listOf(text(45, { empty: false }), 16),
@@ -170,6 +184,7 @@ export function encodeSignal(signal: Signal): Bytes {
         type: "knock",
         nonce_guest: encodeBase64url(signal.nonceGuest),
         kind: signal.kind,
+        relay_only: signal.relayOnly,
       });
     case "description":
       return encodeJson({
@@ -181,10 +196,11 @@ export function encodeSignal(signal: Signal): Bytes {
         fingerprint: encodeBase64url(signal.fingerprint),
         setup: signal.setup,
         max_message_size: signal.maxMessageSize,
+        relayed: signal.relayed,
         ...found,
       });
     case "candidates":
-      return encodeJson({ type: "candidates", ...found });
+      return encodeJson({ type: "candidates", relayed: signal.relayed, ...found });
     case "direct": {
       const { addresses, port } = signal;
       const certificate = encodeBase64url(signal.certificate);
@@ -200,7 +216,8 @@ export function decodeSignal(data: Bytes): Signal {
   switch (isObject ? value["type"] : null) {
     case "knock": {
       const fields = readAs(knock, value, "knock");
-      return { type: "knock", nonceGuest: fields.nonce_guest, kind: fields.kind };
+      const { nonce_guest: nonceGuest, kind, relay_only: relayOnly } = fields;
+      return { type: "knock", nonceGuest, kind, relayOnly };
     }
     case "description": {
       const fields = readAs(description, value, "description");
@@ -215,11 +232,12 @@ export function decodeSignal(data: Bytes): Signal {
         setup: fields.setup,
         maxMessageSize: Math.min(size, MAX_MESSAGE_SIZE),
         candidates: fields.candidates.filter(isEligible),
+        relayed: fields.relayed,
       };
     }
     case "candidates": {
-      const fields = readAs(laterCandidates, value, "candidates");
-      return { type: "candidates", candidates: fields.candidates.filter(isEligible) };
+      const { candidates, relayed } = readAs(laterCandidates, value, "candidates");
+      return { type: "candidates", candidates: candidates.filter(isEligible), relayed };
     }
     case "direct": {
       const { addresses, port, certificate } = readAs(directShape, value, "direct");

@@ -6,7 +6,7 @@
  * the next. The role that owns the driver brings bytes and answers.
  */
 import { clock, sleep } from "../clock";
-import type { Connection, PeerConnections } from "../lanes/webrtc/connection";
+import type { Connection } from "../lanes/webrtc/connection";
 import type { Bytes } from "../protocol/codec";
 import { HandoverError, type Code } from "../protocol/errors";
 import type { ChannelBinding, Identity, Secured } from "../protocol/handshake";
@@ -23,7 +23,7 @@ export interface Connected {
   readonly secured: Secured;
   readonly opener: Opener;
   readonly connection: Connection;
-  readonly peerConnections: PeerConnections; // for further ones
+  readonly open: () => Connection; // a further direct one
   /** Takes the frames that came behind the handshake. */
   early(): Bytes[];
 }

@@ -17,7 +17,7 @@ export interface Stated {
 }
 
 export function receiptPayload(
-  { secured, identity, binding }: Connected,
+  { secured, identity, binding, connection }: Connected,
   session: RecipientSession,
   { results, root, stored, auditHead, verified }: Stated,
 ): Bytes {
@@ -33,7 +33,7 @@ export function receiptPayload(
       transcript: encodeBase64url(secured.transcript),
       fingerprint_sender: encodeBase64url(sender),
       fingerprint_recipient: encodeBase64url(recipient),
-      path: "direct",
+      path: connection.path,
       digits_confirmed: session.needsConfirmation,
       passphrase: binding.passphrase,
     },

@@ -64,9 +64,9 @@ export class Receive {
     private readonly connected: Connected,
     private readonly around: Surroundings,
   ) {
-    const { secured, identity, connection, peerConnections, binding } = connected;
+    const { secured, identity, connection, open, binding } = connected;
     this.session = new RecipientSession(secured, identity, clock(), { verify: false });
-    this.lanes = new Multipath(peerConnections, binding.nonceGuest, {
+    this.lanes = new Multipath(open, binding.nonceGuest, {
       signal: (number, signal) =>
         this.driver.step(() => this.session.signal(number, signal, clock())),
       opened: (number) => this.driver.step(() => this.session.addLane(number)),
@@ -319,9 +319,9 @@ export class Receive {
     if (verified < total && now - this.toldAt < PROGRESS_SECONDS) return;
     this.toldAt = now;
     const rate = this.rate.of(durable);
-    const { relayed } = this.connected.connection;
+    const path = this.lanes.any ? "direct" : this.connected.connection.path;
     const { bottleneck } = this;
-    this.tell({ event: "progress", durable, verified, total, rate, relayed, bottleneck });
+    this.tell({ event: "progress", durable, verified, total, rate, path, bottleneck });
   }
 
   // --- the end

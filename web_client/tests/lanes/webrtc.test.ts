@@ -24,6 +24,7 @@ const OFFER: Description = {
   setup: "actpass",
   maxMessageSize: 262_144,
   candidates: [],
+  relayed: false,
 };
 const CANDIDATE = "candidate:1 1 udp 1 192.0.2.1 5000 typ host";
 const SDP = [
@@ -121,6 +122,7 @@ describe("an answer", () => {
       candidates: [
         { foundation: "2", priority: 1, address: "192.0.2.2", port: 4000, kind: "host" },
       ],
+      relayed: false,
     };
     const answering = answer(connection, OFFER, NONCE, (one) => said.push(one), inbox(more));
     await vi.waitFor(() => expect(said.length).toBe(2));
@@ -138,7 +140,7 @@ describe("an answer", () => {
     await expect(
       answer(page.connections.open(), other, NONCE, mute, inbox()),
     ).rejects.toBeInstanceOf(PeerError);
-    const knock: Signal = { type: "knock", nonceGuest: NONCE, kind: "native" };
+    const knock: Signal = { type: "knock", nonceGuest: NONCE, kind: "native", relayOnly: false };
     await expect(
       answer(page.connections.open(), OFFER, NONCE, mute, inbox(knock)),
     ).rejects.toBeInstanceOf(PeerError);
@@ -164,7 +166,7 @@ test("what happens to a connection reaches it alone, and nothing once it is clos
   const lost = [vi.fn(), vi.fn()];
   [one.onLost, other.onLost] = lost as unknown as [() => void, () => void];
   page.connections.take({ connection: 2, type: "path", relayed: true });
-  expect([one.relayed, other.relayed]).toEqual([null, true]);
+  expect([one.path, other.path]).toEqual(["direct", "relayed"]);
   page.connections.take({ connection: 2, type: "lost" });
   one.close();
   page.connections.take({ connection: 1, type: "lost" });
@@ -175,7 +177,7 @@ describe("further connections", () => {
   function multipath() {
     const page = new Page();
     const lanes = { signal: vi.fn(), opened: vi.fn(), takeIn: vi.fn(), failed: vi.fn() };
-    return { page, lanes, multipath: new Multipath(page.connections, NONCE, lanes) };
+    return { page, lanes, multipath: new Multipath(() => page.connections.open(), NONCE, lanes) };
   }
 
   test("open when they are asked for, and carry messages under their number", async () => {

@@ -244,8 +244,8 @@ test("results of any bytes are the sender's or a protocol error", () => {
 const candidate = { foundation: "1", priority: 1, address: "10.0.0.1", port: 5000, kind: "host" };
 const id = encodeBase64url(new Uint8Array(16));
 const SIGNALS = [
-  { type: "knock", nonce_guest: id, kind: "browser" },
-  { type: "candidates", candidates: [candidate] },
+  { type: "knock", nonce_guest: id, kind: "browser", relay_only: false },
+  { type: "candidates", candidates: [candidate], relayed: true },
   {
     type: "description",
     nonce_guest: id,
@@ -256,6 +256,7 @@ const SIGNALS = [
     setup: "actpass",
     max_message_size: 262_144,
     candidates: [candidate],
+    relayed: false,
   },
 ];
 const address = fc.oneof(
@@ -291,7 +292,7 @@ test("an envelope of anything is a protocol error, unless it was sealed for this
   const [key, room] = [new Uint8Array(32), new Uint8Array(16)];
   const nonce = new Uint8Array(24);
   const sealer = () => new Sealer(key, room, room, "to_guest");
-  const knock = { type: "knock", nonceGuest: room, kind: "browser" } as const;
+  const knock = { type: "knock", nonceGuest: room, kind: "browser", relayOnly: false } as const;
   const whole = fc.constant(null).chain(() => oneByteChanged(sealer().seal(knock, nonce)));
   fc.assert(
     fc.property(fc.oneof(anyBytes, whole), (data) => {

@@ -385,7 +385,7 @@ export function sample(pair: Pair): { [type: string]: JsonObject } {
     decline: {},
     ack: { stream: 1, written: 0, limit: 0, durable: 0, verified: 0, lanes: [] },
     direct: { addresses: ["192.0.2.1"], port: 4000, certificate: "AAAA" },
-    lane: { lane: 1, signal: '{"type":"candidates","candidates":[]}' },
+    lane: { lane: 1, signal: '{"type":"candidates","candidates":[],"relayed":false}' },
     withdraw: { entries },
     failed: { entries: [[0, 17]] },
     closing: pair.closingMessage(pair.digests()),

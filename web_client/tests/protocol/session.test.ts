@@ -385,7 +385,8 @@ const CALLS: { [name: string]: (pair: Pair) => unknown } = {
   finish: ({ session, now }) =>
     session.finish(Results.of(2), [], utf8("{}"), new Uint8Array(64), now),
   confirm: ({ session, now }) => session.confirm(now),
-  signal: ({ session, now }) => session.signal(1, { type: "candidates", candidates: [] }, now),
+  signal: ({ session, now }) =>
+    session.signal(1, { type: "candidates", candidates: [], relayed: false }, now),
 };
 const MAY_BE_CALLED: { [state in RecipientState]: string[] } = {
   waiting: ["confirmed"],
@@ -673,7 +674,11 @@ test("the sender's signals about lanes are told", async () => {
   const { lane } = sample(pair);
   pair.say("lane", lane);
   expect(pair.saw("lane_signalled")).toEqual([
-    { type: "lane_signalled", number: 1, signal: { type: "candidates", candidates: [] } },
+    {
+      type: "lane_signalled",
+      number: 1,
+      signal: { type: "candidates", candidates: [], relayed: false },
+    },
   ]);
 });
 

@@ -1,7 +1,7 @@
 /** The sender at the other end of lanes in memory (`Remote`), for what runs a session. */
 import sodium from "libsodium-wrappers-sumo";
 
-import type { Answer, Event, Person } from "../../src/events";
+import type { Answer, Event, PathKind, Person } from "../../src/events";
 import type { Lane } from "../../src/lanes/lane";
 import { PeerConnections, type Connection } from "../../src/lanes/webrtc/connection";
 import { concat, decodeJson, type Bytes } from "../../src/protocol/codec";
@@ -37,7 +37,7 @@ export class MemoryLane implements Lane {
 export class MemoryConnection {
   readonly control = new MemoryLane();
   readonly data = new MemoryLane();
-  relayed: boolean | null = null;
+  path: PathKind = "direct";
   closed = false;
   onLost: () => void = () => {};
 
@@ -72,7 +72,7 @@ export class Remote extends Pair {
       secured: this.secured,
       opener: new Opener(FIRST_SUITE, this.keys.privateKey),
       connection: this.connection as unknown as Connection,
-      peerConnections: new PeerConnections(() => {}),
+      open: () => new PeerConnections(() => {}).open(),
       early: () => [],
     };
   }

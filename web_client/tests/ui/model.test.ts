@@ -47,7 +47,7 @@ const PROGRESS: Progress = {
   verified: 3,
   total: 10,
   rate: 1,
-  relayed: null,
+  path: "direct",
   bottleneck: "",
 };
 const DELIVERED: Delivered = {

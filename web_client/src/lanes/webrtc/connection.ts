@@ -2,7 +2,8 @@
  * The worker's part of WebRTC: a proxy for each peer connection that the page makes for it, and the
  * answer to a description.
  */
-import type { RtcCall, RtcEvent } from "../../events";
+import type { PathKind, RtcCall, RtcEvent } from "../../events";
+import type { IceServer } from "../../protocol/ice";
 import { same, type Bytes } from "../../protocol/codec";
 import { PeerError } from "../../protocol/errors";
 import { MAX_CANDIDATES, merge, type Description, type Signal } from "../../protocol/signal";
@@ -18,9 +19,11 @@ export class PeerConnections {
   /** `ask` brings a call to the page. */
   constructor(private readonly ask: (call: RtcCall) => void) {}
 
-  open(): Connection {
+  /** A new one that finds its outer addresses, and relays, by the servers `ice`. */
+  open(ice: readonly IceServer[] = []): Connection {
     const number = ++this.count;
-    const connection = new Connection(number, this.ask, () => this.known.delete(number));
+    const forget = () => this.known.delete(number);
+    const connection = new Connection(number, ice, this.ask, forget);
     this.known.set(number, connection);
     return connection;
   }
@@ -37,13 +40,14 @@ export class Connection {
   private told = 0;
   control!: Lane;
   data!: Lane;
-  relayed: boolean | null = null;
+  path: PathKind = "direct"; // as whoever made it knows, until the browser says so
   /** Called with each of this side's candidates. */
   onCandidate: (line: string) => void = () => {};
   onLost: () => void = () => {};
 
   constructor(
     private readonly number: number,
+    private readonly ice: readonly IceServer[],
     private readonly ask: (call: RtcCall) => void,
     private readonly forget: () => void,
   ) {}
@@ -51,7 +55,7 @@ export class Connection {
   /** What happened to it. */
   take(event: RtcEvent): void {
     if (event.type === "candidate" && this.told++ < MAX_CANDIDATES) this.onCandidate(event.line);
-    if (event.type === "path") this.relayed = event.relayed;
+    if (event.type === "path" && event.relayed) this.path = "relayed";
     if (event.type === "lost") this.onLost();
     if (event.type === "lanes") {
       [this.control, this.data] = [new ChannelLane(event.control), new ChannelLane(event.data)];
@@ -63,7 +67,8 @@ export class Connection {
   /** Take the offerer's description; this side's SDP. */
   async answer(description: Description): Promise<string> {
     const answered = new Promise<{ sdp: string }>((resolve) => this.waiting.set("answer", resolve));
-    this.ask({ op: "answer", connection: this.number, sdp: sdp.build(description) });
+    const { number: connection, ice } = this;
+    this.ask({ op: "answer", connection, ice, sdp: sdp.build(description) });
     return (await answered).sdp;
   }
 
@@ -109,7 +114,7 @@ export async function answer(
   say(own);
   const tell = (line: string) => {
     const candidate = sdp.readOwnCandidate(line);
-    if (candidate) say({ type: "candidates", candidates: [candidate] });
+    if (candidate) say({ type: "candidates", candidates: [candidate], relayed: false });
   };
   connection.onCandidate = tell;
   early.forEach(tell);
@@ -135,5 +140,32 @@ async function listen(
     if (more.type !== "candidates") throw new PeerError("signal_out_of_turn");
     known = merge(known, more.candidates);
     more.candidates.forEach((candidate) => connection.add(sdp.candidateLine(candidate)));
+  }
+}
+
+/** The signals about one connection that wait to be read. */
+export class SignalInbox {
+  private readonly signals: Signal[] = [];
+  private ended = false;
+  private wake: () => void = () => {};
+
+  put(signal: Signal): void {
+    this.signals.push(signal);
+    this.wake();
+  }
+
+  /** No more will come. */
+  end(): void {
+    this.ended = true;
+    this.wake();
+  }
+
+  /** The next one. Throws `LaneLost` when none will come. */
+  async next(): Promise<Signal> {
+    while (!this.signals.length) {
+      if (this.ended) throw new LaneLost();
+      await new Promise<void>((resolve) => (this.wake = resolve));
+    }
+    return this.signals.shift()!;
   }
 }

@@ -4,6 +4,7 @@
  * passes messages on.
  */
 import type { Pipe, RtcCall, RtcEvent } from "../../events";
+import type { IceServer } from "../../protocol/ice";
 import { CONTROL_CHANNEL, DATA_CHANNEL, PASSED_ON } from "./channel";
 
 export class PagePeerConnections {
@@ -15,7 +16,7 @@ export class PagePeerConnections {
   async call(call: RtcCall): Promise<void> {
     const pc = this.open.get(call.connection);
     try {
-      if (call.op === "answer") await this.answer(call.connection, call.sdp);
+      if (call.op === "answer") await this.answer(call.connection, call.sdp, call.ice);
       else if (call.op === "candidate") {
         await pc?.addIceCandidate({ candidate: call.line, sdpMid: "0" });
       } else {
@@ -28,8 +29,8 @@ export class PagePeerConnections {
     }
   }
 
-  private async answer(connection: number, sdp: string): Promise<void> {
-    const pc = new RTCPeerConnection({ iceServers: [] });
+  private async answer(connection: number, sdp: string, ice: readonly IceServer[]): Promise<void> {
+    const pc = new RTCPeerConnection({ iceServers: [...ice] });
     this.open.set(connection, pc);
     pc.onicecandidate = ({ candidate }) => {
       if (candidate?.candidate) {

@@ -63,6 +63,7 @@ export function readOwn(sdp: string, nonceGuest: Bytes, nonceHost: Bytes): Descr
     setup: attribute("setup") as Description["setup"],
     maxMessageSize: Math.min(Math.max(announced, MIN_MESSAGE_SIZE), MAX_MESSAGE_SIZE),
     candidates: [],
+    relayed: false,
   };
 }
 

@@ -18,12 +18,12 @@ export function running(model: Model, { t, actions }: Context): Screen {
   const bar = h("progress", { "aria-label": t.running.title, max: "1" });
   const percent = h("p", { class: "percent", "aria-hidden": "true" });
   const numbers = h("p", { class: "numbers" });
-  const path = h("p", { class: "small" });
+  const remarks = h("p", { class: "small" });
   const phases = PHASES.map((phase) => h("li", {}, t.phases[phase]));
   const note = h("p", { class: "note", role: "alert", hidden: true });
   const update = ({ progress, state, trouble }: Model) => {
     if (progress) {
-      const { durable, verified, total, rate, relayed, bottleneck } = progress;
+      const { durable, verified, total, rate, path, bottleneck } = progress;
       const done = total ? durable / total : 1;
       if (state === "verifying") bar.value = total ? verified / total : 1;
       else bar.value = done;
@@ -33,9 +33,9 @@ export function running(model: Model, { t, actions }: Context): Screen {
         parts.push(t.rate(bytes(rate, t)), t.left((total - durable) / rate));
       }
       numbers.textContent = parts.join(" · ");
-      const way = relayed === null ? "" : relayed ? t.running.relayed : t.running.direct;
+      const way = t.running[path];
       const pace = state === "receiving" && bottleneck ? t.running.bottleneck[bottleneck] : "";
-      path.textContent = [t.running.stay, way, pace].filter(Boolean).join(" ");
+      remarks.textContent = [t.running.stay, way, pace].filter(Boolean).join(" ");
     }
     const at = (PHASES as readonly string[]).indexOf(state);
     phases.forEach((item, index) => {
@@ -62,7 +62,7 @@ export function running(model: Model, { t, actions }: Context): Screen {
     note,
     model.slow && usualCauses(t),
     h("ol", { class: "phases" }, ...phases),
-    path,
+    remarks,
     ...stop,
   ];
   return { children, update };

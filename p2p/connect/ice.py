@@ -1,0 +1,174 @@
+"""The STUN and TURN servers of an attempt: which of them answer here, and the connections made with
+them. A direct connection asks STUN servers for its outer address; a relayed one goes by a TURN
+server, by UDP where that comes through, else by TCP or TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..lanes import LaneLost
+from ..lanes.webrtc import Connection, Engine, available, load
+from ..protocol.errors import Failure
+from ..protocol.ice import IceServer, IceServers, may_ask
+from ..tasks import stop
+
+logger = logging.getLogger("handover.connect")
+
+RESOLVE_SECONDS = 2.0  # for the names of all servers
+ANSWER_SECONDS = 1.5  # for an answer by UDP, or a connection by TCP
+ASK_AGAIN_SECONDS = 0.25  # for UDP loses
+
+
+class Ice:
+    """What one attempt makes its WebRTC connections with."""
+
+    def __init__(self, told: IceServers, engine: Engine, packet: int, *, local: bool) -> None:
+        """`told` by the signaling server; `local`: that is this very machine. `packet`: see
+        `MakeConnection`."""
+        self._told, self._engine, self._packet, self._local = told, engine, packet, local
+        self._stun: tuple[IceServer, ...] = ()
+
+    @property
+    def has_relay(self) -> bool:
+        """Whether there is any TURN server."""
+        return bool(self._told.turn)
+
+    def open(self, *, offerer: bool) -> Connection:
+        """A further direct connection, with the servers that the first one had."""
+        return self._engine.make(offerer=offerer, packet=self._packet, ice=self._stun)
+
+    async def open_direct(self, *, offerer: bool) -> Connection:
+        """A connection without any relay."""
+        by_udp = [one for one in self._told.turn if one.transport == "udp"]
+        # TURN servers answer as STUN servers do (RFC 8656).
+        asked = [*self._told.stun, *(IceServer("stun", t.host, t.port, "udp") for t in by_udp)]
+        found = await self._resolved(asked)
+        if self._engine.reaches_turn_by_tcp:  # aiortc waits 5 s for one that does not answer
+            found = await _answering(found)
+        self._stun = tuple(dict.fromkeys(found))[:2]  # libjuice asks two
+        return self.open(offerer=offerer)
+
+    async def open_relayed(self, *, offerer: bool, relay_only: bool) -> Connection:
+        """A connection by way of a TURN server; with `relay_only` by no other, else this side may
+        have none. Raises `LaneLost` where it must have one and has not."""
+        turn = await self._resolved(self._told.turn)
+        by_udp = await _answering([one for one in turn if one.transport == "udp"])
+        if by_udp:
+            return self._make(self._engine, offerer, [*self._stun, by_udp[0]], relay_only)
+        by_tcp = await _connecting([one for one in turn if one.transport == "tcp"])
+        engine = self._engine
+        if by_tcp and not engine.reaches_turn_by_tcp and "aiortc" in available():
+            logger.info("no TURN server answers by UDP; the portable engine goes by TCP")
+            try:
+                engine = await asyncio.to_thread(load, "aiortc")
+            except Failure:
+                raise LaneLost from None
+        if by_tcp and engine.reaches_turn_by_tcp:
+            return self._make(engine, offerer, by_tcp[:1], relay_only)
+        if relay_only:
+            raise LaneLost
+        return self.open(offerer=offerer)
+
+    def _make(
+        self, engine: Engine, offerer: bool, servers: Sequence[IceServer], relay_only: bool
+    ) -> Connection:
+        return engine.make(offerer=offerer, packet=self._packet, ice=servers, relay_only=relay_only)
+
+    async def _resolved(self, servers: Iterable[IceServer]) -> list[IceServer]:
+        """With addresses in the place of names, so that it is known whom an engine talks to; by TLS
+        the name stays, for its certificate. Those that may not be asked are left out."""
+        found = await asyncio.gather(*(self._resolve(one) for one in servers))
+        return [one for one in found if one is not None]
+
+    async def _resolve(self, server: IceServer) -> IceServer | None:
+        loop, udp = asyncio.get_running_loop(), server.transport == "udp"
+        kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+        try:
+            async with asyncio.timeout(RESOLVE_SECONDS):
+                hits = await loop.getaddrinfo(server.host, server.port, type=kind)
+        except (OSError, TimeoutError, UnicodeError):
+            return None
+        addresses = [str(hit[4][0]) for hit in hits]
+        fitting = [one for one in addresses if may_ask(one, local=self._local) and _routed(one)]
+        if not fitting:
+            return None
+        return server if server.scheme == "turns" else replace(server, host=fitting[0])
+
+
+def _routed(address: str) -> bool:
+    """Whether this machine would know where to send it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))  # sends nothing
+    except OSError:
+        return False
+    return True
+
+
+async def _first(asking: Sequence[Coroutine[Any, Any, IceServer]]) -> list[IceServer]:
+    """Those of the servers that answer until the first one has, in time."""
+    going = {asyncio.create_task(one) for one in asking}
+    tasks = list(going)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while going:
+                done, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
+                found = [one.result() for one in tasks if one in done and not one.exception()]
+                if found:
+                    return found
+    except TimeoutError:
+        pass
+    finally:
+        await stop(*tasks)
+    return []
+
+
+async def _answering(servers: Sequence[IceServer]) -> list[IceServer]:
+    """By UDP: a binding request to each (RFC 8489)."""
+    return await _first([_ask(one) for one in servers])
+
+
+async def _connecting(servers: Sequence[IceServer]) -> list[IceServer]:
+    """By TCP."""
+    return await _first([_connect(one) for one in servers])
+
+
+async def _ask(server: IceServer) -> IceServer:
+    from aioice import stun
+
+    request = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[None] = loop.create_future()
+
+    class Listening(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, address: Any) -> None:
+            try:
+                ours = stun.parse_message(data).transaction_id == request.transaction_id
+            except ValueError:
+                return
+            if ours and not answered.done():
+                answered.set_result(None)
+
+    transport, _ = await loop.create_datagram_endpoint(
+        Listening, remote_addr=(server.host, server.port)
+    )
+    try:
+        while not answered.done():
+            transport.sendto(bytes(request))
+            await asyncio.wait([answered], timeout=ASK_AGAIN_SECONDS)
+    finally:
+        transport.close()
+    return server
+
+
+async def _connect(server: IceServer) -> IceServer:
+    _, writer = await asyncio.open_connection(server.host, server.port)
+    writer.close()
+    return server
