@@ -35,7 +35,9 @@ PACKAGES = {
     "ip": "iproute2",
     "jq": "jq",
     "openssl": "openssl",
+    "nft": "nftables",
     "sysctl": "procps",
+    "turnserver": "coturn",
     "unzip": "unzip",
     "/etc/protocols": "netbase",  # what `ip rule` calls UDP
     "/usr/include/stdio.h": "libc6-dev",

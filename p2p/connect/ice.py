@@ -9,8 +9,9 @@ import asyncio
 import logging
 import socket
 from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..lanes import LaneLost
 from ..lanes.webrtc import Connection, Engine, available, load
@@ -20,9 +21,16 @@ from ..tasks import stop
 
 logger = logging.getLogger("handover.connect")
 
-RESOLVE_SECONDS = 2.0  # for the names of all servers
+RESOLVE_SECONDS = 1.0  # for the names of all servers
 ANSWER_SECONDS = 1.5  # for an answer by UDP, or a connection by TCP
 ASK_AGAIN_SECONDS = 0.25  # for UDP loses
+
+
+class Relay(NamedTuple):
+    """A TURN server that was found to answer, and what reaches it."""
+
+    engine: Engine
+    server: IceServer
 
 
 class Ice:
@@ -54,31 +62,33 @@ class Ice:
         self._stun = tuple(dict.fromkeys(found))[:2]  # libjuice asks two
         return self.open(offerer=offerer)
 
-    async def open_relayed(self, *, offerer: bool, relay_only: bool) -> Connection:
-        """A connection by way of a TURN server; with `relay_only` by no other, else this side may
-        have none. Raises `LaneLost` where it must have one and has not."""
+    async def find_relay(self) -> Relay | None:
+        """A TURN server that answers, and an engine that reaches it."""
         turn = await self._resolved(self._told.turn)
         by_udp = await _answering([one for one in turn if one.transport == "udp"])
         if by_udp:
-            return self._make(self._engine, offerer, [*self._stun, by_udp[0]], relay_only)
+            return Relay(self._engine, by_udp[0])
         by_tcp = await _connecting([one for one in turn if one.transport == "tcp"])
         engine = self._engine
         if by_tcp and not engine.reaches_turn_by_tcp and "aiortc" in available():
             logger.info("no TURN server answers by UDP; the portable engine goes by TCP")
-            try:
+            with suppress(Failure):
                 engine = await asyncio.to_thread(load, "aiortc")
-            except Failure:
-                raise LaneLost from None
-        if by_tcp and engine.reaches_turn_by_tcp:
-            return self._make(engine, offerer, by_tcp[:1], relay_only)
-        if relay_only:
-            raise LaneLost
-        return self.open(offerer=offerer)
+        return Relay(engine, by_tcp[0]) if by_tcp and engine.reaches_turn_by_tcp else None
 
-    def _make(
-        self, engine: Engine, offerer: bool, servers: Sequence[IceServer], relay_only: bool
-    ) -> Connection:
-        return engine.make(offerer=offerer, packet=self._packet, ice=servers, relay_only=relay_only)
+    def open_relayed(self, relay: Relay | None, *, offerer: bool, relay_only: bool) -> Connection:
+        """A connection by way of a relay; with `relay_only` by no other, else this side may have
+        none. Raises `LaneLost` where it must have one and has not."""
+        if relay is None:
+            if relay_only:
+                raise LaneLost
+            return self.open(offerer=offerer)
+        # Where only TCP gets out, no STUN server answers; aiortc would wait 5 s for it.
+        by_udp = relay.server.transport == "udp" and not relay_only
+        servers = (relay.server, *(self._stun if by_udp else ()))
+        return relay.engine.make(
+            offerer=offerer, packet=self._packet, ice=servers, relay_only=relay_only
+        )
 
     async def _resolved(self, servers: Iterable[IceServer]) -> list[IceServer]:
         """With addresses in the place of names, so that it is known whom an engine talks to; by TLS
@@ -136,7 +146,7 @@ async def _answering(servers: Sequence[IceServer]) -> list[IceServer]:
 
 
 async def _connecting(servers: Sequence[IceServer]) -> list[IceServer]:
-    """By TCP."""
+    """By TCP, or by TLS with a certificate that is trusted here."""
     return await _first([_connect(one) for one in servers])
 
 
@@ -169,6 +179,7 @@ async def _ask(server: IceServer) -> IceServer:
 
 
 async def _connect(server: IceServer) -> IceServer:
-    _, writer = await asyncio.open_connection(server.host, server.port)
+    secure = True if server.scheme == "turns" else None
+    _, writer = await asyncio.open_connection(server.host, server.port, ssl=secure)
     writer.close()
     return server

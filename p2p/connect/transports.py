@@ -266,17 +266,28 @@ class Transports:
 
     async def _by_relay(self, ice: Ice, way: _Way, host: bool) -> _Opened:
         """The offerer says when it is time for that, and uses relays alone: so it is one."""
-        first: Signal | None = None
         if not ice.has_relay:  # and so the other side has none either
             raise LaneLost
-        if self._offerer:
-            if not self._relay_only:
-                await self._is_late()
-        elif (first := await way.recv()) is None:
-            raise LaneLost
+        finding = asyncio.create_task(ice.find_relay())  # takes time where UDP is dead
+        try:
+            first = await self._relay_is_wanted(way)
+            relay = await finding
+        finally:
+            await stop(finding)
         relay_only = self._offerer or self._relay_only
-        connection = await ice.open_relayed(offerer=self._offerer, relay_only=relay_only)
+        connection = ice.open_relayed(relay, offerer=self._offerer, relay_only=relay_only)
         return await self._by_connection(connection, "relayed", way, host, first)
+
+    async def _relay_is_wanted(self, way: _Way) -> Signal | None:
+        """Wait for that; the offerer's description, where this side is not it."""
+        if not self._offerer:
+            first = await way.recv()
+            if first is None:
+                raise LaneLost
+            return first
+        if not self._relay_only:
+            await self._is_late()
+        return None
 
     async def _by_connection(
         self,

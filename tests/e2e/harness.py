@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, AnyStr
 
@@ -67,6 +69,26 @@ class Peer:
         self.started.append(process)
         return process
 
+    @contextlib.contextmanager
+    def serving(self, *arguments: Argument) -> Iterator[None]:
+        """A command that serves, from when it says so."""
+        process = subprocess.Popen(
+            self.command(*arguments),
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            preexec_fn=die_with_parent,
+        )
+        assert process.stderr is not None
+        try:
+            while b"Serving" not in (line := process.stderr.readline()):
+                assert line, "it ended"
+            yield
+        finally:
+            process.kill()
+            process.communicate()
+
     def send(self, *arguments: Argument, **environment: str) -> tuple[Process, str]:
         # The usual port is one, for all tests that run at once; a link has to keep its own.
         own = () if {"--listen", "--server"} & set(arguments) else ("--listen", ":0")
@@ -114,6 +136,10 @@ class Process:
             assert found is not None, f"no {event} {members}: {self.events} {self.stderr()}"
             if found["event"] == event and members.items() <= found.items():
                 return found
+
+    def next(self, seconds: float = SECONDS) -> Told | None:
+        """The next event of any kind; None when there is none in time, or at the end."""
+        return self._next(time.monotonic() + seconds)
 
     def _next(self, ends: float) -> Told | None:
         stdout = output(self.process)

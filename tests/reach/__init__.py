@@ -1,0 +1,1 @@
+"""Two sites with whatever stands between them, and which way carries a transfer."""

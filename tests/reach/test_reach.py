@@ -1,0 +1,74 @@
+"""A part of the matrix (`python -m tests.reach`): real namespaces, a real server, a real relay."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from p2p.lanes.webrtc import available
+
+from .cells import internet, transfer
+
+ENGINES = available()
+FAST, PORTABLE = ENGINES[0], ENGINES[-1]
+
+
+@pytest.fixture(autouse=True)
+def able():
+    assert os.geteuid() == 0, "namespaces need root"
+
+
+def cell(folder, sites, *words, engines=(FAST, FAST), relay=True):
+    with internet(sites, folder, relay=relay) as net:
+        return transfer(net, folder, engines, *words)
+
+
+@pytest.mark.parametrize(
+    "sites", [("open", "open"), ("cone", "cone"), ("cone", "open"), ("open", "symmetric")]
+)
+def test_a_direct_path_is_found_and_no_relay_taken(tmp_path, sites):
+    found = cell(tmp_path, sites)
+    assert found.path == "direct"
+    assert found.accepted < 5
+
+
+@pytest.mark.parametrize("engines", [(FAST, PORTABLE), (PORTABLE, FAST)])
+def test_holes_are_punched_by_either_engine(tmp_path, engines):
+    assert cell(tmp_path, ("cone", "cone"), engines=engines).path == "direct"
+
+
+@pytest.mark.parametrize(
+    "sites", [("symmetric", "symmetric"), ("cone", "symmetric"), ("symmetric", "cone")]
+)
+def test_a_relay_carries_what_finds_no_direct_path(tmp_path, sites):
+    found = cell(tmp_path, sites)
+    assert (found.path, found.ended) == ("relayed", "relayed")
+    assert found.accepted < 8
+
+
+@pytest.mark.parametrize(
+    "sites",
+    [("no udp", "no udp"), ("no udp", "cone"), ("cone", "443 only"), ("443 only", "no udp")],
+)
+def test_where_no_udp_gets_out_the_relay_is_reached_by_tcp_and_tls(tmp_path, sites):
+    found = cell(tmp_path, sites)
+    assert found.path == "relayed"
+    assert found.accepted < 12
+
+
+@pytest.mark.parametrize("who", ["both", "sender", "recipient"])
+def test_whoever_wants_a_relay_only_gets_no_other_path(tmp_path, who):
+    with internet(("open", "open"), tmp_path) as net:
+        words = {"sender": (), "recipient": (), **{who: ("--relay-only",)}}
+        both = ("--relay-only",) if who == "both" else ()
+        found = transfer(
+            net, tmp_path, (FAST, FAST), *both, sender=words["sender"], recipient=words["recipient"]
+        )
+    assert (found.path, found.ended) == ("relayed", "relayed")
+
+
+def test_without_a_relay_it_is_said_soon_that_there_is_no_path(tmp_path):
+    found = cell(tmp_path, ("symmetric", "symmetric"), relay=False)
+    assert found.path == "no_connection"
+    assert found.accepted < 22
