@@ -106,6 +106,7 @@ class Driver:
         self._ended: sessions.Ended | None = None
         self._limiter, self._waits = Limiter(options.limit), Waits()
         self._meter, self._progress_told = Meter(), 0.0
+        self._progressed: sessions.Progressed | None = None  # as it was told last
         lower = (DISK_NICENESS,)
         self._threads = ThreadPoolExecutor(DISK_THREADS, "handover-disk", step_back, lower)
         self._wake = asyncio.Event()
@@ -311,9 +312,9 @@ class Driver:
 
     def _tell_progress(self, event: sessions.Progressed) -> None:
         now = time.monotonic()
-        last = event.verified == event.total
+        last = event.verified == event.total and event != self._progressed
         if last or now - self._progress_told >= PROGRESS_SECONDS:
-            self._progress_told = now
+            self._progress_told, self._progressed = now, event
             tls = self._connected.carrier.is_tls
             own = self._waits.most()
             sure = own in OWN_BOTTLENECKS
