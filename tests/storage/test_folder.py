@@ -1153,6 +1153,14 @@ def test_compare_names_what_is_not_as_it_was(tmp_path):
     assert set(wrong) == {"d/a", "d/b", "e"}
 
 
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_compare_neither_waits_for_a_pipe_nor_reads_a_device(tmp_path, put):
+    put(tmp_path / "a")
+    manifest = Manifest((file("a", b"a"),), bytes(32))
+    one = results(list(manifest.entries), [b"a"])
+    assert list(compare(tmp_path, manifest, one, {0: "a"})) == [("a", Detail("no_ordinary_file"))]
+
+
 @pytest.mark.parametrize("most", [1_000_000, 100_000, 9000])
 @pytest.mark.parametrize("direct", [True, False])
 def test_reading_back_in_small_pieces_gives_the_same(tmp_path, monkeypatch, most, direct):
