@@ -114,6 +114,11 @@ class Driver:
         self._over = False
         self._state = ""
 
+    @property
+    def ended(self) -> sessions.Ended | None:
+        """How the session ended, once it has."""
+        return self._ended
+
     async def run(self) -> sessions.Ended:
         """Until the session ends. Raises `HandoverError`; the peer has then been told why."""
         writer = asyncio.create_task(self._write_control())

@@ -236,12 +236,13 @@ class RecipientTransfer:
             if self.underway is None or not self.underway.signed or task is None:
                 raise
             task.uncancel()  # all is delivered: nothing is cancelled
-            ended = sessions.Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
-            return self.summary.outcome(ended)
+            unconfirmed = sessions.Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
+            complete = await in_thread(self._complete)
+            return self.summary.outcome(complete or unconfirmed)
 
     def _complete(self) -> sessions.Ended | None:
-        """The end, when an earlier process had come to it and only died before it could say so. In
-        a thread. Raises `Failure`."""
+        """The end, when both have signed and nobody could say so: an earlier process died, or this
+        one is stopped. In a thread. Raises `Failure`."""
         underway = self.underway
         if underway is None or self.receipt is None or underway.results is None:
             return None

@@ -13,6 +13,7 @@ import pytest
 
 import p2p
 from p2p import events
+from p2p.connect.rendezvous import open_rendezvous
 from p2p.connect.seats import GuestSeat, HostSeat
 from p2p.connect.transports import Transports
 from p2p.lanes import LaneLost
@@ -428,6 +429,30 @@ async def test_a_disk_that_cannot_keep_the_receipt_is_said_and_waited_for(tmp_pa
     kept.unlink()
     kept.mkdir()
     complete(*await one.both(receiver))
+
+
+async def test_a_ctrl_c_while_the_server_of_a_transfer_closes_changes_nothing_of_its_end(
+    tmp_path, monkeypatch
+):
+    """It was said to have been stopped, though both had signed."""
+    closing = asyncio.Event()
+
+    async def slow():
+        closing.set()
+        await asyncio.sleep(10)
+
+    async def open_slowly(stack, *args, **options):
+        opened = await open_rendezvous(stack, *args, **options)
+        stack.push_async_callback(slow)
+        return opened
+
+    monkeypatch.setattr("p2p.api.open_rendezvous", open_slowly)
+    one = Transfer(tmp_path, size=1000)
+    complete(await one.receive())
+    async with asyncio.timeout(10):
+        await closing.wait()
+        one.sent.transfer.cancel()
+        complete(await one.sent.result())
 
 
 @pytest.mark.parametrize("role", ["sender", "recipient"])

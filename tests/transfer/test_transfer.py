@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import threading
 import time
 from dataclasses import replace
 
@@ -14,12 +15,14 @@ import pytest
 import p2p
 from p2p.protocol.errors import Ending, Failure
 from p2p.protocol.session import RecipientSession, RecipientState
+from p2p.state.audit import AuditLog
 from p2p.state.journal import Journal, Journals
 from p2p.storage import memory
 from p2p.storage.destination import FolderDestination
 from p2p.storage.memory import MemoryDestination
 from p2p.tasks import stop
 from p2p.transfer import recipient as transfers
+from p2p.transfer.receive import ReceiveDriver
 from p2p.transfer.recipient import RecipientTransfer
 from tests.virtual_time import virtual_time
 
@@ -247,6 +250,45 @@ async def test_a_last_word_that_is_lost_leaves_the_sender_complete(tmp_path, mon
     sent, received = await world.run()
     assert (sent.ending, received.ending) == (Ending.COMPLETE, Ending.COMPLETE)
     assert sent.code == "receipt_unconfirmed"
+
+
+@pytest.mark.parametrize(
+    ("role", "owner", "name"),
+    [
+        ("recipient", ReceiveDriver, "_clean_up"),
+        ("recipient", AuditLog, "append"),
+        ("sender", AuditLog, "append"),
+    ],
+)
+async def test_a_stop_after_both_have_signed_changes_nothing_of_the_end(
+    tmp_path, monkeypatch, role, owner, name
+):
+    """While threads are waited for, and while the end is noted."""
+    world = World(tmp_path, CONTENTS)
+    began, goes_on = threading.Event(), threading.Event()
+    real = getattr(owner, name)
+
+    def slow(self, *args):
+        if owner is not AuditLog or self is world.homes[role].audit:
+            began.set()
+            goes_on.wait(20)
+        return real(self, *args)
+
+    monkeypatch.setattr(owner, name, slow)
+    async with asyncio.timeout(20):
+        tasks = {"sender": world.sending()}
+        while not hasattr(world.sender, "identity"):
+            await asyncio.sleep(0)
+        tasks["recipient"] = world.receiving()
+        await asyncio.to_thread(began.wait, 20)
+        tasks[role].cancel()
+        await asyncio.sleep(0.05)
+        goes_on.set()
+        outcome = await tasks[role]
+        assert (outcome.ending, outcome.code) == (Ending.COMPLETE, "")
+        await asyncio.wait(tasks.values())
+    assert outcome.receipt
+    assert p2p.verify_receipt(outcome.receipt.read_bytes()).confirmed
 
 
 async def test_several_transfers_in_one_process_do_not_disturb_each_other(tmp_path):
