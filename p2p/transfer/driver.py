@@ -381,4 +381,6 @@ class Driver:
 
 
 def _at_peer(code: str) -> str:
+    if code == "transfer_running":
+        return "connection_lost"  # said to nobody: another process of this side goes on with it
     return "disk_paused" if code in LOCAL_PAUSES else code

@@ -330,7 +330,8 @@ class RecipientTransfer:
         )
         journal = Journal(Journals(home).path(record), record)
         if journal.begun:  # and yet not found by its link
-            raise Failure("journal_damaged", journal.short_id)
+            other = await in_thread(lambda: journal.running)
+            raise Failure("transfer_running" if other else "journal_damaged", journal.short_id)
         destination = self._open_destination(
             output, manifest, tape, transfer_id, journal.append_mark
         )
@@ -353,7 +354,8 @@ class RecipientTransfer:
                 raise unwritable(error) from None
             underway.destination.prepare()
         except BaseException:
-            journal.remove()
+            if journal.held:  # else it is another process's
+                journal.remove()
             raise
         self._journal, self.underway = journal, underway
 

@@ -16,7 +16,7 @@ import p2p
 from p2p.protocol.errors import Ending, Failure
 from p2p.protocol.session import RecipientSession, RecipientState
 from p2p.state.audit import AuditLog
-from p2p.state.journal import Journal, Journals
+from p2p.state.journal import Journal, Journals, RecipientRecord
 from p2p.storage import memory
 from p2p.storage.destination import FolderDestination
 from p2p.storage.memory import MemoryDestination
@@ -236,6 +236,31 @@ async def test_a_stop_is_told_to_the_other_side_and_leaves_nothing(tmp_path):
     assert last.code == "cancelled"
     assert not world.disk.files
     assert not world.disk.parts
+
+
+@pytest.mark.parametrize("counts", [False, True])
+async def test_two_processes_that_begin_the_same_transfer_at_once_leave_it_to_the_first(
+    tmp_path, counts
+):
+    """Whether or not what the first one noted counts yet. The sender hears no reason to end it."""
+    world = World(tmp_path, CONTENTS)
+    first = []
+
+    def begin(*ends):
+        home = world.homes["recipient"]
+        record = RecipientRecord(b"\x11" * 16, output=b"/")
+        first.append(Journal(Journals(home).path(record), record))
+        Journals(home).begin(first[0], b"manifest")
+        if counts:
+            first[0].write()
+
+    world.on_connection = begin
+    outcome = await world.visit()
+    assert (outcome.code, outcome.detail) == ("transfer_running", first[0].short_id)
+    assert first[0].read("manifest") == b"manifest"
+    (said,) = world.saw("sender", p2p.Warned)
+    assert said.code == "connection_lost_early"
+    first[0].remove()
 
 
 async def test_a_last_word_that_is_lost_leaves_the_sender_complete(tmp_path, monkeypatch):
