@@ -411,31 +411,40 @@ async def _host(
             raise Failure("needs_answer", Detail("admit"))
         transfer.identify(await in_thread(home.identity.load))
         secret = parse_link(record.link).secret if record.link else os.urandom(SECRET_BYTES)
-        async with AsyncExitStack() as stack:
-            rendezvous = await open_rendezvous(
-                stack,
-                record.server or None,
-                listen,
-                record.address or None,
-                tls,
-                record.owner,
-                reserved=await in_thread(_reserved_ports, home),
-            )
-            invitation = HostInvitation(
-                options,
-                transfer,
-                lambda connected, admit: SendDriver(transfer, connected, admit),
-                rendezvous,
-                secret,
-                sends=True,
-                link=record.link,
-                owner=record.owner,
-                expires=left,
-                to=to,
-            )
-            if not transfer.recalled:
-                transfer.linked(str(invitation.link), rendezvous.port)
-            return await invitation.run()
+        outcome: Outcome | None = None
+        try:
+            async with AsyncExitStack() as stack:
+                rendezvous = await open_rendezvous(
+                    stack,
+                    record.server or None,
+                    listen,
+                    record.address or None,
+                    tls,
+                    record.owner,
+                    reserved=await in_thread(_reserved_ports, home),
+                )
+                invitation = HostInvitation(
+                    options,
+                    transfer,
+                    lambda connected, admit: SendDriver(transfer, connected, admit),
+                    rendezvous,
+                    secret,
+                    sends=True,
+                    link=record.link,
+                    owner=record.owner,
+                    expires=left,
+                    to=to,
+                )
+                if not transfer.recalled:
+                    transfer.linked(str(invitation.link), rendezvous.port)
+                outcome = await invitation.run()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if outcome is None or task is None:
+                raise
+            task.uncancel()  # it had ended: only its server was still being closed
+        assert outcome is not None
+        return outcome
 
     return await conclude(work(), transfer, "sender", home.audit, options.emit)
 

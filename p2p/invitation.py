@@ -131,6 +131,10 @@ class HostedSession(Protocol):
     """A session with the guest that is being served."""
 
     @property
+    def ended(self) -> sessions.Ended | None:
+        """How it ended, once it has; what is left to do then changes nothing of that."""
+
+    @property
     def can_resume(self) -> bool:
         """Whether the guest can take up again what was broken off."""
 
@@ -201,7 +205,7 @@ class HostInvitation:
             task = asyncio.current_task()
             if self._ended is None or task is None:
                 raise
-            task.uncancel()  # it was only signing, and came to its end
+            task.uncancel()  # it had come to its end, or did while it was only signing
         assert self._ended is not None
         return self._ended
 
@@ -431,6 +435,7 @@ class HostInvitation:
                 raise
             return None
         finally:
+            self._conclude(session.ended)  # though it may be stopped before all is closed
             self._serving, self._session = b"", None
 
     # -- admission

@@ -262,7 +262,7 @@ class Server:
 
     async def _signal(self, request: web.Request) -> web.StreamResponse:
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != _connection(request).seen.host:
+        if origin is not None and _netloc(origin) != _connection(request).seen.host:
             raise web.HTTPForbidden(text="another origin")
         offered = request.headers.get("Sec-WebSocket-Protocol", messages.SUBPROTOCOL)
         if messages.SUBPROTOCOL not in [one.strip() for one in offered.split(",")]:
@@ -454,6 +454,14 @@ class Server:
                 self._end_attempt(seat.room, attempt)
             del self._hosts[seat.room]
             self._rooms.away(seat.room, time.monotonic())
+
+
+def _netloc(url: str) -> str | None:
+    """Host and port of a URL; None where it is none."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
 
 
 def _connection(request: web.Request) -> Connection:

@@ -49,6 +49,7 @@ class ScriptedSession:
     """A session with a guest: it asks for admission, and lasts until `ends`."""
 
     can_resume = True
+    ended: Ended | None = None
 
     def __init__(self, host, connected, admit):
         self.host, self.connected, self.admit = host, connected, admit
@@ -502,6 +503,17 @@ async def test_a_stop_while_only_signatures_are_missing_is_none(place):
         host.settling = True
         await place.guest(host)
         await host.admitted()
+        host.task.cancel()
+        assert (await host.task).ending == Ending.COMPLETE
+
+
+@virtual_time
+async def test_a_stop_after_the_end_changes_nothing_of_it(place):
+    """While connections and threads are still being closed."""
+    async with place:
+        host = await place.host()
+        await place.guest(host)
+        (await host.admitted()).ended = COMPLETE
         host.task.cancel()
         assert (await host.task).ending == Ending.COMPLETE
 

@@ -271,6 +271,10 @@ class Results:
         """Nothing is known of an entry any more."""
         self._records[index * RESULT : (index + 1) * RESULT] = bytes(RESULT)
 
+    def clear(self) -> None:
+        """Nothing is known of any entry any more."""
+        self._records = bytearray(len(self._records))
+
     def known(self, index: int) -> bool:
         """Whether anything was noted of an entry yet."""
         return self[index] != (DELIVERED, NO_DIGEST)

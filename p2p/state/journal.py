@@ -285,6 +285,11 @@ class Journal:
         return self._lock is not None
 
     @property
+    def held(self) -> bool:
+        """Whether other processes are kept away."""
+        return self._lock is not None
+
+    @property
     def begun(self) -> bool:
         """Whether it counts: written, and not removed."""
         return os.path.lexists(self.path / "journal.json")
@@ -462,9 +467,11 @@ class Journals:
         return os.path.lexists(self._folder / transfer_id.hex() / "journal.json")
 
     def begin(self, journal: Journal, manifest: bytes) -> None:
-        """Begin to note a transfer; `Journal.write` makes it count. Raises `OSError`."""
+        """Begin to note a transfer; `Journal.write` makes it count. Raises `OSError`, and `Failure`
+        where another process has begun it."""
         journal.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        journal.hold()
+        if not journal.hold():
+            raise Failure("transfer_running", journal.short_id)
         journal.store("manifest", manifest)
         journal.store("begun", _encode(journal.record))
 

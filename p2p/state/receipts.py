@@ -45,6 +45,14 @@ def _digest(value: Json) -> bytes:
     return bytes.fromhex(hexed)
 
 
+def _placed(value: Json) -> Json:
+    """Below the folder that it was placed in: nothing else vouches for it, the root does not."""
+    path: str = text(2 * MAX_PATH, empty=False)(value)
+    if {"", ".", ".."} & set(path.split("/")):
+        raise ValueError("no path below a folder")
+    return path
+
+
 _annex = members(
     {
         "salt": base64url(SALT),
@@ -56,7 +64,7 @@ _annex = members(
                     "size": integer(0, MAX_INTEGER),
                     "status": one_of(*_codes),
                     "sha256": _digest,
-                    "placed": optional(text(2 * MAX_PATH, empty=False)),
+                    "placed": optional(_placed),
                 }
             ),
             MAX_ENTRIES,

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..protocol.manifest import Manifest, Results
 from ..protocol.sentences import Detail, os_detail
 from .durable import NO_FOLLOW
+from .strict import open_strictly
 
 
 def compare(
@@ -27,7 +28,7 @@ def compare(
                 yield placed[index], Detail("folder_missing")
             continue
         try:
-            with open(path, "rb") as file:
+            with open(open_strictly(path, own=False), "rb") as file:
                 if hashlib.file_digest(file, "sha256").digest() != digest:
                     yield placed[index], Detail("content_differs")
         except OSError as error:

@@ -12,7 +12,15 @@ from ..compression import SAMPLE, STORED, Compression, Method, choose
 from ..protocol.errors import Failure
 from ..protocol.manifest import CHANGED, UNREADABLE
 from ..protocol.tape import Tape
-from .durable import CLOSE_ON_EXEC, NO_FOLLOW, NON_BLOCKING, next_data, next_hole, read_at
+from .durable import (
+    CLOSE_ON_EXEC,
+    NO_FOLLOW,
+    NON_BLOCKING,
+    expose_writes,
+    next_data,
+    next_hole,
+    read_at,
+)
 from .listing import UNREAD, Listing, SourceFile, is_alike
 from .ports import Block, Stopped, never
 from .read_back import READ_BACK
@@ -168,6 +176,7 @@ class FolderSource:
         # Without O_NONBLOCK, a file that became a FIFO would hang here.
         self._file = os.open(source.path, os.O_RDONLY | NON_BLOCKING | NO_FOLLOW | CLOSE_ON_EXEC)
         self._at, self._digest, self._compression = 0, hashlib.sha256(), None
+        expose_writes(self._file)
         self._check(source)
 
     def _check(self, source: SourceFile) -> None:

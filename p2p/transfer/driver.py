@@ -119,12 +119,18 @@ class Driver:
         self._ended: sessions.Ended | None = None
         self._limiter, self._waits = Limiter(options.limit), Waits()
         self._meter, self._progress_told = Meter(), 0.0
+        self._progressed: sessions.Progressed | None = None  # as it was told last
         lower = (DISK_NICENESS,)
         self._threads = ThreadPoolExecutor(DISK_THREADS, "handover-disk", step_back, lower)
         self._wake = asyncio.Event()
         self._peer_bottleneck: sessions.Bottleneck = ""
         self._over = False
         self._state = ""
+
+    @property
+    def ended(self) -> sessions.Ended | None:
+        """How the session ended, once it has."""
+        return self._ended
 
     async def run(self) -> sessions.Ended:
         """Until the session ends. Raises `HandoverError`; the peer has then been told why."""
@@ -326,9 +332,9 @@ class Driver:
 
     def _tell_progress(self, event: sessions.Progressed) -> None:
         now = time.monotonic()
-        last = event.verified == event.total
+        last = event.verified == event.total and event != self._progressed
         if last or now - self._progress_told >= PROGRESS_SECONDS:
-            self._progress_told = now
+            self._progress_told, self._progressed = now, event
             own = self._waits.most()
             sure = own in OWN_BOTTLENECKS
             self._options.emit(
@@ -390,4 +396,6 @@ class Driver:
 
 
 def _at_peer(code: str) -> str:
+    if code == "transfer_running":
+        return "connection_lost"  # said to nobody: another process of this side goes on with it
     return "disk_paused" if code in LOCAL_PAUSES else code

@@ -136,8 +136,10 @@ async def conclude(
     concluding = loop.run_in_executor(None, _conclude, transfer, role, outcome, summary, audit)
     try:
         await finish(concluding)
-    except asyncio.CancelledError as error:
-        cancelled = error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and cancelled is None:
+            task.uncancel()  # it had ended before
     unnoted = concluding.result()
     if unnoted is not None:
         emit(Warned("audit_unwritable", detail=unnoted))

@@ -236,12 +236,13 @@ class RecipientTransfer:
             if self.underway is None or not self.underway.signed or task is None:
                 raise
             task.uncancel()  # all is delivered: nothing is cancelled
-            ended = sessions.Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
-            return self.summary.outcome(ended)
+            unconfirmed = sessions.Ended(Ending.DELIVERED_UNCONFIRMED, "unconfirmed")
+            complete = await in_thread(self._complete)
+            return self.summary.outcome(complete or unconfirmed)
 
     def _complete(self) -> sessions.Ended | None:
-        """The end, when an earlier process had come to it and only died before it could say so. In
-        a thread. Raises `Failure`."""
+        """The end, when both have signed and nobody could say so: an earlier process died, or this
+        one is stopped. In a thread. Raises `Failure`."""
         underway = self.underway
         if underway is None or self.receipt is None or underway.results is None:
             return None
@@ -329,7 +330,8 @@ class RecipientTransfer:
         )
         journal = Journal(Journals(home).path(record), record)
         if journal.begun:  # and yet not found by its link
-            raise Failure("journal_damaged", journal.short_id)
+            other = await in_thread(lambda: journal.running)
+            raise Failure("transfer_running" if other else "journal_damaged", journal.short_id)
         destination = self._open_destination(
             output, manifest, tape, transfer_id, journal.append_mark
         )
@@ -352,7 +354,8 @@ class RecipientTransfer:
                 raise unwritable(error) from None
             underway.destination.prepare()
         except BaseException:
-            journal.remove()
+            if journal.held:  # else it is another process's
+                journal.remove()
             raise
         self._journal, self.underway = journal, underway
 

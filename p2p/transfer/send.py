@@ -122,10 +122,10 @@ class SendDriver(Driver):
         self.lanes.admitted.set()
         async with self._answer():
             answer = await self._next(sessions.Accepted, sessions.Receipted)
-        transfer.accepted()
         if isinstance(answer, sessions.Receipted):
-            receipted = answer  # signed in an earlier session
+            receipted = answer  # signed in an earlier session, if there was one
         else:
+            transfer.accepted()
             self._tell("accepted")
             receipted = await self._next(sessions.Receipted)
         self._tell("signing")

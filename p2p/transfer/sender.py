@@ -235,6 +235,8 @@ class SenderTransfer:
             if self._ends_it(error, own=own):
                 return False
             self.warn(error)
+            if self._prepared is not None:
+                self._prepared.results.clear()  # a visitor's word is not the next one's
             if self.peer:  # it is nobody's again
                 with suppress(OSError):
                     await self.note(peer=b"", label="", confirmed=False)

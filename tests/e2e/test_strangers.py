@@ -13,14 +13,16 @@ import pytest
 
 import p2p
 from p2p import events
+from p2p.connect.rendezvous import open_rendezvous
 from p2p.connect.seats import GuestSeat, HostSeat
 from p2p.connect.transports import Transports
 from p2p.lanes import LaneLost
 from p2p.lanes.webrtc import load
 from p2p.protocol import handshake, receipt
+from p2p.protocol import session as sessions
 from p2p.protocol.handshake import HANDSHAKE_SECONDS
 from p2p.protocol.link import derive_keys, parse_link
-from p2p.protocol.manifest import Entry
+from p2p.protocol.manifest import CHANGED, Entry
 from p2p.transfer.driver import Driver
 from p2p.transfer.receive import ReceiveDriver
 from p2p.transfer.recipient import RecipientTransfer
@@ -179,6 +181,47 @@ async def test_a_visitor_ends_only_its_own_visit(tmp_path, monkeypatch, visit):
     assert said == [expected[visit]]
     if visit == "says nothing":
         assert outcome.code == "no_answer"
+
+
+async def says_that_all_failed(session):
+    session._say("failed", time.monotonic(), entries=[[entry, CHANGED] for entry in range(3)])
+
+
+async def says_that_it_has_all(session):
+    session._say("receipt", time.monotonic(), payload="{}", signature=bytes(64))
+
+
+@pytest.mark.parametrize(
+    ("lies", "said"),
+    [(says_that_all_failed, "peer_cancelled"), (says_that_it_has_all, "protocol")],
+)
+async def test_what_a_visitor_says_of_files_it_never_accepted_counts_for_nobody(
+    tmp_path, monkeypatch, lies, said
+):
+    """Folders have no digest that would set right what was said of them."""
+
+    async def conduct(self):
+        await self._next(sessions.ManifestArrived)
+        await lies(self.session)
+        self._step(lambda: None)
+        await asyncio.Event().wait()
+
+    study = tmp_path / "study"
+    (study / "empty").mkdir(parents=True)
+    (study / "1.dcm").write_bytes(b"x")
+    sent = send(study, tmp_path / "s")
+    with monkeypatch.context() as patched:
+        patched.setattr(ReceiveDriver, "_conduct", conduct)
+        visitor = receive((await sent.transfer).link, tmp_path / "out-v", tmp_path / "v")
+        await sent.until("offered")
+        await asyncio.sleep(1)
+        visitor.transfer.cancel()
+        assert (await visitor.result()).ending is not p2p.Ending.COMPLETE
+    received = receive((await sent.transfer).link, tmp_path / "out", tmp_path / "r")
+    async with asyncio.timeout(60):
+        complete(await received.result(), await sent.result())
+    assert (tmp_path / "out" / "study" / "empty").is_dir()
+    assert [event.code for event in sent.saw(events.Warned)] == [said]
 
 
 async def test_a_visit_that_fails_here_ends_only_that_visit(tmp_path, monkeypatch):
@@ -385,6 +428,30 @@ async def test_a_disk_that_cannot_keep_the_receipt_is_said_and_waited_for(tmp_pa
     kept.unlink()
     kept.mkdir()
     complete(*await one.both(receiver))
+
+
+async def test_a_ctrl_c_while_the_server_of_a_transfer_closes_changes_nothing_of_its_end(
+    tmp_path, monkeypatch
+):
+    """It was said to have been stopped, though both had signed."""
+    closing = asyncio.Event()
+
+    async def slow():
+        closing.set()
+        await asyncio.sleep(10)
+
+    async def open_slowly(stack, *args, **options):
+        opened = await open_rendezvous(stack, *args, **options)
+        stack.push_async_callback(slow)
+        return opened
+
+    monkeypatch.setattr("p2p.api.open_rendezvous", open_slowly)
+    one = Transfer(tmp_path, size=1000)
+    complete(await one.receive())
+    async with asyncio.timeout(10):
+        await closing.wait()
+        one.sent.transfer.cancel()
+        complete(await one.sent.result())
 
 
 @pytest.mark.parametrize("role", ["sender", "recipient"])

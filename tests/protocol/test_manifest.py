@@ -142,6 +142,14 @@ def test_a_leaf_tells_nothing_without_its_salt():
     assert len(roots) == 2
 
 
+def test_results_that_are_cleared_tell_of_no_entry():
+    results = manifest.Results(2)
+    results.delivered(0, b"\x01" * 32)
+    results.failed(1, 17)
+    results.clear()
+    assert results.encode() == manifest.Results(2).encode()
+
+
 def test_kept_results_read_back_and_nothing_else():
     results = manifest.Results(2)
     results.delivered(0, b"\x01" * 32)

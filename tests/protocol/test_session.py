@@ -286,6 +286,18 @@ def test_digits_have_to_be_confirmed_by_both_where_one_wants_it():
     pair.run()
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_digits_that_are_confirmed_again_are_no_news(wanted):
+    """Somebody who is let in only later could say so for ever."""
+    pair = Pair(verify=wanted)
+    for _ in range(3):
+        pair.recipient.confirmed(pair.now)
+    pair.flush()
+    while pair.deliver_control("sender"):
+        pass
+    assert len(pair.saw("sender", session.Confirmed)) == wanted
+
+
 def test_progress_is_what_is_durable_and_read_back():
     pair = offered(files=(b"z" * 500_000,), largest=60_000).run()
     for role in ("sender", "recipient"):

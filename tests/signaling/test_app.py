@@ -223,8 +223,10 @@ async def test_only_the_owner_takes_the_seat_again(start):
 
 async def test_another_origin_is_refused_and_none_is_fine(start):
     server = await start()
-    with pytest.raises(InvalidStatus):
-        await raw(server, origin="https://evil.example")
+    for other in ("https://evil.example", "null", "http://["):
+        with pytest.raises(InvalidStatus) as caught:
+            await raw(server, origin=other)
+        assert caught.value.response.status_code == 403
     async with await raw(server, origin=origin(server)) as socket:
         assert (await say(socket, create()))["type"] == "created"
 

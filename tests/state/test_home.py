@@ -142,6 +142,15 @@ def test_an_annex_gives_back_what_the_root_is_made_of(home):
         home.receipts.annex(ONE[:16])
 
 
+@pytest.mark.parametrize("placed", ["/etc/passwd", "../d", "d/../../d", "d//a"])
+def test_an_annex_that_leads_out_of_the_folder_is_damaged(home, placed):
+    """The root does not say where an entry was placed."""
+    manifest = Manifest((Entry("d", "directory", 0, 5),), b"\x09" * 32)
+    home.receipts.store_annex(ONE[:16], manifest, Results(1), {0: placed})
+    with pytest.raises(Failure):
+        home.receipts.annex(ONE[:16])
+
+
 def test_the_audit_log_chains_and_its_head_moves(home):
     assert home.audit.head() == GENESIS
     assert home.audit.verify().lines == 0

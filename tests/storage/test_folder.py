@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 import socket
 import stat
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -795,6 +797,22 @@ def test_a_file_that_changes_while_it_is_read_is_withdrawn(tmp_path, do):
     assert gone == [(1, CHANGED)]
 
 
+def test_a_file_that_is_edited_by_a_memory_mapping_while_it_is_read_is_withdrawn():
+    """Its pages are dirty before, so that the edit alone would not move its times."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # has a disk, unlike some /tmp
+        root = tree(Path(folder), a=os.urandom(8 * mmap.PAGESIZE))
+        with open(root / "a", "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+            mapped[:] = bytes(mapped)
+            found, _ = listed(root)
+            source = FolderSource(found, Manifest(found.entries, bytes(32)).tape(), HEADROOM)
+            source.read(0, 4 * mmap.PAGESIZE)
+            time.sleep(0.05)  # the system's clock for files has ticks
+            for place in (0, -1):  # before and behind where it is read
+                mapped[place] ^= 1
+            block = source.read(4 * mmap.PAGESIZE, 4 * mmap.PAGESIZE)
+            assert (block.finished, block.withdrawn) == ((), ((1, CHANGED),))
+
+
 def test_holes_are_read_as_holes(tmp_path):
     root = tmp_path / "root"
     root.mkdir()
@@ -1133,6 +1151,14 @@ def test_compare_names_what_is_not_as_it_was(tmp_path):
     (out / "e").rmdir()
     wrong = dict(compare(out, made._manifest, final, made.placed | {4: "w"}))
     assert set(wrong) == {"d/a", "d/b", "e"}
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_compare_neither_waits_for_a_pipe_nor_reads_a_device(tmp_path, put):
+    put(tmp_path / "a")
+    manifest = Manifest((file("a", b"a"),), bytes(32))
+    one = results(list(manifest.entries), [b"a"])
+    assert list(compare(tmp_path, manifest, one, {0: "a"})) == [("a", Detail("no_ordinary_file"))]
 
 
 @pytest.mark.parametrize("most", [1_000_000, 100_000, 9000])

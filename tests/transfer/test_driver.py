@@ -258,6 +258,23 @@ async def test_progress_is_told_ten_times_a_second_and_the_last_always(tmp_path)
     assert (last.direct, last.webrtc) == (0, 1)
 
 
+@virtual_time
+async def test_a_last_progress_that_is_said_again_is_told_no_more_often(tmp_path):
+    """A peer may acknowledge as often as it likes."""
+
+    async def work(driver):
+        for _ in range(100):
+            event = sessions.Progressed(durable=100, verified=100, total=100)
+            driver.step((driver.session.tells, event))
+            await asyncio.sleep(0.001)
+        driver.end()
+
+    driver = ScriptedDriver(tmp_path, work)
+    await driver.run()
+    assert len(driver.progressed) == 100
+    assert 1 <= len(driver.told) <= 2
+
+
 @pytest.mark.parametrize(
     ("own", "peers", "told"),
     [

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import threading
 import time
 from dataclasses import replace
 
@@ -14,12 +15,14 @@ import pytest
 import p2p
 from p2p.protocol.errors import Ending, Failure
 from p2p.protocol.session import RecipientSession, RecipientState
-from p2p.state.journal import Journal, Journals
+from p2p.state.audit import AuditLog
+from p2p.state.journal import Journal, Journals, RecipientRecord
 from p2p.storage import memory
 from p2p.storage.destination import FolderDestination
 from p2p.storage.memory import MemoryDestination
 from p2p.tasks import stop
 from p2p.transfer import recipient as transfers
+from p2p.transfer.receive import ReceiveDriver
 from p2p.transfer.recipient import RecipientTransfer
 from tests.virtual_time import virtual_time
 
@@ -235,6 +238,31 @@ async def test_a_stop_is_told_to_the_other_side_and_leaves_nothing(tmp_path):
     assert not world.disk.parts
 
 
+@pytest.mark.parametrize("counts", [False, True])
+async def test_two_processes_that_begin_the_same_transfer_at_once_leave_it_to_the_first(
+    tmp_path, counts
+):
+    """Whether or not what the first one noted counts yet. The sender hears no reason to end it."""
+    world = World(tmp_path, CONTENTS)
+    first = []
+
+    def begin(*ends):
+        home = world.homes["recipient"]
+        record = RecipientRecord(b"\x11" * 16, output=b"/")
+        first.append(Journal(Journals(home).path(record), record))
+        Journals(home).begin(first[0], b"manifest")
+        if counts:
+            first[0].write()
+
+    world.on_connection = begin
+    outcome = await world.visit()
+    assert (outcome.code, outcome.detail) == ("transfer_running", first[0].short_id)
+    assert first[0].read("manifest") == b"manifest"
+    (said,) = world.saw("sender", p2p.Warned)
+    assert said.code == "connection_lost_early"
+    first[0].remove()
+
+
 async def test_a_last_word_that_is_lost_leaves_the_sender_complete(tmp_path, monkeypatch):
     monkeypatch.setattr("p2p.protocol.session.sender.DONE_SECONDS", 0.3)
 
@@ -247,6 +275,45 @@ async def test_a_last_word_that_is_lost_leaves_the_sender_complete(tmp_path, mon
     sent, received = await world.run()
     assert (sent.ending, received.ending) == (Ending.COMPLETE, Ending.COMPLETE)
     assert sent.code == "receipt_unconfirmed"
+
+
+@pytest.mark.parametrize(
+    ("role", "owner", "name"),
+    [
+        ("recipient", ReceiveDriver, "_clean_up"),
+        ("recipient", AuditLog, "append"),
+        ("sender", AuditLog, "append"),
+    ],
+)
+async def test_a_stop_after_both_have_signed_changes_nothing_of_the_end(
+    tmp_path, monkeypatch, role, owner, name
+):
+    """While threads are waited for, and while the end is noted."""
+    world = World(tmp_path, CONTENTS)
+    began, goes_on = threading.Event(), threading.Event()
+    real = getattr(owner, name)
+
+    def slow(self, *args):
+        if owner is not AuditLog or self is world.homes[role].audit:
+            began.set()
+            goes_on.wait(20)
+        return real(self, *args)
+
+    monkeypatch.setattr(owner, name, slow)
+    async with asyncio.timeout(20):
+        tasks = {"sender": world.sending()}
+        while not hasattr(world.sender, "identity"):
+            await asyncio.sleep(0)
+        tasks["recipient"] = world.receiving()
+        await asyncio.to_thread(began.wait, 20)
+        tasks[role].cancel()
+        await asyncio.sleep(0.05)
+        goes_on.set()
+        outcome = await tasks[role]
+        assert (outcome.ending, outcome.code) == (Ending.COMPLETE, "")
+        await asyncio.wait(tasks.values())
+    assert outcome.receipt
+    assert p2p.verify_receipt(outcome.receipt.read_bytes()).confirmed
 
 
 async def test_several_transfers_in_one_process_do_not_disturb_each_other(tmp_path):

@@ -68,7 +68,8 @@ export interface Delivered {
   readonly name: string; // to be saved under, or of the folder it is in
   readonly where: "browser" | "folder";
   readonly size: number; // of what is saved, in bytes
-  readonly files: number; // that arrived
+  readonly entries: number; // that arrived, folders among them
+  readonly files: number; // likewise
   readonly failures: number; // entries that did not; the first ones are listed
   readonly failed: readonly (readonly [path: string, status: StatusName])[];
   readonly transferId: string; // base64url; names the receipt

@@ -29,7 +29,8 @@ let persisted: ((granted: boolean) => void) | null = null;
 const tell = (event: Event): void => {
   if (event.event === "state" && event.state === "receiving") invitation.stay();
   if (event.event === "ended") delivered = event.delivered;
-  if (event.event === "ended" && delivered?.where !== "browser") invitation?.leave();
+  const toSave = delivered?.where === "browser" && delivered.entries > 0;
+  if (event.event === "ended" && !toSave) invitation?.leave();
   postMessage(event);
 };
 const peerConnections = new PeerConnections((call) => tell({ event: "rtc", call }));

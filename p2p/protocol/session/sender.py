@@ -377,8 +377,9 @@ class SenderSession(Session):
     # -- messages
 
     def _on_confirmed(self, message: Message, now: float) -> None:
-        self._confirmed_there = True
-        self._events.append(Confirmed())
+        if not self._confirmed_there:  # once: nobody may be waiting for it yet
+            self._confirmed_there = True
+            self._events.append(Confirmed())
 
     def _on_ack(self, message: Message, now: float) -> None:
         self.lanes.acknowledged(message["lanes"], now)

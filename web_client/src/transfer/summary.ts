@@ -67,6 +67,7 @@ export function deliveredOf(
     name: destination.name,
     where: destination.stored === "file" ? "folder" : "browser",
     size: destination.size,
+    entries: entries.length - failures.length,
     files: arrived.length,
     failures: failures.length,
     failed: failures

@@ -78,6 +78,7 @@ export class Transfer {
   /** It has ended: see to what is there, note it and tell it. */
   async end({ ending, code, detail, delivered }: Outcome): Promise<void> {
     const found = delivered ?? (await this.keepOrErase(code as Code));
+    if (found?.where === "browser" && !found.entries) await this.erase(); // nothing is to be saved
     const details: JsonObject = { role: "recipient", ending, code };
     const { underway } = this;
     if (underway) details["transfer_id"] = encodeBase64url(underway.offer.transferId);
@@ -91,10 +92,12 @@ export class Transfer {
     await underway?.idle();
     if (!underway || underway.delivered) return underway?.delivered ?? null;
     if (underway.lasting && FAILURES[code].next >= Next.RESUME) underway.destination.close();
-    else {
-      await underway.destination.discard();
-      await this.home.journals.drop(this.room).catch(() => {});
-    }
+    else await this.erase();
     return null;
+  }
+
+  private async erase(): Promise<void> {
+    await this.underway!.destination.discard();
+    await this.home.journals.drop(this.room).catch(() => {});
   }
 }

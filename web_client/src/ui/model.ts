@@ -72,11 +72,11 @@ export const START: Model = {
   savedAs: "",
 };
 
-/** Whether there are files in this browser that nobody has saved yet. */
+/** Whether there is something in this browser that nobody has saved yet. */
 export const unsaved = ({ screen, delivered, saved }: Model): boolean =>
   screen === "done" &&
   delivered!.where === "browser" &&
-  delivered!.files > 0 &&
+  delivered!.entries > 0 &&
   ["no", "saving", "unsaved"].includes(saved);
 
 /** What an event makes of the model. */

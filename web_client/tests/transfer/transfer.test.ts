@@ -140,6 +140,20 @@ describe("in one session", () => {
       failed: [["f1", "unreadable"]],
     });
   });
+
+  test("where nothing arrived nothing is left to be saved, and the receipt is kept", async () => {
+    const transfer = new Transfer(home, new Visitor(), ROOM, keysOf);
+    const { remote, ended } = await accepted(transfer);
+    remote.withdraw([0, 2, 0], [1, 2, HALF]);
+    const digests = remote.digests({ 0: 2, 1: 2 });
+    remote.close(digests).sendDigests(digests);
+    await remote.sign();
+    const outcome = await ended;
+    await transfer.end(outcome);
+    expect(outcome.delivered).toMatchObject({ entries: 0, failures: 2 });
+    expect(await home.journals.read(ROOM)).toBeUndefined();
+    expect(await home.receipts.read(outcome.delivered!.transferId)).toBeDefined();
+  });
 });
 
 describe("a cut", () => {

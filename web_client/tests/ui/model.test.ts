@@ -54,6 +54,7 @@ const DELIVERED: Delivered = {
   name: "d.zip",
   where: "browser",
   size: 200,
+  entries: 4,
   files: 3,
   failures: 0,
   failed: [],
@@ -137,7 +138,8 @@ describe("files that wait to be saved", () => {
     ["they are saved for certain", [...done, saving, saved], false],
     ["they were handed over as a download", [...done, saving, file], false],
     ["they were removed", [...done, { event: "discarded" }], false],
-    ["none arrived", [...RUNNING, ended({ ...DELIVERED, files: 0 })], false],
+    ["none arrived", [...RUNNING, ended({ ...DELIVERED, entries: 0, files: 0 })], false],
+    ["only folders arrived", [...RUNNING, ended({ ...DELIVERED, entries: 1, files: 0 })], true],
     ["they are in a folder", [...RUNNING, ended({ ...DELIVERED, where: "folder" })], false],
   ] as [string, Event[], boolean][])("are asked about before leaving: %s", (_, events, asked) => {
     expect(unsaved(after(...events))).toBe(asked);

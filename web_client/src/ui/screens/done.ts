@@ -19,7 +19,7 @@ const FAILED_SHOWN = 50; // entries
 
 export function done(model: Model, { t, actions }: Context): Screen {
   const delivered = model.delivered!;
-  const [failed, arrived] = [delivered.failures, delivered.files];
+  const [failed, arrived] = [delivered.failures, delivered.entries];
   const rows = delivered.failed
     .slice(0, FAILED_SHOWN)
     .map(([path, status]) => h("li", {}, h("b", { dir: "auto" }, path), `: ${t.statuses[status]}`));
@@ -45,7 +45,7 @@ export function done(model: Model, { t, actions }: Context): Screen {
     title(
       failed
         ? t.done.incompleteTitle(t.files(failed))
-        : t.done.title(model.offer ? contentOf(model.offer, t) : t.files(arrived)),
+        : t.done.title(model.offer ? contentOf(model.offer, t) : t.files(delivered.files)),
     ),
     h("p", { class: failed ? "note" : "good" }, text),
     failed > 0 && h("ul", { class: "failed" }, ...rows),
