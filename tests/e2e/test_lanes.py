@@ -104,7 +104,7 @@ async def test_a_recipient_that_lies_about_its_tls_gets_nothing_and_the_link_sta
 ):
     """What a program that holds the link can signal before anybody is proven."""
     monkeypatch.setattr(invitation, "HANDSHAKE_SECONDS", 4.0)
-    monkeypatch.setattr(transports, "WEBRTC_SECONDS", 0.2)
+    monkeypatch.setattr(transports, "DIRECT_SECONDS", 0.2)
     real, offers = transports.SealedSignals.send, []
 
     async def send(self, signal):
