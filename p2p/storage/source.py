@@ -25,6 +25,8 @@ from .listing import UNREAD, Listing, SourceFile, is_alike
 from .ports import Block, Stopped, never
 from .read_back import READ_BACK
 
+# Without O_NONBLOCK, a file that became a FIFO would hang here.
+OPEN = os.O_RDONLY | NON_BLOCKING | NO_FOLLOW | CLOSE_ON_EXEC
 MIN_HOLE = 64 * 1024  # shorter holes are read as zeros
 MAX_HOLE = 256 * 1024 * 1024  # hashed in one go: a sixth of a second
 SAMPLES, MIN_SAMPLED = 4, 256 * 1024  # of a file that may be compressed; smaller ones are tried
@@ -173,8 +175,7 @@ class FolderSource:
             self._file = -1
 
     def _open(self, source: SourceFile) -> None:
-        # Without O_NONBLOCK, a file that became a FIFO would hang here.
-        self._file = os.open(source.path, os.O_RDONLY | NON_BLOCKING | NO_FOLLOW | CLOSE_ON_EXEC)
+        self._file = os.open(source.path, OPEN)
         self._at, self._digest, self._compression = 0, hashlib.sha256(), None
         expose_writes(self._file)
         self._check(source)
@@ -189,7 +190,8 @@ class FolderSource:
         give content all the same (in /proc); that is never read as an empty file."""
         self._check(source)
         touched = os.fstat(self._file).st_ctime_ns != source.changed_ns
-        if touched and not _reads_as(source, self._digest.digest(), never):
+        # By the open file: its name may be gone, or another's.
+        if touched and not _reads_as(self._file, source, self._digest.digest(), never):
             raise _Changed
         if not source.size and read_at(self._file, memoryview(bytearray(1)), 0):
             raise OSError(errno.EINVAL, "a file without a size")
@@ -207,7 +209,7 @@ class FolderSource:
             if (info.st_dev, info.st_ino) != (source.device, source.inode):
                 continue  # likewise: this is another file
             touched = info.st_ctime_ns != source.changed_ns
-            if touched and not (is_alike(source, info) and _reads_as(source, digest, stopped)):
+            if touched and not _is_still(source, digest, stopped):
                 found.append(index)
         return found
 
@@ -249,22 +251,33 @@ def _together(found: list[tuple[Compression, int]]) -> tuple[Compression, int]:
     return found[0] if kinds == {Method.FILTERED} else (Compression(Method.COMPRESSED), 0)
 
 
-def _reads_as(source: SourceFile, digest: bytes, stopped: Stopped) -> bool:
-    """Whether all of a file has this SHA-256, at one moment: somebody touched it, and may have
-    edited it in place. Raises `Failure` when it is stopped."""
-    try:
-        file = os.open(source.path, os.O_RDONLY | NON_BLOCKING | NO_FOLLOW | CLOSE_ON_EXEC)
-    except OSError:
-        return False
-    with open(file, "rb", buffering=0) as opened:
-        before, hashed = os.fstat(file), hashlib.sha256()
-        while data := opened.read(READ_BACK):
-            if stopped():
-                raise Failure("cancelled")
-            hashed.update(data)
-        after = os.fstat(file)
+def _reads_as(file: int, source: SourceFile, digest: bytes, stopped: Stopped) -> bool:
+    """Whether all of an open file has this SHA-256, at one moment: somebody touched it, and may
+    have edited it in place. Raises `OSError`, and `Failure` when it is stopped."""
+    before, hashed, at = os.fstat(file), hashlib.sha256(), 0
+    space = memoryview(bytearray(READ_BACK))
+    while count := read_at(file, space, at):
+        if stopped():
+            raise Failure("cancelled")
+        hashed.update(space[:count])
+        at += count
+    after = os.fstat(file)
     still = (before.st_mtime_ns, before.st_ctime_ns) == (after.st_mtime_ns, after.st_ctime_ns)
     return still and is_alike(source, after) and hashed.digest() == digest
+
+
+def _is_still(source: SourceFile, digest: bytes, stopped: Stopped) -> bool:
+    """The same of the file at its path, as far as it can be read."""
+    try:
+        file = os.open(source.path, OPEN)
+    except OSError:
+        return False
+    try:
+        return _reads_as(file, source, digest, stopped)
+    except OSError:
+        return False
+    finally:
+        os.close(file)
 
 
 class _Changed(Exception):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.harness import Peer
+from tests.e2e.harness import SECONDS, Peer, Process
+from tests.web_client.browsers import KINDS
 
 from .network import INTERNET, SECRET, SIDES, Internet, Site
 
@@ -22,7 +24,7 @@ class Cell:
     """What became of it."""
 
     path: str  # direct, tls, relayed, or the code of the failure
-    accepted: float  # seconds from the recipient's start to the accept, or to the failure
+    accepted: float  # seconds from the link's being opened to the accept, or to the failure
     ended: str  # the path at the end
 
 
@@ -37,7 +39,8 @@ def internet(sites: Sequence[Site], folder: Path, *, relay: bool = True) -> Iter
         server = Peer(folder / "server", prefix=net.prefixes["internet"])
         ice = [word for url in urls for word in ("--ice", url)]
         secrets = ("--turn-secret-file", secret) if relay else ()
-        with server.serving("serve", "--listen", f"{INTERNET}:443", *ice, *secrets):
+        tls = ("--tls-cert", net.certificate, "--tls-key", net.key)
+        with server.serving("serve", "--listen", f"{INTERNET}:443", *tls, *ice, *secrets):
             yield net
     finally:
         net.close()
@@ -46,45 +49,53 @@ def internet(sites: Sequence[Site], folder: Path, *, relay: bool = True) -> Iter
 def transfer(
     net: Internet,
     folder: Path,
-    engines: Sequence[str],
+    ends: Sequence[str],
     *words: str,
     sender: Sequence[str] = (),
     recipient: Sequence[str] = (),
     size: int = SIZE,
 ) -> Cell:
-    """A file from one site to the other, by the command line: with these words for both, and those
-    of each."""
+    """A file from one site to the other, with these words for both and those of each. An end is an
+    engine of the command line; the recipient's may be a browser."""
     here, there = (Peer(folder / side, side, net.prefixes[side]) for side in SIDES)
     file = folder / "file"
     file.write_bytes(os.urandom(size))
+    server = ("--auto", "--engine", ends[0], "--server", f"https://{INTERNET}:443")
     try:
-        server = ("--server", f"http://{INTERNET}:443")
-        engine = ("--engine", engines[0])
-        sending, link = here.send(
-            "--auto", *engine, *server, *words, *sender, file, **net.environment
-        )
-        began = time.monotonic()
-        engine = ("--engine", engines[1])
+        sending, link = here.send(*server, *words, *sender, file, **net.environment)
         more = {"HANDOVER_LINK": link, **net.environment}
-        receiving = there.start(
-            "receive", "--auto", "--output", folder / "out", *engine, *words, *recipient, **more
-        )
-        while (event := receiving.next(NO_PATH_SECONDS)) is not None:
-            if event["event"] == "error":
-                return Cell(event["code"], time.monotonic() - began, "")
-            if event["event"] == "state" and event["state"] == "accepted":
-                break
-        accepted = time.monotonic() - began
-        paths = []
-        while (event := receiving.next(NO_PATH_SECONDS)) is not None:
-            if event["event"] == "progress":
-                paths.append(event["path"])
-            if event["event"] in ("complete", "error"):
-                break
-        assert event is not None, receiving.stderr()
-        assert event["event"] == "complete", event
-        sending.end()
-        return Cell(paths[0], accepted, paths[-1])
+        if ends[1] in KINDS:
+            page = (sys.executable, "-m", "tests.reach.page", ends[1])
+            receiving = Process([*there.prefix, *page], there.environment(**more))
+            there.started.append(receiving)
+        else:
+            own = ("--auto", "--output", folder / "out", "--engine", ends[1])
+            receiving = there.start("receive", *own, *words, *recipient, **more)
+        cell = _watch(sending, receiving)
+        if cell.ended:
+            assert receiving.process.wait(SECONDS) == 0, receiving.stderr()
+        return cell
     finally:
         here.close()
         there.close()
+
+
+def _watch(sending: Process, receiving: Process) -> Cell:
+    """By what the sender tells, or the recipient's failure."""
+    opened = accepted = 0.0
+    paths: list[str] = []
+    while (event := sending.next(NO_PATH_SECONDS)) is not None:
+        now = time.monotonic()
+        kind = event.get("state") or event["event"]
+        if kind == "opened":
+            opened = opened or now
+        elif kind == "accepted":
+            accepted = now
+        elif kind == "progress":
+            paths.append(event["path"])
+        elif kind == "complete":
+            return Cell(paths[0], accepted - opened, paths[-1])
+        elif kind == "warning" and event["code"] == "no_connection":
+            code = receiving.end()[1]["code"]
+            return Cell(code, time.monotonic() - opened, "")
+    raise AssertionError((sending.events, receiving.stderr()))

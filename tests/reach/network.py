@@ -37,8 +37,8 @@ class Internet:
             for one in ("internet", *SIDES, *(f"{side}-gateway" for side in SIDES))
         }
         self.prefixes = {k: ("ip", "netns", "exec", name) for k, name in self._names.items()}
-        # What peers are to trust.
-        self.environment = {"SSL_CERT_FILE": str(folder / "turn.pem")}
+        self.certificate, self.key = folder / "servers.pem", folder / "servers.key"
+        self.environment = {"SSL_CERT_FILE": str(self.certificate)}  # that peers are to trust
         self._folder, self._processes = folder, list[subprocess.Popen[bytes]]()
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
@@ -49,11 +49,20 @@ class Internet:
                 self._set(name, "net.ipv6.conf.default.disable_ipv6", 1)
                 self._set(name, "net.ipv4.ip_forward", 1)
             internet = self._names["internet"]
+            self._certify()
             for address in (INTERNET, RELAY):
                 run("ip", "-n", internet, "addr", "add", f"{address}/32", "dev", "lo")
             for number, (side, site) in enumerate(zip(SIDES, sites, strict=True), 1):
                 self._connect(side, site, number)
             undo.pop_all()
+
+    def _certify(self) -> None:
+        names = f"subjectAltName=IP:{INTERNET},IP:{RELAY}"
+        run(
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2", "-subj", "/CN=servers", "-addext", names),
+            *("-keyout", str(self.key), "-out", str(self.certificate)),
+        )
 
     def _set(self, name: str, key: str, value: int) -> None:
         run("ip", "netns", "exec", name, "sysctl", "-qw", f"{key}={value}")
@@ -137,19 +146,13 @@ class Internet:
     def relay(self) -> tuple[str, ...]:
         """Start coturn as it is shipped; its URLs."""
         settings = self._folder / "coturn.conf"
-        certificate, key = self._folder / "turn.pem", self._folder / "turn.key"
-        run(
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "2", "-subj", "/CN=turn", "-addext", f"subjectAltName=IP:{RELAY}"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        )
         own = f"""
 listening-ip={RELAY}
 relay-ip={RELAY}
 static-auth-secret={SECRET}
 allowed-peer-ip={RELAY}
-cert={certificate}
-pkey={key}
+cert={self.certificate}
+pkey={self.key}
 pidfile={self._folder}/coturn.pid
 """
         settings.write_text(SHIPPED.read_text() + own)

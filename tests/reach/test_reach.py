@@ -19,9 +19,9 @@ def able():
     assert os.geteuid() == 0, "namespaces need root"
 
 
-def cell(folder, sites, *words, engines=(FAST, FAST), relay=True):
+def cell(folder, sites, *words, ends=(FAST, FAST), relay=True):
     with internet(sites, folder, relay=relay) as net:
-        return transfer(net, folder, engines, *words)
+        return transfer(net, folder, ends, *words)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_direct_path_is_found_and_no_relay_taken(tmp_path, sites):
 
 @pytest.mark.parametrize("engines", [(FAST, PORTABLE), (PORTABLE, FAST)])
 def test_holes_are_punched_by_either_engine(tmp_path, engines):
-    assert cell(tmp_path, ("cone", "cone"), engines=engines).path == "direct"
+    assert cell(tmp_path, ("cone", "cone"), ends=engines).path == "direct"
 
 
 @pytest.mark.parametrize(
