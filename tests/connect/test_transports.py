@@ -10,11 +10,13 @@ from typing import NamedTuple
 import pytest
 
 from p2p.connect import transports
+from p2p.connect.ice import Ice, Relay
 from p2p.connect.seats import Attempt
 from p2p.connect.transports import SealedSignals, Transports, receive_early
 from p2p.lanes import LaneLost
 from p2p.protocol.errors import PeerError
 from p2p.protocol.handshake import MAX_HANDSHAKE_MESSAGE, ChannelBinding
+from p2p.protocol.ice import IceServer, IceServers
 from p2p.protocol.link import derive_keys
 from p2p.protocol.signal import Candidates, Description, DirectEndpoint, Knock
 from signaling import messages
@@ -37,8 +39,11 @@ class Passed(NamedTuple):
     guest: Attempt
 
 
-def attempts():
-    """Both ends of an attempt at a server that passes everything on."""
+TURN = IceServer("turn", "192.0.2.9", 3478, "udp", "name", "word")
+
+
+def attempts(ice=IceServers()):  # noqa: B008 - it is frozen
+    """Both ends of an attempt at a server that passes everything on, and tells of these."""
     ends: dict[bool, Attempt] = {}
 
     def say(host, text):
@@ -47,7 +52,7 @@ def attempts():
         ends[not host].put(message["body"] if message["type"] == "envelope" else None)
 
     for host in (True, False):
-        ends[host] = Attempt(ATTEMPT, partial(say, host))
+        ends[host] = Attempt(ATTEMPT, partial(say, host), ice)
     return Passed(ends[True], ends[False])
 
 
@@ -85,11 +90,19 @@ def by_side(network, host_offers=True):
     return sorted(network.made, key=lambda one: one.offerer != host_offers)
 
 
-async def meet(network, *, host_offers=True, host_sends=True, ports=(PORTS, PORTS)):
+async def meet(
+    network,
+    *,
+    host_offers=True,
+    host_sends=True,
+    ports=(PORTS, PORTS),
+    ice=IceServers(),  # noqa: B008 - it is frozen
+    relay_only=(False, False),
+):
     """Connect a host and a guest; the guest's first message is `1`."""
-    passed, began = attempts(), asyncio.get_running_loop().time()
-    host = Transports(network.engine, ports[0], offerer=host_offers)
-    guest = Transports(network.engine, ports[1], offerer=not host_offers)
+    passed, began = attempts(ice), asyncio.get_running_loop().time()
+    host = Transports(network.engine, ports[0], offerer=host_offers, relay_only=relay_only[0])
+    guest = Transports(network.engine, ports[1], offerer=not host_offers, relay_only=relay_only[1])
     given = {"passphrase": True, "host_sends": host_sends}
 
     async def as_guest():
@@ -265,6 +278,88 @@ async def test_close_passes_on_whether_the_other_side_has_it_all(network):
     await met.host.close(heard=True)
     await met.guest.close()
     assert [one.heard for one in by_side(network)] == [True, False]
+
+
+# --- a relay --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def relay(network, monkeypatch):
+    """A server that answers; what the servers of an attempt are then."""
+
+    async def find(self):
+        return Relay(network.engine, TURN)
+
+    async def resolved(self, servers):
+        return list(servers)
+
+    monkeypatch.setattr(Ice, "find_relay", find)
+    monkeypatch.setattr(Ice, "_resolved", resolved)
+    return IceServers((IceServer("stun", "192.0.2.8", 3478, "udp"), TURN))
+
+
+@ORDERS
+@virtual_time
+async def test_a_relay_is_taken_where_nothing_else_comes_through(network, relay, host_offers):
+    network.fails_after = 60.0
+    met = await meet(network, ice=relay, ports=(None, None), host_offers=host_offers)
+    assert met.host.path == met.guest.path == "relayed"
+    assert met.took == pytest.approx(transports.DIRECT_SECONDS, abs=0.5)
+    assert met.host_binding == met.guest_binding
+    relayed = [one for one in network.made if TURN in one.ice]
+    assert {(one.offerer, one.relay_only) for one in relayed} == {(True, True), (False, False)}
+    bound = {met.host_binding.fingerprint_host, met.host_binding.fingerprint_guest}
+    assert bound == {one.fingerprint for one in relayed}
+    await part(met)
+    assert all(one.closed.is_set() for one in network.made)
+
+
+@virtual_time
+async def test_no_relay_is_asked_while_the_direct_connection_opens(network, relay):
+    met = await meet(network, ice=relay)
+    assert met.host.path == "direct"
+    assert [TURN in one.ice for one in network.made] == [False, False]
+    further = met.host.open(offerer=True)
+    assert isinstance(further, MemoryConnection)
+    assert further.ice == by_side(network)[0].ice != (), "it finds its outer address the same way"
+    await further.close()
+    await part(met)
+
+
+@pytest.mark.parametrize("who", [(True, False), (False, True), (True, True)])
+@virtual_time
+async def test_whoever_wants_a_relay_only_begins_with_it(network, relay, who):
+    met = await meet(network, ice=relay, relay_only=who)
+    assert met.host.path == "relayed"
+    assert met.took < 0.5
+    assert met.host.relay_only
+    alone = [one for one in network.made if one.offerer or who[1]]
+    assert all(one.relay_only for one in alone if TURN in one.ice)
+    assert not MemoryTls.listening
+    if who[1]:
+        assert met.host.peer_addresses == [], "nothing but what the relay shows"
+    await part(met)
+
+
+@virtual_time
+async def test_a_relay_that_does_not_answer_is_no_relay(network, relay, monkeypatch):
+    async def nobody(self):
+        return None
+
+    monkeypatch.setattr(Ice, "find_relay", nobody)
+    network.fails_after = 5.0
+    with pytest.raises(LaneLost):
+        await meet(network, ice=relay, ports=(None, None))
+
+
+@virtual_time
+async def test_another_nonce_in_the_second_description_is_refused(network, relay):
+    async def stranger(one, passed):
+        await one.until(Knock)
+        await one.describe(NONCE, nonce_guest=bytes(16), setup="actpass")
+
+    with pytest.raises(PeerError, match="description_of_another_attempt"):
+        await guest_against(stranger, network)
 
 
 # --- signals that may not come --------------------------------------------------------------------

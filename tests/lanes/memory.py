@@ -59,6 +59,13 @@ class MemoryConnection(_Ends):
         self.swallowed += large
         return large
 
+    @property
+    def relayed(self) -> bool:
+        """Whether one of the two uses a relay alone."""
+        assert self.remote is not None
+        other = self.network.connections.get(self.remote.fingerprint)
+        return self.relay_only or (other is not None and other.relay_only)
+
     async def describe(self, nonce_guest, nonce_host):
         setup: Literal["actpass", "active"] = "actpass" if self.offerer else "active"
         size = MemoryLane.max_message_size
@@ -67,7 +74,10 @@ class MemoryConnection(_Ends):
         )
 
     async def candidates(self):
-        yield Candidate("1", 1, "192.0.2.1", 40000, "host")
+        if self.relay_only:
+            yield Candidate("1", 1, "192.0.2.9", 50000, "relay")
+        else:
+            yield Candidate("1", 1, "192.0.2.1", 40000, "host")
 
     async def set_remote(self, description):
         self.remote = description
@@ -79,7 +89,7 @@ class MemoryConnection(_Ends):
         self.candidates_taken += candidates
 
     async def opened(self):
-        if self.network.fails_after is not None:
+        if self.network.fails_after is not None and not self.relayed:
             await asyncio.sleep(self.network.fails_after)
             raise LaneLost
         closing = asyncio.create_task(self.closed.wait())

@@ -49,6 +49,15 @@ async def by_webrtc(pairing):
     return one, other
 
 
+@pytest.mark.parametrize("engine", available())
+async def test_who_uses_relays_alone_tells_of_no_address_of_its_own(engine):
+    connection = load(engine).make(offerer=True, relay_only=True)
+    await connection.describe(NONCE, NONCE)
+    async with asyncio.timeout(20):
+        assert [one async for one in connection.candidates()] == []
+    await connection.close()
+
+
 async def by_tls():
     """Two ends of a TLS connection: (the host's, the guest's)."""
     host, guest = await TlsConnection.open(), await TlsConnection.open()

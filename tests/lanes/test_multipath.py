@@ -124,7 +124,17 @@ class PassingSession:
 class Sides:
     """A sender's and a recipient's lanes, at work; `wanted` is how many connections to have."""
 
-    def __init__(self, monkeypatch, *, capabilities=ABLE, ports=(PORTS, PORTS), network=None):
+    def __init__(
+        self,
+        monkeypatch,
+        *,
+        capabilities=ABLE,
+        ports=(PORTS, PORTS),
+        network=None,
+        path="direct",
+        may_add=True,
+    ):
+        self.path, self.may_add = path, may_add
         self.network, self.wanted, self.looked = network or Network(), 1, []
         self.warned: list[tuple[str, str]] = []
         self.at_sender, self.at_recipient = PassingSession(capabilities), PassingSession(())
@@ -157,8 +167,8 @@ class Sides:
     def given(self, ports):
         return LaneContext(
             open=self.network.make,
-            path="direct",
-            may_add=True,
+            path=self.path,
+            may_add=self.may_add,
             nonces=NONCES,
             direct_ports=ports,
             addresses=lambda: ["192.0.2.1"],
@@ -302,6 +312,37 @@ async def test_no_more_connections_than_the_other_side_takes(monkeypatch, capabi
     sides.wanted = 99
     await asyncio.sleep(2)
     assert len(sides.sender.webrtc) == len(sides.recipient.webrtc) == most - 1
+    await sides.stop()
+
+
+@virtual_time
+async def test_beside_a_relay_a_direct_connection_is_tried_until_there_is_one(monkeypatch):
+    network = Network()
+    network.fails_after = 1.0
+    sides = Sides(monkeypatch, ports=(None, None), network=network, path="relayed")
+    sides.send()
+    await asyncio.sleep(60)
+    tried = len(network.made) // 2
+    assert 3 <= tried <= 6, "less and less often"
+    assert sides.numbers()[0] == [0]
+    assert sides.sender.path == "relayed"
+    network.fails_after = None
+    await asyncio.sleep(65)
+    assert sides.sender.path == sides.recipient.path == "direct"
+    assert len(sides.sender.webrtc) == 1
+    sides.wanted = 4
+    await asyncio.sleep(2)
+    assert len(sides.sender.webrtc) == 4, "lane 0 is none of them"
+    await sides.stop()
+
+
+@virtual_time
+async def test_nobody_who_wants_a_relay_only_gets_a_direct_connection_beside_it(monkeypatch):
+    sides = Sides(monkeypatch, ports=(None, None), path="relayed", may_add=False)
+    sides.send()
+    sides.wanted = 4
+    await asyncio.sleep(120)
+    assert not sides.network.made
     await sides.stop()
 
 

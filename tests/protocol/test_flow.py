@@ -266,6 +266,17 @@ def test_the_lanes_of_a_connection_rest_while_a_direct_one_brings_something():
     assert not lanes.rests(own)
 
 
+def test_an_own_lane_by_a_relay_rests_while_any_other_brings_something():
+    lanes = sending(flow.WEBRTC)
+    lanes.rank_own(flow.RELAYED)
+    assert not lanes.rests(lanes.windows[0])
+    send(lanes, 1, 0, 0.0)
+    lanes.acknowledged([(1, 1)], 0.1)
+    assert lanes.rests(lanes.windows[0])
+    lanes.drop(1)
+    assert not lanes.rests(lanes.windows[0]), "the relay carries it again"
+
+
 def test_a_lane_that_stalls_gives_all_it_has_to_the_others_once():
     lanes = sending(flow.WEBRTC)
     for offset in (0, LARGEST):

@@ -18,6 +18,7 @@ from p2p.protocol.link import derive_keys
 from signaling import messages
 from signaling.app import Server
 from signaling.certificates import open_authority
+from signaling.ice import IceConfiguration
 from signaling.rooms import Limits
 
 KEYS = derive_keys(b"\x01" * 32)
@@ -77,6 +78,19 @@ async def test_envelopes_pass_both_ways_and_the_server_says_who_left(start):
         assert json.loads(await recipient.recv()) == envelope
         await recipient.close()
         assert json.loads(await sender.recv()) == {"type": "left", "attempt": attempt}
+
+
+async def test_both_sides_are_told_of_the_servers_for_each_attempt(start):
+    server = await start()
+    server._ice = IceConfiguration(("stun:a.example", "turn:b.example"), lambda: b"secret")
+    async with await raw(server) as sender, await raw(server) as recipient:
+        created = await say(sender, create())
+        assert created == {"type": "created"}
+        joined = await say(recipient, join())
+        told = json.loads(await sender.recv())
+    for one in (joined["ice"], told["ice"]):
+        assert [server["url"] for server in one["servers"]] == ["stun:a.example", "turn:b.example"]
+    assert joined["ice"] != told["ice"], "each has credentials of its own"
 
 
 async def test_a_join_with_a_wrong_token_and_an_unknown_room_get_the_same_answer(start):
