@@ -6,7 +6,6 @@ server, by UDP where that comes through, else by TCP or TLS.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
@@ -18,8 +17,6 @@ from ..lanes.webrtc import Connection, Engine, available, load
 from ..protocol.errors import Failure
 from ..protocol.ice import IceServer, IceServers, may_ask
 from ..tasks import stop
-
-logger = logging.getLogger("handover.connect")
 
 RESOLVE_SECONDS = 1.0  # for the names of all servers
 ANSWER_SECONDS = 1.5  # for an answer by UDP, or a connection by TCP
@@ -69,16 +66,29 @@ class Ice:
         if by_udp:
             return Relay(self._engine, by_udp[0])
         by_tcp = await _connecting([one for one in turn if one.transport == "tcp"])
-        engine = self._engine
-        if by_tcp and not engine.reaches_turn_by_tcp and "aiortc" in available():
-            logger.info("no TURN server answers by UDP; the portable engine goes by TCP")
-            with suppress(Failure):
-                engine = await asyncio.to_thread(load, "aiortc")
-        return Relay(engine, by_tcp[0]) if by_tcp and engine.reaches_turn_by_tcp else None
+        if not by_tcp:
+            return None
+        engine = await self._portable()
+        return Relay(engine, by_tcp[0]) if engine.reaches_turn_by_tcp else None
 
-    def open_relayed(self, relay: Relay | None, *, offerer: bool, relay_only: bool) -> Connection:
+    async def _portable(self) -> Engine:
+        """The engine that reaches TURN servers by TCP too, where it is installed."""
+        if not self._engine.reaches_turn_by_tcp and "aiortc" in available():
+            with suppress(Failure):
+                return await asyncio.to_thread(load, "aiortc")
+        return self._engine
+
+    async def open_relayed(
+        self, relay: Relay | None, *, offerer: bool, relay_only: bool, from_relay: bool = False
+    ) -> Connection:
         """A connection by way of a relay; with `relay_only` by no other, else this side may have
-        none. Raises `LaneLost` where it must have one and has not."""
+        none. Raises `LaneLost` where it must have one and has not.
+
+        `from_relay`: the other side is a browser that needs a relay as well. Chromium's checks from
+        a relay have a tie-breaker of 0 (RFC 8445 7.1.3), which libjuice answers with an error.
+        """
+        if relay is not None and from_relay:
+            relay = relay._replace(engine=await self._portable())
         if relay is None:
             if relay_only:
                 raise LaneLost

@@ -134,6 +134,8 @@ class Transports:
         self._tls: TlsConnection | None = None
         self._failed = asyncio.Event()  # the direct connection has
         self._offered: list[str] = []  # addresses of the peer's candidates
+        self._to_browser = False
+        self._peer_sends_udp = False  # for a STUN server has answered it
         self._peer: asyncio.Future[DirectEndpoint] | None = None
         self._closing: asyncio.Task[None] | None = None  # of those that were not chosen
         self._ice: Ice | None = None
@@ -194,7 +196,8 @@ class Transports:
         if not isinstance(knock, Knock):
             raise unexpected(knock, "knock_missing")
         self._relay_only = self._relay_only or knock.relay_only
-        if knock.kind == "browser" or self._relay_only:
+        self._to_browser = knock.kind == "browser"
+        if self._to_browser or self._relay_only:
             self._ports = None
         await self._connect(attempt, signals, knock.nonce_guest, host=True)
         binding = self._binding(attempt, keys, True, passphrase, host_sends)
@@ -275,7 +278,12 @@ class Transports:
         finally:
             await stop(finding)
         relay_only = self._offerer or self._relay_only
-        connection = ice.open_relayed(relay, offerer=self._offerer, relay_only=relay_only)
+        connection = await ice.open_relayed(
+            relay,
+            offerer=self._offerer,
+            relay_only=relay_only,
+            from_relay=self._to_browser and not self._peer_sends_udp,
+        )
         return await self._by_connection(connection, "relayed", way, host, first)
 
     async def _relay_is_wanted(self, way: _Way) -> Signal | None:
@@ -356,6 +364,7 @@ class Transports:
 
     def _hear(self, candidates: tuple[Candidate, ...]) -> None:
         self._offered += [one.address for one in candidates if one.kind != "relay"]
+        self._peer_sends_udp |= any(one.kind == "srflx" for one in candidates)
 
     def _take_endpoint(self, endpoint: DirectEndpoint) -> None:
         assert self._peer is not None

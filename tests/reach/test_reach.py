@@ -7,6 +7,7 @@ import os
 import pytest
 
 from p2p.lanes.webrtc import available
+from tests.web_client.browsers import KINDS
 
 from .cells import internet, transfer
 
@@ -72,3 +73,17 @@ def test_without_a_relay_it_is_said_soon_that_there_is_no_path(tmp_path):
     found = cell(tmp_path, ("symmetric", "symmetric"), relay=False)
     assert found.path == "no_connection"
     assert found.accepted < 22
+
+
+@pytest.mark.parametrize("browser", KINDS)
+@pytest.mark.parametrize(
+    ("sites", "path"),
+    [
+        (("cone", "cone"), "direct"),
+        (("symmetric", "symmetric"), "relayed"),
+        (("cone", "no udp"), "relayed"),
+        (("443 only", "no udp"), "relayed"),
+    ],
+)
+def test_a_browser_connects_as_a_program_does(tmp_path, browser, sites, path):
+    assert cell(tmp_path, sites, ends=(FAST, browser)).path == path

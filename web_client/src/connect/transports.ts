@@ -11,7 +11,7 @@ import {
 import { same, type Bytes } from "../protocol/codec";
 import { PeerError } from "../protocol/errors";
 import type { ChannelBinding } from "../protocol/handshake";
-import { isTurn, type IceServer } from "../protocol/ice";
+import { isTurn, stunOf, type IceServer } from "../protocol/ice";
 import type { LinkKeys } from "../protocol/link";
 import { NONCE, Sealer, type Description, type Signal } from "../protocol/signal";
 import type { GuestSeat } from "./rendezvous";
@@ -54,9 +54,9 @@ export class Transports {
     const opening = new Sealer(keys.signalToGuest, keys.room, seat.attempt, "to_guest");
     const say = (signal: Signal) => seat.send(sealing.seal(signal, sodium.randombytes_buf(24)));
     const nonceGuest = sodium.randombytes_buf(NONCE);
-    this.stun = seat.ice.filter((one) => !isTurn(one));
+    this.stun = stunOf(seat.ice);
     const ways = [this.way(this.direct, this.stun, false, nonceGuest, say)];
-    if (this.stun.length < seat.ice.length) {
+    if (seat.ice.some(isTurn)) {
       ways.push(this.way(this.relayed, seat.ice, true, nonceGuest, say));
     }
     say({ type: "knock", nonceGuest, kind: "browser", relayOnly: false });

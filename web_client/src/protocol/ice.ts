@@ -52,6 +52,14 @@ export function readIce(value: Json | null, { local }: { local: boolean }): IceS
   });
 }
 
+/** The STUN servers among them; TURN servers by UDP answer as such too (RFC 8656). */
+export function stunOf(servers: readonly IceServer[]): IceServer[] {
+  const urls = servers
+    .filter((one) => !isTurn(one) || /^turn:(?!.*transport=tcp)/.test(one.urls))
+    .map(({ urls }) => urls.replace(/^turn:/, "stun:").replace(/\?.*$/, ""));
+  return [...new Set(urls)].map((url) => ({ urls: url }));
+}
+
 /** Whether a STUN or TURN server may be there: a name, or an address of one other host, or of this one. */
 function mayAsk(host: string, local: boolean): boolean {
   if (/^[0-9.]+$|:/.test(host)) return isOneHost(host) || (local && isLoopback(host));
