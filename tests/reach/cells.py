@@ -29,8 +29,10 @@ class Cell:
 
 
 @contextlib.contextmanager
-def internet(sites: Sequence[Site], folder: Path, *, relay: bool = True) -> Iterator[Internet]:
-    """Two sites, a signaling server and a relay."""
+def internet(
+    sites: Sequence[Site], folder: Path, *, relay: bool = True, ttl: str = "1h"
+) -> Iterator[Internet]:
+    """Two sites, a signaling server, and a relay whose credentials are good for so long."""
     net = Internet(sites, folder)
     try:
         urls = net.relay() if relay else ()
@@ -38,7 +40,7 @@ def internet(sites: Sequence[Site], folder: Path, *, relay: bool = True) -> Iter
         secret.write_text(SECRET)
         server = Peer(folder / "server", prefix=net.prefixes["internet"])
         ice = [word for url in urls for word in ("--ice", url)]
-        secrets = ("--turn-secret-file", secret) if relay else ()
+        secrets = ("--turn-secret-file", secret, "--turn-ttl", ttl) if relay else ()
         tls = ("--tls-cert", net.certificate, "--tls-key", net.key)
         with server.serving("serve", "--listen", f"{INTERNET}:443", *tls, *ice, *secrets):
             yield net

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -156,9 +156,7 @@ pkey={self.key}
 pidfile={self._folder}/coturn.pid
 """
         settings.write_text(SHIPPED.read_text() + own)
-        self.start(
-            "internet", "turnserver", "-c", str(settings), "--userdb", str(self._folder / "db")
-        )
+        self._start_relay()
         return (
             f"stun:{RELAY}",
             f"turn:{RELAY}?transport=udp",
@@ -166,9 +164,23 @@ pidfile={self._folder}/coturn.pid
             f"turns:{RELAY}:443",
         )
 
-    def within(self, where: str) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
-        """What makes a command one that runs there."""
-        return lambda command: (*self.prefixes[where], *command)
+    def _start_relay(self) -> None:
+        own = ("-c", str(self._folder / "coturn.conf"), "--userdb", str(self._folder / "db"))
+        self._relay = self.start("internet", "turnserver", *own)
+
+    def restart_relay(self) -> None:
+        """It forgets all allocations."""
+        self._relay.kill()
+        self._relay.wait()
+        self._start_relay()
+
+    def cut(self, side: str) -> None:
+        """Pull the cable between a site and the internet."""
+        run("ip", "-n", self._names["internet"], "link", "set", side, "down")
+
+    def mend(self, side: str) -> None:
+        """Plug it in again."""
+        run("ip", "-n", self._names["internet"], "link", "set", side, "up")
 
     def close(self) -> None:
         for process in self._processes:
