@@ -37,6 +37,7 @@ PACKAGES = {
     "openssl": "openssl",
     "nft": "nftables",
     "sysctl": "procps",
+    "tinyproxy": "tinyproxy",
     "turnserver": "coturn",
     "unzip": "unzip",
     "/etc/protocols": "netbase",  # what `ip rule` calls UDP

@@ -320,6 +320,7 @@ def send(
     direct: bool = True,
     direct_ports: tuple[int, int] | None = None,
     relay_only: bool = False,
+    proxy: str = "",
     engine: EngineName | None = None,
     home: HomeLike = None,
     interactive: bool = True,
@@ -331,8 +332,9 @@ def send(
     and the link names `address` or the likeliest of this machine's. `expires`: seconds the link is
     good for. `to`: the only contact it is for. `follow`: symbolic links inside the folder. `limit`:
     bytes a second. `direct_ports`: TCP ports to listen on, first and last. `relay_only`: the peer
-    does not learn this side's addresses. `interactive`: whether anybody can answer; else a question
-    that is needed ends it at once.
+    does not learn this side's addresses. `proxy`: to servers, by TCP, as a URL; "none" for none,
+    else as the environment says. `interactive`: whether anybody can answer; else a question that is
+    needed ends it at once.
 
     Raises `Failure` when the data folder cannot be used.
     """
@@ -348,6 +350,7 @@ def send(
         compress=compress,
         direct_ports=(direct_ports or (0, 0)) if direct else None,
         relay_only=relay_only,
+        proxy=proxy,
     )
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     named = [os.fspath(path) for path in several]
@@ -465,6 +468,7 @@ def receive(
     direct: bool = True,
     direct_ports: tuple[int, int] | None = None,
     relay_only: bool = False,
+    proxy: str = "",
     engine: EngineName | None = None,
     home: HomeLike = None,
     interactive: bool = True,
@@ -489,6 +493,7 @@ def receive(
         compress=compress,
         direct_ports=(direct_ports or (0, 0)) if direct else None,
         relay_only=relay_only,
+        proxy=proxy,
     )
     where = None if output is None else Path(output)
     transfer._start(_join(RecipientTransfer(options, where, verify=verify), link))
@@ -543,6 +548,7 @@ def resume(
     direct: bool = True,
     direct_ports: tuple[int, int] | None = None,
     relay_only: bool = False,
+    proxy: str = "",
     engine: EngineName | None = None,
     home: HomeLike = None,
     interactive: bool = True,
@@ -576,6 +582,7 @@ def resume(
         compress=compress,
         direct_ports=(direct_ports or (0, 0)) if direct else None,
         relay_only=relay_only,
+        proxy=proxy,
     )
     if not isinstance(record, SenderRecord):
         journal.release()

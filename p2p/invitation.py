@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .connect.addresses import reachable
+from .connect.proxies import NONE, Proxies
 from .connect.rendezvous import Rendezvous
 from .connect.seats import Attempt, GuestSeat, HostSeat, is_nobody_there
 from .connect.transports import Transports, receive_early
@@ -182,7 +183,9 @@ class HostInvitation:
         self._attempts: set[asyncio.Task[sessions.Ended | None]] = set()
         self._ended: Outcome | None = None
         self._link_made: LinkMade | None = self._make_links(rendezvous, secret, link)
-        self._seat = HostSeat(rendezvous.reached, self._keys, expires, owner)
+        own = rendezvous.port != 0  # a server of this machine is never behind a proxy
+        proxies = Proxies(NONE if own else options.proxy)
+        self._seat = HostSeat(rendezvous.reached, self._keys, expires, owner, proxies)
 
     def _make_links(self, rendezvous: Rendezvous, secret: bytes, link: str) -> LinkMade:
         """The links to show; the one that was shown before a restart stays the first."""
@@ -318,6 +321,7 @@ class HostInvitation:
             offerer=True,
             packet=self._packet,
             relay_only=self._options.relay_only,
+            proxies=Proxies(self._options.proxy),
         )
         ended = None
         try:
@@ -543,7 +547,7 @@ class GuestInvitation:
         guest is the sender."""
         self._options, self._transfer, self._open_session = options, transfer, open_session
         self.link, self._sends = link, sends
-        self._keys = derive_keys(link.secret)
+        self._keys, self._proxies = derive_keys(link.secret), Proxies(options.proxy)
         self._loaded: tuple[PskSecrets, Engine] | None = None
         self._proven = False  # the host was, and so the passphrase is right
 
@@ -601,6 +605,7 @@ class GuestInvitation:
                 self._options.direct_ports,
                 offerer=False,
                 relay_only=self._options.relay_only,
+                proxies=self._proxies,
             )
             try:
                 try:
@@ -624,7 +629,7 @@ class GuestInvitation:
         passed_3 = opened = False
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                async with GuestSeat(link.origin, self._keys) as attempt:
+                async with GuestSeat(link.origin, self._keys, self._proxies) as attempt:
                     if not again:
                         options.emit(StateChanged("opened"))
                     binding = await transports.connect_guest(
@@ -656,4 +661,6 @@ class GuestInvitation:
         except (LaneLost, TimeoutError):
             if passed_3 and link.passphrase and not self._proven:
                 raise Failure("passphrase_wrong") from None
-            raise Failure("connection_lost_early" if opened else "no_connection") from None
+            if opened:
+                raise Failure("connection_lost_early") from None
+            raise Failure("no_connection", Detail(transports.obstacle)) from None

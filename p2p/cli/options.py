@@ -102,6 +102,7 @@ class Common:
     no_direct: bool
     direct_ports: tuple[int, int] | None
     relay_only: bool
+    proxy: str
 
     def arguments(self, passphrase: str | None) -> dict[str, Any]:
         """What `send`, `receive` and `resume` of the API are given of it."""
@@ -114,6 +115,7 @@ class Common:
             "direct": not self.no_direct,
             "direct_ports": self.direct_ports,
             "relay_only": self.relay_only,
+            "proxy": self.proxy,
             "engine": self.engine,
         }
 
@@ -138,6 +140,7 @@ def common(command: Any) -> Any:
         click.option("--no-direct", is_flag=True, envvar="HANDOVER_NO_DIRECT"),
         click.option("--direct-ports", type=Ports()),
         click.option("--relay-only", is_flag=True, envvar="HANDOVER_RELAY_ONLY"),
+        click.option("--proxy", metavar="URL", default="", envvar="HANDOVER_PROXY"),
         click.option("--engine", type=click.Choice(ENGINES)),
         click.option("--json", "as_json", is_flag=True),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,10 +18,15 @@ from ..lanes.webrtc import Connection, Engine, available, load
 from ..protocol.errors import Failure
 from ..protocol.ice import IceServer, IceServers, may_ask
 from ..tasks import stop
+from .proxies import NONE, Proxies, open_socket
 
 RESOLVE_SECONDS = 1.0  # for the names of all servers
 ANSWER_SECONDS = 1.5  # for an answer by UDP, or a connection by TCP
 ASK_AGAIN_SECONDS = 0.25  # for UDP loses
+CHUNK = 64 * 1024
+NO_PROXIES = Proxies(NONE)
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Relay(NamedTuple):
@@ -33,10 +39,19 @@ class Relay(NamedTuple):
 class Ice:
     """What one attempt makes its WebRTC connections with."""
 
-    def __init__(self, told: IceServers, engine: Engine, packet: int, *, local: bool) -> None:
+    def __init__(
+        self,
+        told: IceServers,
+        engine: Engine,
+        packet: int,
+        *,
+        local: bool,
+        proxies: Proxies = NO_PROXIES,
+    ) -> None:
         """`told` by the signaling server; `local`: that is this very machine. `packet`: see
         `MakeConnection`."""
         self._told, self._engine, self._packet, self._local = told, engine, packet, local
+        self._proxies, self._tunnels = proxies, list[Tunnel]()
         self._stun: tuple[IceServer, ...] = ()
 
     @property
@@ -60,16 +75,39 @@ class Ice:
         return self.open(offerer=offerer)
 
     async def find_relay(self) -> Relay | None:
-        """A TURN server that answers, and an engine that reaches it."""
+        """A TURN server that answers, and an engine that reaches it: by UDP if possible, else by
+        TCP or TLS, else by these through a proxy. All are asked at once."""
         turn = await self._resolved(self._told.turn)
-        by_udp = await _answering([one for one in turn if one.transport == "udp"])
-        if by_udp:
-            return Relay(self._engine, by_udp[0])
-        by_tcp = await _connecting([one for one in turn if one.transport == "tcp"])
-        if not by_tcp:
+        by_udp = asyncio.create_task(_answering([t for t in turn if t.transport == "udp"]))
+        by_tcp = asyncio.create_task(_connecting([t for t in turn if t.transport == "tcp"]))
+        by_proxy = asyncio.create_task(self._through_a_proxy())
+        try:
+            if found := await by_udp:
+                return Relay(self._engine, found[0])
+            found = await by_tcp or await by_proxy
+        finally:
+            await stop(by_udp, by_tcp, by_proxy)
+        if not found:
             return None
         engine = await self._portable()
-        return Relay(engine, by_tcp[0]) if engine.reaches_turn_by_tcp else None
+        return Relay(engine, found[0]) if engine.reaches_turn_by_tcp else None
+
+    async def _through_a_proxy(self) -> list[IceServer]:
+        """One that is reached so, as the end of a tunnel to it."""
+        for server in self._told.turn:
+            if server.transport == "tcp":
+                for proxy in self._proxies.ways("https", server.host, server.port):
+                    with suppress(Failure, OSError):
+                        if proxy:
+                            tunnel = await Tunnel.open(proxy, server)
+                            self._tunnels.append(tunnel)
+                            return [tunnel.end]
+        return []
+
+    def close(self) -> None:
+        """Close the tunnels. Never raises."""
+        for tunnel in self._tunnels:
+            tunnel.close()
 
     async def _portable(self) -> Engine:
         """The engine that reaches TURN servers by TCP too, where it is installed."""
@@ -130,6 +168,61 @@ def _routed(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+class Tunnel:
+    """To a TURN server by way of a proxy. Engines know nothing of proxies, so one connects to the
+    near end, on this machine, once."""
+
+    def __init__(self, server: IceServer, far: Streams, listener: asyncio.Server) -> None:
+        port = listener.sockets[0].getsockname()[1]
+        self.end = replace(server, scheme="turn", host="127.0.0.1", port=port)
+        self._far, self._listener = far, listener
+        self._passing: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def open(cls, proxy: str, server: IceServer) -> Tunnel:
+        """Raises `Failure`, `OSError`."""
+        sock = await open_socket(proxy, server.host, server.port)
+        secure: dict[str, Any] = {}
+        if server.scheme == "turns":
+            secure = {"ssl": ssl.create_default_context(), "server_hostname": server.host}
+        far = await asyncio.open_connection(sock=sock, **secure)
+        tunnel: Tunnel
+
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tunnel._take((reader, writer))
+
+        listener = await asyncio.start_server(take, "127.0.0.1", 0, backlog=1)
+        tunnel = cls(server, far, listener)
+        return tunnel
+
+    def _take(self, near: Streams) -> None:
+        if self._passing:  # whoever else is on this machine
+            near[1].close()
+            return
+        self._listener.close()
+        self._passing = [
+            asyncio.create_task(_pass_on(near[0], self._far[1])),
+            asyncio.create_task(_pass_on(self._far[0], near[1])),
+        ]
+
+    def close(self) -> None:
+        """Never raises."""
+        self._listener.close()
+        for task in self._passing:
+            task.cancel()
+        self._far[1].close()
+
+
+async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    try:
+        with suppress(OSError):
+            while data := await source.read(CHUNK):
+                sink.write(data)
+                await sink.drain()
+    finally:
+        sink.close()
 
 
 async def _first(asking: Sequence[Coroutine[Any, Any, IceServer]]) -> list[IceServer]:

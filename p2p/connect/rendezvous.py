@@ -35,7 +35,7 @@ class Rendezvous:
     others: tuple[str, ...]  # the same by other addresses of this machine
     reached: str  # where this process reaches it
     browser: bool  # whether a browser may open the link and gets a client there
-    port: int = 0  # of the server that this process started
+    port: int = 0  # of the server that this process started; 0 where it is another's
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ from ..protocol.link import LinkKeys
 from ..protocol.sentences import Detail, detail_of, os_detail
 from ..tasks import stop, uncancelled
 from .addresses import is_loopback
+from .proxies import DIRECT_SECONDS, NONE, Proxies, open_socket
 
 logger = logging.getLogger("handover.connect")
 
@@ -40,7 +41,7 @@ _REFUSED = Detail("econnrefused")  # why a server cannot be reached
 MAX_WAITING = 256  # messages that nobody has read, or sent, yet
 # What one attempt may bring: four times what a server passes on.
 MAX_ENVELOPES, MAX_ENVELOPE_BYTES = 256, 256 * 1024
-NO_SERVERS = IceServers()
+NO_SERVERS, NO_PROXIES = IceServers(), Proxies(NONE)
 MAX_ATTEMPTS = 8  # that the host knows of, or has not looked at yet
 # What a server may send: as much at once, and so much a second for as long as it lasts. It holds
 # for everything that arrives, control frames and pieces of frames included.
@@ -91,7 +92,19 @@ class _Allowance:
         return True
 
 
-async def _open(origin: str) -> ClientConnection:
+async def _open(origin: str, proxies: Proxies = NO_PROXIES) -> ClientConnection:
+    """A connection to the server, by way of a proxy where there is one. Raises `Failure`."""
+    url = urlsplit(origin)
+    host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+    *first, last = proxies.ways(url.scheme, host, port)
+    for proxy in first:
+        with suppress(Failure, TimeoutError):
+            async with asyncio.timeout(None if proxy else DIRECT_SECONDS):
+                return await _open_by(origin, proxy, host, port)
+    return await _open_by(origin, last, host, port)
+
+
+async def _open_by(origin: str, proxy: str, host: str, port: int) -> ClientConnection:
     """A connection to the server, whether or not its certificate is trusted here.
 
     This peer runs no code that the server hands out, so it needs no trust in it: envelopes are
@@ -102,13 +115,13 @@ async def _open(origin: str) -> ClientConnection:
     """
     try:
         try:
-            return await _connect(origin)
+            return await _connect(origin, proxy, host, port)
         except ssl.SSLCertVerificationError:
             logger.warning("the server's certificate is not trusted here; going on without")
             unverified = ssl.create_default_context()
             unverified.check_hostname = False
             unverified.verify_mode = ssl.CERT_NONE
-            return await _connect(origin, ssl=unverified)
+            return await _connect(origin, proxy, host, port, ssl=unverified)
     except InvalidStatus as error:
         raise Failure(
             "server_refused", Detail("status", status=error.response.status_code)
@@ -117,9 +130,13 @@ async def _open(origin: str) -> ClientConnection:
         raise Failure("server_unreachable", _reason(error)) from None
 
 
-async def _connect(origin: str, **options: ssl.SSLContext) -> ClientConnection:
+async def _connect(
+    origin: str, proxy: str, host: str, port: int, **options: Any
+) -> ClientConnection:
     url = urlsplit(origin)
     scheme = "wss" if url.scheme == "https" else "ws"
+    if proxy:
+        options["sock"] = await open_socket(proxy, host, port)
     return await connect(
         f"{scheme}://{url.netloc}{messages.PATH}",
         subprotocols=[messages.SUBPROTOCOL],  # type: ignore[list-item]
@@ -131,7 +148,8 @@ async def _connect(origin: str, **options: ssl.SSLContext) -> ClientConnection:
         max_size=messages.MAX_FRAME,
         user_agent_header=None,
         create_connection=_Bounded,
-        **options,  # type: ignore[arg-type]
+        proxy=None,  # it is chosen here
+        **options,
     )
 
 
@@ -214,8 +232,16 @@ class Attempt:
 class HostSeat:
     """The host's seat. `run` keeps it; attempts come through `attempts`."""
 
-    def __init__(self, origin: str, keys: LinkKeys, ttl: float, owner: bytes) -> None:
+    def __init__(
+        self,
+        origin: str,
+        keys: LinkKeys,
+        ttl: float,
+        owner: bytes,
+        proxies: Proxies = NO_PROXIES,
+    ) -> None:
         self._origin, self._keys, self._owner = origin, keys, owner
+        self._proxies = proxies
         self._ends = asyncio.get_running_loop().time() + ttl
         self._attempts: dict[bytes, Attempt] = {}
         self._outbox: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
@@ -230,7 +256,7 @@ class HostSeat:
         backoff = FIRST_BACKOFF
         while True:
             try:
-                async with await _open(self._origin) as socket:
+                async with await _open(self._origin, self._proxies) as socket:
                     await self._take(socket)
                     backoff = FIRST_BACKOFF
                     self.ready.set()
@@ -321,13 +347,13 @@ class HostSeat:
 class GuestSeat:
     """A guest's attempt, as an async context: `async with GuestSeat(..) as attempt`."""
 
-    def __init__(self, origin: str, keys: LinkKeys) -> None:
-        self._origin, self._keys = origin, keys
+    def __init__(self, origin: str, keys: LinkKeys, proxies: Proxies = NO_PROXIES) -> None:
+        self._origin, self._keys, self._proxies = origin, keys, proxies
         self._outbox: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
 
     async def __aenter__(self) -> Attempt:
         """Join. Raises `Failure`."""
-        self._socket = await _open(self._origin)
+        self._socket = await _open(self._origin, self._proxies)
         local = _is_local(self._origin)
         try:
             answer = await self._join()

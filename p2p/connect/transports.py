@@ -14,7 +14,7 @@ import os
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..events import PathKind
 from ..lanes import Lane, LaneLost, Pair, hear_nothing
@@ -43,9 +43,12 @@ from ..protocol.signal import (
 )
 from ..tasks import race, stop
 from .addresses import reachable
-from .ice import Ice
+from .ice import NO_PROXIES, Ice, Relay
+from .proxies import Proxies
 from .seats import Attempt
 
+# What is known of why nothing came through, a code of the catalogue under `detail`.
+Obstacle = Literal["no_relay", "relay_silent", "relay_answers"]
 DIRECT_SECONDS = 2.0  # that direct WebRTC is given before TLS and relays are tried too
 
 
@@ -120,13 +123,14 @@ class Transports:
         offerer: bool,
         packet: int = SMALL_PACKET,
         relay_only: bool = False,
+        proxies: Proxies = NO_PROXIES,
     ) -> None:
         """`direct_ports`: what may be listened on, first and last; None: WebRTC only. `offerer`:
         whether this side writes the first description. `packet`: see `MakeConnection`.
         `relay_only`: the peer is not to learn an address of this side."""
         self._engine, self._packet, self._offerer = engine, packet, offerer
         self._ports = None if relay_only else direct_ports
-        self._relay_only = relay_only
+        self._relay_only, self._proxies = relay_only, proxies
         self._made: list[Pair] = []
         self._direct_size = MIN_MESSAGE_SIZE  # what direct WebRTC connections are known to take
         self._nonces: tuple[bytes, bytes] | None = None  # the guest's and the host's
@@ -139,6 +143,7 @@ class Transports:
         self._peer: asyncio.Future[DirectEndpoint] | None = None
         self._closing: asyncio.Task[None] | None = None  # of those that were not chosen
         self._ice: Ice | None = None
+        self.obstacle: Obstacle = "no_relay"
 
     @property
     def _chosen(self) -> Pair:
@@ -222,7 +227,9 @@ class Transports:
         if self._offerer:
             self._nonces = nonce_guest, os.urandom(NONCE)
         self._peer = asyncio.get_running_loop().create_future()
-        self._ice = ice = Ice(attempt.ice, self._engine, self._packet, local=attempt.local)
+        self._ice = ice = Ice(
+            attempt.ice, self._engine, self._packet, local=attempt.local, proxies=self._proxies
+        )
         direct, relayed = _Way(signals, relayed=False), _Way(signals, relayed=True)
         ways = [self._by_relay(ice, relayed, host)]
         if not self._relay_only:
@@ -273,6 +280,8 @@ class Transports:
             raise LaneLost
         finding = asyncio.create_task(ice.find_relay())  # takes time where UDP is dead
         try:
+            self.obstacle = "relay_silent"
+            finding.add_done_callback(self._note_relay)
             first = await self._relay_is_wanted(way)
             relay = await finding
         finally:
@@ -285,6 +294,10 @@ class Transports:
             from_relay=self._to_browser and not self._peer_sends_udp,
         )
         return await self._by_connection(connection, "relayed", way, host, first)
+
+    def _note_relay(self, finding: asyncio.Task[Relay | None]) -> None:
+        if not finding.cancelled() and not finding.exception() and finding.result():
+            self.obstacle = "relay_answers"
 
     async def _relay_is_wanted(self, way: _Way) -> Signal | None:
         """Wait for that; the offerer's description, where this side is not it."""
@@ -398,6 +411,8 @@ class Transports:
             await self._closing
         else:
             await _close_all(self._made)
+        if self._ice is not None:
+            self._ice.close()
 
 
 async def _first_of(ways: Sequence[Coroutine[Any, Any, _Opened]]) -> _Opened:

@@ -32,6 +32,7 @@ class Options:
         0,
         0,
     )  # TCP, to listen on; 0: any; None: no direct lanes
+    proxy: str = ""  # to servers, by TCP; "": as the environment says; "none": none
     relay_only: bool = False  # by relays alone: the peer does not learn an address of this side
 
     def choose_engine(self) -> EngineName:

@@ -26,6 +26,7 @@ class Cell:
     path: str  # direct, tls, relayed, or the code of the failure
     accepted: float  # seconds from the link's being opened to the accept, or to the failure
     ended: str  # the path at the end
+    message: str = ""  # of the failure, for people
 
 
 @contextlib.contextmanager
@@ -64,8 +65,8 @@ def transfer(
     file.write_bytes(os.urandom(size))
     server = ("--auto", "--engine", ends[0], "--server", f"https://{INTERNET}:443")
     try:
-        sending, link = here.send(*server, *words, *sender, file, **net.environment)
-        more = {"HANDOVER_LINK": link, **net.environment}
+        sending, link = here.send(*server, *words, *sender, file, **net.environments["sender"])
+        more = {"HANDOVER_LINK": link, **net.environments["recipient"]}
         if ends[1] in KINDS:
             page = (sys.executable, "-m", "tests.reach.page", ends[1])
             receiving = Process([*there.prefix, *page], there.environment(**more))
@@ -98,6 +99,6 @@ def _watch(sending: Process, receiving: Process) -> Cell:
         elif kind == "complete":
             return Cell(paths[0], accepted - opened, paths[-1])
         elif kind == "warning" and event["code"] == "no_connection":
-            code = receiving.end()[1]["code"]
-            return Cell(code, time.monotonic() - opened, "")
+            last = receiving.end()[1]
+            return Cell(last["code"], time.monotonic() - opened, "", last["message"])
     raise AssertionError((sending.events, receiving.stderr()))

@@ -16,7 +16,7 @@ from typing import Literal
 
 from tests.confined import die_with_parent
 
-Site = Literal["open", "cone", "symmetric", "no udp", "443 only", "proxy"]
+Site = Literal["open", "cone", "symmetric", "no udp", "443 only", "proxy", "shut"]
 SITES: tuple[Site, ...] = ("open", "cone", "symmetric", "no udp", "443 only", "proxy")
 INTERNET, RELAY = "203.0.113.1", "203.0.113.2"  # of the signaling server, and of coturn
 SIDES = ("sender", "recipient")
@@ -38,7 +38,8 @@ class Internet:
         }
         self.prefixes = {k: ("ip", "netns", "exec", name) for k, name in self._names.items()}
         self.certificate, self.key = folder / "servers.pem", folder / "servers.key"
-        self.environment = {"SSL_CERT_FILE": str(self.certificate)}  # that peers are to trust
+        trusted = {"SSL_CERT_FILE": str(self.certificate)}
+        self.environments = {side: dict(trusted) for side in SIDES}  # of peers
         self._folder, self._processes = folder, list[subprocess.Popen[bytes]]()
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
@@ -94,7 +95,7 @@ class Internet:
             return
         self._filter(gateway, site)
         if site == "proxy":
-            self._proxy(side, f"{net}.1")
+            self._start_proxy(side, f"{net}.1")
 
     def _filter(self, gateway: str, site: Site) -> None:
         """Nothing comes in unasked, not even to the gateway: there a connection tracker would give
@@ -104,6 +105,7 @@ class Internet:
             "no udp": 'iifname "inner" meta l4proto udp drop',
             "443 only": 'iifname "inner" tcp dport != 443 drop; iifname "inner" meta l4proto udp drop',
             "proxy": 'iifname "inner" drop',
+            "shut": f'iifname "inner" ip daddr != {INTERNET} drop',
         }.get(site, "")
         rules = f"""
         table ip site {{
@@ -138,10 +140,13 @@ class Internet:
         self._processes.append(process)
         return process
 
-    def _proxy(self, side: str, address: str) -> None:
+    def _start_proxy(self, side: str, address: str) -> None:
         settings = self._folder / f"{side}-tinyproxy.conf"
-        settings.write_text(f"Port 8888\nListen {address}\nTimeout 600\nConnectPort 443\n")
+        settings.write_text(
+            f"Port 8888\nListen {address}\nTimeout 600\nConnectPort 443\nBasicAuth staff secret\n"
+        )
         self.start(f"{side}-gateway", "tinyproxy", "-d", "-c", str(settings))
+        self.environments[side]["HTTPS_PROXY"] = f"http://staff:secret@{address}:8888"
 
     def relay(self) -> tuple[str, ...]:
         """Start coturn as it is shipped; its URLs."""

@@ -29,9 +29,11 @@ class Relayed:
         self.file.write_bytes(os.urandom(SIZE))
         server = ("--server", f"https://{INTERNET}:443")
         self.sending, self.link = self.here.send(
-            "--auto", *server, *words, self.file, **net.environment
+            "--auto", *server, *words, self.file, **net.environments["sender"]
         )
-        self.receiving = self.there.receive(self.link, folder / "out", "--auto", **net.environment)
+        self.receiving = self.there.receive(
+            self.link, folder / "out", "--auto", **net.environments["recipient"]
+        )
         told = self.receiving.wait_for("progress")
         while told["durable"] < SIZE // 5:
             told = self.receiving.wait_for("progress")
@@ -85,7 +87,7 @@ def test_a_recipient_that_is_killed_goes_on_by_the_relay(begin):
     moved = begin(*SLOWLY)
     moved.receiving.signal(signal.SIGKILL)
     moved.receiving.process.wait()
-    moved.receiving = moved.there.start("resume", "--auto", **moved.net.environment)
+    moved.receiving = moved.there.start("resume", "--auto", **moved.net.environments["recipient"])
     moved.finish()
 
 
@@ -93,7 +95,7 @@ def test_a_sender_that_is_killed_goes_on_by_the_relay(begin):
     moved = begin(*SLOWLY)
     moved.sending.signal(signal.SIGKILL)
     moved.sending.process.wait()
-    moved.sending = moved.here.start("resume", "--auto", **moved.net.environment)
+    moved.sending = moved.here.start("resume", "--auto", **moved.net.environments["sender"])
     moved.finish()
 
 

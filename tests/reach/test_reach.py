@@ -7,9 +7,11 @@ import os
 import pytest
 
 from p2p.lanes.webrtc import available
+from tests.e2e.harness import Peer
 from tests.web_client.browsers import KINDS
 
 from .cells import internet, transfer
+from .network import INTERNET
 
 ENGINES = available()
 FAST, PORTABLE = ENGINES[0], ENGINES[-1]
@@ -58,6 +60,24 @@ def test_where_no_udp_gets_out_the_relay_is_reached_by_tcp_and_tls(tmp_path, sit
     assert found.accepted < 12
 
 
+@pytest.mark.parametrize("sites", [("proxy", "cone"), ("cone", "proxy"), ("proxy", "443 only")])
+def test_where_only_a_proxy_gets_out_both_servers_are_reached_through_it(tmp_path, sites):
+    assert cell(tmp_path, sites).path == "relayed"
+
+
+def test_a_proxy_that_wants_a_password_says_so(tmp_path):
+    with internet(("proxy", "open"), tmp_path) as net:
+        named = net.environments["sender"]["HTTPS_PROXY"]
+        peer = Peer(tmp_path / "peer", "peer", net.prefixes["sender"])
+        nameless = {**net.environments["sender"], "HTTPS_PROXY": named.replace("staff:secret@", "")}
+        (tmp_path / "file").write_bytes(b"x")
+        server = ("--server", f"https://{INTERNET}:443")
+        code, last = peer.start("send", "--auto", *server, tmp_path / "file", **nameless).end()
+        peer.close()
+    assert (code, last["code"]) == (1, "server_unreachable")
+    assert "asks for a user name and a password" in last["message"]
+
+
 @pytest.mark.parametrize("who", ["both", "sender", "recipient"])
 def test_whoever_wants_a_relay_only_gets_no_other_path(tmp_path, who):
     with internet(("open", "open"), tmp_path) as net:
@@ -73,6 +93,17 @@ def test_without_a_relay_it_is_said_soon_that_there_is_no_path(tmp_path):
     found = cell(tmp_path, ("symmetric", "symmetric"), relay=False)
     assert found.path == "no_connection"
     assert found.accepted < 22
+    assert "offers no relay" in found.message
+
+
+@pytest.mark.parametrize(
+    ("sites", "words"),
+    [(("cone", "shut"), "no relay answers this computer"), (("shut", "cone"), "at the other side")],
+)
+def test_who_has_to_tell_their_it_is_said(tmp_path, sites, words):
+    found = cell(tmp_path, sites)
+    assert found.path == "no_connection"
+    assert words in found.message
 
 
 @pytest.mark.parametrize("browser", KINDS)

@@ -218,7 +218,8 @@ export class Invitation {
     } catch (error) {
       if (!(error instanceof LaneLost)) throw error;
       if (passed3 && link.passphrase && first) throw new Failure("passphrase_wrong");
-      throw new Failure(opened ? "connection_lost_early" : "no_connection");
+      if (opened) throw new Failure("connection_lost_early");
+      throw new Failure("no_connection", transports.obstacle);
     } finally {
       over = true;
       (seat as GuestSeat | null)?.close();

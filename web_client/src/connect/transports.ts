@@ -13,7 +13,7 @@ import { PeerError } from "../protocol/errors";
 import type { ChannelBinding } from "../protocol/handshake";
 import { isTurn, stunOf, type IceServer } from "../protocol/ice";
 import type { LinkKeys } from "../protocol/link";
-import { NONCE, Sealer, type Description, type Signal } from "../protocol/signal";
+import { NONCE, Sealer, type Candidate, type Description, type Signal } from "../protocol/signal";
 import type { GuestSeat } from "./rendezvous";
 
 /** What came through, and what the handshake is bound to then. */
@@ -28,8 +28,16 @@ export class Transports {
   private readonly direct = new SignalInbox();
   private readonly relayed = new SignalInbox();
   private stun: readonly IceServer[] = [];
+  private told = new Set<Candidate["kind"]>(); // kinds of candidates of this side
+  private offersRelay = false; // the server does
 
   constructor(private readonly peerConnections: PeerConnections) {}
+
+  /** What is known of why nothing came through, a code of the catalogue under `detail`. */
+  get obstacle(): string {
+    if (!this.offersRelay) return "no_relay";
+    return this.told.has("relay") ? "relay_answers" : "relay_silent";
+  }
 
   /** A further direct connection. */
   open = (): Connection => this.peerConnections.open(this.stun);
@@ -56,7 +64,8 @@ export class Transports {
     const nonceGuest = sodium.randombytes_buf(NONCE);
     this.stun = stunOf(seat.ice);
     const ways = [this.way(this.direct, this.stun, false, nonceGuest, say)];
-    if (seat.ice.some(isTurn)) {
+    this.offersRelay = seat.ice.some(isTurn);
+    if (this.offersRelay) {
       ways.push(this.way(this.relayed, seat.ice, true, nonceGuest, say));
     }
     say({ type: "knock", nonceGuest, kind: "browser", relayOnly: false });
@@ -91,7 +100,11 @@ export class Transports {
     const lost = new Promise<never>((_, reject) => {
       connection.onLost = () => reject(new LaneLost());
     });
-    const tell = (signal: Signal) => say("candidates" in signal ? { ...signal, relayed } : signal);
+    const tell = (signal: Signal) => {
+      if (!("candidates" in signal)) return say(signal);
+      signal.candidates.forEach(({ kind }) => this.told.add(kind));
+      say({ ...signal, relayed });
+    };
     const answered = answer(connection, remote, nonceGuest, tell, () => inbox.next());
     const own = await Promise.race([answered, lost]);
     return { connection, remote: remote as Description, own };

@@ -1,0 +1,105 @@
+"""The proxy between here and a host, if any: the one that was named (`--proxy`), or what the
+environment or the system says (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY). HTTP proxies by
+CONNECT, and SOCKS. This machine itself is never asked by way of a proxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from ..protocol.errors import Failure
+from ..protocol.sentences import Detail
+from .addresses import is_loopback
+
+NONE = "none"  # named as the proxy: there is none, whatever the environment says
+SCHEMES = ("http", "socks4", "socks4a", "socks5", "socks5h")
+CONNECT_SECONDS = 10.0
+DIRECT_SECONDS = 3.0  # for a private address without the proxy, before it is tried with it
+
+
+@dataclass(frozen=True)
+class Proxies:
+    """What was named, and what the environment said when it was asked."""
+
+    named: str = ""
+    environment: Mapping[str, str] | None = None  # as of `urllib.request.getproxies`
+
+    def ways(self, scheme: str, host: str, port: int) -> list[str]:
+        """How to reach a host, in the order in which it is tried: URLs of proxies, "" for none.
+
+        A proxy may not know a private network, and such a network may have no other way out: so
+        both are tried. Raises `Failure` (server_unreachable) for what is no proxy.
+        """
+        if is_loopback(host) or self.named == NONE:
+            return [""]
+        known = getproxies() if self.environment is None else self.environment
+        found = self.named or known.get(scheme) or known.get("all", "")
+        if not found or _is_excepted(host, port, known.get("no", "")):
+            return [""]
+        url = found if "://" in found else f"http://{found}"
+        _check(url)
+        return ["", url] if _is_private(host) else [url, ""]
+
+
+def _check(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise Failure("server_unreachable", Detail("proxy_wrong"))
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_private
+    except ValueError:
+        return False
+
+
+def _is_excepted(host: str, port: int, excepted: str) -> bool:
+    """Whether NO_PROXY names a host: by its name or a domain above it, by address or network, each
+    with a port or without; `*` is every host."""
+    host = host.strip("[]").rstrip(".").lower()
+    for entry in excepted.replace(",", " ").lower().split():
+        name, colon, number = entry.rpartition(":")
+        if colon and number.isdigit() and (":" not in name or name.endswith("]")):
+            if int(number) != port:
+                continue
+            entry = name
+        entry = entry.strip("[]")
+        if entry == "*" or _is_within(host, entry):
+            return True
+        domain = entry.removeprefix("*").strip(".")
+        if domain and (host == domain or host.endswith(f".{domain}")):
+            return True
+    return False
+
+
+def _is_within(host: str, network: str) -> bool:
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+async def open_socket(proxy: str, host: str, port: int) -> socket.socket:
+    """A TCP connection to a host by way of a proxy. Raises `Failure` (server_unreachable)."""
+    from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
+    from python_socks.async_.asyncio import Proxy
+
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return await Proxy.from_url(proxy).connect(host, port)
+    except ProxyError as error:
+        refused = "proxy_login" if error.error_code == 407 else "proxy_refused"
+        raise Failure("server_unreachable", Detail(refused)) from None
+    except (ProxyConnectionError, ProxyTimeoutError, TimeoutError, OSError, ValueError):
+        raise Failure("server_unreachable", Detail("proxy_unreachable")) from None
