@@ -183,17 +183,25 @@ class Tunnel:
     @classmethod
     async def open(cls, proxy: str, server: IceServer) -> Tunnel:
         """Raises `Failure`, `OSError`."""
-        sock = await open_socket(proxy, server.host, server.port)
         secure: dict[str, Any] = {}
         if server.scheme == "turns":
             secure = {"ssl": ssl.create_default_context(), "server_hostname": server.host}
-        far = await asyncio.open_connection(sock=sock, **secure)
+        sock = await open_socket(proxy, server.host, server.port)
+        try:
+            far = await asyncio.open_connection(sock=sock, **secure)
+        except BaseException:
+            sock.close()
+            raise
         tunnel: Tunnel
 
         async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             tunnel._take((reader, writer))
 
-        listener = await asyncio.start_server(take, "127.0.0.1", 0, backlog=1)
+        try:
+            listener = await asyncio.start_server(take, "127.0.0.1", 0, backlog=1)
+        except BaseException:
+            far[1].close()
+            raise
         tunnel = cls(server, far, listener)
         return tunnel
 

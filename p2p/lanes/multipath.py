@@ -457,7 +457,8 @@ class RecipientMultipath(Multipath):
         return True
 
     def _invited(self, number: int, signal: Signal) -> None:
-        if isinstance(signal, Description) and len(self._connections) < WEBRTC_LANES:
+        room = len(self._connections) < WEBRTC_LANES and self._context.may_add
+        if isinstance(signal, Description) and room:
             self._expect(number)
             nonce = self._context.nonces[0]
             work = self._open(

@@ -132,9 +132,9 @@ class Sides:
         ports=(PORTS, PORTS),
         network=None,
         path="direct",
-        may_add=True,
+        may_add=(True, True),
     ):
-        self.path, self.may_add = path, may_add
+        self.path, self.may_add = path, dict(zip(("sender", "recipient"), may_add, strict=True))
         self.network, self.wanted, self.looked = network or Network(), 1, []
         self.warned: list[tuple[str, str]] = []
         self.at_sender, self.at_recipient = PassingSession(capabilities), PassingSession(())
@@ -149,14 +149,14 @@ class Sides:
             own[0],
             self.step,
             self.carry_sender,
-            self.given(ports[0]),
+            self.given(ports[0], "sender"),
         )
         self.recipient = RecipientMultipath(
             self.at_recipient,  # type: ignore[arg-type]
             own[1],
             self.step,
             self.carry_recipient,
-            self.given(ports[1]),
+            self.given(ports[1], "recipient"),
         )
         self.at_sender.other, self.at_recipient.other = self.recipient, self.sender
         self.tasks = [
@@ -164,11 +164,11 @@ class Sides:
             asyncio.create_task(self.recipient.run()),
         ]
 
-    def given(self, ports):
+    def given(self, ports, side):
         return LaneContext(
             open=self.network.make,
             path=self.path,
-            may_add=self.may_add,
+            may_add=self.may_add[side],
             nonces=NONCES,
             direct_ports=ports,
             addresses=lambda: ["192.0.2.1"],
@@ -336,13 +336,16 @@ async def test_beside_a_relay_a_direct_connection_is_tried_until_there_is_one(mo
     await sides.stop()
 
 
+@pytest.mark.parametrize("may_add", [(False, False), (True, False)], ids=["both", "a sender asks"])
 @virtual_time
-async def test_nobody_who_wants_a_relay_only_gets_a_direct_connection_beside_it(monkeypatch):
-    sides = Sides(monkeypatch, ports=(None, None), path="relayed", may_add=False)
+async def test_who_wants_a_relay_only_gets_no_direct_connection_beside_it(monkeypatch, may_add):
+    """A recipient's answer would tell its addresses."""
+    sides = Sides(monkeypatch, ports=(None, None), path="relayed", may_add=may_add)
     sides.send()
     sides.wanted = 4
     await asyncio.sleep(120)
-    assert not sides.network.made
+    assert all(one.offerer for one in sides.network.made)
+    assert sides.sender.path == "relayed"
     await sides.stop()
 
 
