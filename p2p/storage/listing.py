@@ -117,11 +117,22 @@ def walk(paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Stopped = n
     except UnsafePath as reason:
         raise _name_refused(reason.path, reason.code) from None
     except NamesCollide as collision:
-        one, other = map(shown, collision.pair)
+        one, other = map(shown, _as_they_lie(entries, collision.pair))
         raise Failure("name_collision", Detail("both", one=one, other=other)) from None
     except TooManyNames:
         raise Failure("too_many_entries") from None
     return Listing(tuple(entries), tuple(found.sources), dict(found.skipped))
+
+
+def _as_they_lie(entries: Sequence[Entry], pair: tuple[str, str]) -> tuple[str, str]:
+    """Two paths by names that a person can find and change: `a:b` and `a?b` both become `a_b`."""
+    found = []
+    for entry in entries:
+        if entry.path in pair:
+            parent, slash, _ = entry.path.rpartition("/")
+            kept = not entry.original
+            found.append(entry.path if kept else parent + slash + os.fsdecode(entry.original))
+    return (found[0], found[1]) if len(found) == 2 else pair
 
 
 def _name_refused(name: str, why: str) -> Failure:

@@ -643,6 +643,17 @@ def test_names_that_would_fall_together_are_refused_by_name(tmp_path, names):
     assert caught.value.code == "name_collision"
 
 
+def test_names_that_become_one_are_told_as_they_lie(tmp_path):
+    root = tmp_path / "study"
+    root.mkdir()
+    for name in ("a:b", "a?b"):
+        (root / name).write_bytes(b"x")
+    with pytest.raises(Failure) as caught:
+        listed(root)
+    assert "study/a:b" in caught.value.sentence
+    assert "study/a?b" in caught.value.sentence
+
+
 def test_two_paths_of_one_base_name_are_refused_by_name(tmp_path):
     for folder in ("1", "2"):
         (tmp_path / folder / "same").mkdir(parents=True)
