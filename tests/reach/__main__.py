@@ -1,6 +1,6 @@
 """The matrix: every pair of sites, which way carries a transfer between them, and how soon.
 
-python -m tests.reach [--engines libdatachannel aiortc] [--no-relay] [SITE ...]
+python -m tests.reach [--engines libdatachannel aiortc] [--servers turn|stun|none] [SITE ...]
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.reach", description=__doc__)
     parser.add_argument("sites", nargs="*", choices=SITES, default=SITES)
     parser.add_argument("--engines", nargs=2, default=("libdatachannel", "libdatachannel"))
-    parser.add_argument("--no-relay", action="store_true")
+    parser.add_argument("--servers", choices=("turn", "stun", "none"), default="turn")
     options = parser.parse_args()
     confine()
     print(f"| sender ({options.engines[0]}) \\ recipient ({options.engines[1]}) |", end="")
@@ -36,7 +36,7 @@ def main() -> None:
     for pair in itertools.product(options.sites, repeat=2):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            with internet(pair, folder, relay=not options.no_relay) as net:
+            with internet(pair, folder, servers=options.servers) as net:
                 found[pair] = shown(transfer(net, folder, options.engines))
         if pair[1] == options.sites[-1]:
             row = [found[pair[0], one] for one in options.sites]

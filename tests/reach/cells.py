@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tests.e2e.harness import SECONDS, Peer, Process
 from tests.web_client.browsers import KINDS
 
 from .network import INTERNET, SECRET, SIDES, Internet, Site
 
+Servers = Literal["turn", "stun", "none"]
 NO_PATH_SECONDS = 60.0  # more than a transfer tries for
 SIZE = 2_000_000
 
@@ -31,17 +33,19 @@ class Cell:
 
 @contextlib.contextmanager
 def internet(
-    sites: Sequence[Site], folder: Path, *, relay: bool = True, ttl: str = "1h"
+    sites: Sequence[Site], folder: Path, *, servers: Servers = "turn", ttl: str = "1h"
 ) -> Iterator[Internet]:
-    """Two sites, a signaling server, and a relay whose credentials are good for so long."""
+    """Two sites, a signaling server, and a relay whose credentials are good for so long; of it,
+    peers are told as a STUN server only, or not at all."""
     net = Internet(sites, folder)
     try:
-        urls = net.relay() if relay else ()
+        urls = net.relay() if servers != "none" else ()
+        urls = urls if servers == "turn" else urls[:1]
         secret = folder / "secret"
         secret.write_text(SECRET)
         server = Peer(folder / "server", prefix=net.prefixes["internet"])
         ice = [word for url in urls for word in ("--ice", url)]
-        secrets = ("--turn-secret-file", secret, "--turn-ttl", ttl) if relay else ()
+        secrets = ("--turn-secret-file", secret, "--turn-ttl", ttl)
         tls = ("--tls-cert", net.certificate, "--tls-key", net.key)
         with server.serving("serve", "--listen", f"{INTERNET}:443", *tls, *ice, *secrets):
             yield net
