@@ -21,6 +21,7 @@ from websockets.exceptions import (
 )
 
 from p2p.connect import seats
+from p2p.connect.proxies import NONE, Proxies
 from p2p.connect.seats import Attempt, GuestSeat, HostSeat, is_nobody_there
 from p2p.protocol.errors import Failure, PeerError
 from p2p.protocol.link import derive_keys
@@ -88,8 +89,8 @@ class Servers:
         self.found, self.tries = list(found), []
         monkeypatch.setattr(seats, "_open", self.open)
 
-    async def open(self, origin):
-        assert origin == ORIGIN
+    async def open(self, origin, proxies):
+        assert (origin, proxies) == (ORIGIN, Proxies(NONE))
         self.tries.append(asyncio.get_running_loop().time())
         found = self.found.pop(0) if len(self.found) > 1 else self.found[0]
         if isinstance(found, Exception):
@@ -550,6 +551,31 @@ async def test_a_certificate_that_nobody_here_trusts_is_no_obstacle(monkeypatch)
     context = tried[1][1]
     assert context is not None
     assert context.verify_mode == ssl.CERT_NONE
+
+
+@pytest.mark.parametrize(
+    ("host", "working", "tried"),
+    [
+        ("server.example", "http://p:1", ["http://p:1"]),
+        ("server.example", "", ["http://p:1", ""]),
+        ("10.0.0.1", "", [""]),
+        ("10.0.0.1", "http://p:1", ["", "http://p:1"]),
+    ],
+)
+async def test_a_proxy_is_one_way_and_none_another(monkeypatch, host, working, tried):
+    ways: list[str] = []
+
+    async def open_by(origin, proxy, *_):
+        ways.append(proxy)
+        if proxy != working:
+            raise Failure("server_unreachable", Detail("proxy_refused"))
+        return "connected"
+
+    monkeypatch.setattr(seats, "_open_by", open_by)
+    proxies = Proxies("http://p:1", {})
+    found: object = await seats._open(f"https://{host}", proxies)
+    assert found == "connected"
+    assert ways == tried
 
 
 def test_nobody_is_there_where_the_room_or_the_server_is_gone():

@@ -89,7 +89,7 @@ def test_what_cannot_be_sent_is_said_before_anything(sender, some, tmp_path):
 def test_an_expired_link_ends_the_sender_and_is_unknown_to_the_recipient(
     sender, recipient, some, out
 ):
-    sending, link = sender.send("--auto", "--expires", "2s", some)
+    sending, link = sender.send("--auto", "--expires", "6s", some)
     ended(sending, 7, "expired")
     last = ended(recipient.receive(link, out, "--auto"), 1)
     assert last["code"] in ("server_unreachable", "not_found")
