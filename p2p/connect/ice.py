@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -96,12 +97,13 @@ class Ice:
         """One that is reached so, as the end of a tunnel to it."""
         for server in self._told.turn:
             if server.transport == "tcp":
-                for proxy in self._proxies.ways("https", server.host, server.port):
-                    with suppress(Failure, OSError):
-                        if proxy:
-                            tunnel = await Tunnel.open(proxy, server)
-                            self._tunnels.append(tunnel)
-                            return [tunnel.end]
+                with suppress(Failure, OSError):
+                    for proxy in filter(
+                        None, self._proxies.ways("https", server.host, server.port)
+                    ):
+                        tunnel = await Tunnel.open(proxy, server)
+                        self._tunnels.append(tunnel)
+                        return [tunnel.end]
         return []
 
     def close(self) -> None:
@@ -272,7 +274,7 @@ async def _ask(server: IceServer) -> IceServer:
         def datagram_received(self, data: bytes, address: Any) -> None:
             try:
                 ours = stun.parse_message(data).transaction_id == request.transaction_id
-            except ValueError:
+            except (ValueError, struct.error):  # the second for an attribute cut short
                 return
             if ours and not answered.done():
                 answered.set_result(None)

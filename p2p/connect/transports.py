@@ -31,6 +31,8 @@ from ..protocol.errors import PeerError
 from ..protocol.handshake import MAX_HANDSHAKE_MESSAGE, ChannelBinding
 from ..protocol.link import LinkKeys
 from ..protocol.signal import (
+    MAX_CANDIDATES,
+    MAX_RELAYED_CANDIDATES,
     MIN_MESSAGE_SIZE,
     NONCE,
     Candidate,
@@ -334,7 +336,8 @@ class Transports:
             await connection.opened()
             return await receive_early(connection.control) if host else b""
 
-        others = trickle(connection, way, remote, self._hear)
+        most = MAX_CANDIDATES if path == "direct" else MAX_RELAYED_CANDIDATES
+        others = trickle(connection, way, remote, self._hear, most)
         message_1 = await race(opened(), *others, hear_nothing(connection.data))
         fingerprints = descriptions.offered.fingerprint, descriptions.answered.fingerprint
         own_first = fingerprints if self._offerer else fingerprints[::-1]

@@ -46,10 +46,10 @@ class IceServer:
 
 @dataclass(frozen=True)
 class IceServers:
-    """Those that one message named, and until when their credentials are good."""
+    """Those that one message named. How long their credentials are good is of no matter here: every
+    attempt gets new ones."""
 
     servers: tuple[IceServer, ...] = ()
-    ttl: int = MAX_TTL  # seconds
 
     @property
     def stun(self) -> tuple[IceServer, ...]:
@@ -82,7 +82,7 @@ def read_ice(told: Json, *, local: bool) -> IceServers:
     if told is None:
         return IceServers()
     value = read_as(_told, told, "ice")
-    return IceServers(tuple(_read_all(value["servers"], local)), value["ttl"])
+    return IceServers(tuple(_read_all(value["servers"], local)))
 
 
 def _read_all(servers: list[dict[str, Any]], local: bool) -> Iterable[IceServer]:

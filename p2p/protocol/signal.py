@@ -40,7 +40,9 @@ PADDING = 1024  # steps that hide how many candidates there are
 MAX_PLAINTEXT = 8 * PADDING  # 32 candidates need under 6 KiB
 MAX_ENVELOPE = 24 + MAX_PLAINTEXT + 16
 MAX_ENVELOPES = 64  # in one attempt and direction (security: signaling flood)
-MAX_CANDIDATES = 32  # per peer; libjuice keeps 30
+MAX_CANDIDATES = 32  # per peer and connection; libjuice keeps 30
+# That a peer tells of a relayed connection, one in an envelope, so that those of both fit.
+MAX_RELAYED_CANDIDATES = 24
 # RFC 8841 6.1: 64 KiB is what an unannounced peer takes; above 256 KiB libdatachannel cuts.
 MIN_MESSAGE_SIZE, MAX_MESSAGE_SIZE = 65_535, 262_144
 MAX_ADDRESSES, MAX_CERTIFICATE = 16, 2048

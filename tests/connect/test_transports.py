@@ -355,8 +355,10 @@ async def test_a_relay_that_does_not_answer_is_no_relay(network, relay, monkeypa
 @virtual_time
 async def test_another_nonce_in_the_second_description_is_refused(network, relay):
     async def stranger(one, passed):
-        await one.until(Knock)
-        await one.describe(NONCE, nonce_guest=bytes(16), setup="actpass")
+        knock = await one.until(Knock)
+        await one.describe(NONCE, nonce_guest=knock.nonce_guest, setup="actpass")
+        other = bytes(16)
+        await one.describe(other, nonce_guest=knock.nonce_guest, setup="actpass", relayed=True)
 
     with pytest.raises(PeerError, match="description_of_another_attempt"):
         await guest_against(stranger, network)
@@ -371,10 +373,9 @@ class Stranger:
     def __init__(self, attempt, *, host):
         self.signals = SealedSignals(attempt, KEYS, host=host)
 
-    async def describe(self, nonce_host, *, nonce_guest=NONCE, setup):
-        description = Description(
-            nonce_guest, nonce_host, "ufrag", "p" * 22, b"\x09" * 32, setup, 65_536
-        )
+    async def describe(self, nonce_host, *, nonce_guest=NONCE, setup, relayed=False):
+        given = nonce_guest, nonce_host, "ufrag", "p" * 22, b"\x09" * 32, setup, 65_536
+        description = Description(*given, relayed=relayed)
         await self.signals.send(description)
 
     async def until(self, kind):

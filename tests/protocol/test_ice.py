@@ -37,7 +37,6 @@ def test_a_port_and_a_transport_that_are_not_named_are_the_usual_ones():
     login = {"username": "somebody", "credential": "open sesame"}
     told = {"servers": [{"url": url, **(login if "turn" in url else {})} for url in urls], "ttl": 9}
     found = read_ice(told, local=False)
-    assert found.ttl == 9
     assert [one.url for one in found.servers] == [
         "stun:a.example:3478",
         "turn:[2001:db8::1]:3478?transport=udp",

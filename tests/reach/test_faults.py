@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 
 import pytest
 
-from tests.e2e.harness import Peer
+from tests.e2e.harness import Peer, kill_hard
 
 from .cells import internet
 from .network import INTERNET, SIDES
@@ -83,19 +82,12 @@ def test_a_cut_is_lived_through(begin, side, seconds):
     moved.finish()
 
 
-def test_a_recipient_that_is_killed_goes_on_by_the_relay(begin):
+@pytest.mark.parametrize("side", SIDES)
+def test_who_is_killed_goes_on_by_the_relay(begin, side):
     moved = begin(*SLOWLY)
-    moved.receiving.signal(signal.SIGKILL)
-    moved.receiving.process.wait()
-    moved.receiving = moved.there.start("resume", "--auto", **moved.net.environments["recipient"])
-    moved.finish()
-
-
-def test_a_sender_that_is_killed_goes_on_by_the_relay(begin):
-    moved = begin(*SLOWLY)
-    moved.sending.signal(signal.SIGKILL)
-    moved.sending.process.wait()
-    moved.sending = moved.here.start("resume", "--auto", **moved.net.environments["sender"])
+    name, peer = {"sender": ("sending", moved.here), "recipient": ("receiving", moved.there)}[side]
+    kill_hard(getattr(moved, name))
+    setattr(moved, name, peer.start("resume", "--auto", **moved.net.environments[side]))
     moved.finish()
 
 

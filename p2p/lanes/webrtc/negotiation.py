@@ -91,13 +91,15 @@ def trickle(
     signals: Signals,
     remote: Description,
     heard: Callable[[tuple[Candidate, ...]], None] = lambda candidates: None,
+    most: int = MAX_CANDIDATES,
 ) -> tuple[Coroutine[Any, Any, None], Coroutine[Any, Any, None]]:
-    """Candidates both ways, as they are found; `heard` is told of the other side's."""
+    """Candidates both ways, as they are found: `most` of this side's; `heard` is told of the other
+    side's."""
 
     async def tell() -> None:
         told = 0
         async for candidate in connection.candidates():
-            if told < MAX_CANDIDATES:
+            if told < most:
                 await signals.send(Candidates((candidate,)))
                 told += 1
 

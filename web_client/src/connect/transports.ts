@@ -13,7 +13,15 @@ import { PeerError } from "../protocol/errors";
 import type { ChannelBinding } from "../protocol/handshake";
 import { isTurn, stunOf, type IceServer } from "../protocol/ice";
 import type { LinkKeys } from "../protocol/link";
-import { NONCE, Sealer, type Candidate, type Description, type Signal } from "../protocol/signal";
+import {
+  MAX_CANDIDATES,
+  MAX_RELAYED_CANDIDATES,
+  NONCE,
+  Sealer,
+  type Candidate,
+  type Description,
+  type Signal,
+} from "../protocol/signal";
 import type { GuestSeat } from "./rendezvous";
 
 /** What came through, and what the handshake is bound to then. */
@@ -100,10 +108,11 @@ export class Transports {
     const lost = new Promise<never>((_, reject) => {
       connection.onLost = () => reject(new LaneLost());
     });
+    let left = relayed ? MAX_RELAYED_CANDIDATES : MAX_CANDIDATES;
     const tell = (signal: Signal) => {
       if (!("candidates" in signal)) return say(signal);
       signal.candidates.forEach(({ kind }) => this.told.add(kind));
-      say({ ...signal, relayed });
+      if (signal.type === "description" || left-- > 0) say({ ...signal, relayed });
     };
     const answered = answer(connection, remote, nonceGuest, tell, () => inbox.next());
     const own = await Promise.race([answered, lost]);

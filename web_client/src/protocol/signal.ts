@@ -31,7 +31,9 @@ const SEAL_NONCE = 24;
 const TAG = 16;
 export const MAX_ENVELOPE = SEAL_NONCE + MAX_PLAINTEXT + TAG;
 export const MAX_ENVELOPES = 64; // in one attempt and direction
-export const MAX_CANDIDATES = 32; // per peer; libjuice keeps 30
+export const MAX_CANDIDATES = 32; // per peer and connection; libjuice keeps 30
+// That a peer tells of a relayed connection, one in an envelope, so that those of both fit.
+export const MAX_RELAYED_CANDIDATES = 24;
 // RFC 8841 6.1: 64 KiB is what an unannounced peer takes; above 256 KiB libdatachannel cuts.
 export const [MIN_MESSAGE_SIZE, MAX_MESSAGE_SIZE] = [65_535, 262_144];
 
