@@ -38,12 +38,14 @@ export class Transports {
   private stun: readonly IceServer[] = [];
   private told = new Set<Candidate["kind"]>(); // kinds of candidates of this side
   private offersRelay = false; // the server does
+  private relayDescribed = false; // the host has: it reached one
 
   constructor(private readonly peerConnections: PeerConnections) {}
 
   /** What is known of why nothing came through, a code of the catalogue under `detail`. */
   get obstacle(): string {
     if (!this.offersRelay) return "no_relay";
+    if (!this.relayDescribed) return "relay_unused";
     return this.told.has("relay") ? "relay_answers" : "relay_silent";
   }
 
@@ -102,6 +104,7 @@ export class Transports {
     say: (signal: Signal) => void,
   ): Promise<{ connection: Connection; remote: Description; own: Description }> {
     const remote = await inbox.next();
+    this.relayDescribed ||= relayed;
     const connection = this.peerConnections.open(ice);
     this.made.add(connection);
     connection.path = relayed ? "relayed" : "direct";

@@ -82,6 +82,8 @@ test("a direct connection asks for the outer address alone, a relayed one has th
   attempt.connect(TURN).catch(() => {});
   expect(attempt.said[0]).toMatchObject({ type: "knock", kind: "browser", relayOnly: false });
   attempt.describe({ relayed: false });
+  await vi.waitFor(() => expect(attempt.ice.length).toBe(1));
+  expect(attempt.transports.obstacle).toBe("relay_unused");
   attempt.describe({ relayed: true });
   await vi.waitFor(() => expect(attempt.ice.length).toBe(2));
   expect(attempt.ice).toEqual([[STUN], [TURN]]);

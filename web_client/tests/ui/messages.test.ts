@@ -122,7 +122,7 @@ const NOT_MET: readonly Code[] = [
   "receipt_unconfirmed",
 ];
 
-const OBSTACLES = ["no_relay", "relay_silent", "relay_answers"] as const;
+const OBSTACLES = ["no_relay", "relay_unused", "relay_silent", "relay_answers"] as const;
 const whole = (sentence: string, details: { [code in (typeof OBSTACLES)[number]]: string }) =>
   OBSTACLES.map((code) => sentence.replace("{detail}", details[code])).join(" ");
 
@@ -140,6 +140,14 @@ describe.each(Object.entries(LANGUAGES))("in %s", (_, { failures, statuses, deta
       expect(sentence).not.toMatch(/`|--|\bhandover [a-z]|\{detail\}/);
     },
   );
+
+  test.each(OBSTACLES)("what no_connection says of %s is not cut off in its heading", (code) => {
+    const sentence = failures.no_connection.replace("{detail}", details[code]);
+    const [heading] = sentence.split(/[.:;] /); // as the screen makes it
+    expect(heading!.split("(").length).toBe(heading!.split(")").length);
+    expect(failures.no_connection.startsWith(heading!)).toBe(true);
+    expect(sentence).toContain(details[code]);
+  });
 
   test("every status has words", () => {
     expect(Object.keys(statuses).sort()).toEqual(Object.values(STATUSES).sort());

@@ -117,7 +117,7 @@ export const de: Messages = {
     title: "Empfang läuft",
     stay: "Lassen Sie diese Seite offen.",
     direct: "Die Dateien kommen direkt von Computer zu Computer.",
-    relayed: "Sie kommen über eine Zwischenstation, weiter durchgehend verschlüsselt.",
+    relayed: "Die Dateien kommen über ein Relay, weiter durchgehend verschlüsselt.",
     bottleneck: {
       disk: "Das Tempo bestimmt der Datenträger des Absenders.",
       limit: "Der Absender hat das Tempo begrenzt.",

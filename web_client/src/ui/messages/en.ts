@@ -128,7 +128,7 @@ export const en = {
     title: "Receiving",
     stay: "Leave this page open.",
     direct: "The files come straight from computer to computer.",
-    relayed: "They come through a relay, still encrypted from end to end.",
+    relayed: "The files come through a relay, still encrypted from end to end.",
     bottleneck: {
       disk: "The sender’s disk sets the pace.",
       limit: "The sender has set a limit to the pace.",
