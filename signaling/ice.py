@@ -73,11 +73,11 @@ class SecretFile:
             with open(self._path, "rb") as file:
                 changed = os.fstat(file.fileno()).st_mtime_ns
                 lines = file.read(MAX_SECRETS_FILE).splitlines()
-        except OSError as error:
-            raise BadIce("ice_secret_file", error.strerror or "") from None
+        except OSError:
+            raise BadIce("ice_secret_file", str(self._path)) from None
         secrets = [line.strip() for line in lines if line.strip()]
         if not secrets:
-            raise BadIce("ice_secret_file", "-")
+            raise BadIce("ice_secret_file", str(self._path))
         return changed, secrets[0]
 
 

@@ -300,3 +300,24 @@ def test_the_local_authority(line, language, tmp_path):
     assert CATALOGUE[language]["server"]["install"] in done.stdout
     done = line.run("local-ca", "show", "--export", tmp_path / "ca.crt")
     assert told(language, "(the file exists already)", "(die Datei existiert") in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "english", "german"),
+    [
+        (("turn:a.example",), "turn:a.example needs", "turn:a.example erfordert"),
+        (("nonsense",), "nonsense is not the URL", "nonsense ist nicht die URL"),
+        (("stun:a",) * 9, "at most 8", "höchstens 8"),
+        (("stun:a", "secret"), "No secret can be read from", "kein Geheimnis lesen"),
+    ],
+)
+def test_servers_that_cannot_be_told_of_are_said_at_the_start(
+    line, language, tmp_path, words, english, german
+):
+    given = [word for url in words if url != "secret" for word in ("--ice", url)]
+    if "secret" in words:
+        (tmp_path / "empty").write_bytes(b"\n")
+        given += ["--turn-secret-file", str(tmp_path / "empty")]
+    done = line.run("serve", *given)
+    assert done.exit_code == 2
+    assert told(language, english, german) in done.stderr

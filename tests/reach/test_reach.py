@@ -92,7 +92,10 @@ def test_without_a_relay_it_is_said_soon_that_there_is_no_path(tmp_path):
 
 @pytest.mark.parametrize(
     ("sites", "words"),
-    [(("cone", "shut"), "no relay answers this computer"), (("shut", "cone"), "obstacle is at the other side")],
+    [
+        (("cone", "shut"), "no relay answers this computer"),
+        (("shut", "cone"), "obstacle is at the other side"),
+    ],
 )
 def test_who_has_to_tell_their_it_is_said(tmp_path, sites, words):
     found = cell(tmp_path, sites)
