@@ -205,7 +205,9 @@ export class Invitation {
       const secured = handshake.receive4(await frames.next());
       const opener = new Opener(secured.suite, entropy.session);
       const early = () => frames.rest();
-      return { binding, identity, secured, opener, connection, open: transports.open, early };
+      const stayed = () => this.staying?.told ?? Promise.resolve();
+      const { open } = transports;
+      return { binding, identity, secured, opener, connection, open, stayed, early };
     };
     const lost = new Promise<never>((_, reject) => {
       lose = () => reject(new LaneLost());

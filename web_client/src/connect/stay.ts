@@ -12,6 +12,9 @@ export class Stay {
   private socket!: WebSocket;
   private over = false;
   private failures = 0;
+  private heard: () => void = () => {};
+  /** Until the server was told, or is not to be had: then a transfer that ends does not take it away. */
+  readonly told = new Promise<void>((resolve) => (this.heard = resolve));
 
   constructor(
     private readonly origin: string,
@@ -27,11 +30,13 @@ export class Stay {
     this.socket.onopen = () => {
       if (this.over) this.socket.close();
       else this.socket.send(encode("stay", { room, join }));
+      this.heard();
     };
     this.socket.onmessage = ({ data }) => {
       if (!isGoingAway(data)) this.close();
     };
     this.socket.onclose = () => {
+      this.heard();
       if (performance.now() - began > LONG) this.failures = 0;
       const pause = PAUSES[this.failures++];
       if (!this.over && pause !== undefined) setTimeout(() => this.over || this.open(), pause);

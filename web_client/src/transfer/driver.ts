@@ -24,6 +24,8 @@ export interface Connected {
   readonly opener: Opener;
   readonly connection: Connection;
   readonly open: () => Connection; // a further direct one
+  /** Until the server knows that this page will have something to save. */
+  stayed(): Promise<void>;
   /** Takes the frames that came behind the handshake. */
   early(): Bytes[];
 }

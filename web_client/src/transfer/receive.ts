@@ -8,7 +8,7 @@
  */
 import sodium from "libsodium-wrappers-sumo";
 
-import { breathe, clock, nowText } from "../clock";
+import { breathe, clock, nowText, sleep } from "../clock";
 import { decompress } from "../compression";
 import type { Event, Person, StateName } from "../events";
 import { Multipath } from "../lanes/multipath";
@@ -34,6 +34,7 @@ import { Underway, type KeysOf, type OfferKey } from "./underway";
 
 const SYNC_BYTES = 64 * 1024 * 1024; // whichever comes first; a journal entry costs some milliseconds ...
 const SYNC_SECONDS = 1;
+const STAY_SECONDS = 2; // for the server to hear that this page stays
 const PROGRESS_SECONDS = 0.5; // at most two `progress` events a second: painting costs as well
 
 /** What a session of the recipient's works with. */
@@ -348,6 +349,9 @@ export class Receive {
     const transferId = encodeBase64url(session.transferId);
     this.underway.delivered = deliveredOf(manifest, results, destination, transferId);
     await this.storeReceipt([[identity.public, signature]]);
+    // A small transfer may end sooner than a second connection to the server is there.
+    await Promise.race([this.connected.stayed(), sleep(STAY_SECONDS)]);
+    if (this.driver.over) return;
     this.driver.step(() => session.finish(results, refused, payload, signature, clock()));
   }
 

@@ -49,6 +49,20 @@ test("asks once, by what only the link's holders have, and hangs up when all is 
   expect([socket!.readyState, ServedSocket.made.length]).toEqual([3, 1]);
 });
 
+test("says when the server was told, or is not to be had", async () => {
+  for (const answer of [null, () => refuse("not_found")]) {
+    answer?.();
+    const staying = new Stay("https://example.org", keys);
+    const told = vi.fn();
+    void staying.told.then(told);
+    await Promise.resolve();
+    expect(told).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(told).toHaveBeenCalled();
+    staying.close();
+  }
+});
+
 test("leaves a server alone that outlives its transfers", async () => {
   refuse("not_found");
   await stay();

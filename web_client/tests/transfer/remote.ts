@@ -52,6 +52,7 @@ export class MemoryConnection {
 
 export class Remote extends Pair {
   readonly connection = new MemoryConnection();
+  stayed: Promise<void> = Promise.resolve();
   private readonly keys = sodium.crypto_box_keypair();
 
   /** What the recipient's side has of it. */
@@ -73,6 +74,7 @@ export class Remote extends Pair {
       opener: new Opener(FIRST_SUITE, this.keys.privateKey),
       connection: this.connection as unknown as Connection,
       open: () => new PeerConnections(() => {}).open(),
+      stayed: () => this.stayed,
       early: () => [],
     };
   }

@@ -89,6 +89,21 @@ describe("in one session", () => {
     expect(await containers()).toEqual([ROOM]);
   });
 
+  test("nothing is signed before the server knows that the page stays", async () => {
+    const transfer = new Transfer(home, new Visitor(), ROOM, keysOf);
+    const remote = new Remote(FILES);
+    let know!: () => void;
+    remote.stayed = new Promise<void>((resolve) => (know = resolve));
+    const { ended } = await accepted(transfer, remote);
+    remote.sendData(0).close().sendDigests();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(remote.heard("receipt")).toEqual([]);
+    know();
+    await remote.sign();
+    await remote.until("done");
+    expect(await ended).toMatchObject({ ending: "complete" });
+  });
+
   test("it is declined, and nothing is left", async () => {
     const transfer = new Transfer(home, new Visitor(false), ROOM, keysOf);
     const remote = new Remote(FILES);
