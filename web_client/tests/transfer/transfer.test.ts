@@ -97,6 +97,7 @@ describe("in one session", () => {
     const { ended } = await accepted(transfer, remote);
     remote.sendData(0).close().sendDigests();
     await new Promise((resolve) => setTimeout(resolve, 300));
+    remote.flush();
     expect(remote.heard("receipt")).toEqual([]);
     know();
     await remote.sign();
