@@ -161,7 +161,10 @@ class Process:
         ends = time.monotonic() + seconds
         while self._next(ends) is not None:
             pass
-        code = self.process.wait(max(1.0, ends - time.monotonic()))
+        try:
+            code = self.process.wait(max(1.0, ends - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"not over in {seconds} s: {self.events[-20:]}") from None
         finals = [e for e in self.events if e["event"] in ("complete", "error")]
         assert len(finals) == 1, (self.events, self.stderr())
         assert self.events[-1] is finals[0]
