@@ -117,27 +117,35 @@ export class Invitation {
   /** One session after the other, until one has come to an end that is one. */
   private async sessions(transfer: Transfer, identity: Identity): Promise<Outcome> {
     let backoff = FIRST_BACKOFF;
-    let lostAt = clock();
+    let [lostAt, heard, there] = [clock(), clock(), clock()];
     let probes = PROBES;
     for (;;) {
       let proven = false; // whether the host of this session is
+      let failure: unknown = null;
       try {
         if (this.stopped) throw new Failure("cancelled");
         if (!transfer.underway) this.tell({ event: "state", state: "connecting" });
         const connected = await this.attempt(identity, transfer.underway === null);
         proven = true;
-        return await transfer.session(connected);
+        const outcome = await transfer.session(connected);
+        if (outcome.code !== "unconfirmed") return outcome;
       } catch (error) {
         const probing = !proven && !this.stopped && !transfer.underway;
         if (probing && brokeOff(error) && --probes) continue;
-        if (this.stopped || !transfer.mayGoOn(error, proven)) throw error;
-        this.tell({ event: "state", state: "lost" });
-        const moved = proven && transfer.moved;
-        if (moved) lostAt = clock();
-        if (clock() - lostAt > SLOW_SECONDS) this.tell({ event: "slow" });
-        await Promise.race([sleep(backoff), new Promise<void>((wake) => (this.wake = wake))]);
-        backoff = moved ? FIRST_BACKOFF : Math.min(2 * backoff, LAST_BACKOFF);
+        if (this.stopped) throw error;
+        failure = error;
       }
+      const now = clock();
+      if (proven) heard = now;
+      if (!isNobodyThere(failure)) there = now;
+      const last = transfer.brokeOff(failure, proven, now - heard, now - there);
+      if (last) return last;
+      this.tell({ event: "state", state: "lost" });
+      const moved = proven && transfer.moved;
+      if (moved) lostAt = now;
+      if (now - lostAt > SLOW_SECONDS) this.tell({ event: "slow" });
+      await Promise.race([sleep(backoff), new Promise<void>((wake) => (this.wake = wake))]);
+      backoff = moved ? FIRST_BACKOFF : Math.min(2 * backoff, LAST_BACKOFF);
     }
   }
 
@@ -233,6 +241,13 @@ export class Invitation {
  * next time. */
 function brokeOff(error: unknown): boolean {
   return error instanceof Failure && error.code === "connection_lost_early";
+}
+
+/** Whether somebody answered that nobody is waiting, or nobody answered at all: a browser does not tell a
+ * server that is gone from one that it cannot reach. */
+function isNobodyThere(failure: unknown): boolean {
+  const codes = ["not_found", "server_unreachable"];
+  return failure instanceof Failure && codes.includes(failure.code);
 }
 
 /** Frames of the control lane as they come; few and small, before anybody is proven. */

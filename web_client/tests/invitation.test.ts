@@ -41,8 +41,9 @@ class Asked {
   async recall(): Promise<void> {
     this.recalled = true;
   }
-  mayGoOn(): boolean {
-    return this.goesOn;
+  brokeOff(failure: unknown): null {
+    if (!this.goesOn) throw failure;
+    return null;
   }
   stop(): void {}
   async end(outcome: Outcome): Promise<void> {

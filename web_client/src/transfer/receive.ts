@@ -30,7 +30,7 @@ import type { Outcome } from "./outcome";
 import { Rate } from "./rates";
 import { receiptPayload } from "./receipt";
 import { deliveredOf, offerOf } from "./summary";
-import { Underway, type KeysOf, type OfferKey } from "./underway";
+import { Underway, type KeysOf, type OfferKey, type Signed } from "./underway";
 
 const SYNC_BYTES = 64 * 1024 * 1024; // whichever comes first; a journal entry costs some milliseconds ...
 const SYNC_SECONDS = 1;
@@ -59,7 +59,6 @@ export class Receive {
   private toldAt = 0;
   private bottleneck: Bottleneck = ""; // as the sender says
   private readonly rate = new Rate();
-  private receipt!: { payload: Bytes; signature: Bytes };
 
   constructor(
     private readonly connected: Connected,
@@ -182,12 +181,16 @@ export class Receive {
     this.manifest = decodeManifest(data);
     const tape = tapeOf(this.manifest);
     session.read(this.manifest, tape);
-    if (await home.receipts.read(encodeBase64url(session.transferId))) {
-      throw new PeerError("transfer_id_reused");
-    }
     const { transferId, manifestHash } = session;
     const sender = this.connected.secured.peer.identity;
     const offer = { transferId, manifestHash, sender };
+    if (progress.underway?.signed) {
+      if (!progress.underway.matches(offer)) throw new Failure("offer_changed");
+      return this.present(progress.underway.signed);
+    }
+    if (await home.receipts.read(encodeBase64url(transferId))) {
+      throw new PeerError("transfer_id_reused");
+    }
     const earlier = progress.underway ?? (await Underway.recall(home, room, keysOf, this.manifest));
     if (earlier?.matches(offer)) progress.underway = earlier;
     else {
@@ -345,19 +348,24 @@ export class Receive {
     });
     const signature = await receipts.sign(identity, payload);
     if (this.driver.over) return;
-    this.receipt = { payload, signature };
+    const signed = { results, refused, payload, signature };
     const transferId = encodeBase64url(session.transferId);
     this.underway.delivered = deliveredOf(manifest, results, destination, transferId);
+    this.underway.signed = signed;
     await this.storeReceipt([[identity.public, signature]]);
+    await this.present(signed);
+  }
+
+  /** Send the receipt, signed here; again in a later session, if the first time was lost. */
+  private async present({ results, refused, payload, signature }: Signed): Promise<void> {
     // A small transfer may end sooner than a second connection to the server is there.
     await Promise.race([this.connected.stayed(), sleep(STAY_SECONDS)]);
-    if (this.driver.over) return;
-    this.driver.step(() => session.finish(results, refused, payload, signature, clock()));
+    this.driver.step(() => this.session.finish(results, refused, payload, signature, clock()));
   }
 
   private async storeReceipt(signatures: [Bytes, Bytes][]): Promise<void> {
-    const document = receipts.assemble(this.receipt.payload, signatures);
-    const { delivered } = this.underway;
+    const { delivered, signed } = this.underway;
+    const document = receipts.assemble(signed!.payload, signatures);
     const journal = this.underway.journal();
     await this.around.home.receipts.store(delivered!.transferId, document, journal);
   }
@@ -368,7 +376,7 @@ export class Receive {
     const { identity: sender, label } = secured.peer;
     this.underway.delivered = { ...this.underway.delivered!, confirmed: true };
     await this.storeReceipt([
-      [identity.public, this.receipt.signature],
+      [identity.public, this.underway.signed!.signature],
       [sender, signature],
     ]);
     await this.around.home.contacts.pin(sender, label, this.session.needsConfirmation);

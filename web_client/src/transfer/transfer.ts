@@ -16,6 +16,8 @@ import { Receive } from "./receive";
 import type { KeysOf, Underway } from "./underway";
 
 export const LINK_SECONDS = 24 * 3600; // no link lives longer, so no unfinished transfer does
+const CONFIRM_SECONDS = 15; // that a sender is gone for, before its signature is waited for no more
+const LONGEST_CONFIRM_SECONDS = 600; // for it, whatever the network says
 
 export class Transfer {
   private readonly progress: { underway: Underway | null } = { underway: null };
@@ -62,15 +64,31 @@ export class Transfer {
   }
 
   /**
+   * A session came to no end, or to none at all: null when another may. Throws `failure` when none may.
+   *
+   * `failure` is null where only the sender's signature is missing, `proven` whether the sender was;
+   * `silence` and `away` count the seconds since the sender was there, and since it was not known to be
+   * gone.
+   */
+  brokeOff(failure: unknown, proven: boolean, silence: number, away: number): Outcome | null {
+    if (failure !== null && !this.mayGoOn(failure, proven)) throw failure;
+    const { underway } = this;
+    if (!underway?.signed) return null;
+    if (away <= CONFIRM_SECONDS && silence <= LONGEST_CONFIRM_SECONDS) return null;
+    const { delivered } = underway;
+    return { ending: "delivered_unconfirmed", code: "unconfirmed", detail: "", delivered };
+  }
+
+  /**
    * Whether trying again may help: files were under way, and the failure is one that may pass.
    *
    * What goes wrong before the sender is proven may be a server's or a stranger's doing: no reason to
    * give up what is there.
    */
-  mayGoOn(failure: unknown, proven: boolean): boolean {
+  private mayGoOn(failure: unknown, proven: boolean): boolean {
     const { underway } = this;
     const begun = underway ?? this.earlier;
-    if (!begun || begun.delivered || !(failure instanceof HandoverError)) return false;
+    if (!begun || !(failure instanceof HandoverError)) return false;
     if (Date.now() - begun.startedAt > LINK_SECONDS * 1000) return false;
     return (underway !== null && !proven) || failure.next >= Next.RETRY;
   }

@@ -1,7 +1,7 @@
 /** What is under way from the accept on, across sessions and, where there is a disk, reloads. */
 import type { Delivered } from "../events";
 import { same, type Bytes } from "../protocol/codec";
-import { tapeOf, type Manifest } from "../protocol/manifest";
+import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
 import type { StorageKeys } from "../protocol/link";
 import type { Home } from "../state/home";
 import { sealDelivered, type Journal } from "../state/journal";
@@ -19,8 +19,17 @@ export interface OfferKey {
 /** The keys of what is stored, by its salt and that of the manifest, which is the sender's secret. */
 export type KeysOf = (salt: Bytes, share: Bytes) => StorageKeys;
 
+/** A receipt that this side has signed, as it is presented until the sender has signed it too. */
+export interface Signed {
+  readonly results: Results;
+  readonly refused: readonly (readonly [number, number])[]; // (entry, status): what failed here
+  readonly payload: Bytes;
+  readonly signature: Bytes;
+}
+
 export class Underway {
   durable = 0; // bytes of the tape that are on the disk, and noted so
+  signed: Signed | null = null;
   delivered: Delivered | null = null;
   private work: Promise<unknown> = Promise.resolve();
 

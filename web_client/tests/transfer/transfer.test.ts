@@ -59,6 +59,16 @@ async function halfway() {
   return one;
 }
 
+/** Whether another session may follow one that ended so. */
+function goesOn(transfer: Transfer, failure: unknown, proven: boolean): boolean {
+  try {
+    return transfer.brokeOff(failure, proven, 0, 0) === null;
+  } catch (error) {
+    expect(error).toBe(failure);
+    return false;
+  }
+}
+
 /** The rest of it, from `offset` on, up to the last word. */
 async function complete(remote: Remote, offset: number): Promise<void> {
   remote.sendData(offset).close().sendDigests();
@@ -178,7 +188,7 @@ describe("a cut", () => {
     remote.connection.lose();
     await expect(ended).rejects.toMatchObject({ code: "connection_lost" });
     expect(transfer.moved).toBe(true);
-    expect(transfer.mayGoOn(new Failure("connection_lost"), true)).toBe(true);
+    expect(goesOn(transfer, new Failure("connection_lost"), true)).toBe(true);
     const next = await accepted(transfer);
     expect(next.offset).toBe(HALF);
     await complete(next.remote, HALF);
@@ -192,7 +202,7 @@ describe("a cut", () => {
     transfer.underway!.destination.close(); // as a page that is left does
     const again = new Transfer(home, new Visitor(), ROOM, keysOf);
     await again.recall();
-    expect(again.mayGoOn(new Failure("busy"), false)).toBe(true);
+    expect(goesOn(again, new Failure("busy"), false)).toBe(true);
     const next = await accepted(again);
     expect(next.offset).toBe(HALF);
     // What was read back before the reload is read back again.
@@ -212,6 +222,63 @@ describe("a cut", () => {
   });
 });
 
+describe("a receipt that the sender has not signed", () => {
+  /** Delivered and signed here; then the connection is cut. */
+  async function signed() {
+    const transfer = new Transfer(home, new Visitor(), ROOM, keysOf);
+    const { remote, ended } = await accepted(transfer);
+    remote.sendData(0).close().sendDigests();
+    const [receipt] = await remote.until("receipt");
+    remote.connection.lose();
+    expect(await ended).toMatchObject({ ending: "delivered_unconfirmed" });
+    return { transfer, receipt: receipt! };
+  }
+
+  test("is presented in the next session, the very same, and completed there", async () => {
+    const { transfer, receipt } = await signed();
+    expect(transfer.brokeOff(null, true, 0, 0)).toBeNull();
+    expect(goesOn(transfer, new Failure("server_unreachable"), false)).toBe(true);
+    const remote = new Remote(FILES);
+    const ended = transfer.session(remote.connected);
+    remote.offer().sendManifest();
+    const [again] = await remote.until("receipt");
+    expect(again!["payload"]).toBe(receipt["payload"]);
+    expect(again!["signature"]).toBe(receipt["signature"]);
+    expect(remote.heard("accept")).toEqual([]);
+    await remote.sign();
+    await remote.until("done");
+    const { ending, delivered } = await ended;
+    expect(ending).toBe("complete");
+    expect(delivered).toMatchObject({ files: 2, confirmed: true });
+    const kept = receipts.verify((await home.receipts.read(delivered!.transferId))!);
+    expect(kept.confirmed).toBe(true);
+  });
+
+  test("is waited for until the sender is gone, or for ten minutes", async () => {
+    const { transfer } = await signed();
+    const gone = new Failure("not_found");
+    expect(transfer.brokeOff(gone, false, 100, 14)).toBeNull();
+    for (const [silence, away] of [
+      [16, 16],
+      [601, 0],
+    ] as const) {
+      const outcome = transfer.brokeOff(gone, false, silence, away);
+      expect(outcome).toMatchObject({ ending: "delivered_unconfirmed", code: "unconfirmed" });
+      expect(outcome!.delivered).toMatchObject({ files: 2, confirmed: false });
+    }
+  });
+
+  test("leaves what is delivered alone, whatever else is offered then", async () => {
+    const { transfer } = await signed();
+    const other = new Remote([new Uint8Array(10).fill(3)]);
+    const ended = transfer.session(other.connected);
+    const refused = expect(ended).rejects.toMatchObject({ code: "offer_changed" });
+    other.offer().sendManifest();
+    await refused;
+    expect(await containers()).toEqual([ROOM]);
+  });
+});
+
 describe("a failure", () => {
   const codes = Object.keys(FAILURES) as Code[];
 
@@ -220,7 +287,7 @@ describe("a failure", () => {
     remote.connection.lose();
     await expect(ended).rejects.toThrow();
     const failure = new Failure(code);
-    expect(transfer.mayGoOn(failure, true)).toBe(failure.next >= Next.RETRY);
+    expect(goesOn(transfer, failure, true)).toBe(failure.next >= Next.RETRY);
     await transfer.end(failed(failure));
     const left = failure.next >= Next.RESUME ? [ROOM] : [];
     expect(await containers()).toEqual(left);
@@ -232,19 +299,19 @@ describe("a failure", () => {
     const { transfer, remote, ended } = await begun();
     remote.connection.lose();
     await expect(ended).rejects.toThrow();
-    expect(transfer.mayGoOn(new PeerError("of whom?"), false)).toBe(true);
-    expect(transfer.mayGoOn(new TypeError("ours"), false)).toBe(false);
+    expect(goesOn(transfer, new PeerError("of whom?"), false)).toBe(true);
+    expect(goesOn(transfer, new TypeError("ours"), false)).toBe(false);
   });
 
   test("is final where nothing was under way, or the link is too old", async () => {
     const fresh = new Transfer(home, new Visitor(), ROOM, keysOf);
     await fresh.recall();
-    expect(fresh.mayGoOn(new Failure("busy"), false)).toBe(false);
+    expect(goesOn(fresh, new Failure("busy"), false)).toBe(false);
     const { transfer, remote, ended } = await begun();
     remote.connection.lose();
     await expect(ended).rejects.toThrow();
     vi.spyOn(Date, "now").mockReturnValueOnce(Date.now() + 25 * 3600 * 1000);
-    expect(transfer.mayGoOn(new Failure("busy"), true)).toBe(false);
+    expect(goesOn(transfer, new Failure("busy"), true)).toBe(false);
   });
 
   test("leaves nothing where no reload could take it up", async () => {
