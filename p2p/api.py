@@ -320,7 +320,9 @@ def send(
     direct: bool = True,
     direct_ports: tuple[int, int] | None = None,
     relay_only: bool = False,
+    no_relay: bool = False,
     proxy: str = "",
+    label: str = "",
     engine: EngineName | None = None,
     home: HomeLike = None,
     interactive: bool = True,
@@ -332,8 +334,9 @@ def send(
     and the link names `address` or the likeliest of this machine's. `expires`: seconds the link is
     good for. `to`: the only contact it is for. `follow`: symbolic links inside the folder. `limit`:
     bytes a second. `direct_ports`: TCP ports to listen on, first and last. `relay_only`: the peer
-    does not learn this side's addresses. `proxy`: to servers, by TCP, as a URL; "none" for none,
-    else as the environment says. `interactive`: whether anybody can answer; else a question that is
+    does not learn this side's addresses. `no_relay`: no relay is used. `proxy`: to servers, by TCP,
+    as a URL; "none" for none, else as the environment says. `label`: what the other side sees, in
+    the place of this machine's. `interactive`: whether anybody can answer; else a question that is
     needed ends it at once.
 
     Raises `Failure` when the data folder cannot be used.
@@ -350,7 +353,9 @@ def send(
         compress=compress,
         direct_ports=(direct_ports or (0, 0)) if direct else None,
         relay_only=relay_only,
+        no_relay=no_relay,
         proxy=proxy,
+        label=label,
     )
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     named = [os.fspath(path) for path in several]
@@ -412,7 +417,7 @@ async def _host(
         compare = transfer.verify and not record.confirmed
         if options.ask is None and (compare or not (options.auto or to or transfer.peer)):
             raise Failure("needs_answer", Detail("admit"))
-        transfer.identify(await in_thread(home.identity.load))
+        transfer.identify(await in_thread(home.identity.load, options.label))
         secret = parse_link(record.link).secret if record.link else os.urandom(SECRET_BYTES)
         outcome: Outcome | None = None
         try:
@@ -468,7 +473,9 @@ def receive(
     direct: bool = True,
     direct_ports: tuple[int, int] | None = None,
     relay_only: bool = False,
+    no_relay: bool = False,
     proxy: str = "",
+    label: str = "",
     engine: EngineName | None = None,
     home: HomeLike = None,
     interactive: bool = True,
@@ -493,7 +500,9 @@ def receive(
         compress=compress,
         direct_ports=(direct_ports or (0, 0)) if direct else None,
         relay_only=relay_only,
+        no_relay=no_relay,
         proxy=proxy,
+        label=label,
     )
     where = None if output is None else Path(output)
     transfer._start(_join(RecipientTransfer(options, where, verify=verify), link))
@@ -516,7 +525,7 @@ async def _join(transfer: RecipientTransfer, text: str) -> Outcome:
         link = parse_link(text)
         if link.passphrase and options.passphrase is None:
             raise Failure("needs_answer", Detail("passphrase"))
-        transfer.identify(await in_thread(home.identity.load))
+        transfer.identify(await in_thread(home.identity.load, options.label))
         await transfer.recall(str(link), link.secret)
         alone = options.ask is None and (transfer.verify or not options.auto)
         if alone and transfer.underway is None:
@@ -548,7 +557,9 @@ def resume(
     direct: bool = True,
     direct_ports: tuple[int, int] | None = None,
     relay_only: bool = False,
+    no_relay: bool = False,
     proxy: str = "",
+    label: str = "",
     engine: EngineName | None = None,
     home: HomeLike = None,
     interactive: bool = True,
@@ -582,7 +593,9 @@ def resume(
         compress=compress,
         direct_ports=(direct_ports or (0, 0)) if direct else None,
         relay_only=relay_only,
+        no_relay=no_relay,
         proxy=proxy,
+        label=label,
     )
     if not isinstance(record, SenderRecord):
         journal.release()

@@ -321,6 +321,7 @@ class HostInvitation:
             offerer=True,
             packet=self._packet,
             relay_only=self._options.relay_only,
+            no_relay=self._options.no_relay,
             proxies=Proxies(self._options.proxy),
         )
         ended = None
@@ -605,6 +606,7 @@ class GuestInvitation:
                 self._options.direct_ports,
                 offerer=False,
                 relay_only=self._options.relay_only,
+                no_relay=self._options.no_relay,
                 proxies=self._proxies,
             )
             try:

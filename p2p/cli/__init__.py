@@ -12,6 +12,7 @@ from .evidence import audit_group, receipt
 from .help import HELP_NAMES, Main
 from .identity import contacts, identity
 from .server import local_ca_group, serve, verify_web
+from .settings import config
 from .transfers import receive, resume, send, transfers
 
 
@@ -42,5 +43,6 @@ for command in (
     contacts,
     receipt,
     audit_group,
+    config,
 ):
     main.add_command(command)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..api import EXIT_CODES, EXIT_USAGE
+from .configuration import load
 from .language import found, speak_to_click, words
 
 HELP_NAMES = ["-h", "--help"]
@@ -18,6 +19,7 @@ TASKS = {
     "server": ("serve", "local-ca", "verify-web"),
     "who": ("identity", "contacts"),
     "evidence": ("receipt", "audit"),
+    "setup": ("config",),
     "try": ("demo",),
 }
 
@@ -39,6 +41,14 @@ class Main(click.Group):
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         translate(self)
         return super().make_context(*args, **extra)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Which command it is, with what the configuration files say of its options."""
+        if not {*HELP_NAMES} & {*args}:
+            ctx.default_map = load(self)
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for names in TASKS.values() for name in names]
@@ -82,9 +92,13 @@ def _describe(command: click.Command, name: str = "") -> None:
 def _describe_option(option: click.Option, command: str) -> None:
     word = max(option.opts, key=len).removeprefix("--")
     option.help = found("option", f"{command} {word}", "") or words("option", word)
-    default = found("default", f"{command} {word}", "") or found("default", word, "")
-    option.show_default = default or True
+    option.show_default = default_of(command, word) or True
     option.show_envvar = option.envvar is not None
+
+
+def default_of(command: str, option: str) -> str:
+    """What stands for an option that was not given, where that is no plain value."""
+    return found("default", f"{command} {option}", "") or found("default", option, "")
 
 
 def summary(command: click.Command) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from ..api import DEFAULT_EXPIRES, ENGINES, MIN_LIMIT
+from .configuration import Setting
 from .language import words
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 DURATION = re.compile(r"([1-9][0-9]{0,6})([smh])")
 
 
@@ -102,10 +105,14 @@ class Common:
     no_direct: bool
     direct_ports: tuple[int, int] | None
     relay_only: bool
+    no_relay: bool
     proxy: str
+    label: str
 
     def arguments(self, passphrase: str | None) -> dict[str, Any]:
-        """What `send`, `receive` and `resume` of the API are given of it."""
+        """What `send`, `receive` and `resume` of the API are given of it. Raises `UsageError`."""
+        if self.relay_only and self.no_relay:
+            raise click.UsageError(words("usage", "relay_both"))
         return {
             "passphrase": passphrase,
             "verify": self.verify,
@@ -115,6 +122,8 @@ class Common:
             "direct": not self.no_direct,
             "direct_ports": self.direct_ports,
             "relay_only": self.relay_only,
+            "no_relay": self.no_relay,
+            "label": self.label,
             "proxy": self.proxy,
             "engine": self.engine,
         }
@@ -135,13 +144,15 @@ def common(command: Any) -> Any:
         click.option("--verify", is_flag=True),
         click.option("--auto", is_flag=True),
         click.option("--passphrase-file", type=click.Path(path_type=Path)),
-        click.option("--limit", type=Rate()),
-        click.option("--no-compress", is_flag=True),
-        click.option("--no-direct", is_flag=True, envvar="HANDOVER_NO_DIRECT"),
-        click.option("--direct-ports", type=Ports()),
-        click.option("--relay-only", is_flag=True, envvar="HANDOVER_RELAY_ONLY"),
-        click.option("--proxy", metavar="URL", default="", envvar="HANDOVER_PROXY"),
-        click.option("--engine", type=click.Choice(ENGINES)),
+        click.option("--label", default="", cls=Setting),
+        click.option("--limit", type=Rate(), cls=Setting),
+        click.option("--no-compress", is_flag=True, cls=Setting),
+        click.option("--no-direct", is_flag=True, cls=Setting),
+        click.option("--direct-ports", type=Ports(), cls=Setting),
+        click.option("--relay-only", is_flag=True, cls=Setting),
+        click.option("--no-relay", is_flag=True, cls=Setting),
+        click.option("--proxy", metavar="URL", default="", cls=Setting),
+        click.option("--engine", type=click.Choice(ENGINES), cls=Setting),
         click.option("--json", "as_json", is_flag=True),
     )
     for option in reversed(options):  # the last to be added is listed first
@@ -149,16 +160,20 @@ def common(command: Any) -> Any:
     return gathered
 
 
-def tls_files(command: Any) -> Any:
+def tls_files(**how: Any) -> Callable[[Command], Command]:
     """`--tls-cert` and `--tls-key`."""
-    for name in ("--tls-key", "--tls-cert"):
-        command = click.option(name, type=click.Path(path_type=Path))(command)
-    return command
+
+    def added(command: Command) -> Command:
+        for name in ("--tls-key", "--tls-cert"):
+            command = click.option(name, type=click.Path(path_type=Path), **how)(command)
+        return command
+
+    return added
 
 
-def names(command: Any) -> Any:
+def names(**how: Any) -> Callable[[Command], Command]:
     """`--name`, which may come several times."""
-    return click.option("--name", "names", multiple=True)(command)
+    return click.option("--name", "names", multiple=True, **how)
 
 
 def both_or_none(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:

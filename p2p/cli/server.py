@@ -8,12 +8,13 @@ import logging
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import api
 from ..api import TURN_TTL, Failure, Home, os_detail
+from .configuration import SERVE, Setting
 from .language import counted, words
 from .options import Address, Duration, Network, both_or_none, names, tls_files
 from .terminal import say, show, show_table, told
@@ -22,21 +23,20 @@ from .transfers import left_out
 if TYPE_CHECKING:
     from signaling.certificates import Authority
 
+SET: Any = {"cls": Setting, "table": SERVE}
 LEVELS = ("debug", "info", "warning", "error")
 
 
 @click.command()
-@click.option("--listen", type=Address(), default=":8080")
-@tls_files
-@click.option("--local-ca", is_flag=True)
-@names
-@click.option("--trusted-proxy", "trusted", type=Network(), multiple=True)
-@click.option("--ice", "urls", multiple=True, envvar="HANDOVER_ICE")
-@click.option(
-    "--turn-secret-file", type=click.Path(path_type=Path), envvar="HANDOVER_TURN_SECRET_FILE"
-)
-@click.option("--turn-ttl", type=Duration(), default=float(TURN_TTL))
-@click.option("--log-level", type=click.Choice(LEVELS), default="info")
+@click.option("--listen", type=Address(), default=":8080", **SET)
+@tls_files(**SET)
+@click.option("--local-ca", is_flag=True, **SET)
+@names(**SET)
+@click.option("--trusted-proxy", "trusted", type=Network(), multiple=True, **SET)
+@click.option("--ice", "urls", multiple=True, **SET)
+@click.option("--turn-secret-file", type=click.Path(path_type=Path), **SET)
+@click.option("--turn-ttl", type=Duration(), default=float(TURN_TTL), **SET)
+@click.option("--log-level", type=click.Choice(LEVELS), default="info", **SET)
 def serve(
     listen: tuple[str, int],
     tls_cert: Path | None,
@@ -109,7 +109,7 @@ def local_ca_group() -> None:
 
 
 @local_ca_group.command("show")
-@names
+@names()
 @click.option("--export", type=click.Path(path_type=Path))
 def local_ca_show(names: tuple[str, ...], export: Path | None) -> None:
     """`handover local-ca show`."""

@@ -14,26 +14,28 @@ from click.core import ParameterSource
 
 from .. import api
 from ..api import EXIT_USAGE, Home, Tls, Unfinished, shown
+from .configuration import Setting
 from .language import found, quoted, size, words
 from .options import COMMON, Address, Common, Duration, both_or_none, common, tls_files
 from .process import run
 from .terminal import ask_link, read_passphrase, say, show, show_json, told
 
+OWN_SERVER = ("listen", "address", "local_ca", "tls_cert", "tls_key")  # options of `send`
 RECENT = 10  # ended transfers that are listed
 
 
 @click.command()
 @click.argument("paths", nargs=-1)
 @click.option("--resume", "resumed", metavar="ID")
-@click.option("--server", metavar="URL", envvar="HANDOVER_SERVER")
-@click.option("--listen", type=Address())
-@click.option("--address", metavar="HOST")
-@click.option("--expires", type=Duration(), default="24h")
+@click.option("--server", metavar="URL", cls=Setting)
+@click.option("--listen", type=Address(), cls=Setting)
+@click.option("--address", metavar="HOST", cls=Setting)
+@click.option("--expires", type=Duration(), default="24h", cls=Setting)
 @click.option("--to", metavar="CONTACT")
 @click.option("--passphrase", is_flag=True)
 @click.option("--follow", is_flag=True)
 @click.option("--local-ca/--no-local-ca", default=None)
-@tls_files
+@tls_files()
 @common
 @click.pass_context
 def send(
@@ -61,8 +63,12 @@ def send(
     wanted = passphrase or "HANDOVER_PASSPHRASE" in os.environ
     secret = read_passphrase(wanted, common.passphrase_file, common.as_json, twice=True)
     files = both_or_none(tls_cert, tls_key)
-    if server and (local_ca or files):
-        raise click.UsageError(words("usage", "no_tls"))
+    if server and _typed(context, *OWN_SERVER):
+        if _typed(context, "server"):
+            if local_ca or files:
+                raise click.UsageError(words("usage", "no_tls"))
+        else:  # what is typed counts for more than what is configured
+            server = None
     if local_ca and files:
         raise click.UsageError(words("usage", "one_tls"))
     with told(common.as_json):
@@ -86,14 +92,19 @@ def send(
     )
 
 
+def _typed(context: click.Context, *names: str) -> bool:
+    """Whether one of these parameters stands on the command line."""
+    sources = (context.get_parameter_source(name) for name in names)
+    return any(source is ParameterSource.COMMANDLINE for source in sources)
+
+
 def _only_common(context: click.Context) -> None:
     """Refuse what `--resume` cannot change. Raises `UsageError`."""
     if context.params.get("paths"):
         raise click.UsageError(words("usage", "resume_paths"))
     for one in context.command.params:
         name = str(one.name)
-        said = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if said and name not in {"paths", "resumed", *COMMON}:
+        if _typed(context, name) and name not in {"paths", "resumed", *COMMON}:
             raise click.UsageError(words("usage", "resume_option", option=one.opts[0]))
 
 
@@ -121,7 +132,7 @@ def left_out(tls: Tls) -> None:
 
 @click.command()
 @click.argument("link", required=False)
-@click.option("--output", "-o", type=click.Path(path_type=Path))
+@click.option("--output", "-o", type=click.Path(path_type=Path), cls=Setting)
 @click.option("--allow-hidden", is_flag=True)
 @common
 def receive(link: str | None, output: Path | None, allow_hidden: bool, common: Common) -> None:

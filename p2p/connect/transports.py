@@ -50,7 +50,7 @@ from .proxies import Proxies
 from .seats import Attempt
 
 # What is known of why nothing came through, a code of the catalogue under `detail`.
-Obstacle = Literal["no_relay", "relay_silent", "relay_answers"]
+Obstacle = Literal["relay_forbidden", "no_relay", "relay_silent", "relay_answers"]
 DIRECT_SECONDS = 2.0  # that direct WebRTC is given before TLS and relays are tried too
 
 
@@ -125,14 +125,16 @@ class Transports:
         offerer: bool,
         packet: int = SMALL_PACKET,
         relay_only: bool = False,
+        no_relay: bool = False,
         proxies: Proxies = NO_PROXIES,
     ) -> None:
         """`direct_ports`: what may be listened on, first and last; None: WebRTC only. `offerer`:
         whether this side writes the first description. `packet`: see `MakeConnection`.
-        `relay_only`: the peer is not to learn an address of this side."""
+        `relay_only`: the peer is not to learn an address of this side. `no_relay`: no relay is to
+        be used."""
         self._engine, self._packet, self._offerer = engine, packet, offerer
         self._ports = None if relay_only else direct_ports
-        self._relay_only, self._proxies = relay_only, proxies
+        self._relay_only, self._no_relay, self._proxies = relay_only, no_relay, proxies
         self._made: list[Pair] = []
         self._direct_size = MIN_MESSAGE_SIZE  # what direct WebRTC connections are known to take
         self._nonces: tuple[bytes, bytes] | None = None  # the guest's and the host's
@@ -145,7 +147,7 @@ class Transports:
         self._peer: asyncio.Future[DirectEndpoint] | None = None
         self._closing: asyncio.Task[None] | None = None  # of those that were not chosen
         self._ice: Ice | None = None
-        self.obstacle: Obstacle = "no_relay"
+        self.obstacle: Obstacle = "relay_forbidden" if no_relay else "no_relay"
 
     @property
     def _chosen(self) -> Pair:
@@ -233,7 +235,7 @@ class Transports:
             attempt.ice, self._engine, self._packet, local=attempt.local, proxies=self._proxies
         )
         direct, relayed = _Way(signals, relayed=False), _Way(signals, relayed=True)
-        ways = [self._by_relay(ice, relayed, host)]
+        ways = [] if self._no_relay else [self._by_relay(ice, relayed, host)]
         if not self._relay_only:
             ways.append(self._by_webrtc(ice, direct, host))
         if self._ports is not None:

@@ -46,8 +46,11 @@ class IdentityStore:
         stored = self._folder.read_json(FILE, MAX_FILE, "identity_file", _shape, secret=True)
         return Identity(SigningKey(stored["seed"]), stored["label"]) if stored else None
 
-    def load(self) -> Identity:
-        """The identity, made at the first call. Raises `Failure` as `existing` does."""
+    def load(self, label: str = "") -> Identity:
+        """The identity, made at the first call; with `label` in the place of the one that is kept.
+        Raises `Failure` as `existing` does, and for a label that cannot be one."""
+        if label:
+            return replace(self.load(), label=_checked(label))
         with self._folder.locked():
             identity = self.existing()
             if identity is not None:
@@ -59,13 +62,19 @@ class IdentityStore:
 
     def set_label(self, label: str) -> Identity:
         """Change the label. Raises `Failure`."""
-        if not label.strip() or len(label.encode()) > MAX_LABEL or shown(label, 256) != label:
-            raise Failure("name_refused", shown(label))
+        label = _checked(label)
         identity = self.load()
         with self._folder.locked():
-            return self._store(replace(identity, label=label.strip()))
+            return self._store(replace(identity, label=label))
 
     def _store(self, identity: Identity) -> Identity:
         stored = {"seed": encode_base64url(bytes(identity.key)), "label": identity.label}
         self._folder.write(FILE, encode_json(stored))
         return identity
+
+
+def _checked(label: str) -> str:
+    """A label without blanks around it. Raises `Failure`."""
+    if not label.strip() or len(label.encode()) > MAX_LABEL or shown(label, 256) != label:
+        raise Failure("name_refused", shown(label))
+    return label.strip()

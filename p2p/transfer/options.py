@@ -33,6 +33,8 @@ class Options:
         0,
     )  # TCP, to listen on; 0: any; None: no direct lanes
     proxy: str = ""  # to servers, by TCP; "": as the environment says; "none": none
+    no_relay: bool = False  # by no relay at all
+    label: str = ""  # for this transfer, in the place of the identity's
     relay_only: bool = False  # by relays alone: the peer does not learn an address of this side
 
     def choose_engine(self) -> EngineName:

@@ -98,11 +98,14 @@ async def meet(
     ports=(PORTS, PORTS),
     ice=IceServers(),  # noqa: B008 - it is frozen
     relay_only=(False, False),
+    no_relay=(False, False),
 ):
     """Connect a host and a guest; the guest's first message is `1`."""
     passed, began = attempts(ice), asyncio.get_running_loop().time()
-    host = Transports(network.engine, ports[0], offerer=host_offers, relay_only=relay_only[0])
-    guest = Transports(network.engine, ports[1], offerer=not host_offers, relay_only=relay_only[1])
+    host, guest = (
+        Transports(network.engine, *one[:1], offerer=one[1], relay_only=one[2], no_relay=one[3])
+        for one in zip(ports, (host_offers, not host_offers), relay_only, no_relay, strict=True)
+    )
     given = {"passphrase": True, "host_sends": host_sends}
 
     async def as_guest():
@@ -339,6 +342,20 @@ async def test_whoever_wants_a_relay_only_begins_with_it(network, relay, who):
     if who[1]:
         assert met.host.peer_addresses == [], "nothing but what the relay shows"
     await part(met)
+
+
+@pytest.mark.parametrize("who", [(True, False), (False, True)])
+@ORDERS
+@virtual_time
+async def test_whoever_may_use_no_relay_uses_none(network, relay, who, host_offers):
+    """Not even where nothing else comes through; and neither does the other side."""
+    met = await meet(network, ice=relay, no_relay=who, host_offers=host_offers)
+    assert met.host.path == met.guest.path == "direct"
+    await part(met)
+    network.made.clear()
+    network.fails_after = 60.0
+    with pytest.raises(LaneLost):
+        await meet(network, ice=relay, ports=(None, None), no_relay=who, host_offers=host_offers)
 
 
 @virtual_time

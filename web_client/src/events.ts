@@ -2,6 +2,7 @@
  * What the worker and the page say to each other: past-tense events one way, commands the other. The
  * worker has the keys, the disk and the bytes; the page has the person and the peer connections.
  */
+import type { Bytes } from "./protocol/codec";
 import type { Code, Ending } from "./protocol/errors";
 import type { IceServer } from "./protocol/ice";
 import type { Skipped, StatusName } from "./protocol/manifest";
@@ -101,6 +102,13 @@ export interface Ended {
   readonly delivered: Delivered | null;
 }
 
+/** Where a page stays: the server of a link, and what only its holders have. */
+export interface Staying {
+  readonly origin: string;
+  readonly room: Bytes;
+  readonly join: Bytes;
+}
+
 export type Event =
   | {
       readonly event: "ready";
@@ -120,6 +128,8 @@ export type Event =
   | Progress
   | Ended
   | { readonly event: "rtc"; readonly call: RtcCall }
+  | { readonly event: "stay"; readonly at: Staying } // the page keeps the link's server there ...
+  | { readonly event: "leave" } // ... until there is nothing to save any more
   | { readonly event: "persist" }
   | { readonly event: "receipt"; readonly name: string; readonly document: Uint8Array }
   | { readonly event: "receipted"; readonly receipt: ReceiptSummary }
@@ -144,6 +154,7 @@ export type Command =
     }
   | { readonly command: "answer"; readonly answer: Answer }
   | { readonly command: "rtc"; readonly event: RtcEvent }
+  | { readonly command: "stayed" } // the server was told
   | { readonly command: "persisted"; readonly granted: boolean }
   | { readonly command: "stop" }
   | { readonly command: "save"; readonly into: FileSystemFileHandle | null } // null: as a download

@@ -7,7 +7,6 @@ import sodium from "libsodium-wrappers-sumo";
 
 import { clock, sleep } from "./clock";
 import { GuestSeat } from "./connect/rendezvous";
-import { Stay } from "./connect/stay";
 import { Transports } from "./connect/transports";
 import type { Event } from "./events";
 import { LaneLost } from "./lanes/lane";
@@ -50,7 +49,8 @@ export class Invitation {
   readonly room: string;
   private secrets!: PskSecrets;
   private transfer: Transfer | null = null;
-  private staying: Stay | null = null;
+  private staying: Promise<void> | null = null; // until the server was told
+  private heard: () => void = () => {};
   private stopped = false;
   private wake: () => void = () => {}; // from a pause or an attempt, when it is stopped
 
@@ -70,12 +70,20 @@ export class Invitation {
 
   /** Keep a server that ends with the transfer there, for this page to be loaded anew. */
   stay(): void {
-    this.staying ??= new Stay(this.link.origin, this.keys);
+    if (this.staying) return;
+    this.staying = new Promise((resolve) => (this.heard = resolve));
+    const { room, join } = this.keys;
+    this.tell({ event: "stay", at: { origin: this.link.origin, room, join } });
+  }
+
+  /** The server was told, or is not to be had. */
+  stayed(): void {
+    this.heard();
   }
 
   /** There is nothing to save any more. */
   leave(): void {
-    this.staying?.close();
+    if (this.staying) this.tell({ event: "leave" });
   }
 
   /** The keys of what is stored in this browser, by its salt and what only the sender knows. */
@@ -213,7 +221,7 @@ export class Invitation {
       const secured = handshake.receive4(await frames.next());
       const opener = new Opener(secured.suite, entropy.session);
       const early = () => frames.rest();
-      const stayed = () => this.staying?.told ?? Promise.resolve();
+      const stayed = () => this.staying ?? Promise.resolve();
       const { open } = transports;
       return { binding, identity, secured, opener, connection, open, stayed, early };
     };

@@ -4,6 +4,7 @@
  */
 import { opened, take as takeAddress } from "./ui/address"; // before anything that can fail
 
+import { Stay } from "./connect/stay";
 import type { Command, Event } from "./events";
 import { PagePeerConnections } from "./lanes/webrtc/page";
 import { download, revokeDownloads } from "./ui/download";
@@ -63,6 +64,7 @@ function supported(): boolean {
 const link = linkOf(opened);
 let model: Model = START;
 let worker: Worker | null = null;
+let staying: Stay | null = null;
 let active = false;
 let wakeLock: WakeLockSentinel | null = null;
 
@@ -128,6 +130,11 @@ const peerConnections = new PagePeerConnections((event, transfer = []) => {
 
 async function take(event: Event): Promise<void> {
   if (event.event === "rtc") return peerConnections.call(event.call);
+  if (event.event === "stay") {
+    staying = new Stay(event.at, () => command({ command: "stayed" }));
+    return;
+  }
+  if (event.event === "leave") return staying?.close();
   if (event.event === "persist") {
     const unanswered = new Promise<boolean>((resolve) => {
       setTimeout(() => resolve(false), ANSWER_SECONDS * 1000);

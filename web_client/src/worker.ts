@@ -215,6 +215,8 @@ onmessage = async ({ data }: MessageEvent<Command>) => {
       return peerConnections.take(data.event);
     case "persisted":
       return persisted?.(data.granted);
+    case "stayed":
+      return invitation.stayed();
     case "stop":
       return invitation.stop();
     case "save":

@@ -1,8 +1,10 @@
 /**
  * A page with something to save keeps the server of its one transfer there (PROTOCOL.md, The signaling
  * server), so that it can be loaded anew. A server that outlives its transfers answers that it need not.
+ *
+ * The page does so, and not its worker: Firefox may crash when a worker ends that has a WebSocket open.
  */
-import type { LinkKeys } from "../protocol/link";
+import type { Staying } from "../events";
 import { FROM_SERVER, PATH, SUBPROTOCOL, decode, encode } from "./signaling_messages";
 
 const PAUSES = [200, 500, 1000, 2000, 4000]; // milliseconds, after each connection that came to nothing
@@ -12,21 +14,22 @@ export class Stay {
   private socket!: WebSocket;
   private over = false;
   private failures = 0;
-  private heard: () => void = () => {};
-  /** Until the server was told, or is not to be had: then a transfer that ends does not take it away. */
-  readonly told = new Promise<void>((resolve) => (this.heard = resolve));
 
+  /**
+   * `heard` is called when the server was told, or is not to be had: then a transfer that ends does not
+   * take it away.
+   */
   constructor(
-    private readonly origin: string,
-    private readonly keys: LinkKeys,
+    private readonly at: Staying,
+    private readonly heard: () => void,
   ) {
     this.open();
   }
 
   private open(): void {
-    const { room, join } = this.keys;
+    const { origin, room, join } = this.at;
     const began = performance.now();
-    this.socket = new WebSocket(`${this.origin.replace(/^http/, "ws")}${PATH}`, SUBPROTOCOL);
+    this.socket = new WebSocket(`${origin.replace(/^http/, "ws")}${PATH}`, SUBPROTOCOL);
     this.socket.onopen = () => {
       if (this.over) this.socket.close();
       else this.socket.send(encode("stay", { room, join }));

@@ -3,14 +3,15 @@ import sodium from "libsodium-wrappers-sumo";
 import { afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 
 import { Stay } from "../../src/connect/stay";
+import type { Staying } from "../../src/events";
 import { encodeBase64url } from "../../src/protocol/codec";
-import { deriveKeys, type LinkKeys } from "../../src/protocol/link";
+import { deriveKeys } from "../../src/protocol/link";
 import { ServedSocket } from "./server";
 
-let keys: LinkKeys;
+let at: Staying;
 beforeAll(async () => {
   await sodium.ready;
-  keys = deriveKeys(new Uint8Array(32).fill(1));
+  at = { origin: "https://example.org", ...deriveKeys(new Uint8Array(32).fill(1)) };
 });
 beforeEach(() => {
   ServedSocket.reset();
@@ -24,7 +25,7 @@ afterEach(() => {
 
 const HOUR = 3_600_000;
 const stay = async () => {
-  const made = new Stay("https://example.org", keys);
+  const made = new Stay(at, () => {});
   await vi.advanceTimersByTimeAsync(0);
   return made;
 };
@@ -41,7 +42,7 @@ test("asks once, by what only the link's holders have, and hangs up when all is 
   const [socket] = ServedSocket.made;
   expect(ServedSocket.made.length).toBe(1);
   expect(socket!.url).toBe("wss://example.org/signal");
-  const { room, join } = keys;
+  const { room, join } = at;
   const [named, token] = [encodeBase64url(room), encodeBase64url(join)];
   expect(socket!.sent).toEqual([{ type: "stay", room: named, join: token }]);
   staying.close();
@@ -52,10 +53,8 @@ test("asks once, by what only the link's holders have, and hangs up when all is 
 test("says when the server was told, or is not to be had", async () => {
   for (const answer of [null, () => refuse("not_found")]) {
     answer?.();
-    const staying = new Stay("https://example.org", keys);
     const told = vi.fn();
-    void staying.told.then(told);
-    await Promise.resolve();
+    const staying = new Stay(at, told);
     expect(told).not.toHaveBeenCalled();
     await vi.advanceTimersByTimeAsync(0);
     expect(told).toHaveBeenCalled();
@@ -96,7 +95,7 @@ test("gives up a server that is gone, and not one that was there for long", asyn
 });
 
 test("says nothing more when all is saved before there is a connection", async () => {
-  new Stay("https://example.org", keys).close();
+  new Stay(at, () => {}).close();
   await vi.advanceTimersByTimeAsync(HOUR);
   const [socket] = ServedSocket.made;
   expect([socket!.readyState, socket!.sent, ServedSocket.made.length]).toEqual([3, [], 1]);

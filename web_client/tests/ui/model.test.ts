@@ -207,6 +207,7 @@ test("a file that was handed over may be removed, and then is", () => {
 test("what is meant for the page's other parts changes nothing", () => {
   const model = after(...RUNNING);
   expect(reduce(model, { event: "persist" })).toBe(model);
+  expect(reduce(model, { event: "leave" })).toBe(model);
 });
 
 test("a model is never changed, only replaced", () => {
