@@ -30,7 +30,7 @@ from signaling.ice import TTL_SECONDS as TURN_TTL
 from signaling.ice import BadIce, IceConfiguration, SecretFile
 
 from .connect.certificates import Tls, local_authority, tls_from_files, tls_from_local_ca
-from .connect.rendezvous import open_rendezvous, open_server
+from .connect.rendezvous import open_rendezvous, open_server, open_stun
 from .connect.seats import OWNER
 from .events import (
     Completed,
@@ -788,28 +788,33 @@ async def serve(
     tls: Tls | None = None,
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     ice: IceConfiguration | None = None,
+    stun: tuple[str, int] | None = None,
 ) -> AsyncIterator[int]:
     """The signaling server on its own, for as long as the context lasts; gives its port.
 
     Who asks, by which name and by which scheme is told by proxies in the networks
     `trusted_proxies`, and else by the connection alone. `ice`: the STUN and TURN servers that peers
-    are told of. Raises `Failure` (server_unreachable) when
-    it cannot listen.
+    are told of. `stun`: where it answers STUN binding requests itself. Raises `Failure`
+    (server_unreachable) when it cannot listen.
     """
-    async with open_server(listen, tls, trusted_proxies, ice) as server:
+    async with open_stun(stun), open_server(listen, tls, trusted_proxies, ice) as server:
         yield server.port
 
 
 def ice_configuration(
-    urls: Sequence[str], secret_file: Path | None = None, ttl: int = TURN_TTL
+    urls: Sequence[str],
+    secret_file: Path | None = None,
+    ttl: int = TURN_TTL,
+    stun_port: int = 0,
 ) -> IceConfiguration:
     """STUN and TURN servers by their URLs (RFC 7064, RFC 7065), for `serve`.
 
     `secret_file` has the secrets that are shared with the TURN servers, one a line, the one in use
-    first; credentials made with it are good for `ttl` seconds. Raises `BadIce`.
+    first; credentials made with it are good for `ttl` seconds. `stun_port`: where the server itself
+    answers STUN, at the name that a peer reached it by. Raises `BadIce`.
     """
     secret = SecretFile(secret_file) if secret_file is not None else None
-    return IceConfiguration(tuple(urls), secret, ttl)
+    return IceConfiguration(tuple(urls), secret, ttl, stun_port)
 
 
 async def verify_web(url: str, ca: Path | None = None) -> list[Finding]:

@@ -385,8 +385,9 @@ class Server:
             raise Refused("not_found")
         seat.room, seat.attempt = room, attempt
         host.guests[attempt] = seat
-        seat.say("joined", attempt=attempt, ice=self._ice.told(time.time()))
-        host.say("attempt", attempt=attempt, ice=self._ice.told(time.time()))
+        for one, kind in ((seat, "joined"), (host, "attempt")):
+            ice = self._ice.told(time.time(), one.connection.seen.host)
+            one.say(kind, attempt=attempt, ice=ice)
 
     def _stay(self, seat: _Seat, message: messages.Message) -> None:
         known = self.guest == (message["room"], hashlib.sha256(message["join"]).digest())

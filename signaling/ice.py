@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,27 +90,43 @@ class IceConfiguration:
         urls: tuple[str, ...] = (),
         secret: Callable[[], bytes] | None = None,
         ttl: int = TTL_SECONDS,
+        own_port: int = 0,
     ) -> None:
         """`secret` gives the one that is shared with the TURN servers, now; `ttl` is in seconds.
-        Raises `BadIce` for too many or wrong URLs, and for TURN without a secret."""
+        `own_port`: where this very server answers STUN, or 0. Raises `BadIce` for too many or wrong
+        URLs, and for TURN without a secret."""
         turn = [url for url in urls if check_url(url)]
-        if len(urls) > messages.MAX_ICE_URLS:
-            raise BadIce("ice_many", str(messages.MAX_ICE_URLS))
+        most = messages.MAX_ICE_URLS - bool(own_port)
+        if len(urls) > most:
+            raise BadIce("ice_many", str(most))
         if turn and secret is None:
             raise BadIce("ice_secret", turn[0])
         self._urls, self._turn = urls, frozenset(turn)
-        self._secret, self._ttl = secret, ttl
+        self._secret, self._ttl, self._own_port = secret, ttl, own_port
 
-    def told(self, now: float) -> dict[str, Any] | None:
+    def told(self, now: float, host: str = "") -> dict[str, Any] | None:
         """The member `ice` of a message to a peer, or None for no servers; `now` is seconds since
-        the epoch."""
-        if not self._urls:
+        the epoch. `host`: where the peer says that it reached this server, as its header `Host`."""
+        urls = list(self._urls)
+        if self._own_port and (own := _own_url(host, self._own_port)) and own not in urls:
+            urls.append(own)
+        if not urls:
             return None
         login: dict[str, str] = {}
         if self._secret is not None and self._turn:
             login = _credentials(self._secret(), int(now) + self._ttl)
-        servers = [{"url": url, **(login if url in self._turn else {})} for url in self._urls]
+        servers = [{"url": url, **(login if url in self._turn else {})} for url in urls]
         return {"servers": servers, "ttl": self._ttl}
+
+
+def _own_url(host: str, port: int) -> str:
+    """A STUN server at the same name or address, by another port; "" for no such host."""
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    with suppress(BadIce):
+        url = f"stun:{name}:{port}"
+        check_url(url)
+        return url
+    return ""
 
 
 def _credentials(secret: bytes, expiry: int) -> dict[str, str]:

@@ -34,6 +34,7 @@ LEVELS = ("debug", "info", "warning", "error")
 @names(**SET)
 @click.option("--trusted-proxy", "trusted", type=Network(), multiple=True, **SET)
 @click.option("--ice", "urls", multiple=True, **SET)
+@click.option("--stun-listen", type=Address(), **SET)
 @click.option("--turn-secret-file", type=click.Path(path_type=Path), **SET)
 @click.option("--turn-ttl", type=Duration(), default=float(TURN_TTL), **SET)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", **SET)
@@ -45,6 +46,7 @@ def serve(
     names: tuple[str, ...],
     trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...],
     urls: tuple[str, ...],
+    stun_listen: tuple[str, int] | None,
     turn_secret_file: Path | None,
     turn_ttl: float,
     log_level: str,
@@ -58,7 +60,8 @@ def serve(
         raise click.UsageError(words("usage", "one_tls"))
     if names and not local_ca:
         raise click.UsageError(words("usage", "name_needs_ca"))
-    ice = _ice_servers(urls, turn_secret_file, int(turn_ttl))
+    stun_port = stun_listen[1] if stun_listen else 0
+    ice = _ice_servers(urls, turn_secret_file, int(turn_ttl), stun_port)
     with told():
         tls = api.tls_from_files(*files) if files else None
         if local_ca:
@@ -68,7 +71,7 @@ def serve(
             left_out(tls)
 
     async def serve_until_stopped() -> None:
-        async with api.serve(listen, tls, trusted, ice) as port:
+        async with api.serve(listen, tls, trusted, ice, stun_listen) as port:
             scheme = "https" if tls else "http"
             say(words("server", "serving", port=port, scheme=scheme))
             stop = asyncio.Event()
@@ -80,10 +83,12 @@ def serve(
         asyncio.run(serve_until_stopped())
 
 
-def _ice_servers(urls: tuple[str, ...], secrets: Path | None, ttl: int) -> api.IceConfiguration:
+def _ice_servers(
+    urls: tuple[str, ...], secrets: Path | None, ttl: int, stun_port: int
+) -> api.IceConfiguration:
     """Raises `UsageError`."""
     try:
-        return api.ice_configuration(urls, secrets, ttl)
+        return api.ice_configuration(urls, secrets, ttl, stun_port)
     except api.BadIce as bad:
         raise click.UsageError(words("usage", bad.code, what=str(bad))) from None
 

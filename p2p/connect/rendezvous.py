@@ -60,6 +60,23 @@ async def open_server(
         await server.stop()
 
 
+@asynccontextmanager
+async def open_stun(listen: tuple[str, int] | None) -> AsyncIterator[None]:
+    """A STUN server in this process, where there is to be one. Raises `Failure` when it cannot
+    listen."""
+    if listen is None:
+        yield
+        return
+    from signaling.stun import serve_stun
+
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(serve_stun(*listen))
+        except OSError as error:
+            raise Failure("server_unreachable", os_detail(error)) from None
+        yield
+
+
 async def open_rendezvous(
     stack: AsyncExitStack,
     server: str | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -91,7 +92,7 @@ def test_relays_cannot_be_demanded_and_forbidden(line, files, study, language):
 
 
 def test_the_server_has_a_table_of_its_own(line, files, monkeypatch):
-    taken = {}
+    taken: dict[str, Any] = {}
     monkeypatch.setattr(api, "ice_configuration", lambda *given: taken.update(ice=given))
 
     def serve(*given):
@@ -100,13 +101,14 @@ def test_the_server_has_a_table_of_its_own(line, files, monkeypatch):
 
     monkeypatch.setattr(api, "serve", serve)
     files(
-        'listen = ":1"\n[serve]\nlisten = "127.0.0.1:8443"\nturn-ttl = "30m"\n'
+        'listen = ":1"\n[serve]\nlisten = "127.0.0.1:8443"\nturn-ttl = "30m"\nstun-listen = ":3478"\n'
         'ice = ["stun:a.example", "turn:b.example"]\ntrusted-proxy = ["10.0.0.0/8"]'
     )
     line.run("serve")
-    assert taken["ice"] == (("stun:a.example", "turn:b.example"), None, 1800)
-    address, _, trusted, _ = taken["serve"]
+    assert taken["ice"] == (("stun:a.example", "turn:b.example"), None, 1800, 3478)
+    address, _, trusted, _, stun = taken["serve"]
     assert (address, str(trusted[0])) == (("127.0.0.1", 8443), "10.0.0.0/8")
+    assert stun == ("", 3478)
     line.run("serve", env={"HANDOVER_SERVE_ICE": "stun:c.example stun:d.example"})
     assert taken["ice"][0] == ("stun:c.example", "stun:d.example")
 

@@ -34,6 +34,11 @@ def test_a_direct_path_is_found_with_a_stun_server_alone(tmp_path, sites):
     assert cell(tmp_path, sites, servers="stun").path in ("direct", "tls")
 
 
+def test_the_signaling_server_alone_is_enough_for_two_cone_nats(tmp_path):
+    found = cell(tmp_path, ("cone", "cone"), servers="own")
+    assert (found.path, found.ended) == ("direct", "direct")
+
+
 @pytest.mark.parametrize("engines", [(FAST, PORTABLE), (PORTABLE, FAST)])
 def test_holes_are_punched_by_either_engine(tmp_path, engines):
     assert cell(tmp_path, ("cone", "cone"), ends=engines, servers="stun").path == "direct"
