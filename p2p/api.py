@@ -17,9 +17,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network
@@ -30,7 +31,9 @@ from signaling.ice import TTL_SECONDS as TURN_TTL
 from signaling.ice import BadIce, IceConfiguration, SecretFile
 
 from .connect.certificates import Tls, local_authority, tls_from_files, tls_from_local_ca
-from .connect.rendezvous import open_rendezvous, open_server, open_stun
+from .connect.doctor import Check, Doctor
+from .connect.proxies import Proxies
+from .connect.rendezvous import check_origin, open_rendezvous, open_server, open_stun
 from .connect.seats import OWNER
 from .events import (
     Completed,
@@ -47,7 +50,7 @@ from .events import (
     Warned,
 )
 from .invitation import CUT_SECONDS, LAST_WORD_SECONDS, GuestInvitation, HostInvitation
-from .lanes.webrtc import ENGINES, EngineName
+from .lanes.webrtc import ENGINES, EngineName, available, choose_engine
 from .protocol.audit import BadLine
 from .protocol.codec import encode_base64url
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
@@ -95,9 +98,11 @@ __all__ = [
     "BadIce",
     "BadLine",
     "BadReceipt",
+    "Check",
     "Completed",
     "Detail",
     "DigitsShown",
+    "Doctor",
     "Ending",
     "EngineName",
     "Event",
@@ -126,6 +131,7 @@ __all__ = [
     "check_audit",
     "compare_files",
     "discard",
+    "doctor",
     "encode_base64url",
     "find_link",
     "find_unfinished",
@@ -815,6 +821,58 @@ def ice_configuration(
     """
     secret = SecretFile(secret_file) if secret_file is not None else None
     return IceConfiguration(tuple(urls), secret, ttl, stun_port)
+
+
+def check_machine(home: HomeLike = None) -> list[Check]:
+    """What a transfer needs of this machine: a data folder, room on the disk, an engine."""
+    checks: list[Check] = []
+    try:
+        own = _home(home)
+        good = own.takes_files()
+        free = shutil.disk_usage(own.path).free
+        folder: dict[str, str | int] = {"path": shown(str(own.path), 256), "bytes": free}
+        checks.append(
+            Check("home", "works" if good else "fails", "home" if good else "home_full", folder)
+        )
+    except Failure as failure:
+        checks.append(Check("home", "fails", "home_fails", {"why": failure}))
+    with suppress(OSError):
+        here = Path.cwd()
+        free = shutil.disk_usage(here).free
+        values: dict[str, str | int] = {"path": shown(str(here), 256), "bytes": free}
+        writable = os.access(here, os.W_OK)
+        checks.append(
+            Check(
+                "disk",
+                "works" if writable else "note",
+                "disk" if writable else "disk_fixed",
+                values,
+            )
+        )
+    engines = available()
+    names = {"engines": ", ".join(engines)}
+    checks.append(
+        Check(
+            "engine", "works" if engines else "fails", "engine" if engines else "no_engine", names
+        )
+    )
+    return checks
+
+
+def doctor(
+    server: str | None = None,
+    *,
+    proxy: str = "",
+    direct: bool = True,
+    direct_ports: tuple[int, int] | None = None,
+    engine: EngineName | None = None,
+) -> Doctor:
+    """Try the ways of connecting from here one by one; the arguments are those of `send`. Raises
+    `Failure` for an address that is none, and where there is no engine."""
+    origin = check_origin(server) if server is not None else None
+    chosen = choose_engine(engine)
+    ports = (direct_ports or (0, 0)) if direct else None
+    return Doctor(origin, Proxies(proxy), chosen, ports)
 
 
 async def verify_web(url: str, ca: Path | None = None) -> list[Finding]:

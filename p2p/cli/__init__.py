@@ -8,6 +8,7 @@ import os
 import click
 
 from ..api import VERSION
+from .doctor import doctor
 from .evidence import audit_group, receipt
 from .help import HELP_NAMES, Main
 from .identity import contacts, identity
@@ -43,6 +44,7 @@ for command in (
     contacts,
     receipt,
     audit_group,
+    doctor,
     config,
 ):
     main.add_command(command)

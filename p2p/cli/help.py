@@ -19,7 +19,7 @@ TASKS = {
     "server": ("serve", "local-ca", "verify-web"),
     "who": ("identity", "contacts"),
     "evidence": ("receipt", "audit"),
-    "setup": ("config",),
+    "setup": ("doctor", "config"),
     "try": ("demo",),
 }
 

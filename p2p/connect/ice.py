@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import struct
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,10 +19,10 @@ from ..protocol.errors import Failure
 from ..protocol.ice import IceServer, IceServers, may_ask
 from ..tasks import stop
 from .proxies import NONE, Proxies, open_socket
+from .stun import asking
 
 RESOLVE_SECONDS = 1.0  # for the names of all servers
 ANSWER_SECONDS = 1.5  # for an answer by UDP, or a connection by TCP
-ASK_AGAIN_SECONDS = 0.25  # for UDP loses
 CHUNK = 64 * 1024
 NO_PROXIES = Proxies(NONE)
 
@@ -69,7 +68,7 @@ class Ice:
         by_udp = [one for one in self._told.turn if one.transport == "udp"]
         # TURN servers answer as STUN servers do (RFC 8656).
         asked = [*self._told.stun, *(IceServer("stun", t.host, t.port, "udp") for t in by_udp)]
-        found = await self._resolved(asked)
+        found = await self.resolved(asked)
         if self._engine.reaches_turn_by_tcp:  # aiortc waits 5 s for one that does not answer
             found = await _answering(found)
         self._stun = tuple(dict.fromkeys(found))[:2]  # libjuice asks two
@@ -78,7 +77,7 @@ class Ice:
     async def find_relay(self) -> Relay | None:
         """A TURN server that answers, and an engine that reaches it: by UDP if possible, else by
         TCP or TLS, else by these through a proxy. All are asked at once."""
-        turn = await self._resolved(self._told.turn)
+        turn = await self.resolved(self._told.turn)
         by_udp = asyncio.create_task(_answering([t for t in turn if t.transport == "udp"]))
         by_tcp = asyncio.create_task(_connecting([t for t in turn if t.transport == "tcp"]))
         by_proxy = asyncio.create_task(self._through_a_proxy())
@@ -140,7 +139,7 @@ class Ice:
             offerer=offerer, packet=self._packet, ice=servers, relay_only=relay_only
         )
 
-    async def _resolved(self, servers: Iterable[IceServer]) -> list[IceServer]:
+    async def resolved(self, servers: Iterable[IceServer]) -> list[IceServer]:
         """With addresses in the place of names, so that it is known whom an engine talks to; by TLS
         the name stays, for its certificate. Those that may not be asked are left out."""
         found = await asyncio.gather(*(self._resolve(one) for one in servers))
@@ -264,30 +263,8 @@ async def _connecting(servers: Sequence[IceServer]) -> list[IceServer]:
 
 
 async def _ask(server: IceServer) -> IceServer:
-    from aioice import stun
-
-    request = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Future[None] = loop.create_future()
-
-    class Listening(asyncio.DatagramProtocol):
-        def datagram_received(self, data: bytes, address: Any) -> None:
-            try:
-                ours = stun.parse_message(data).transaction_id == request.transaction_id
-            except (ValueError, struct.error):  # the second for an attribute cut short
-                return
-            if ours and not answered.done():
-                answered.set_result(None)
-
-    transport, _ = await loop.create_datagram_endpoint(
-        Listening, remote_addr=(server.host, server.port)
-    )
-    try:
-        while not answered.done():
-            transport.sendto(bytes(request))
-            await asyncio.wait([answered], timeout=ASK_AGAIN_SECONDS)
-    finally:
-        transport.close()
+    async with asking(socket.AF_INET6 if ":" in server.host else socket.AF_INET) as port:
+        await port.ask((server.host, server.port))
     return server
 
 

@@ -38,6 +38,13 @@ class Rendezvous:
     port: int = 0  # of the server that this process started; 0 where it is another's
 
 
+def check_origin(server: str) -> str:
+    """A server's address, as links have it. Raises `Failure` for one that makes no valid link."""
+    origin = server.rstrip("/")
+    parse_link(f"{origin}/#1.{'A' * 43}.{'A' * 22}")
+    return origin
+
+
 @asynccontextmanager
 async def open_server(
     listen: tuple[str, int],
@@ -95,8 +102,7 @@ async def open_rendezvous(
     ends with the transfer in any case: the next one may want it.
     """
     if server is not None:
-        origin = server.rstrip("/")
-        parse_link(f"{origin}/#1.{'A' * 43}.{'A' * 22}")  # an origin that makes a valid link
+        origin = check_origin(server)
         url = urlsplit(origin)
         browser = url.scheme == "https" or is_loopback(url.hostname or "")
         return Rendezvous(origin, (), origin, browser)

@@ -49,8 +49,10 @@ BURST_FRAMES, FRAMES_PER_SECOND = 1024, 32.0
 BURST_BYTES, BYTES_PER_SECOND = 1024 * 1024, 32 * 1024.0
 
 
-class _Bounded(ClientConnection):
+class ServerConnection(ClientConnection):
     """A connection that is cut off once the server has sent more than it may."""
+
+    proxy = ""  # that it goes through
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -92,7 +94,7 @@ class _Allowance:
         return True
 
 
-async def _open(origin: str, proxies: Proxies = NO_PROXIES) -> ClientConnection:
+async def open_connection(origin: str, proxies: Proxies = NO_PROXIES) -> ServerConnection:
     """A connection to the server, by way of a proxy where there is one. Raises `Failure`."""
     url = urlsplit(origin)
     host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
@@ -104,7 +106,7 @@ async def _open(origin: str, proxies: Proxies = NO_PROXIES) -> ClientConnection:
     return await _open_by(origin, last, host, port)
 
 
-async def _open_by(origin: str, proxy: str, host: str, port: int) -> ClientConnection:
+async def _open_by(origin: str, proxy: str, host: str, port: int) -> ServerConnection:
     """A connection to the server, whether or not its certificate is trusted here.
 
     This peer runs no code that the server hands out, so it needs no trust in it: envelopes are
@@ -132,12 +134,12 @@ async def _open_by(origin: str, proxy: str, host: str, port: int) -> ClientConne
 
 async def _connect(
     origin: str, proxy: str, host: str, port: int, **options: Any
-) -> ClientConnection:
+) -> ServerConnection:
     url = urlsplit(origin)
     scheme = "wss" if url.scheme == "https" else "ws"
     if proxy:
         options["sock"] = await open_socket(proxy, host, port)
-    return await connect(
+    connection: Any = await connect(
         f"{scheme}://{url.netloc}{messages.PATH}",
         subprotocols=[messages.SUBPROTOCOL],  # type: ignore[list-item]
         compression=None,
@@ -147,10 +149,13 @@ async def _connect(
         ping_timeout=2 * PING_SECONDS,
         max_size=messages.MAX_FRAME,
         user_agent_header=None,
-        create_connection=_Bounded,
+        create_connection=ServerConnection,
         proxy=None,  # it is chosen here
         **options,
     )
+    made: ServerConnection = connection  # of `create_connection`
+    made.proxy = proxy
+    return made
 
 
 def _reason(error: BaseException) -> str:
@@ -256,7 +261,7 @@ class HostSeat:
         backoff = FIRST_BACKOFF
         while True:
             try:
-                async with await _open(self._origin, self._proxies) as socket:
+                async with await open_connection(self._origin, self._proxies) as socket:
                     await self._take(socket)
                     backoff = FIRST_BACKOFF
                     self.ready.set()
@@ -353,7 +358,7 @@ class GuestSeat:
 
     async def __aenter__(self) -> Attempt:
         """Join. Raises `Failure`."""
-        self._socket = await _open(self._origin, self._proxies)
+        self._socket = await open_connection(self._origin, self._proxies)
         local = _is_local(self._origin)
         try:
             answer = await self._join()

@@ -6,9 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ..events import Event, Question
-from ..lanes.webrtc import EngineName, available
-from ..protocol.errors import Failure
-from ..protocol.sentences import Detail
+from ..lanes.webrtc import EngineName, choose_engine
 from ..state.home import Home
 
 Emit = Callable[[Event], None]
@@ -39,10 +37,4 @@ class Options:
 
     def choose_engine(self) -> EngineName:
         """The WebRTC engine to use. Raises `Failure` (engine_missing)."""
-        found = available()
-        if self.engine is None and found:
-            return found[0]
-        if self.engine is None or self.engine not in found:
-            missing = Detail("engine_not_installed", engine=self.engine) if self.engine else None
-            raise Failure("engine_missing", missing or Detail("no_engine"))
-        return self.engine
+        return choose_engine(self.engine)

@@ -87,7 +87,7 @@ class Servers:
 
     def __init__(self, monkeypatch, *found):
         self.found, self.tries = list(found), []
-        monkeypatch.setattr(seats, "_open", self.open)
+        monkeypatch.setattr(seats, "open_connection", self.open)
 
     async def open(self, origin, proxies):
         assert (origin, proxies) == (ORIGIN, Proxies(NONE))
@@ -527,17 +527,17 @@ async def test_a_failure_to_connect_is_said_without_any_address(monkeypatch, err
 
     monkeypatch.setattr(seats, "connect", fail)
     with pytest.raises(Failure) as caught:
-        await seats._open(ORIGIN)
+        await seats.open_connection(ORIGIN)
     assert caught.value.code == code
     assert detail in caught.value.detail
     assert "example" not in caught.value.detail
 
 
 async def test_a_certificate_that_nobody_here_trusts_is_no_obstacle(monkeypatch):
-    """What the server says is sealed or proven by the link; see `_open`."""
+    """What the server says is sealed or proven by the link; see `open_connection`."""
     tried: list[tuple[str, ssl.SSLContext | None]] = []
 
-    connected = object()
+    connected = SimpleNamespace(proxy="")
 
     async def connect(address, **options):
         tried.append((address, options.get("ssl")))
@@ -546,7 +546,7 @@ async def test_a_certificate_that_nobody_here_trusts_is_no_obstacle(monkeypatch)
         return connected
 
     monkeypatch.setattr(seats, "connect", connect)
-    assert await seats._open("https://192.0.2.1:8443") is connected
+    assert await seats.open_connection("https://192.0.2.1:8443") is connected
     assert [address for address, _ in tried] == [f"wss://192.0.2.1:8443{messages.PATH}"] * 2
     context = tried[1][1]
     assert context is not None
@@ -573,7 +573,7 @@ async def test_a_proxy_is_one_way_and_none_another(monkeypatch, host, working, t
 
     monkeypatch.setattr(seats, "_open_by", open_by)
     proxies = Proxies("http://p:1", {})
-    found: object = await seats._open(f"https://{host}", proxies)
+    found: object = await seats.open_connection(f"https://{host}", proxies)
     assert found == "connected"
     assert ways == tried
 

@@ -297,7 +297,7 @@ def relay(network, monkeypatch):
         return list(servers)
 
     monkeypatch.setattr(Ice, "find_relay", find)
-    monkeypatch.setattr(Ice, "_resolved", resolved)
+    monkeypatch.setattr(Ice, "resolved", resolved)
     return IceServers((IceServer("stun", "192.0.2.8", 3478, "udp"), TURN))
 
 

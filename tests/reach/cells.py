@@ -16,7 +16,7 @@ from tests.web_client.browsers import KINDS
 
 from .network import INTERNET, SECRET, SIDES, Internet, Site
 
-Servers = Literal["turn", "stun", "own", "none"]  # own: the signaling server answers STUN
+Servers = Literal["turn", "stun", "own", "both", "none"]
 NO_PATH_SECONDS = 60.0  # more than a transfer tries for
 SIZE = 2_000_000
 
@@ -36,16 +36,17 @@ def internet(
     sites: Sequence[Site], folder: Path, *, servers: Servers = "turn", ttl: str = "1h"
 ) -> Iterator[Internet]:
     """Two sites, a signaling server, and a relay whose credentials are good for so long; of it,
-    peers are told as a STUN server only, or not at all. Or the signaling server is that itself."""
+    peers are told as a STUN server only, or not at all. `own`: the signaling server answers STUN
+    itself, `both`: so does the relay."""
     net = Internet(sites, folder)
     try:
-        urls = net.relay() if servers in ("turn", "stun") else ()
-        urls = urls if servers == "turn" else urls[:1]
+        urls = net.relay() if servers in ("turn", "stun", "both") else ()
+        urls = urls[:1] if servers == "stun" else urls
         secret = folder / "secret"
         secret.write_text(SECRET)
         server = Peer(folder / "server", prefix=net.prefixes["internet"])
         ice = [word for url in urls for word in ("--ice", url)]
-        ice += ["--stun-listen", ":3478"] if servers == "own" else []
+        ice += ["--stun-listen", f"{INTERNET}:3478"] if servers in ("own", "both") else []
         secrets = ("--turn-secret-file", secret, "--turn-ttl", ttl)
         tls = ("--tls-cert", net.certificate, "--tls-key", net.key)
         with server.serving("serve", "--listen", f"{INTERNET}:443", *tls, *ice, *secrets):

@@ -82,6 +82,18 @@ def available() -> list[EngineName]:
     return [name for name in ENGINES if importlib.util.find_spec(packages[name]) is not None]
 
 
+def choose_engine(wanted: EngineName | None = None) -> EngineName:
+    """The engine to use: the one that is wanted, or the fastest. Raises `Failure`
+    (engine_missing)."""
+    found = available()
+    if wanted is None and found:
+        return found[0]
+    if wanted is None or wanted not in found:
+        missing = Detail("engine_not_installed", engine=wanted) if wanted else None
+        raise Failure("engine_missing", missing or Detail("no_engine"))
+    return wanted
+
+
 def load(engine: EngineName) -> Engine:
     """An engine, ready: `load(engine).make(offerer=True, packet=LARGE_PACKET)`.
 
