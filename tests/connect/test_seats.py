@@ -546,7 +546,8 @@ async def test_a_certificate_that_nobody_here_trusts_is_no_obstacle(monkeypatch)
         return connected
 
     monkeypatch.setattr(seats, "connect", connect)
-    assert await seats.open_connection("https://192.0.2.1:8443") is connected
+    found: object = await seats.open_connection("https://192.0.2.1:8443")
+    assert found is connected
     assert [address for address, _ in tried] == [f"wss://192.0.2.1:8443{messages.PATH}"] * 2
     context = tried[1][1]
     assert context is not None
