@@ -875,10 +875,10 @@ def doctor(
     return Doctor(origin, Proxies(proxy), chosen, ports)
 
 
-async def verify_web(url: str, ca: Path | None = None) -> list[Finding]:
+async def verify_web(url: str, ca: Path | None = None, proxy: str = "") -> list[Finding]:
     """What the server at `url` gives browsers, beside what this installation ships.
 
-    Raises `Failure`.
+    `ca`: a further certificate to trust. `proxy`: as of `send`. Raises `Failure`.
     """
     from signaling import web_assets
 
@@ -887,7 +887,7 @@ async def verify_web(url: str, ca: Path | None = None) -> list[Finding]:
     shipped = web_assets.shipped()
     if not shipped:
         raise Failure("no_web_client")
-    return await web.compare(url, shipped, web_assets.client_headers, ca)
+    return await web.compare(url, shipped, web_assets.client_headers, ca, Proxies(proxy))
 
 
 def _home(home: HomeLike) -> Home:

@@ -132,10 +132,11 @@ def local_ca_show(names: tuple[str, ...], export: Path | None) -> None:
 @click.command("verify-web")
 @click.argument("url")
 @click.option("--ca", type=click.Path(path_type=Path))
-def verify_web(url: str, ca: Path | None) -> None:
+@click.option("--proxy", metavar="URL", default="", cls=Setting)
+def verify_web(url: str, ca: Path | None, proxy: str) -> None:
     """`handover verify-web`."""
     with told():
-        found = asyncio.run(api.verify_web(url, ca))
+        found = asyncio.run(api.verify_web(url, ca, proxy))
     for one in found:
         detail = f" ({one.detail})" if one.detail else ""
         show(f"{words('server', one.verdict):12} {one.path}{detail}")

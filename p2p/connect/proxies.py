@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -17,6 +18,7 @@ from ..protocol.errors import Failure
 from ..protocol.sentences import Detail
 from .addresses import is_loopback
 
+T = TypeVar("T")
 NONE = "none"  # named as the proxy: there is none, whatever the environment says
 SCHEMES = ("http", "socks4", "socks4a", "socks5", "socks5h")
 CONNECT_SECONDS = 10.0
@@ -99,7 +101,33 @@ async def open_socket(proxy: str, host: str, port: int) -> socket.socket:
         async with asyncio.timeout(CONNECT_SECONDS):
             return await Proxy.from_url(proxy).connect(host, port)
     except ProxyError as error:
-        refused = "proxy_login" if error.error_code == 407 else "proxy_refused"
-        raise Failure("server_unreachable", Detail(refused)) from None
+        raise refused_by_proxy(error.error_code) from None
     except (ProxyConnectionError, ProxyTimeoutError, TimeoutError, OSError, ValueError):
         raise Failure("server_unreachable", Detail("proxy_unreachable")) from None
+
+
+def refused_by_proxy(status: int | None) -> Failure:
+    """What it means when a proxy answers a CONNECT with this status (RFC 9110 15.5.8)."""
+    refused = "proxy_login" if status == 407 else "proxy_refused"
+    return Failure("server_unreachable", Detail(refused))
+
+
+async def first_that_reaches(
+    ways: Sequence[str], reach: Callable[[str], Awaitable[T]], direct_seconds: float | None
+) -> T:
+    """What `reach` gives by the first way that reaches the host: `ways` are those of `Proxies`, and
+    where another follows, the one without a proxy has `direct_seconds` only. Raises `Failure`: the
+    proxy's, which says more, where there is one."""
+    failures: dict[str, Failure] = {}
+    for way in ways:
+        patience = direct_seconds if not way and way != ways[-1] else None
+        try:
+            async with asyncio.timeout(patience):
+                return await reach(way)
+        except TimeoutError:
+            failures[way] = Failure("server_unreachable", Detail("no_answer"))
+        except Failure as failure:
+            if failure.code not in ("server_unreachable", "server_refused"):
+                raise
+            failures[way] = failure
+    raise next((failures[way] for way in ways if way), failures[ways[-1]])

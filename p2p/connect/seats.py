@@ -29,7 +29,7 @@ from ..protocol.link import LinkKeys
 from ..protocol.sentences import Detail, detail_of, os_detail
 from ..tasks import stop, uncancelled
 from .addresses import is_loopback
-from .proxies import DIRECT_SECONDS, NONE, Proxies, open_socket
+from .proxies import DIRECT_SECONDS, NONE, Proxies, first_that_reaches, open_socket
 
 logger = logging.getLogger("handover.connect")
 
@@ -98,12 +98,10 @@ async def open_connection(origin: str, proxies: Proxies = NO_PROXIES) -> ServerC
     """A connection to the server, by way of a proxy where there is one. Raises `Failure`."""
     url = urlsplit(origin)
     host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
-    *first, last = proxies.ways(url.scheme, host, port)
-    for proxy in first:
-        with suppress(Failure, TimeoutError):
-            async with asyncio.timeout(None if proxy else DIRECT_SECONDS):
-                return await _open_by(origin, proxy, host, port)
-    return await _open_by(origin, last, host, port)
+    ways = proxies.ways(url.scheme, host, port)
+    return await first_that_reaches(
+        ways, lambda proxy: _open_by(origin, proxy, host, port), DIRECT_SECONDS
+    )
 
 
 async def _open_by(origin: str, proxy: str, host: str, port: int) -> ServerConnection:

@@ -16,11 +16,14 @@ from typing import Literal
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
 
 from ..protocol.errors import Failure
 from ..protocol.paths import shown
 from ..protocol.sentences import Detail, os_detail
+from .proxies import NONE, Proxies, first_that_reaches, refused_by_proxy
 
+NO_PROXIES = Proxies(NONE)
 REQUEST_SECONDS, ALL_SECONDS = 15.0, 120.0
 MAX_PAGE = 1 << 18  # of a page that is not ours, as far as it is searched for references
 MAX_REFERENCES = 20  # that are listed
@@ -45,14 +48,30 @@ async def compare(
     shipped: Mapping[str, bytes],
     headers: Callable[[str], Mapping[str, str]],
     ca: Path | None = None,
+    proxies: Proxies = NO_PROXIES,
 ) -> list[Finding]:
     """Each shipped file beside what the server at `url` gives for it, and what its page refers to.
 
     `headers` are those expected with a path, `ca` a further certificate to trust. Only the origin
     of `url` is used: a whole link may be given, and its secret goes nowhere. Redirects are not
-    followed. Raises `Failure`.
+    followed. The server is reached as `proxies` says. Raises `Failure`.
     """
     origin = _origin(url)
+    parts = urlsplit(origin)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    ways = proxies.ways(parts.scheme, parts.hostname or "", port)
+    return await first_that_reaches(
+        ways, lambda proxy: _compare(origin, shipped, headers, ca, proxy), None
+    )
+
+
+async def _compare(
+    origin: str,
+    shipped: Mapping[str, bytes],
+    headers: Callable[[str], Mapping[str, str]],
+    ca: Path | None,
+    proxy: str,
+) -> list[Finding]:
     context = ssl.create_default_context()
     if ca is not None:
         try:
@@ -63,7 +82,7 @@ async def compare(
         async with (
             asyncio.timeout(ALL_SECONDS),
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context),
+                connector=_connector(proxy, context),
                 timeout=aiohttp.ClientTimeout(REQUEST_SECONDS),
                 # The second is what browsers say where they hold the origin for secure.
                 headers={"Accept-Encoding": "identity", "Sec-Fetch-Mode": "navigate"},
@@ -80,6 +99,10 @@ async def compare(
                 if path == "/":
                     findings += _references(origin, got, shipped)
             return findings
+    except ProxyError as error:
+        raise refused_by_proxy(error.error_code) from None
+    except (ProxyConnectionError, ProxyTimeoutError):
+        raise Failure("server_unreachable", Detail("proxy_unreachable")) from None
     except aiohttp.ClientConnectorCertificateError as error:
         why = getattr(error.certificate_error, "verify_message", "") or Detail("wrong_host")
         raise Failure(
@@ -96,6 +119,13 @@ async def compare(
         raise Failure("server_unreachable", why) from None
     except (aiohttp.ClientError, OSError, ValueError):
         raise Failure("server_unreachable", Detail("no_web_server")) from None
+
+
+def _connector(proxy: str, context: ssl.SSLContext) -> aiohttp.BaseConnector:
+    if not proxy:
+        return aiohttp.TCPConnector(ssl=context)
+    connector: aiohttp.BaseConnector = ProxyConnector.from_url(proxy, ssl=context)
+    return connector
 
 
 def _origin(url: str) -> str:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from p2p.connect.proxies import NONE, Proxies, open_socket
+from p2p.connect.proxies import (
+    NONE,
+    Proxies,
+    first_that_reaches,
+    open_socket,
+    refused_by_proxy,
+)
 from p2p.protocol.errors import Failure
+from p2p.protocol.sentences import Detail
 
 PROXY = "http://proxy.example:8080"
 
@@ -102,3 +111,39 @@ async def test_a_proxy_that_is_not_there_is_said_not_to_be(unused_tcp_port):
         await open_socket(f"http://127.0.0.1:{unused_tcp_port}", "a.example", 443)
     assert failed.value.code == "server_unreachable"
     assert "proxy" in failed.value.detail
+
+
+@pytest.mark.parametrize("ways", [["", PROXY], [PROXY, ""]])
+async def test_where_no_way_reaches_it_the_proxy_says_why(ways):
+    """Without the proxy there is only silence."""
+
+    async def reach(way):
+        if way:
+            raise refused_by_proxy(407)
+        raise Failure("server_unreachable", Detail("no_answer"))
+
+    with pytest.raises(Failure) as refused:
+        await first_that_reaches(ways, reach, 1.0)
+    assert refused.value.detail == Detail("proxy_login")
+
+
+async def test_a_way_that_is_silent_is_given_up_only_where_another_follows():
+    tried = []
+
+    async def reach(way):
+        tried.append(way)
+        if not way:
+            await asyncio.Event().wait()
+        return "reached"
+
+    assert await first_that_reaches(["", PROXY], reach, 0.01) == "reached"
+    assert tried == ["", PROXY]
+
+
+async def test_what_another_way_does_not_change_is_said_at_once():
+    async def reach(way):
+        raise Failure("certificate_untrusted", "self-signed")
+
+    with pytest.raises(Failure) as refused:
+        await first_that_reaches([PROXY, ""], reach, 1.0)
+    assert refused.value.code == "certificate_untrusted"

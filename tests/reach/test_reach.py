@@ -78,6 +78,18 @@ def test_a_proxy_that_wants_a_password_says_so(tmp_path):
     assert "asks for a user name and a password" in last["message"]
 
 
+@pytest.mark.parametrize(("login", "words"), [("staff:secret@", ""), ("", "asks for a user name")])
+def test_a_page_is_compared_through_a_proxy(tmp_path, login, words):
+    with internet(("proxy", "open"), tmp_path, servers="none") as net:
+        proxy = net.environments["sender"].pop("HTTPS_PROXY").replace("staff:secret@", login)
+        peer = Peer(tmp_path / "peer", prefix=net.prefixes["sender"])
+        known = ("verify-web", f"https://{INTERNET}", "--ca", net.certificate)
+        done = peer.run(*known, "--proxy", proxy, **net.environments["sender"])
+        peer.close()
+    assert done.returncode == (1 if words else 0), done
+    assert words in done.stderr
+
+
 @pytest.mark.parametrize("who", ["both", "sender", "recipient"])
 def test_whoever_wants_a_relay_only_gets_no_other_path(tmp_path, who):
     with internet(("open", "open"), tmp_path) as net:
