@@ -265,7 +265,7 @@ def test_the_audit_log_beside_receipts(line, language):
 
 @pytest.mark.parametrize("verdict", ["same", "differs", "missing", "not shipped"])
 def test_the_page_of_a_server(line, language, monkeypatch, verdict):
-    async def found(url, ca):
+    async def found(url, ca, proxy):
         return [Finding("/", "same"), Finding("/x.js", verdict, "why")]
 
     monkeypatch.setattr(api, "verify_web", found)
