@@ -156,7 +156,7 @@ class Rooms:
             known.ends = now + ttl
             return None
         if self._owner_hash is not None and not _same(owner, self._owner_hash):
-            raise Refused("full")
+            raise Refused("room_taken")  # the only one that there is
         self.close(room)
         if self._per_address.get(origin.address, 0) >= self._limits.rooms_per_address:
             raise Refused("rate_limited")

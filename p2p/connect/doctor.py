@@ -39,6 +39,7 @@ Nat = Literal["none", "cone", "symmetric", "unknown", "blocked"]
 # Directly; directly or by a relay, which depends on the NAT; by a relay; directly with some sites;
 # inside one network alone; or not at all.
 Path = Literal["direct", "either", "relayed", "some", "network", ""]
+OTHERS = Detail("room_taken")
 SERVER_SECONDS = 20.0  # to meet oneself at the server
 ANSWER_SECONDS = 2.0  # of a STUN server
 RELAY_SECONDS = 6.0  # to allocate
@@ -214,6 +215,9 @@ class Doctor:
                     self._told, self._local = attempt.ice, attempt.local
             await seat.close()
         except Failure as failure:
+            if failure.detail == OTHERS:  # of a sender that serves its link itself
+                self._met = True
+                return Check("room", "note", "room_of_one")
             return Check("room", "fails", "room_fails", _why(failure))
         except TimeoutError:
             return Check("room", "fails", "room_fails", {"why": Detail("no_answer")})

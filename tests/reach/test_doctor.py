@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -70,6 +71,32 @@ def test_a_certificate_names_who_vouches_for_it(tmp_path, code):
     one = next(one for one in checks if one["check"] == "certificate")
     assert (one["code"], one["values"]["issuer"]) == (code, "servers")
     assert result["path"] == ("relayed" if code == "trusted" else ""), "a relay by TLS is as strict"
+
+
+@pytest.mark.parametrize(
+    ("browser", "site", "works", "fails", "result"),
+    [
+        ("chromium", "symmetric", ["UDP", "TCP"], [], "through a relay"),
+        ("firefox", "no udp", ["TCP"], ["UDP", "STUN"], "through a relay"),
+        ("chromium", "cone", ["UDP gets out", "keeps the port"], [], "directly with most sites"),
+    ],
+)
+def test_the_page_says_the_same(tmp_path, browser, site, works, fails, result):
+    """But of the relay by TLS, whose certificate no browser here trusts."""
+    with internet((site, "open"), tmp_path, servers="both") as net:
+        peer = Peer(tmp_path / "peer", prefix=net.prefixes["sender"])
+        page = (*peer.prefix, sys.executable, "-m", "tests.reach.page", browser)
+        environment = peer.environment(
+            HANDOVER_LINK=f"https://{INTERNET}/", **net.environments["sender"]
+        )
+        done = subprocess.run(page, env=environment, capture_output=True, text=True, timeout=120)
+        peer.close()
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert result in told["result"]
+    for verdict, words in (("works", works), ("fails", [*fails, "TLS does not relay"])):
+        for one in words:
+            assert any(v == verdict and one in text for v, text in told["rows"]), (one, told)
 
 
 def test_without_servers_one_network_is_all(tmp_path):

@@ -180,6 +180,32 @@ async def test_states_of_a_transfer_that_goes_well(recipient, look, sender, some
     assert len(look.seen) == 11
 
 
+async def test_a_check_of_this_computer(recipient, look, sender, some):
+    """From the first screens, and back: at a sender's own server, which has no servers to name."""
+    page = recipient.page
+    _, link = sender.send(some, *AUTO)
+    for address in (link.split("#")[0], link):
+        await recipient.open(address)
+        await page.click(".card .quiet")
+        await page.wait_for(".card.check .choices", 30)
+        assert "inside this network alone" in await page.text(".card.check [role=status]")
+        assert await page.evaluate(
+            "[...document.querySelectorAll('.findings li')].map((row) => row.dataset.verdict)"
+        ) == ["works", "works", "works", "note"]
+    await look(recipient, "check")
+    await page.evaluate(
+        """void (navigator.clipboard.writeText = async (text) => (window.copied = text))"""
+    )
+    await page.click(".card.check .primary")
+    copied = await page.evaluate("window.copied")
+    assert "works: signaling server. It answers in " in copied
+    assert link.split("#")[1] not in copied
+    assert page.errors == []
+    await page.evaluate("void (window.before = true)")
+    await page.click(".card.check .quiet")
+    await page.wait_until("!window.before && document.querySelector('.card.welcome') !== null")
+
+
 async def test_nothing_of_an_offer_is_kept_from_the_person(recipient, look, sender, some):
     """What is hidden, what goes by another name, and what does not go at all."""
     (some / ".profile").write_bytes(b"x")

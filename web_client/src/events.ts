@@ -102,6 +102,37 @@ export interface Ended {
   readonly delivered: Delivered | null;
 }
 
+// --- of a check of this computer
+
+/** What stands between, by how STUN servers see this computer (RFC 4787). */
+export type Nat = "none" | "cone" | "symmetric" | "unknown" | "blocked";
+
+/** What a TURN server did: milliseconds to a relayed address, and bytes a second; 0: not known. */
+export interface Relayed {
+  readonly took: number;
+  readonly rate: number;
+}
+
+/** How two peers met at the server, which this page both was. */
+export interface Met {
+  readonly event: "met";
+  readonly servers: readonly IceServer[];
+  readonly took: number; // milliseconds
+  readonly code: Code | ""; // of the failure
+  readonly detail: string;
+}
+
+/** One thing that was tried. `code` names its sentence, which `values` fill in. */
+export interface Finding {
+  readonly name: "server" | "room" | "storage" | "clock" | "outer_address" | "nat" | "relay";
+  readonly verdict: "works" | "fails" | "note";
+  readonly code: string;
+  readonly values: { readonly [name: string]: string | number };
+}
+
+/** How a transfer would connect (as of `handover doctor`); "none": not at all. */
+export type CheckPath = "direct" | "either" | "relayed" | "some" | "network" | "none";
+
 /** Where a page stays: the server of a link, and what only its holders have. */
 export interface Staying {
   readonly origin: string;
@@ -128,6 +159,8 @@ export type Event =
   | Progress
   | Ended
   | { readonly event: "rtc"; readonly call: RtcCall }
+  | Met
+  | { readonly event: "room_for"; readonly free: number | null } // bytes on the disk; null: none for pages
   | { readonly event: "stay"; readonly at: Staying } // the page keeps the link's server there ...
   | { readonly event: "leave" } // ... until there is nothing to save any more
   | { readonly event: "persist" }
@@ -154,6 +187,7 @@ export type Command =
     }
   | { readonly command: "answer"; readonly answer: Answer }
   | { readonly command: "rtc"; readonly event: RtcEvent }
+  | { readonly command: "check"; readonly origin: string }
   | { readonly command: "stayed" } // the server was told
   | { readonly command: "persisted"; readonly granted: boolean }
   | { readonly command: "stop" }

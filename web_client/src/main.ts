@@ -4,8 +4,9 @@
  */
 import { opened, take as takeAddress } from "./ui/address"; // before anything that can fail
 
+import { check } from "./connect/checking";
 import { Stay } from "./connect/stay";
-import type { Command, Event } from "./events";
+import type { Command, Event, Finding } from "./events";
 import { PagePeerConnections } from "./lanes/webrtc/page";
 import { download, revokeDownloads } from "./ui/download";
 import { preferred, type Language } from "./ui/messages";
@@ -65,6 +66,7 @@ const link = linkOf(opened);
 let model: Model = START;
 let worker: Worker | null = null;
 let staying: Stay | null = null;
+const asked = new Map<Event["event"], (event: any) => void>(); // what a check waits for
 let active = false;
 let wakeLock: WakeLockSentinel | null = null;
 
@@ -90,6 +92,7 @@ const view = new View(language, {
     command({ command: "save", into });
   },
   again: () => location.reload(),
+  check: () => void checkComputer(),
   language(chosen) {
     keep(LANGUAGE, chosen);
     view.setLanguage(chosen);
@@ -130,6 +133,7 @@ const peerConnections = new PagePeerConnections((event, transfer = []) => {
 
 async function take(event: Event): Promise<void> {
   if (event.event === "rtc") return peerConnections.call(event.call);
+  if (asked.has(event.event)) return asked.get(event.event)!(event);
   if (event.event === "stay") {
     staying = new Stay(event.at, () => command({ command: "stayed" }));
     return;
@@ -162,6 +166,42 @@ async function take(event: Event): Promise<void> {
   if (event.event === "ready") goOn(event);
 }
 
+/** Try what a transfer would need, before it matters; the answers of the worker come as events. */
+async function checkComputer(): Promise<void> {
+  const answer = <E extends Event["event"]>(name: E) =>
+    new Promise<Extract<Event, { event: E }>>((resolve) => asked.set(name, resolve));
+  const [met, room] = [answer("met"), answer("room_for")];
+  const { origin } = location;
+  show({ ...model, screen: "check", findings: [], checked: null });
+  startWorker().postMessage({ command: "check", origin } satisfies Command);
+  const tell = (finding: Finding) => show({ ...model, findings: [...model.findings, finding] });
+  const checked = await check(
+    origin,
+    met,
+    room.then(({ free }) => free),
+    tell,
+  );
+  show({ ...model, checked });
+}
+
+function startWorker(): Worker {
+  if (worker) return worker;
+  worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  worker.onmessage = ({ data }: MessageEvent<Event>) => void take(data);
+  worker.onerror = () => {
+    show(
+      reduce(model, {
+        event: "ended",
+        ending: "failed",
+        code: "internal",
+        detail: "",
+        delivered: null,
+      }),
+    );
+  };
+  return worker;
+}
+
 /** After a reload in the middle of a transfer nobody has to click again. */
 function goOn(event: Extract<Event, { event: "ready" }>): void {
   const inTheMiddle = keptBefore(ACTIVE) && event.earlier && !event.delivered;
@@ -183,18 +223,6 @@ document.addEventListener("visibilitychange", () => void keepAwake());
 if (!supported()) show({ ...model, screen: "unsupported" });
 else if (link === null) show({ ...model, screen: "no_link" });
 else {
-  worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
-  worker.onmessage = ({ data }: MessageEvent<Event>) => void take(data);
-  worker.onerror = () => {
-    show(
-      reduce(model, {
-        event: "ended",
-        ending: "failed",
-        code: "internal",
-        detail: "",
-        delivered: null,
-      }),
-    );
-  };
+  startWorker();
   command({ command: "open", link });
 }

@@ -2,13 +2,14 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import type { Answer, Command, Delivered, Event } from "./events";
+import { meet } from "./connect/meeting";
 import { Invitation } from "./invitation";
 import { PeerConnections } from "./lanes/webrtc/connection";
 import type { Bytes } from "./protocol/codec";
 import { findLink } from "./protocol/link";
 import { Home } from "./state/home";
 import { openDelivered } from "./state/journal";
-import { containers, erase, reopen } from "./storage/opfs";
+import { containers, erase, reopen, roomOnDisk } from "./storage/opfs";
 import type { Store } from "./storage/ports";
 import { blobOf, contentOf } from "./storage/saving";
 import { failed } from "./transfer/outcome";
@@ -198,6 +199,21 @@ async function exportReceipt(): Promise<void> {
   }
 }
 
+/** What a page cannot find out itself: whether peers would meet, and what there is room for. */
+async function check(origin: string): Promise<void> {
+  await sodium.ready;
+  const began = performance.now();
+  const took = () => Math.round(performance.now() - began);
+  try {
+    const servers = await meet(origin);
+    tell({ event: "met", servers, took: took(), code: "", detail: "" });
+  } catch (error) {
+    const { code, detail } = failed(error);
+    tell({ event: "met", servers: [], took: took(), code, detail });
+  }
+  tell({ event: "room_for", free: await roomOnDisk() });
+}
+
 async function discard(): Promise<void> {
   await forget();
   tell({ event: "discarded" });
@@ -215,6 +231,8 @@ onmessage = async ({ data }: MessageEvent<Command>) => {
       return peerConnections.take(data.event);
     case "persisted":
       return persisted?.(data.granted);
+    case "check":
+      return check(data.origin);
     case "stayed":
       return invitation.stayed();
     case "stop":

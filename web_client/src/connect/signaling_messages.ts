@@ -72,9 +72,12 @@ function member(value: unknown, shape: Shape[string]): string | number | Bytes |
 }
 
 /** One message as text. */
-export function encode(type: string, members: { [member: string]: Bytes } = {}): string {
-  const texts = Object.entries(members).map(([name, data]) => [name, encodeBase64url(data)]);
-  return JSON.stringify({ type, ...Object.fromEntries(texts) });
+export function encode(type: string, members: { [member: string]: Bytes | number } = {}): string {
+  const values = Object.entries(members).map(([name, value]) => [
+    name,
+    typeof value === "number" ? value : encodeBase64url(value),
+  ]);
+  return JSON.stringify({ type, ...Object.fromEntries(values) });
 }
 
 /** Read a message from the other side; bytes come out as bytes. Throws `BadMessage`. */

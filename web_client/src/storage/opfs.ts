@@ -34,6 +34,17 @@ export async function containers(): Promise<string[]> {
   }
 }
 
+/** Bytes that this browser lets pages have on its disk; null where it has no disk for pages. */
+export async function roomOnDisk(): Promise<number | null> {
+  try {
+    await folder();
+    const { quota, usage } = await navigator.storage.estimate();
+    return Math.max(0, quota! - usage!);
+  } catch {
+    return null;
+  }
+}
+
 /** Erase a container. */
 export async function erase(name: string): Promise<void> {
   try {

@@ -29,6 +29,8 @@ export function h<K extends keyof HTMLElementTagNameMap>(
 export interface Actions {
   command(command: Command): void;
   again(): void;
+  /** Check this computer. */
+  check(): void;
   readonly canChooseFolder: boolean;
   chooseFolder(): Promise<FileSystemDirectoryHandle | null>;
   /** Save what arrived under this name, or where the person chooses. */

@@ -1,7 +1,9 @@
 /** What the page knows, and what each event makes of it. */
 import type {
+  CheckPath,
   Delivered,
   Event,
+  Finding,
   Offer,
   PeerMet,
   Progress,
@@ -23,7 +25,8 @@ export interface Model {
     | "offer"
     | "running"
     | "done"
-    | "ended";
+    | "ended"
+    | "check";
   readonly state: StateName;
   readonly trouble: "" | "silent" | "lost";
   readonly passphrase: boolean;
@@ -48,6 +51,8 @@ export interface Model {
     | "removed";
   readonly saving: number; // what part of it is saved
   readonly savedAs: string;
+  readonly findings: readonly Finding[]; // of a check of this computer
+  readonly checked: CheckPath | null; // once it is over
 }
 
 export const START: Model = {
@@ -70,6 +75,8 @@ export const START: Model = {
   saved: "no",
   saving: 0,
   savedAs: "",
+  findings: [],
+  checked: null,
 };
 
 /** Whether there is something in this browser that nobody has saved yet. */

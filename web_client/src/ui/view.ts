@@ -1,11 +1,12 @@
 /**
- * The page: of ten screens of one card, one is shown. It is made anew when the model asks for another,
+ * The page: of eleven screens of one card, one is shown. It is made anew when the model asks for another,
  * and follows it in place otherwise. No other folder makes elements.
  */
 import type { Answer } from "../events";
 import { h, percentOf, type Actions, type Context, type Screen } from "./elements";
 import { LANGUAGES, type Language, type Messages } from "./messages";
 import type { Model } from "./model";
+import { check } from "./screens/check";
 import { digits, working } from "./screens/connecting";
 import { done } from "./screens/done";
 import { ended } from "./screens/ended";
@@ -36,6 +37,7 @@ const SCREENS: {
   running,
   done,
   ended,
+  check,
 };
 
 /** Shows the model. */
@@ -114,6 +116,8 @@ export class View {
       code,
       delivered?.confirmed,
       model.receipt !== null,
+      model.findings.length,
+      model.checked,
     ].join();
     if (key !== this.shownKey) {
       const first = this.shownKey === "";

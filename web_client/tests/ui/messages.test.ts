@@ -1,7 +1,7 @@
 /** The page's words, in every language. */
 import { describe, expect, test } from "vitest";
 
-import { page_failure } from "../../../p2p/protocol/sentences/en.json";
+import { page_check, page_failure } from "../../../p2p/protocol/sentences/en.json";
 import { FAILURES, type Code } from "../../src/protocol/errors";
 import { STATUSES } from "../../src/protocol/manifest";
 import { LANGUAGES, preferred, size } from "../../src/ui/messages";
@@ -67,6 +67,8 @@ const SAME: RegExp[] = [/^\.name$/, /^\.rate/, /^\.inFolders/, /^\.reading\.text
 /** Of the catalogue and not the page's own: whoever keeps it sees to its languages. */
 const ofCatalogue = (path: string): boolean => {
   const [, group, code] = path.split(".") as [string, string, string];
+  const checked = group === "check" && !["title", "text", "copy", "back"].includes(code);
+  if (checked && !Object.hasOwn(page_check, path.split(".")[3] ?? "")) return true;
   return group === "statuses" || (group === "failures" && !Object.hasOwn(page_failure, code));
 };
 

@@ -1,5 +1,13 @@
 /** German. */
-import { detail, failure, page_failure, status } from "../../../../p2p/protocol/sentences/de.json";
+import {
+  detail,
+  doctor,
+  doctor_name,
+  failure,
+  page_check,
+  page_failure,
+  status,
+} from "../../../../p2p/protocol/sentences/de.json";
 import type { Details, Failures, Messages } from "./en";
 import { many } from "./numbers";
 
@@ -182,6 +190,23 @@ export const de: Messages = {
   elsewhere: {
     title: "Dieser Link ist in einem anderen Tab offen",
     text: "Machen Sie dort weiter, oder schließen Sie jenen Tab und laden Sie diese Seite neu.",
+  },
+  check: {
+    title: "Diesen Computer prüfen",
+    text: "Das dauert einige Sekunden. Niemand bekommt etwas geschickt.",
+    copy: "Für die IT kopieren",
+    back: "Zurück",
+    verdicts: { works: doctor.works, fails: doctor.fails, note: doctor.note },
+    names: doctor_name,
+    sentences: { ...doctor, ...page_check },
+    paths: {
+      direct: doctor.path_direct,
+      either: doctor.path_either,
+      relayed: doctor.path_relayed,
+      some: doctor.path_some,
+      network: doctor.path_network,
+      none: doctor.path_none,
+    },
   },
   noLink: {
     title: "Hier empfangen Sie Dateien, die Ihnen jemand sendet",

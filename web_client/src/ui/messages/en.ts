@@ -4,7 +4,15 @@
  * Failures and what became of an entry stand in the catalogue that the command line has as well; where
  * the page must say something else, its group `page_failure` does.
  */
-import { detail, failure, page_failure, status } from "../../../../p2p/protocol/sentences/en.json";
+import {
+  detail,
+  doctor,
+  doctor_name,
+  failure,
+  page_check,
+  page_failure,
+  status,
+} from "../../../../p2p/protocol/sentences/en.json";
 import type { StateName } from "../../events";
 import type { Code } from "../../protocol/errors";
 import { many } from "./numbers";
@@ -192,6 +200,23 @@ export const en = {
   elsewhere: {
     title: "This link is open in another tab",
     text: "Go on there, or close that tab and reload this page.",
+  },
+  check: {
+    title: "Check this computer",
+    text: "This takes a few seconds. Nothing is sent to anybody.",
+    copy: "Copy for IT",
+    back: "Back",
+    verdicts: { works: doctor.works, fails: doctor.fails, note: doctor.note },
+    names: doctor_name,
+    sentences: { ...doctor, ...page_check },
+    paths: {
+      direct: doctor.path_direct,
+      either: doctor.path_either,
+      relayed: doctor.path_relayed,
+      some: doctor.path_some,
+      network: doctor.path_network,
+      none: doctor.path_none,
+    },
   },
   noLink: {
     title: "Here you receive files that someone sends you",

@@ -5,6 +5,7 @@ import { button, commandLine, h, title, type Context, type Screen } from "../ele
 import type { Model } from "../model";
 
 const HOPELESS: readonly Code[] = ["declined", "link_invalid", "expired", "cancelled", "disarmed"];
+const UNREACHED: readonly Code[] = ["no_connection", "server_unreachable", "connection_lost_early"];
 const BY_COMMAND: readonly Code[] = ["no_space", "not_writable", "internal", "disk_error"];
 
 export function ended(model: Model, { t, actions }: Context): Screen {
@@ -24,6 +25,7 @@ export function ended(model: Model, { t, actions }: Context): Screen {
         rest.trim().replace(/^./, (letter) => letter.toUpperCase()),
       ),
     !HOPELESS.includes(code) && button(t.ended.again, () => actions.again()),
+    UNREACHED.includes(code) && button(t.check.title, () => actions.check(), "quiet"),
     byCommand && h("p", {}, t.ended.commandLine),
     byCommand && commandLine(),
   ];

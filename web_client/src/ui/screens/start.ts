@@ -1,9 +1,13 @@
 /** Before anything is under way: no link, no support, another tab, and the welcome. */
-import { bytes, commandLine, h, title, type Context, type Screen } from "../elements";
+import { button, bytes, commandLine, h, title, type Context, type Screen } from "../elements";
 import type { Model } from "../model";
 
-export const noLink = (_: Model, { t }: Context): Screen => ({
-  children: [title(t.noLink.title), h("p", {}, t.noLink.text)],
+export const noLink = (_: Model, { t, actions }: Context): Screen => ({
+  children: [
+    title(t.noLink.title),
+    h("p", {}, t.noLink.text),
+    button(t.check.title, () => actions.check(), "quiet"),
+  ],
 });
 
 export const unsupported = (_: Model, { t }: Context): Screen => ({
@@ -65,6 +69,7 @@ export function welcome(model: Model, { t: all, actions }: Context): Screen {
       h("button", { type: "submit", class: "primary" }, t.go),
     ),
     h("p", { class: "small" }, t.unexpected),
+    button(all.check.title, () => actions.check(), "quiet"),
     h("p", { class: "small" }, `${t.trust} `, h("code", {}, "handover receive"), "."),
   ];
   return { children };

@@ -1,0 +1,81 @@
+/** The check of this computer, from the page: each way of connecting tried alone, before it matters. */
+import type { CheckPath, Finding, Met, Nat } from "../events";
+import { isTurn, stunOf } from "../protocol/ice";
+import { clockAhead, lookOutside, tryRelay } from "./probe";
+
+const CLOCK_SECONDS = 60; // of difference that is worth a word
+
+/** Try everything; `tell` hears each finding. How a transfer would connect. */
+export async function check(
+  origin: string,
+  met: Promise<Met>,
+  roomFor: Promise<number | null>,
+  tell: (finding: Finding) => void,
+): Promise<CheckPath> {
+  const say = (
+    name: Finding["name"],
+    verdict: Finding["verdict"],
+    code: string,
+    values: Finding["values"] = {},
+  ) => tell({ name, verdict, code, values });
+  const { servers, took, code, detail } = await met;
+  if (code === "server_unreachable") say("server", "fails", "server_fails", { why: detail });
+  else say("server", "works", "server", { ms: took });
+  const ahead = code === "server_unreachable" ? null : await clockAhead(origin);
+  if (ahead !== null && Math.abs(ahead) <= CLOCK_SECONDS) say("clock", "works", "clock");
+  else if (ahead !== null)
+    say("clock", "note", ahead > 0 ? "clock_ahead" : "clock_behind", { seconds: Math.abs(ahead) });
+  const free = await roomFor;
+  if (free === null) say("storage", "note", "storage_memory");
+  else say("storage", "works", "storage", { bytes: free });
+  if (detail === "room_taken") say("room", "note", "room_of_one");
+  else if (code !== "" && code !== "server_unreachable")
+    say("room", "fails", "room_fails", { why: detail });
+  if (code !== "") return detail === "room_taken" ? "network" : "none";
+  say("room", "works", "room", { servers: servers.length });
+  if (!servers.length) {
+    say("relay", "note", "no_ice");
+    return "network";
+  }
+  const stun = stunOf(servers);
+  let { nat, outer } = await lookOutside(stun);
+  let relays = false;
+  for (const server of servers.filter(isTurn)) {
+    const [, scheme, host, port, transport] = PARTS.exec(server.urls)!;
+    const how = scheme === "turns" ? "TLS" : (transport ?? "udp").toUpperCase();
+    const where = { host: host!, port: port ?? (scheme === "turns" ? 5349 : 3478), how };
+    const found = await tryRelay(server);
+    if (!found) say("relay", "fails", "relay_fails", where);
+    else {
+      relays = true;
+      // No outer address by STUN, and UDP comes through all the same: it is this computer's own.
+      if (how === "UDP" && nat === "blocked") nat = "none";
+      const rate = (found.rate / 1e6).toFixed(1);
+      say("relay", "works", found.rate ? "relay" : "relay_unmeasured", {
+        ...where,
+        rate,
+        ms: found.took,
+      });
+    }
+  }
+  if (outer) say("outer_address", "works", "outer", { outer });
+  else if (nat === "blocked") say("outer_address", "fails", "outer_blocked");
+  say("nat", NAT_VERDICTS[nat], `nat_${nat}`);
+  return pathOf(nat, relays);
+}
+
+const PARTS = /^(turns?):(\[[^\]]+\]|[^:?]+)(?::(\d+))?(?:\?transport=(udp|tcp))?$/;
+const NAT_VERDICTS: { readonly [nat in Nat]: Finding["verdict"] } = {
+  none: "works",
+  cone: "works",
+  symmetric: "note",
+  unknown: "note",
+  blocked: "fails",
+};
+
+/** How a transfer would connect, by what comes through. */
+export function pathOf(nat: Nat, relays: boolean): CheckPath {
+  if (nat === "none" || nat === "cone") return "direct";
+  if (nat === "unknown") return relays ? "either" : "some";
+  return relays ? "relayed" : "none";
+}
