@@ -19,7 +19,7 @@ from ..protocol.errors import Failure
 from ..protocol.ice import IceServer, IceServers, may_ask
 from ..tasks import stop
 from .proxies import NONE, Proxies, open_socket
-from .stun import asking
+from .stun import Endpoint, asking
 
 RESOLVE_SECONDS = 1.0  # for the names of all servers
 ANSWER_SECONDS = 1.5  # for an answer by UDP, or a connection by TCP
@@ -73,6 +73,14 @@ class Ice:
             found = await _answering(found)
         self._stun = tuple(dict.fromkeys(found))[:2]  # libjuice asks two
         return self.open(offerer=offerer)
+
+    async def find_stun_by_tcp(self) -> list[Endpoint]:
+        """Where a STUN server may answer by TCP too: at the TCP port that a TURN server has, or at
+        the port that any has by UDP, which is the same number (RFC 8489 8.1)."""
+        by_tcp = [one for one in self._told.turn if one.scheme == "turn"]
+        by_tcp.sort(key=lambda one: one.transport != "tcp")
+        found = await self.resolved([*by_tcp, *self._told.stun])
+        return list(dict.fromkeys((one.host, one.port) for one in found))
 
     async def find_relay(self) -> Relay | None:
         """A TURN server that answers, and an engine that reaches it: by UDP if possible, else by

@@ -45,6 +45,7 @@ from ..protocol.signal import (
 )
 from ..tasks import race, stop
 from .addresses import reachable
+from .hole import Hole
 from .ice import NO_PROXIES, Ice, Relay
 from .proxies import Proxies
 from .seats import Attempt
@@ -192,6 +193,11 @@ class Transports:
         """A further direct WebRTC connection."""
         assert self._ice is not None
         return self._ice.open(offerer=offerer)
+
+    async def open_hole(self) -> Hole | None:
+        """A TCP port whose outer address is known, by the first STUN server that tells it."""
+        assert self._ice is not None
+        return await Hole.open(await self._ice.find_stun_by_tcp())
 
     async def connect_host(
         self, attempt: Attempt, keys: LinkKeys, *, passphrase: bool, host_sends: bool

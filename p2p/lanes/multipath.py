@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -30,7 +31,7 @@ from .tls.connection import AGAIN_SECONDS, ALONE_SECONDS
 from .tls.direct import DirectLane, DirectLanes
 from .tls.endpoint import hello
 from .tls.socket import has_congestion_control
-from .tls.targets import Targets
+from .tls.targets import AT_ONCE, Targets
 from .webrtc import Connection
 from .webrtc.negotiation import answer, offer
 
@@ -58,11 +59,29 @@ class Step(Protocol):
         """What the call gives."""
 
 
+FEW = AT_ONCE - 1  # addresses that come before the one outside
+PUNCH_AFTER_SECONDS = 1.0  # that ordinary connections are given
+PUNCH_SECONDS = 20.0  # for both to connect at once
+
+
 class OpenConnection(Protocol):
     """Makes a further WebRTC connection, which goes by no relay."""
 
     def __call__(self, *, offerer: bool) -> Connection:
         """A new connection."""
+
+
+class Hole(Protocol):
+    """A TCP port of this side whose outer address is known; see `connect.hole`."""
+
+    outer: tuple[str, int]
+
+    async def connect(self, peer: tuple[str, int]) -> socket.socket:
+        """A connection to the peer's outer address, whose other end does the same; tries until it
+        is cancelled."""
+
+    def close(self) -> None:
+        """Never raises."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +97,14 @@ class LaneContext:
     peer_addresses: Sequence[str]  # where the connection could have found the peer
     targets: Targets  # of the whole transfer
     warn: Callable[[str, str], None]  # code of a warning, detail
+    open_hole: Callable[[], Awaitable[Hole | None]]
 
 
 class Multipath:
     """The lanes of a session, each with a task of its own."""
 
     session: SenderSession | RecipientSession
+    _serves_punched: bool  # whether this side is the TLS server, where both connect
 
     def __init__(self, own: Lane, step: Step, carry: Carry, context: LaneContext) -> None:
         self._own, self._step, self._carry, self._context = own, step, carry, context
@@ -161,13 +182,38 @@ class Multipath:
         except OSError as error:
             context.warn("no_direct_port", os_detail(error))
             return
-        own = DirectEndpoint.of(context.addresses(), direct.port, direct.certificate)
-        self._step(self.session.announce_direct, own, time.monotonic())
-        peer = await self._peer
-        await asyncio.to_thread(direct.trust, peer.certificate)
-        targets = context.targets.choose(peer.addresses, context.peer_addresses)
-        making = [self._make_direct(direct, targets, peer.port)] if targets else []
-        await race(direct.serve(), self._take_direct(direct), *making)
+        hole = await context.open_hole()
+        try:
+            outer = hole.outer if hole is not None else None
+            own = DirectEndpoint.of(context.addresses(), direct.port, direct.certificate, outer)
+            self._step(self.session.announce_direct, own, time.monotonic())
+            peer = await self._peer
+            await asyncio.to_thread(direct.trust, peer.certificate)
+            announced, outside = peer.addresses, [peer.outer[0]] if peer.outer else []
+            wanted = [*announced[:FEW], *outside, *announced[FEW:]]
+            chosen = context.targets.choose(wanted, context.peer_addresses)
+            working = [direct.serve(), self._take_direct(direct)]
+            if targets := [one for one in chosen if one in announced]:
+                working.append(self._make_direct(direct, targets, peer.port))
+            if hole is not None and peer.outer is not None and peer.outer[0] in chosen:
+                working.append(self._punch(direct, hole, peer.outer))
+            await race(*working)
+        finally:
+            if hole is not None:
+                hole.close()
+
+    async def _punch(self, direct: DirectLanes, hole: Hole, peer: tuple[str, int]) -> None:
+        """Where nobody could connect to the other in the ordinary way, both at once from ports that
+        were let out; then wait until cancelled."""
+        await asyncio.sleep(PUNCH_AFTER_SECONDS)
+        with suppress(LaneLost, TimeoutError):
+            async with asyncio.timeout(PUNCH_SECONDS):
+                while not self.direct:
+                    plain = await hole.connect(peer)
+                    lane = await direct.adopt(plain, peer[0], server=self._serves_punched)
+                    self._context.targets.answered()
+                    await self._adopt(lane)
+        await asyncio.Event().wait()
 
     async def _direct_wanted(self) -> bool:
         raise NotImplementedError
@@ -261,6 +307,8 @@ class _ControlSignals:
 
 class SenderMultipath(Multipath):
     """The sender decides which lanes there are."""
+
+    _serves_punched = True
 
     def __init__(
         self, session: SenderSession, own: Lane, step: Step, carry: Carry, context: LaneContext
@@ -418,6 +466,8 @@ class _LoopLoad:
 
 class RecipientMultipath(Multipath):
     """The recipient takes what comes."""
+
+    _serves_punched = False
 
     def __init__(
         self, session: RecipientSession, own: Lane, step: Step, carry: Carry, context: LaneContext

@@ -28,6 +28,7 @@ from .codec import (
     list_of,
     members,
     one_of,
+    optional,
     prefixed,
     read_as,
     text,
@@ -107,21 +108,33 @@ class DirectEndpoint:
     addresses: tuple[str, ...]  # IP literals; what may be connected to, the other side judges
     port: int  # TCP
     certificate: bytes  # DER, X.509: the other side's only trust anchor
+    # Address and TCP port outside, from where this side connects to the other's (RFC 6544, S-O).
+    outer: tuple[str, int] | None = None
 
     @classmethod
-    def of(cls, addresses: Sequence[str], port: int, certificate: bytes) -> DirectEndpoint:
+    def of(
+        cls,
+        addresses: Sequence[str],
+        port: int,
+        certificate: bytes,
+        outer: tuple[str, int] | None = None,
+    ) -> DirectEndpoint:
         """An endpoint with no more addresses than may be told."""
-        return cls(tuple(addresses[:MAX_ADDRESSES]), port, certificate)
+        return cls(tuple(addresses[:MAX_ADDRESSES]), port, certificate, outer)
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> DirectEndpoint:
         """From what has the shape."""
-        return cls(tuple(fields["addresses"]), fields["port"], fields["certificate"])
+        outer = fields["outer"] and (fields["outer"]["address"], fields["outer"]["port"])
+        return cls(tuple(fields["addresses"]), fields["port"], fields["certificate"], outer)
 
     def fields(self) -> dict[str, Json]:
         """Its members as JSON."""
         certificate = encode_base64url(self.certificate)
-        return {"addresses": list(self.addresses), "port": self.port, "certificate": certificate}
+        fields: dict[str, Json] = {"addresses": list(self.addresses), "port": self.port}
+        if self.outer is not None:
+            fields["outer"] = {"address": self.outer[0], "port": self.outer[1]}
+        return {**fields, "certificate": certificate}
 
 
 Signal = Knock | Description | Candidates | DirectEndpoint
@@ -183,12 +196,14 @@ _candidate = members(
 )
 _candidates = list_of(_candidate, MAX_CANDIDATES)
 _nonce = base64url(NONCE)
+_outer = members({"address": text(45, empty=False), "port": integer(1024, 65535)})
 DIRECT_SHAPE = members(
     {
         "type": text(16),
         "addresses": list_of(text(45, empty=False), MAX_ADDRESSES),
         "port": integer(1024, 65535),
         "certificate": base64url_upto(MAX_CERTIFICATE),
+        "outer": optional(_outer),
     }
 )
 _SHAPES = {

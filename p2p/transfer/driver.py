@@ -25,7 +25,7 @@ from ..events import (
     Warned,
 )
 from ..lanes import Lane, LaneLost
-from ..lanes.multipath import LaneContext, Multipath, OpenConnection
+from ..lanes.multipath import Hole, LaneContext, Multipath, OpenConnection
 from ..lanes.tls.targets import Targets
 from ..protocol import receipt as receipts
 from ..protocol import session as sessions
@@ -87,6 +87,9 @@ class Carrier(Protocol):
     @property
     def peer_addresses(self) -> Sequence[str]:
         """Where this connection found the peer, or could have."""
+
+    async def open_hole(self) -> Hole | None:
+        """A TCP port whose outer address is known, where a STUN server tells it."""
 
 
 @dataclass(frozen=True)
@@ -321,6 +324,7 @@ class Driver:
             peer_addresses=connected.carrier.peer_addresses,
             targets=self._targets,
             warn=lambda code, detail: self._options.emit(Warned(code, detail=detail)),
+            open_hole=connected.carrier.open_hole,
         )
 
     # -- people

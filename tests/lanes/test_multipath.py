@@ -10,7 +10,7 @@ import asyncio
 import time
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -79,6 +79,10 @@ class MemoryDirectLanes:
     async def accept(self):
         return await self.accepted.get()
 
+    async def adopt(self, plain, address, *, server):
+        self.adopted = address, server
+        return plain
+
     async def connect(self, addresses, port):
         await asyncio.sleep(0.01)
         other = self.listening[port]
@@ -94,6 +98,31 @@ class MemoryDirectLanes:
 
 
 # --- two sides ------------------------------------------------------------------------------------
+
+
+class MemoryHole:
+    """A port whose outer address is `outer`: two that try each other meet."""
+
+    def __init__(self, outer):
+        self.outer, self.closed = outer, False
+        self.tried = asyncio.Event()
+        self.others: dict[tuple[str, int], MemoryHole] = {}
+        self.lane = MemoryDirectLane()
+
+    @classmethod
+    def both(cls, *outer):
+        one, other = map(cls, outer)
+        one.others, other.others = {other.outer: other}, {one.outer: one}
+        one.lane.peer, other.lane.peer = other.lane, one.lane
+        return one, other
+
+    async def connect(self, peer):
+        self.tried.set()
+        await self.others[peer].tried.wait()
+        return self.lane
+
+    def close(self):
+        self.closed = True
 
 
 class PassingSession:
@@ -137,6 +166,7 @@ class Sides:
         self.path, self.may_add = path, dict(zip(("sender", "recipient"), may_add, strict=True))
         self.network, self.wanted, self.looked = network or Network(), 1, []
         self.warned: list[tuple[str, str]] = []
+        self.holes: list[Any] = []
         self.at_sender, self.at_recipient = PassingSession(capabilities), PassingSession(())
         self.carrying: dict[str, dict[int, MemoryLane]] = {"sender": {}, "recipient": {}}
         monkeypatch.setattr(multipath, "DirectLanes", MemoryDirectLanes)
@@ -175,7 +205,11 @@ class Sides:
             peer_addresses=["192.0.2.1"],
             targets=Targets(),
             warn=lambda code, detail: self.warned.append((code, detail)),
+            open_hole=self.open_hole,
         )
+
+    async def open_hole(self):
+        return self.holes.pop(0) if self.holes else None
 
     def count(self, most):
         """A `ConnectionCount` that says what the test wants."""
@@ -600,6 +634,50 @@ async def test_a_direct_lane_that_is_lost_at_once_is_made_again(monkeypatch):
     sides = Sides(monkeypatch)
     sides.sender.admitted.set()
     await sides.until(0, 3, 4, seconds=60)
+    await sides.stop()
+
+
+OUTSIDE = ("192.0.2.1", 50_000), ("192.0.2.1", 50_001)  # where the connection found them
+
+
+@virtual_time
+async def test_where_nobody_can_connect_both_do_at_once(monkeypatch):
+    """From ports whose outer addresses they have told each other; the sender's end is the server."""
+    sides = Sides(monkeypatch)
+    sides.holes = list(holes := MemoryHole.both(*OUTSIDE))
+    MemoryDirectLanes.refusing = {40_000, 40_001}
+    sides.sender.admitted.set()
+    await asyncio.sleep(multipath.PUNCH_AFTER_SECONDS + 1)
+    assert len(sides.sender.direct) == len(sides.recipient.direct) == 1
+    told = [one.announced[0].outer for one in (sides.at_sender, sides.at_recipient)]
+    assert told == [one.outer for one in holes]
+    ends = [one._direct.adopted for one in (sides.sender, sides.recipient)]  # type: ignore[union-attr]
+    assert ends == [("192.0.2.1", True), ("192.0.2.1", False)]
+    await sides.stop()
+    assert all(one.closed for one in holes)
+
+
+@virtual_time
+async def test_nobody_tries_that_where_an_ordinary_connection_came_about(monkeypatch):
+    sides = Sides(monkeypatch)
+    sides.holes = list(holes := MemoryHole.both(*OUTSIDE))
+    sides.sender.admitted.set()
+    await asyncio.sleep(multipath.PUNCH_AFTER_SECONDS + 1)
+    assert sides.sender.direct
+    assert not any(one.tried.is_set() for one in holes)
+    await sides.stop()
+
+
+@pytest.mark.parametrize("outer", [("198.51.100.9", 50_000), ("127.0.0.1", 50_000)])
+@virtual_time
+async def test_a_peer_does_not_have_it_knock_elsewhere(monkeypatch, outer):
+    """An outer address that the connection was not offered is nobody's to name."""
+    sides = Sides(monkeypatch)
+    sides.holes = list(holes := MemoryHole.both(outer, OUTSIDE[1]))
+    MemoryDirectLanes.refusing = {40_000, 40_001}
+    sides.sender.admitted.set()
+    await asyncio.sleep(multipath.PUNCH_AFTER_SECONDS + 1)
+    assert not holes[1].tried.is_set()
     await sides.stop()
 
 

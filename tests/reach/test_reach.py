@@ -39,6 +39,17 @@ def test_the_signaling_server_alone_is_enough_for_two_cone_nats(tmp_path):
     assert (found.path, found.ended) == ("direct", "direct")
 
 
+@pytest.mark.parametrize(
+    ("sites", "ended"), [(("cone", "cone"), "tls"), (("cone", "symmetric"), "relayed")]
+)
+def test_tcp_goes_through_two_nats_where_both_connect_at_once(tmp_path, sites, ended):
+    """Beside what began, and from then on it carries the rest; with a symmetric NAT it does not,
+    and nothing is lost."""
+    with internet(sites, tmp_path) as net:
+        found = transfer(net, tmp_path, (FAST, FAST), "--limit", "10M", size=60_000_000)
+    assert (found.path, found.ended) == ("direct" if ended == "tls" else "relayed", ended)
+
+
 @pytest.mark.parametrize("engines", [(FAST, PORTABLE), (PORTABLE, FAST)])
 def test_holes_are_punched_by_either_engine(tmp_path, engines):
     assert cell(tmp_path, ("cone", "cone"), ends=engines, servers="stun").path == "direct"

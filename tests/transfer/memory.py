@@ -110,6 +110,9 @@ class MemoryCarrier:
         self.control.lose()
         self.data.lose()
 
+    async def open_hole(self) -> None:
+        return None
+
     async def close(self, *, heard: bool = False) -> None:
         await asyncio.sleep(0)
         self.lose()

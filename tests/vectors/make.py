@@ -397,6 +397,7 @@ DIRECT = {
     "port": 40000,
     "certificate": b64(bytes(range(256))),
 }
+OUTER = {"address": "192.0.2.9", "port": 40001}
 
 
 def make_signal() -> None:
@@ -417,6 +418,7 @@ def make_signal() -> None:
         "large message size is lowered": change(DESCRIPTION, max_message_size=1073741823),
         "direct": DIRECT,
         "direct without addresses": change(DIRECT, addresses=[]),
+        "direct with an outer address": change(DIRECT, outer=OUTER),
         "direct at 16 addresses": change(DIRECT, addresses=["192.0.2.2"] * 16),
         "direct certificate of 2,048 bytes": change(DIRECT, certificate=b64(bytes(2048))),
         "no candidates": change(DESCRIPTION, candidates=[]),
@@ -508,6 +510,10 @@ def make_signal() -> None:
         "direct certificate too long": change(DIRECT, certificate=b64(bytes(2049))),
         "direct without certificate": change(DIRECT, certificate=...),
         "direct extra member": change(DIRECT, extra=1),
+        "direct outer address empty": change(DIRECT, outer=OUTER | {"address": ""}),
+        "direct outer port low": change(DIRECT, outer=OUTER | {"port": 1023}),
+        "direct outer extra member": change(DIRECT, outer=OUTER | {"extra": 1}),
+        "direct outer a list": change(DIRECT, outer=["192.0.2.9", 40000]),
     }
 
     def decode(data: bytes) -> Any:

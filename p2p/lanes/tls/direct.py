@@ -193,6 +193,10 @@ class DirectLanes(Endpoint[DirectLane]):
             raise
         return DirectLane(tls, address)
 
+    async def adopt(self, plain: socket.socket, address: str, *, server: bool) -> DirectLane:
+        """A lane over a connection that was made otherwise. Raises `LaneLost`."""
+        return await self._secure(plain, address, server=server)
+
     def close(self) -> None:
         super().close()
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -14,6 +14,7 @@ import {
   matching,
   members,
   oneOf,
+  optional,
   prefixed,
   readAs,
   text,
@@ -87,6 +88,7 @@ export interface DirectEndpoint {
   readonly addresses: readonly string[];
   readonly port: number;
   readonly certificate: Bytes;
+  readonly outer: { readonly address: string; readonly port: number } | null; // RFC 6544, S-O
 }
 
 export type Signal = Knock | Description | Candidates | DirectEndpoint;
@@ -174,6 +176,7 @@ export const directShape = members({
   addresses: listOf(text(45, { empty: false }), 16),
   port: integer(1024, 65535),
   certificate: base64urlUpto(2048),
+  outer: optional(members({ address: text(45, { empty: false }), port: integer(1024, 65535) })),
 });
 
 /** The JSON of a signal, unsealed and unpadded. */
@@ -204,9 +207,10 @@ export function encodeSignal(signal: Signal): Bytes {
     case "candidates":
       return encodeJson({ type: "candidates", relayed: signal.relayed, ...found });
     case "direct": {
-      const { addresses, port } = signal;
+      const { addresses, port, outer } = signal;
       const certificate = encodeBase64url(signal.certificate);
-      return encodeJson({ type: "direct", addresses: [...addresses], port, certificate });
+      const told = { type: "direct", addresses: [...addresses], port, certificate };
+      return encodeJson(outer ? { ...told, outer: { ...outer } } : told);
     }
   }
 }
@@ -242,8 +246,8 @@ export function decodeSignal(data: Bytes): Signal {
       return { type: "candidates", candidates: candidates.filter(isEligible), relayed };
     }
     case "direct": {
-      const { addresses, port, certificate } = readAs(directShape, value, "direct");
-      return { type: "direct", addresses, port, certificate };
+      const { addresses, port, certificate, outer } = readAs(directShape, value, "direct");
+      return { type: "direct", addresses, port, certificate, outer };
     }
     default:
       throw new PeerError("signal_unknown");

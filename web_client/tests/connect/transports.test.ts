@@ -120,7 +120,7 @@ test("a second description with another nonce is refused", async () => {
 
 test.each<Signal>([
   { type: "knock", nonceGuest: new Uint8Array(16), kind: "native", relayOnly: false },
-  { type: "direct", addresses: [], port: 4000, certificate: new Uint8Array(9) },
+  { type: "direct", addresses: [], port: 4000, certificate: new Uint8Array(9), outer: null },
 ])("$type may not come from the host", async (signal) => {
   const attempt = new Attempt();
   const connecting = attempt.connect();
