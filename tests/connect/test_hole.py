@@ -21,9 +21,11 @@ async def answering(answer):
     async def take(reader, writer):
         with contextlib.suppress(OSError):
             await reader.read(100)
-            if answer is not None:
+            if answer is None:
+                await reader.read()  # until whoever asked goes
+            else:
                 writer.write(answer)
-                writer.close()
+        writer.close()
 
     server = await asyncio.start_server(take, "127.0.0.1", 0)
     try:
