@@ -8,6 +8,7 @@ links   emulated links with delay and loss, beside TCP and the bare engine
 slow    a CT over a slow line
 stages  CPU seconds for a gigabyte, by stage and side
 strangers  hostile sockets at the server of a running transfer
+relay   two sites behind NAT through coturn, beside coturn's own load generator
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import links, local, stages
+from . import links, local, relay, stages
 from . import strangers as hostile
 from .measure import Missing
 
@@ -27,6 +28,7 @@ WHATS = {
     "slow": links.slow,
     "stages": stages.stages,
     "strangers": hostile.strangers,
+    "relay": relay.relay,
 }
 
 
@@ -46,6 +48,7 @@ def main() -> None:
         ("links", 3),
         ("slow", 3),
         ("stages", 3),
+        ("relay", 3),
     ):
         own[name].add_argument("--rounds", type=int, default=count)
     add = own["local"].add_argument
@@ -73,6 +76,7 @@ def main() -> None:
     add("--rtt", type=float, default=20, help="ms")
     add("--size", type=int, default=48, help="MiB")
     own["stages"].add_argument("--size", type=int, default=512, help="MiB")
+    own["relay"].add_argument("--size", type=int, default=128, help="MiB")
     add = own["strangers"].add_argument
     add("--size", type=int, default=2048, help="MiB")
     add("--limit", default="", help="of the transfer, as of `send`: 50M")
