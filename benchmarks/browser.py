@@ -121,7 +121,7 @@ async def whole_to_browser(kind: Kind, source: Path) -> Result:
         sender = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "p2p", "send", "--auto", "--json"),
             *("--listen", "127.0.0.1:0", str(source)),
-            env={**kept, "HANDOVER_HOME": f"{folder}/home"},
+            env={**kept, "HANDOVER_CONFIG": os.devnull, "HANDOVER_HOME": f"{folder}/home"},
             stdout=asyncio.subprocess.PIPE,
         )
         assert sender.stdout

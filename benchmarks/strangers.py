@@ -71,7 +71,12 @@ def _row(kind: str, count: int, source: Path, options: argparse.Namespace) -> li
         tls = ["--local-ca"] if kind == "half TLS" else []
 
         def start(side: str, *words: str, **more: str) -> subprocess.Popen[str]:
-            environment = {**kept, "HANDOVER_HOME": f"{folder}/{side}", **more}
+            environment = {
+                **kept,
+                "HANDOVER_CONFIG": os.devnull,
+                "HANDOVER_HOME": f"{folder}/{side}",
+                **more,
+            }
             process = subprocess.Popen(
                 [*HANDOVER, *words, "--auto", "--json"],
                 env=environment,

@@ -76,7 +76,12 @@ def handover(
 
         def start(number: int, *arguments: str, **more: str) -> subprocess.Popen[str]:
             side = SIDES[number]
-            environment = {**kept, "HANDOVER_HOME": f"{folder}/{side}", **more}
+            environment = {
+                **kept,
+                "HANDOVER_CONFIG": os.devnull,
+                "HANDOVER_HOME": f"{folder}/{side}",
+                **more,
+            }
             command = (*prefixes[number], *HANDOVER, *arguments, "--auto", "--json")
             pipe = subprocess.PIPE
             return meter.start(side, *command, env=environment, stdout=pipe, log=told)

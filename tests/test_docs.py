@@ -311,7 +311,12 @@ def test_the_script_transfers(tmp_path, some):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDOVER_")}
         return subprocess.Popen(
             [sys.executable, script, role, path],
-            env={**kept, "HANDOVER_HOME": str(tmp_path / role), "PYTHONPATH": str(ROOT)},
+            env={
+                **kept,
+                "HANDOVER_CONFIG": os.devnull,
+                "HANDOVER_HOME": str(tmp_path / role),
+                "PYTHONPATH": str(ROOT),
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

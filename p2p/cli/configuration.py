@@ -136,7 +136,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str, Any]]:
         detail = os_detail(error)
         why = detail.text_in(language()) if isinstance(detail, Detail) else detail
         raise _bad(path, "config_unreadable", why) from None
-    except ValueError as error:  # of TOML and of UTF-8 too
+    except (ValueError, RecursionError) as error:  # the first: of TOML and of UTF-8
         raise _bad(path, "config_syntax", str(error)) from None
     server = read.pop(SERVE, {})
     if not isinstance(server, Mapping):

@@ -19,7 +19,9 @@ HANDOVER = [sys.executable, "-m", "p2p"]
 
 def _environment(home: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDOVER_")}
-    return {**kept, "HANDOVER_HOME": str(home), "HANDOVER_LANG": language()}
+    # The demo shows the program as it comes, whatever this computer's settings are.
+    own = {"HANDOVER_HOME": str(home), "HANDOVER_CONFIG": os.devnull}
+    return {**kept, **own, "HANDOVER_LANG": language()}
 
 
 def run() -> int:

@@ -32,7 +32,7 @@ from .ice import Ice, Tunnel
 from .proxies import Proxies
 from .rendezvous import PORT
 from .seats import OWNER, GuestSeat, HostSeat, ServerConnection, open_connection
-from .stun import Endpoint, asking
+from .stun import Asking, Endpoint, asking
 
 Verdict = Literal["works", "fails", "note"]
 Nat = Literal["none", "cone", "symmetric", "unknown", "blocked"]
@@ -235,20 +235,11 @@ class Doctor:
         from_where: dict[Endpoint, Endpoint] = {}  # the same by the address that was asked
         own = 0
         for family in (socket.AF_INET, socket.AF_INET6):
-            async with asking(family) as port:
-                own = port.own[1]
-                resolved = [(one, await ice.resolved([one])) for one in named]
-                fitting = [
-                    (one, found[0])
-                    for one, found in resolved
-                    if found and (":" in found[0].host) == (family is socket.AF_INET6)
-                ]
-                answers = await asyncio.gather(
-                    *(_asked(port.ask((found.host, found.port))) for _, found in fitting)
-                )
-                for (one, found), answer in zip(fitting, answers, strict=True):
-                    if answer is not None:
-                        seen[one] = from_where[found.host, found.port] = answer
+            with contextlib.suppress(OSError):  # a machine without this family
+                async with asking(family) as port:
+                    own = port.own[1]
+                    for one, found, answer in await self._ask_all(ice, named, port, family):
+                        seen[one] = from_where[found] = answer
             if seen:
                 break
         for one in named:
@@ -261,6 +252,23 @@ class Doctor:
         self._nat = nat_of(list(from_where.values()), own, reachable())
         verdict: Verdict = "works" if self._nat in ("none", "cone") else "note"
         yield Check("nat", "fails" if self._nat == "blocked" else verdict, f"nat_{self._nat}")
+
+    async def _ask_all(
+        self, ice: Ice, named: list[IceServer], port: Asking, family: socket.AddressFamily
+    ) -> list[tuple[IceServer, Endpoint, Endpoint]]:
+        """(server, its address, the outer address that it saw) of those that answer."""
+        resolved = [(one, await ice.resolved([one])) for one in named]
+        fitting = [
+            (one, (found[0].host, found[0].port))
+            for one, found in resolved
+            if found and (":" in found[0].host) == (family is socket.AF_INET6)
+        ]
+        answers = await asyncio.gather(*(_asked(port.ask(address)) for _, address in fitting))
+        return [
+            (one, address, answer)
+            for (one, address), answer in zip(fitting, answers, strict=True)
+            if answer is not None
+        ]
 
     # -- relays
 
@@ -304,12 +312,12 @@ class Doctor:
         proxy = next(filter(None, ways), "")
         try:
             async with asyncio.timeout(ANSWER_SECONDS if proxy else None):
-                return [await _allocate(server), await _allocate(server)], []
+                return await _allocate_both(server, server), []
         except (OSError, TimeoutError, ssl.SSLError):
             if not proxy:
                 raise
         tunnels = [await Tunnel.open(proxy, server), await Tunnel.open(proxy, server)]
-        return [await _allocate(one.end) for one in tunnels], tunnels
+        return await _allocate_both(*(one.end for one in tunnels)), tunnels
 
 
 def nat_of(seen: list[Endpoint], own_port: int, addresses: list[str]) -> Nat:
@@ -419,6 +427,18 @@ async def _allocate(server: IceServer) -> tuple[Any, _Arrivals]:
         ssl=ssl.create_default_context() if server.scheme == "turns" else None,
         transport=server.transport,
     )
+    return made
+
+
+async def _allocate_both(*servers: IceServer) -> list[tuple[Any, _Arrivals]]:
+    made: list[tuple[Any, _Arrivals]] = []
+    try:
+        for server in servers:
+            made.append(await _allocate(server))  # noqa: PERF401 - what was made is given back
+    except BaseException:
+        for transport, _ in made:
+            transport.close()
+        raise
     return made
 
 

@@ -120,6 +120,7 @@ def machine(monkeypatch, tmp_path):
         if name.startswith(("HANDOVER_", "LC_", "LANG")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HANDOVER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HANDOVER_CONFIG", os.devnull)
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(process, "keep_buffers", lambda: None)

@@ -132,6 +132,7 @@ def test_the_server_has_a_table_of_its_own(line, files, monkeypatch):
         ("serve = 1", "[serve]"),
         ("limit = \n", "line 1"),
         ("x = '\udcff'", "utf-8"),
+        ("x = " + "[" * 50_000, "recursion"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(line, files, study, language, text, named):
@@ -164,6 +165,7 @@ def test_a_named_file_is_read_instead_of_both(line, study, tmp_path):
 
 
 def test_where_the_files_lie(monkeypatch):
+    monkeypatch.delenv("HANDOVER_CONFIG")
     monkeypatch.setenv("XDG_CONFIG_HOME", "/there")
     if sys.platform == "linux":
         machine, person = configuration.paths()

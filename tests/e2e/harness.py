@@ -41,6 +41,7 @@ class Peer:
         return {
             **kept,
             "HANDOVER_HOME": str(self.home),
+            "HANDOVER_CONFIG": os.devnull,
             "PYTHONPATH": str(ROOT),
             "HANDOVER_LANG": "en",
             "TERM": "dumb",
