@@ -259,9 +259,10 @@ class Doctor:
         """(server, its address, the outer address that it saw) of those that answer."""
         resolved = [(one, await ice.resolved([one])) for one in named]
         fitting = [
-            (one, (found[0].host, found[0].port))
+            (one, (by.host, by.port))
             for one, found in resolved
-            if found and (":" in found[0].host) == (family is socket.AF_INET6)
+            for by in found
+            if (":" in by.host) == (family is socket.AF_INET6)
         ]
         answers = await asyncio.gather(*(_asked(port.ask(address)) for _, address in fitting))
         return [

@@ -18,7 +18,7 @@ from ..lanes.webrtc import Connection, Engine, available, load
 from ..protocol.errors import Failure
 from ..protocol.ice import IceServer, IceServers, may_ask
 from ..tasks import stop
-from .proxies import NONE, Proxies, open_socket
+from .proxies import NONE, STAGGER_SECONDS, Proxies, open_socket
 from .stun import Endpoint, asking
 
 RESOLVE_SECONDS = 1.0  # for the names of all servers
@@ -69,6 +69,8 @@ class Ice:
         # TURN servers answer as STUN servers do (RFC 8656).
         asked = [*self._told.stun, *(IceServer("stun", t.host, t.port, "udp") for t in by_udp)]
         found = await self.resolved(asked)
+        # In IPv6 a host's own address is the outer one; only for IPv4 has a server to be asked.
+        found = [one for one in found if ":" not in one.host] or found
         if self._engine.reaches_turn_by_tcp:  # aiortc waits 5 s for one that does not answer
             found = await _answering(found)
         self._stun = tuple(dict.fromkeys(found))[:2]  # libjuice asks two
@@ -91,14 +93,29 @@ class Ice:
         by_proxy = asyncio.create_task(self._through_a_proxy())
         try:
             if found := await by_udp:
-                return Relay(self._engine, found[0])
-            found = await by_tcp or await by_proxy
+                # A relay's addresses are IPv4 unless asked (RFC 8656 7.2), and libdatachannel drops
+                # a peer's where this machine has none itself.
+                by_ipv6 = ":" in found[0].host
+                return Relay(await self._portable() if by_ipv6 else self._engine, found[0])
+            found = await self._tunnelled(await by_tcp) or await by_proxy
         finally:
             await stop(by_udp, by_tcp, by_proxy)
         if not found:
             return None
         engine = await self._portable()
         return Relay(engine, found[0]) if engine.reaches_turn_by_tcp else None
+
+    async def _tunnelled(self, found: list[IceServer]) -> list[IceServer]:
+        """The first of these; by TLS, as the end of a tunnel to it. An engine would look its name
+        up and try one address after the other, each until the system gives it up."""
+        if not found or found[0].scheme != "turns":
+            return found[:1]
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                tunnel = await Tunnel.open("", found[0])
+            self._tunnels.append(tunnel)
+            return [tunnel.end]
+        return []
 
     async def _through_a_proxy(self) -> list[IceServer]:
         """One that is reached so, as the end of a tunnel to it."""
@@ -148,24 +165,26 @@ class Ice:
         )
 
     async def resolved(self, servers: Iterable[IceServer]) -> list[IceServer]:
-        """With addresses in the place of names, so that it is known whom an engine talks to; by TLS
-        the name stays, for its certificate. Those that may not be asked are left out."""
+        """With addresses in the place of names, so that it is known whom an engine talks to: one of
+        each family, IPv4 first, for either may be dead. By TLS the name stays, for its certificate.
+        Those that may not be asked are left out."""
         found = await asyncio.gather(*(self._resolve(one) for one in servers))
-        return [one for one in found if one is not None]
+        return [one for several in found for one in several]
 
-    async def _resolve(self, server: IceServer) -> IceServer | None:
+    async def _resolve(self, server: IceServer) -> list[IceServer]:
         loop, udp = asyncio.get_running_loop(), server.transport == "udp"
         kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
         try:
             async with asyncio.timeout(RESOLVE_SECONDS):
                 hits = await loop.getaddrinfo(server.host, server.port, type=kind)
         except (OSError, TimeoutError, UnicodeError):
-            return None
+            return []
         addresses = [str(hit[4][0]) for hit in hits]
         fitting = [one for one in addresses if may_ask(one, local=self._local) and _routed(one)]
-        if not fitting:
-            return None
-        return server if server.scheme == "turns" else replace(server, host=fitting[0])
+        if server.scheme == "turns":
+            return [server] if fitting else []
+        families = {":" in one: one for one in reversed(fitting)}  # the first of each
+        return [replace(server, host=families[six]) for six in sorted(families)]
 
 
 def _routed(address: str) -> bool:
@@ -180,8 +199,8 @@ def _routed(address: str) -> bool:
 
 
 class Tunnel:
-    """To a TURN server by way of a proxy. Engines know nothing of proxies, so one connects to the
-    near end, on this machine, once."""
+    """To a TURN server, by TLS or by way of a proxy. Engines know nothing of proxies, so one
+    connects to the near end, on this machine, once."""
 
     def __init__(self, server: IceServer, far: Streams, listener: asyncio.Server) -> None:
         port = listener.sockets[0].getsockname()[1]
@@ -191,16 +210,19 @@ class Tunnel:
 
     @classmethod
     async def open(cls, proxy: str, server: IceServer) -> Tunnel:
-        """Raises `Failure`, `OSError`."""
+        """`proxy`: "" for none. Raises `Failure`, `OSError`."""
         secure: dict[str, Any] = {}
         if server.scheme == "turns":
             secure = {"ssl": ssl.create_default_context(), "server_hostname": server.host}
-        sock = await open_socket(proxy, server.host, server.port)
-        try:
-            far = await asyncio.open_connection(sock=sock, **secure)
-        except BaseException:
-            sock.close()
-            raise
+        if proxy:
+            sock = await open_socket(proxy, server.host, server.port)
+            try:
+                far = await asyncio.open_connection(sock=sock, **secure)
+            except BaseException:
+                sock.close()
+                raise
+        else:
+            far = await _open(server, **secure)
         tunnel: Tunnel
 
         async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -277,7 +299,12 @@ async def _ask(server: IceServer) -> IceServer:
 
 
 async def _connect(server: IceServer) -> IceServer:
-    secure = True if server.scheme == "turns" else None
-    _, writer = await asyncio.open_connection(server.host, server.port, ssl=secure)
+    _, writer = await _open(server, ssl=True if server.scheme == "turns" else None)
     writer.close()
     return server
+
+
+async def _open(server: IceServer, **secure: Any) -> Streams:
+    return await asyncio.open_connection(
+        server.host, server.port, happy_eyeballs_delay=STAGGER_SECONDS, **secure
+    )

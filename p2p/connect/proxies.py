@@ -22,6 +22,8 @@ T = TypeVar("T")
 NONE = "none"  # named as the proxy: there is none, whatever the environment says
 SCHEMES = ("http", "socks4", "socks4a", "socks5", "socks5h")
 CONNECT_SECONDS = 10.0
+# Between one address of a host and the next (RFC 8305 5): IPv6 may be configured and dead.
+STAGGER_SECONDS = 0.25
 DIRECT_SECONDS = 3.0  # for a private address without the proxy, before it is tried with it
 
 

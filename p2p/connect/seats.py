@@ -29,7 +29,14 @@ from ..protocol.link import LinkKeys
 from ..protocol.sentences import Detail, detail_of, os_detail
 from ..tasks import stop, uncancelled
 from .addresses import is_loopback
-from .proxies import DIRECT_SECONDS, NONE, Proxies, first_that_reaches, open_socket
+from .proxies import (
+    DIRECT_SECONDS,
+    NONE,
+    STAGGER_SECONDS,
+    Proxies,
+    first_that_reaches,
+    open_socket,
+)
 
 logger = logging.getLogger("handover.connect")
 
@@ -137,6 +144,8 @@ async def _connect(
     scheme = "wss" if url.scheme == "https" else "ws"
     if proxy:
         options["sock"] = await open_socket(proxy, host, port)
+    else:
+        options["happy_eyeballs_delay"] = STAGGER_SECONDS
     connection: Any = await connect(
         f"{scheme}://{url.netloc}{messages.PATH}",
         subprotocols=[messages.SUBPROTOCOL],  # type: ignore[list-item]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -12,7 +13,9 @@ from aioice import stun
 from p2p.connect.ice import Ice, Relay
 from p2p.connect.proxies import Proxies
 from p2p.lanes import LaneLost
+from p2p.lanes.webrtc import available, load
 from p2p.protocol.ice import IceServer, IceServers
+from p2p.tasks import stop
 from tests.lanes.memory import Network
 
 Answers = Callable[[bytes], list[bytes]]
@@ -26,7 +29,7 @@ def right(data: bytes) -> bytes:
     return bytes(answer)
 
 
-async def serve(answers: Answers) -> tuple[asyncio.DatagramTransport, int]:
+async def serve(answers: Answers, host: str = "127.0.0.1") -> tuple[asyncio.DatagramTransport, int]:
     """A server by UDP, and its port."""
 
     class Server(asyncio.DatagramProtocol):
@@ -40,7 +43,7 @@ async def serve(answers: Answers) -> tuple[asyncio.DatagramTransport, int]:
                 self.transport.sendto(answer, address)
 
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(Server, local_addr=("127.0.0.1", 0))
+    transport, _ = await loop.create_datagram_endpoint(Server, local_addr=(host, 0))
     return transport, transport.get_extra_info("sockname")[1]
 
 
@@ -112,3 +115,36 @@ async def test_a_browser_that_needs_a_relay_too_gets_the_portable_engine():
         )
         assert type(connection).__module__.endswith(engine)
         await connection.close()
+
+
+@pytest.mark.parametrize("engine", available())
+async def test_every_engine_asks_a_server_at_an_ipv6_address(engine):
+    asked = asyncio.Event()
+
+    def hear(_: bytes) -> list[bytes]:
+        asked.set()
+        return []
+
+    transport, port = await serve(hear, "::1")
+    server = IceServer("turn", "::1", port, "udp", "name", "word")
+    connection = load(engine).make(offerer=True, ice=(server,), relay_only=True)
+    describing = asyncio.create_task(connection.describe(bytes(16), bytes(16)))
+    async with asyncio.timeout(5):
+        await asked.wait()
+    await stop(describing)
+    await connection.close()
+    transport.close()
+
+
+async def test_a_name_stands_for_an_address_of_each_family(monkeypatch):
+    """Either may be dead: that shows only when it is asked."""
+    both = [(socket.AF_INET6, "2001:db8::1"), (socket.AF_INET6, "2001:db8::2")]
+    both += [(socket.AF_INET, "192.0.2.1"), (socket.AF_INET, "192.0.2.2")]
+
+    async def getaddrinfo(*_, **__):
+        return [(family, 0, 0, "", (address, 3478)) for family, address in both]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("p2p.connect.ice._routed", lambda address: True)
+    found = await ice().resolved([IceServer("stun", "stun.test", 3478, "udp")])
+    assert [one.host for one in found] == ["192.0.2.1", "2001:db8::1"]

@@ -14,7 +14,7 @@ from typing import Literal
 from tests.e2e.harness import SECONDS, Peer, Process
 from tests.web_client.browsers import KINDS
 
-from .network import INTERNET, SECRET, SIDES, Internet, Site
+from .network import IPV4_ONLY, MTU, SECRET, SIDES, Family, Internet, Site
 
 Servers = Literal["turn", "stun", "own", "both", "none"]
 NO_PATH_SECONDS = 60.0  # more than a transfer tries for
@@ -33,12 +33,19 @@ class Cell:
 
 @contextlib.contextmanager
 def internet(
-    sites: Sequence[Site], folder: Path, *, servers: Servers = "turn", ttl: str = "1h"
+    sites: Sequence[Site],
+    folder: Path,
+    *,
+    servers: Servers = "turn",
+    ttl: str = "1h",
+    families: Sequence[Family] = IPV4_ONLY,
+    mtu: int = MTU,
+    icmp: bool = True,
 ) -> Iterator[Internet]:
     """Two sites, a signaling server, and a relay whose credentials are good for so long; of it,
     peers are told as a STUN server only, or not at all. `own`: the signaling server answers STUN
-    itself, `both`: so does the relay."""
-    net = Internet(sites, folder)
+    itself, `both`: so does the relay. The rest: see `Internet`."""
+    net = Internet(sites, folder, families, mtu, icmp=icmp)
     try:
         urls = net.relay() if servers in ("turn", "stun", "both") else ()
         urls = urls[:1] if servers == "stun" else urls
@@ -46,10 +53,10 @@ def internet(
         secret.write_text(SECRET)
         server = Peer(folder / "server", prefix=net.prefixes["internet"])
         ice = [word for url in urls for word in ("--ice", url)]
-        ice += ["--stun-listen", f"{INTERNET}:3478"] if servers in ("own", "both") else []
+        ice += ["--stun-listen", ":3478"] if servers in ("own", "both") else []
         secrets = ("--turn-secret-file", secret, "--turn-ttl", ttl)
         tls = ("--tls-cert", net.certificate, "--tls-key", net.key)
-        with server.serving("serve", "--listen", f"{INTERNET}:443", *tls, *ice, *secrets):
+        with server.serving("serve", "--listen", ":443", *tls, *ice, *secrets):
             yield net
     finally:
         net.close()
@@ -69,7 +76,7 @@ def transfer(
     here, there = (Peer(folder / side, side, net.prefixes[side]) for side in SIDES)
     file = folder / "file"
     file.write_bytes(os.urandom(size))
-    server = ("--auto", "--engine", ends[0], "--server", f"https://{INTERNET}:443")
+    server = ("--auto", "--engine", ends[0], "--server", f"https://{net.server}:443")
     try:
         sending, link = here.send(*server, *words, *sender, file, **net.environments["sender"])
         more = {"HANDOVER_LINK": link, **net.environments["recipient"]}

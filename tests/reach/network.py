@@ -1,8 +1,12 @@
 """An internet with two sites, in network namespaces of this process's own.
 
     sender 10.66.1.2 -- gateway 203.0.1.2 -- internet 203.0.113.1 -- gateway 203.0.2.2 -- recipient
+                                                 |
+                                            relay 203.0.113.2
 
-The signaling server and the relay stand in the internet. What a gateway does is its `Site`.
+The signaling server stands in the internet itself. What a gateway does is its `Site`, and which
+addresses the computer behind it has, its `Family`. In IPv6 there is no NAT: a site's network is
+2001:db8:1:1::/64 or 2001:db8:2:1::/64, and its gateway a stateful firewall.
 """
 
 from __future__ import annotations
@@ -14,14 +18,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from tests.confined import die_with_parent
+from tests.confined import die_with_parent, mount
 
 Site = Literal["open", "cone", "symmetric", "no udp", "443 only", "proxy", "shut"]
 SITES: tuple[Site, ...] = ("open", "cone", "symmetric", "no udp", "443 only", "proxy")
-INTERNET, RELAY = "203.0.113.1", "203.0.113.2"  # of the signaling server, and of coturn
+# broken6: IPv4, and an IPv6 address and route with which nothing comes through, nor any error back.
+Family = Literal["v4", "v6", "both", "broken6"]
+FAMILIES: tuple[Family, ...] = ("v4", "v6", "both", "broken6")
+IPV4_ONLY: tuple[Family, Family] = ("v4", "v4")
+# Of the signaling server, and of coturn.
+INTERNET, RELAY = "203.0.113.1", "203.0.113.2"
+INTERNET6, RELAY6 = "2001:db8::1", "2001:db8::2"
+NAMES = {"handover.test": (INTERNET, INTERNET6), "turn.test": (RELAY, RELAY6)}
+HOSTS = Path("/etc/hosts")
+MTU = 1500  # bytes
 SIDES = ("sender", "recipient")
 SECRET = "a secret that only tests have"
 SHIPPED = Path(__file__).parents[2] / "deploy" / "coturn.conf"
+
+
+def _at_once(address: str) -> tuple[str, ...]:
+    """Nobody is asked whether they have an IPv6 address already; that takes a second."""
+    return ("nodad",) if ":" in address else ()
 
 
 def run(*command: str, **options: object) -> str:
@@ -29,102 +47,167 @@ def run(*command: str, **options: object) -> str:
 
 
 class Internet:
-    """Namespaces until `close`."""
+    """Namespaces until `close`. Only in a process that is confined (`tests.confined`)."""
 
-    def __init__(self, sites: Sequence[Site], folder: Path) -> None:
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        folder: Path,
+        families: Sequence[Family] = IPV4_ONLY,
+        mtu: int = MTU,
+        *,
+        icmp: bool = True,
+    ) -> None:
+        """`mtu`: between gateways and the internet, in bytes; without `icmp` nobody learns of it
+        ("packet too big" is dropped)."""
         self._names = {
             one: f"reach-{os.getpid()}-{one}"
-            for one in ("internet", *SIDES, *(f"{side}-gateway" for side in SIDES))
+            for one in ("internet", "relay", *SIDES, *(f"{side}-gateway" for side in SIDES))
         }
         self.prefixes = {k: ("ip", "netns", "exec", name) for k, name in self._names.items()}
+        # Peers reach the servers by address where there is one family, else by name.
+        by_name = tuple(families) != IPV4_ONLY
+        self.server, self._turn = NAMES if by_name else (INTERNET, RELAY)
         self.certificate, self.key = folder / "servers.pem", folder / "servers.key"
         trusted = {"SSL_CERT_FILE": str(self.certificate)}
         self.environments = {side: dict(trusted) for side in SIDES}  # of peers
         self._folder, self._processes = folder, list[subprocess.Popen[bytes]]()
+        self._mtu, self._icmp, self._named = mtu, icmp, False
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             for name in self._names.values():
                 run("ip", "netns", "add", name)
                 run("ip", "-n", name, "link", "set", "lo", "up")
-                self._set(name, "net.ipv6.conf.all.disable_ipv6", 1)
-                self._set(name, "net.ipv6.conf.default.disable_ipv6", 1)
                 self._set(name, "net.ipv4.ip_forward", 1)
-            internet = self._names["internet"]
+                self._set(name, "net.ipv6.conf.all.forwarding", 1)
+            for side, family in zip(SIDES, families, strict=True):
+                self._set(self._names[side], "net.ipv6.conf.all.disable_ipv6", family == "v4")
+                self._set(self._names[side], "net.ipv6.conf.default.disable_ipv6", family == "v4")
             self._certify()
-            for address in (INTERNET, RELAY):
-                run("ip", "-n", internet, "addr", "add", f"{address}/32", "dev", "lo")
-            for number, (side, site) in enumerate(zip(SIDES, sites, strict=True), 1):
-                self._connect(side, site, number)
+            self._name()
+            here, there = ("internet", "relay"), ("relay", "wire")
+            self._link(here, there, "203.0.113", "2001:db8::")
+            self._route("relay", "203.0.113", "2001:db8::")
+            for number, (side, site, family) in enumerate(
+                zip(SIDES, sites, families, strict=True), 1
+            ):
+                self._connect(side, site, family, number)
             undo.pop_all()
 
     def _certify(self) -> None:
-        names = f"subjectAltName=IP:{INTERNET},IP:{RELAY}"
+        names = [f"DNS:{name}" for name in NAMES]
+        names += [f"IP:{address}" for both in NAMES.values() for address in both]
         run(
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "2", "-subj", "/CN=servers", "-addext", names),
+            *("-nodes", "-days", "2", "-subj", "/CN=servers"),
+            *("-addext", f"subjectAltName={','.join(names)}"),
             *("-keyout", str(self.key), "-out", str(self.certificate)),
         )
 
+    def _name(self) -> None:
+        """Have all see the servers' names; like most programs, they ask for both families."""
+        lines = [f"{address} {name}\n" for name, both in NAMES.items() for address in both]
+        hosts = self._folder / "hosts"
+        hosts.write_text(HOSTS.read_text() + "".join(lines))
+        mount("--bind", hosts, HOSTS)
+        self._named = True
+
     def _set(self, name: str, key: str, value: int) -> None:
-        run("ip", "netns", "exec", name, "sysctl", "-qw", f"{key}={value}")
+        run("ip", "netns", "exec", name, "sysctl", "-qw", f"{key}={int(value)}")
 
-    def _connect(self, side: str, site: Site, number: int) -> None:
-        internet, gateway = self._names["internet"], self._names[f"{side}-gateway"]
-        inner, outer = self._names[side], f"203.0.{number}"
+    def _link(
+        self,
+        here: tuple[str, str],
+        there: tuple[str, str],
+        net: str,
+        net6: str,
+        mtu: int = MTU,
+    ) -> None:
+        """A wire between two devices, each of a namespace; the first is .1 of both networks."""
+        ends = [(self._names[name], device) for name, device in (here, there)]
         run(
-            *("ip", "link", "add", "outer", "netns", gateway, "type", "veth"),
-            *("peer", "name", side, "netns", internet),
+            *("ip", "link", "add", ends[0][1], "netns", ends[0][0], "type", "veth"),
+            *("peer", "name", ends[1][1], "netns", ends[1][0]),
         )
-        run("ip", "-n", internet, "addr", "add", f"{outer}.1/24", "dev", side)
-        run("ip", "-n", internet, "link", "set", side, "up")
-        run("ip", "-n", gateway, "addr", "add", f"{outer}.2/24", "dev", "outer")
-        run("ip", "-n", gateway, "link", "set", "outer", "up")
-        run(
-            *("ip", "link", "add", "inner", "netns", gateway, "type", "veth"),
-            *("peer", "name", "wire", "netns", inner),
-        )
-        net = f"192.0.{1 + number}" if site == "open" else f"10.66.{number}"
-        run("ip", "-n", gateway, "addr", "add", f"{net}.1/24", "dev", "inner")
-        run("ip", "-n", gateway, "link", "set", "inner", "up")
-        run("ip", "-n", inner, "addr", "add", f"{net}.2/24", "dev", "wire")
-        run("ip", "-n", inner, "link", "set", "wire", "up")
-        run("ip", "-n", inner, "route", "add", "default", "via", f"{net}.1")
-        run("ip", "-n", gateway, "route", "add", "default", "via", f"{outer}.1")
+        for number, (name, device) in enumerate(ends, 1):
+            for address in filter(
+                None, (net and f"{net}.{number}/24", net6 and f"{net6}{number}/64")
+            ):
+                run("ip", "-n", name, "addr", "add", address, "dev", device, *_at_once(address))
+            run("ip", "-n", name, "link", "set", device, "mtu", str(mtu), "up")
+
+    def _route(self, name: str, net: str, net6: str) -> None:
+        """To everywhere, by the first of these networks."""
+        for gateway in filter(None, (net and f"{net}.1", net6 and f"{net6}1")):
+            run("ip", "-n", self._names[name], "route", "add", "default", "via", gateway)
+
+    def _connect(self, side: str, site: Site, family: Family, number: int) -> None:
+        gateway = f"{side}-gateway"
+        outer, outer6 = f"203.0.{number}", f"2001:db8:{number}::"
+        inner = f"192.0.{1 + number}" if site == "open" else f"10.66.{number}"
+        inner6 = f"2001:db8:{number}:1::"
+        self._link(("internet", side), (gateway, "outer"), outer, outer6, self._mtu)
+        self._route(gateway, outer, outer6)
+        own = ("" if family == "v6" else inner, "" if family == "v4" else inner6)
+        self._link((gateway, "inner"), (side, "wire"), *own)
+        self._route(side, *own)
+        internet = self._names["internet"]
+        run("ip", "-n", internet, "route", "add", f"{inner6}/64", "via", f"{outer6}2")
         if site == "open":
-            run("ip", "-n", internet, "route", "add", f"{net}.0/24", "via", f"{outer}.2")
-            return
-        self._filter(gateway, site)
+            run("ip", "-n", internet, "route", "add", f"{inner}.0/24", "via", f"{outer}.2")
+        self._filter(gateway, site, broken6=family == "broken6")
         if site == "proxy":
-            self._start_proxy(side, f"{net}.1")
+            self._start_proxy(side, f"{inner}.1")
 
-    def _filter(self, gateway: str, site: Site) -> None:
+    def _filter(self, gateway: str, site: Site, *, broken6: bool) -> None:
         """Nothing comes in unasked, not even to the gateway: there a connection tracker would give
         a port to it, and a hole could not be punched where a real router's could."""
         ports = "random,fully-random" if site == "symmetric" else ""
         out = {
-            "no udp": 'iifname "inner" meta l4proto udp drop',
-            "443 only": 'iifname "inner" tcp dport != 443 drop; iifname "inner" meta l4proto udp drop',
-            "proxy": 'iifname "inner" drop',
-            "shut": f'iifname "inner" ip daddr != {INTERNET} drop',
-        }.get(site, "")
+            "no udp": ["meta l4proto udp drop"],
+            "443 only": ["tcp dport != 443 drop", "meta l4proto udp drop"],
+            "proxy": ["drop"],
+            "shut": [f"ip daddr != {INTERNET} drop", f"ip6 daddr != {INTERNET6} drop"],
+        }.get(site, [])
+        unasked = (
+            ""
+            if site == "open"
+            else """
+            iifname "outer" ct state established,related accept
+            iifname "outer" drop"""
+        )
+        nat = "" if site == "open" else f'meta nfproto ipv4 oifname "outer" masquerade {ports}'
+        silent = (
+            ""
+            if self._icmp
+            else """
+            icmp type destination-unreachable drop
+            icmpv6 type packet-too-big drop"""
+        )
         rules = f"""
-        table ip site {{
+        table inet site {{
           chain nat {{
-            type nat hook postrouting priority 100; oifname "outer" masquerade {ports};
+            type nat hook postrouting priority 100
+            {nat}
           }}
           chain forward {{
-            type filter hook forward priority 0;
-            {out.replace(";", chr(10))}
-            iifname "outer" ct state established,related accept
-            iifname "outer" drop
+            type filter hook forward priority 0
+            {"meta nfproto ipv6 drop" if broken6 else ""}
+            {silent}
+            {"".join(f'iifname "inner" {rule}{chr(10)}' for rule in out)}
+            {unasked}
           }}
           chain input {{
-            type filter hook input priority 0;
-            iifname "outer" ct state established,related accept
-            iifname "outer" drop
+            type filter hook input priority 0
+            icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+            {unasked}
+          }}
+          chain output {{
+            type filter hook output priority 0
+            {silent}
           }}
         }}"""
-        run("ip", "netns", "exec", gateway, "nft", "-f", "-", input=rules)
+        run(*self.prefixes[gateway], "nft", "-f", "-", input=rules)
 
     def start(self, where: str, *command: str) -> subprocess.Popen[bytes]:
         """A server, until `close`."""
@@ -153,9 +236,12 @@ class Internet:
         settings = self._folder / "coturn.conf"
         own = f"""
 listening-ip={RELAY}
+listening-ip={RELAY6}
 relay-ip={RELAY}
+relay-ip={RELAY6}
 static-auth-secret={SECRET}
 allowed-peer-ip={RELAY}
+allowed-peer-ip={RELAY6}
 cert={self.certificate}
 pkey={self.key}
 pidfile={self._folder}/coturn.pid
@@ -163,15 +249,15 @@ pidfile={self._folder}/coturn.pid
         settings.write_text(SHIPPED.read_text() + own)
         self._start_relay()
         return (
-            f"stun:{RELAY}",
-            f"turn:{RELAY}?transport=udp",
-            f"turn:{RELAY}?transport=tcp",
-            f"turns:{RELAY}:443",
+            f"stun:{self._turn}",
+            f"turn:{self._turn}?transport=udp",
+            f"turn:{self._turn}?transport=tcp",
+            f"turns:{self._turn}:443",
         )
 
     def _start_relay(self) -> None:
         own = ("-c", str(self._folder / "coturn.conf"), "--userdb", str(self._folder / "db"))
-        self._relay = self.start("internet", "turnserver", *own)
+        self._relay = self.start("relay", "turnserver", *own)
 
     def restart_relay(self) -> None:
         """It forgets all allocations."""
@@ -193,3 +279,6 @@ pidfile={self._folder}/coturn.pid
             process.wait()
         for name in self._names.values():
             subprocess.run(("ip", "netns", "del", name), capture_output=True)
+        if self._named:
+            subprocess.run(("umount", "-l", HOSTS), check=True)
+            self._named = False

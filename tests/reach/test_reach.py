@@ -22,8 +22,8 @@ def able():
     assert os.geteuid() == 0, "namespaces need root"
 
 
-def cell(folder, sites, *words, ends=(FAST, FAST), servers="turn"):
-    with internet(sites, folder, servers=servers) as net:
+def cell(folder, sites, *words, ends=(FAST, FAST), **around):
+    with internet(sites, folder, **around) as net:
         return transfer(net, folder, ends, *words)
 
 
@@ -61,6 +61,52 @@ def test_holes_are_punched_by_either_engine(tmp_path, engines):
 def test_a_relay_carries_what_finds_no_direct_path(tmp_path, sites):
     found = cell(tmp_path, sites)
     assert (found.path, found.ended) == ("relayed", "relayed")
+
+
+def test_two_ipv6_firewalls_are_passed_without_a_relay(tmp_path):
+    found = cell(tmp_path, ("cone", "cone"), families=("v6", "v6"), servers="stun")
+    assert (found.path, found.ended) == ("direct", "direct")
+
+
+def test_a_dual_stack_name_does_not_keep_an_engine_from_punching_holes_in_ipv4(tmp_path):
+    found = cell(
+        tmp_path,
+        ("cone", "cone"),
+        families=("both", "v4"),
+        ends=(PORTABLE, PORTABLE),
+        servers="stun",
+    )
+    assert found.path == "direct"
+
+
+@pytest.mark.parametrize(
+    ("sites", "families"),
+    [
+        (("cone", "cone"), ("v4", "v6")),  # no address of one is any use to the other
+        (("no udp", "443 only"), ("v6", "v6")),  # by TCP and TLS
+        (("443 only", "cone"), ("broken6", "v4")),
+    ],
+)
+def test_a_relay_carries_from_either_family(tmp_path, sites, families):
+    found = cell(tmp_path, sites, families=families)
+    assert (found.path, found.ended) == ("relayed", "relayed")
+
+
+def test_ipv6_that_leads_nowhere_does_not_hold_up_ipv4(tmp_path):
+    found = cell(tmp_path, ("cone", "cone"), families=("broken6", "v4"), servers="stun")
+    assert found.path == "direct"
+    assert found.accepted < 5
+
+
+@pytest.mark.parametrize("end", [FAST, "firefox"])
+def test_a_direct_path_of_small_packets_carries_a_transfer(tmp_path, end):
+    small = {"families": ("v6", "v6"), "mtu": 1280, "servers": "stun"}
+    assert cell(tmp_path, ("cone", "cone"), ends=(FAST, end), **small).path == "direct"
+
+
+def test_a_relay_carries_small_packets_though_nobody_says_how_small(tmp_path):
+    found = cell(tmp_path, ("symmetric", "symmetric"), mtu=1280, icmp=False)
+    assert found.path == "relayed"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -20,6 +21,7 @@ from aiortc import (
     RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCSessionDescription,
+    rtcicetransport,
 )
 from aiortc.exceptions import InvalidStateError
 from aiortc.sdp import candidate_from_sdp
@@ -32,6 +34,11 @@ from .. import LaneLost
 from . import CONTROL_CHANNEL, DATA_CHANNEL, SMALL_PACKET, sdp
 from .inbox import CONTROL_UNREAD, Inbox
 
+# `IceServer.url`; its own patterns take no IPv6 address in brackets (RFC 7064, RFC 7065).
+rtcicetransport.STUN_REGEX = rtcicetransport.TURN_REGEX = re.compile(
+    r"(?P<scheme>stun|turns?):\[?(?P<host>[^\[\]]+?)\]?:(?P<port>\d+)"
+    r"(\?transport=(?P<transport>udp|tcp))?"
+)
 MAX_MESSAGE = 65_536
 HIGH_WATER = 1024 * 1024
 LOW_WATER = HIGH_WATER // 2

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
+from urllib.parse import quote
 
 import aiolibdatachannel as ldc
 
@@ -91,7 +92,7 @@ class _Connection:
             mtu=packet,
             ice_servers=[
                 ldc.IceServer(
-                    url=one.url,
+                    url=_url(one),
                     username=one.username or None,
                     credential=one.credential or None,
                 )
@@ -182,6 +183,11 @@ class _Connection:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _url(server: IceServer) -> str:
+    """As libdatachannel reads it: brackets stop its parser, and a host may be percent-encoded."""
+    return server.url.replace(f"[{server.host}]", quote(server.host))
 
 
 def open_connection(
