@@ -359,7 +359,9 @@ class HostInvitation:
                     passphrase=options.passphrase is not None,
                     host_sends=self._sends,
                 )
-                entropy, is_tls = new_entropy(), transports.path == "tls"
+                entropy, path = new_entropy(), transports.path
+                # What a relay adds makes a full packet too long for its path.
+                fill = packet if path == "direct" and packet > SMALL_PACKET else 0
                 handshake = HostHandshake(
                     binding,
                     secrets=secrets,
@@ -369,11 +371,11 @@ class HostInvitation:
                     verify=self._transfer.verify,
                     entropy=entropy,
                     capabilities=() if self._sends else capabilities(options),
-                    fill=0 if is_tls or packet <= SMALL_PACKET else packet,
+                    fill=fill,
                 )
                 control = transports.control
                 await control.send(handshake.receive_1(message_1))
-                early = receive_early if is_tls else self._answered
+                early = self._answered if fill else receive_early
                 message_3 = await race(early(control), transports.hear_no_data())
                 secured = handshake.receive_3(message_3)
                 refusal = self._refusal(secured.peer.identity)
@@ -411,7 +413,7 @@ class HostInvitation:
         """The answer to message 2, which filled a packet. Where none comes, the path may carry only
         small ones: the next connection uses them, and the guest tries again by itself."""
         try:
-            async with asyncio.timeout(PROBE_SECONDS if self._packet > SMALL_PACKET else None):
+            async with asyncio.timeout(PROBE_SECONDS):
                 return await receive_early(control)
         except TimeoutError:
             self._packet = SMALL_PACKET

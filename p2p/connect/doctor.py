@@ -313,12 +313,26 @@ class Doctor:
         proxy = next(filter(None, ways), "")
         try:
             async with asyncio.timeout(ANSWER_SECONDS if proxy else None):
+                if server.scheme == "turns":  # as a transfer does it
+                    return await self._tunnelled("", server)
                 return await _allocate_both(server, server), []
         except (OSError, TimeoutError, ssl.SSLError):
             if not proxy:
                 raise
-        tunnels = [await Tunnel.open(proxy, server), await Tunnel.open(proxy, server)]
-        return await _allocate_both(*(one.end for one in tunnels)), tunnels
+        return await self._tunnelled(proxy, server)
+
+    async def _tunnelled(
+        self, proxy: str, server: IceServer
+    ) -> tuple[list[tuple[Any, _Arrivals]], list[Tunnel]]:
+        tunnels: list[Tunnel] = []
+        try:
+            for _ in range(2):
+                tunnels.append(await Tunnel.open(proxy, server))  # noqa: PERF401 - what was made is closed
+            return await _allocate_both(*(one.end for one in tunnels)), tunnels
+        except BaseException:
+            for one in tunnels:
+                one.close()
+            raise
 
 
 def nat_of(seen: list[Endpoint], own_port: int, addresses: list[str]) -> Nat:
@@ -425,7 +439,6 @@ async def _allocate(server: IceServer) -> tuple[Any, _Arrivals]:
         (server.host, server.port),
         server.username,
         server.credential,
-        ssl=ssl.create_default_context() if server.scheme == "turns" else None,
         transport=server.transport,
     )
     return made

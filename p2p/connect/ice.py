@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..lanes import LaneLost
-from ..lanes.webrtc import Connection, Engine, available, load
+from ..lanes.webrtc import SMALL_PACKET, Connection, Engine, available, load
 from ..protocol.errors import Failure
 from ..protocol.ice import IceServer, IceServers, may_ask
 from ..tasks import stop
@@ -23,6 +23,7 @@ from .stun import Endpoint, asking
 
 RESOLVE_SECONDS = 1.0  # for the names of all servers
 ANSWER_SECONDS = 1.5  # for an answer by UDP, or a connection by TCP
+CHOICE_SECONDS = 0.3  # to find one of several STUN servers that answers, before the first is taken
 CHUNK = 64 * 1024
 NO_PROXIES = Proxies(NONE)
 
@@ -73,7 +74,9 @@ class Ice:
         found = [one for one in found if ":" not in one.host] or found
         if self._engine.reaches_turn_by_tcp:  # aiortc waits 5 s for one that does not answer
             found = await _answering(found)
-        self._stun = tuple(dict.fromkeys(found))[:2]  # libjuice asks two
+        elif len(found) > 1:  # libdatachannel asks one of them, at random
+            found = await _answering(found, CHOICE_SECONDS) or found
+        self._stun = tuple(found[:1])
         return self.open(offerer=offerer)
 
     async def find_stun_by_tcp(self) -> list[Endpoint]:
@@ -156,12 +159,12 @@ class Ice:
         if relay is None:
             if relay_only:
                 raise LaneLost
-            return self.open(offerer=offerer)
+            return self._engine.make(offerer=offerer, packet=SMALL_PACKET, ice=self._stun)
         # Where only TCP gets out, no STUN server answers; aiortc would wait 5 s for it.
         by_udp = relay.server.transport == "udp" and not relay_only
         servers = (relay.server, *(self._stun if by_udp else ()))
         return relay.engine.make(
-            offerer=offerer, packet=self._packet, ice=servers, relay_only=relay_only
+            offerer=offerer, packet=SMALL_PACKET, ice=servers, relay_only=relay_only
         )
 
     async def resolved(self, servers: Iterable[IceServer]) -> list[IceServer]:
@@ -264,12 +267,14 @@ async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> 
         sink.close()
 
 
-async def _first(asking: Sequence[Coroutine[Any, Any, IceServer]]) -> list[IceServer]:
+async def _first(
+    asking: Sequence[Coroutine[Any, Any, IceServer]], seconds: float = ANSWER_SECONDS
+) -> list[IceServer]:
     """Those of the servers that answer until the first one has, in time."""
     going = {asyncio.create_task(one) for one in asking}
     tasks = list(going)
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(seconds):
             while going:
                 done, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
                 found = [one.result() for one in tasks if one in done and not one.exception()]
@@ -282,9 +287,11 @@ async def _first(asking: Sequence[Coroutine[Any, Any, IceServer]]) -> list[IceSe
     return []
 
 
-async def _answering(servers: Sequence[IceServer]) -> list[IceServer]:
+async def _answering(
+    servers: Sequence[IceServer], seconds: float = ANSWER_SECONDS
+) -> list[IceServer]:
     """By UDP: a binding request to each (RFC 8489)."""
-    return await _first([_ask(one) for one in servers])
+    return await _first([_ask(one) for one in servers], seconds)
 
 
 async def _connecting(servers: Sequence[IceServer]) -> list[IceServer]:

@@ -92,7 +92,8 @@ class Peer:
 
     def send(self, *arguments: Argument, **environment: str) -> tuple[Process, str]:
         # The usual port is one, for all tests that run at once; a link has to keep its own.
-        own = () if {"--listen", "--server"} & set(arguments) else ("--listen", ":0")
+        elsewhere = {"--listen", "--server"} & set(arguments) or "HANDOVER_SERVER" in environment
+        own = () if elsewhere else ("--listen", ":0")
         process = self.start("send", *own, *arguments, **environment)
         return process, process.wait_for("link")["link"]
 
