@@ -31,7 +31,7 @@ from signaling.ice import TTL_SECONDS as TURN_TTL
 from signaling.ice import BadIce, IceConfiguration, SecretFile
 
 from .connect.certificates import Tls, local_authority, tls_from_files, tls_from_local_ca
-from .connect.doctor import Check, Doctor
+from .connect.doctor import Check, Doctor, Opening
 from .connect.proxies import Proxies
 from .connect.rendezvous import check_origin, open_rendezvous, open_server, open_stun
 from .connect.seats import OWNER
@@ -115,6 +115,7 @@ __all__ = [
     "LinkMade",
     "LogCheck",
     "Offered",
+    "Opening",
     "Outcome",
     "Party",
     "PeerMet",
@@ -866,13 +867,16 @@ def doctor(
     direct: bool = True,
     direct_ports: tuple[int, int] | None = None,
     engine: EngineName | None = None,
+    relay_only: bool = False,
+    no_relay: bool = False,
 ) -> Doctor:
     """Try the ways of connecting from here one by one; the arguments are those of `send`. Raises
     `Failure` for an address that is none, and where there is no engine."""
     origin = check_origin(server) if server is not None else None
     chosen = choose_engine(engine)
     ports = (direct_ports or (0, 0)) if direct else None
-    return Doctor(origin, Proxies(proxy), chosen, ports)
+    proxies = Proxies(proxy)
+    return Doctor(origin, proxies, chosen, ports, relay_only=relay_only, no_relay=no_relay)
 
 
 async def verify_web(url: str, ca: Path | None = None, proxy: str = "") -> list[Finding]:

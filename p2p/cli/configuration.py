@@ -52,8 +52,12 @@ def paths() -> list[Path]:
     """The files that are read, the one that counts most last. They need not exist."""
     if named := os.environ.get(VARIABLE):
         return [Path(named).absolute()]
-    etc = sys.platform not in ("win32", "darwin")
-    machine = Path("/etc/handover") if etc else site_config_path("handover", appauthor=False)
+    if sys.platform == "win32":  # where administrators alone may write
+        machine = Path(os.environ.get("PROGRAMFILES", "C:/")) / "Handover"
+    elif sys.platform == "darwin":
+        machine = site_config_path("handover", appauthor=False)
+    else:
+        machine = Path("/etc/handover")
     return [machine / FILE, user_config_path("handover", appauthor=False) / FILE]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ from typing import Any
 import click
 
 from .. import api
-from ..api import ENGINES, VERSION, Check, Detail, Doctor, Failure, os_detail
+from ..api import ENGINES, VERSION, Check, Detail, Doctor, Failure, Opening, os_detail
 from .configuration import Setting
 from .language import language, size, words
 from .options import Ports
 from .terminal import show, show_json, told
 
+NEEDED = {"home", "engine", "addresses"}  # without one of these there is no transfer
 MARKS = {"works": "green", "fails": "red", "note": "yellow"}
 
 
@@ -25,6 +26,8 @@ MARKS = {"works": "green", "fails": "red", "note": "yellow"}
 @click.option("--server", metavar="URL", cls=Setting)
 @click.option("--no-direct", is_flag=True, cls=Setting)
 @click.option("--direct-ports", type=Ports(), cls=Setting)
+@click.option("--relay-only", is_flag=True, cls=Setting)
+@click.option("--no-relay", is_flag=True, cls=Setting)
 @click.option("--proxy", metavar="URL", default="", cls=Setting)
 @click.option("--engine", type=click.Choice(ENGINES), cls=Setting)
 @click.option("--report", type=click.Path(path_type=Path))
@@ -33,12 +36,16 @@ def doctor(
     server: str | None,
     no_direct: bool,
     direct_ports: tuple[int, int] | None,
+    relay_only: bool,
+    no_relay: bool,
     proxy: str,
     engine: Any,
     report: Path | None,
     as_json: bool,
 ) -> None:
     """`handover doctor`."""
+    if relay_only and no_relay:
+        raise click.UsageError(words("usage", "relay_both"))
     lines: list[str] = []
 
     def tell(line: str, styled: str = "") -> None:
@@ -47,11 +54,11 @@ def doctor(
             show(styled or line)
 
     tell(_head())
-    failed = False
+    failed: set[str] = set()
 
     def took(check: Check) -> None:
-        nonlocal failed
-        failed |= check.verdict == "fails" and check.name in ("home", "engine")
+        if check.verdict == "fails":
+            failed.add(check.name)
         _tell(check, tell)
         if as_json:
             show_json({"event": "check", **_members(check)})
@@ -59,33 +66,38 @@ def doctor(
     with told(as_json):
         for check in api.check_machine():
             took(check)
-        examined = api.doctor(
-            server or None,
-            proxy=proxy,
-            direct=not no_direct,
-            direct_ports=direct_ports,
-            engine=engine,
-        )
-
-        async def follow() -> None:
-            async for check in examined.checks():
-                took(check)
-
-        asyncio.run(follow())
-        path = "" if failed else examined.path
+        examined: Doctor | None = None
+        if "engine" not in failed:
+            examined = api.doctor(
+                server or None,
+                proxy=proxy,
+                direct=not no_direct,
+                direct_ports=direct_ports,
+                engine=engine,
+                relay_only=relay_only,
+                no_relay=no_relay,
+            )
+            asyncio.run(_follow(examined, took))
+        path = examined.path if examined and not failed & NEEDED else ""
         tell("")
         tell(words("doctor", f"path_{path or 'none'}"))
-        if server:
-            _tell_openings(examined, tell)
+        openings = examined.openings() if examined and server else []
+        if openings:
+            _tell_openings(openings, tell)
         if as_json:
-            openings = [vars(one) for one in examined.openings()] if server else []
-            show_json({"event": "result", "path": path, "openings": openings})
+            told_openings = [vars(one) for one in openings]
+            show_json({"event": "result", "path": path, "openings": told_openings})
         if report is not None:
             _write(report, lines)
             if not as_json:
                 show(words("doctor", "written", path=str(report)))
     if not path:
         raise SystemExit(1)
+
+
+async def _follow(examined: Doctor, took: Callable[[Check], None]) -> None:
+    async for check in examined.checks():
+        took(check)
 
 
 def _head() -> str:
@@ -126,12 +138,11 @@ def _members(check: Check) -> dict[str, Any]:
     }
 
 
-def _tell_openings(examined: Doctor, tell: Callable[[str], None]) -> None:
+def _tell_openings(openings: Sequence[Opening], tell: Callable[[str], None]) -> None:
     tell("")
     tell(words("doctor", "openings"))
     rows = [
-        (one.host, one.port, one.protocol, words("doctor_purpose", one.purpose))
-        for one in examined.openings()
+        (one.host, one.port, one.protocol, words("doctor_purpose", one.purpose)) for one in openings
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for host, port, protocol, purpose in rows:

@@ -35,7 +35,8 @@ from .seats import OWNER, GuestSeat, HostSeat, ServerConnection, open_connection
 from .stun import Asking, Endpoint, asking
 
 Verdict = Literal["works", "fails", "note"]
-Nat = Literal["none", "cone", "symmetric", "unknown", "blocked"]
+# "unasked": there is no server to ask by UDP.
+Nat = Literal["none", "cone", "symmetric", "unknown", "blocked", "unasked"]
 # Directly; directly or by a relay, which depends on the NAT; by a relay; directly with some sites;
 # inside one network alone; or not at all.
 Path = Literal["direct", "either", "relayed", "some", "network", ""]
@@ -80,26 +81,34 @@ class Doctor:
         proxies: Proxies,
         engine: EngineName,
         ports: tuple[int, int] | None,
+        *,
+        relay_only: bool = False,
+        no_relay: bool = False,
     ) -> None:
         """`origin`: the signaling server's, or None where this machine serves its links itself.
-        `ports`: what may be listened on by TCP, first and last; None: nothing."""
-        self._origin, self._proxies, self._engine, self._ports = origin, proxies, engine, ports
+        `ports`: what may be listened on by TCP, first and last; None: nothing. The rest as of
+        `send`: what a transfer would not try is not tried."""
+        self._origin, self._proxies, self._engine = origin, proxies, engine
+        self._ports = None if relay_only else ports
+        self._relay_only, self._no_relay = relay_only, no_relay
         self._told, self._local = IceServers(), False
         self._met = self._relays = False
-        self._nat: Nat = "blocked"
+        self._nat: Nat = "unasked"
 
     @property
     def path(self) -> Path:
         """How a transfer would connect."""
         if not self._met:
             return ""
+        if self._relay_only:
+            return "relayed" if self._relays else ""
         if self._nat in ("none", "cone"):
             return "direct"
         if self._nat == "unknown":
             return "either" if self._relays else "some"
         if self._relays:
             return "relayed"
-        return "" if self._told.servers else "network"
+        return "some" if self._nat == "symmetric" else "network"
 
     def openings(self) -> list[Opening]:
         """What a firewall has to let out for all of this."""
@@ -112,7 +121,12 @@ class Doctor:
             purpose = "outer_address" if one.scheme == "stun" else "relay"
             protocol: Literal["TCP", "UDP"] = "UDP" if one.transport == "udp" else "TCP"
             found.append(Opening(one.host, str(one.port), protocol, purpose))
-        found.append(Opening("*", "1024-65535", "UDP", "direct"))
+            if one.scheme == "stun" and self._ports is not None:
+                found.append(Opening(one.host, str(one.port), "TCP", purpose))
+        if not self._relay_only:
+            found.append(Opening("*", "1024-65535", "UDP", "direct"))
+        if self._ports is not None:
+            found.append(Opening("*", "1024-65535", "TCP", "direct"))
         return found
 
     async def checks(self) -> AsyncIterator[Check]:
@@ -137,9 +151,10 @@ class Doctor:
             yield Check("relay", "note", "no_ice")
             return
         ice = Ice(self._told, load(self._engine), PACKET, local=self._local, proxies=self._proxies)
-        async for check in self._outside(ice):
-            yield check
-        for server in self._told.turn:
+        if not self._relay_only:
+            async for check in self._outside(ice):
+                yield check
+        for server in () if self._no_relay else self._told.turn:
             yield await self._relay(ice, server)
 
     # -- this machine
@@ -231,6 +246,9 @@ class Doctor:
     async def _outside(self, ice: Ice) -> AsyncIterator[Check]:
         """Every server that answers binding requests by UDP, asked from one port."""
         named = [*self._told.stun, *(one for one in self._told.turn if one.transport == "udp")]
+        if not named:
+            yield Check("nat", "note", "nat_unasked")
+            return
         seen: dict[IceServer, Endpoint] = {}
         from_where: dict[Endpoint, Endpoint] = {}  # the same by the address that was asked
         own = 0

@@ -10,9 +10,11 @@ import contextlib
 import socket
 from collections.abc import Sequence
 
+from ..tasks import stop
 from .stun import MAX_ANSWER, Binding, Endpoint
 
 ASK_SECONDS = 0.7  # for the outer address: nothing waits longer for it
+MOST_ASKED = 3  # at once
 TRY_SECONDS = 1.0  # for one attempt to connect; the kernel says it again once in that time
 REUSED = getattr(socket, "SO_REUSEPORT", None)  # Windows has none
 
@@ -29,12 +31,22 @@ class Hole:
         altogether; None where none does, or where no port can be shared."""
         if REUSED is None:
             return None
-        with contextlib.suppress(OSError, TimeoutError):
+        asking = [asyncio.create_task(cls._by(server)) for server in servers[:MOST_ASKED]]
+        first: Hole | None = None
+        try:
             async with asyncio.timeout(ASK_SECONDS):
-                for server in servers:
-                    if found := await cls._by(server):
-                        return found
-        return None
+                for next_one in asyncio.as_completed(asking):
+                    if first := await next_one:
+                        break
+        except TimeoutError:
+            pass
+        finally:
+            await stop(*asking)
+            for one in asking:
+                made = None if one.cancelled() or one.exception() else one.result()
+                if made is not None and made is not first:
+                    made.close()
+        return first
 
     @classmethod
     async def _by(cls, server: Endpoint) -> Hole | None:

@@ -61,6 +61,16 @@ def _check(url: str) -> None:
         raise Failure("server_unreachable", Detail("proxy_wrong"))
 
 
+def connectable(proxy: str) -> tuple[str, bool]:
+    """A proxy's URL as libraries take it, with a port, and whether the proxy is to look names up
+    (`socks5h`, `socks4a`)."""
+    parts = urlsplit(proxy)
+    scheme = parts.scheme.removesuffix("h").removesuffix("a")
+    default = 80 if scheme == "http" else 1080
+    netloc = parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{default}"
+    return f"{scheme}://{netloc}", parts.scheme != scheme
+
+
 def _is_private(host: str) -> bool:
     try:
         return ipaddress.ip_address(host.strip("[]")).is_private
@@ -101,7 +111,8 @@ async def open_socket(proxy: str, host: str, port: int) -> socket.socket:
 
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            return await Proxy.from_url(proxy).connect(host, port)
+            url, lookup = connectable(proxy)
+            return await Proxy.from_url(url, rdns=lookup or None).connect(host, port)
     except ProxyError as error:
         raise refused_by_proxy(error.error_code) from None
     except (ProxyConnectionError, ProxyTimeoutError, TimeoutError, OSError, ValueError):

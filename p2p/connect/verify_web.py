@@ -21,7 +21,7 @@ from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, Prox
 from ..protocol.errors import Failure
 from ..protocol.paths import shown
 from ..protocol.sentences import Detail, os_detail
-from .proxies import NONE, Proxies, first_that_reaches, refused_by_proxy
+from .proxies import NONE, Proxies, connectable, first_that_reaches, refused_by_proxy
 
 NO_PROXIES = Proxies(NONE)
 REQUEST_SECONDS, ALL_SECONDS = 15.0, 120.0
@@ -124,7 +124,10 @@ async def _compare(
 def _connector(proxy: str, context: ssl.SSLContext) -> aiohttp.BaseConnector:
     if not proxy:
         return aiohttp.TCPConnector(ssl=context)
-    connector: aiohttp.BaseConnector = ProxyConnector.from_url(proxy, ssl=context)
+    url, lookup = connectable(proxy)
+    connector: aiohttp.BaseConnector = ProxyConnector.from_url(
+        url, rdns=lookup or None, ssl=context
+    )
     return connector
 
 

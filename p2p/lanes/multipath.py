@@ -24,7 +24,7 @@ from ..protocol.handshake import DIRECT, LANES, MANY_LANES
 from ..protocol.sentences import os_detail
 from ..protocol.session import RecipientSession, SenderSession, SenderState
 from ..protocol.signal import Description, DirectEndpoint, Signal
-from ..tasks import race, uncancelled
+from ..tasks import race, stop, uncancelled
 from . import Lane, LaneLost, hear_nothing
 from .connection_count import ConnectionCount
 from .tls.connection import AGAIN_SECONDS, ALONE_SECONDS
@@ -177,13 +177,16 @@ class Multipath:
         ports, context = self._context.direct_ports, self._context
         if ports is None or not await self._direct_wanted():
             return
+        asking = asyncio.ensure_future(context.open_hole())
         try:
             self._direct = direct = await DirectLanes.open(range(ports[0], ports[1] + 1))
         except OSError as error:
             context.warn("no_direct_port", os_detail(error))
+            await stop(asking)
             return
-        hole = await context.open_hole()
+        hole: Hole | None = None
         try:
+            hole = await asking
             outer = hole.outer if hole is not None else None
             own = DirectEndpoint.of(context.addresses(), direct.port, direct.certificate, outer)
             self._step(self.session.announce_direct, own, time.monotonic())
@@ -199,6 +202,7 @@ class Multipath:
                 working.append(self._punch(direct, hole, peer.outer))
             await race(*working)
         finally:
+            await stop(asking)
             if hole is not None:
                 hole.close()
 

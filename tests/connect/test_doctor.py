@@ -57,7 +57,9 @@ async def test_a_server_that_answers_stun_itself_is_all_that_one_network_needs()
     assert [(o.host, o.port, o.protocol) for o in one.openings()] == [
         ("127.0.0.1", str(served), "TCP"),
         ("127.0.0.1", str(port), "UDP"),
+        ("127.0.0.1", str(port), "TCP"),
         ("*", "1024-65535", "UDP"),
+        ("*", "1024-65535", "TCP"),
     ]
 
 

@@ -81,3 +81,10 @@ async def test_no_server_and_no_shared_ports_are_no_hole(monkeypatch):
     async with serve_stun("127.0.0.1", 0) as port:
         monkeypatch.setattr(hole, "REUSED", None)
         assert await Hole.open([("127.0.0.1", port)]) is None
+
+
+async def test_one_silent_server_is_no_obstacle():
+    async with answering(None) as silent, serve_stun("127.0.0.1", 0) as port:
+        one = await Hole.open([("127.0.0.1", silent), ("127.0.0.1", port)])
+    assert one is not None
+    one.close()

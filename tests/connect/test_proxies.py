@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from python_socks import parse_proxy_url
 
 from p2p.connect.proxies import (
     NONE,
     Proxies,
+    connectable,
     first_that_reaches,
     open_socket,
     refused_by_proxy,
@@ -147,3 +149,38 @@ async def test_what_another_way_does_not_change_is_said_at_once():
     with pytest.raises(Failure) as refused:
         await first_that_reaches([PROXY, ""], reach, 1.0)
     assert refused.value.code == "certificate_untrusted"
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("http://proxy.example:8080", ("http://proxy.example:8080", False)),
+        ("http://proxy.example", ("http://proxy.example:80", False)),
+        ("http://a:b@[fd00::1]", ("http://a:b@[fd00::1]:80", False)),
+        ("socks5://p:1", ("socks5://p:1", False)),
+        ("socks5h://p", ("socks5://p:1080", True)),
+        ("socks4a://p:1", ("socks4://p:1", True)),
+        ("socks4://p:1", ("socks4://p:1", False)),
+    ],
+)
+def test_what_is_accepted_as_a_proxy_is_one_to_the_library(given, taken):
+    assert connectable(given) == taken
+    parse_proxy_url(taken[0])
+
+
+async def test_a_name_is_looked_up_by_a_proxy_that_is_asked_to():
+    """`socks5h`, over a real socket: the request has the name in it (RFC 1928, ATYP 3)."""
+    heard = asyncio.get_running_loop().create_future()
+
+    async def take(reader, writer):
+        await reader.readexactly(3)
+        writer.write(b"\x05\x00")
+        heard.set_result(await reader.read(100))
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(Failure):
+        await open_socket(f"socks5h://127.0.0.1:{port}", "far.example", 443)
+    assert b"\x03\x0bfar.example" in await heard
+    server.close()

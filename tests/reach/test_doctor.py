@@ -104,9 +104,20 @@ def test_without_servers_one_network_is_all(tmp_path):
     assert (result["path"], code) == ("network", 0)
 
 
-def test_no_relay_and_no_udp_is_no_transfer(tmp_path):
+def test_no_relay_and_no_udp_is_one_network_alone(tmp_path):
     _, result, code = examine(tmp_path, "no udp", servers="stun")
-    assert (result["path"], code) == ("", 1)
+    assert (result["path"], code) == ("network", 0)
+
+
+@pytest.mark.parametrize(
+    ("site", "word", "path"),
+    [("symmetric", "--no-relay", "some"), ("cone", "--relay-only", "relayed")],
+)
+def test_what_a_transfer_would_not_try_is_not_tried(tmp_path, site, word, path):
+    checks, result, code = examine(tmp_path, site, word)
+    assert (result["path"], code) == (path, 0)
+    tried = {one["check"] for one in checks}
+    assert ("relay" in tried, "nat" in tried) == (word != "--no-relay", word != "--relay-only")
 
 
 def test_a_server_that_is_not_reached(tmp_path):

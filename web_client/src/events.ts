@@ -105,7 +105,7 @@ export interface Ended {
 // --- of a check of this computer
 
 /** What stands between, by how STUN servers see this computer (RFC 4787). */
-export type Nat = "none" | "cone" | "symmetric" | "unknown" | "blocked";
+export type Nat = "none" | "cone" | "symmetric" | "unknown" | "blocked" | "unasked";
 
 /** What a TURN server did: milliseconds to a relayed address, and bytes a second; 0: not known. */
 export interface Relayed {

@@ -131,6 +131,7 @@ export class Invitation {
       let proven = false; // whether the host of this session is
       let failure: unknown = null;
       try {
+        if (this.stopped && transfer.unconfirmed) return transfer.unconfirmed;
         if (this.stopped) throw new Failure("cancelled");
         if (!transfer.underway) this.tell({ event: "state", state: "connecting" });
         const connected = await this.attempt(identity, transfer.underway === null);
@@ -140,9 +141,10 @@ export class Invitation {
       } catch (error) {
         const probing = !proven && !this.stopped && !transfer.underway;
         if (probing && brokeOff(error) && --probes) continue;
-        if (this.stopped) throw error;
+        if (this.stopped && !transfer.unconfirmed) throw error;
         failure = error;
       }
+      if (this.stopped && transfer.unconfirmed) return transfer.unconfirmed;
       const now = clock();
       if (proven) heard = now;
       if (!isNobodyThere(failure)) there = now;

@@ -180,7 +180,7 @@ async function checkComputer(): Promise<void> {
     met,
     room.then(({ free }) => free),
     tell,
-  );
+  ).catch(() => "none" as const);
   show({ ...model, checked });
 }
 

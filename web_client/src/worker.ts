@@ -201,10 +201,10 @@ async function exportReceipt(): Promise<void> {
 
 /** What a page cannot find out itself: whether peers would meet, and what there is room for. */
 async function check(origin: string): Promise<void> {
-  await sodium.ready;
   const began = performance.now();
   const took = () => Math.round(performance.now() - began);
   try {
+    await sodium.ready;
     const servers = await meet(origin);
     tell({ event: "met", servers, took: took(), code: "", detail: "" });
   } catch (error) {

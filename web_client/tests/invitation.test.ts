@@ -36,6 +36,7 @@ class Asked {
   recalled = false;
   underway: object | null = null;
   readonly moved = false;
+  readonly unconfirmed = null;
   constructor(readonly goesOn = false) {}
 
   async recall(): Promise<void> {

@@ -38,7 +38,7 @@ export async function check(
     return "network";
   }
   const stun = stunOf(servers);
-  let { nat, outer } = await lookOutside(stun);
+  let { nat, outer } = stun.length ? await lookOutside(stun) : { nat: "unasked" as Nat, outer: "" };
   let relays = false;
   for (const server of servers.filter(isTurn)) {
     const [, scheme, host, port, transport] = PARTS.exec(server.urls)!;
@@ -71,11 +71,13 @@ const NAT_VERDICTS: { readonly [nat in Nat]: Finding["verdict"] } = {
   symmetric: "note",
   unknown: "note",
   blocked: "fails",
+  unasked: "note",
 };
 
 /** How a transfer would connect, by what comes through. */
 export function pathOf(nat: Nat, relays: boolean): CheckPath {
   if (nat === "none" || nat === "cone") return "direct";
   if (nat === "unknown") return relays ? "either" : "some";
-  return relays ? "relayed" : "none";
+  if (relays) return "relayed";
+  return nat === "symmetric" ? "some" : "network";
 }

@@ -12,10 +12,21 @@ const RATE_SECONDS = 1;
 const CHUNK = 16 * 1024; // bytes
 const QUEUED = 1024 * 1024; // bytes that may wait in the browser
 
-/** How servers see this computer, and what stands between. `stun` are different servers. */
+/** How STUN servers see this computer, and what stands between. */
 export async function lookOutside(
   stun: readonly IceServer[],
 ): Promise<{ readonly nat: Nat; readonly outer: string }> {
+  const servers = different(stun);
+  const seen = await outerOf(servers);
+  // Equal answers of several servers are one to a browser: each is asked alone, too.
+  const several = seen.length > 0 && servers.length > 1;
+  const alone = several ? await Promise.all(servers.map((one) => outerOf([one]))) : [];
+  const answering = alone.filter((answers) => answers.length > 0).length;
+  return { nat: natOf(seen, answering), outer: seen[0]?.split(" ")[0] ?? "" };
+}
+
+/** What these servers see of one port of this computer: "address port". */
+async function outerOf(stun: readonly IceServer[]): Promise<string[]> {
   const pc = new RTCPeerConnection({ iceServers: [...stun] });
   const seen = new Set<string>();
   try {
@@ -31,23 +42,32 @@ export async function lookOutside(
   } finally {
     pc.close();
   }
-  const [first] = seen;
-  return { nat: natOf([...seen], stun.length), outer: first?.split(" ")[0] ?? "" };
+  return [...seen];
 }
 
-/** By the outer addresses and ports ("address port") that so many servers saw. */
-export function natOf(seen: readonly string[], servers: number): Nat {
+/** The outer addresses and ports ("address port") that so many different servers saw of one port. */
+export function natOf(seen: readonly string[], answering: number): Nat {
   const addresses = new Set(seen.map((one) => one.split(" ")[0]));
   if (!seen.length) return "blocked";
   if (addresses.size < seen.length) return "symmetric"; // one address with several ports
-  return servers > 1 ? "cone" : "unknown";
+  return answering > 1 ? "cone" : "unknown";
+}
+
+/** Each server once, by its host and port. */
+export function different(stun: readonly IceServer[]): IceServer[] {
+  const portOf = ({ urls }: IceServer) => (/:\d+$/.test(urls) ? urls : `${urls}:3478`);
+  return [...new Map(stun.map((one) => [portOf(one), one])).values()];
 }
 
 /** Whether a TURN server relays, how soon, and how fast; null where it does not. */
 export async function tryRelay(server: IceServer): Promise<Relayed | null> {
-  const made = () => new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: "relay" });
-  const [one, other] = [made(), made()];
+  const made: RTCPeerConnection[] = [];
+  const make = () => {
+    made.push(new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: "relay" }));
+    return made.at(-1)!;
+  };
   try {
+    const [one, other] = [make(), make()];
     const began = performance.now();
     let took = -1; // until the first relayed address
     const candidatesOf = (from: RTCPeerConnection) => {
@@ -83,8 +103,7 @@ export async function tryRelay(server: IceServer): Promise<Relayed | null> {
   } catch {
     return null;
   } finally {
-    one.close();
-    other.close();
+    for (const pc of made) pc.close();
   }
 }
 

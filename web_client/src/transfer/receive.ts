@@ -95,7 +95,8 @@ export class Receive {
 
   /** A person stopped it, and the sender is told. Not while only signatures are missing. */
   stop(): void {
-    if (!this.session.settling) this.driver.fail(new Failure("cancelled"));
+    const signed = this.around.progress.underway?.signed;
+    if (!signed && !this.session.settling) this.driver.fail(new Failure("cancelled"));
   }
 
   /** Close the connection, once the last word is heard. */

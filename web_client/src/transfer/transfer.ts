@@ -72,10 +72,15 @@ export class Transfer {
    */
   brokeOff(failure: unknown, proven: boolean, silence: number, away: number): Outcome | null {
     if (failure !== null && !this.mayGoOn(failure, proven)) throw failure;
-    const { underway } = this;
-    if (!underway?.signed) return null;
-    if (away <= CONFIRM_SECONDS && silence <= LONGEST_CONFIRM_SECONDS) return null;
-    const { delivered } = underway;
+    if (!this.unconfirmed) return null;
+    const patient = away <= CONFIRM_SECONDS && silence <= LONGEST_CONFIRM_SECONDS;
+    return patient ? null : this.unconfirmed;
+  }
+
+  /** How it ends where all is delivered and signed here; null before. */
+  get unconfirmed(): Outcome | null {
+    if (!this.underway?.signed) return null;
+    const { delivered } = this.underway;
     return { ending: "delivered_unconfirmed", code: "unconfirmed", detail: "", delivered };
   }
 

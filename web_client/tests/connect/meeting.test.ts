@@ -3,7 +3,7 @@ import sodium from "libsodium-wrappers-sumo";
 import { afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 
 import { meet } from "../../src/connect/meeting";
-import { natOf } from "../../src/connect/probe";
+import { different, natOf } from "../../src/connect/probe";
 import { pathOf } from "../../src/connect/checking";
 import { JOINED, ServedSocket } from "./server";
 
@@ -56,15 +56,20 @@ test.each([
 });
 
 test("how a transfer would connect, by the NAT and the relays", () => {
-  const all = (["none", "cone", "symmetric", "unknown", "blocked"] as const).map((nat) => [
-    pathOf(nat, false),
-    pathOf(nat, true),
-  ]);
+  const all = (["none", "cone", "symmetric", "unknown", "blocked", "unasked"] as const).map(
+    (nat) => [pathOf(nat, false), pathOf(nat, true)],
+  );
   expect(all).toEqual([
     ["direct", "direct"],
     ["direct", "direct"],
-    ["none", "relayed"],
+    ["some", "relayed"],
     ["some", "either"],
-    ["none", "relayed"],
+    ["network", "relayed"],
+    ["network", "relayed"],
   ]);
+});
+
+test("two names of one port are one server", () => {
+  const urls = ["stun:a.example", "stun:a.example:3478", "stun:a.example:3479", "stun:b.example"];
+  expect(different(urls.map((one) => ({ urls: one }))).length).toBe(3);
 });

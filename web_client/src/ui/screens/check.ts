@@ -20,14 +20,14 @@ export function check({ findings, checked }: Model, { t, actions }: Context): Sc
     title(t.check.title),
     h("p", { class: checked ? "" : "busy", role: "status" }, result ?? t.check.text),
     h("ul", { class: "findings" }, ...rows),
-    checked &&
-      choices(
+    choices(
+      checked &&
         button(
           t.check.copy,
           () => void navigator.clipboard.writeText(textOf(findings, result!, t)),
         ),
-        button(t.check.back, () => actions.again(), "quiet"),
-      ),
+      button(t.check.back, () => actions.again(), "quiet"),
+    ),
   ];
   return { children };
 }
