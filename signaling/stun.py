@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 import ifaddr
 from aioice import stun
@@ -66,8 +66,8 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._answers, self._full = answers, False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # Before Python 3.12 the event loop's own is no `DatagramTransport`.
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, address: tuple[Any, ...]) -> None:
         if not self._full and self._answers.take():

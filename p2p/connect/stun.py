@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 ASK_AGAIN_SECONDS = 0.25  # for UDP loses
 MAX_ANSWER = 1500  # bytes
@@ -44,8 +44,8 @@ class Asking(asyncio.DatagramProtocol):
         self._waiting: list[tuple[Binding, asyncio.Future[Endpoint]]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # Before Python 3.12 the event loop's own is no `DatagramTransport`.
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, address: Any) -> None:
         for binding, answered in self._waiting:

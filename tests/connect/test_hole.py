@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from typing import Any
 
 import psutil
 import pytest
@@ -18,7 +19,10 @@ from signaling.stun import serve_stun
 async def answering(answer):
     """A TCP server that says this to whoever connects; its port."""
 
+    taking: list[Any] = []
+
     async def take(reader, writer):
+        taking.append(asyncio.current_task())
         with contextlib.suppress(OSError):
             await reader.read(100)
             if answer is None:
@@ -26,12 +30,15 @@ async def answering(answer):
             else:
                 writer.write(answer)
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(take, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        await asyncio.gather(*taking)
 
 
 async def test_it_connects_from_the_port_that_the_server_saw(monkeypatch):

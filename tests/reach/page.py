@@ -42,7 +42,7 @@ async def check(kind: str, address: str, screenshot: str = "") -> None:
             await page.goto(address)
             await page.wait_until("document.querySelector('h1') !== null")
             await page.click(".card .quiet")
-            await page.wait_for(".card.check .choices", CHECK_SECONDS)
+            await page.wait_for(".card.check .primary", CHECK_SECONDS)
             rows = await page.evaluate(ROWS)
             result = await page.text(".card.check [role=status]")
             print(json.dumps({"rows": rows, "result": result, "errors": page.errors}))

@@ -35,8 +35,7 @@ def test_a_direct_path_is_found_with_a_stun_server_alone(tmp_path, sites):
 
 
 def test_the_signaling_server_alone_is_enough_for_two_cone_nats(tmp_path):
-    found = cell(tmp_path, ("cone", "cone"), servers="own")
-    assert (found.path, found.ended) == ("direct", "direct")
+    assert cell(tmp_path, ("cone", "cone"), servers="own").path == "direct"
 
 
 @pytest.mark.parametrize(

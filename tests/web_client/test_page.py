@@ -187,7 +187,7 @@ async def test_a_check_of_this_computer(recipient, look, sender, some):
     for address in (link.split("#")[0], link):
         await recipient.open(address)
         await page.click(".card .quiet")
-        await page.wait_for(".card.check .choices", 30)
+        await page.wait_for(".card.check .primary", 30)
         assert "inside this network alone" in await page.text(".card.check [role=status]")
         assert await page.evaluate(
             "[...document.querySelectorAll('.findings li')].map((row) => row.dataset.verdict)"
