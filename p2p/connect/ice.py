@@ -22,7 +22,8 @@ from .proxies import NONE, STAGGER_SECONDS, Proxies, open_socket
 from .stun import Endpoint, asking
 
 RESOLVE_SECONDS = 1.0  # for the names of all servers
-ANSWER_SECONDS = 1.5  # for an answer by UDP, or a connection by TCP
+ANSWER_SECONDS = 1.5  # for an answer by UDP
+CONNECT_SECONDS = 5.0  # for a connection by TCP or TLS, also by satellite
 CHOICE_SECONDS = 0.3  # to find one of several STUN servers that answers, before the first is taken
 CHUNK = 64 * 1024
 NO_PROXIES = Proxies(NONE)
@@ -114,7 +115,7 @@ class Ice:
         if not found or found[0].scheme != "turns":
             return found[:1]
         with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(CONNECT_SECONDS):
                 tunnel = await Tunnel.open("", found[0])
             self._tunnels.append(tunnel)
             return [tunnel.end]
@@ -296,7 +297,7 @@ async def _answering(
 
 async def _connecting(servers: Sequence[IceServer]) -> list[IceServer]:
     """By TCP, or by TLS with a certificate that is trusted here."""
-    return await _first([_connect(one) for one in servers])
+    return await _first([_connect(one) for one in servers], CONNECT_SECONDS)
 
 
 async def _ask(server: IceServer) -> IceServer:
