@@ -19,6 +19,7 @@ import p2p
 from p2p import events
 from p2p.api import CATALOGUE
 from p2p.cli import main
+from p2p.cli.configuration import Setting
 from p2p.protocol.errors import EXIT_CODES, EXIT_USAGE, FAILURES
 
 ROOT = Path(__file__).parent.parent
@@ -108,6 +109,18 @@ def options(command: click.Command) -> set[str]:
     # `params` and not `get_params`, which would keep the help option that it makes for good.
     names = (name for one in command.params for name in one.opts + one.secondary_opts)
     return {name for name in names if name.startswith("--")}
+
+
+def test_settings_are_named():
+    """Which options a file and the environment can set, and only those."""
+    named = section(GUIDE.read_text(), "### Settings").split(". Each has", 1)[0]
+    settings = {
+        f"--{one.key}"
+        for command in commands(main).values()
+        for one in command.params
+        if isinstance(one, Setting) and not one.table
+    }
+    assert set(re.findall(r"`(--[a-z-]+)`", named)) == settings
 
 
 @pytest.mark.parametrize("document", [ROOT / "README.md", GUIDE], ids=lambda one: one.name)

@@ -85,7 +85,7 @@ def doctor(
         if openings:
             _tell_openings(openings, tell)
         if as_json:
-            told_openings = [vars(one) for one in openings]
+            told_openings = [one._asdict() for one in openings]
             show_json({"event": "result", "path": path, "openings": told_openings})
         if report is not None:
             _write(report, lines)
@@ -121,6 +121,8 @@ def _sentence(check: Check) -> str:
             values[name] = value.text_in(language())
         elif name == "bytes":
             values["free"] = size(int(value))
+        elif name == "rate":
+            values["rate"] = size(int(value))
         else:
             values[name] = value
     return words("doctor", check.code, **values)

@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from ..lanes.webrtc import EngineName, load
@@ -62,8 +62,7 @@ class Check:
     values: Mapping[str, str | int | Failure] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Opening:
+class Opening(NamedTuple):
     """What a firewall has to let out, of one use."""
 
     host: str  # "*" is any
@@ -117,12 +116,14 @@ class Doctor:
             url = urlsplit(self._origin)
             port = url.port or (443 if url.scheme == "https" else 80)
             found.append(Opening(url.hostname or "", str(port), "TCP", "signaling"))
-        for one in self._told.servers:
+        asked = [(one, one.transport == "udp") for one in (*self._told.turn, *self._told.stun)]
+        if self._ports is not None:  # STUN servers are asked by TCP as well
+            asked += [(one, False) for one in self._told.stun]
+        for one, udp in asked:
             purpose = "outer_address" if one.scheme == "stun" else "relay"
-            protocol: Literal["TCP", "UDP"] = "UDP" if one.transport == "udp" else "TCP"
-            found.append(Opening(one.host, str(one.port), protocol, purpose))
-            if one.scheme == "stun" and self._ports is not None:
-                found.append(Opening(one.host, str(one.port), "TCP", purpose))
+            new = Opening(one.host, str(one.port), "UDP" if udp else "TCP", purpose)
+            if new[:3] not in [known[:3] for known in found]:  # a relay is a STUN server too
+                found.append(new)
         if not self._relay_only:
             found.append(Opening("*", "1024-65535", "UDP", "direct"))
         if self._ports is not None:
@@ -245,7 +246,8 @@ class Doctor:
 
     async def _outside(self, ice: Ice) -> AsyncIterator[Check]:
         """Every server that answers binding requests by UDP, asked from one port."""
-        named = [*self._told.stun, *(one for one in self._told.turn if one.transport == "udp")]
+        by_udp = [*self._told.stun, *(one for one in self._told.turn if one.transport == "udp")]
+        named = list({(one.host, one.port): one for one in reversed(by_udp)}.values())[::-1]
         if not named:
             yield Check("nat", "note", "nat_unasked")
             return
@@ -320,9 +322,11 @@ class Doctor:
             await asyncio.sleep(0.1)  # the allocations are given back
             for tunnel in tunnels:
                 tunnel.close()
+        values |= {"ms": took, "rate": round(rate)}
+        if not rate:
+            return Check("relay", "note", "relay_unproven", values)
         self._relays = True
-        values |= {"ms": took, "rate": f"{rate / 1e6:.1f}"}
-        return Check("relay", "works", "relay" if rate else "relay_unmeasured", values)
+        return Check("relay", "works", "relay", values)
 
     async def _allocated(self, server: IceServer) -> tuple[list[Any], list[Tunnel]]:
         """Two relayed addresses, directly, or where that fails through the proxy there is."""
@@ -475,8 +479,8 @@ async def _allocate_both(*servers: IceServer) -> list[tuple[Any, _Arrivals]]:
 
 
 async def _rate(sender: tuple[Any, _Arrivals], recipient: tuple[Any, _Arrivals]) -> float:
-    """Bytes a second from one relayed address to another, so both up and down; 0 where the relay
-    lets none of its own be reached."""
+    """Bytes a second from one relayed address to another, so both up and down; 0 where nothing
+    came: a relay may let none of its own be reached."""
     target, arrivals = recipient[0].get_extra_info("sockname"), recipient[1]
     packet, sent, lost = bytes(PACKET), 0, 0
     back, theirs = sender[0].get_extra_info("sockname"), recipient[0]

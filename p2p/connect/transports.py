@@ -45,8 +45,8 @@ from ..protocol.signal import (
 )
 from ..tasks import race, stop
 from .addresses import reachable
-from .hole import Hole
 from .ice import NO_PROXIES, Ice, Relay
+from .outer_port import OuterPort
 from .proxies import Proxies
 from .seats import Attempt
 
@@ -194,10 +194,10 @@ class Transports:
         assert self._ice is not None
         return self._ice.open(offerer=offerer)
 
-    async def open_hole(self) -> Hole | None:
+    async def open_outer_port(self) -> OuterPort | None:
         """A TCP port whose outer address is known, by the first STUN server that tells it."""
         assert self._ice is not None
-        return await Hole.open(await self._ice.find_stun_by_tcp())
+        return await OuterPort.open(await self._ice.find_stun_by_tcp())
 
     async def connect_host(
         self, attempt: Attempt, keys: LinkKeys, *, passphrase: bool, host_sends: bool

@@ -71,8 +71,8 @@ class OpenConnection(Protocol):
         """A new connection."""
 
 
-class Hole(Protocol):
-    """A TCP port of this side whose outer address is known; see `connect.hole`."""
+class OuterPort(Protocol):
+    """A TCP port of this side whose outer address is known; see `connect.outer_port`."""
 
     outer: tuple[str, int]
 
@@ -97,7 +97,7 @@ class LaneContext:
     peer_addresses: Sequence[str]  # where the connection could have found the peer
     targets: Targets  # of the whole transfer
     warn: Callable[[str, str], None]  # code of a warning, detail
-    open_hole: Callable[[], Awaitable[Hole | None]]
+    open_outer_port: Callable[[], Awaitable[OuterPort | None]]
 
 
 class Multipath:
@@ -177,17 +177,15 @@ class Multipath:
         ports, context = self._context.direct_ports, self._context
         if ports is None or not await self._direct_wanted():
             return
-        asking = asyncio.ensure_future(context.open_hole())
+        asking = asyncio.ensure_future(context.open_outer_port())
         try:
-            self._direct = direct = await DirectLanes.open(range(ports[0], ports[1] + 1))
-        except OSError as error:
-            context.warn("no_direct_port", os_detail(error))
-            await stop(asking)
-            return
-        hole: Hole | None = None
-        try:
-            hole = await asking
-            outer = hole.outer if hole is not None else None
+            try:
+                self._direct = direct = await DirectLanes.open(range(ports[0], ports[1] + 1))
+            except OSError as error:
+                context.warn("no_direct_port", os_detail(error))
+                return
+            port = await asking
+            outer = port.outer if port is not None else None
             own = DirectEndpoint.of(context.addresses(), direct.port, direct.certificate, outer)
             self._step(self.session.announce_direct, own, time.monotonic())
             peer = await self._peer
@@ -198,22 +196,22 @@ class Multipath:
             working = [direct.serve(), self._take_direct(direct)]
             if targets := [one for one in chosen if one in announced]:
                 working.append(self._make_direct(direct, targets, peer.port))
-            if hole is not None and peer.outer is not None and peer.outer[0] in chosen:
-                working.append(self._punch(direct, hole, peer.outer))
+            if port is not None and peer.outer is not None and peer.outer[0] in chosen:
+                working.append(self._punch(direct, port, peer.outer))
             await race(*working)
         finally:
             await stop(asking)
-            if hole is not None:
-                hole.close()
+            if not asking.cancelled() and not asking.exception() and (made := asking.result()):
+                made.close()
 
-    async def _punch(self, direct: DirectLanes, hole: Hole, peer: tuple[str, int]) -> None:
+    async def _punch(self, direct: DirectLanes, port: OuterPort, peer: tuple[str, int]) -> None:
         """Where nobody could connect to the other in the ordinary way, both at once from ports that
         were let out; then wait until cancelled."""
         await asyncio.sleep(PUNCH_AFTER_SECONDS)
         with suppress(LaneLost, TimeoutError):
             async with asyncio.timeout(PUNCH_SECONDS):
                 while not self.direct:
-                    plain = await hole.connect(peer)
+                    plain = await port.connect(peer)
                     lane = await direct.adopt(plain, peer[0], server=self._serves_punched)
                     self._context.targets.answered()
                     await self._adopt(lane)

@@ -25,7 +25,7 @@ from ..events import (
     Warned,
 )
 from ..lanes import Lane, LaneLost
-from ..lanes.multipath import Hole, LaneContext, Multipath, OpenConnection
+from ..lanes.multipath import LaneContext, Multipath, OpenConnection, OuterPort
 from ..lanes.tls.targets import Targets
 from ..protocol import receipt as receipts
 from ..protocol import session as sessions
@@ -88,7 +88,7 @@ class Carrier(Protocol):
     def peer_addresses(self) -> Sequence[str]:
         """Where this connection found the peer, or could have."""
 
-    async def open_hole(self) -> Hole | None:
+    async def open_outer_port(self) -> OuterPort | None:
         """A TCP port whose outer address is known, where a STUN server tells it."""
 
 
@@ -324,7 +324,7 @@ class Driver:
             peer_addresses=connected.carrier.peer_addresses,
             targets=self._targets,
             warn=lambda code, detail: self._options.emit(Warned(code, detail=detail)),
-            open_hole=connected.carrier.open_hole,
+            open_outer_port=connected.carrier.open_outer_port,
         )
 
     # -- people

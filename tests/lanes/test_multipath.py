@@ -100,13 +100,13 @@ class MemoryDirectLanes:
 # --- two sides ------------------------------------------------------------------------------------
 
 
-class MemoryHole:
+class MemoryOuterPort:
     """A port whose outer address is `outer`: two that try each other meet."""
 
     def __init__(self, outer):
         self.outer, self.closed = outer, False
         self.tried = asyncio.Event()
-        self.others: dict[tuple[str, int], MemoryHole] = {}
+        self.others: dict[tuple[str, int], MemoryOuterPort] = {}
         self.lane = MemoryDirectLane()
 
     @classmethod
@@ -166,7 +166,7 @@ class Sides:
         self.path, self.may_add = path, dict(zip(("sender", "recipient"), may_add, strict=True))
         self.network, self.wanted, self.looked = network or Network(), 1, []
         self.warned: list[tuple[str, str]] = []
-        self.holes: list[Any] = []
+        self.outer_ports: list[Any] = []
         self.at_sender, self.at_recipient = PassingSession(capabilities), PassingSession(())
         self.carrying: dict[str, dict[int, MemoryLane]] = {"sender": {}, "recipient": {}}
         monkeypatch.setattr(multipath, "DirectLanes", MemoryDirectLanes)
@@ -205,11 +205,11 @@ class Sides:
             peer_addresses=["192.0.2.1"],
             targets=Targets(),
             warn=lambda code, detail: self.warned.append((code, detail)),
-            open_hole=self.open_hole,
+            open_outer_port=self.open_outer_port,
         )
 
-    async def open_hole(self):
-        return self.holes.pop(0) if self.holes else None
+    async def open_outer_port(self):
+        return self.outer_ports.pop(0) if self.outer_ports else None
 
     def count(self, most):
         """A `ConnectionCount` that says what the test wants."""
@@ -644,28 +644,46 @@ OUTSIDE = ("192.0.2.1", 50_000), ("192.0.2.1", 50_001)  # where the connection f
 async def test_where_nobody_can_connect_both_do_at_once(monkeypatch):
     """From ports whose outer addresses they have told each other; the sender's end is the server."""
     sides = Sides(monkeypatch)
-    sides.holes = list(holes := MemoryHole.both(*OUTSIDE))
+    sides.outer_ports = list(both := MemoryOuterPort.both(*OUTSIDE))
     MemoryDirectLanes.refusing = {40_000, 40_001}
     sides.sender.admitted.set()
     await asyncio.sleep(multipath.PUNCH_AFTER_SECONDS + 1)
     assert len(sides.sender.direct) == len(sides.recipient.direct) == 1
     told = [one.announced[0].outer for one in (sides.at_sender, sides.at_recipient)]
-    assert told == [one.outer for one in holes]
+    assert told == [one.outer for one in both]
     ends = [one._direct.adopted for one in (sides.sender, sides.recipient)]  # type: ignore[union-attr]
     assert ends == [("192.0.2.1", True), ("192.0.2.1", False)]
     await sides.stop()
-    assert all(one.closed for one in holes)
+    assert all(one.closed for one in both)
 
 
 @virtual_time
 async def test_nobody_tries_that_where_an_ordinary_connection_came_about(monkeypatch):
     sides = Sides(monkeypatch)
-    sides.holes = list(holes := MemoryHole.both(*OUTSIDE))
+    sides.outer_ports = list(both := MemoryOuterPort.both(*OUTSIDE))
     sides.sender.admitted.set()
     await asyncio.sleep(multipath.PUNCH_AFTER_SECONDS + 1)
     assert sides.sender.direct
-    assert not any(one.tried.is_set() for one in holes)
+    assert not any(one.tried.is_set() for one in both)
     await sides.stop()
+
+
+@virtual_time
+async def test_an_outer_port_is_closed_whatever_comes_between(monkeypatch):
+    """Such as that no other is to be had to listen on."""
+
+    async def refused(cls, ports):
+        await asyncio.sleep(0.1)
+        raise OSError(98, "Address already in use")
+
+    monkeypatch.setattr(MemoryDirectLanes, "open", classmethod(refused))
+    sides = Sides(monkeypatch)
+    sides.outer_ports = list(made := MemoryOuterPort.both(*OUTSIDE))
+    sides.sender.admitted.set()
+    await asyncio.sleep(1)
+    await sides.stop()
+    assert made[0].closed
+    assert [code for code, _ in sides.warned] == ["no_direct_port"]
 
 
 @pytest.mark.parametrize("outer", [("198.51.100.9", 50_000), ("127.0.0.1", 50_000)])
@@ -673,11 +691,11 @@ async def test_nobody_tries_that_where_an_ordinary_connection_came_about(monkeyp
 async def test_a_peer_does_not_have_it_knock_elsewhere(monkeypatch, outer):
     """An outer address that the connection was not offered is nobody's to name."""
     sides = Sides(monkeypatch)
-    sides.holes = list(holes := MemoryHole.both(outer, OUTSIDE[1]))
+    sides.outer_ports = list(both := MemoryOuterPort.both(outer, OUTSIDE[1]))
     MemoryDirectLanes.refusing = {40_000, 40_001}
     sides.sender.admitted.set()
     await asyncio.sleep(multipath.PUNCH_AFTER_SECONDS + 1)
-    assert not holes[1].tried.is_set()
+    assert not both[1].tried.is_set()
     await sides.stop()
 
 

@@ -110,7 +110,7 @@ class MemoryCarrier:
         self.control.lose()
         self.data.lose()
 
-    async def open_hole(self) -> None:
+    async def open_outer_port(self) -> None:
         return None
 
     async def close(self, *, heard: bool = False) -> None:

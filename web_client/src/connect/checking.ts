@@ -47,11 +47,12 @@ export async function check(
     const found = await tryRelay(server);
     if (!found) say("relay", "fails", "relay_fails", where);
     else {
-      relays = true;
+      relays ||= found.rate > 0;
       // No outer address by STUN, and UDP comes through all the same: it is this computer's own.
       if (how === "UDP" && nat === "blocked") nat = "none";
-      const rate = (found.rate / 1e6).toFixed(1);
-      say("relay", "works", found.rate ? "relay" : "relay_unmeasured", {
+      const rate = Math.round(found.rate);
+      const [verdict, code] = found.rate ? (["works", "relay"] as const) : NOTHING_CAME;
+      say("relay", verdict, code, {
         ...where,
         rate,
         ms: found.took,
@@ -64,6 +65,7 @@ export async function check(
   return pathOf(nat, relays);
 }
 
+const NOTHING_CAME = ["note", "relay_unproven"] as const;
 const PARTS = /^(turns?):(\[[^\]]+\]|[^:?]+)(?::(\d+))?(?:\?transport=(udp|tcp))?$/;
 const NAT_VERDICTS: { readonly [nat in Nat]: Finding["verdict"] } = {
   none: "works",

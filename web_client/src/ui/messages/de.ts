@@ -9,6 +9,7 @@ import {
   status,
 } from "../../../../p2p/protocol/sentences/de.json";
 import type { Details, Failures, Messages } from "./en";
+import { checkOf } from "./check";
 import { many } from "./numbers";
 
 const failures: Failures = { ...failure, ...page_failure };
@@ -196,17 +197,7 @@ export const de: Messages = {
     text: "Das dauert einige Sekunden. Niemand bekommt etwas geschickt.",
     copy: "Für die IT kopieren",
     back: "Zurück",
-    verdicts: { works: doctor.works, fails: doctor.fails, note: doctor.note },
-    names: doctor_name,
-    sentences: { ...doctor, ...page_check },
-    paths: {
-      direct: doctor.path_direct,
-      either: doctor.path_either,
-      relayed: doctor.path_relayed,
-      some: doctor.path_some,
-      network: doctor.path_network,
-      none: doctor.path_none,
-    },
+    ...checkOf({ doctor, doctor_name, page_check }),
   },
   noLink: {
     title: "Hier empfangen Sie Dateien, die Ihnen jemand sendet",

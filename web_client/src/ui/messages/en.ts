@@ -15,6 +15,7 @@ import {
 } from "../../../../p2p/protocol/sentences/en.json";
 import type { StateName } from "../../events";
 import type { Code } from "../../protocol/errors";
+import { checkOf } from "./check";
 import { many } from "./numbers";
 
 /** Every failure's sentence. */
@@ -206,17 +207,7 @@ export const en = {
     text: "This takes a few seconds. Nothing is sent to anybody.",
     copy: "Copy for IT",
     back: "Back",
-    verdicts: { works: doctor.works, fails: doctor.fails, note: doctor.note },
-    names: doctor_name,
-    sentences: { ...doctor, ...page_check },
-    paths: {
-      direct: doctor.path_direct,
-      either: doctor.path_either,
-      relayed: doctor.path_relayed,
-      some: doctor.path_some,
-      network: doctor.path_network,
-      none: doctor.path_none,
-    },
+    ...checkOf({ doctor, doctor_name, page_check }),
   },
   noLink: {
     title: "Here you receive files that someone sends you",

@@ -45,6 +45,7 @@ function sentenceOf({ code, values }: Finding, t: Messages): string {
   const sentence = t.check.sentences[code as keyof typeof t.check.sentences];
   return sentence.replace(/\{(\w+)\}/g, (_, name: string) => {
     if (name === "free") return bytes(Number(values["bytes"]), t);
+    if (name === "rate") return bytes(Number(values["rate"]), t);
     const value = String(values[name]);
     const known = name === "why" && Object.hasOwn(t.details, value);
     return known ? t.details[value as keyof Details] : value;

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from p2p.connect import hole
-from p2p.connect.hole import Hole
+from p2p.connect import outer_port
+from p2p.connect.outer_port import OuterPort
 from signaling.stun import serve_stun
 
 
@@ -44,9 +44,9 @@ async def answering(answer):
 async def test_it_connects_from_the_port_that_the_server_saw(monkeypatch):
     """And tries until somebody is there. (Two at once meet only where a network takes its time:
     `tests.reach` has one.)"""
-    monkeypatch.setattr(hole, "TRY_SECONDS", 0.05)
+    monkeypatch.setattr(outer_port, "TRY_SECONDS", 0.05)
     async with serve_stun("127.0.0.1", 0) as port:
-        one = await Hole.open([("127.0.0.1", 1), ("127.0.0.1", port)])
+        one = await OuterPort.open([("127.0.0.1", 1), ("127.0.0.1", port)])
     assert one is not None
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -65,7 +65,7 @@ async def test_it_connects_from_the_port_that_the_server_saw(monkeypatch):
 
 async def test_whoever_gives_up_leaves_no_socket():
     async with serve_stun("127.0.0.1", 0) as port:
-        one = await Hole.open([("127.0.0.1", port)])
+        one = await OuterPort.open([("127.0.0.1", port)])
         assert one is not None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.1):
@@ -77,21 +77,21 @@ async def test_whoever_gives_up_leaves_no_socket():
 
 @pytest.mark.parametrize("answer", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes(2000)])
 async def test_a_server_that_tells_nothing_is_none(monkeypatch, answer):
-    monkeypatch.setattr(hole, "ASK_SECONDS", 0.2)
+    monkeypatch.setattr(outer_port, "ASK_SECONDS", 0.2)
     async with answering(answer) as port:
-        assert await Hole.open([("127.0.0.1", port)]) is None
+        assert await OuterPort.open([("127.0.0.1", port)]) is None
 
 
-async def test_no_server_and_no_shared_ports_are_no_hole(monkeypatch):
-    assert await Hole.open([]) is None
-    assert await Hole.open([("127.0.0.1", 1)]) is None
+async def test_no_server_and_no_shared_ports_are_none(monkeypatch):
+    assert await OuterPort.open([]) is None
+    assert await OuterPort.open([("127.0.0.1", 1)]) is None
     async with serve_stun("127.0.0.1", 0) as port:
-        monkeypatch.setattr(hole, "REUSED", None)
-        assert await Hole.open([("127.0.0.1", port)]) is None
+        monkeypatch.setattr(outer_port, "REUSED", None)
+        assert await OuterPort.open([("127.0.0.1", port)]) is None
 
 
 async def test_one_silent_server_is_no_obstacle():
     async with answering(None) as silent, serve_stun("127.0.0.1", 0) as port:
-        one = await Hole.open([("127.0.0.1", silent), ("127.0.0.1", port)])
+        one = await OuterPort.open([("127.0.0.1", silent), ("127.0.0.1", port)])
     assert one is not None
     one.close()

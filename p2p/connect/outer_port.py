@@ -19,20 +19,20 @@ TRY_SECONDS = 1.0  # for one attempt to connect; the kernel says it again once i
 REUSED = getattr(socket, "SO_REUSEPORT", None)  # Windows has none
 
 
-class Hole:
+class OuterPort:
     """A TCP port of this side, and its address outside as a STUN server sees it."""
 
     def __init__(self, asking: socket.socket, outer: Endpoint) -> None:
         self._asking, self.outer = asking, outer  # the first stays open: NATs forget
 
     @classmethod
-    async def open(cls, servers: Sequence[Endpoint]) -> Hole | None:
+    async def open(cls, servers: Sequence[Endpoint]) -> OuterPort | None:
         """By the first of the STUN servers (address, TCP port) that answers, in ASK_SECONDS
         altogether; None where none does, or where no port can be shared."""
         if REUSED is None:
             return None
         asking = [asyncio.create_task(cls._by(server)) for server in servers[:MOST_ASKED]]
-        first: Hole | None = None
+        first: OuterPort | None = None
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 for next_one in asyncio.as_completed(asking):
@@ -49,7 +49,7 @@ class Hole:
         return first
 
     @classmethod
-    async def _by(cls, server: Endpoint) -> Hole | None:
+    async def _by(cls, server: Endpoint) -> OuterPort | None:
         asking = _socket(server[0])
         try:
             asking.bind(("", 0))
