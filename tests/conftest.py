@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from p2p.lanes.webrtc import available
 
@@ -13,7 +14,10 @@ from .confined import confine, die_with_parent
 
 
 def pytest_configure(config):
-    """Nothing outlives the tests, even when they are killed."""
+    """Nothing outlives the tests, even when they are killed; and no test is one of speed."""
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("untimed", deadline=None, suppress_health_check=slow)
+    settings.load_profile("untimed")
     confine()
     if hasattr(config, "workerinput"):
         die_with_parent()

@@ -206,7 +206,7 @@ def test_a_proxys_password_is_not_shown(line, files, proxy):
         assert "***" in done.output
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 def test_any_file_is_read_or_refused(line, files, data):
     machine, _ = files()

@@ -49,7 +49,6 @@ def sealed(direction, which):
     return [sealer.seal(signal, bytes([n]) * 24) for n, signal in enumerate(SAID[direction])]
 
 
-@settings(deadline=None)
 @given(st.lists(ACTION, max_size=30))
 def test_each_side_takes_in_a_true_beginning_or_stops(actions):
     queues = {d: sealed(d, 0) for d in SAID}
@@ -101,7 +100,7 @@ def test_each_side_takes_in_a_true_beginning_or_stops(actions):
             assert got[d] == SAID[d][: len(got[d])]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

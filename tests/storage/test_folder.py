@@ -82,7 +82,7 @@ def read_all(listing, step=4096):
     holes=st.booleans(),
     known=st.sets(st.integers(0, 5)),
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 def test_a_source_takes_up_again_anywhere(tmp_path_factory, sizes, share, holes, known):
     """What is skipped is hashed unless it is known; the rest reads as if from the beginning."""
     root = tmp_path_factory.mktemp("study")
@@ -259,7 +259,7 @@ def test_whoever_dies_while_names_are_given_finishes_at_the_next_start(
     tail=st.floats(0, 1),
     damage=st.none() | st.floats(0, 0.999),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_only_what_is_as_it_was_noted_is_claimed_after_a_restart(
     tmp_path_factory, monkeypatch, sizes, tail, damage
 ):
@@ -1105,7 +1105,7 @@ def test_a_staging_folder_that_is_already_there_is_not_shared(tmp_path):
 NAMES = st.text(st.characters(categories=["L", "N"], max_codepoint=0x2000), min_size=1, max_size=8)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(NAMES, st.one_of(st.none(), st.binary(max_size=300)), max_size=8),
     st.integers(1, 200),

@@ -356,7 +356,7 @@ def test_what_is_discarded_is_what_was_made_whatever_its_path_leads_to_now(tmp_p
     steps=st.lists(st.integers(1, 8 * 1024**2), min_size=1, max_size=300),
     others=st.integers(0, 1024**2),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_reserve_holds_at_every_moment(free, steps, others):
     """Whatever the manifest says of holes; other programs write `others` bytes each time."""
     reserve = 290_000_000
