@@ -25,9 +25,10 @@ export const utf8 = (text: string): Bytes => encoder.encode(text);
 export const fromUtf8 = (data: Bytes): string => decoder.decode(data);
 
 /** Compact JSON with sorted member names, UTF-8. */
-export function encodeJson(value: Json): Bytes {
-  return utf8(JSON.stringify(sorted(value)));
-}
+export const encodeJson = (value: Json): Bytes => utf8(jsonText(value));
+
+/** The same as text. */
+export const jsonText = (value: Json): string => JSON.stringify(sorted(value));
 
 function sorted(value: Json): Json {
   if (Array.isArray(value)) return value.map(sorted);

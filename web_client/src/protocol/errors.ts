@@ -145,7 +145,7 @@ export class Failure extends HandoverError {}
 /** The other side sent something the protocol does not allow (`code` is mostly `protocol`). */
 export class PeerError extends HandoverError {
   /** `violation` is the same in every language, for reports: `range_past_end`. `about`: of what. */
-  constructor(violation: string, about = "") {
-    super("protocol", about ? `${violation}: ${about}` : violation);
+  constructor(violation: string, about = "", code: Code = "protocol") {
+    super(code, about ? `${violation}: ${about}` : violation);
   }
 }

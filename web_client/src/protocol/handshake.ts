@@ -1,5 +1,5 @@
 /**
- * The handshake on the control channel, the guest's side (mirrors `p2p/protocol/handshake.py`).
+ * The handshake on the control channel, both sides (mirrors `p2p/protocol/handshake.py`).
  *
  * The host is proven first (message 2); only then does the guest say who it is (PROTOCOL.md, The handshake). Which of
  * the two sends files is another question (`ChannelBinding.hostSends`): the recipient's session key x_R
@@ -32,7 +32,14 @@ import {
 } from "./codec";
 import { Failure, PeerError } from "./errors";
 import { hostCommitment, type PskSecrets } from "./link";
-import { Initiator, dh, publicKey, type CipherState, type SymmetricState } from "./noise";
+import {
+  Initiator,
+  Responder,
+  dh,
+  publicKey,
+  type CipherState,
+  type SymmetricState,
+} from "./noise";
 import { FIRST_SUITE, SUITES, type Suite } from "./suite";
 
 const PROTOCOL = utf8("handover/1");
@@ -46,7 +53,9 @@ export const MAX_HANDSHAKE_MESSAGE = 8192; // before anybody is proven
 export const MAX_LABEL = 128; // bytes of the name its owner chose
 export const MAX_SOFTWARE = 64;
 export const HANDSHAKE_SECONDS = 20; // for an attempt, from joining to message 4
-export const LANES = "lanes"; // capability: this side answers further connections
+export const MAX_FAILED_ATTEMPTS = 3; // then the link is disarmed
+export const LANES = "lanes"; // capability: this side answers further connections, ...
+export const MANY_LANES = "many-lanes"; // ... 8 or more
 export const ZSTD_FRAMES = "zstd"; // capability: this side reads compressed ranges
 export const RESUME = "resume"; // capability: this side takes a transfer up again after a cut
 const SIGNATURE = 64;
@@ -126,11 +135,25 @@ export interface Secured {
   readonly sessionKey: Bytes; // x_R, public
 }
 
+const hello1 = members({
+  versions: listOf(integer(1, 255), 16, { least: 1 }),
+  suites: listOf(integer(1, 255), 16, { least: 1 }),
+  commit: base64url(32),
+});
 const host2 = members({
   version: integer(1, 255),
   suite: integer(1, 255),
   identity: base64url(32),
   nonce: base64url(32),
+  verify: boolean,
+  capabilities: listOf(text(32, { empty: false }), 32),
+});
+const guest3 = members({
+  identity: base64url(32),
+  nonce: base64url(32),
+  session_key: optional(base64url(32)),
+  label: text(MAX_LABEL),
+  software: text(MAX_SOFTWARE),
   verify: boolean,
   capabilities: listOf(text(32, { empty: false }), 32),
 });
@@ -140,10 +163,10 @@ const welcome4 = members({
   software: text(MAX_SOFTWARE),
   session_key: optional(base64url(32)),
 });
-const refuse4 = members({
-  type: oneOf("refuse"),
-  code: oneOf("claimed", "not_for_you", "contact_changed"),
-});
+const REFUSALS = ["claimed", "not_for_you", "contact_changed"] as const;
+/** Why a host turns a guest away. */
+export type Refusal = (typeof REFUSALS)[number];
+const refuse4 = members({ type: oneOf("refuse"), code: oneOf(...REFUSALS) });
 
 /** What message 1 commits the guest to: its Noise static key and the body of message 3. */
 export function commitment(static_: Bytes, body: Bytes): Bytes {
@@ -195,8 +218,8 @@ function readSigned(payload: Bytes): [Bytes, Bytes] {
   return [payload.slice(4, 4 + length), payload.slice(4 + length)];
 }
 
-/** x_R of the host, where it is the recipient; null where it is not. Throws `PeerError`. */
-function hostSessionKey(value: Bytes | null, expected: boolean, probe: Bytes): Bytes | null {
+/** x_R of the other side, where it is the recipient; null where it is not. Throws `PeerError`. */
+function readSessionKey(value: Bytes | null, expected: boolean, probe: Bytes): Bytes | null {
   if ((value !== null) !== expected) {
     throw new PeerError("session_key_not_allowed");
   }
@@ -289,7 +312,7 @@ export class GuestHandshake {
     const welcome = readAs(welcome4, value, "message 4");
     const { entropy } = this.input;
     const { hostSends } = this.binding;
-    const theirs = hostSessionKey(welcome.session_key, !hostSends, entropy.static_);
+    const theirs = readSessionKey(welcome.session_key, !hostSends, entropy.static_);
     const digits = checkDigits(
       this.noise.state,
       this.binding,
@@ -308,5 +331,116 @@ export class GuestHandshake {
       receive,
       sessionKey: (theirs ?? this.sessionKey)!,
     };
+  }
+}
+
+/** What a host brings to the handshake. */
+export interface HostInput {
+  readonly secrets: PskSecrets;
+  readonly identity: Identity;
+  readonly software: string;
+  readonly verify: boolean;
+  readonly capabilities: readonly string[];
+  readonly entropy: Entropy;
+  readonly fill?: number; // bytes that message 2 has at least
+}
+
+/** Call `receive1`, `receive3`, then `message4` or `refuse4`, once each. */
+export class HostHandshake {
+  private readonly noise: Responder;
+  private readonly sessionKey: Bytes | null; // x_R, where this side is the recipient
+  private commit!: Bytes;
+  private body!: Bytes;
+  private suite!: Suite;
+  private send!: CipherState;
+
+  constructor(
+    private readonly binding: ChannelBinding,
+    private readonly input: HostInput,
+  ) {
+    const { static_, ephemeral, session } = input.entropy;
+    this.noise = new Responder(FIRST_SUITE, prologue(binding), static_, ephemeral);
+    this.sessionKey = binding.hostSends ? null : publicKey(session!);
+  }
+
+  /** Choose version and suite, then message 2. Throws `PeerError`, `Failure`. */
+  async receive1(message: Bytes): Promise<Bytes> {
+    const value = decodeJson(this.noise.read1(message), MAX_HANDSHAKE_MESSAGE);
+    const fields = readAs(hello1, value, "message 1");
+    const version = Math.max(...VERSIONS.filter((one) => fields.versions.includes(one)));
+    const suite = Math.max(...[...SUITES.keys()].filter((one) => fields.suites.includes(one)));
+    if (version < 0 || suite < 0) throw new Failure("version_unsupported");
+    const { identity, entropy, verify, capabilities, fill = 0 } = this.input;
+    [this.commit, this.suite] = [fields.commit, SUITES.get(suite)!];
+    const body = encodeJson({
+      version,
+      suite,
+      identity: encodeBase64url(identity.public),
+      nonce: encodeBase64url(entropy.nonce),
+      verify,
+      capabilities: [...capabilities],
+    });
+    // JSON may end in spaces.
+    this.body = concat(body, new Uint8Array(Math.max(0, fill - body.length)).fill(0x20));
+    const [head, h] = this.noise.begin2();
+    const signed = concat(LABEL_HOST_PROOF, h, sha256(this.body));
+    const proof = concat(prefixed(this.body), await identity.sign(signed));
+    return this.noise.finish2(head, proof);
+  }
+
+  /** The guest, proven. Throws `PeerError`; code guest_unproven counts as a guess. */
+  receive3(message: Bytes): Secured {
+    const { noise, binding, input } = this;
+    const { entropy } = input;
+    const [payload, h] = this.read3(message);
+    const [body, signature] = readSigned(payload);
+    if (!same(commitment(noise.remoteStatic, body), this.commit)) {
+      throw new PeerError("commitment_mismatch");
+    }
+    const fields = readAs(guest3, decodeJson(body, MAX_HANDSHAKE_MESSAGE), "message 3");
+    const proven = concat(h, sha256(body));
+    checkSigned(LABEL_GUEST_PROOF, fields.identity, proven, signature, "message 3");
+    const theirs = readSessionKey(fields.session_key, binding.hostSends, entropy.static_);
+    const digits = checkDigits(
+      noise.state,
+      binding,
+      [noise.remoteEphemeral, publicKey(entropy.ephemeral)],
+      [noise.remoteStatic, publicKey(entropy.static_)],
+      [body, this.body],
+    );
+    const [receive, send] = noise.state.split();
+    this.send = send;
+    const { identity, label, software, verify, capabilities } = fields;
+    return {
+      peer: { identity, label, software, verify, capabilities },
+      digits,
+      transcript: noise.state.h,
+      suite: this.suite,
+      send,
+      receive,
+      sessionKey: (theirs ?? this.sessionKey)!,
+    };
+  }
+
+  private read3(message: Bytes): [Bytes, Bytes] {
+    try {
+      return this.noise.read3(message, this.suite.psk(this.input.secrets));
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error;
+      throw new PeerError("", "", "guest_unproven");
+    }
+  }
+
+  /** Welcome the guest; only now does it learn the host's label. */
+  message4(): Bytes {
+    const { identity, software } = this.input;
+    const own = this.sessionKey && { session_key: encodeBase64url(this.sessionKey) };
+    const welcome: Json = { type: "welcome", label: identity.label, software, ...own };
+    return this.send.encrypt(encodeJson(welcome));
+  }
+
+  /** Turn it away. */
+  refuse4(code: Refusal): Bytes {
+    return this.send.encrypt(encodeJson({ type: "refuse", code }));
   }
 }

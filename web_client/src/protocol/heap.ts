@@ -1,6 +1,6 @@
 /**
  * Buffers in libsodium's own memory, for what passes through it by the gigabyte: what is put there is
- * opened and hashed without a copy, and no new pages are asked for. Everything else uses the wrappers.
+ * sealed, opened and hashed without a copy, and no new pages are asked for. Everything else uses the wrappers.
  */
 import sodium, { type StateAddress } from "libsodium-wrappers-sumo";
 
@@ -11,6 +11,13 @@ import { PeerError } from "./errors";
 interface Functions {
   readonly HEAPU8: Bytes; // another one after the memory has grown
   _malloc(size: number): number;
+  _crypto_box_seal(
+    sealed: number,
+    plain: number,
+    low: number,
+    high: number,
+    publicKey: number,
+  ): number;
   _crypto_box_seal_open(
     plain: number,
     sealed: number,
@@ -53,6 +60,14 @@ export class HeapBuffer {
   /** Its beginning. Good until the next call of anything in libsodium. */
   view(length = this.size): Bytes {
     return functions().HEAPU8.subarray(this.address, this.address + Math.min(length, this.size));
+  }
+
+  /** Seal the first `length` bytes into `sealed`. Throws `PeerError` for a key of low order. */
+  sealInto(sealed: HeapBuffer, length: number, publicKey: HeapBuffer): void {
+    const { _crypto_box_seal: seal } = functions();
+    if (seal(sealed.address, this.address, length, 0, publicKey.address) !== 0) {
+      throw new PeerError("public_key_low_order");
+    }
   }
 
   /** Open the sealed box of `length` bytes that lies here into `plain`. Throws `PeerError`. */

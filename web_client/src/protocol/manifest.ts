@@ -6,7 +6,7 @@ import {
   concat,
   decodeJson,
   encodeBase64url,
-  encodeJson,
+  jsonText,
   hkdfExpand,
   integer,
   members,
@@ -20,7 +20,7 @@ import {
   type Bytes,
   type JsonObject,
 } from "./codec";
-import { PeerError } from "./errors";
+import { Failure, PeerError } from "./errors";
 import {
   MAX_NAMES,
   MAX_PATH,
@@ -60,6 +60,7 @@ export const STATUSES = {
 export type Status = keyof typeof STATUSES;
 export type StatusName = (typeof STATUSES)[Status];
 export const WITHDRAWN: readonly number[] = [CHANGED, UNREADABLE];
+export const REFUSED: readonly number[] = [CHANGED, NOT_WRITTEN, NOT_PLACED];
 
 /**
  * One file or directory. `modified` is microseconds since the epoch; `data` bytes that are no holes;
@@ -113,18 +114,30 @@ const entryLine = members({
   original: optional(base64urlUpto(MAX_SEGMENT)),
 });
 
-/** JSON Lines. */
+/** Bytes of the content that are said to be holes. */
+export function holesOf(entries: readonly Entry[]): number {
+  let holes = 0;
+  for (const { size, data } of entries) if (data !== null) holes += size - Math.min(data, size);
+  return holes;
+}
+
+/** JSON Lines. Throws `Failure` (too_many_entries, too_many_holes). */
 export function encodeManifest(manifest: Manifest): Bytes {
   const { salt, skipped } = manifest;
   const said = Object.keys(skipped).length ? { skipped: { ...skipped } as JsonObject } : {};
-  const lines = [encodeJson({ salt: encodeBase64url(salt), ...said })];
+  const lines = [jsonText({ salt: encodeBase64url(salt), ...said })];
   for (const { data, original, ...fields } of manifest.entries) {
     const more: JsonObject = {};
     if (data !== null) more["data"] = data;
     if (original !== null) more["original"] = encodeBase64url(original);
-    lines.push(encodeJson({ ...fields, ...more }));
+    lines.push(jsonText({ ...fields, ...more }));
   }
-  return concat(...lines.flatMap((line) => [line, utf8("\n")]));
+  const data = utf8([...lines, ""].join("\n"));
+  if (manifest.entries.length > MAX_ENTRIES || data.length > MAX_MANIFEST) {
+    throw new Failure("too_many_entries");
+  }
+  if (holesOf(manifest.entries) > MAX_HOLES) throw new Failure("too_many_holes");
+  return data;
 }
 
 /** Read a manifest and hold it against every rule for names. Throws `PeerError`. */
@@ -156,9 +169,7 @@ export function decodeManifest(data: Bytes): Manifest {
     const { pair } = reason as NamesCollide;
     throw new PeerError("names_collide", pair.map((path) => shown(path)).join(", "));
   }
-  let holes = 0;
-  for (const { size, data } of entries) if (data !== null) holes += size - Math.min(data, size);
-  if (holes > MAX_HOLES) throw new PeerError("manifest_holes_too_large");
+  if (holesOf(entries) > MAX_HOLES) throw new PeerError("manifest_holes_too_large");
   return { entries, salt, skipped };
 }
 
@@ -202,6 +213,12 @@ export class Results {
     return results;
   }
 
+  /** Results of any kind, as `encode` gave them. Throws `PeerError`. */
+  static recall(data: Bytes, count: number): Results {
+    if (data.length !== count * RESULT) throw new PeerError("results_length");
+    return new Results(data.slice());
+  }
+
   /** The records as they travel. */
   encode(): Bytes {
     return this.records.slice();
@@ -227,6 +244,21 @@ export class Results {
   failed(index: number, status: number): void {
     this.records.fill(0, index * RESULT, (index + 1) * RESULT);
     this.records[index * RESULT] = status;
+  }
+
+  /** Nothing is known of an entry any more. */
+  forget(index: number): void {
+    this.records.fill(0, index * RESULT, (index + 1) * RESULT);
+  }
+
+  /** Nothing is known of any entry any more. */
+  clear(): void {
+    this.records.fill(0);
+  }
+
+  /** Whether anything was noted of an entry yet. */
+  known(index: number): boolean {
+    return this.records.subarray(index * RESULT, (index + 1) * RESULT).some((octet) => octet !== 0);
   }
 
   /** (entry, status) of everything that was not delivered. */

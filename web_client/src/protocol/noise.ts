@@ -1,5 +1,5 @@
 /**
- * Noise_XXpsk3_25519_ChaChaPoly_SHA256 (noiseprotocol.org, revision 34), the initiator's side.
+ * Noise_XXpsk3_25519_ChaChaPoly_SHA256 (noiseprotocol.org, revision 34), both sides.
  *
  * Mirrors `p2p/protocol/noise.py`: one pattern, so the three messages are written out.
  */
@@ -116,27 +116,44 @@ export class SymmetricState {
   }
 }
 
-/** The guest's side. Call `write1`, `read2`, `begin3`, `finish3`, in this order, once each. */
-export class Initiator {
+/** What initiator and responder share. Private keys are arguments: this module draws nothing. */
+abstract class Party {
   readonly state: SymmetricState;
   remoteStatic = NOTHING;
   remoteEphemeral = NOTHING;
 
-  /** Private keys are arguments: this module draws nothing. */
   constructor(
     suite: Suite,
     prologue: Bytes,
-    private readonly static_: Bytes,
-    private readonly ephemeral: Bytes,
+    protected readonly static_: Bytes,
+    protected readonly ephemeral: Bytes,
   ) {
     this.state = new SymmetricState(suite, prologue);
   }
 
-  private mixEphemeral(public_: Bytes): void {
+  protected mixEphemeral(public_: Bytes): void {
     this.state.mixHash(public_);
     this.state.mixKey(public_); // with a psk in the pattern (section 9.2)
   }
 
+  protected mixDh(private_: Bytes, public_: Bytes): void {
+    this.state.mixKey(dh(private_, public_));
+  }
+}
+
+/** A message in parts of these lengths, and the rest. Throws `PeerError`. */
+function cut(message: Bytes, ...lengths: number[]): Bytes[] {
+  const least = lengths.reduce((sum, length) => sum + length, 0);
+  if (message.length < least || message.length > MAX_MESSAGE) {
+    throw new PeerError("handshake_message_length");
+  }
+  let at = 0;
+  const parts = lengths.map((length) => message.slice(at, (at += length)));
+  return [...parts, message.slice(at)];
+}
+
+/** The guest's side. Call `write1`, `read2`, `begin3`, `finish3`, in this order, once each. */
+export class Initiator extends Party {
   write1(payload: Bytes): Bytes {
     const public_ = publicKey(this.ephemeral);
     this.mixEphemeral(public_);
@@ -145,27 +162,60 @@ export class Initiator {
 
   /** The payload, and the handshake hash as it was before the payload. Throws `PeerError`. */
   read2(message: Bytes): [Bytes, Bytes] {
-    if (message.length < KEY + KEY + TAG || message.length > MAX_MESSAGE) {
-      throw new PeerError("handshake_message_length");
-    }
-    this.remoteEphemeral = message.slice(0, KEY);
+    const [public_, static_, payload] = cut(message, KEY, KEY + TAG);
+    this.remoteEphemeral = public_!;
     this.mixEphemeral(this.remoteEphemeral);
-    this.state.mixKey(dh(this.ephemeral, this.remoteEphemeral));
-    this.remoteStatic = this.state.decryptAndHash(message.slice(KEY, KEY + KEY + TAG));
-    this.state.mixKey(dh(this.ephemeral, this.remoteStatic));
+    this.mixDh(this.ephemeral, this.remoteEphemeral);
+    this.remoteStatic = this.state.decryptAndHash(static_!);
+    this.mixDh(this.ephemeral, this.remoteStatic);
     const h = this.state.h;
-    return [this.state.decryptAndHash(message.slice(KEY + KEY + TAG)), h];
+    return [this.state.decryptAndHash(payload!), h];
   }
 
   /** The head of message 3, and the handshake hash its payload is signed over. */
   begin3(psk: Bytes): [Bytes, Bytes] {
     const head = this.state.encryptAndHash(publicKey(this.static_));
-    this.state.mixKey(dh(this.static_, this.remoteEphemeral));
+    this.mixDh(this.static_, this.remoteEphemeral);
     this.state.mixKeyAndHash(psk);
     return [head, this.state.h];
   }
 
   finish3(head: Bytes, payload: Bytes): Bytes {
     return concat(head, this.state.encryptAndHash(payload));
+  }
+}
+
+/** The host's side. Call `read1`, `begin2`, `finish2`, `read3`, in this order, once each. */
+export class Responder extends Party {
+  /** The payload. Throws `PeerError`. */
+  read1(message: Bytes): Bytes {
+    const [public_, payload] = cut(message, KEY);
+    this.remoteEphemeral = public_!;
+    this.mixEphemeral(this.remoteEphemeral);
+    return this.state.decryptAndHash(payload!);
+  }
+
+  /** The head of message 2, and the handshake hash its payload is signed over. */
+  begin2(): [Bytes, Bytes] {
+    const public_ = publicKey(this.ephemeral);
+    this.mixEphemeral(public_);
+    this.mixDh(this.ephemeral, this.remoteEphemeral);
+    const head = concat(public_, this.state.encryptAndHash(publicKey(this.static_)));
+    this.mixDh(this.static_, this.remoteEphemeral);
+    return [head, this.state.h];
+  }
+
+  finish2(head: Bytes, payload: Bytes): Bytes {
+    return concat(head, this.state.encryptAndHash(payload));
+  }
+
+  /** The payload, and the handshake hash as it was before the payload. Throws `PeerError`. */
+  read3(message: Bytes, psk: Bytes): [Bytes, Bytes] {
+    const [static_, payload] = cut(message, KEY + TAG);
+    this.remoteStatic = this.state.decryptAndHash(static_!);
+    this.mixDh(this.ephemeral, this.remoteStatic);
+    this.state.mixKeyAndHash(psk);
+    const h = this.state.h;
+    return [this.state.decryptAndHash(payload!), h];
   }
 }

@@ -170,6 +170,21 @@ export function readPayload(octets: Bytes): Payload {
 }
 
 /**
+ * Throws `BadReceipt` naming the first member in which a payload is not as `expected`. Members that
+ * `expected` does not have are the recipient's own to state.
+ */
+export function requireSame(payload: JsonObject, expected: JsonObject, at = ""): void {
+  for (const [name, value] of Object.entries(expected)) {
+    const said = Object.hasOwn(payload, name) ? payload[name]! : null;
+    if (isObject(value)) requireSame(isObject(said) ? said : {}, value, `${at}${name}.`);
+    else if (said !== value) throw new BadReceipt(`member_differs: ${at}${name}`);
+  }
+}
+
+const isObject = (value: Json): value is JsonObject =>
+  value !== null && typeof value === "object" && !Array.isArray(value);
+
+/**
  * Check a receipt file: form, keys, roles, order and signatures. Throws `BadReceipt`.
  *
  * Keys are only ever taken from the signed payload, never from a header (no `jwk`, `jku`, `x5c`).

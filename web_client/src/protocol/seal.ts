@@ -2,7 +2,7 @@
 import { MAX_INTEGER, type Bytes } from "./codec";
 import { PeerError } from "./errors";
 import { MAX_MESSAGE_SIZE } from "./signal";
-import { FIRST_SUITE, type OpenBox, type Suite } from "./suite";
+import { FIRST_SUITE, type OpenBox, type SealBox, type Suite } from "./suite";
 
 export const TRANSFER_ID = 16;
 export const HEADER = 34; // transfer(16) || u8(stream) || u8(flags) || u64(offset) || u64(length)
@@ -30,6 +30,28 @@ export const isHole = (header: Header): boolean => header.flags === HOLE;
 
 /** The offset behind a range. */
 export const endOf = (header: Header): number => header.offset + header.length;
+
+/** Seals ranges to a session key (x_R, 32 bytes, public). */
+export class RangeSealer {
+  private readonly sealBox: SealBox;
+
+  constructor(suite: Suite, sessionKey: Bytes) {
+    this.sealBox = suite.sealer(sessionKey);
+  }
+
+  /** One message for a lane. */
+  seal(header: Header, payload: Bytes): Bytes {
+    return this.sealBox(HEADER + payload.length, (plain) => {
+      const view = new DataView(plain.buffer, plain.byteOffset, HEADER);
+      plain.set(header.transferId);
+      view.setUint8(TRANSFER_ID, header.stream);
+      view.setUint8(TRANSFER_ID + 1, header.flags);
+      view.setBigUint64(TRANSFER_ID + 2, BigInt(header.offset));
+      view.setBigUint64(TRANSFER_ID + 10, BigInt(header.length));
+      plain.set(payload, HEADER);
+    });
+  }
+}
 
 /** Opens what is sealed to a session key whose private half is given (32 bytes). */
 export class Opener {

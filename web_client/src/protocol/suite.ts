@@ -11,6 +11,9 @@ import { HeapBuffer } from "./heap";
 import type { PskSecrets } from "./link";
 import { MAX_MESSAGE_SIZE } from "./signal";
 
+/** Seals the `length` bytes that `fill` writes: a box of its own memory. */
+export type SealBox = (length: number, fill: (plaintext: Bytes) => void) => Bytes;
+
 /** Opens one box: the plaintext, which is good until the next. Throws `PeerError`. */
 export type OpenBox = (box: Bytes) => Bytes;
 
@@ -23,13 +26,17 @@ export interface Suite {
   /** The Noise psk, 32 bytes: the link's own, with what the passphrase gave mixed in. */
   psk(secrets: PskSecrets): Bytes;
   readonly overhead: number; // bytes that a sealed box adds
-  /** Seal to a session's public key. */
-  seal(publicKey: Bytes, plaintext: Bytes): Bytes;
+  /** Seal to the session whose public key this is (32 bytes). Throws `PeerError` for none. */
+  sealer(publicKey: Bytes): SealBox;
   /** Open what is sealed to the session whose private key this is (32 bytes). */
   opener(privateKey: Bytes): OpenBox;
 }
 
 let buffers: [HeapBuffer, HeapBuffer] | null = null; // one pair for all sessions
+const newBuffers = (): [HeapBuffer, HeapBuffer] => [
+  new HeapBuffer(MAX_MESSAGE_SIZE),
+  new HeapBuffer(MAX_MESSAGE_SIZE),
+];
 
 const suite1: Suite = {
   number: 1,
@@ -38,15 +45,20 @@ const suite1: Suite = {
   hash: sha256,
   psk: ({ link, passphrase }) => hkdfExtract(link, prefixed(passphrase)),
   overhead: 48, // crypto_box_SEALBYTES, known before libsodium is ready
-  seal: (publicKey, plaintext) => sodium.crypto_box_seal(plaintext, publicKey),
+  sealer(publicKey) {
+    const known = HeapBuffer.of(publicKey);
+    return (length, fill) => {
+      const [plain, sealed] = (buffers ??= newBuffers());
+      fill(plain.view(length));
+      plain.sealInto(sealed, length, known);
+      return sealed.view(length + this.overhead).slice();
+    };
+  },
   opener(privateKey) {
     const publicHalf = HeapBuffer.of(sodium.crypto_scalarmult_base(privateKey));
     const privateHalf = HeapBuffer.of(privateKey);
     return (box) => {
-      const [sealed, opened] = (buffers ??= [
-        new HeapBuffer(MAX_MESSAGE_SIZE),
-        new HeapBuffer(MAX_MESSAGE_SIZE),
-      ]);
+      const [sealed, opened] = (buffers ??= newBuffers());
       sealed.view(box.length).set(box);
       sealed.openSealed(box.length, opened, publicHalf, privateHalf);
       return opened.view(box.length - this.overhead);

@@ -8,7 +8,7 @@ import { encodeBase64url, encodeJson, type JsonObject } from "../../src/protocol
 import { PeerError } from "../../src/protocol/errors";
 import { fingerprints } from "../../src/protocol/handshake";
 import type { Initiator } from "../../src/protocol/noise";
-import { bindingOf, bytes, guestOf, type Case } from "./guest";
+import { bindingOf, bytes, guestOf, type Case } from "./parties";
 
 beforeAll(() => sodium.ready);
 

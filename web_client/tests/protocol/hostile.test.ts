@@ -441,7 +441,10 @@ describe("a link", () => {
 
 describe("a range", () => {
   const private_ = new Uint8Array(32).fill(9);
-  const seal = (plain: Bytes) => FIRST_SUITE.seal(sodium.crypto_scalarmult_base(private_), plain);
+  const seal = (plain: Bytes) =>
+    FIRST_SUITE.sealer(sodium.crypto_scalarmult_base(private_))(plain.length, (space) =>
+      space.set(plain),
+    );
   const open = (message: Bytes) =>
     valueOr(PeerError, () => new Opener(FIRST_SUITE, private_).open(message));
 

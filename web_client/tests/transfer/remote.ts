@@ -4,8 +4,8 @@ import sodium from "libsodium-wrappers-sumo";
 import type { Answer, Event, PathKind, Person } from "../../src/events";
 import type { Lane } from "../../src/lanes/lane";
 import { PeerConnections, type Connection } from "../../src/lanes/webrtc/connection";
-import { concat, decodeJson, type Bytes } from "../../src/protocol/codec";
-import { Opener, type Header } from "../../src/protocol/seal";
+import { decodeJson, type Bytes } from "../../src/protocol/codec";
+import { Opener, RangeSealer, type Header } from "../../src/protocol/seal";
 import { FIRST_SUITE } from "../../src/protocol/suite";
 import type { Connected } from "../../src/transfer/driver";
 import { Pair, type Said } from "../protocol/pair";
@@ -90,14 +90,8 @@ export class Remote extends Pair {
   }
 
   protected override take(header: Header, payload: Bytes): boolean {
-    const head = new Uint8Array(34);
-    const view = new DataView(head.buffer);
-    head.set(header.transferId);
-    view.setUint8(16, header.stream);
-    view.setUint8(17, header.flags);
-    view.setBigUint64(18, BigInt(header.offset));
-    view.setBigUint64(26, BigInt(header.length));
-    this.connection.data.deliver(FIRST_SUITE.seal(this.keys.publicKey, concat(head, payload)));
+    const sealer = new RangeSealer(FIRST_SUITE, this.keys.publicKey);
+    this.connection.data.deliver(sealer.seal(header, payload));
     return true;
   }
 

@@ -4,17 +4,28 @@ import type { Code, Ending } from "../errors";
 import type { Signal } from "../signal";
 import type { Bottleneck } from "./messages";
 
-/** The signed offer is there; its manifest is being fetched. */
+/** The peer said that the check digits are the same. */
+export interface Confirmed {
+  readonly type: "confirmed";
+}
+
+/** Recipient: the signed offer is there; its manifest is being fetched. */
 export interface Offered {
   readonly type: "offered";
   readonly entries: number;
   readonly size: number;
 }
 
-/** The manifest's bytes are whole and what the offer says; decode and decide. */
+/** Recipient: the manifest's bytes are whole and what the offer says; decode and decide. */
 export interface ManifestArrived {
   readonly type: "manifest_arrived";
   readonly data: Bytes;
+}
+
+/** Sender: the recipient's signed accept is there; it holds the tape up to `offset` already. */
+export interface Accepted {
+  readonly type: "accepted";
+  readonly offset: number;
 }
 
 /** True bytes on the recipient's disk for good (`durable`), and read back from it. */
@@ -25,19 +36,26 @@ export interface Progressed {
   readonly total: number;
 }
 
-/** The sender gave up these entries: (entry, status). */
+/** Recipient: the sender gave up these entries: (entry, status). */
 export interface Withdrawn {
   readonly type: "withdrawn";
   readonly entries: readonly (readonly [number, number])[];
 }
 
-/** Closing and digests are there and every byte is durable and read back. */
+/** Recipient: closing and digests are there and every byte is durable and read back. */
 export interface Delivered {
   readonly type: "delivered";
   readonly digests: Bytes;
 }
 
-/** The sender's signature of the receipt. */
+/** Sender: the recipient's signed receipt; check it with `countersign`. */
+export interface Receipted {
+  readonly type: "receipted";
+  readonly payload: Bytes;
+  readonly signature: Bytes;
+}
+
+/** Recipient: the sender's signature of the receipt. */
 export interface Countersigned {
   readonly type: "countersigned";
   readonly signature: Bytes;
@@ -70,11 +88,14 @@ export interface Ended {
 }
 
 export type Event =
+  | Confirmed
   | Offered
   | ManifestArrived
+  | Accepted
   | Progressed
   | Withdrawn
   | Delivered
+  | Receipted
   | Countersigned
   | LaneSignalled
   | BottleneckReported

@@ -38,10 +38,12 @@ export abstract class Session<State extends string> {
   private outgoing: Bytes[] = [];
   private happened: Event[] = [];
   private heardAt: number;
-  private spokeAt: number;
+  protected spokeAt: number;
   protected movedAt: number; // the transfer, whichever way
   private silent = false;
+  private bottleneck: Bottleneck = "";
   private peerBottleneck: Bottleneck = "";
+  private bottleneckToldAt = -Infinity;
 
   constructor(
     protected readonly secured: Secured,
@@ -118,7 +120,22 @@ export abstract class Session<State extends string> {
       this.tell({ type: "suspected", silent: true });
     }
     if (this.doneBy !== null && now >= this.doneBy) this.giveUpWaiting();
-    if (now - this.spokeAt >= IDLE_SECONDS && !this.over) this.say("ping", now, { bottleneck: "" });
+    if (now - this.spokeAt >= IDLE_SECONDS && !this.over) this.ping(now);
+  }
+
+  /**
+   * Tell the peer what now holds this side up, if that is new; not often, for what is said makes data
+   * wait.
+   */
+  reportBottleneck(by: Bottleneck, now: number): void {
+    const due = now - this.bottleneckToldAt >= IDLE_SECONDS;
+    if (by === this.bottleneck || !due || this.over) return;
+    [this.bottleneck, this.bottleneckToldAt] = [by, now];
+    this.ping(now);
+  }
+
+  private ping(now: number): void {
+    this.say("ping", now, { bottleneck: this.bottleneck });
   }
 
   /** Seconds that nothing may move for in this state; a person may think as long as they like. */

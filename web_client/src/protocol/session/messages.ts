@@ -29,7 +29,7 @@ export const LABEL_OFFER = utf8("handover/1 offer");
 export const LABEL_ACCEPT = utf8("handover/1 accept");
 export const LABEL_CLOSING = utf8("handover/1 closing");
 export const MAX_LANES = 32; // at once
-const MAX_LANE_NUMBER = 65_535; // a number is used once
+export const MAX_LANE_NUMBER = 65_535; // a number is used once
 
 /**
  * What holds a transfer up, as the side sees it that says so: its disk, its limit, the network, or the

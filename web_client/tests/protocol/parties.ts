@@ -1,7 +1,12 @@
-/** The guest of a case of `tests/vectors/handshake.json`. */
+/** The parties of a case of `tests/vectors/handshake.json`. */
 import sodium from "libsodium-wrappers-sumo";
 
-import { GuestHandshake, type ChannelBinding, type Identity } from "../../src/protocol/handshake";
+import {
+  GuestHandshake,
+  HostHandshake,
+  type ChannelBinding,
+  type Identity,
+} from "../../src/protocol/handshake";
 import { deriveKeys, hostCommitment, pskSecrets } from "../../src/protocol/link";
 
 /** A case of any vector. */
@@ -46,6 +51,25 @@ export function guestOf(one: Case): GuestHandshake {
       ephemeral: bytes(guest.ephemeral),
       nonce: bytes(guest.nonce),
       ...(binding.hostSends && { session: bytes(guest.session) }),
+    },
+  });
+}
+
+export function hostOf(one: Case): HostHandshake {
+  const { host } = one as any;
+  const binding = bindingOf(one);
+  return new HostHandshake(binding, {
+    secrets: pskSecrets(deriveKeys(bytes(one["secret"])), one["passphrase"]),
+    identity: seeded(bytes(host.identity_seed), host.label),
+    software: one["software"],
+    verify: false,
+    capabilities: [],
+    fill: host.fill ?? 0,
+    entropy: {
+      static_: bytes(host.static),
+      ephemeral: bytes(host.ephemeral),
+      nonce: bytes(host.nonce),
+      ...(!binding.hostSends && { session: bytes(host.session) }),
     },
   });
 }
