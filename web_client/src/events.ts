@@ -2,8 +2,9 @@
  * What the worker and the page say to each other: past-tense events one way, commands the other. The
  * worker has the keys, the disk and the bytes; the page has the person and the peer connections.
  */
+import type { state } from "../../p2p/protocol/sentences/en.json";
 import type { Bytes } from "./protocol/codec";
-import type { Code, Ending } from "./protocol/errors";
+import type { Code, Ending, Values } from "./protocol/errors";
 import type { IceServer } from "./protocol/ice";
 import type { Skipped, StatusName } from "./protocol/manifest";
 import type { Bottleneck } from "./protocol/session";
@@ -11,17 +12,28 @@ import type { Bottleneck } from "./protocol/session";
 /** What carries a connection. A page makes none by TLS over TCP. */
 export type PathKind = "direct" | "relayed";
 
+// --- of what is to be sent
+
+/**
+ * Something that a person chose to send: a file or a folder with its path, `/` between the names, or a
+ * handle of either kind, which the platform lets us keep.
+ */
+export type Picked =
+  | { readonly path: string; readonly file: File }
+  | { readonly path: string; readonly directory: true }
+  | { readonly path: string; readonly unread: true } // it is there; with `/` at its end: some of what is in it
+  | { readonly handle: FileSystemHandle };
+
 // --- of a transfer
 
-/** What is going on now. */
-export type StateName =
-  | "connecting"
-  | "waiting" // for the sender to let this recipient in
-  | "reading" // the list of files
-  | "receiving"
-  | "lost"
-  | "verifying"
-  | "signing";
+/** What is going on now, by the names that the command line has as well. */
+export type StateName = keyof typeof state;
+
+/** What is said of something that is not the end. */
+export type WarningCode = Code | "unreadable" | "renamed" | "guesses_left";
+
+/** What holds a transfer up: this side, the other one, or the network. */
+export type HeldUpBy = Bottleneck | "other_disk" | "other_limit";
 
 /** Who is at the other end, proven. */
 export interface PeerMet {
@@ -61,7 +73,7 @@ export interface Progress {
   readonly total: number;
   readonly rate: number; // bytes a second, over the last few seconds
   readonly path: PathKind; // what carries it now
-  readonly bottleneck: Bottleneck; // by what, as the sender sees it
+  readonly bottleneck: HeldUpBy; // by what, as the sender sees it
 }
 
 /** Files that lie verified in this browser and wait to be saved, or in the folder that was chosen. */
@@ -94,11 +106,66 @@ export interface ReceiptSummary {
   readonly confirmed: boolean; // signed by both
 }
 
+/** What was chosen to be sent, as far as it is looked through. */
+export interface Selected {
+  readonly event: "selected";
+  readonly files: number;
+  readonly folders: number;
+  readonly size: number;
+  readonly names: readonly string[]; // the top ones, safe to show; the first of them
+  readonly count: number; // of top names
+  readonly busy: boolean; // folders are still being read
+  readonly refused: readonly string[]; // names that were chosen already, safe to show
+}
+
+/** The link stands. */
+export interface LinkMade {
+  readonly event: "link";
+  readonly transferId: string; // base64url
+  readonly link: string;
+  readonly expiresAt: number; // milliseconds since 1970
+  readonly passphrase: boolean; // whether it takes one
+  readonly contact: string; // the only one it is for, or ""
+  readonly qr: string; // the modules, row by row, "1" being dark; rows separated by "\n"
+}
+
+/** Something was left out or done otherwise; not the end. `path` and `detail` are safe to show. */
+export interface Warned {
+  readonly event: "warning";
+  readonly code: WarningCode;
+  readonly path?: string;
+  readonly detail: string;
+}
+
+/** Files that were sent from here, with a receipt of both. */
+export interface Sent {
+  readonly event: "sent";
+  readonly ending: Ending;
+  readonly code: Code | "";
+  readonly detail: string;
+  readonly files: number; // that arrived
+  readonly size: number; // of these, in bytes
+  readonly failures: number; // entries that did not; the first ones are listed
+  readonly failed: readonly (readonly [path: string, status: StatusName])[];
+  readonly transferId: string; // base64url; names the receipt
+}
+
+/** A transfer that a reload or a crash has cut, to be taken up. */
+export interface Unfinished {
+  readonly transferId: string; // base64url
+  readonly files: number;
+  readonly size: number;
+  readonly durable: number; // bytes on the recipient's disk
+  readonly peer: string; // the recipient that was let in, or "", safe to show
+  readonly expiresAt: number; // milliseconds since 1970
+}
+
 export interface Ended {
   readonly event: "ended";
   readonly ending: Ending;
   readonly code: Code | "";
   readonly detail: string;
+  readonly values?: Values; // that fill the detail in
   readonly delivered: Delivered | null;
 }
 
@@ -153,11 +220,41 @@ export type Event =
   | { readonly event: "state"; readonly state: StateName }
   | { readonly event: "silence"; readonly silent: boolean } // nothing was heard for a while
   | { readonly event: "slow" } // no connection after a few seconds
-  | { readonly event: "question"; readonly kind: "digits" | "accept" }
+  | { readonly event: "question"; readonly kind: Question }
   | PeerMet
   | Offer
   | Progress
   | Ended
+  | {
+      // a page for somebody who has no link yet
+      readonly event: "home";
+      readonly label: string;
+      readonly lasting: boolean;
+      readonly protected: boolean; // whether the platform keeps the key, which no script can take out
+      readonly contacts: readonly { readonly name: string; readonly fingerprint: string }[];
+      readonly unfinished: readonly Unfinished[];
+    }
+  | Selected
+  | LinkMade
+  | Warned
+  | Sent
+  | {
+      // of what is taken up: what is not as it was
+      readonly event: "differences";
+      readonly missing: readonly string[];
+      readonly changed: readonly string[];
+    }
+  | {
+      // the same files are to be chosen again, or reading them by these handles to be allowed
+      readonly event: "choose_again";
+      readonly transferId: string;
+      readonly files: number;
+      readonly size: number;
+      readonly handles: readonly FileSystemHandle[];
+    }
+  | { readonly event: "history"; readonly entries: readonly HistoryEntry[] }
+  | { readonly event: "audit"; readonly document: Uint8Array }
+  | { readonly event: "socket"; readonly call: SocketCall }
   | { readonly event: "rtc"; readonly call: RtcCall }
   | Met
   | { readonly event: "room_for"; readonly free: number | null } // bytes on the disk; null: none for pages
@@ -177,8 +274,34 @@ export type Event =
 /** A person's answer: yes, no, or yes into this folder. */
 export type Answer = boolean | FileSystemDirectoryHandle;
 
+/** How a link is made. */
+export interface SendOptions {
+  readonly origin: string;
+  readonly label: string;
+  readonly passphrase: string | null;
+  readonly expires: number; // seconds
+  readonly verify: boolean; // compare the digits
+  readonly to: string; // the fingerprint of the only contact it is for, or ""
+}
+
 export type Command =
   | { readonly command: "open"; readonly link: string }
+  | { readonly command: "home" }
+  | { readonly command: "pick"; readonly picked: readonly Picked[]; readonly choice: number }
+  | { readonly command: "unpick"; readonly index: number } // of the names, in order
+  | { readonly command: "send"; readonly options: SendOptions }
+  | {
+      readonly command: "take_up";
+      readonly transferId: string;
+      readonly granted: boolean; // the platform lets us read by the handles again
+    }
+  | { readonly command: "go_on" } // without what is missing or changed
+  | { readonly command: "drop"; readonly transferId: string } // do not take it up
+  | { readonly command: "renew" } // the network may be another
+  | { readonly command: "socket"; readonly event: SocketEvent }
+  | { readonly command: "history" }
+  | { readonly command: "forget"; readonly transferId: string } // "": all
+  | { readonly command: "audit" }
   | {
       readonly command: "start";
       readonly passphrase: string | null;
@@ -192,22 +315,51 @@ export type Command =
   | { readonly command: "persisted"; readonly granted: boolean }
   | { readonly command: "stop" }
   | { readonly command: "save"; readonly into: FileSystemFileHandle | null } // null: as a download
-  | { readonly command: "receipt" }
+  | { readonly command: "receipt"; readonly transferId: string }
   | { readonly command: "discard" };
+
+/** What a person is asked: whether the digits are the same, to take what is offered, to let somebody in. */
+export type Question = "digits" | "accept" | "admit";
+
+/** A transfer of this browser's that came to a receipt. */
+export interface HistoryEntry {
+  readonly sent: boolean; // else received
+  readonly receipt: ReceiptSummary;
+}
 
 /** The person in front of the page, as the worker meets them. */
 export interface Person {
   tell(event: Event): void;
-  ask(kind: "digits" | "accept"): Promise<Answer>;
+  ask(kind: Question): Promise<Answer>;
   /** Ask the browser, which may ask the person, for storage that lasts. */
   persist(): Promise<boolean>;
   readonly folders: boolean; // whether a folder can be chosen
 }
 
+// --- of the server's socket, which the page has: Firefox may crash when a worker ends that has one open
+
+export type SocketCall =
+  | { readonly op: "open"; readonly socket: number; readonly url: string }
+  | { readonly op: "send"; readonly socket: number; readonly text: string }
+  | { readonly op: "close"; readonly socket: number };
+
+export type SocketEvent = { readonly socket: number } & (
+  | { readonly type: "open" }
+  | { readonly type: "message"; readonly data: unknown }
+  | { readonly type: "close" }
+);
+
 // --- of peer connections, which only a page can make
 
-/** What the worker asks for. This side answers; the other side's description is the offer. */
+/** What the worker asks for: to offer and then accept an answer, or to answer an offer. */
 export type RtcCall =
+  | {
+      readonly op: "offer";
+      readonly connection: number;
+      readonly ice: readonly IceServer[];
+      readonly relayOnly: boolean; // by relays alone
+    }
+  | { readonly op: "accept"; readonly connection: number; readonly sdp: string }
   | {
       readonly op: "answer";
       readonly connection: number;
@@ -223,7 +375,7 @@ export type Pipe = RTCDataChannel | MessagePort;
 /** What happened to a connection. */
 export type RtcEvent = { readonly connection: number } & (
   | { readonly type: "lanes"; readonly control: Pipe; readonly data: Pipe }
-  | { readonly type: "answer"; readonly sdp: string }
+  | { readonly type: "described"; readonly sdp: string } // this side, by an offer or an answer
   | { readonly type: "candidate"; readonly line: string }
   | { readonly type: "path"; readonly relayed: boolean }
   | { readonly type: "lost" }

@@ -5,18 +5,23 @@
 import { opened, take as takeAddress } from "./ui/address"; // before anything that can fail
 
 import { check } from "./connect/checking";
+import { PageSockets } from "./connect/sockets";
 import { Stay } from "./connect/stay";
-import type { Command, Event, Finding } from "./events";
+import type { Command, Event, Finding, Picked } from "./events";
 import { PagePeerConnections } from "./lanes/webrtc/page";
 import { download, revokeDownloads } from "./ui/download";
 import { preferred, type Language } from "./ui/messages";
 import { START, reduce, unsaved, type Model } from "./ui/model";
+import { choose, dropped } from "./ui/picking";
 import { View } from "./ui/view";
 
 const LIKE_A_LINK = /(#|%(25)*23)\d+(\.|%(25)*2e)/i;
 const LINK = "handover link"; // in this tab only; a reload goes on with it
 const ACTIVE = "handover active"; // a transfer was accepted in this tab and is not over
 const LANGUAGE = "handover language";
+const SENDING = "handover sending"; // the transfer that this tab sends
+const ASLEEP_MS = 10_000; // between two looks at the clock: the computer slept
+const PORTION = 500; // files in one message to the worker
 const ANSWER_SECONDS = 20; // for the browser's own question about storage, which is easy to miss
 
 // Trusted Types: the worker's own script, from this server, is the only script a string may become.
@@ -66,6 +71,7 @@ const link = linkOf(opened);
 let model: Model = START;
 let worker: Worker | null = null;
 let staying: Stay | null = null;
+let choice = 0; // that a person made of what to send
 const asked = new Map<Event["event"], (event: any) => void>(); // what a check waits for
 let active = false;
 let wakeLock: WakeLockSentinel | null = null;
@@ -93,6 +99,34 @@ const view = new View(language, {
   },
   again: () => location.reload(),
   check: () => void checkComputer(),
+  open(text) {
+    keep(LINK, text);
+    keep(ACTIVE, null);
+    location.reload();
+  },
+  choose: (kind) => void choose(kind, pick),
+  async allow(transferId, handles) {
+    for (const handle of handles) await handle.requestPermission?.({ mode: "read" });
+    takeUp(transferId, false);
+  },
+  takeUp,
+  history() {
+    startWorker();
+    command({ command: "history" });
+  },
+  home() {
+    keep(SENDING, null);
+    keep(LINK, null);
+    location.reload();
+  },
+  async copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      return false;
+    }
+  },
   language(chosen) {
     keep(LANGUAGE, chosen);
     view.setLanguage(chosen);
@@ -127,12 +161,33 @@ async function keepAwake(): Promise<void> {
   }
 }
 
+/** Somebody chose something to send. */
+function pick(picked: readonly Picked[]): void {
+  choice++;
+  passOn(picked);
+}
+
+/** Bring it to the worker, in portions: a folder may have tens of thousands of files. */
+function passOn(picked: readonly Picked[]): void {
+  if (!CHOOSING.includes(model.screen)) return;
+  for (let at = 0; at < picked.length; at += PORTION) {
+    command({ command: "pick", picked: picked.slice(at, at + PORTION), choice });
+  }
+}
+
+function takeUp(transferId: string, granted: boolean): void {
+  keep(SENDING, transferId);
+  command({ command: "take_up", transferId, granted });
+}
+
+const sockets = new PageSockets((event) => command({ command: "socket", event }));
 const peerConnections = new PagePeerConnections((event, transfer = []) => {
   command({ command: "rtc", event }, transfer);
 });
 
 async function take(event: Event): Promise<void> {
   if (event.event === "rtc") return peerConnections.call(event.call);
+  if (event.event === "socket") return sockets.call(event.call);
   if (asked.has(event.event)) return asked.get(event.event)!(event);
   if (event.event === "stay") {
     staying = new Stay(event.at, () => command({ command: "stayed" }));
@@ -151,8 +206,20 @@ async function take(event: Event): Promise<void> {
     download(event.name, new Blob([event.document as BlobPart], { type: "application/json" }));
     return;
   }
-  if (event.event === "state" && event.state === "receiving" && !active) setActive(true);
-  if (event.event === "ended") setActive(false);
+  if (event.event === "audit") {
+    const type = "application/octet-stream"; // else some browsers change its name
+    download("audit.jsonl", new Blob([event.document as BlobPart], { type }));
+    return;
+  }
+  if (event.event === "state" && event.state === "accepted" && !active) setActive(true);
+  if (event.event === "link") {
+    keep(SENDING, event.transferId);
+    setActive(true); // the link is good as long as the page is open
+  }
+  if (event.event === "ended" || event.event === "sent") {
+    setActive(false);
+    keep(SENDING, null);
+  }
   if (event.event === "file") {
     revokeDownloads();
     download(event.name, event.file);
@@ -210,6 +277,27 @@ function goOn(event: Extract<Event, { event: "ready" }>): void {
   }
 }
 
+const CHOOSING: readonly Model["screen"][] = ["home", "choose", "choose_again"];
+
+document.addEventListener("dragover", (event) => {
+  if (CHOOSING.includes(model.screen)) event.preventDefault();
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault(); // a browser would open the file in the place of this page
+  if (!event.dataTransfer || !CHOOSING.includes(model.screen)) return;
+  choice++;
+  void dropped(event.dataTransfer, passOn);
+});
+
+/** After a sleep, or in another network, the server may be gone without a word. */
+const renew = () => command({ command: "renew" });
+addEventListener("online", renew);
+let lookedAt = Date.now();
+setInterval(() => {
+  if (Date.now() - lookedAt > ASLEEP_MS) renew();
+  lookedAt = Date.now();
+}, ASLEEP_MS / 5);
+
 addEventListener("hashchange", () => {
   if (active)
     history.replaceState(null, "", "/"); // one transfer at a time in a tab
@@ -221,8 +309,12 @@ addEventListener("beforeunload", (event) => {
 document.addEventListener("visibilitychange", () => void keepAwake());
 
 if (!supported()) show({ ...model, screen: "unsupported" });
-else if (link === null) show({ ...model, screen: "no_link" });
 else {
   startWorker();
-  command({ command: "open", link });
+  const sending = keptBefore(SENDING);
+  if (link !== null) command({ command: "open", link });
+  else {
+    command({ command: "home" });
+    if (sending) takeUp(sending, false); // this tab was loaded anew
+  }
 }

@@ -15,9 +15,23 @@ interface FileSystemFileHandle {
 
 interface FileSystemDirectoryHandle {
   keys(): AsyncIterableIterator<string>;
+  values(): AsyncIterableIterator<FileSystemHandle>;
+}
+
+interface FileSystemHandle {
+  queryPermission?(descriptor: { mode: "read" }): Promise<PermissionState>;
+  requestPermission?(descriptor: { mode: "read" }): Promise<PermissionState>;
+}
+
+interface DataTransferItem {
+  getAsFileSystemHandle?(): Promise<FileSystemHandle | null>;
 }
 
 interface Window {
+  showOpenFilePicker?(options?: {
+    id?: string;
+    multiple?: boolean;
+  }): Promise<FileSystemFileHandle[]>;
   showSaveFilePicker?(options?: {
     id?: string;
     suggestedName?: string;

@@ -1,12 +1,30 @@
-/** The guest's seat in the server's room (mirrors `p2p/connect/rendezvous.py`). */
-import type { Bytes, Json } from "../protocol/codec";
+/**
+ * A peer's seat at the signaling server: sealed envelopes in and out (mirrors `p2p/connect/seats.py`).
+ *
+ * The host keeps its seat: when the server is gone it tries again, for as long as the link lives, and takes
+ * its room anew. What this module carries it cannot read; sealing is `protocol/signal`'s.
+ */
+import { clock, sleep } from "../clock";
+import { hex, sha256, type Bytes, type Json } from "../protocol/codec";
 import { Failure, type Code } from "../protocol/errors";
 import { readIce, type IceServer } from "../protocol/ice";
 import type { LinkKeys } from "../protocol/link";
 import { isLoopback } from "../protocol/signal";
-import { FROM_SERVER, PATH, SUBPROTOCOL, decode, encode, type Message } from "./signaling_messages";
+import {
+  FROM_SERVER,
+  MAX_TTL,
+  PATH,
+  SUBPROTOCOL,
+  decode,
+  encode,
+  type Message,
+} from "./signaling_messages";
 
 const OPEN_SECONDS = 10;
+const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5]; // seconds
+const MAX_ATTEMPTS = 8; // that the host knows of
+// What one attempt may bring: four times what a server passes on.
+const [MAX_ENVELOPES, MAX_ENVELOPE_BYTES] = [256, 256 * 1024];
 const MAX_WAITING = 256; // messages from a server that nobody has read yet
 
 const CODES: { [code: string]: Code } = {
@@ -63,8 +81,30 @@ function serversOf(answer: Message, origin: string): IceServer[] {
   }
 }
 
-/** One attempt's envelopes. */
-export class GuestSeat {
+/** One attempt's envelopes, at whichever end. */
+export interface Seat {
+  readonly attempt: Bytes;
+  readonly ice: readonly IceServer[]; // that the server told of
+  /** The next envelope; null once the server says, in whatever way, that the attempt is over. */
+  recv(): Promise<Bytes | null>;
+  /** Pass an envelope to the other side. */
+  send(envelope: Bytes): void;
+}
+
+/** What a socket to the server is, wherever the browser's own one is. */
+export interface ServerSocket {
+  onopen: (() => void) | null;
+  onmessage: ((event: { readonly data: unknown }) => void) | null;
+  onclose: (() => void) | null;
+  send(text: string): void;
+  close(): void;
+}
+export type OpenSocket = (url: string) => ServerSocket;
+
+const addressOf = (origin: string): string => `${origin.replace(/^http/, "ws")}${PATH}`;
+
+/** A guest's attempt. */
+export class GuestSeat implements Seat {
   private constructor(
     private readonly socket: WebSocket,
     private readonly inbox: Inbox,
@@ -74,7 +114,7 @@ export class GuestSeat {
 
   /** Join. Throws `Failure`. */
   static async join(origin: string, keys: LinkKeys): Promise<GuestSeat> {
-    const socket = new WebSocket(`${origin.replace(/^http/, "ws")}${PATH}`, SUBPROTOCOL);
+    const socket = new WebSocket(addressOf(origin), SUBPROTOCOL);
     const inbox = new Inbox();
     socket.onmessage = ({ data }) => inbox.put(read(data));
     socket.onclose = () => inbox.put(null);
@@ -86,8 +126,7 @@ export class GuestSeat {
         return new GuestSeat(socket, inbox, answer["attempt"] as Bytes, serversOf(answer, origin));
       }
       if (answer === null) throw new Failure("server_unreachable", "no_answer");
-      const code = answer.type === "error" ? String(answer["code"]) : "bad_message";
-      throw new Failure(CODES[code] ?? "server_unreachable", code);
+      throw refusal(answer.type === "error" ? String(answer["code"]) : "bad_message");
     } catch (error) {
       socket.close();
       throw error;
@@ -96,13 +135,11 @@ export class GuestSeat {
     }
   }
 
-  /** The next envelope; null once the server says, in whatever way, that the attempt is over. */
   async recv(): Promise<Bytes | null> {
     const message = await this.inbox.next().catch(() => null);
     return message?.type === "envelope" ? (message["body"] as Bytes) : null;
   }
 
-  /** Pass an envelope to the other side. */
   send(envelope: Bytes): void {
     if (this.socket.readyState !== WebSocket.OPEN) return;
     this.socket.send(encode("envelope", { attempt: this.attempt, body: envelope }));
@@ -115,3 +152,192 @@ export class GuestSeat {
     this.socket.close();
   }
 }
+
+/** An attempt of a guest's, as the host has it. */
+export class Attempt implements Seat {
+  private readonly waiting: (Bytes | null)[] = [];
+  private wake: () => void = () => {};
+  private envelopes = 0;
+  private bytes = 0;
+  over = false;
+
+  constructor(
+    readonly attempt: Bytes,
+    readonly ice: readonly IceServer[],
+    private readonly say: (text: string) => void,
+  ) {}
+
+  async recv(): Promise<Bytes | null> {
+    while (!this.waiting.length) await new Promise<void>((resolve) => (this.wake = resolve));
+    return this.waiting.shift()!;
+  }
+
+  send(envelope: Bytes): void {
+    this.say(encode("envelope", { attempt: this.attempt, body: envelope }));
+  }
+
+  /** The attempt is over: it failed, or the peers have met. */
+  leave(): void {
+    this.say(encode("leave", { attempt: this.attempt }));
+  }
+
+  /** From the server; null, and a flood, end it. */
+  put(envelope: Bytes | null): void {
+    if (this.over) return;
+    if (envelope !== null) {
+      this.envelopes++;
+      this.bytes += envelope.length;
+      if (this.envelopes > MAX_ENVELOPES || this.bytes > MAX_ENVELOPE_BYTES) {
+        envelope = null;
+        this.leave();
+      }
+    }
+    this.over = envelope === null;
+    this.waiting.push(envelope);
+    this.wake();
+  }
+}
+
+/** What a host is told of its seat. */
+export interface SeatEvents {
+  /** The server comes and goes. */
+  onServer(there: boolean): void;
+  onAttempt(attempt: Attempt): void;
+}
+
+/** The host's seat. `run` keeps it. */
+export class HostSeat {
+  private readonly attempts = new Map<string, Attempt>();
+  private socket: ServerSocket | null = null; // once it has the room
+  private hangUp: () => void = () => {};
+  private closed = false;
+  private taken = false; // the room was, at least once
+  private endsAt: number;
+
+  /** `ttl`: seconds. `owner`: the token (32 bytes) that the room is taken again with. */
+  constructor(
+    private readonly origin: string,
+    private readonly keys: LinkKeys,
+    ttl: number,
+    private readonly owner: Bytes,
+    private readonly openSocket: OpenSocket,
+    private readonly events: SeatEvents,
+  ) {
+    this.endsAt = clock() + ttl;
+  }
+
+  /**
+   * Hold the seat until it is closed. Throws `Failure` when the room cannot be had in the first place, or
+   * has expired.
+   */
+  async run(): Promise<void> {
+    let backoff = FIRST_BACKOFF;
+    while (!this.closed) {
+      try {
+        if (await this.hold()) backoff = FIRST_BACKOFF;
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error;
+        // Once it was there, a server that refuses may be a proxy whose server restarts.
+        if (error.code === "expired" || !this.taken) throw error;
+      }
+      this.attempts.forEach((attempt) => attempt.put(null));
+      this.attempts.clear();
+      if (this.closed) return;
+      this.events.onServer(false);
+      await Promise.race([sleep(backoff), new Promise<void>((wake) => (this.hangUp = wake))]);
+      backoff = Math.min(2 * backoff, LAST_BACKOFF);
+    }
+  }
+
+  /** The room is to live so long from now on. */
+  extend(ttl: number): void {
+    this.endsAt = clock() + ttl;
+  }
+
+  /** The network may be another: the server would not be missed before long. */
+  renew(): void {
+    this.hangUp();
+  }
+
+  /** The room is finished: tell the server, if it is there, and forget it. */
+  close(): void {
+    this.closed = true;
+    this.say(encode("close"));
+    this.hangUp();
+  }
+
+  /** Take the room, and listen until the server is gone; whether the room was had. Throws `Failure`. */
+  private async hold(): Promise<boolean> {
+    const left = Math.floor(this.endsAt - clock());
+    if (left < 1) throw new Failure("expired");
+    const socket = this.openSocket(addressOf(this.origin));
+    let had = false;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const give = (error: Failure | null) => (error ? reject(error) : resolve());
+        const late = setTimeout(() => give(unanswered(had)), OPEN_SECONDS * 1000);
+        this.hangUp = () => give(null);
+        socket.onclose = () => give(unanswered(had));
+        socket.onopen = () => socket.send(this.creation(left));
+        socket.onmessage = ({ data }) => {
+          const message = read(data);
+          if (message instanceof Failure) return give(message);
+          if (message.type === "error") return give(refusal(String(message["code"])));
+          if (had) return this.takeIn(message, give);
+          if (message.type !== "created") {
+            return give(new Failure("server_refused", "unexpected_answer"));
+          }
+          clearTimeout(late);
+          had = this.taken = true;
+          this.socket = socket;
+          this.events.onServer(true);
+        };
+      });
+      return had;
+    } finally {
+      this.socket = null;
+      this.hangUp = () => {};
+      socket.onclose = socket.onmessage = null;
+      socket.close();
+    }
+  }
+
+  private creation(ttl: number): string {
+    return encode("create", {
+      room: this.keys.room,
+      join_hash: sha256(this.keys.join),
+      owner: this.owner,
+      ttl: Math.min(ttl, MAX_TTL),
+    });
+  }
+
+  private say(text: string): void {
+    this.socket?.send(text);
+  }
+
+  private takeIn(message: Message, give: (error: Failure) => void): void {
+    const key = hex(message["attempt"] as Bytes);
+    if (message.type === "attempt") {
+      if (this.attempts.size >= MAX_ATTEMPTS) return;
+      let ice: IceServer[];
+      try {
+        ice = serversOf(message, this.origin);
+      } catch (error) {
+        return give(error as Failure);
+      }
+      const attempt = new Attempt(message["attempt"] as Bytes, ice, (text) => this.say(text));
+      this.attempts.set(key, attempt);
+      return this.events.onAttempt(attempt);
+    }
+    const attempt = this.attempts.get(key);
+    if (message.type === "envelope") attempt?.put(message["body"] as Bytes);
+    else if (message.type === "left") attempt?.put(null);
+    if (attempt?.over) this.attempts.delete(key); // it ended, or flooded; the others go on
+  }
+}
+
+/** A server that is gone; null where it was there and is missed. */
+const unanswered = (had: boolean): Failure | null =>
+  had ? null : new Failure("server_unreachable", "no_answer");
+
+const refusal = (code: string): Failure => new Failure(CODES[code] ?? "server_unreachable", code);

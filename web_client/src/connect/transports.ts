@@ -1,16 +1,19 @@
 /** From a seat in the room to two open lanes (mirrors `p2p/connect/transports.py`). */
 import sodium from "libsodium-wrappers-sumo";
 
+import { sleep } from "../clock";
 import { LaneLost } from "../lanes/lane";
+import type { Connection, PeerConnections } from "../lanes/webrtc/connection";
 import {
-  answer,
   SignalInbox,
-  type Connection,
-  type PeerConnections,
-} from "../lanes/webrtc/connection";
+  answer,
+  offer,
+  type Descriptions,
+  type Nonces,
+} from "../lanes/webrtc/negotiation";
 import { same, type Bytes } from "../protocol/codec";
 import { PeerError } from "../protocol/errors";
-import type { ChannelBinding } from "../protocol/handshake";
+import { MAX_HANDSHAKE_MESSAGE, type ChannelBinding } from "../protocol/handshake";
 import { isTurn, stunOf, type IceServer } from "../protocol/ice";
 import type { LinkKeys } from "../protocol/link";
 import {
@@ -19,18 +22,35 @@ import {
   NONCE,
   Sealer,
   type Candidate,
-  type Description,
   type Signal,
 } from "../protocol/signal";
-import type { GuestSeat } from "./rendezvous";
+import type { Seat } from "./rendezvous";
+
+const DIRECT_SECONDS = 2; // that the direct connection is given before relays are tried too
+const MOST_EARLY = 8; // frames before anybody is proven
+
+/** What both know of an attempt beside it. */
+type Given = Pick<ChannelBinding, "passphrase" | "hostSends">;
 
 /** What came through, and what the handshake is bound to then. */
-interface Opened {
+export interface Opened {
   readonly connection: Connection;
   readonly binding: ChannelBinding;
+  readonly frames: EarlyFrames;
+  readonly relayOnly: boolean; // one of the sides keeps its addresses from the other
+  readonly maxMessageSize: number; // bytes that the other side takes at once
 }
 
-/** The ways to the host: WebRTC directly, and by way of a relay when the host says that it is time. */
+/** A way that came through. */
+interface Way extends Descriptions {
+  readonly connection: Connection;
+  readonly frames: EarlyFrames;
+}
+
+/**
+ * The ways to the other side: WebRTC directly, and by way of a relay. The host offers, and says when it is
+ * time for a relay; which of the two it is, the guest decides by the first message of the handshake.
+ */
 export class Transports {
   private readonly made = new Set<Connection>();
   private readonly direct = new SignalInbox();
@@ -38,7 +58,8 @@ export class Transports {
   private stun: readonly IceServer[] = [];
   private told = new Set<Candidate["kind"]>(); // kinds of candidates of this side
   private offersRelay = false; // the server does
-  private relayDescribed = false; // the host has: it reached one
+  private relayDescribed = false; // the other side has: it reached one
+  private directFailed: () => void = () => {};
 
   constructor(private readonly peerConnections: PeerConnections) {}
 
@@ -63,27 +84,17 @@ export class Transports {
    *
    * Throws `LaneLost`, `PeerError`.
    */
-  async connectGuest(
-    seat: GuestSeat,
-    keys: LinkKeys,
-    given: Pick<ChannelBinding, "passphrase" | "hostSends">,
-  ): Promise<Opened> {
-    const sealing = new Sealer(keys.signalToHost, keys.room, seat.attempt, "to_host");
-    const opening = new Sealer(keys.signalToGuest, keys.room, seat.attempt, "to_guest");
-    const say = (signal: Signal) => seat.send(sealing.seal(signal, sodium.randombytes_buf(24)));
+  async connectGuest(seat: Seat, keys: LinkKeys, given: Given): Promise<Opened> {
+    const { say, opening } = this.meet(seat, keys, { host: false });
     const nonceGuest = sodium.randombytes_buf(NONCE);
-    this.stun = stunOf(seat.ice);
-    const ways = [this.way(this.direct, this.stun, false, nonceGuest, say)];
-    this.offersRelay = seat.ice.some(isTurn);
+    const ways = [this.answerWay(this.direct, this.stun, false, nonceGuest, say)];
     if (this.offersRelay) {
-      ways.push(this.way(this.relayed, seat.ice, true, nonceGuest, say));
+      ways.push(this.answerWay(this.relayed, seat.ice, true, nonceGuest, say));
     }
     say({ type: "knock", nonceGuest, kind: "browser", relayOnly: false });
-    const { connection, remote, own } = await Promise.race([
-      firstOf(ways),
-      this.listen(seat, opening),
-    ]);
-    this.close(connection);
+    const way = await Promise.race([firstOf(ways), this.listen(seat, opening)]);
+    this.close(way.connection);
+    const { own, remote, connection, frames } = way;
     const binding = {
       room: keys.room,
       attempt: seat.attempt,
@@ -93,38 +104,136 @@ export class Transports {
       fingerprintGuest: own.fingerprint,
       ...given,
     };
-    return { connection, binding };
+    const { maxMessageSize } = remote;
+    return { connection, binding, frames, relayOnly: false, maxMessageSize };
   }
 
-  private async way(
+  /**
+   * Answer a knock, and connect by the way that message 1 of the handshake comes by, which waits in
+   * `frames`. Throws `LaneLost`, `PeerError`.
+   */
+  async connectHost(seat: Seat, keys: LinkKeys, given: Given): Promise<Opened> {
+    const { say, opening } = this.meet(seat, keys, { host: true });
+    const envelope = await seat.recv();
+    if (envelope === null) throw new LaneLost();
+    const knock = opening.open(envelope);
+    if (knock.type !== "knock") throw new PeerError("knock_missing");
+    const { relayOnly, nonceGuest } = knock;
+    const nonces = { guest: nonceGuest, host: sodium.randombytes_buf(NONCE) };
+    const late = relayOnly ? Promise.resolve() : this.late();
+    const ways: Promise<Way>[] = [];
+    if (!relayOnly) ways.push(this.offerWay(this.direct, this.stun, false, nonces, say));
+    if (this.offersRelay) {
+      ways.push(late.then(() => this.offerWay(this.relayed, seat.ice, true, nonces, say)));
+    }
+    if (!ways.length) throw new LaneLost();
+    const way = await Promise.race([firstOf(ways), this.listen(seat, opening, nonces)]);
+    this.close(way.connection);
+    const { own, remote, connection, frames } = way;
+    const binding = {
+      room: keys.room,
+      attempt: seat.attempt,
+      nonceGuest,
+      nonceHost: nonces.host,
+      fingerprintHost: own.fingerprint,
+      fingerprintGuest: remote.fingerprint,
+      ...given,
+    };
+    const { maxMessageSize } = remote;
+    return { connection, binding, frames, relayOnly, maxMessageSize };
+  }
+
+  /** How signals go by this seat. */
+  private meet(
+    seat: Seat,
+    keys: LinkKeys,
+    { host }: { host: boolean },
+  ): { say: (signal: Signal) => void; opening: Sealer } {
+    const { attempt, ice } = seat;
+    const toHost = new Sealer(keys.signalToHost, keys.room, attempt, "to_host");
+    const toGuest = new Sealer(keys.signalToGuest, keys.room, attempt, "to_guest");
+    const [sealing, opening] = host ? [toGuest, toHost] : [toHost, toGuest];
+    this.stun = stunOf(ice);
+    this.offersRelay = ice.some(isTurn);
+    const say = (signal: Signal) => seat.send(sealing.seal(signal, sodium.randombytes_buf(24)));
+    return { say, opening };
+  }
+
+  /** Until the direct connection has failed, or had its time. */
+  private late(): Promise<void> {
+    const failed = new Promise<void>((resolve) => (this.directFailed = resolve));
+    return Promise.race([sleep(DIRECT_SECONDS), failed]);
+  }
+
+  private async answerWay(
     inbox: SignalInbox,
     ice: readonly IceServer[],
     relayed: boolean,
     nonceGuest: Bytes,
     say: (signal: Signal) => void,
-  ): Promise<{ connection: Connection; remote: Description; own: Description }> {
+  ): Promise<Way> {
     const remote = await inbox.next();
     this.relayDescribed ||= relayed;
+    const { connection, tell, lost } = this.make(ice, relayed, say);
+    const answered = answer(connection, remote, nonceGuest, tell, () => inbox.next());
+    const descriptions = await Promise.race([answered, lost]);
+    return { connection, frames: new EarlyFrames(connection), ...descriptions };
+  }
+
+  private async offerWay(
+    inbox: SignalInbox,
+    ice: readonly IceServer[],
+    relayed: boolean,
+    nonces: Nonces,
+    say: (signal: Signal) => void,
+  ): Promise<Way> {
+    const { connection, tell, lost } = this.make(ice, relayed, say);
+    const next = async () => {
+      const signal = await inbox.next();
+      this.relayDescribed ||= relayed;
+      return signal;
+    };
+    try {
+      const offered = offer(connection, nonces, tell, next, relayed);
+      const descriptions = await Promise.race([offered, lost]);
+      const frames = new EarlyFrames(connection);
+      connection.data.onMessage = () => connection.onLost(); // nothing comes by it
+      await Promise.race([frames.arrived(), lost]);
+      return { connection, frames, ...descriptions };
+    } catch (error) {
+      if (!relayed && error instanceof LaneLost) this.directFailed();
+      throw error;
+    }
+  }
+
+  /** A connection of this attempt, and how its signals go. */
+  private make(
+    ice: readonly IceServer[],
+    relayed: boolean,
+    say: (signal: Signal) => void,
+  ): { connection: Connection; tell: (signal: Signal) => void; lost: Promise<never> } {
     const connection = this.peerConnections.open(ice);
     this.made.add(connection);
     connection.path = relayed ? "relayed" : "direct";
     const lost = new Promise<never>((_, reject) => {
       connection.onLost = () => reject(new LaneLost());
     });
+    lost.catch(() => {}); // nobody may be waiting
     let left = relayed ? MAX_RELAYED_CANDIDATES : MAX_CANDIDATES;
     const tell = (signal: Signal) => {
       if (!("candidates" in signal)) return say(signal);
       signal.candidates.forEach(({ kind }) => this.told.add(kind));
       if (signal.type === "description" || left-- > 0) say({ ...signal, relayed });
     };
-    const answered = answer(connection, remote, nonceGuest, tell, () => inbox.next());
-    const own = await Promise.race([answered, lost]);
-    return { connection, remote: remote as Description, own };
+    return { connection, tell, lost };
   }
 
-  /** Each signal to the way that it is about. Only ever ends by an error. */
-  private async listen(seat: GuestSeat, opening: Sealer): Promise<never> {
-    let nonceHost: Bytes | null = null;
+  /**
+   * Each signal to the way that it is about; `nonces` are the attempt's, where this side drew the host's.
+   * Only ever ends by an error.
+   */
+  private async listen(seat: Seat, opening: Sealer, nonces?: Nonces): Promise<never> {
+    let nonceHost = nonces?.host ?? null;
     for (;;) {
       const envelope = await seat.recv();
       if (envelope === null) {
@@ -154,4 +263,34 @@ function firstOf<T>(ways: readonly Promise<T>[]): Promise<T> {
       });
     }
   });
+}
+
+/** Frames of the control lane as they come; few and small, before anybody is proven. */
+export class EarlyFrames {
+  private readonly frames: Bytes[] = [];
+  private wake: () => void = () => {};
+
+  constructor(connection: Connection) {
+    connection.control.onMessage = (message) => {
+      if (this.frames.length < MOST_EARLY && message.length <= MAX_HANDSHAKE_MESSAGE) {
+        this.frames.push(message);
+        this.wake();
+      } else connection.onLost();
+    };
+  }
+
+  /** What is there already, beyond the handshake. */
+  rest(): Bytes[] {
+    return this.frames.splice(0);
+  }
+
+  /** Until there is one. */
+  async arrived(): Promise<void> {
+    if (!this.frames.length) await new Promise<void>((resolve) => (this.wake = resolve));
+  }
+
+  async next(): Promise<Bytes> {
+    await this.arrived();
+    return this.frames.shift()!;
+  }
 }

@@ -14,6 +14,8 @@ export interface Lane {
   onLost: () => void;
   /** Queue a message. One that no longer goes out is noticed by its missing answer. */
   send(message: Bytes): void;
+  /** Until there is room for more; of a lane that is lost, at once. */
+  room(): Promise<void>;
   /** Nothing is told any more. What is queued may be lost. */
   close(): void;
 }

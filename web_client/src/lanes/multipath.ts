@@ -1,14 +1,24 @@
 /**
- * Further WebRTC connections of a session, when the other side asks for them (mirrors the answering
- * half of `p2p/lanes/multipath.py`). One that comes to nothing is no more than a lane less.
+ * Further WebRTC connections of a session (mirrors `p2p/lanes/multipath.py`): the sender decides how many
+ * there are, the recipient answers. One that comes to nothing is no more than a lane less.
  */
+import { clock } from "../clock";
+import type { PathKind } from "../events";
+import { LANES } from "../protocol/handshake";
+import { RELAYED, WEBRTC, type SenderSession } from "../protocol/session";
 import type { Bytes } from "../protocol/codec";
 import type { Signal } from "../protocol/signal";
-import { LaneLost } from "./lane";
-import { SignalInbox, answer, type Connection } from "./webrtc/connection";
+import { ConnectionCount } from "./connection_count";
+import { LaneLost, type Lane } from "./lane";
+import type { Connection } from "./webrtc/connection";
+import { SignalInbox, answer, offer, type Nonces } from "./webrtc/negotiation";
 
 const MOST = 8; // at once: the browser's processor is the limit, not the network
 const OPEN_SECONDS = 15; // for a connection
+const DEAD_SECONDS = 10; // a lane that brings nothing for so long is closed
+const LOOK_SECONDS = 0.25; // between two looks at the rate
+const RETIRE_SECONDS = 3; // for what is under way on a lane that is wanted no more
+const [AGAIN_SECONDS, LONGEST_AGAIN_SECONDS] = [2, 60]; // beside a relay, before a direct one is tried again
 
 /** What a session is told of its further lanes. */
 export interface Lanes {
@@ -16,36 +26,30 @@ export interface Lanes {
   signal(number: number, signal: Signal): void;
   /** A lane is open. */
   opened(number: number): void;
-  /** A message came by it. */
-  takeIn(message: Bytes, number: number): void;
   /** The other side broke the protocol. */
   failed(error: unknown): void;
 }
 
 /** The lanes beside the connection's own. */
-export class Multipath {
-  private readonly invited = new Map<number, SignalInbox>();
-  private readonly connections = new Set<Connection>();
-  private readonly carrying = new Set<Connection>(); // those of them that are open
+abstract class Multipath {
+  protected readonly signals = new Map<number, SignalInbox>(); // of lanes that are being opened
+  protected readonly connections = new Map<number, Connection>(); // those, and the open ones
+  protected readonly carrying = new Set<number>(); // those that are open
 
   constructor(
     private readonly openConnection: () => Connection, // a direct one
-    private readonly nonceGuest: Bytes, // of the attempt; each description echoes it
-    private readonly lanes: Lanes,
+    protected readonly lanes: Lanes,
   ) {}
 
   /** What the other side says of a lane. */
   signalled(number: number, signal: Signal): void {
-    const known = this.invited.get(number);
+    const known = this.signals.get(number);
     if (known) known.put(signal);
-    else if (signal.type === "description" && this.connections.size < MOST) {
-      const signals = new SignalInbox();
-      this.invited.set(number, signals);
-      this.open(number, signal, signals).catch((error) => {
-        if (!(error instanceof LaneLost)) this.lanes.failed(error);
-      });
-    }
+    else this.invited(number, signal);
   }
+
+  /** A signal of a lane that is not known here, or not any more. */
+  protected invited(_number: number, _signal: Signal): void {}
 
   /** Whether any is open. */
   get any(): boolean {
@@ -55,31 +59,169 @@ export class Multipath {
   close(): void {
     this.connections.forEach((connection) => connection.close());
     this.connections.clear();
+    this.carrying.clear();
   }
 
-  private async open(number: number, remote: Signal, signals: SignalInbox): Promise<void> {
+  /** Connect, and say so. Where it comes to nothing, it is as if it had never been. */
+  protected async open(
+    number: number,
+    connect: (
+      connection: Connection,
+      say: (signal: Signal) => void,
+      expect: () => Promise<Signal>,
+    ) => Promise<unknown>,
+  ): Promise<void> {
+    const inbox = new SignalInbox();
     const connection = this.openConnection();
-    this.connections.add(connection);
+    this.signals.set(number, inbox);
+    this.connections.set(number, connection);
     const lost = new Promise<never>((_, reject) => {
       connection.onLost = () => reject(new LaneLost());
       setTimeout(() => reject(new LaneLost()), OPEN_SECONDS * 1000);
     });
-    const drop = () => {
-      this.connections.delete(connection);
-      this.carrying.delete(connection);
-      connection.close();
-    };
     try {
       const say = (signal: Signal) => this.lanes.signal(number, signal);
-      const work = answer(connection, remote, this.nonceGuest, say, () => signals.next());
-      await Promise.race([work, lost]);
+      await Promise.race([connect(connection, say, () => inbox.next()), lost]);
+      if (!this.connections.has(number)) return; // it is over
+      connection.onLost = () => this.drop(number);
+      connection.control.onMessage = () => this.drop(number); // nothing comes by it
+      this.carrying.add(number);
+      this.lanes.opened(number);
+      this.carry(number, connection.data);
     } catch (error) {
-      drop();
-      throw error;
+      this.drop(number);
+      if (!(error instanceof LaneLost)) this.lanes.failed(error);
+    } finally {
+      this.signals.delete(number); // what comes now comes too late
     }
-    connection.onLost = drop;
-    this.carrying.add(connection);
-    this.lanes.opened(number);
-    connection.data.onMessage = (message) => this.lanes.takeIn(message, number);
+  }
+
+  /** Take an open lane into use. */
+  protected abstract carry(number: number, lane: Lane): void;
+
+  /** It is gone, or not wanted any more. */
+  protected drop(number: number): void {
+    const connection = this.connections.get(number);
+    this.connections.delete(number);
+    this.carrying.delete(number);
+    connection?.close();
+  }
+}
+
+/** The recipient takes what comes. */
+export class RecipientMultipath extends Multipath {
+  constructor(
+    openConnection: () => Connection,
+    private readonly nonceGuest: Bytes, // of the attempt; each description echoes it
+    lanes: Lanes,
+    /** A message came by a lane. */
+    private readonly takeIn: (message: Bytes, number: number) => void,
+  ) {
+    super(openConnection, lanes);
+  }
+
+  protected override invited(number: number, signal: Signal): void {
+    if (signal.type !== "description" || this.connections.size >= MOST) return;
+    void this.open(number, (connection, say, expect) =>
+      answer(connection, signal, this.nonceGuest, say, expect),
+    );
+  }
+
+  protected carry(number: number, lane: Lane): void {
+    lane.onMessage = (message) => this.takeIn(message, number);
+  }
+}
+
+/** The sender decides which lanes there are. */
+export class SenderMultipath extends Multipath {
+  private readonly count = new ConnectionCount();
+  private readonly own: number; // direct connections without further ones
+  private readonly timer: ReturnType<typeof setInterval>;
+  private due = Infinity; // beside a relay alone: when a direct one is tried
+  private again = AGAIN_SECONDS;
+
+  constructor(
+    openConnection: () => Connection,
+    private readonly nonces: Nonces, // of the attempt
+    lanes: Lanes,
+    private readonly session: SenderSession,
+    private readonly path: PathKind, // of the connection's own lane
+    private readonly mayAdd: boolean, // whether there may be direct connections
+    /** Carry ranges over a lane until it is dropped. */
+    private readonly carryRanges: (number: number, lane: Lane) => Promise<void>,
+  ) {
+    super(openConnection, lanes);
+    if (path === "relayed") session.lanes.rankOwn(RELAYED);
+    this.own = path === "relayed" ? 0 : 1;
+    this.timer = setInterval(() => this.look(), LOOK_SECONDS * 1000);
+  }
+
+  /** What carries the ranges now. */
+  get carriedBy(): PathKind {
+    return this.any ? "direct" : this.path;
+  }
+
+  override close(): void {
+    clearInterval(this.timer);
+    super.close();
+  }
+
+  protected carry(number: number, lane: Lane): void {
+    lane.onMessage = () => this.drop(number); // a sender takes nothing by it
+    this.session.lanes.add(number, WEBRTC);
+    void this.carryRanges(number, lane);
+  }
+
+  protected override drop(number: number): void {
+    super.drop(number);
+    if (this.session.lanes.windows.has(number)) this.session.lanes.drop(number);
+  }
+
+  private look(): void {
+    const { session } = this;
+    const now = clock();
+    for (const [number, { movedAt }] of session.lanes.windows) {
+      const dead = now - movedAt > DEAD_SECONDS && !session.peerIsSlow;
+      if (number && dead) this.drop(number);
+    }
+    const able = this.mayAdd && session.secured.peer.capabilities.includes(LANES);
+    if (able && session.state === "sending") this.keep(now);
+  }
+
+  /**
+   * More connections while that raises the rate. Beside a relayed one a direct connection is tried again
+   * and again.
+   */
+  private keep(now: number): void {
+    const there = this.own + this.carrying.size;
+    if (this.due === Infinity) this.due = now + AGAIN_SECONDS;
+    const { carried } = this.session.lanes;
+    const further = there
+      ? this.count.look(now, carried, there) - this.own
+      : Number(now >= this.due || this.connections.size > 0);
+    for (let missing = further - this.connections.size; missing > 0; missing--) {
+      const number = this.session.lanes.number();
+      if (number === null) break;
+      void this.open(number, (connection, say, expect) =>
+        offer(connection, this.nonces, say, expect),
+      );
+      this.due = now + this.again;
+      this.again = Math.min(2 * this.again, LONGEST_AGAIN_SECONDS);
+    }
+    const open = [...this.carrying].sort((a, b) => a - b);
+    for (const number of open.slice(Math.max(further, 0))) this.retire(number, now);
+  }
+
+  /** Let what is under way arrive, and then drop the lane. */
+  private retire(number: number, now: number): void {
+    const window = this.session.lanes.windows.get(number);
+    if (!window || window.retired) return;
+    window.retired = true;
+    const wait = () => {
+      if (!this.connections.has(number)) return;
+      if (!window.flights.length || clock() - now > RETIRE_SECONDS) this.drop(number);
+      else setTimeout(wait, LOOK_SECONDS * 1000);
+    };
+    wait();
   }
 }

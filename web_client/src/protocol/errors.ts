@@ -119,11 +119,18 @@ export type Code = keyof typeof FAILURES;
 /** A connection that is lost tells itself: no peer ends a transfer by one of these. */
 export const LOST_CODES: readonly string[] = ["connection_lost", "connection_lost_early"];
 
-/** Both axes. `detail` is a code of the catalogue under `detail`, or already safe to show. */
+/** What fills a detail in; a value may be a code of the catalogue under `detail` as well. */
+export type Values = { readonly [name: string]: string };
+
+/**
+ * Both axes. `detail` is a code of the catalogue under `detail`, which `values` fill in, or already safe to
+ * show.
+ */
 export class HandoverError extends Error {
   constructor(
     readonly code: Code,
     readonly detail = "",
+    readonly values: Values = {},
   ) {
     super(`${code}${detail && ": "}${detail}`);
   }

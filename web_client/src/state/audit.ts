@@ -1,7 +1,7 @@
 /** The hash-chained log of this browser's transfers. */
 import { nowText } from "../clock";
 import * as audit from "../protocol/audit";
-import type { Bytes, JsonObject } from "../protocol/codec";
+import { concat, type Bytes, type JsonObject } from "../protocol/codec";
 import type { Database } from "./database";
 
 export class AuditLog {
@@ -10,6 +10,11 @@ export class AuditLog {
   /** The hash of the last line, hex. */
   async head(): Promise<string> {
     return (await this.chain())[0];
+  }
+
+  /** All of it, line by line, as `handover audit verify` reads it. */
+  async text(): Promise<Bytes> {
+    return concat(...(await this.database.getAll<Bytes>("audit")));
   }
 
   /** Append an entry; it names no file, path or label. */

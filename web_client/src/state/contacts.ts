@@ -17,6 +17,12 @@ export interface Contact {
 export class Contacts {
   constructor(private readonly database: Database) {}
 
+  /** All of them, by name. */
+  async all(): Promise<Contact[]> {
+    const contacts = await this.database.getAll<Contact>("contacts");
+    return contacts.sort((one, other) => (one.label < other.label ? -1 : 1));
+  }
+
   /** Who this is, if met before; and whose name the label looks like, with another key, or "". */
   async known(
     identity: Bytes,

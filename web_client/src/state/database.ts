@@ -1,7 +1,15 @@
 /** The IndexedDB database, and what stands in for it where the browser refuses one. */
 import { openDB, type IDBPDatabase } from "idb";
 
-const STORES = ["settings", "contacts", "receipts", "journals", "audit"] as const;
+const STORES = [
+  "settings",
+  "contacts",
+  "receipts",
+  "journals",
+  "audit",
+  "sending", // journals of what is sent from here, ...
+  "sources", // ... and what that is
+] as const;
 type StoreName = (typeof STORES)[number];
 export type Put = readonly [store: StoreName, value: unknown, key: IDBValidKey];
 
@@ -13,6 +21,7 @@ export interface Database {
   /** All of them or none. */
   putTogether(puts: readonly Put[]): Promise<void>;
   delete(store: StoreName, key: IDBValidKey): Promise<void>;
+  clear(store: StoreName): Promise<void>;
 }
 
 class Indexed implements Database {
@@ -36,6 +45,9 @@ class Indexed implements Database {
   async delete(store: StoreName, key: IDBValidKey): Promise<void> {
     await this.database.delete(store, key);
   }
+  async clear(store: StoreName): Promise<void> {
+    await this.database.clear(store);
+  }
 }
 
 /** Lasts as long as the page. */
@@ -57,14 +69,18 @@ export class Forgetful implements Database {
   async delete(store: StoreName, key: IDBValidKey): Promise<void> {
     this.stores.get(store)!.delete(key);
   }
+  async clear(store: StoreName): Promise<void> {
+    this.stores.get(store)!.clear();
+  }
 }
 
 /** Open it, or stand in for it; whether it outlives the page. */
 export async function openDatabase(): Promise<[database: Database, lasting: boolean]> {
   try {
-    const database = await openDB("handover", 1, {
+    const database = await openDB("handover", 2, {
       upgrade(db) {
-        for (const name of STORES) db.createObjectStore(name);
+        const missing = STORES.filter((name) => !db.objectStoreNames.contains(name));
+        for (const name of missing) db.createObjectStore(name);
       },
     });
     return [new Indexed(database), true];

@@ -10,11 +10,13 @@ import { openDatabase, type Database } from "./database";
 import { OwnIdentity } from "./identity";
 import { Journals } from "./journal";
 import { Receipts } from "./receipts";
+import { SenderJournals } from "./sender_journal";
 
 export class Home {
   readonly identity: OwnIdentity;
   readonly contacts: Contacts;
-  readonly journals: Journals;
+  readonly journals: Journals; // of what is received
+  readonly sending: SenderJournals;
   readonly receipts: Receipts;
   readonly audit: AuditLog;
 
@@ -26,6 +28,7 @@ export class Home {
     this.identity = new OwnIdentity(database);
     this.contacts = new Contacts(database);
     this.journals = new Journals(database);
+    this.sending = new SenderJournals(database);
     this.receipts = new Receipts(database);
     this.audit = new AuditLog(database);
   }

@@ -17,19 +17,33 @@ export class OwnIdentity {
     return (await this.database.get<string>("settings", "label")) ?? "";
   }
 
+  /** Its public half, or null where there is none yet. */
+  async public(): Promise<Bytes | null> {
+    const keys = await this.database.get<KeyPair>("settings", "keys");
+    return keys ? publicOf(keys) : null;
+  }
+
+  /** Whether the platform keeps its private half, or will: then no script can take it out. */
+  async isProtected(): Promise<boolean> {
+    const keys = await this.database.get<KeyPair>("settings", "keys");
+    if (keys) return keys.kind === "webcrypto";
+    const pair = await crypto.subtle.generateKey("Ed25519", false, ["sign"]).catch(() => null);
+    return pair !== null;
+  }
+
   /** The identity, made at the first call, under the name given now. */
   async under(name: string): Promise<Identity> {
     const label = fitting(name);
     await this.database.put("settings", label, "label");
     const keys = (await this.database.get<KeyPair>("settings", "keys")) ?? (await this.makeKeys());
     if (keys.kind === "sodium") {
-      const { publicKey, privateKey } = sodium.crypto_sign_seed_keypair(keys.seed);
+      const { privateKey } = sodium.crypto_sign_seed_keypair(keys.seed);
       const sign = async (data: Bytes) => sodium.crypto_sign_detached(data, privateKey);
-      return { public: publicKey, label, sign };
+      return { public: await publicOf(keys), label, sign };
     }
-    const { publicKey, privateKey } = keys.pair;
+    const { privateKey } = keys.pair;
     return {
-      public: new Uint8Array(await crypto.subtle.exportKey("raw", publicKey)),
+      public: await publicOf(keys),
       label,
       sign: async (data) =>
         new Uint8Array(await crypto.subtle.sign("Ed25519", privateKey, data as BufferSource)),
@@ -48,6 +62,11 @@ export class OwnIdentity {
       return keys;
     }
   }
+}
+
+async function publicOf(keys: KeyPair): Promise<Bytes> {
+  if (keys.kind === "sodium") return sodium.crypto_sign_seed_keypair(keys.seed).publicKey;
+  return new Uint8Array(await crypto.subtle.exportKey("raw", keys.pair.publicKey));
 }
 
 /** A name cut to the bytes that the protocol has for it. */

@@ -10,6 +10,19 @@ export class Receipts {
     return this.database.get<Bytes>("receipts", transferId);
   }
 
+  /** All that are kept. */
+  all(): Promise<Bytes[]> {
+    return this.database.getAll<Bytes>("receipts");
+  }
+
+  async clear(): Promise<void> {
+    await this.database.clear("receipts");
+  }
+
+  async drop(transferId: string): Promise<void> {
+    await this.database.delete("receipts", transferId);
+  }
+
   /** Keep a receipt, and with it the journal that speaks of it: both or neither. */
   async store(transferId: string, document: Bytes, journal: Journal | null): Promise<void> {
     const puts: Put[] = [["receipts", document, transferId]];

@@ -1,9 +1,47 @@
 /**
- * Where received bytes go, as a contract: the comments are law, and `tests/storage/conformance.test.ts`
- * holds every destination to each of them.
+ * Where bytes come from and where received ones go, as contracts: the comments are law, and
+ * `tests/storage/conformance.test.ts` holds every destination to each of them.
  */
 import type { Bytes } from "../protocol/codec";
 import type { Results } from "../protocol/manifest";
+
+/** Looked at every moment; once it is true, the call ends early. */
+export type Stopped = () => boolean;
+
+/** What reading gave: a stretch of tape (perhaps empty), and what became of entries. */
+export interface Block {
+  readonly offset: number;
+  readonly length: number;
+  readonly payload: Bytes;
+  readonly finished: readonly (readonly [entry: number, digest: Bytes])[];
+  readonly withdrawn: readonly (readonly [entry: number, status: number])[];
+}
+
+/** Reads the tape from its entries, in order, hashing as it goes. One call at a time. */
+export interface Source {
+  /**
+   * The next stretch, at most `length` bytes; then whatever ends there.
+   *
+   * An entry that is not as it was listed, or shrinks or changes under way, is withdrawn: the block says
+   * so, and the next one begins behind it. Never throws for one entry.
+   */
+  read(offset: number, length: number): Promise<Block>;
+  /**
+   * Begin at `offset`: the recipient has everything before it. On a fresh source only.
+   *
+   * What ends before is read and hashed all the same, unless its digest is `known`; so is the beginning of
+   * the entry in which `offset` lies. `stopped` ends it early. Throws `Failure` then.
+   */
+  skip(offset: number, known: (entry: number) => Bytes | null, stopped: Stopped): Promise<Block>;
+  /**
+   * Entries that were `delivered` and are another now, as far as that can be seen, so that what was read of
+   * them may be of no one version. Looked at when all is read. `stopped` ends it early. Throws `Failure`
+   * then.
+   */
+  changed(delivered: (entry: number) => boolean, stopped: Stopped): Promise<number[]>;
+  /** Let go of what is open. */
+  close(): void;
+}
 
 /**
  * The content of one transfer, addressed by the tape's offsets.

@@ -6,11 +6,14 @@
  * the next. The role that owns the driver brings bytes and answers.
  */
 import { clock, sleep } from "../clock";
+import type { Event as PageEvent } from "../events";
 import type { Connection } from "../lanes/webrtc/connection";
 import type { Bytes } from "../protocol/codec";
-import { HandoverError, type Code } from "../protocol/errors";
+import { HandoverError, PeerError, type Code } from "../protocol/errors";
 import type { ChannelBinding, Identity, Secured } from "../protocol/handshake";
-import type { Opener } from "../protocol/seal";
+import { shownLabel } from "../protocol/labels";
+import { fingerprint } from "../protocol/receipt";
+import type { Contacts } from "../state/contacts";
 import type { Outcome } from "./outcome";
 
 const TICK = 50; // milliseconds; acknowledgements are due as often
@@ -21,9 +24,11 @@ export interface Connected {
   readonly binding: ChannelBinding;
   readonly identity: Identity; // this side's
   readonly secured: Secured;
-  readonly opener: Opener;
+  readonly sessionPrivate: Bytes; // of x_R, at the recipient; at the sender none
   readonly connection: Connection;
   readonly open: () => Connection; // a further direct one
+  readonly relayOnly: boolean; // there may be no direct connection
+  readonly maxMessageSize: number; // bytes that the other side takes at once
   /** Until the server knows that this page will have something to save. */
   stayed(): Promise<void>;
   /** Takes the frames that came behind the handshake. */
@@ -34,6 +39,7 @@ export interface Connected {
 export interface Session<Event> {
   receiveFrame(frame: Bytes, now: number): void;
   lost(): void;
+  readonly settling: boolean;
   deadline(): number;
   tick(now: number): void;
   abort(code: Code, now: number): void;
@@ -59,6 +65,7 @@ export class Driver<Event> {
   private reject!: (error: unknown) => void;
   private readonly timer: ReturnType<typeof setInterval>;
   private heard: Promise<unknown> = Promise.resolve();
+  private readonly waiting: (() => void)[] = []; // for the session's next input
 
   constructor(
     private readonly session: Session<Event>,
@@ -75,7 +82,14 @@ export class Driver<Event> {
 
   /** A control frame came. */
   receive(frame: Bytes): void {
-    this.step(() => this.session.receiveFrame(frame, clock()));
+    this.step(() => {
+      try {
+        this.session.receiveFrame(frame, clock());
+      } catch (error) {
+        if (!(error instanceof PeerError && this.session.settling)) throw error;
+        this.session.lost(); // the files are delivered: only a signature is missing
+      }
+    });
   }
 
   /** Call the session; then its frames and events. What is thrown ends it. */
@@ -88,6 +102,16 @@ export class Driver<Event> {
       return this.fail(error);
     }
     this.flush();
+    this.wake();
+  }
+
+  /** Wait for the session's next input of any kind, time included, or its end. */
+  woken(): Promise<void> {
+    return new Promise((resolve) => this.waiting.push(resolve));
+  }
+
+  private wake(): void {
+    this.waiting.splice(0).forEach((go) => go());
   }
 
   /** Carry an asynchronous part to its end; its error is the session's. */
@@ -143,6 +167,7 @@ export class Driver<Event> {
     this.connection.control.onMessage = () => {};
     this.connection.data.onMessage = () => {};
     this.role.stop();
+    this.wake();
   }
 
   /** Closing at once would drop what is queued. */
@@ -150,4 +175,24 @@ export class Driver<Event> {
     const hungUp = new Promise<void>((resolve) => (this.connection.onLost = resolve));
     this.heard = Promise.race([hungUp, sleep(LAST_WORD_SECONDS)]);
   }
+}
+
+/** Tell who is at the other end, proven, and what this browser knows of them. */
+export async function introduce(
+  { secured }: Connected,
+  contacts: Contacts,
+  tell: (event: PageEvent) => void,
+): Promise<void> {
+  const { peer, digits } = secured;
+  const { contact, changed } = await contacts.known(peer.identity, peer.label);
+  tell({
+    event: "peer",
+    label: shownLabel(peer.label),
+    fingerprint: fingerprint(peer.identity),
+    contact: shownLabel(contact?.label ?? ""),
+    since: contact?.firstMet ?? "",
+    verified: contact?.verified ?? false,
+    changed: shownLabel(changed),
+    digits,
+  });
 }

@@ -1,11 +1,12 @@
 /** How a transfer has ended. */
 import type { Delivered } from "../events";
-import { Failure, HandoverError, type Code, type Ending } from "../protocol/errors";
+import { Failure, HandoverError, type Code, type Ending, type Values } from "../protocol/errors";
 
 export interface Outcome {
   readonly ending: Ending;
   readonly code: Code | "";
   readonly detail: string;
+  readonly values?: Values; // that fill the detail in
   readonly delivered: Delivered | null;
 }
 
@@ -17,6 +18,6 @@ export function asFailure(error: unknown): HandoverError {
 
 /** The outcome of a failure, by which nothing was delivered. */
 export function failed(error: unknown): Outcome {
-  const { ending, code, detail } = asFailure(error);
-  return { ending, code, detail, delivered: null };
+  const { ending, code, detail, values } = asFailure(error);
+  return { ending, code, detail, values, delivered: null };
 }

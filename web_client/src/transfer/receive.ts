@@ -11,21 +11,21 @@ import sodium from "libsodium-wrappers-sumo";
 import { breathe, clock, nowText, sleep } from "../clock";
 import { decompress } from "../compression";
 import type { Event, Person, StateName } from "../events";
-import { Multipath } from "../lanes/multipath";
+import { RecipientMultipath } from "../lanes/multipath";
 import { encodeBase64url, same, type Bytes } from "../protocol/codec";
 import { Failure, PeerError } from "../protocol/errors";
 import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "../protocol/manifest";
-import { shownLabel } from "../protocol/labels";
 import { STORAGE_SALT, type StorageKeys } from "../protocol/link";
 import * as receipts from "../protocol/receipt";
-import { Stream, isHole, type Header } from "../protocol/seal";
+import { Opener, Stream, isHole, type Header } from "../protocol/seal";
 import { RecipientSession, type Bottleneck, type Event as SessionEvent } from "../protocol/session";
+import type { Signal } from "../protocol/signal";
 import type { Home } from "../state/home";
 import { Container } from "../storage/container";
 import { FolderDestination } from "../storage/folder";
 import { reserve, type Space } from "../storage/opfs";
 import { Layout } from "../storage/zip";
-import { Driver, type Connected } from "./driver";
+import { Driver, introduce, type Connected } from "./driver";
 import type { Outcome } from "./outcome";
 import { Rate } from "./rates";
 import { receiptPayload } from "./receipt";
@@ -50,7 +50,8 @@ export interface Surroundings {
 export class Receive {
   private readonly session: RecipientSession;
   private readonly driver: Driver<SessionEvent>;
-  private readonly lanes: Multipath; // those beside the connection's own
+  private readonly opener: Opener;
+  private readonly lanes: RecipientMultipath; // those beside the connection's own
   private manifest!: Manifest;
   private total = -1; // of the tape, once it is accepted
   private syncedAt = clock();
@@ -66,13 +67,16 @@ export class Receive {
   ) {
     const { secured, identity, connection, open, binding } = connected;
     this.session = new RecipientSession(secured, identity, clock(), { verify: false });
-    this.lanes = new Multipath(open, binding.nonceGuest, {
-      signal: (number, signal) =>
+    this.opener = new Opener(secured.suite, connected.sessionPrivate);
+    const said = {
+      signal: (number: number, signal: Signal) =>
         this.driver.step(() => this.session.signal(number, signal, clock())),
-      opened: (number) => this.driver.step(() => this.session.addLane(number)),
-      takeIn: (message, number) => this.takeIn(message, number),
-      failed: (error) => this.driver.fail(error),
-    });
+      opened: (number: number) => this.driver.step(() => this.session.addLane(number)),
+      failed: (error: unknown) => this.driver.fail(error),
+    };
+    this.lanes = new RecipientMultipath(open, binding.nonceGuest, said, (message, number) =>
+      this.takeIn(message, number),
+    );
     this.driver = new Driver(this.session, connection, {
       handle: (event) => this.handle(event),
       tick: () => this.sync(),
@@ -119,7 +123,7 @@ export class Receive {
   private handle(event: SessionEvent): void {
     switch (event.type) {
       case "offered":
-        return this.tellState("reading");
+        return this.tellState("offered");
       case "manifest_arrived":
         return void this.driver.carry(this.decide(event.data));
       case "progressed":
@@ -154,19 +158,9 @@ export class Receive {
 
   private async introduce(): Promise<void> {
     const { home, person, room } = this.around;
-    const { peer, digits } = this.connected.secured;
-    const { contact, changed } = await home.contacts.known(peer.identity, peer.label);
-    this.tell({
-      event: "peer",
-      label: shownLabel(peer.label),
-      fingerprint: receipts.fingerprint(peer.identity),
-      contact: shownLabel(contact?.label ?? ""),
-      since: contact?.firstMet ?? "",
-      verified: contact?.verified ?? false,
-      changed: shownLabel(changed),
-      digits,
-    });
-    this.tellState("waiting");
+    const { peer } = this.connected.secured;
+    await introduce(this.connected, home.contacts, (event) => this.tell(event));
+    this.tellState("connected");
     if (!this.session.needsConfirmation) return;
     const earlier = this.around.progress.underway?.offer ?? (await home.journals.read(room));
     const again = earlier && same(earlier.sender, peer.identity); // both said so then
@@ -208,7 +202,7 @@ export class Receive {
     await session.accept(nowText(), durable, clock);
     if (this.driver.over) return;
     this.total = tape.total;
-    this.tellState("receiving");
+    this.tellState("accepted");
     this.driver.step(() => session.synced(durable, clock()));
     this.readBack();
   }
@@ -252,7 +246,7 @@ export class Receive {
 
   private takeIn(message: Bytes, lane = 0): void {
     this.driver.step(() => {
-      const [header, sent] = this.connected.opener.open(message);
+      const [header, sent] = this.opener.open(message);
       const payload = decompress(header.flags, header.length, sent);
       const now = clock();
       if (!this.session.admit(header, now, lane)) return;

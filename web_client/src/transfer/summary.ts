@@ -1,5 +1,5 @@
 /** What people are told: of an offer, of what was delivered, of a receipt. */
-import type { Delivered, Offer, ReceiptSummary } from "../events";
+import type { Delivered, HistoryEntry, Offer, ReceiptSummary } from "../events";
 import { encodeBase64url, hex, type Bytes } from "../protocol/codec";
 import { STATUSES, tapeOf, type Manifest, type Results, type Status } from "../protocol/manifest";
 import { shownLabel } from "../protocol/labels";
@@ -79,6 +79,19 @@ export function deliveredOf(
     transferId,
     confirmed: false,
   };
+}
+
+/** The transfers of these receipts, the latest first; what is none is left out. `own`: this browser's key. */
+export function historyOf(documents: readonly Bytes[], own: Bytes | null): HistoryEntry[] {
+  const found = documents.flatMap((document): HistoryEntry[] => {
+    try {
+      const receipt = summaryOf(document);
+      return [{ sent: own !== null && receipt.senderKey === receipts.fingerprint(own), receipt }];
+    } catch {
+      return [];
+    }
+  });
+  return found.sort((one, other) => (one.receipt.verified < other.receipt.verified ? 1 : -1));
 }
 
 /** What a receipt file says, once its signatures are checked. Throws `BadReceipt`. */

@@ -3,7 +3,9 @@
  * card need a function that makes elements; text is only ever set as text.
  */
 import type { Answer, Command, Offer, Progress } from "../events";
+import type { Values } from "../protocol/errors";
 import { size, type Language, type Messages } from "./messages";
+import type { Details } from "./messages/en";
 import type { Model } from "./model";
 
 export type Child = Node | string | null | false | undefined;
@@ -31,6 +33,18 @@ export interface Actions {
   again(): void;
   /** Check this computer. */
   check(): void;
+  /** Open a link that was typed or pasted. */
+  open(link: string): void;
+  /** Let the person choose what to send, or the same once more after a reload. */
+  choose(kind: "files" | "folder"): void;
+  /** Ask the platform to let us read by these handles again. */
+  allow(transferId: string, handles: readonly FileSystemHandle[]): Promise<void>;
+  takeUp(transferId: string, granted: boolean): void;
+  history(): void;
+  /** To the first screen. */
+  home(): void;
+  /** Into the clipboard; whether it is there. */
+  copy(text: string): Promise<boolean>;
   readonly canChooseFolder: boolean;
   chooseFolder(): Promise<FileSystemDirectoryHandle | null>;
   /** Save what arrived under this name, or where the person chooses. */
@@ -67,6 +81,15 @@ export const commandLine = (): HTMLElement => h("pre", {}, h("code", {}, "handov
 
 export const bytes = (count: number, t: Messages): string => size(count, t.locale);
 
+/** A detail of a failure: a code of the catalogue, filled in, or what is safe to show. */
+export function detailOf(detail: string, values: Values, t: Messages): string {
+  const word = (text: string) =>
+    Object.hasOwn(t.details, text) ? t.details[text as keyof Details] : text;
+  return word(detail).replace(/\{(\w+)\}/g, (whole, name: string) =>
+    Object.hasOwn(values, name) ? word(values[name]!) : whole,
+  );
+}
+
 /** Whole percents that are on the disk for good. */
 export const percentOf = ({ durable, total }: Progress): number =>
   total ? Math.floor((100 * durable) / total) : 100;
@@ -90,7 +113,7 @@ export function skippedOf({ skipped }: Offer, t: Messages): Child {
 const day = (time: string, t: Messages): string => new Date(time).toLocaleDateString(t.locale);
 
 /** What is known of who is at the other end, who they say they are, and the digits to compare. */
-export function peerCard({ peer }: Model, t: Messages): Child {
+export function peerCard({ peer, role }: Model, t: Messages): Child {
   if (!peer) return null;
   const label = peer.label ? t.quoted(peer.label) : t.peer.nameless;
   const known = (peer.verified ? t.peer.checked : t.peer.known)(
@@ -107,14 +130,14 @@ export function peerCard({ peer }: Model, t: Messages): Child {
     h(
       "dl",
       {},
-      h("dt", {}, t.peer.from),
+      h("dt", {}, role === "sender" ? t.peer.to : t.peer.from),
       h("dd", { class: "who", dir: "auto" }, label),
       h("dt", {}, t.peer.key),
       h("dd", {}, h("code", {}, peer.fingerprint)),
     ),
     h("p", { class: "digits-name" }, t.peer.digits),
     h("p", { class: "digits", id: "digits" }, peer.digits),
-    h("p", { class: "hint" }, t.peer.compare),
+    h("p", { class: "hint" }, role === "sender" ? t.peer.compareSender : t.peer.compare),
   );
 }
 

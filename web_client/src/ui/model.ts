@@ -4,31 +4,47 @@ import type {
   Delivered,
   Event,
   Finding,
+  HistoryEntry,
+  LinkMade,
   Offer,
   PeerMet,
   Progress,
   ReceiptSummary,
+  Selected,
+  Sent,
   StateName,
+  Unfinished,
+  Warned,
 } from "../events";
-import type { Code } from "../protocol/errors";
+import type { Code, Values } from "../protocol/errors";
+
+type EventOf<Name extends Event["event"]> = Extract<Event, { event: Name }>;
 
 /** What the page knows; replaced, never changed. */
 export interface Model {
   readonly screen:
     | "blank"
-    | "no_link"
+    | "home"
     | "unsupported"
     | "elsewhere"
     | "welcome"
     | "working" // connecting, waiting, reading
+    | "choose" // what is sent, and how
+    | "link" // it stands; nobody has accepted yet
+    | "admit"
     | "digits"
     | "offer"
     | "running"
     | "done"
+    | "sent"
+    | "choose_again"
+    | "differences"
     | "ended"
+    | "history"
     | "check";
+  readonly role: "recipient" | "sender";
   readonly state: StateName;
-  readonly trouble: "" | "silent" | "lost";
+  readonly trouble: "" | "silent" | "lost" | "paused" | "sender_paused";
   readonly passphrase: boolean;
   readonly label: string;
   readonly lasting: boolean;
@@ -39,7 +55,8 @@ export interface Model {
   readonly progress: Progress | null;
   readonly stopping: boolean;
   readonly code: Code | "";
-  readonly detail: string; // of a failure, safe to show
+  readonly detail: string; // of a failure, safe to show, ...
+  readonly values: Values; // ... and what fills it in
   readonly delivered: Delivered | null;
   readonly receipt: ReceiptSummary | null;
   readonly saved:
@@ -53,11 +70,25 @@ export interface Model {
   readonly savedAs: string;
   readonly findings: readonly Finding[]; // of a check of this computer
   readonly checked: CheckPath | null; // once it is over
+  // --- of a sender
+  readonly protected: boolean; // the platform keeps the key
+  readonly contacts: EventOf<"home">["contacts"];
+  readonly unfinished: readonly Unfinished[];
+  readonly selected: Selected | null;
+  readonly link: LinkMade | null;
+  readonly warnings: readonly Warned[]; // the last ones
+  readonly sent: Sent | null;
+  readonly again: EventOf<"choose_again"> | null;
+  readonly differences: EventOf<"differences"> | null;
+  readonly history: readonly HistoryEntry[];
 }
+
+const MOST_WARNINGS = 20; // that are kept
 
 export const START: Model = {
   screen: "blank",
-  state: "connecting",
+  role: "recipient",
+  state: "opened",
   trouble: "",
   passphrase: false,
   label: "",
@@ -70,6 +101,7 @@ export const START: Model = {
   stopping: false,
   code: "",
   detail: "",
+  values: {},
   delivered: null,
   receipt: null,
   saved: "no",
@@ -77,6 +109,16 @@ export const START: Model = {
   savedAs: "",
   findings: [],
   checked: null,
+  protected: true,
+  contacts: [],
+  unfinished: [],
+  selected: null,
+  link: null,
+  warnings: [],
+  sent: null,
+  again: null,
+  differences: null,
+  history: [],
 };
 
 /** Whether there is something in this browser that nobody has saved yet. */
@@ -97,14 +139,8 @@ export function reduce(model: Model, event: Event): Model {
     }
     case "elsewhere":
       return { ...model, screen: "elsewhere" };
-    case "state": {
-      const { state } = event;
-      if (state === "lost") return { ...model, trouble: "lost" };
-      const running = ["receiving", "verifying", "signing"].includes(state);
-      if (running) return { ...model, screen: "running", state, trouble: "", slow: false };
-      if (model.screen === "running") return model; // it connects anew, behind the progress
-      return { ...model, screen: "working", state, slow: model.slow && state === "connecting" };
-    }
+    case "state":
+      return inState(model, event.state);
     case "silence":
       return { ...model, trouble: event.silent ? "silent" : "" };
     case "slow":
@@ -112,16 +148,40 @@ export function reduce(model: Model, event: Event): Model {
     case "peer":
       return { ...model, peer: event };
     case "question":
-      return { ...model, screen: event.kind === "digits" ? "digits" : "offer" };
+      return { ...model, screen: event.kind === "accept" ? "offer" : event.kind };
     case "offer":
       return { ...model, offer: event };
     case "progress":
       return { ...model, progress: event };
     case "ended": {
-      const { code, detail, delivered } = event;
+      const { code, detail, values = {}, delivered } = event;
       const screen = delivered ? "done" : "ended";
-      return { ...model, screen, code, detail, delivered, stopping: false };
+      return { ...model, screen, code, detail, values, delivered, stopping: false };
     }
+    case "home": {
+      const { label, lasting, contacts, unfinished } = event;
+      const known = { label, lasting, contacts, unfinished, protected: event.protected };
+      const screen = model.screen === "blank" ? "home" : model.screen;
+      return { ...model, ...known, screen, role: "sender" };
+    }
+    case "selected": {
+      const choosing = model.screen === "home" && event.count > 0;
+      return { ...model, selected: event, screen: choosing ? "choose" : model.screen };
+    }
+    case "link":
+      return { ...model, link: event, screen: model.screen === "running" ? "running" : "link" };
+    case "warning": {
+      const warnings = [...model.warnings, event].slice(-MOST_WARNINGS);
+      return { ...model, warnings };
+    }
+    case "sent":
+      return { ...model, screen: "sent", sent: event, stopping: false };
+    case "choose_again":
+      return { ...model, screen: "choose_again", again: event };
+    case "differences":
+      return { ...model, screen: "differences", differences: event };
+    case "history":
+      return { ...model, screen: "history", history: event.entries };
     case "receipted":
       return { ...model, receipt: event.receipt };
     case "saving":
@@ -138,3 +198,21 @@ export function reduce(model: Model, event: Event): Model {
       return model;
   }
 }
+
+/** What a state makes of the model. */
+function inState(model: Model, state: StateName): Model {
+  const running = ["accepted", "verifying", "signing"].includes(state);
+  if (running) return { ...model, screen: "running", state, trouble: "", slow: false };
+  const trouble = TROUBLES.find((one) => one === state);
+  if (trouble && model.role === "recipient") return { ...model, trouble };
+  // It waits for the recipient to come back, or did before a reload.
+  if (trouble) return { ...model, trouble, screen: "running" };
+  if (model.screen === "running") return model; // it connects anew, behind the progress
+  if (model.role === "sender") {
+    const peer = state === "waiting" ? null : model.peer; // the next one may be another
+    return { ...model, screen: model.link ? "link" : "working", state, peer };
+  }
+  return { ...model, screen: "working", state, slow: model.slow && state === "opened" };
+}
+
+const TROUBLES = ["lost", "paused", "sender_paused"] as const;

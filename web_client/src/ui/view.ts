@@ -1,5 +1,5 @@
 /**
- * The page: of eleven screens of one card, one is shown. It is made anew when the model asks for another,
+ * The page: of many screens of one card, one is shown. It is made anew when the model asks for another,
  * and follows it in place otherwise. No other folder makes elements.
  */
 import type { Answer } from "../events";
@@ -7,36 +7,45 @@ import { h, percentOf, type Actions, type Context, type Screen } from "./element
 import { LANGUAGES, type Language, type Messages } from "./messages";
 import type { Model } from "./model";
 import { check } from "./screens/check";
+import { chooseAgain, differences } from "./screens/again";
+import { choose } from "./screens/choose";
 import { digits, working } from "./screens/connecting";
 import { done } from "./screens/done";
 import { ended } from "./screens/ended";
+import { history } from "./screens/history";
+import { home } from "./screens/home";
+import { admit, link } from "./screens/link";
 import { offered } from "./screens/offer";
 import { running } from "./screens/running";
-import { elsewhere, noLink, unsupported, welcome } from "./screens/start";
+import { sent } from "./screens/sent";
+import { elsewhere, unsupported, welcome } from "./screens/start";
 
 const ANNOUNCE_SECONDS = 5; // a live region that speaks more often is noise
-const STEP_OF: { [screen in Model["screen"]]?: number } = {
-  welcome: 0,
-  working: 0,
-  digits: 1,
-  offer: 1,
-  running: 2,
-  done: 3,
+const STEP_OF: { [role in Model["role"]]: { [screen in Model["screen"]]?: number } } = {
+  recipient: { welcome: 0, working: 0, digits: 1, offer: 1, running: 2, done: 3 },
+  sender: { choose: 0, working: 1, link: 1, admit: 1, digits: 1, running: 2, sent: 3 },
 };
 
 const SCREENS: {
   [screen in Exclude<Model["screen"], "blank">]: (model: Model, context: Context) => Screen;
 } = {
-  no_link: noLink,
+  home,
   unsupported,
   elsewhere,
   welcome,
   working,
+  choose,
+  link,
+  admit,
   digits,
   offer: offered,
   running,
   done,
+  sent,
+  choose_again: chooseAgain,
+  differences,
   ended,
+  history,
   check,
 };
 
@@ -63,10 +72,17 @@ export class View {
   /** Change the language; the same screen is built anew. */
   setLanguage(language: Language): void {
     this.language = language;
-    for (const { id, value } of this.main.querySelectorAll("input")) this.typed.set(id, value);
+    this.keepTyped();
     document.body.replaceChildren();
     this.frame();
     this.shownKey = "";
+  }
+
+  /** Keep what was typed, for the screen to be made anew. */
+  private keepTyped(): void {
+    for (const field of fieldsOf(this.main)) {
+      this.typed.set(field.id, isBox(field) ? String(Number(field.checked)) : field.value);
+    }
   }
 
   private frame(): void {
@@ -118,6 +134,13 @@ export class View {
       model.receipt !== null,
       model.findings.length,
       model.checked,
+      model.unfinished.length,
+      model.history.length,
+      model.warnings.length,
+      model.selected?.refused.length,
+      screen === "choose" && model.selected?.names.join("/"),
+      (screen === "link" || screen === "admit") && model.peer?.digits,
+      screen === "link" && state,
     ].join();
     if (key !== this.shownKey) {
       const first = this.shownKey === "";
@@ -125,10 +148,13 @@ export class View {
       this.shownKey = key;
       const active = document.activeElement;
       const held = this.main.contains(active) ? active : null;
+      if (!moved) this.keepTyped();
+      const unfolded = !moved && this.main.querySelector("details.options[open]") !== null;
       const { children, update } = this.screen(model);
       this.update = update ?? (() => {});
       this.main.replaceChildren(h("section", { class: `card ${screen}` }, ...children));
       this.retype();
+      if (unfolded) this.main.querySelector("details.options")?.setAttribute("open", "");
       this.showSteps(model);
       const title = this.main.querySelector("h1");
       const field = this.main.querySelector<HTMLElement>("[autofocus]");
@@ -143,8 +169,11 @@ export class View {
 
   /** What was typed before the screen was made anew. */
   private retype(): void {
-    for (const field of this.main.querySelectorAll("input")) {
-      field.value = this.typed.get(field.id) ?? field.value;
+    for (const field of fieldsOf(this.main)) {
+      const typed = this.typed.get(field.id);
+      if (typed === undefined) continue;
+      if (isBox(field)) field.checked = typed === "1";
+      else field.value = typed;
     }
     this.typed.clear();
   }
@@ -155,9 +184,10 @@ export class View {
   }
 
   private showSteps(model: Model): void {
-    const step = STEP_OF[model.screen] ?? -1;
+    const step = STEP_OF[model.role][model.screen] ?? -1;
     this.steps.hidden = step < 0;
-    const items = this.t.steps.map((name, index) =>
+    const names = model.role === "sender" ? this.t.stepsSender : this.t.steps;
+    const items = names.map((name, index) =>
       h(
         "li",
         index === step ? { "aria-current": "step" } : index < step ? { class: "past" } : {},
@@ -181,7 +211,7 @@ export class View {
       [this.announced, this.status.textContent] = ["", ""];
       return;
     }
-    const rough = progress && state === "receiving" ? Math.floor(percentOf(progress) / 10) : "";
+    const rough = progress && state === "accepted" ? Math.floor(percentOf(progress) / 10) : "";
     const now = performance.now() / 1000;
     const said = `${trouble || state} ${rough}`;
     const changed = said.split(" ")[0] !== this.announced.split(" ")[0];
@@ -189,7 +219,11 @@ export class View {
     if (said === this.announced || !due) return;
     [this.announced, this.announcedAt] = [said, now];
     const percent = rough === "" ? "" : `, ${this.t.percent(10 * rough)}`;
-    const words = trouble ? this.t.running[trouble] : this.t.states[state];
+    const { running, runningSender, states, statesSender } = this.t;
+    const sends = model.role === "sender";
+    const words = trouble
+      ? (sends ? runningSender : running)[trouble]
+      : ((sends ? statesSender : states)[state] ?? "");
     this.status.textContent = `${words}${percent}`;
   }
 
@@ -203,3 +237,10 @@ export class View {
     return SCREENS[model.screen](model, { t, actions, answer });
   }
 }
+
+type Field = HTMLInputElement | HTMLSelectElement;
+
+const fieldsOf = (element: HTMLElement): Field[] =>
+  [...element.querySelectorAll<Field>("input:not([type=file]), select")].filter(({ id }) => id);
+
+const isBox = (field: Field): field is HTMLInputElement => field.type === "checkbox";

@@ -4,9 +4,10 @@ import { beforeAll, describe, expect, test, vi } from "vitest";
 
 import type { RtcCall } from "../../src/events";
 import { LaneLost } from "../../src/lanes/lane";
-import { Multipath } from "../../src/lanes/multipath";
+import { RecipientMultipath } from "../../src/lanes/multipath";
 import { ChannelLane, PASSED_ON } from "../../src/lanes/webrtc/channel";
-import { PeerConnections, answer } from "../../src/lanes/webrtc/connection";
+import { PeerConnections } from "../../src/lanes/webrtc/connection";
+import { answer } from "../../src/lanes/webrtc/negotiation";
 import { utf8 } from "../../src/protocol/codec";
 import { PeerError } from "../../src/protocol/errors";
 import type { Description, Signal } from "../../src/protocol/signal";
@@ -49,7 +50,7 @@ class Page {
     const lanes = { control: control.port2, data: data.port2 };
     this.connections.take({ connection, type: "lanes", ...lanes });
     this.connections.take({ connection, type: "candidate", line: CANDIDATE }); // before the answer
-    this.connections.take({ connection, type: "answer", sdp: SDP });
+    this.connections.take({ connection, type: "described", sdp: SDP });
   }
 
   open(connection: number): void {
@@ -129,7 +130,7 @@ describe("an answer", () => {
     expect(said.map((one) => one.type)).toEqual(["description", "candidates"]);
     expect(page.calls.map((call) => call.op)).toEqual(["answer", "candidate"]);
     page.open(1);
-    expect((await answering).ufrag).toBe("abcd");
+    expect((await answering).own.ufrag).toBe("abcd");
     page.close();
   });
 
@@ -155,7 +156,7 @@ describe("an answer", () => {
     const answering = answer(page.connections.open(), OFFER, NONCE, () => {}, silent);
     await new Promise((resolve) => setTimeout(resolve, 20));
     page.open(1);
-    expect((await answering).ufrag).toBe("abcd");
+    expect((await answering).own.ufrag).toBe("abcd");
     page.close();
   });
 });
@@ -177,7 +178,9 @@ describe("further connections", () => {
   function multipath() {
     const page = new Page();
     const lanes = { signal: vi.fn(), opened: vi.fn(), takeIn: vi.fn(), failed: vi.fn() };
-    return { page, lanes, multipath: new Multipath(() => page.connections.open(), NONCE, lanes) };
+    const open = () => page.connections.open();
+    const multipath = new RecipientMultipath(open, NONCE, lanes, lanes.takeIn);
+    return { page, lanes, multipath };
   }
 
   test("open when they are asked for, and carry messages under their number", async () => {

@@ -19,6 +19,7 @@ class Script implements Session<string> {
   happened: string[] = [];
   due = 1e9;
   error: Error | null = null;
+  settling = false;
 
   private call(name: string): void {
     this.calls.push(name);

@@ -5,7 +5,7 @@ import type { Answer, Event, PathKind, Person } from "../../src/events";
 import type { Lane } from "../../src/lanes/lane";
 import { PeerConnections, type Connection } from "../../src/lanes/webrtc/connection";
 import { decodeJson, type Bytes } from "../../src/protocol/codec";
-import { Opener, RangeSealer, type Header } from "../../src/protocol/seal";
+import { RangeSealer, type Header } from "../../src/protocol/seal";
 import { FIRST_SUITE } from "../../src/protocol/suite";
 import type { Connected } from "../../src/transfer/driver";
 import { Pair, type Said } from "../protocol/pair";
@@ -29,6 +29,8 @@ export class MemoryLane implements Lane {
   send(message: Bytes): void {
     this.sent.push(message);
   }
+
+  async room(): Promise<void> {}
 
   close(): void {}
 }
@@ -71,9 +73,11 @@ export class Remote extends Pair {
       },
       identity: this.recipient,
       secured: this.secured,
-      opener: new Opener(FIRST_SUITE, this.keys.privateKey),
+      sessionPrivate: this.keys.privateKey,
       connection: this.connection as unknown as Connection,
       open: () => new PeerConnections(() => {}).open(),
+      relayOnly: false,
+      maxMessageSize: 262_144,
       stayed: () => this.stayed,
       early: () => [],
     };

@@ -72,12 +72,12 @@ const ended = (delivered: Delivered | null, code: "" | "connection_lost" = ""): 
   delivered,
 });
 
-const CONNECTED = [READY, state("connecting"), PEER, state("waiting"), state("reading")];
+const CONNECTED = [READY, state("opened"), PEER, state("connected"), state("offered")];
 const RUNNING = [
   ...CONNECTED,
   OFFER,
   { event: "question", kind: "accept" } as const,
-  state("receiving"),
+  state("accepted"),
   PROGRESS,
 ];
 
@@ -87,11 +87,11 @@ describe("the screen", () => {
     ["a link", [READY], "welcome"],
     ["a link whose files wait to be saved", [{ ...READY, delivered: DELIVERED }], "done"],
     ["a link that another tab has", [{ event: "elsewhere" }], "elsewhere"],
-    ["connecting", [READY, state("connecting")], "working"],
-    ["waiting for the sender", [READY, state("connecting"), PEER, state("waiting")], "working"],
+    ["opened", [READY, state("opened")], "working"],
+    ["waiting for the sender", [READY, state("opened"), PEER, state("connected")], "working"],
     ["digits to compare", [...CONNECTED, { event: "question", kind: "digits" }], "digits"],
     ["an offer", [...CONNECTED, OFFER, { event: "question", kind: "accept" }], "offer"],
-    ["receiving", RUNNING, "running"],
+    ["accepted", RUNNING, "running"],
     ["verifying", [...RUNNING, state("verifying")], "running"],
     ["signing", [...RUNNING, state("verifying"), state("signing")], "running"],
     ["delivered", [...RUNNING, ended(DELIVERED)], "done"],
@@ -101,17 +101,17 @@ describe("the screen", () => {
     expect(after(...events).screen).toBe(screen);
   });
 
-  test.each(["connecting", "waiting", "reading"] as const)(
+  test.each(["opened", "connected", "offered"] as const)(
     "stays with the progress when it connects anew (%s)",
     (name) => {
       const model = after(...RUNNING, state("lost"), state(name));
-      expect(model).toMatchObject({ screen: "running", state: "receiving", trouble: "lost" });
+      expect(model).toMatchObject({ screen: "running", state: "accepted", trouble: "lost" });
       expect(model.progress).toBe(PROGRESS);
     },
   );
 
   test("says no more of the loss once files come again", () => {
-    const model = after(...RUNNING, state("lost"), state("waiting"), SLOW, state("receiving"));
+    const model = after(...RUNNING, state("lost"), state("connected"), SLOW, state("accepted"));
     expect(model).toMatchObject({ screen: "running", trouble: "", slow: false });
   });
 
@@ -159,9 +159,9 @@ test("silence is shown and taken back", () => {
 });
 
 test("usual causes are shown until the sender is reached", () => {
-  expect(after(READY, state("connecting"), SLOW).slow).toBe(true);
-  expect(after(READY, state("connecting"), SLOW, state("connecting")).slow).toBe(true);
-  expect(after(READY, state("connecting"), SLOW, state("waiting")).slow).toBe(false);
+  expect(after(READY, state("opened"), SLOW).slow).toBe(true);
+  expect(after(READY, state("opened"), SLOW, state("opened")).slow).toBe(true);
+  expect(after(READY, state("opened"), SLOW, state("connected")).slow).toBe(false);
 });
 
 test("what is ready says who, whether a passphrase is needed and what is here already", () => {

@@ -7,6 +7,9 @@ export const [CONTROL_CHANNEL, DATA_CHANNEL] = [0, 1]; // pre-negotiated stream 
 
 const MOST_HELD = 64; // messages before a handler is there: the handshake's, or a lane's first
 
+// Bytes that may be queued: enough to keep the association busy, and not so many that a ping waits long.
+export const [LOW_WATER, HIGH_WATER] = [512 * 1024, 2 * 1024 * 1024];
+
 export const PASSED_ON = { open: "open", closed: "closed" } as const; // over a port, beside the messages
 
 /** The worker's end of a data channel, or of the port that stands in for one. */
@@ -15,20 +18,29 @@ export class ChannelLane implements Lane {
   private readonly held: Bytes[] = []; // what came before anybody asked
   onLost: () => void = () => {};
   readonly opened: Promise<void>;
+  private readonly waiting: (() => void)[] = []; // for room
+  private lost = false;
+  private posted = 0; // bytes, where a port stands in
+  private left = { taken: 0, buffered: 0 }; // what its other end says of that
 
   constructor(private readonly pipe: Pipe) {
     this.opened = new Promise((resolve) => {
       if ("readyState" in pipe) {
         pipe.binaryType = "arraybuffer";
+        pipe.bufferedAmountLowThreshold = LOW_WATER;
+        pipe.onbufferedamountlow = () => this.drained();
         pipe.onmessage = ({ data }) => this.take(data);
-        pipe.onclose = () => this.onLost();
+        pipe.onclose = () => this.lose();
         pipe.onopen = () => resolve();
         if (pipe.readyState === "open") resolve();
       } else {
         pipe.onmessage = ({ data }) => {
           if (data === PASSED_ON.open) resolve();
-          else if (data === PASSED_ON.closed) this.onLost();
-          else this.take(data);
+          else if (data === PASSED_ON.closed) this.lose();
+          else if (data !== null && typeof data === "object" && "taken" in data) {
+            this.left = data;
+            if (this.buffered <= LOW_WATER) this.drained();
+          } else this.take(data);
         };
       }
     });
@@ -40,24 +52,50 @@ export class ChannelLane implements Lane {
   }
 
   private take(data: unknown): void {
-    if (!(data instanceof ArrayBuffer)) return this.onLost(); // nothing of ours is text
+    if (!(data instanceof ArrayBuffer)) return this.lose(); // nothing of ours is text
     const message = new Uint8Array(data);
     if (this.handler) this.handler(message);
-    else if (this.held.push(message) > MOST_HELD) this.onLost();
+    else if (this.held.push(message) > MOST_HELD) this.lose();
+  }
+
+  private lose(): void {
+    this.lost = true;
+    this.drained();
+    this.onLost();
+  }
+
+  private get buffered(): number {
+    if ("bufferedAmount" in this.pipe) return this.pipe.bufferedAmount;
+    return this.posted - this.left.taken + this.left.buffered;
+  }
+
+  private drained(): void {
+    this.waiting.splice(0).forEach((go) => go());
+  }
+
+  async room(): Promise<void> {
+    while (!this.lost && this.buffered > HIGH_WATER) {
+      await new Promise<void>((resolve) => this.waiting.push(resolve));
+    }
   }
 
   send(message: Bytes): void {
     try {
       if ("send" in this.pipe) this.pipe.send(message as Uint8Array<ArrayBuffer>);
-      else this.pipe.postMessage(message);
+      else {
+        this.posted += message.length;
+        this.pipe.postMessage(message);
+      }
     } catch {
-      this.onLost();
+      this.lose();
     }
   }
 
   close(): void {
     this.onMessage = () => {};
     this.onLost = () => {};
+    this.lost = true;
+    this.drained();
     this.pipe.close();
   }
 }

@@ -1,13 +1,8 @@
-/**
- * The worker's part of WebRTC: a proxy for each peer connection that the page makes for it, and the
- * answer to a description.
- */
+/** The worker's part of WebRTC: a proxy for each peer connection that the page makes for it. */
 import type { PathKind, RtcCall, RtcEvent } from "../../events";
 import type { IceServer } from "../../protocol/ice";
-import { same, type Bytes } from "../../protocol/codec";
-import { PeerError } from "../../protocol/errors";
-import { MAX_CANDIDATES, merge, type Description, type Signal } from "../../protocol/signal";
-import { LaneLost, type Lane } from "../lane";
+import { MAX_CANDIDATES, type Description } from "../../protocol/signal";
+import type { Lane } from "../lane";
 import { ChannelLane } from "./channel";
 import * as sdp from "./sdp";
 
@@ -64,15 +59,32 @@ export class Connection {
     this.waiting.get(event.type)?.(event);
   }
 
-  /** Take the offerer's description; this side's SDP. */
-  async answer(description: Description): Promise<string> {
-    const answered = new Promise<{ sdp: string }>((resolve) => this.waiting.set("answer", resolve));
+  /** This side's SDP, for the other to answer; with `relayOnly` by relays alone. */
+  offer(relayOnly: boolean): Promise<string> {
     const { number: connection, ice } = this;
-    this.ask({ op: "answer", connection, ice, sdp: sdp.build(description) });
-    return (await answered).sdp;
+    return this.described({ op: "offer", connection, ice, relayOnly });
   }
 
-  /** Take a further candidate of the offerer's. */
+  /** Take the answerer's description. */
+  accept(description: Description): void {
+    this.ask({ op: "accept", connection: this.number, sdp: sdp.build(description) });
+  }
+
+  /** Take the offerer's description; this side's SDP. */
+  answer(description: Description): Promise<string> {
+    const { number: connection, ice } = this;
+    return this.described({ op: "answer", connection, ice, sdp: sdp.build(description) });
+  }
+
+  private async described(call: RtcCall): Promise<string> {
+    const described = new Promise<{ sdp: string }>((resolve) =>
+      this.waiting.set("described", resolve),
+    );
+    this.ask(call);
+    return (await described).sdp;
+  }
+
+  /** Take a further candidate of the other side's. */
   add(line: string): void {
     this.ask({ op: "candidate", connection: this.number, line });
   }
@@ -86,86 +98,5 @@ export class Connection {
     this.onLost = this.onCandidate = () => {};
     this.ask({ op: "close", connection: this.number });
     this.forget();
-  }
-}
-
-/**
- * Answer a description and wait for the lanes: this side's description.
- *
- * `say` and `expect` pass signals, through the server or a control channel. Throws `PeerError`.
- */
-export async function answer(
-  connection: Connection,
-  remote: Signal,
-  nonceGuest: Bytes,
-  say: (signal: Signal) => void,
-  expect: () => Promise<Signal>,
-): Promise<Description> {
-  if (
-    remote.type !== "description" ||
-    !same(remote.nonceGuest, nonceGuest) ||
-    remote.setup !== "actpass"
-  ) {
-    throw new PeerError("description_of_another_attempt");
-  }
-  const early: string[] = []; // candidates may be found before the description is out
-  connection.onCandidate = (line) => early.push(line);
-  const own = sdp.readOwn(await connection.answer(remote), nonceGuest, remote.nonceHost);
-  say(own);
-  const tell = (line: string) => {
-    const candidate = sdp.readOwnCandidate(line);
-    if (candidate) say({ type: "candidates", candidates: [candidate], relayed: false });
-  };
-  connection.onCandidate = tell;
-  early.forEach(tell);
-  await Promise.race([connection.opened(), listen(connection, remote, expect)]);
-  return own;
-}
-
-/** The offerer's further candidates, until the attempt is over. Only ever ends by an error. */
-async function listen(
-  connection: Connection,
-  description: Description,
-  expect: () => Promise<Signal>,
-): Promise<never> {
-  let known = description;
-  for (;;) {
-    let more: Signal;
-    try {
-      more = await expect();
-    } catch (error) {
-      if (!(error instanceof LaneLost)) throw error;
-      return new Promise(() => {}); // the server has said all; the lanes may still open
-    }
-    if (more.type !== "candidates") throw new PeerError("signal_out_of_turn");
-    known = merge(known, more.candidates);
-    more.candidates.forEach((candidate) => connection.add(sdp.candidateLine(candidate)));
-  }
-}
-
-/** The signals about one connection that wait to be read. */
-export class SignalInbox {
-  private readonly signals: Signal[] = [];
-  private ended = false;
-  private wake: () => void = () => {};
-
-  put(signal: Signal): void {
-    this.signals.push(signal);
-    this.wake();
-  }
-
-  /** No more will come. */
-  end(): void {
-    this.ended = true;
-    this.wake();
-  }
-
-  /** The next one. Throws `LaneLost` when none will come. */
-  async next(): Promise<Signal> {
-    while (!this.signals.length) {
-      if (this.ended) throw new LaneLost();
-      await new Promise<void>((resolve) => (this.wake = resolve));
-    }
-    return this.signals.shift()!;
   }
 }

@@ -5,7 +5,7 @@
  */
 import type { Pipe, RtcCall, RtcEvent } from "../../events";
 import type { IceServer } from "../../protocol/ice";
-import { CONTROL_CHANNEL, DATA_CHANNEL, PASSED_ON } from "./channel";
+import { CONTROL_CHANNEL, DATA_CHANNEL, LOW_WATER, PASSED_ON } from "./channel";
 
 export class PagePeerConnections {
   private readonly open = new Map<number, RTCPeerConnection>();
@@ -16,21 +16,48 @@ export class PagePeerConnections {
   async call(call: RtcCall): Promise<void> {
     const pc = this.open.get(call.connection);
     try {
-      if (call.op === "answer") await this.answer(call.connection, call.sdp, call.ice);
-      else if (call.op === "candidate") {
+      if (call.op === "offer") await this.offer(call.connection, call.ice, call.relayOnly);
+      else if (call.op === "answer") await this.answer(call.connection, call.sdp, call.ice);
+      else if (call.op === "accept") {
+        await pc?.setRemoteDescription({ type: "answer", sdp: call.sdp });
+      } else if (call.op === "candidate") {
         await pc?.addIceCandidate({ candidate: call.line, sdpMid: "0" });
       } else {
         pc?.close();
         this.open.delete(call.connection);
       }
     } catch {
-      if (call.op === "answer") this.tell({ connection: call.connection, type: "lost" });
-      // a candidate it cannot use is not the end
+      // A candidate it cannot use is not the end.
+      if (call.op !== "candidate") this.tell({ connection: call.connection, type: "lost" });
     }
   }
 
+  private async offer(
+    connection: number,
+    ice: readonly IceServer[],
+    relayOnly: boolean,
+  ): Promise<void> {
+    await this.describe(connection, this.make(connection, ice, relayOnly));
+  }
+
   private async answer(connection: number, sdp: string, ice: readonly IceServer[]): Promise<void> {
-    const pc = new RTCPeerConnection({ iceServers: [...ice] });
+    const pc = this.make(connection, ice, false);
+    await pc.setRemoteDescription({ type: "offer", sdp });
+    await this.describe(connection, pc);
+  }
+
+  private async describe(connection: number, pc: RTCPeerConnection): Promise<void> {
+    await pc.setLocalDescription();
+    this.tell({ connection, type: "described", sdp: pc.localDescription!.sdp });
+  }
+
+  private make(
+    connection: number,
+    ice: readonly IceServer[],
+    relayOnly: boolean,
+  ): RTCPeerConnection {
+    const iceTransportPolicy = relayOnly ? "relay" : "all";
+    const pc = new RTCPeerConnection({ iceServers: [...ice], iceTransportPolicy });
     this.open.set(connection, pc);
     pc.onicecandidate = ({ candidate }) => {
       if (candidate?.candidate) {
@@ -52,9 +79,7 @@ export class PagePeerConnections {
       this.channel(pc, "data", DATA_CHANNEL),
     ];
     this.tell({ connection, type: "lanes", control, data }, [control, data] as Transferable[]);
-    await pc.setRemoteDescription({ type: "offer", sdp });
-    await pc.setLocalDescription();
-    this.tell({ connection, type: "answer", sdp: pc.localDescription!.sdp });
+    return pc;
   }
 
   /** A channel to be transferred at once: it must not have carried anything before. */
@@ -63,11 +88,17 @@ export class PagePeerConnections {
     channel.binaryType = "arraybuffer";
     if (TRANSFERABLE) return channel;
     const { port1, port2 } = new MessageChannel();
+    let taken = 0; // bytes
+    const tellLeft = () => port1.postMessage({ taken, buffered: channel.bufferedAmount });
+    channel.bufferedAmountLowThreshold = LOW_WATER;
+    channel.onbufferedamountlow = tellLeft;
     channel.onopen = () => port1.postMessage(PASSED_ON.open);
     channel.onclose = () => port1.postMessage(PASSED_ON.closed);
     channel.onmessage = ({ data }: MessageEvent<ArrayBuffer>) => port1.postMessage(data, [data]);
     port1.onmessage = ({ data }) => {
       if (channel.readyState === "open") channel.send(data);
+      taken += data.byteLength;
+      tellLeft();
     };
     return port2;
   }

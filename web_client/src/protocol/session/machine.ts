@@ -46,7 +46,7 @@ export abstract class Session<State extends string> {
   private bottleneckToldAt = -Infinity;
 
   constructor(
-    protected readonly secured: Secured,
+    readonly secured: Secured,
     protected readonly identity: Identity,
     now: number,
   ) {
@@ -144,7 +144,7 @@ export abstract class Session<State extends string> {
   }
 
   /** Whether the peer says that its disk or its limit holds it up. */
-  protected get peerIsSlow(): boolean {
+  get peerIsSlow(): boolean {
     return this.peerBottleneck === "disk" || this.peerBottleneck === "limit";
   }
 

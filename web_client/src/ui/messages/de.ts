@@ -6,13 +6,16 @@ import {
   failure,
   page_check,
   page_failure,
+  page_sender_failure,
   status,
+  warning,
 } from "../../../../p2p/protocol/sentences/de.json";
 import type { Details, Failures, Messages } from "./en";
 import { checkOf } from "./check";
 import { many } from "./numbers";
 
 const failures: Failures = { ...failure, ...page_failure };
+const failuresSender: Failures = { ...failure, ...page_sender_failure };
 
 const details: Details = detail;
 
@@ -23,6 +26,7 @@ export const de: Messages = {
   skip: "Zum Inhalt springen",
   stepsTitle: "Schritte",
   steps: ["Verbinden", "Prüfen", "Empfangen", "Speichern"],
+  stepsSender: ["Auswählen", "Link", "Senden", "Quittung"],
   files: (count) => many(count, "Datei", "Dateien", "de-DE"),
   folders: (count) => many(count, "Ordner", "Ordnern", "de-DE"),
   inFolders: (files, folders) => `${files} in ${folders}`,
@@ -67,6 +71,7 @@ export const de: Messages = {
   },
   peer: {
     from: "Von",
+    to: "An",
     key: "Schlüssel",
     nameless: "(ohne Namen)",
     fresh: "Neu: die erste Übertragung mit diesem Schlüssel",
@@ -79,6 +84,8 @@ export const de: Messages = {
     digits: "Prüfziffern",
     compare:
       "Sie telefonieren mit dem Absender? Diese Ziffern müssen auf beiden Seiten gleich sein.",
+    compareSender:
+      "Sie telefonieren mit dem Empfänger? Diese Ziffern müssen auf beiden Seiten gleich sein.",
   },
   waiting: {
     title: "Warten, bis der Absender Sie einlässt",
@@ -87,6 +94,7 @@ export const de: Messages = {
   digits: {
     title: "Sind die Ziffern auf beiden Seiten gleich?",
     text: "Der Absender verlangt diese Prüfung. Lesen Sie sich die Ziffern am Telefon vor.",
+    textSender: "Rufen Sie den Empfänger an, und lesen Sie sich die Ziffern vor.",
     yes: "Sie sind gleich",
     no: "Sie sind verschieden",
   },
@@ -121,7 +129,8 @@ export const de: Messages = {
     accept: "Empfangen",
     decline: "Ablehnen",
   },
-  phases: { receiving: "Empfangen", verifying: "Prüfen", signing: "Quittung unterschreiben" },
+  phases: { accepted: "Empfangen", verifying: "Prüfen", signing: "Quittung unterschreiben" },
+  phasesSender: { accepted: "Senden", verifying: "Prüfen", signing: "Quittung unterschreiben" },
   running: {
     title: "Empfang läuft",
     stay: "Lassen Sie diese Seite offen.",
@@ -132,6 +141,8 @@ export const de: Messages = {
       limit: "Der Absender hat das Tempo begrenzt.",
       network: "Das Tempo bestimmt das Netz.",
       other_side: "Das Tempo bestimmt dieser Computer.",
+      other_disk: "Das Tempo bestimmt der Datenträger dieses Computers.",
+      other_limit: "Das Tempo bestimmt dieser Computer.",
     },
     stop: "Abbrechen",
     stopSure: "Wirklich abbrechen? Was angekommen ist, wird gelöscht.",
@@ -139,6 +150,148 @@ export const de: Messages = {
     stopNo: "Weiter empfangen",
     lost: "Die Verbindung ist abgebrochen. Neuer Versuch; nichts ist verloren.",
     silent: "Seit einigen Sekunden ist vom Absender nichts zu hören; es wird weiter gewartet.",
+    paused:
+      "Der Datenträger dieses Computers nimmt keine Daten mehr an. Es geht weiter, sobald er kann.",
+    sender_paused:
+      "Der Datenträger des Absenders liefert keine Daten mehr. Es geht weiter, sobald er kann.",
+  },
+  runningSender: {
+    title: "Die Dateien werden gesendet",
+    stay: "Lassen Sie diese Seite offen.",
+    direct: "Die Dateien gehen direkt von Computer zu Computer.",
+    relayed: "Die Dateien gehen über ein Relay, weiter durchgehend verschlüsselt.",
+    bottleneck: {
+      disk: "Das Tempo bestimmt der Datenträger dieses Computers.",
+      limit: "Das Tempo bestimmt dieser Computer.",
+      network: "Das Tempo bestimmt das Netz.",
+      other_side: "Das Tempo bestimmt der Computer des Empfängers.",
+      other_disk: "Das Tempo bestimmt der Datenträger des Empfängers.",
+      other_limit: "Der Empfänger hat das Tempo begrenzt.",
+    },
+    stop: "Abbrechen",
+    stopSure: "Wirklich abbrechen? Der Empfänger behält nichts von dem, was angekommen ist.",
+    stopYes: "Senden abbrechen",
+    stopNo: "Weiter senden",
+    lost: "Die Verbindung ist abgebrochen. Der Empfänger kann über denselben Link zurückkommen; nichts ist verloren.",
+    silent: "Seit einigen Sekunden ist vom Empfänger nichts zu hören; es wird weiter gewartet.",
+    paused:
+      "Der Datenträger des Empfängers nimmt keine Daten mehr an. Es geht weiter, sobald er kann; nichts ist verloren.",
+    sender_paused:
+      "Dieser Computer kann die Dateien gerade nicht lesen. Es geht weiter, sobald er kann.",
+  },
+  home: {
+    title: "Dateien senden oder empfangen",
+    text: "Direkt von Computer zu Computer, durchgehend verschlüsselt. Dazwischen wird nichts gespeichert, und niemand braucht ein Konto.",
+    send: "Dateien senden",
+    drop: "Ziehen Sie Dateien oder Ordner auf diese Seite, oder wählen Sie sie aus:",
+    files: "Dateien auswählen",
+    folder: "Ordner auswählen",
+    private:
+      "Dieser Browser vergisst alles, wenn das Fenster geschlossen wird (ein privates Fenster). Er kann senden, aber nach einem Neuladen nicht weitermachen.",
+    receive: "Ich habe einen Link",
+    link: "Der Link",
+    linkHint:
+      "Fügen Sie den ganzen Link ein, den der Absender Ihnen gegeben hat; der Teil hinter # ist der Schlüssel.",
+    open: "Öffnen",
+    history: "Frühere Übertragungen",
+    trust:
+      "Das Programm dieser Seite kommt vom Server in der Adresszeile. Wer diesem Server nicht trauen darf, sendet und empfängt auf der Kommandozeile.",
+    unfinished: (what, peer) => `Nicht fertig: ${what} an ${peer}.`,
+    unopened: (what) => `Der Link für ${what} gilt noch; niemand hat bisher angenommen.`,
+    arrived: (part) => `${part} sind schon auf dem Datenträger des Empfängers.`,
+    takeUp: "Weitermachen",
+    drop_: "Nicht weitermachen",
+  },
+  choose: {
+    title: (what) => `${what} senden`,
+    reading: "Die Ordner werden gelesen. Sie müssen nicht darauf warten.",
+    list: "Was gesendet wird",
+    remove: (name) => `${name} weglassen`,
+    refused: (names) =>
+      `Nicht hinzugefügt, weil es etwas mit demselben Namen schon gibt: ${names}.`,
+    more: "Dateien hinzufügen",
+    moreFolder: "Ordner hinzufügen",
+    label: "Ihr Name",
+    labelHint:
+      "Der Empfänger sieht ihn, und er steht in der Quittung. Zum Beispiel: Radiologie, Dr. Weber",
+    options: "Weitere Optionen",
+    passphrase: "Passwort",
+    passphraseHint:
+      "Lassen Sie es leer, wenn Sie keines brauchen. Sagen Sie es dem Empfänger am Telefon, nicht auf dem Weg, den der Link nimmt.",
+    expires: "Der Link gilt",
+    hours: (count) => many(count, "Stunde", "Stunden", "de-DE"),
+    to: "Nur für diesen Kontakt",
+    anybody: "Wer den Link hat, sobald Sie ihn einlassen",
+    verify: "Prüfziffern am Telefon vergleichen, bevor etwas gesendet wird",
+    go: "Link erstellen",
+    unprotected:
+      "Dieser Browser kann seinen Schlüssel nicht selbst schützen (kein Ed25519 in WebCrypto); er liegt im Speicher des Browsers.",
+  },
+  link: {
+    making: "Der Link wird erstellt",
+    makingText: "Das dauert einen Moment.",
+    title: "Der Link ist fertig",
+    came: "Jemand hat den Link geöffnet",
+    again: "Link noch einmal zeigen",
+    copy: "Link kopieren",
+    copied: "Kopiert",
+    notCopied:
+      "Der Browser erlaubt es nicht. Markieren Sie den Link und kopieren Sie ihn von Hand.",
+    mail: "Per E-Mail senden",
+    subject: "Dateien für Sie",
+    body: (link) =>
+      `Öffnen Sie diesen Link, um die Dateien zu empfangen. Lassen Sie die Seite offen, bis alles angekommen ist:\n\n${link}\n`,
+    qr: "Als QR-Code zeigen",
+    who: "Wer diesen Link hat, kann um Einlass bitten. Sie entscheiden, und wen Sie zuerst einlassen, der bleibt der einzige.",
+    contact: (contact) => `Nur ${contact} kann diesen Link verwenden.`,
+    passphrase: "Dazu ist das Passwort nötig.",
+    until: (time) => `Er gilt bis ${time}, solange diese Seite offen ist.`,
+  },
+  admit: {
+    title: "Soll dieser Empfänger die Dateien bekommen?",
+    text: "Erwarten Sie ihn? Im Zweifel rufen Sie an und vergleichen die Prüfziffern.",
+    yes: "Einlassen",
+    no: "Abweisen",
+  },
+  sent: {
+    title: (what) => `Angekommen und geprüft: ${what}`,
+    text: "Der Computer des Empfängers hat jedes Byte zurückgelesen und erklärt, dass es das ist, was Sie gesendet haben.",
+    incompleteTitle: (count) => `Fertig, aber nicht angekommen: ${count}`,
+    incomplete:
+      "Der Rest wurde zurückgelesen und geprüft. In der Quittung steht, wie viele fehlen.",
+    nothing: "Nichts ist angekommen. So steht es in der Quittung.",
+    receipt: "Quittung speichern",
+    more: "Etwas anderes senden",
+    proves:
+      "Die Quittung ist von beiden Computern unterschrieben. Darin erklärt der Computer des Empfängers, dass diese Bytes angekommen sind und zurückgelesen wurden; Ihre Unterschrift zeigt, dass Ihr Computer davon weiß. Sie beweist nicht, wer davor saß, ob jemand hingesehen hat oder ob die Zeiten stimmen. Sie bleibt in diesem Browser, unter „Frühere Übertragungen“.",
+  },
+  again: {
+    allowTitle: "Weiter, wo Sie waren",
+    allow: (what) =>
+      `Der Browser fragt noch einmal, ob diese Seite ${what} lesen darf. Nichts ist verloren; der Link ist derselbe.`,
+    allowGo: "Erlauben und weitermachen",
+    title: "Wählen Sie dieselben Dateien noch einmal aus",
+    text: (what) =>
+      `Nach einem Neuladen kann dieser Browser Dateien nicht von selbst wieder öffnen. Wählen Sie dasselbe aus wie zuvor (${what}), dann geht es über denselben Link dort weiter, wo es war.`,
+    chosen: (files, size) => `Ausgewählt: ${files}, ${size}.`,
+    go: "Weitermachen",
+    differ: (files) => `Anders als zuvor: ${files}`,
+    missing: "Es fehlen:",
+    changed: "Seither geändert:",
+    differText:
+      "Sie können ohne diese weitermachen: Sie werden weggelassen, und so steht es in der Quittung. Oder gehen Sie zurück und wählen Sie noch einmal aus.",
+    goOn: "Ohne diese weitermachen",
+    back: "Noch einmal auswählen",
+  },
+  history: {
+    title: "Frühere Übertragungen",
+    text: "Was in diesem Browser gesendet und empfangen wurde, nach den Quittungen, die er aufbewahrt. Dateinamen stehen nicht darin.",
+    none: "Es gibt noch keine.",
+    sent: (peer) => `Gesendet an ${peer}`,
+    received: (peer) => `Empfangen von ${peer}`,
+    erase: "Löschen",
+    eraseAll: "Alle Quittungen löschen",
+    audit: "Prüfprotokoll speichern",
   },
   done: {
     title: (files) => `Angekommen und geprüft: ${files}`,
@@ -187,6 +340,7 @@ export const de: Messages = {
   ended: {
     again: "Noch einmal versuchen",
     commandLine: "Oder empfangen Sie auf der Kommandozeile, die diese Grenzen nicht hat:",
+    home: "Zurück zum Anfang",
   },
   elsewhere: {
     title: "Dieser Link ist in einem anderen Tab offen",
@@ -199,25 +353,38 @@ export const de: Messages = {
     back: "Zurück",
     ...checkOf({ doctor, doctor_name, page_check }),
   },
-  noLink: {
-    title: "Hier empfangen Sie Dateien, die Ihnen jemand sendet",
-    text: "Öffnen Sie den ganzen Link, den der Absender Ihnen gegeben hat; der Teil hinter # ist der Schlüssel.",
-  },
   unsupported: {
     title: "Dieser Browser kann nicht empfangen",
     text: "Ihm fehlt, was eine direkte Übertragung braucht (WebRTC und WebAssembly, über https). Nehmen Sie ein aktuelles Chrome, Edge oder Firefox, oder empfangen Sie auf der Kommandozeile:",
   },
   states: {
-    connecting: "Verbindung wird aufgebaut",
-    waiting: "Warten, bis der Absender Sie einlässt",
-    reading: "Die Liste der Dateien wird gelesen",
-    receiving: "Empfang läuft",
+    opened: "Verbindung wird aufgebaut",
+    connected: "Warten, bis der Absender Sie einlässt",
+    offered: "Die Liste der Dateien wird gelesen",
+    accepted: "Empfang läuft",
     lost: "Verbindung abgebrochen; neuer Versuch",
     verifying: "Alles da; wird geprüft",
     signing: "Geprüft; die Quittung wird unterschrieben",
   },
+  statesSender: {
+    waiting: "Warten, bis der Empfänger den Link öffnet.",
+    server_lost: "Der Server ist nicht erreichbar; neuer Versuch.",
+    opened: "Jemand hat den Link geöffnet; Verbindung wird aufgebaut.",
+    admitted: "Der Empfänger ist eingelassen.",
+    offered: "Warten, bis der Empfänger annimmt.",
+    accepted: "Die Dateien werden gesendet",
+    lost: "Verbindung abgebrochen; der Empfänger wird erwartet",
+    resumed: "Der Empfänger ist wieder da.",
+    verifying: "Alles gesendet; der Empfänger prüft.",
+    signing: "Geprüft; die Quittung wird unterschrieben",
+  },
+  warnings: {
+    ...warning,
+    unreadable: "lässt sich nicht lesen und steht in der Quittung als fehlend",
+  },
   percent: (value) => `${value} Prozent`,
   statuses: status,
   failures,
+  failuresSender,
   details,
 };

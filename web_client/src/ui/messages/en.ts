@@ -11,7 +11,9 @@ import {
   failure,
   page_check,
   page_failure,
+  page_sender_failure,
   status,
+  warning,
 } from "../../../../p2p/protocol/sentences/en.json";
 import type { StateName } from "../../events";
 import type { Code } from "../../protocol/errors";
@@ -22,6 +24,7 @@ import { many } from "./numbers";
 export type Failures = { readonly [code in Code]: string };
 
 const failures: Failures = { ...failure, ...page_failure };
+const failuresSender: Failures = { ...failure, ...page_sender_failure };
 
 /** What fills a sentence in, by its code. */
 export type Details = { readonly [code in keyof typeof detail]: string };
@@ -35,6 +38,7 @@ export const en = {
   skip: "Skip to the content",
   stepsTitle: "Steps",
   steps: ["Connect", "Check", "Receive", "Save"],
+  stepsSender: ["Choose", "Link", "Send", "Receipt"],
   files: (count: number) => many(count, "file", "files", "en-GB"),
   folders: (count: number) => many(count, "folder", "folders", "en-GB"),
   inFolders: (files: string, folders: string) => `${files} in ${folders}`,
@@ -78,6 +82,7 @@ export const en = {
   },
   peer: {
     from: "From",
+    to: "To",
     key: "Key",
     nameless: "(no name)",
     fresh: "New: this is the first transfer from this key",
@@ -89,6 +94,7 @@ export const en = {
       `WARNING: You know ${contact}, and this name is the same or looks the same, but the key is different. It may be a new computer, or someone else. Call them and compare the digits before you go on.`,
     digits: "Check digits",
     compare: "On the phone with the sender? These digits must be the same on both sides.",
+    compareSender: "On the phone with the recipient? These digits must be the same on both sides.",
   },
   waiting: {
     title: "Waiting for the sender to let you in",
@@ -97,6 +103,7 @@ export const en = {
   digits: {
     title: "Are the digits the same on both sides?",
     text: "The sender asks for this check. Read the digits to each other on the phone.",
+    textSender: "Call the recipient, and read the digits to each other.",
     yes: "They are the same",
     no: "They differ",
   },
@@ -132,7 +139,8 @@ export const en = {
     accept: "Receive",
     decline: "Decline",
   },
-  phases: { receiving: "Receiving", verifying: "Verifying", signing: "Signing the receipt" },
+  phases: { accepted: "Receiving", verifying: "Verifying", signing: "Signing the receipt" },
+  phasesSender: { accepted: "Sending", verifying: "Verifying", signing: "Signing the receipt" },
   running: {
     title: "Receiving",
     stay: "Leave this page open.",
@@ -143,6 +151,8 @@ export const en = {
       limit: "The sender has set a limit to the pace.",
       network: "The network sets the pace.",
       other_side: "This computer sets the pace.",
+      other_disk: "This computer’s disk sets the pace.",
+      other_limit: "This computer sets the pace.",
     },
     stop: "Stop",
     stopSure: "Really stop? What has arrived is erased.",
@@ -150,6 +160,143 @@ export const en = {
     stopNo: "Go on receiving",
     lost: "The connection was lost. Trying again; nothing is lost.",
     silent: "Nothing heard from the sender for a few seconds; still waiting.",
+    paused: "This computer’s disk takes no more data. It continues as soon as it can.",
+    sender_paused: "The sender’s disk gives no more data. It continues as soon as it can.",
+  },
+  runningSender: {
+    title: "Sending",
+    stay: "Leave this page open.",
+    direct: "The files go straight from computer to computer.",
+    relayed: "The files go through a relay, still encrypted from end to end.",
+    bottleneck: {
+      disk: "This computer’s disk sets the pace.",
+      limit: "This computer sets the pace.",
+      network: "The network sets the pace.",
+      other_side: "The recipient’s computer sets the pace.",
+      other_disk: "The recipient’s disk sets the pace.",
+      other_limit: "The recipient has set a limit to the pace.",
+    },
+    stop: "Stop",
+    stopSure: "Really stop? The recipient keeps nothing of what has arrived.",
+    stopYes: "Stop",
+    stopNo: "Go on sending",
+    lost: "The connection was lost. Waiting for the recipient to come back behind the same link; nothing is lost.",
+    silent: "Nothing heard from the recipient for a few seconds; still waiting.",
+    paused:
+      "The recipient’s disk takes no more data. It continues as soon as it can; nothing is lost.",
+    sender_paused:
+      "This computer cannot read the files at the moment. It continues as soon as it can.",
+  },
+  home: {
+    title: "Send or receive files",
+    text: "Straight from computer to computer, encrypted from end to end. Nothing is stored in between, and nobody needs an account.",
+    send: "Send files",
+    drop: "Drop files or folders anywhere on this page, or choose them:",
+    files: "Choose files",
+    folder: "Choose a folder",
+    private:
+      "This browser forgets everything when the window closes (a private window). It can send, but not go on after a reload.",
+    receive: "I have a link",
+    link: "Link",
+    linkHint: "Paste the whole link that the sender gave you; the part behind # is the key.",
+    open: "Open",
+    history: "Past transfers",
+    trust:
+      "The program in this page comes from the server in the address bar. Whoever must not trust that server sends and receives on the command line.",
+    unfinished: (what: string, peer: string) => `Not finished: ${what} to ${peer}.`,
+    unopened: (what: string) => `The link for ${what} still stands; nobody has accepted yet.`,
+    arrived: (part: string) => `${part} are on the recipient’s disk already.`,
+    takeUp: "Continue",
+    drop_: "Do not continue",
+  },
+  choose: {
+    title: (what: string) => `Send ${what}`,
+    reading: "Reading the folders. You need not wait for it.",
+    list: "What is sent",
+    remove: (name: string) => `Leave out ${name}`,
+    refused: (names: string) =>
+      `Not added, for something of the same name is there already: ${names}.`,
+    more: "Add files",
+    moreFolder: "Add a folder",
+    label: "Your name",
+    labelHint:
+      "The recipient sees it, and it stands in the receipt. For example: Radiology, Dr Weber",
+    options: "More options",
+    passphrase: "Passphrase",
+    passphraseHint:
+      "Leave it empty for none. Tell it to the recipient by phone, not by the way the link goes.",
+    expires: "The link is good for",
+    hours: (count: number) => many(count, "hour", "hours", "en-GB"),
+    to: "Only for this contact",
+    anybody: "Whoever has the link, once you let them in",
+    verify: "Compare check digits by phone before anything is sent",
+    go: "Create the link",
+    unprotected:
+      "This browser cannot protect its key by itself (no Ed25519 in WebCrypto), so it is kept in the browser’s storage.",
+  },
+  link: {
+    making: "Creating the link",
+    makingText: "This takes a moment.",
+    title: "The link is ready",
+    came: "Somebody opened the link",
+    again: "Show the link again",
+    copy: "Copy the link",
+    copied: "Copied",
+    notCopied: "The browser does not allow it. Select the link and copy it by hand.",
+    mail: "Send by e-mail",
+    subject: "Files for you",
+    body: (link: string) =>
+      `Open this link to receive the files. Keep the page open until all has arrived:\n\n${link}\n`,
+    qr: "Show as a QR code",
+    who: "Whoever has this link can ask to be let in. You decide, and the first one you let in is the only one.",
+    contact: (contact: string) => `Only ${contact} can use this link.`,
+    passphrase: "They also need the passphrase.",
+    until: (time: string) => `It is good until ${time}, as long as this page is open.`,
+  },
+  admit: {
+    title: "Let this recipient have the files?",
+    text: "Are you expecting them? If in doubt, call them and compare the check digits.",
+    yes: "Let them in",
+    no: "Turn them away",
+  },
+  sent: {
+    title: (what: string) => `Delivered and verified: ${what}`,
+    text: "The recipient’s computer has read back every byte and says that it is what you sent.",
+    incompleteTitle: (count: string) => `Finished, but ${count} did not arrive`,
+    incomplete: "The rest was read back and verified. The receipt says how many are missing.",
+    nothing: "Nothing arrived. The receipt says so.",
+    receipt: "Save the receipt",
+    more: "Send something else",
+    proves:
+      "The receipt is signed by both computers. In it the recipient’s computer states that these bytes arrived and were read back; your signature shows that yours knows of this. It does not prove who sat there, that anybody looked, or that the times are right. It stays in this browser, under Past transfers.",
+  },
+  again: {
+    allowTitle: "Continue where you were",
+    allow: (what: string) =>
+      `The browser asks once more whether this page may read ${what}. Nothing is lost; the link is the same.`,
+    allowGo: "Allow and continue",
+    title: "Choose the same files again",
+    text: (what: string) =>
+      `This browser cannot open files again by itself after a reload. Choose the same as before (${what}), and it continues where it was, behind the same link.`,
+    chosen: (files: string, size: string) => `Chosen: ${files}, ${size}.`,
+    go: "Continue",
+    differ: (files: string) => `${files} differ from what you chose before`,
+    missing: "Missing:",
+    changed: "Changed since then:",
+    differText:
+      "You can continue without these: they are left out, and the receipt says so. Or go back and choose again.",
+    goOn: "Continue without these",
+    back: "Choose again",
+  },
+  history: {
+    title: "Past transfers",
+    text: "What was sent and received in this browser, by the receipts that it keeps. They hold no file names.",
+    none: "There is none yet.",
+    sent: (peer: string) => `Sent to ${peer}`,
+    received: (peer: string) => `Received from ${peer}`,
+    erase: "Erase",
+    eraseAll: "Erase all receipts",
+    audit: "Save the audit log",
   },
   done: {
     title: (files: string) => `Delivered and verified: ${files}`,
@@ -197,6 +344,7 @@ export const en = {
   ended: {
     again: "Try again",
     commandLine: "Or receive on the command line, which has no such limits:",
+    home: "Back to the start",
   },
   elsewhere: {
     title: "This link is open in another tab",
@@ -209,26 +357,39 @@ export const en = {
     back: "Back",
     ...checkOf({ doctor, doctor_name, page_check }),
   },
-  noLink: {
-    title: "Here you receive files that someone sends you",
-    text: "Open the whole link that the sender gave you; the part behind # is the key.",
-  },
   unsupported: {
     title: "This browser cannot receive",
     text: "It lacks what a direct transfer needs (WebRTC and WebAssembly, over https). Use a current Chrome, Edge or Firefox, or receive on the command line:",
   },
   states: {
-    connecting: "Connecting",
-    waiting: "Waiting for the sender to let you in",
-    reading: "Reading the list of files",
-    receiving: "Receiving",
+    opened: "Connecting",
+    connected: "Waiting for the sender to let you in",
+    offered: "Reading the list of files",
+    accepted: "Receiving",
     lost: "Connection lost; trying again",
     verifying: "All here; verifying",
     signing: "Verified; signing the receipt",
-  } as { [state in StateName]: string },
+  } as { readonly [state in StateName]?: string },
+  statesSender: {
+    waiting: "Waiting for the recipient to open the link.",
+    server_lost: "The server cannot be reached; trying again.",
+    opened: "Somebody opened the link; connecting.",
+    admitted: "The recipient has been let in.",
+    offered: "Waiting for the recipient to accept.",
+    accepted: "Sending",
+    lost: "Connection lost; waiting for the recipient",
+    resumed: "The recipient is back.",
+    verifying: "All sent; the recipient is verifying.",
+    signing: "Verified; signing the receipt",
+  } as { readonly [state in StateName]?: string },
+  warnings: {
+    ...warning,
+    unreadable: "cannot be read, and is listed as missing in the receipt",
+  },
   percent: (value: number) => `${value} percent`,
   statuses: status,
   failures,
+  failuresSender,
   details,
 };
 

@@ -13,13 +13,24 @@ import type { Model } from "../model";
 
 export function working(model: Model, { t, actions }: Context): Screen {
   const { state } = model;
-  const now = state === "waiting" ? t.waiting : state === "reading" ? t.reading : t.connecting;
+  if (model.role === "sender") return makingLink(model, { t, actions });
+  const now = state === "connected" ? t.waiting : state === "offered" ? t.reading : t.connecting;
   const children = [
     title(now.title),
     h("p", { class: "busy" }, now.text),
-    state === "waiting" && peerCard(model, t),
-    model.slow && state !== "waiting" && usualCauses(t),
+    state === "connected" && peerCard(model, t),
+    model.slow && state !== "connected" && usualCauses(t),
     button(t.running.stop, () => actions.command({ command: "stop" }), "quiet"),
+  ];
+  return { children };
+}
+
+/** Before the link stands. */
+function makingLink(_: Model, { t, actions }: Pick<Context, "t" | "actions">): Screen {
+  const children = [
+    title(t.link.making),
+    h("p", { class: "busy" }, t.link.makingText),
+    button(t.runningSender.stop, () => actions.command({ command: "stop" }), "quiet"),
   ];
   return { children };
 }
@@ -27,7 +38,7 @@ export function working(model: Model, { t, actions }: Context): Screen {
 export function digits(model: Model, { t, answer }: Context): Screen {
   const children = [
     title(t.digits.title),
-    h("p", {}, t.digits.text),
+    h("p", {}, model.role === "sender" ? t.digits.textSender : t.digits.text),
     peerCard(model, t),
     choices(button(t.digits.yes, answer(true)), button(t.digits.no, answer(false), "quiet")),
   ];

@@ -19,6 +19,7 @@ const FAILED_SHOWN = 50; // entries
 
 export function done(model: Model, { t, actions }: Context): Screen {
   const delivered = model.delivered!;
+  const { transferId } = delivered;
   const [failed, arrived] = [delivered.failures, delivered.entries];
   const rows = delivered.failed
     .slice(0, FAILED_SHOWN)
@@ -28,7 +29,11 @@ export function done(model: Model, { t, actions }: Context): Screen {
   const text = failed ? (arrived ? t.done.incomplete : t.done.nothing) : whole;
   const erased = model.saved === "removed" || model.saved === "saved";
   const toSave = !erased && arrived > 0 && !inFolder;
-  const receipt = button(t.done.receipt, () => actions.command({ command: "receipt" }), "quiet");
+  const receipt = button(
+    t.done.receipt,
+    () => actions.command({ command: "receipt", transferId }),
+    "quiet",
+  );
   const after = [
     h("h2", {}, t.done.savedTitle),
     h("p", {}, t.done.saved),
@@ -61,13 +66,13 @@ export function done(model: Model, { t, actions }: Context): Screen {
       h("p", { class: "small" }, model.offer?.where === "memory" ? t.offer.memory : t.done.keeps),
     ...(model.saved === "offered" ? after : []),
     delivered.confirmed && h("p", { class: "small proves" }, t.done.proves),
-    model.receipt && summary(model.receipt, t),
+    model.receipt && receiptSummary(model.receipt, t),
   ];
   return { children, update: ({ saving }) => (bar.value = saving) };
 }
 
 /** What the receipt says. */
-function summary(receipt: ReceiptSummary, all: Messages): HTMLElement {
+export function receiptSummary(receipt: ReceiptSummary, all: Messages): HTMLElement {
   const t = all.receipt;
   const key = (label: string, print: string) => [
     h("b", { dir: "auto" }, all.quoted(label)),

@@ -10,16 +10,19 @@ import {
   type Context,
   type Screen,
 } from "../elements";
+import { linkAgain } from "./link";
 import type { Model } from "../model";
 
-const PHASES = ["receiving", "verifying", "signing"] as const;
+const PHASES = ["accepted", "verifying", "signing"] as const;
 
-export function running(model: Model, { t, actions }: Context): Screen {
+export function running(model: Model, { t: all, actions }: Context): Screen {
+  const sends = model.role === "sender";
+  const t = { ...all, running: sends ? all.runningSender : all.running };
   const bar = h("progress", { "aria-label": t.running.title, max: "1" });
   const percent = h("p", { class: "percent", "aria-hidden": "true" });
   const numbers = h("p", { class: "numbers" });
   const remarks = h("p", { class: "small" });
-  const phases = PHASES.map((phase) => h("li", {}, t.phases[phase]));
+  const phases = PHASES.map((phase) => h("li", {}, (sends ? t.phasesSender : t.phases)[phase]));
   const note = h("p", { class: "note", role: "alert", hidden: true });
   const update = ({ progress, state, trouble }: Model) => {
     if (progress) {
@@ -29,12 +32,12 @@ export function running(model: Model, { t, actions }: Context): Screen {
       else bar.value = done;
       percent.textContent = `${percentOf(progress)} %`;
       const parts = [t.of(bytes(durable, t), bytes(total, t))];
-      if (rate > 0 && durable < total && state === "receiving" && !trouble) {
+      if (rate > 0 && durable < total && state === "accepted" && !trouble) {
         parts.push(t.rate(bytes(rate, t)), t.left((total - durable) / rate));
       }
       numbers.textContent = parts.join(" · ");
       const way = t.running[path];
-      const pace = state === "receiving" && bottleneck ? t.running.bottleneck[bottleneck] : "";
+      const pace = state === "accepted" && bottleneck ? t.running.bottleneck[bottleneck] : "";
       remarks.textContent = [t.running.stay, way, pace].filter(Boolean).join(" ");
     }
     const at = (PHASES as readonly string[]).indexOf(state);
@@ -61,6 +64,7 @@ export function running(model: Model, { t, actions }: Context): Screen {
     numbers,
     note,
     model.slow && usualCauses(t),
+    model.link && linkAgain(model.link, t, actions),
     h("ol", { class: "phases" }, ...phases),
     remarks,
     ...stop,

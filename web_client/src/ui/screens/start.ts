@@ -1,14 +1,6 @@
-/** Before anything is under way: no link, no support, another tab, and the welcome. */
+/** Before anything is under way: no support, another tab, and the welcome of a recipient. */
 import { button, bytes, commandLine, h, title, type Context, type Screen } from "../elements";
 import type { Model } from "../model";
-
-export const noLink = (_: Model, { t, actions }: Context): Screen => ({
-  children: [
-    title(t.noLink.title),
-    h("p", {}, t.noLink.text),
-    button(t.check.title, () => actions.check(), "quiet"),
-  ],
-});
 
 export const unsupported = (_: Model, { t }: Context): Screen => ({
   children: [title(t.unsupported.title), h("p", {}, t.unsupported.text), commandLine()],

@@ -1,5 +1,5 @@
 /**
- * A transfer across sessions (mirrors `p2p/transfer/transfer.py`): what is under way, what a failure
+ * A transfer across sessions, at its recipient (mirrors `p2p/transfer/recipient.py`): what is under way, what a failure
  * leaves of it, and its ending.
  *
  * A lost connection is made again by whoever holds the invitation; the next session goes on from where
@@ -19,7 +19,7 @@ export const LINK_SECONDS = 24 * 3600; // no link lives longer, so no unfinished
 const CONFIRM_SECONDS = 15; // that a sender is gone for, before its signature is waited for no more
 const LONGEST_CONFIRM_SECONDS = 600; // for it, whatever the network says
 
-export class Transfer {
+export class RecipientTransfer {
   private readonly progress: { underway: Underway | null } = { underway: null };
   private earlier: Journal | null = null; // of before a reload or a crash
   private current: Receive | null = null;

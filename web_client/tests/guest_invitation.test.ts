@@ -3,11 +3,11 @@ import sodium from "libsodium-wrappers-sumo";
 import { afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 
 import type { Event } from "../src/events";
-import { Invitation } from "../src/invitation";
+import { GuestInvitation } from "../src/invitation/guest";
 import { PeerConnections } from "../src/lanes/webrtc/connection";
 import type { Link } from "../src/protocol/link";
 import type { Outcome } from "../src/transfer/outcome";
-import type { Transfer } from "../src/transfer/transfer";
+import type { RecipientTransfer } from "../src/transfer/recipient";
 import { JOINED, ServedSocket } from "./connect/server";
 import { signer } from "./protocol/pair";
 
@@ -55,9 +55,9 @@ class Asked {
 function guest(transfer: Asked, { link = LINK, passphrase = null as string | null } = {}) {
   const told: Event[] = [];
   const peerConnections = new PeerConnections(() => {});
-  const invitation = new Invitation(link, peerConnections, (event) => told.push(event));
+  const invitation = new GuestInvitation(link, peerConnections, (event) => told.push(event));
   const identity = Promise.resolve(signer(1, "r"));
-  const over = invitation.receive(transfer as unknown as Transfer, identity, passphrase);
+  const over = invitation.receive(transfer as unknown as RecipientTransfer, identity, passphrase);
   return { invitation, told, over };
 }
 
@@ -67,7 +67,7 @@ test("a server that cannot be reached ends it where nothing was under way", asyn
   await over;
   expect(transfer.recalled).toBe(true);
   expect(transfer.outcome).toMatchObject({ ending: "failed", code: "server_unreachable" });
-  expect(told).toContainEqual({ event: "state", state: "connecting" });
+  expect(told).toContainEqual({ event: "state", state: "opened" });
 });
 
 test("what is under way is tried again, after pauses that grow to five seconds", async () => {
@@ -81,7 +81,7 @@ test("what is under way is tried again, after pauses that grow to five seconds",
   ]);
   expect(told).toContainEqual({ event: "state", state: "lost" });
   expect(told).toContainEqual({ event: "slow" });
-  expect(told).not.toContainEqual({ event: "state", state: "connecting" });
+  expect(told).not.toContainEqual({ event: "state", state: "opened" });
   invitation.stop();
   await over;
   expect(transfer.outcome?.code).toBe("cancelled");
@@ -119,8 +119,8 @@ test("a passphrase that cannot be one is refused before anybody is asked", async
 
 test("an identity that cannot be had is an ending as any other", async () => {
   const transfer = new Asked();
-  const invitation = new Invitation(LINK, new PeerConnections(() => {}), () => {});
+  const invitation = new GuestInvitation(LINK, new PeerConnections(() => {}), () => {});
   const refused = Promise.reject(new DOMException("", "QuotaExceededError"));
-  await invitation.receive(transfer as unknown as Transfer, refused, null);
+  await invitation.receive(transfer as unknown as RecipientTransfer, refused, null);
   expect(transfer.outcome).toMatchObject({ code: "internal", detail: "QuotaExceededError" });
 });

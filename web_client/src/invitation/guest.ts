@@ -1,27 +1,26 @@
 /**
- * An invitation, as its guest (mirrors `p2p/invitation.py`): a link, its room, attempts at it, the
+ * An invitation, as its guest: a link that somebody else made (mirrors `p2p/invitation.py`): a link, its room, attempts at it, the
  * handshake, and when to try again. It knows nothing of disks: what an attempt comes to is the
  * transfer's.
  */
 import sodium from "libsodium-wrappers-sumo";
 
-import { clock, sleep } from "./clock";
-import { GuestSeat } from "./connect/rendezvous";
-import { Transports } from "./connect/transports";
-import type { Event } from "./events";
-import { LaneLost } from "./lanes/lane";
-import type { Connection, PeerConnections } from "./lanes/webrtc/connection";
-import { hex, type Bytes } from "./protocol/codec";
-import { Failure } from "./protocol/errors";
+import { clock, sleep } from "../clock";
+import { GuestSeat } from "../connect/rendezvous";
+import { Transports } from "../connect/transports";
+import type { Event } from "../events";
+import { LaneLost } from "../lanes/lane";
+import type { PeerConnections } from "../lanes/webrtc/connection";
+import { hex, type Bytes } from "../protocol/codec";
+import { Failure } from "../protocol/errors";
 import {
   GuestHandshake,
   HANDSHAKE_SECONDS,
   LANES,
-  MAX_HANDSHAKE_MESSAGE,
   RESUME,
   ZSTD_FRAMES,
   type Identity,
-} from "./protocol/handshake";
+} from "../protocol/handshake";
 import {
   deriveKeys,
   pskSecrets,
@@ -31,24 +30,24 @@ import {
   type LinkKeys,
   type PskSecrets,
   type StorageKeys,
-} from "./protocol/link";
-import { Opener } from "./protocol/seal";
-import type { Connected } from "./transfer/driver";
-import { failed, type Outcome } from "./transfer/outcome";
-import type { Transfer } from "./transfer/transfer";
-import { SOFTWARE } from "./version";
+} from "../protocol/link";
+import type { Connected } from "../transfer/driver";
+import { failed, type Outcome } from "../transfer/outcome";
+import type { RecipientTransfer } from "../transfer/recipient";
+import { SOFTWARE } from "../version";
 
 const SLOW_SECONDS = 5; // without a connection, after which people are told the usual causes
 const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5];
 const PROBES = 3; // connections that may come to nothing before the handshake is through
+const CAPABILITIES = [RESUME, LANES, ZSTD_FRAMES]; // of a recipient
 const LATE_SECONDS = 2; // well before a host takes large packets for lost
 
-export class Invitation {
+export class GuestInvitation {
   private readonly keys: LinkKeys;
   /** The room's name, hex. */
   readonly room: string;
   private secrets!: PskSecrets;
-  private transfer: Transfer | null = null;
+  private transfer: RecipientTransfer | null = null;
   private staying: Promise<void> | null = null; // until the server was told
   private heard: () => void = () => {};
   private stopped = false;
@@ -98,7 +97,7 @@ export class Invitation {
 
   /** Meet the host and run the transfer until it has ended, in whatever way. */
   async receive(
-    transfer: Transfer,
+    transfer: RecipientTransfer,
     identity: Promise<Identity>,
     passphrase: string | null,
   ): Promise<void> {
@@ -123,7 +122,7 @@ export class Invitation {
   }
 
   /** One session after the other, until one has come to an end that is one. */
-  private async sessions(transfer: Transfer, identity: Identity): Promise<Outcome> {
+  private async sessions(transfer: RecipientTransfer, identity: Identity): Promise<Outcome> {
     let backoff = FIRST_BACKOFF;
     let [lostAt, heard, there] = [clock(), clock(), clock()];
     let probes = PROBES;
@@ -133,7 +132,7 @@ export class Invitation {
       try {
         if (this.stopped && transfer.unconfirmed) return transfer.unconfirmed;
         if (this.stopped) throw new Failure("cancelled");
-        if (!transfer.underway) this.tell({ event: "state", state: "connecting" });
+        if (!transfer.underway) this.tell({ event: "state", state: "opened" });
         const connected = await this.attempt(identity, transfer.underway === null);
         proven = true;
         const outcome = await transfer.session(connected);
@@ -191,7 +190,8 @@ export class Invitation {
       check();
       seat = joined;
       const given = { passphrase: link.passphrase, hostSends: true };
-      const { connection, binding } = await transports.connectGuest(seat, keys, given);
+      const way = await transports.connectGuest(seat, keys, given);
+      const { connection, binding, frames } = way;
       connection.onLost = () => lose();
       check();
       opened = true;
@@ -210,10 +210,9 @@ export class Invitation {
         identity,
         software: SOFTWARE,
         verify: false,
-        capabilities: [RESUME, LANES, ZSTD_FRAMES],
+        capabilities: CAPABILITIES,
         entropy,
       });
-      const frames = new EarlyFrames(connection);
       connection.control.send(handshake.message1());
       const message3 = await handshake.receive2(await frames.next());
       check();
@@ -221,11 +220,23 @@ export class Invitation {
       // A late one may have crossed the host's decision to connect anew.
       passed3 = clock() - began < LATE_SECONDS;
       const secured = handshake.receive4(await frames.next());
-      const opener = new Opener(secured.suite, entropy.session);
       const early = () => frames.rest();
       const stayed = () => this.staying ?? Promise.resolve();
       const { open } = transports;
-      return { binding, identity, secured, opener, connection, open, stayed, early };
+      const sessionPrivate = entropy.session;
+      const { maxMessageSize, relayOnly } = way;
+      return {
+        binding,
+        identity,
+        secured,
+        sessionPrivate,
+        connection,
+        open,
+        relayOnly,
+        maxMessageSize,
+        stayed,
+        early,
+      };
     };
     const lost = new Promise<never>((_, reject) => {
       lose = () => reject(new LaneLost());
@@ -258,29 +269,4 @@ function brokeOff(error: unknown): boolean {
 function isNobodyThere(failure: unknown): boolean {
   const codes = ["not_found", "server_unreachable"];
   return failure instanceof Failure && codes.includes(failure.code);
-}
-
-/** Frames of the control lane as they come; few and small, before anybody is proven. */
-class EarlyFrames {
-  private readonly frames: Bytes[] = [];
-  private wake: () => void = () => {};
-
-  constructor(connection: Connection) {
-    connection.control.onMessage = (message) => {
-      if (this.frames.length < 8 && message.length <= MAX_HANDSHAKE_MESSAGE) {
-        this.frames.push(message);
-        this.wake();
-      } else connection.onLost();
-    };
-  }
-
-  /** What is there already, beyond the handshake. */
-  rest(): Bytes[] {
-    return this.frames.splice(0);
-  }
-
-  async next(): Promise<Bytes> {
-    if (!this.frames.length) await new Promise<void>((resolve) => (this.wake = resolve));
-    return this.frames.shift()!;
-  }
 }

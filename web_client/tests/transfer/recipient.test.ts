@@ -10,7 +10,7 @@ import { Home } from "../../src/state/home";
 import { openDelivered } from "../../src/state/journal";
 import { containers } from "../../src/storage/opfs";
 import { failed } from "../../src/transfer/outcome";
-import { Transfer } from "../../src/transfer/transfer";
+import { RecipientTransfer } from "../../src/transfer/recipient";
 import { MemoryDirectory } from "../storage/directory";
 import { Remote, Visitor } from "./remote";
 
@@ -35,7 +35,7 @@ beforeEach(async () => {
 afterEach(() => vi.unstubAllGlobals());
 
 /** A session up to its accept; `ended` is what it comes to. */
-async function accepted(transfer: Transfer, remote = new Remote(FILES)) {
+async function accepted(transfer: RecipientTransfer, remote = new Remote(FILES)) {
   const ended = transfer.session(remote.connected);
   ended.catch(() => {});
   remote.offer().sendManifest();
@@ -46,7 +46,7 @@ async function accepted(transfer: Transfer, remote = new Remote(FILES)) {
 
 /** A transfer of which the first half has come, and its session. */
 async function begun(visitor = new Visitor()) {
-  const transfer = new Transfer(home, visitor, ROOM, keysOf);
+  const transfer = new RecipientTransfer(home, visitor, ROOM, keysOf);
   const { remote, ended } = await accepted(transfer);
   remote.range(1, 0, FILES[0]!);
   return { transfer, remote, ended, visitor };
@@ -60,7 +60,7 @@ async function halfway() {
 }
 
 /** Whether another session may follow one that ended so. */
-function goesOn(transfer: Transfer, failure: unknown, proven: boolean): boolean {
+function goesOn(transfer: RecipientTransfer, failure: unknown, proven: boolean): boolean {
   try {
     return transfer.brokeOff(failure, proven, 0, 0) === null;
   } catch (error) {
@@ -79,7 +79,7 @@ async function complete(remote: Remote, offset: number): Promise<void> {
 describe("in one session", () => {
   test("it is delivered, and the receipt is kept with both signatures", async () => {
     const visitor = new Visitor();
-    const transfer = new Transfer(home, visitor, ROOM, keysOf);
+    const transfer = new RecipientTransfer(home, visitor, ROOM, keysOf);
     const { remote, ended, offset } = await accepted(transfer);
     expect(offset).toBe(0);
     await complete(remote, 0);
@@ -100,7 +100,7 @@ describe("in one session", () => {
   });
 
   test("nothing is signed before the server knows that the page stays", async () => {
-    const transfer = new Transfer(home, new Visitor(), ROOM, keysOf);
+    const transfer = new RecipientTransfer(home, new Visitor(), ROOM, keysOf);
     const remote = new Remote(FILES);
     let know!: () => void;
     remote.stayed = new Promise<void>((resolve) => (know = resolve));
@@ -116,7 +116,7 @@ describe("in one session", () => {
   });
 
   test("it is declined, and nothing is left", async () => {
-    const transfer = new Transfer(home, new Visitor(false), ROOM, keysOf);
+    const transfer = new RecipientTransfer(home, new Visitor(false), ROOM, keysOf);
     const remote = new Remote(FILES);
     const ended = transfer.session(remote.connected);
     const refused = expect(ended).rejects.toMatchObject({ code: "declined" });
@@ -132,7 +132,7 @@ describe("in one session", () => {
     const root = new MemoryDirectory();
     const visitor = new Visitor(root.handle);
     visitor.folders = true;
-    const transfer = new Transfer(home, visitor, ROOM, keysOf);
+    const transfer = new RecipientTransfer(home, visitor, ROOM, keysOf);
     const { remote, ended } = await accepted(transfer);
     await complete(remote, 0);
     expect((await ended).delivered).toMatchObject({ where: "folder", name: "chosen" });
@@ -140,18 +140,20 @@ describe("in one session", () => {
   });
 
   test("a transfer id that was used before is refused", async () => {
-    const first = await accepted(new Transfer(home, new Visitor(), ROOM, keysOf));
+    const first = await accepted(new RecipientTransfer(home, new Visitor(), ROOM, keysOf));
     await complete(first.remote, 0);
     await first.ended;
     const remote = new Remote(FILES);
-    const ended = new Transfer(home, new Visitor(), "cd34", keysOf).session(remote.connected);
+    const ended = new RecipientTransfer(home, new Visitor(), "cd34", keysOf).session(
+      remote.connected,
+    );
     const refused = expect(ended).rejects.toThrow("transfer_id_reused");
     remote.offer().sendManifest();
     await refused;
   });
 
   test("what the sender gave up is told, and the rest is delivered", async () => {
-    const transfer = new Transfer(home, new Visitor(), ROOM, keysOf);
+    const transfer = new RecipientTransfer(home, new Visitor(), ROOM, keysOf);
     const { remote, ended } = await accepted(transfer);
     remote.range(1, 0, FILES[0]!);
     remote.withdraw([1, 2, HALF]);
@@ -168,7 +170,7 @@ describe("in one session", () => {
   });
 
   test("where nothing arrived nothing is left to be saved, and the receipt is kept", async () => {
-    const transfer = new Transfer(home, new Visitor(), ROOM, keysOf);
+    const transfer = new RecipientTransfer(home, new Visitor(), ROOM, keysOf);
     const { remote, ended } = await accepted(transfer);
     remote.withdraw([0, 2, 0], [1, 2, HALF]);
     const digests = remote.digests({ 0: 2, 1: 2 });
@@ -200,7 +202,7 @@ describe("a cut", () => {
     remote.connection.lose();
     await expect(ended).rejects.toThrow();
     transfer.underway!.destination.close(); // as a page that is left does
-    const again = new Transfer(home, new Visitor(), ROOM, keysOf);
+    const again = new RecipientTransfer(home, new Visitor(), ROOM, keysOf);
     await again.recall();
     expect(goesOn(again, new Failure("busy"), false)).toBe(true);
     const next = await accepted(again);
@@ -225,7 +227,7 @@ describe("a cut", () => {
 describe("a receipt that the sender has not signed", () => {
   /** Delivered and signed here; then the connection is cut. */
   async function signed() {
-    const transfer = new Transfer(home, new Visitor(), ROOM, keysOf);
+    const transfer = new RecipientTransfer(home, new Visitor(), ROOM, keysOf);
     const { remote, ended } = await accepted(transfer);
     remote.sendData(0).close().sendDigests();
     const [receipt] = await remote.until("receipt");
@@ -304,7 +306,7 @@ describe("a failure", () => {
   });
 
   test("is final where nothing was under way, or the link is too old", async () => {
-    const fresh = new Transfer(home, new Visitor(), ROOM, keysOf);
+    const fresh = new RecipientTransfer(home, new Visitor(), ROOM, keysOf);
     await fresh.recall();
     expect(goesOn(fresh, new Failure("busy"), false)).toBe(false);
     const { transfer, remote, ended } = await begun();
@@ -349,7 +351,7 @@ describe("a person", () => {
   });
 
   test("cannot stop what is delivered and only being signed", async () => {
-    const transfer = new Transfer(home, new Visitor(), ROOM, keysOf);
+    const transfer = new RecipientTransfer(home, new Visitor(), ROOM, keysOf);
     const { remote, ended } = await accepted(transfer);
     remote.sendData().close().sendDigests();
     await remote.until("receipt");

@@ -1,0 +1,302 @@
+/**
+ * What is to be sent: files and folders that a person chose, listed as entries (mirrors
+ * `p2p/storage/listing.py`).
+ *
+ * A page is given files (`File`, as they were when they were chosen) or, where the platform has them,
+ * handles, by which a file is found again later. It never sees links, devices or permissions.
+ */
+import { breathe } from "../clock";
+import type { Picked } from "../events";
+import { MAX_INTEGER, utf8, type Bytes } from "../protocol/codec";
+import { Failure } from "../protocol/errors";
+import { MAX_ENTRIES, type Entry } from "../protocol/manifest";
+import {
+  MAX_SEGMENTS,
+  NamesCollide,
+  TooManyNames,
+  UnsafePath,
+  checkTree,
+  escapeSegment,
+  shown,
+} from "../protocol/paths";
+
+const AT_ONCE = 32; // files that are looked at
+const TURN = 500; // entries between two turns for others
+
+/** A file that was chosen, as it was then; with a handle it can be looked at again. */
+export interface SourceFile {
+  readonly path: string; // by the names that are there, `/` between them
+  readonly file: File;
+  readonly handle: FileSystemFileHandle | null;
+}
+
+/** A source that is a directory, and one of whatever kind that could not be read. */
+export const DIRECTORY = null;
+export const UNREAD = "unread";
+export type EntrySource = SourceFile | typeof UNREAD | typeof DIRECTORY;
+
+/** Entries and, beside each, its source. */
+export interface Listing {
+  readonly entries: readonly Entry[];
+  readonly sources: readonly EntrySource[];
+  readonly roots: readonly FileSystemHandle[]; // of what was chosen; none where there is something without
+}
+
+/** Whether a file looks as it did when it was listed. */
+export const isAlike = (one: Pick<File, "size" | "lastModified">, other: File): boolean =>
+  one.size === other.size && one.lastModified === other.lastModified;
+
+/** A file or folder in what was chosen. `path`: below what was chosen, by the names that are there. */
+interface Found {
+  readonly path: readonly string[];
+  readonly source: EntrySource;
+}
+
+/** Names what was left out or is sent under another name. */
+export type Warn = (code: "unreadable" | "renamed", path: string, detail: string) => void;
+
+/**
+ * What a person has chosen so far, by its top names. It grows while folders are read, and says so: `told`
+ * is called now and then with how much there is.
+ */
+export class Selection {
+  private readonly roots = new Map<string, Found[]>();
+  private readonly choices = new Map<string, number>(); // by which a top name came
+  private readonly handles = new Map<string, FileSystemHandle>(); // by top name
+  private reading = 0; // picks that are being looked through
+  private done: Promise<void> = Promise.resolve();
+  files = 0;
+  folders = 0;
+  size = 0;
+
+  constructor(private readonly told: () => void) {}
+
+  /** The top names, in order. */
+  get names(): string[] {
+    return [...this.roots.keys()].sort();
+  }
+
+  /** Whether folders are still being read. */
+  get busy(): boolean {
+    return this.reading > 0;
+  }
+
+  /**
+   * Take in what was chosen; one `choice` may come in portions. What bears the top name of something else is
+   * left out: its name.
+   */
+  add(picked: readonly Picked[], choice: number): string[] {
+    const refused: string[] = [];
+    const walks: Promise<void>[] = [];
+    for (const one of picked) {
+      const path = "handle" in one ? [one.handle.name] : one.path.replace(/^\/+/, "").split("/");
+      const top = path[0]!;
+      if (this.roots.has(top) && this.choices.get(top) !== choice) {
+        if (!refused.includes(top)) refused.push(top);
+        continue;
+      }
+      if (!this.roots.has(top)) this.roots.set(top, []);
+      this.choices.set(top, choice);
+      const found = this.roots.get(top)!;
+      if ("handle" in one) {
+        this.handles.set(top, one.handle);
+        walks.push(this.walk(one.handle, path, found));
+      } else if ("file" in one)
+        this.take(found, { path, source: { path: path.join("/"), file: one.file, handle: null } });
+      else this.take(found, { path, source: "unread" in one ? UNREAD : DIRECTORY });
+    }
+    if (walks.length) {
+      this.reading++;
+      const ended = Promise.all(walks).then(() => {
+        this.reading--;
+        this.told();
+      });
+      this.done = Promise.all([this.done, ended]).then(() => {});
+    }
+    this.told();
+    return refused;
+  }
+
+  /** Leave this out again. */
+  remove(name: string): void {
+    for (const { source } of this.roots.get(name) ?? []) this.count(source, -1);
+    this.roots.delete(name);
+    this.handles.delete(name);
+    this.told();
+  }
+
+  /** Until every folder is read. */
+  async whole(): Promise<void> {
+    await this.done;
+  }
+
+  /** The handles of what was chosen; none where there is something without. */
+  get rootHandles(): FileSystemHandle[] {
+    const all = this.handles.size === this.roots.size;
+    return all ? [...this.handles.values()] : [];
+  }
+
+  /** The files by their paths. */
+  byPath(): Map<string, File> {
+    const files = new Map<string, File>();
+    for (const { source } of this.found()) {
+      if (source && source !== UNREAD) files.set(source.path, source.file);
+    }
+    return files;
+  }
+
+  /** Everything that was found, in no order. */
+  *found(): Generator<Found> {
+    for (const found of this.roots.values()) yield* found;
+  }
+
+  private take(found: Found[], one: Found): void {
+    found.push(one);
+    this.count(one.source, 1);
+    if ((this.files + this.folders) % TURN === 0) this.told();
+  }
+
+  private count(source: EntrySource, by: number): void {
+    if (source === DIRECTORY) this.folders += by;
+    else this.files += by; // what cannot be read as well: nobody knows what it is
+    if (source && source !== UNREAD) this.size += by * source.file.size;
+  }
+
+  private async walk(
+    handle: FileSystemHandle,
+    path: readonly string[],
+    found: Found[],
+  ): Promise<void> {
+    if (handle.kind === "file") {
+      const file = handle as FileSystemFileHandle;
+      const source = await file.getFile().then(
+        (got) => ({ path: path.join("/"), file: got, handle: file }),
+        () => UNREAD as typeof UNREAD,
+      );
+      return this.take(found, { path, source });
+    }
+    if (path.length > MAX_SEGMENTS) throw nameRefused(path.join("/"), "too_deep");
+    const folder = handle as FileSystemDirectoryHandle;
+    this.take(found, { path, source: DIRECTORY });
+    let [going, count]: [Promise<void>[], number] = [[], 0];
+    try {
+      for await (const child of folder.values()) {
+        if (!this.roots.has(path[0]!)) return; // it was left out again
+        going.push(this.walk(child, [...path, child.name], found));
+        if (going.length >= AT_ONCE) {
+          await Promise.all(going);
+          going = [];
+        }
+        if (++count % TURN === 0) await breathe();
+      }
+    } catch (error) {
+      if (error instanceof Failure) throw error;
+      this.take(found, { path: [...path, ""], source: UNREAD }); // the rest of it
+    }
+    await Promise.all(going);
+  }
+}
+
+/**
+ * Entries in a stable order, folders before what is in them.
+ *
+ * What cannot be read is listed all the same, to fail by name. Throws `Failure`.
+ */
+export async function list(selection: Selection, warn: Warn, now: number): Promise<Listing> {
+  await selection.whole();
+  const tree = new Folder();
+  let count = 0;
+  for (const { path, source } of selection.found()) {
+    if (path.at(-1) === "") {
+      tree.folder(path.slice(0, -1)).unread = true;
+      continue;
+    }
+    tree.place(path, source);
+    if (++count > MAX_ENTRIES) throw new Failure("too_many_entries");
+    if (count % TURN === 0) await breathe();
+  }
+  const entries: Entry[] = [];
+  const sources: EntrySource[] = [];
+  for (const [entry, source] of tree.entries("", now * 1000, warn)) {
+    entries.push(entry);
+    sources.push(source);
+    if (entries.length > MAX_ENTRIES) throw new Failure("too_many_entries");
+    if (entries.length % TURN === 0) await breathe();
+  }
+  if (!entries.length) throw new Failure("nothing_to_send", "nothing_readable");
+  try {
+    checkTree(entries.map(({ path, kind }) => (kind === "directory" ? `${path}/` : path)));
+  } catch (reason) {
+    if (reason instanceof UnsafePath) throw nameRefused(reason.path, reason.code);
+    if (reason instanceof TooManyNames) throw new Failure("too_many_entries");
+    if (!(reason instanceof NamesCollide)) throw reason;
+    const [one, other] = reason.pair.map((path) => shown(path));
+    throw new Failure("name_collision", "both", { one: one!, other: other! });
+  }
+  return { entries, sources, roots: selection.rootHandles };
+}
+
+/** A folder that is being put together; its own source is a directory. */
+class Folder {
+  private readonly folders = new Map<string, Folder>();
+  private readonly files = new Map<string, EntrySource>();
+  unread = false; // not all of it could be read
+
+  /** The folder at this path, with those above it. */
+  folder(path: readonly string[]): Folder {
+    let at: Folder = this;
+    for (const name of path) {
+      const known: Folder = at.folders.get(name) ?? new Folder();
+      at.folders.set(name, known);
+      at = known;
+    }
+    return at;
+  }
+
+  place(path: readonly string[], source: EntrySource): void {
+    if (source === DIRECTORY) this.folder(path);
+    else this.folder(path.slice(0, -1)).files.set(path.at(-1)!, source);
+  }
+
+  /** What is in it, with what is below. `now`: microseconds; a page does not learn a folder's time. */
+  *entries(above: string, now: number, warn: Warn): Generator<[Entry, EntrySource]> {
+    for (const name of [...this.folders.keys(), ...this.files.keys()].sort()) {
+      const { path, original } = named(above, name, warn);
+      const source = this.files.get(name);
+      if (source === undefined) {
+        const folder = this.folders.get(name)!;
+        const own = folder.unread ? UNREAD : DIRECTORY;
+        if (folder.unread) warn("unreadable", path, "");
+        yield [{ path, kind: "directory", size: 0, modified: now, data: null, original }, own];
+        yield* folder.entries(`${path}/`, now, warn);
+      } else if (source === UNREAD || source === DIRECTORY) {
+        warn("unreadable", path, "");
+        yield [{ path, kind: "file", size: 0, modified: 0, data: null, original }, UNREAD];
+      } else {
+        const { size, lastModified } = source.file;
+        const modified = lastModified * 1000;
+        const fits = Number.isSafeInteger(modified) && Math.abs(modified) <= MAX_INTEGER;
+        const time = fits ? modified : 0;
+        yield [{ path, kind: "file", size, modified: time, data: null, original }, source];
+      }
+    }
+  }
+}
+
+/** An entry's path, and the bytes of its last part as they are, if others. Throws `Failure`. */
+function named(above: string, name: string, warn: Warn): { path: string; original: Bytes | null } {
+  const wellFormed = name.toWellFormed();
+  let safe: string;
+  try {
+    safe = escapeSegment(wellFormed);
+  } catch (reason) {
+    throw nameRefused(name, (reason as UnsafePath).code);
+  }
+  const path = `${above}${safe}`;
+  if (safe === name) return { path, original: null };
+  warn("renamed", `${above}${wellFormed}`, shown(safe));
+  return { path, original: utf8(wellFormed) };
+}
+
+const nameRefused = (name: string, why: string): Failure =>
+  new Failure("name_refused", "because", { name: shown(name), why });

@@ -1,0 +1,242 @@
+/**
+ * The tape as it is read from files: in order, hashed on the way, changes noticed (mirrors
+ * `p2p/storage/source.py`). A page is told of no holes.
+ */
+import sodium, { type StateAddress } from "libsodium-wrappers-sumo";
+
+import { HeapBuffer } from "../protocol/heap";
+import type { Bytes } from "../protocol/codec";
+import { Failure } from "../protocol/errors";
+import { CHANGED, UNREADABLE } from "../protocol/manifest";
+import type { Tape } from "../protocol/tape";
+import { UNREAD, isAlike, type EntrySource, type Listing, type SourceFile } from "./listing";
+import type { Block, Source, Stopped } from "./ports";
+
+const PIECE = 1024 * 1024; // read at once
+const [AHEAD_BYTES, AHEAD_READS] = [8 * 1024 * 1024, 32]; // that are read before they are asked for
+const MAX_WITHDRAWN = 256; // in one block: what one message says
+const LOOKED_AT = 32; // files at once, at the end
+
+/** Why an entry is given up. */
+class GivenUp extends Error {
+  constructor(readonly status: number) {
+    super();
+  }
+}
+
+/** A piece of a file that is being read. */
+interface Reading {
+  readonly entry: number;
+  readonly length: number;
+  readonly data: Promise<Bytes>;
+}
+
+/** `Source` over the files of a listing. */
+export class FileSource implements Source {
+  private readonly sources: readonly EntrySource[];
+  private entry = 0;
+  private at = 0; // in that entry's file
+  private piece: Bytes = new Uint8Array(0); // what was read of it and not given yet
+  private readonly ahead: Reading[] = [];
+  private aheadBytes = 0;
+  private next = { entry: 0, at: 0 }; // what is to be read ahead
+  private readonly digest = new Digest();
+
+  constructor(
+    listing: Listing,
+    private readonly tape: Tape,
+  ) {
+    this.sources = listing.sources;
+  }
+
+  async read(offset: number, length: number): Promise<Block> {
+    let payload: Bytes = new Uint8Array(length);
+    let got = 0;
+    const finished: [number, Bytes][] = [];
+    const withdrawn: [number, number][] = [];
+    // Once one is withdrawn, others that cannot be read either, but nothing that lies behind it.
+    while (this.entry < this.sources.length && withdrawn.length < MAX_WITHDRAWN) {
+      const source = this.sources[this.entry]!;
+      if (source === null) {
+        this.leave();
+        continue;
+      }
+      if (source === UNREAD) {
+        withdrawn.push([this.entry, UNREADABLE]);
+        this.leave();
+        continue;
+      }
+      try {
+        if (this.at < source.file.size) {
+          if (got === length || withdrawn.length) break;
+          const data = await this.some(length - got);
+          payload.set(data, got);
+          got += data.length;
+          this.at += data.length;
+          this.digest.update(data);
+        }
+        if (this.at === source.file.size) {
+          await this.check(source);
+          finished.push([this.entry, this.digest.final()]);
+          this.leave();
+        }
+      } catch (error) {
+        if (!(error instanceof GivenUp)) throw error;
+        withdrawn.push([this.entry, error.status]);
+        this.leave();
+      }
+    }
+    payload = payload.subarray(0, got);
+    return { offset, length: got, payload, finished, withdrawn };
+  }
+
+  async skip(
+    offset: number,
+    known: (entry: number) => Bytes | null,
+    stopped: Stopped,
+  ): Promise<Block> {
+    const finished: [number, Bytes][] = [];
+    const withdrawn: [number, number][] = [];
+    const { tape, sources } = this;
+    while (this.entry < sources.length && tape.start(this.entry) < offset) {
+      const [source, end] = [sources[this.entry]!, tape.end(this.entry)];
+      if (source === null || (end <= offset && known(this.entry))) {
+        this.leave();
+        continue;
+      }
+      try {
+        if (source === UNREAD) throw new GivenUp(UNREADABLE);
+        const stop = Math.min(end, offset) - tape.start(this.entry);
+        while (this.at < stop) {
+          if (stopped()) throw new Failure("cancelled");
+          const data = await this.some(stop - this.at);
+          this.at += data.length;
+          this.digest.update(data);
+        }
+        if (end > offset) break;
+        await this.check(source);
+        finished.push([this.entry, this.digest.final()]);
+      } catch (error) {
+        if (!(error instanceof GivenUp)) throw error;
+        withdrawn.push([this.entry, error.status]);
+      }
+      this.leave();
+    }
+    return { offset, length: 0, payload: new Uint8Array(0), finished, withdrawn };
+  }
+
+  async changed(delivered: (entry: number) => boolean, stopped: Stopped): Promise<number[]> {
+    const found: number[] = [];
+    for (let at = 0; at < this.sources.length; at += LOOKED_AT) {
+      if (stopped()) throw new Failure("cancelled");
+      const some = this.sources.slice(at, at + LOOKED_AT).map(async (source, i) => {
+        if (!source || source === UNREAD || !source.handle || !delivered(at + i)) return;
+        // It is gone, or away: what was read is what was listed.
+        const now = await source.handle.getFile().catch(() => null);
+        if (now && !isAlike(now, source.file)) found.push(at + i);
+      });
+      await Promise.all(some);
+    }
+    return found;
+  }
+
+  close(): void {
+    this.ahead.length = 0;
+    this.entry = this.next.entry = this.sources.length;
+    this.digest.reset();
+  }
+
+  /** On to the next entry. */
+  private leave(): void {
+    this.entry++;
+    this.at = 0;
+    this.piece = new Uint8Array(0);
+    this.digest.reset();
+    while (this.ahead[0] && this.ahead[0].entry < this.entry) this.forget();
+    if (this.next.entry < this.entry) this.next = { entry: this.entry, at: 0 };
+  }
+
+  private forget(): Reading {
+    const reading = this.ahead.shift()!;
+    this.aheadBytes -= reading.length;
+    return reading;
+  }
+
+  /** At most so many bytes of this entry's file, from where it stands. Throws `GivenUp`. */
+  private async some(length: number): Promise<Bytes> {
+    if (!this.piece.length) {
+      this.readAhead();
+      this.piece = await this.forget().data;
+      this.readAhead();
+    }
+    const data = this.piece.subarray(0, length);
+    this.piece = this.piece.subarray(data.length);
+    return data;
+  }
+
+  /** Small files take their time each: several are read at once. */
+  private readAhead(): void {
+    while (this.next.entry < this.sources.length) {
+      const full = this.aheadBytes >= AHEAD_BYTES || this.ahead.length >= AHEAD_READS;
+      if (this.ahead.length && full) return;
+      const { entry, at } = this.next;
+      const source = this.sources[entry];
+      const left = source && source !== UNREAD ? source.file.size - at : 0;
+      if (left <= 0) {
+        this.next = { entry: entry + 1, at: 0 };
+        continue;
+      }
+      const length = Math.min(left, PIECE);
+      const data = readPiece((source as SourceFile).file, at, length);
+      data.catch(() => {}); // until it is asked for
+      this.ahead.push({ entry, length, data });
+      this.aheadBytes += length;
+      this.next = { entry, at: at + length };
+    }
+  }
+
+  /** At its end: whether it is what was listed. */
+  private async check({ file, handle }: SourceFile): Promise<void> {
+    if (!handle) return; // the browser itself refuses to read what has changed, as far as it knows
+    const now = await handle.getFile().catch(() => null);
+    if (now && !isAlike(now, file)) throw new GivenUp(CHANGED);
+  }
+}
+
+async function readPiece(file: File, at: number, length: number): Promise<Bytes> {
+  let data: ArrayBuffer;
+  try {
+    data = await file.slice(at, at + length).arrayBuffer();
+  } catch {
+    // One error for a file that has changed and one that cannot be read any more: which of them it is, a
+    // page is not told, but a file that was readable when it was chosen has mostly changed.
+    throw new GivenUp(at === 0 ? UNREADABLE : CHANGED);
+  }
+  if (data.byteLength !== length) throw new GivenUp(CHANGED); // it shrank
+  return new Uint8Array(data);
+}
+
+let buffer: HeapBuffer | null = null; // one for all
+
+/** A running SHA-256. */
+class Digest {
+  private state: StateAddress | null = null;
+
+  update(data: Bytes): void {
+    this.state ??= sodium.crypto_hash_sha256_init();
+    buffer ??= new HeapBuffer(PIECE);
+    buffer.view(data.length).set(data);
+    buffer.hashInto(this.state, data.length);
+  }
+
+  /** The digest; then it begins anew. */
+  final(): Bytes {
+    const digest = sodium.crypto_hash_sha256_final(this.state ?? sodium.crypto_hash_sha256_init());
+    this.state = null;
+    return digest;
+  }
+
+  reset(): void {
+    if (this.state !== null) this.final(); // lets go of its memory
+  }
+}

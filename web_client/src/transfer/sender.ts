@@ -1,0 +1,327 @@
+/**
+ * What a sender keeps while sessions come and go: what was promised to whom, how far it came (mirrors
+ * `p2p/transfer/sender.py`).
+ *
+ * It is noted in the journal before the other side is promised anything. It knows nothing of rooms: a
+ * recipient that is proven is handed to it, and it says whether what broke can go on.
+ */
+import sodium from "libsodium-wrappers-sumo";
+
+import type { Event, Sent, StateName, WarningCode } from "../events";
+import {
+  decodeBase64url,
+  encodeBase64url,
+  same,
+  sha256,
+  type Bytes,
+  type JsonObject,
+} from "../protocol/codec";
+import { FAILURES, Failure, HandoverError, Next, type Code } from "../protocol/errors";
+import type { Identity } from "../protocol/handshake";
+import {
+  Results,
+  SALT,
+  STATUSES,
+  decodeManifest,
+  encodeManifest,
+  tapeOf,
+  type Manifest,
+  type Status,
+} from "../protocol/manifest";
+import { shown } from "../protocol/paths";
+import * as receipts from "../protocol/receipt";
+import type { Offering } from "../protocol/session";
+import type { Home } from "../state/home";
+import { kept, type KeptSource, type SenderRecord } from "../state/sender_journal";
+import {
+  UNREAD,
+  isAlike,
+  list,
+  type EntrySource,
+  type Listing,
+  type Selection,
+  type Warn,
+} from "../storage/listing";
+import type { Outcome } from "./outcome";
+
+const REACH_AHEAD = 256 * 1024 * 1024; // bytes of tape that may be sent before it is noted again
+const MAX_CLOSINGS = 100;
+const LISTED = 1000; // entries that are shown
+const AT_PEER = "at_peer"; // detail of a failure that the peer told
+
+/** What is sent, and what became of it. */
+export interface Prepared extends Offering {
+  readonly listing: Listing;
+}
+
+/** What is not as it was before a reload: paths, safe to show. */
+export interface Differences {
+  readonly missing: readonly string[];
+  readonly changed: readonly string[];
+}
+
+export class SenderTransfer {
+  /** Once there is one: of both parties. */
+  receipt: { readonly confirmed: boolean } | null = null;
+  /** Why the recipient is not there any more, once a transfer was under way. */
+  cut: StateName | null;
+  durable: number; // how far the recipient's disk holds the tape for good
+  reached: number; // how far the tape was ever handed to the recipient; after a reload, at most
+  private acceptedHere = false; // something was, in this page
+  private prepared: Prepared | null = null;
+  private preparing: Promise<Prepared> | null = null;
+  private over = false;
+
+  /** `prepareSources`: lists what is sent, or recalls it. */
+  constructor(
+    readonly home: Home,
+    readonly identity: Identity,
+    private current: SenderRecord,
+    private readonly prepareSources: () => Promise<Prepared>,
+    readonly recalled: boolean,
+    readonly tell: (event: Event) => void,
+  ) {
+    // Whoever was let in and had not accepted when the page was left was a visitor.
+    if (recalled && !current.accepted) this.current = { ...current, ...NOBODY };
+    this.cut = current.accepted ? "lost" : null;
+    this.durable = current.durable;
+    this.reached = current.reached;
+  }
+
+  /** What is noted, or will be. */
+  get record(): SenderRecord {
+    return this.current;
+  }
+
+  // -- what is sent
+
+  /** List what is sent and note it, or recall both; begun once. Throws `HandoverError`. */
+  prepare(): Promise<Prepared> {
+    return (this.preparing ??= this.makeReady());
+  }
+
+  private async makeReady(): Promise<Prepared> {
+    const found = await this.prepareSources();
+    const { manifest, data, tape, listing } = found;
+    this.prepared = found;
+    this.current = {
+      ...this.current,
+      manifestHash: sha256(data),
+      files: manifest.entries.filter(({ kind }) => kind === "file").length,
+      total: tape.total,
+    };
+    if (!this.over) {
+      const { roots } = listing;
+      const sources = { manifest: data, kept: listing.sources.map(kept), roots };
+      await this.home.sending.begin(this.current, sources);
+    }
+    return found;
+  }
+
+  /** Keep the journal from now on, so that the link outlives a reload. */
+  async begin(): Promise<void> {
+    await this.home.sending.write(this.current);
+  }
+
+  // -- whom it is for
+
+  /** The identity of the recipient that was let in: from then on it is theirs. */
+  get peer(): Bytes | null {
+    return this.current.peer;
+  }
+
+  /** From now on it is this recipient's alone; noted before anything is offered. */
+  async admitted(peer: Bytes, peerLabel: string, confirmed: boolean): Promise<void> {
+    const before = this.cut;
+    await this.note({ peer, peerLabel, confirmed: confirmed || this.current.confirmed });
+    this.tell({ event: "state", state: before ? "resumed" : "admitted" });
+  }
+
+  /** The recipient has accepted: until then it was a visitor, who ends nothing but a visit. */
+  async accepted(): Promise<void> {
+    this.acceptedHere = true;
+    await this.note({ accepted: true });
+  }
+
+  /** Whether a recipient ever has. */
+  get isAccepted(): boolean {
+    return this.acceptedHere || this.cut !== null;
+  }
+
+  // -- how far it is
+
+  /**
+   * The tape is to be handed over up to `offset`. It is noted ahead, for after a reload nobody knows how far
+   * exactly that was.
+   */
+  async reach(offset: number): Promise<void> {
+    this.reached = Math.max(this.reached, offset);
+    if (offset > this.current.reached) await this.note({ reached: offset + REACH_AHEAD });
+  }
+
+  /** Note changes of the record. */
+  async note(changes: Partial<SenderRecord>): Promise<void> {
+    this.current = { ...this.current, ...changes };
+    if (!this.over) await this.home.sending.write(this.current);
+  }
+
+  /** What became of each entry, as far as it is known. */
+  async noteResults(): Promise<void> {
+    const { results } = this.prepared!;
+    if (!this.over) {
+      await this.home.sending.storeResults(this.current.transferId, results.encode());
+    }
+  }
+
+  /** What a receipt must say of a session that is being closed: noted before the closing is said. */
+  async noteClosing(closed: JsonObject): Promise<void> {
+    await this.noteResults();
+    await this.note({ closings: [...this.current.closings, closed].slice(-MAX_CLOSINGS) });
+  }
+
+  /** Keep the receipt with both signatures: (key, signature). */
+  async keepReceipt(
+    payload: Bytes,
+    recipient: [Bytes, Bytes],
+    sender: [Bytes, Bytes],
+  ): Promise<void> {
+    const document = receipts.assemble(payload, [recipient, sender]);
+    await this.home.receipts.store(this.current.transferId, document, null);
+    this.receipt = { confirmed: true };
+  }
+
+  // -- how it ends
+
+  /** Whether it goes on, or stays open for others, after a session that ended so. */
+  async outlives(error: HandoverError, canResume: boolean): Promise<boolean> {
+    const own = error.detail !== AT_PEER;
+    if (!this.isAccepted) {
+      if (error.code === "digits_rejected") return false;
+      this.warn(error.code, error.detail);
+      this.prepared?.results.clear(); // a visitor's word is not the next one's
+      if (this.peer) await this.note(NOBODY).catch(() => {}); // it is nobody's again
+      return true;
+    }
+    if (error.code === "connection_lost_early") return true;
+    if (error.next < Next.WAIT || !canResume) return false;
+    const lost = error.code === "connection_lost";
+    this.cut = lost ? "lost" : own ? "sender_paused" : "paused";
+    if (own && !lost) this.warn(error.code, error.detail);
+    return true;
+  }
+
+  /** Say something that is not the end. */
+  warn(code: WarningCode, detail = ""): void {
+    this.tell({ event: "warning", code, detail });
+  }
+
+  /** Nobody came, or came back, in time. Throws `Failure`, unless both have signed. */
+  giveUp(): Outcome {
+    if (!this.receipt) throw new Failure(this.cut ? "connection_lost" : "expired");
+    return { ending: "complete", code: "receipt_unconfirmed", detail: "", delivered: null };
+  }
+
+  /** It has ended: forget the journal unless it can still be taken up, note it and tell it. */
+  async end({ ending, code, detail, values }: Outcome): Promise<void> {
+    this.over = true;
+    const { transferId, peer } = this.current;
+    const details: JsonObject = { role: "sender", ending, code, transfer_id: transferId };
+    if (peer) details["peer"] = receipts.thumbprint(peer);
+    if (this.prepared && peer) {
+      details["entries"] = this.prepared.manifest.entries.length;
+      details["bytes"] = this.prepared.tape.total;
+    }
+    await this.home.audit.append("transfer", details).catch(() => {});
+    const goesOn = peer && code && FAILURES[code as Code].next >= Next.RESUME;
+    if (!goesOn) await this.home.sending.drop(transferId).catch(() => {});
+    const signed = this.receipt && this.prepared;
+    const told = { ending, code, detail, ...(values && { values }) };
+    if (signed) this.tell({ event: "sent", ...told, ...this.sent(signed) });
+    else this.tell({ event: "ended", ...told, delivered: null });
+  }
+
+  private sent({
+    manifest,
+    tape,
+    results,
+  }: Prepared): Omit<Sent, "event" | "ending" | "code" | "detail"> {
+    const { entries } = manifest;
+    const failures = results.failures();
+    const lost = failures.reduce((sum, [index]) => sum + entries[index]!.size, 0);
+    const failed = failures
+      .slice(0, LISTED)
+      .map(
+        ([index, status]) =>
+          [shown(entries[index]!.path, 256), STATUSES[status as Status]] as const,
+      );
+    return {
+      files: entries.filter(({ kind }, i) => kind === "file" && !results.at(i)[0]).length,
+      size: tape.total - lost,
+      failures: failures.length,
+      failed,
+      transferId: this.current.transferId,
+    };
+  }
+}
+
+const NOBODY = { peer: null, peerLabel: "", confirmed: false };
+
+/** The manifest of what was chosen. Throws `Failure`. */
+export async function prepareNew(selection: Selection, warn: Warn): Promise<Prepared> {
+  const listing = await list(selection, warn, Date.now());
+  const salt = sodium.randombytes_buf(SALT);
+  const manifest: Manifest = { entries: listing.entries, salt, skipped: {} };
+  const results = Results.of(manifest.entries.length);
+  return { listing, manifest, data: encodeManifest(manifest), tape: tapeOf(manifest), results };
+}
+
+/**
+ * What was sent before a reload, and the results as far as they came; and what is not as it was, which is
+ * given up by name where it goes on all the same.
+ *
+ * `again` gives a file that was chosen before. Throws `Failure` when there is nothing of it.
+ */
+export async function recall(
+  home: Home,
+  { transferId, manifestHash }: SenderRecord,
+  again: (source: KeptSource) => Promise<File | null>,
+): Promise<{ prepared: Prepared; differences: Differences }> {
+  const sources = await home.sending.sources(transferId);
+  if (!sources || !manifestHash || !same(sha256(sources.manifest), manifestHash)) {
+    throw new Failure("journal_damaged", transferId);
+  }
+  const manifest = decodeManifest(sources.manifest);
+  const { entries } = manifest;
+  const known = await home.sending.results(transferId);
+  const results = known ? Results.recall(known, entries.length) : Results.of(entries.length);
+  const [missing, changed]: [string[], string[]] = [[], []];
+  const found: EntrySource[] = [];
+  for (const [index, source] of sources.kept.entries()) {
+    if (source.kind !== "file") {
+      found.push(source.kind === "directory" ? null : UNREAD);
+      continue;
+    }
+    const file = results.at(index)[0] ? null : await again(source);
+    const alike = file && isAlike({ size: source.size!, lastModified: source.lastModified! }, file);
+    if (file && alike) found.push({ path: source.path!, file, handle: source.handle ?? null });
+    else {
+      if (!results.at(index)[0]) (file ? changed : missing).push(shown(entries[index]!.path, 256));
+      found.push(UNREAD);
+    }
+  }
+  const listing = { entries, sources: found, roots: sources.roots };
+  const prepared = {
+    listing,
+    manifest,
+    data: sources.manifest,
+    tape: tapeOf(manifest),
+    results,
+  };
+  return { prepared, differences: { missing, changed } };
+}
+
+/** A new transfer's id. */
+export const newTransferId = (): string => encodeBase64url(sodium.randombytes_buf(16));
+
+/** Its bytes. */
+export const idOf = ({ transferId }: SenderRecord): Bytes => decodeBase64url(transferId);

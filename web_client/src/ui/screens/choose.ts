@@ -1,0 +1,133 @@
+/** What is to be sent, who sends it, and how the link is made. */
+import type { Selected } from "../../events";
+import {
+  button,
+  bytes,
+  choices,
+  h,
+  title,
+  type Child,
+  type Context,
+  type Screen,
+} from "../elements";
+import type { Messages } from "../messages";
+import type { Model } from "../model";
+
+const HOURS = [1, 8, 24]; // that a link may be good for
+const SHOWN = 12; // names before the list is folded
+
+export function choose(model: Model, { t: all, actions }: Context): Screen {
+  const t = all.choose;
+  const selected = model.selected!;
+  const label = h("input", {
+    id: "label",
+    type: "text",
+    autocomplete: "name",
+    maxlength: "60",
+    required: true,
+    value: model.label,
+    "aria-describedby": "label-hint",
+    autofocus: !model.label,
+  });
+  const passphrase = h("input", {
+    id: "passphrase",
+    type: "text",
+    autocomplete: "off",
+    spellcheck: "false",
+    "aria-describedby": "passphrase-hint",
+  });
+  const hours = HOURS.map((one) =>
+    h("option", { value: String(one), selected: one === 24 }, t.hours(one)),
+  );
+  const expires = h("select", { id: "expires" }, ...hours);
+  const verify = h("input", { id: "verify", type: "checkbox" });
+  const known = model.contacts.map(({ name, fingerprint }) =>
+    h("option", { value: fingerprint }, `${name} (${fingerprint.slice(0, 9)})`),
+  );
+  const to = h("select", { id: "to" }, h("option", { value: "" }, t.anybody), ...known);
+  const submit = (event: globalThis.Event) => {
+    event.preventDefault();
+    const options = {
+      origin: location.origin,
+      label: label.value.trim(),
+      passphrase: passphrase.value.trim() || null,
+      expires: Number(expires.value) * 3600,
+      verify: verify.checked,
+      to: to.value,
+    };
+    actions.command({ command: "send", options });
+  };
+  const heading = title("");
+  const reading = h("p", { class: "busy", role: "status" }, t.reading);
+  const go = h("button", { type: "submit", class: "primary" }, t.go);
+  const children = [
+    heading,
+    reading,
+    namesOf(selected, all, actions),
+    selected.refused.length > 0 &&
+      h("p", { class: "note", role: "alert" }, t.refused(selected.refused.join(", "))),
+    choices(
+      button(t.more, () => actions.choose("files"), "quiet"),
+      button(t.moreFolder, () => actions.choose("folder"), "quiet"),
+    ),
+    h(
+      "form",
+      { submit },
+      h("label", { for: "label" }, t.label),
+      label,
+      h("p", { class: "hint", id: "label-hint" }, t.labelHint),
+      h(
+        "details",
+        { class: "list options" },
+        h("summary", {}, t.options),
+        h("label", { for: "passphrase" }, t.passphrase),
+        passphrase,
+        h("p", { class: "hint", id: "passphrase-hint" }, t.passphraseHint),
+        h("label", { for: "expires" }, t.expires),
+        expires,
+        ...(known.length ? [h("label", { for: "to" }, t.to), to] : []),
+        h("label", { class: "box" }, verify, ` ${t.verify}`),
+      ),
+      go,
+    ),
+    !model.protected && h("p", { class: "small" }, t.unprotected),
+  ];
+  const update = ({ selected: now }: Model) => {
+    const what = whatOf(now!, all);
+    if (heading.textContent !== what) heading.textContent = what;
+    reading.hidden = !now!.busy;
+    go.disabled = !now!.count;
+  };
+  return { children, update };
+}
+
+/** "Send 3 files in 1 folder, 12 MB". */
+function whatOf({ files, folders, size }: Selected, t: Messages): string {
+  const counted = folders ? t.inFolders(t.files(files), t.folders(folders)) : t.files(files);
+  return t.choose.title(`${counted}, ${bytes(size, t)}`);
+}
+
+/** The top names, each with a way to leave it out again. */
+function namesOf({ names, count }: Selected, t: Messages, actions: Context["actions"]): Child {
+  const rows = names.map((name, index) =>
+    h(
+      "li",
+      { class: "file" },
+      h("span", { dir: "auto" }, name),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "remove",
+          "aria-label": t.choose.remove(name),
+          click: () => actions.command({ command: "unpick", index }),
+        },
+        "×",
+      ),
+    ),
+  );
+  if (count > names.length) rows.push(h("li", { class: "more" }, t.more(count - names.length)));
+  const open = count <= SHOWN;
+  const list = h("ul", { class: "tree" }, ...rows);
+  return h("details", { class: "list", open }, h("summary", {}, t.choose.list), list);
+}

@@ -1,0 +1,46 @@
+/** What was sent and received in this browser, by its receipts. */
+import type { HistoryEntry } from "../../events";
+import { button, bytes, choices, h, title, type Context, type Screen } from "../elements";
+import { receiptSummary } from "./done";
+import type { Model } from "../model";
+
+export function history(model: Model, { t: all, actions }: Context): Screen {
+  const t = all.history;
+  const children = [
+    title(t.title),
+    h("p", {}, t.text),
+    model.history.length === 0 && h("p", {}, t.none),
+    ...model.history.map((one) => entry(one, { t: all, actions })),
+    choices(
+      button(t.audit, () => actions.command({ command: "audit" }), "quiet"),
+      model.history.length > 0 &&
+        button(t.eraseAll, () => actions.command({ command: "forget", transferId: "" }), "quiet"),
+      button(all.check.back, () => actions.home()),
+    ),
+  ];
+  return { children };
+}
+
+function entry(
+  { sent, receipt }: HistoryEntry,
+  { t: all, actions }: Pick<Context, "t" | "actions">,
+): HTMLElement {
+  const t = all.history;
+  const { transferId } = receipt;
+  const peer = all.quoted(sent ? receipt.recipient : receipt.sender);
+  const when = new Date(receipt.verified).toLocaleString(all.locale, {
+    dateStyle: "medium",
+    timeStyle: "short",
+  });
+  return h(
+    "section",
+    { class: "past-transfer" },
+    h("h2", {}, (sent ? t.sent : t.received)(peer)),
+    h("p", {}, `${when} · ${bytes(receipt.deliveredBytes, all)}`),
+    receiptSummary(receipt, all),
+    choices(
+      button(all.sent.receipt, () => actions.command({ command: "receipt", transferId }), "quiet"),
+      button(t.erase, () => actions.command({ command: "forget", transferId }), "quiet"),
+    ),
+  );
+}
