@@ -233,6 +233,7 @@ export const de: Messages = {
     title: "Der Link ist fertig",
     came: "Jemand hat den Link geöffnet",
     again: "Link noch einmal zeigen",
+    withdraw: "Link zurückziehen",
     copy: "Link kopieren",
     copied: "Kopiert",
     notCopied:

@@ -240,6 +240,7 @@ export const en = {
     title: "The link is ready",
     came: "Somebody opened the link",
     again: "Show the link again",
+    withdraw: "Withdraw the link",
     copy: "Copy the link",
     copied: "Copied",
     notCopied: "The browser does not allow it. Select the link and copy it by hand.",

@@ -29,7 +29,7 @@ export function link(model: Model, { t, actions }: Context): Screen {
     h("p", { class: "busy", role: "status" }, t.statesSender[state] ?? t.statesSender.waiting),
     ...(came ? [linkAgain(made, t, actions)] : linkCard(made, t, actions)),
     warningsOf(model.warnings, t),
-    button(t.runningSender.stop, () => actions.command({ command: "stop" }), "quiet"),
+    button(t.link.withdraw, () => actions.command({ command: "stop" }), "quiet"),
   ];
   return { children };
 }
@@ -41,7 +41,7 @@ export function admit(model: Model, { t, answer, actions }: Context): Screen {
     h("p", {}, t.admit.text),
     peerCard(model, t),
     choices(button(t.admit.yes, answer(true), yes), button(t.admit.no, answer(false), no)),
-    button(t.runningSender.stop, () => actions.command({ command: "stop" }), "quiet"),
+    button(t.link.withdraw, () => actions.command({ command: "stop" }), "quiet"),
   ];
   return { children };
 }
