@@ -6,7 +6,15 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 
 import { concat, type Bytes } from "../src/protocol/codec";
 import { PeerError } from "../src/protocol/errors";
-import { Decompressor, decompress } from "../src/compression";
+import {
+  COMPRESSED,
+  Compressor,
+  Decompressor,
+  STORED,
+  decompress,
+  phaseOf,
+  type Compression,
+} from "../src/compression";
 import { FILTER, HEADER, HOLE, MAX_RANGE, PHASE, ZSTD } from "../src/protocol/seal";
 import { MAX_MESSAGE_SIZE } from "../src/protocol/signal";
 import { FIRST_SUITE } from "../src/protocol/suite";
@@ -213,4 +221,70 @@ test("a decoder that stops half way is not used again", () => {
   expect(decompressed(ZSTD, pixels.length, frame(pixels))).toBeUndefined();
   expect(decompressed(ZSTD, pixels.length, frame(pixels))).toEqual(pixels);
   expect(call.mock.contexts[1]).not.toBe(call.mock.contexts[0]);
+});
+
+describe("what is compressed here", () => {
+  const methods: Compression[] = [
+    COMPRESSED,
+    { method: "filtered", parity: 0 },
+    { method: "filtered", parity: 1 },
+  ];
+  const smooth = fc
+    .tuple(fc.integer({ min: 100, max: 9000 }), fc.integer({ min: 0, max: 1 }))
+    .map(([length, odd]) => {
+      const samples = Uint16Array.from(
+        { length },
+        (_, i) => 1000 + Math.round(400 * Math.sin(i / 50)),
+      );
+      return new Uint8Array(samples.buffer).slice(odd, 2 * length);
+    });
+
+  test("is read back as it was, at any phase", async () => {
+    const compressor = await Compressor.load();
+    fc.assert(
+      fc.property(
+        fc.oneof(smooth, data),
+        fc.constantFrom(...methods),
+        fc.nat(9),
+        (bytes, how, at) => {
+          const phase = phaseOf(how, at);
+          const packed = compressor.compress(bytes, how, phase);
+          if (packed) {
+            expect(packed[1].length).toBeLessThan(bytes.length);
+            expect(decompressed(packed[0], bytes.length, packed[1])).toEqual(bytes);
+          }
+        },
+      ),
+    );
+  });
+
+  test("is what gets smaller by it, and no other", async () => {
+    const compressor = await Compressor.load();
+    const noise = crypto.getRandomValues(new Uint8Array(65_536));
+    const image = new Uint8Array(
+      Uint16Array.from({ length: 32_768 }, (_, i) => 1000 + (noise[i]! & 7) + ((i / 9) & 1023))
+        .buffer,
+    );
+    const text = new Uint8Array(65_536).map((_, i) => 65 + ((i * i) % 7));
+    expect(compressor.choose([[0, noise]])).toEqual(STORED);
+    expect(compressor.choose([[0, image]])).toEqual({ method: "filtered", parity: 0 });
+    expect(compressor.choose([[1, image]])).toEqual({ method: "filtered", parity: 1 });
+    expect(compressor.choose([[0, text]])).toEqual(COMPRESSED);
+    expect(compressor.compress(noise, COMPRESSED, 0)).toBeNull();
+    expect(compressor.compress(text, STORED, 0)).toBeNull();
+  });
+
+  test("of samples is a good deal smaller than without the filter", async () => {
+    const compressor = await Compressor.load();
+    let level = 1000;
+    const samples = Uint16Array.from(
+      { length: 65_536 },
+      (_, i) => (level += ((i * 7919) % 31) - 15) & 0xfff,
+    );
+    const bytes = new Uint8Array(samples.buffer);
+    const [plain, filtered] = [COMPRESSED, methods[1]!].map((how) => {
+      return compressor.compress(bytes, how, 0)?.[1].length ?? bytes.length;
+    });
+    expect(filtered).toBeLessThan(0.8 * plain!);
+  });
 });

@@ -2,6 +2,7 @@
  * Where bytes come from and where received ones go, as contracts: the comments are law, and
  * `tests/storage/conformance.test.ts` holds every destination to each of them.
  */
+import type { Compression, Compressor } from "../compression";
 import type { Bytes } from "../protocol/codec";
 import type { Results } from "../protocol/manifest";
 
@@ -13,6 +14,8 @@ export interface Block {
   readonly offset: number;
   readonly length: number;
   readonly payload: Bytes;
+  readonly compression: Compression; // how its bytes are best compressed, ...
+  readonly phase: 0 | 1; // ... see `Compressor.compress`
   readonly finished: readonly (readonly [entry: number, digest: Bytes])[];
   readonly withdrawn: readonly (readonly [entry: number, status: number])[];
 }
@@ -20,12 +23,13 @@ export interface Block {
 /** Reads the tape from its entries, in order, hashing as it goes. One call at a time. */
 export interface Source {
   /**
-   * The next stretch, at most `length` bytes; then whatever ends there.
+   * The next stretch, at most `length` bytes; then whatever ends there. With a `compressor` also how to
+   * compress it.
    *
    * An entry that is not as it was listed, or shrinks or changes under way, is withdrawn: the block says
    * so, and the next one begins behind it. Never throws for one entry.
    */
-  read(offset: number, length: number): Promise<Block>;
+  read(offset: number, length: number, compressor?: Compressor | null): Promise<Block>;
   /**
    * Begin at `offset`: the recipient has everything before it. On a fresh source only.
    *

@@ -4,6 +4,14 @@
  */
 import sodium, { type StateAddress } from "libsodium-wrappers-sumo";
 
+import {
+  COMPRESSED,
+  SAMPLE,
+  STORED,
+  phaseOf,
+  type Compression,
+  type Compressor,
+} from "../compression";
 import { HeapBuffer } from "../protocol/heap";
 import type { Bytes } from "../protocol/codec";
 import { Failure } from "../protocol/errors";
@@ -14,6 +22,7 @@ import type { Block, Source, Stopped } from "./ports";
 
 const PIECE = 1024 * 1024; // read at once
 const [AHEAD_BYTES, AHEAD_READS] = [8 * 1024 * 1024, 32]; // that are read before they are asked for
+const [SAMPLES, MIN_SAMPLED] = [4, 256 * 1024]; // of a file that may be compressed; smaller ones are tried
 const MAX_WITHDRAWN = 256; // in one block: what one message says
 const LOOKED_AT = 32; // files at once, at the end
 
@@ -36,6 +45,7 @@ export class FileSource implements Source {
   private readonly sources: readonly EntrySource[];
   private entry = 0;
   private at = 0; // in that entry's file
+  private compression: Compression | null = null; // of that file, once it was asked for
   private piece: Bytes = new Uint8Array(0); // what was read of it and not given yet
   private readonly ahead: Reading[] = [];
   private aheadBytes = 0;
@@ -49,11 +59,12 @@ export class FileSource implements Source {
     this.sources = listing.sources;
   }
 
-  async read(offset: number, length: number): Promise<Block> {
+  async read(offset: number, length: number, compressor: Compressor | null = null): Promise<Block> {
     let payload: Bytes = new Uint8Array(length);
     let got = 0;
     const finished: [number, Bytes][] = [];
     const withdrawn: [number, number][] = [];
+    const found: [Compression, 0 | 1][] = [];
     // Once one is withdrawn, others that cannot be read either, but nothing that lies behind it.
     while (this.entry < this.sources.length && withdrawn.length < MAX_WITHDRAWN) {
       const source = this.sources[this.entry]!;
@@ -69,6 +80,10 @@ export class FileSource implements Source {
       try {
         if (this.at < source.file.size) {
           if (got === length || withdrawn.length) break;
+          if (compressor) {
+            this.compression ??= await choose(compressor, source);
+            found.push([this.compression, phaseOf(this.compression, this.at)]);
+          }
           const data = await this.some(length - got);
           payload.set(data, got);
           got += data.length;
@@ -87,7 +102,8 @@ export class FileSource implements Source {
       }
     }
     payload = payload.subarray(0, got);
-    return { offset, length: got, payload, finished, withdrawn };
+    const [compression, phase] = together(found);
+    return { offset, length: got, payload, compression, phase, finished, withdrawn };
   }
 
   async skip(
@@ -122,7 +138,8 @@ export class FileSource implements Source {
       }
       this.leave();
     }
-    return { offset, length: 0, payload: new Uint8Array(0), finished, withdrawn };
+    const payload = new Uint8Array(0);
+    return { offset, length: 0, payload, compression: STORED, phase: 0, finished, withdrawn };
   }
 
   async changed(delivered: (entry: number) => boolean, stopped: Stopped): Promise<number[]> {
@@ -150,6 +167,7 @@ export class FileSource implements Source {
   private leave(): void {
     this.entry++;
     this.at = 0;
+    this.compression = null;
     this.piece = new Uint8Array(0);
     this.digest.reset();
     while (this.ahead[0] && this.ahead[0].entry < this.entry) this.forget();
@@ -201,6 +219,28 @@ export class FileSource implements Source {
     const now = await handle.getFile().catch(() => null);
     if (now && !isAlike(now, file)) throw new GivenUp(CHANGED);
   }
+}
+
+/** How to compress a file, from a few samples of it; small ones are just tried. */
+async function choose(compressor: Compressor, { file }: SourceFile): Promise<Compression> {
+  if (file.size < MIN_SAMPLED) return COMPRESSED;
+  const count = Math.min(SAMPLES, Math.floor(file.size / MIN_SAMPLED));
+  const step = 2 * Math.floor(file.size / (count + 1) / 2);
+  const samples = Array.from({ length: count }, async (_, index) => {
+    const at = step * (index + 1);
+    const length = Math.min(SAMPLE, file.size - at);
+    return [at, await readPiece(file, at, length)] as const;
+  });
+  return compressor.choose(await Promise.all(samples));
+}
+
+/** How to compress a range of several files: filtered only if all of them would be. */
+function together(
+  found: readonly (readonly [Compression, 0 | 1])[],
+): readonly [Compression, 0 | 1] {
+  const methods = new Set(found.map(([{ method }]) => method));
+  if (!methods.size || (methods.size === 1 && methods.has("stored"))) return [STORED, 0];
+  return methods.size === 1 && methods.has("filtered") ? found[0]! : [COMPRESSED, 0];
 }
 
 async function readPiece(file: File, at: number, length: number): Promise<Bytes> {

@@ -6,11 +6,12 @@
  * woken by what the session lets happen. What the recipient is promised stands in the journal first.
  */
 import { clock, nowText } from "../clock";
+import { Compressor, STORED } from "../compression";
 import type { Lane } from "../lanes/lane";
 import { SenderMultipath } from "../lanes/multipath";
 import { encodeBase64url, same, type Bytes } from "../protocol/codec";
 import { Failure } from "../protocol/errors";
-import { RESUME, fingerprints } from "../protocol/handshake";
+import { RESUME, ZSTD_FRAMES, fingerprints } from "../protocol/handshake";
 import { CHANGED, resultsRoot } from "../protocol/manifest";
 import { HEADER, RangeSealer, Stream, type Header } from "../protocol/seal";
 import {
@@ -33,6 +34,7 @@ const NOTE_SECONDS = 2; // between two notes of how far it is
 const RESULTS_SECONDS = 10; // between two of what became of each entry
 const ANSWER_SECONDS = 600; // for a person at the other side to look at an offer, and to compare the digits
 const PROGRESS_SECONDS = 0.5; // between two `progress` events
+const COMPRESS_RATE = 60e6; // bytes a second on the lanes, above which compressing would hold them up
 
 /** Lets this recipient in, or throws `Failure`. */
 export type Admit = (digitsCompared: boolean) => Promise<void>;
@@ -43,7 +45,9 @@ export class Send {
   private readonly lanes: SenderMultipath;
   private readonly sealer: RangeSealer;
   private readonly rate = new Rate();
+  private readonly wire = new Rate();
   private readonly waits = new Waits();
+  private compressor: Compressor | null = null; // once it is loaded
   private prepared!: Prepared;
   private source: FileSource | null = null;
   private reading: Promise<unknown> = Promise.resolve(); // entries are read in order, whatever lane it is for
@@ -97,6 +101,13 @@ export class Send {
       },
     });
     connection.data.onMessage = () => connection.onLost(); // a sender takes nothing by it
+    if (secured.peer.capabilities.includes(ZSTD_FRAMES)) {
+      // Where it cannot be had, all is sent as it is.
+      void Compressor.load().then(
+        (loaded) => (this.compressor = loaded),
+        () => {},
+      );
+    }
     void this.driver.carry(this.conduct());
     void this.driver.carry(this.carry(0, connection.data));
     connected.early().forEach((frame) => this.driver.receive(frame));
@@ -254,8 +265,10 @@ export class Send {
     for (let at = offset; at < end;) {
       const some = Math.min(step, end - at);
       let block: Block;
-      if (stream === Stream.DATA) block = await this.waits.on("disk", this.source!.read(at, some));
-      else block = ofBytes(at, this.session.bytesOf(stream, at, some));
+      if (stream === Stream.DATA) {
+        const reading = this.source!.read(at, some, this.compressorNow);
+        block = await this.waits.on("disk", reading);
+      } else block = ofBytes(at, this.session.bytesOf(stream, at, some));
       if (this.driver.over) return [];
       if (block.length) ranges.push(this.seal(stream, block));
       this.noteEnds(block);
@@ -265,9 +278,19 @@ export class Send {
     return ranges;
   }
 
-  private seal(stream: Stream, { offset, length, payload }: Block): Range {
+  /** What compresses, where that pays: not where the lanes are faster than it is. */
+  private get compressorNow(): Compressor | null {
+    const rate = this.wire.of(this.session.lanes.carried);
+    return rate < COMPRESS_RATE ? this.compressor : null;
+  }
+
+  /** Compress where that pays, and seal. */
+  private seal(stream: Stream, block: Block): Range {
     const { transferId } = this.session;
-    const header: Header = { transferId, stream, flags: 0, offset, length };
+    const { offset, length, compression, phase } = block;
+    const smaller = this.compressor?.compress(block.payload, compression, phase);
+    const [flags, payload] = smaller ?? [0, block.payload];
+    const header: Header = { transferId, stream, flags, offset, length };
     this.session.taken(header);
     return [header, this.sealer.seal(header, payload)];
   }
@@ -387,6 +410,8 @@ const ofBytes = (offset: number, payload: Bytes): Block => ({
   offset,
   length: payload.length,
   payload,
+  compression: STORED,
+  phase: 0,
   finished: [],
   withdrawn: [],
 });

@@ -62,7 +62,13 @@ test("German has every text that English has, of the same kind", () => {
   expect(shape(LANGUAGES.en).length).toBeGreaterThan(100);
 });
 
-const SAME: RegExp[] = [/^\.name$/, /^\.rate/, /^\.inFolders/, /^\.reading\.text$/, /^\.stepsSender\.1$/];
+const SAME: RegExp[] = [
+  /^\.name$/,
+  /^\.rate/,
+  /^\.inFolders/,
+  /^\.reading\.text$/,
+  /^\.stepsSender\.1$/,
+];
 
 /** Of the catalogue and not the page's own: whoever keeps it sees to its languages. */
 const ofCatalogue = (path: string): boolean => {
