@@ -1,9 +1,11 @@
-"""The baseline of the web client: what the engine alone can move to a page in a real browser.
+"""The baseline of the web client: what the engine alone can move to or from a page in a browser.
 
 A process of its own sends over libdatachannel; a page in Chromium or Firefox takes the bytes in a
-worker and throws them away, acknowledging as the web client must. No sealing, no hashing, no disk.
-Beside it, with `--whole`, a real transfer: `handover send` to the web client, from the click that
-accepts until the files are verified, and until they are saved to the disk and verified.
+worker and throws them away, acknowledging as the web client must. With `--direction from` the page
+sends and the process throws away. No sealing, no hashing, no disk. Beside it, with `--whole`, a
+real transfer: `handover send` to the web client, from the click that accepts until the files are
+verified, and until they are saved to the disk and verified; or the web client to `handover
+receive`, from the click that lets it in until both have signed the receipt.
 `python -m benchmarks.browser` prints a table; CPU is user and system seconds for a GB (10^9 bytes)
 of the sender, of the tab, of the process that holds its sockets, and of the rest of the browser.
 """
@@ -15,6 +17,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -33,6 +36,7 @@ from p2p.protocol.session.flow import WINDOW
 from p2p.protocol.session.recipient import MAX_ACK
 from p2p.protocol.signal import MAX_MESSAGE_SIZE
 from tests.web_client.browsers import KINDS, Browser, Kind, open_browser
+from tests.web_client.page_sender import PageSender
 
 from .data import random_file
 from .measure import cpu_of_all, spread
@@ -44,27 +48,29 @@ NO_DIALOG = "void delete window.showSaveFilePicker"  # nobody could click it
 DONE = """new Promise((done) => new MutationObserver(() => {
   if (document.querySelector(".card.done")) done(true);
 }).observe(document.body, { childList: true, subtree: true }))"""
-PARTS = ("sender", "tab", "network", "rest")
+SENT = DONE.replace("card.done", "card.sent")
+PARTS = ("program", "tab", "network", "rest")
 
 
 class Result(NamedTuple):
-    """One measurement: MB/s, CPU s/GB by part, peak MB of each side, cores others kept busy.
+    """One measurement: MB/s, CPU s/GB by part, peak MB of program and tab, cores others kept busy.
 
     `saved` is MB/s until the download has ended, of a whole transfer.
     """
 
     rate: float
     cpu: dict[str, float]
-    sender_memory: float
+    program_memory: float
     tab_memory: float
     others: float
     saved: float = 0.0
 
 
-async def raw_to_browser(
+async def raw(
     kind: Kind,
     total: int,
     *,
+    sends: bool = False,
     message_size: int = MAX_MESSAGE_SIZE,
     window: int = WINDOW,
     ack: int = MAX_ACK,
@@ -72,13 +78,16 @@ async def raw_to_browser(
     packet: int = SMALL_PACKET,
     worker: bool = True,
 ) -> Result:
-    """Send `total` bytes to a page of a browser just started; the browser ends with the call.
+    """Send `total` bytes to a page of a browser just started, or with `sends` from it; the browser
+    ends with the call.
 
     Each connection carries an equal share with a window of its own. `packet` is SMALL_PACKET by
     default, the engine's own.
     """
     share = total // connections
-    sending = {
+    program = {
+        "receives": sends,
+        "ack": ack,
         "share": share,
         "message_size": message_size,
         "window": window,
@@ -89,11 +98,12 @@ async def raw_to_browser(
         async with (
             _serve() as address,
             open_browser(kind, Path(folder)) as browser,
-            _start_sender(sending) as (hear, say),
+            _start_program(program) as (hear, say),
         ):
             page = browser.page
             await page.goto(address)
-            how = {"share": share, "ack": ack, "worker": worker}
+            how = {"share": share, "ack": ack, "worker": worker, "sends": sends}
+            how |= {"window": window, "messageSize": message_size}
             offers = await hear()
             say(await page.evaluate(f"meet({json.dumps(offers)}, {json.dumps(how)})"))
             await hear()  # open
@@ -103,7 +113,7 @@ async def raw_to_browser(
             after, all_after = _cpu(browser), cpu_of_all()
             assert not page.errors, page.errors
             used = {part: after[part] - before[part] for part in PARTS}
-            used["sender"] = sent["cpu"]
+            used["program"] = sent["cpu"]
             return Result(
                 share * connections / sent["seconds"] / 1e6,
                 {part: used[part] / total * 1e9 for part in PARTS},
@@ -142,7 +152,7 @@ async def whole_to_browser(kind: Kind, source: Path) -> Result:
                 verified = time.perf_counter() - began
                 after, all_after = _cpu(browser), cpu_of_all()
                 used = {part: after[part] - before[part] for part in PARTS}
-                used["sender"] = _cpu_of(process) - own
+                used["program"] = _cpu_of(process) - own
                 memory = process.memory_info().rss / 1e6
                 await page.evaluate(NO_DIALOG)
                 await page.click(".card.done button.primary")
@@ -164,11 +174,66 @@ async def whole_to_browser(kind: Kind, source: Path) -> Result:
             await reading
 
 
+async def whole_from_browser(kind: Kind, source: Path) -> Result:
+    """A real transfer of one file from a browser just started, from the admission on."""
+    total = source.stat().st_size
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDOVER_")}
+    environment = {**kept, "HANDOVER_CONFIG": os.devnull}
+    command = sys.executable, "-m", "p2p"
+    with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
+        environment["HANDOVER_HOME"] = f"{folder}/home"
+        server = await asyncio.create_subprocess_exec(
+            *(*command, "serve", "--listen", "127.0.0.1:0"),
+            env=environment,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        receiver: asyncio.subprocess.Process | None = None
+        try:
+            assert server.stderr
+            while not (found := re.search(rb"port (\d+)", await server.stderr.readline())):
+                pass
+            async with open_browser(kind, Path(folder)) as browser:
+                page = browser.page
+                sender = PageSender(page, browser)
+                link = await sender.send(f"http://127.0.0.1:{int(found[1])}", [source])
+                receiver = await asyncio.create_subprocess_exec(
+                    *(*command, "receive", "--auto", "--output", f"{folder}/out"),
+                    env={**environment, "HANDOVER_LINK": link},
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.DEVNULL,
+                )
+                process = psutil.Process(receiver.pid)
+                await page.wait_for(".card.admit")
+                before, all_before = _cpu(browser), cpu_of_all()
+                own = _cpu_of(process)
+                began = time.perf_counter()
+                await page.click(".card.admit .choices .primary")
+                await asyncio.wait_for(page.evaluate(SENT), SECONDS)
+                signed = time.perf_counter() - began
+                after, all_after = _cpu(browser), cpu_of_all()
+                used = {part: after[part] - before[part] for part in PARTS}
+                used["program"] = _cpu_of(process) - own
+                assert not page.errors, page.errors
+                return Result(
+                    total / signed / 1e6,
+                    {part: used[part] / total * 1e9 for part in PARTS},
+                    process.memory_info().rss / 1e6,
+                    _tab_memory(browser),
+                    (all_after - all_before - sum(used.values())) / signed,
+                )
+        finally:
+            for one in (receiver, server):
+                if one is not None and one.returncode is None:
+                    one.kill()
+                if one is not None:
+                    await one.wait()
+
+
 @asynccontextmanager
 async def _serve() -> AsyncIterator[str]:
     """The page's address: `localhost`, which browsers take for a secure context."""
-    script = (Path(__file__).parent / "receiver.js").read_text()
-    page = '<!doctype html><link rel="icon" href="data:,"><script src="receiver.js"></script>'
+    script = (Path(__file__).parent / "page.js").read_text()
+    page = '<!doctype html><link rel="icon" href="data:,"><script src="page.js"></script>'
 
     async def answer(request: web.Request) -> web.Response:
         if request.path == "/":
@@ -177,7 +242,7 @@ async def _serve() -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_get("/", answer)
-    app.router.add_get("/receiver.js", answer)
+    app.router.add_get("/page.js", answer)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "localhost", 0)
@@ -187,10 +252,10 @@ async def _serve() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _start_sender(sending: dict[str, Any]) -> AsyncIterator[tuple[Any, Any]]:
-    """A process that sends, and lines of JSON from and to it."""
+async def _start_program(how: dict[str, Any]) -> AsyncIterator[tuple[Any, Any]]:
+    """The other end, a process of its own, and lines of JSON from and to it."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.browser", "--send", json.dumps(sending)),
+        *(sys.executable, "-m", "benchmarks.browser", "--program", json.dumps(how)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=LINE,
@@ -254,8 +319,17 @@ async def _hear() -> Any:
     return json.loads(await asyncio.to_thread(sys.stdin.readline))
 
 
-async def send(share: int, message_size: int, window: int, connections: int, packet: int) -> None:
-    """The sending process: meets over standard input and output."""
+async def program(
+    share: int,
+    message_size: int,
+    window: int,
+    connections: int,
+    packet: int,
+    ack: int,
+    *,
+    receives: bool,
+) -> None:
+    """The other end: meets over standard input and output."""
     keep_buffers()  # as the program does
     made = [load("libdatachannel").make(offerer=True, packet=packet) for _ in range(connections)]
     _say([await _offer(connection) for connection in made])
@@ -267,7 +341,10 @@ async def send(share: int, message_size: int, window: int, connections: int, pac
     _say("open")
     await _hear()
     began, cpu = time.perf_counter(), time.process_time()
-    await asyncio.gather(*(_send(each, share, message_size, window) for each in made))
+    if receives:
+        await asyncio.gather(*(_receive(each, share, ack) for each in made))
+    else:
+        await asyncio.gather(*(_send(each, share, message_size, window) for each in made))
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     _say({"seconds": seconds, "cpu": cpu, "memory": psutil.Process().memory_info().rss / 1e6})
     for connection in made:
@@ -278,6 +355,16 @@ async def _offer(connection: Connection) -> str:
     own = await connection.describe(bytes(16), bytes(16))
     candidates = [each async for each in connection.candidates()]
     return sdp.build(dataclasses.replace(own, candidates=tuple(candidates)))
+
+
+async def _receive(connection: Connection, share: int, ack: int) -> None:
+    got = told = 0
+    await connection.control.send(b"0")
+    while got < share:
+        got += len(await connection.data.recv())
+        if got - told >= ack or got >= share:
+            told = got
+            await connection.control.send(str(got).encode())
 
 
 async def _send(connection: Connection, share: int, message_size: int, window: int) -> None:
@@ -303,28 +390,30 @@ async def _send(connection: Connection, share: int, message_size: int, window: i
     await hearing
 
 
-def whole(kinds: list[Kind], size: int, rounds: int) -> None:
+def whole(kinds: list[Kind], size: int, rounds: int, *, sends: bool) -> None:
     """Raw and whole in turns, and the ratios of their medians."""
+    transfer = whole_from_browser if sends else whole_to_browser
     with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
         source = random_file(Path(folder) / "random.bin", size << 20)
         runs: dict[Kind, tuple[list[Result], list[Result]]] = {kind: ([], []) for kind in kinds}
         for _ in range(rounds):
             for kind, (bare, real) in runs.items():
-                bare.append(asyncio.run(raw_to_browser(kind, size << 20)))
-                real.append(asyncio.run(whole_to_browser(kind, source)))
+                bare.append(asyncio.run(raw(kind, size << 20, sends=sends)))
+                real.append(asyncio.run(transfer(kind, source)))
     for kind, (bare, real) in runs.items():
         base = statistics.median(run.rate for run in bare)
         row(f"{kind}, raw", bare)
         row(f"{kind}, whole: {statistics.median(r.rate for r in real) / base:.2f} verified", real)
         saved = statistics.median(run.saved for run in real)
-        print(f"| {kind}, whole: {saved / base:.2f} saved | {saved:.1f} | | | |", flush=True)
+        if not sends:
+            print(f"| {kind}, whole: {saved / base:.2f} saved | {saved:.1f} | | | |", flush=True)
 
 
 def row(name: str, runs: list[Result]) -> None:
     """One line of the table."""
     rates = spread([run.rate for run in runs])
     cpu = " / ".join(f"{statistics.median([r.cpu[part] for r in runs]):.1f}" for part in PARTS)
-    memory = f"{max(r.sender_memory for r in runs):.0f} / {max(r.tab_memory for r in runs):.0f}"
+    memory = f"{max(r.program_memory for r in runs):.0f} / {max(r.tab_memory for r in runs):.0f}"
     busy = f"{min(r.others for r in runs):.1f}-{max(r.others for r in runs):.1f}"
     print(f"| {name} | {rates} | {cpu} | {memory} | {busy} |", flush=True)
 
@@ -332,7 +421,8 @@ def row(name: str, runs: list[Result]) -> None:
 def main() -> None:
     """Measure and print; every option that takes several values is measured with each, in turns."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.browser", description=__doc__)
-    parser.add_argument("--send", help=argparse.SUPPRESS)
+    parser.add_argument("--program", help=argparse.SUPPRESS)
+    parser.add_argument("--direction", choices=("to", "from"), default="to", help="the page")
     parser.add_argument("--browser", choices=KINDS, nargs="+", default=KINDS)
     parser.add_argument("--size", type=int, default=256, help="MiB")
     parser.add_argument("--rounds", type=int, default=3)
@@ -344,15 +434,16 @@ def main() -> None:
     parser.add_argument("--packet", type=int, nargs="+", default=[SMALL_PACKET])
     parser.add_argument("--thread", choices=("worker", "page"), nargs="+", default=["worker"])
     options = parser.parse_args()
-    if options.send:
-        asyncio.run(send(**json.loads(options.send)))
+    sends = options.direction == "from"
+    if options.program:
+        asyncio.run(program(**json.loads(options.program)))
         return
     head = (
         f"| case | MB/s, median [range] | CPU s/GB {' / '.join(PARTS)} | peak MB | others' cores |"
     )
     if options.whole:
         print(f"{head}\n|---|---|---|---|---|")
-        whole(options.browser, options.size, options.rounds)
+        whole(options.browser, options.size, options.rounds, sends=sends)
         return
     cases = [
         (
@@ -370,7 +461,7 @@ def main() -> None:
     runs: list[list[Result]] = [[] for _ in cases]
     for _ in range(options.rounds):
         for (kind, how), done in zip(cases, runs, strict=True):
-            done.append(asyncio.run(raw_to_browser(kind, options.size << 20, **how)))
+            done.append(asyncio.run(raw(kind, options.size << 20, sends=sends, **how)))
     print(f"{head}\n|---|---|---|---|---|")
     for (kind, how), done in zip(cases, runs, strict=True):
         row(f"{kind}, " + ", ".join(f"{k} {v}" for k, v in how.items()), done)
