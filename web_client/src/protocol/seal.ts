@@ -31,9 +31,15 @@ export const isHole = (header: Header): boolean => header.flags === HOLE;
 /** The offset behind a range. */
 export const endOf = (header: Header): number => header.offset + header.length;
 
-/** Seals ranges to a session key (x_R, 32 bytes, public). */
+const POOLED = 64 * 1024; // buffers are made in steps of this size
+
+/**
+ * Seals ranges to a session key (x_R, 32 bytes, public). Their memory is used again once it is given back:
+ * browsers are slow to free large buffers that nobody needs any more.
+ */
 export class RangeSealer {
   private readonly sealBox: SealBox;
+  private readonly free = new Map<number, ArrayBuffer[]>(); // by size
 
   constructor(suite: Suite, sessionKey: Bytes) {
     this.sealBox = suite.sealer(sessionKey);
@@ -41,7 +47,7 @@ export class RangeSealer {
 
   /** One message for a lane. */
   seal(header: Header, payload: Bytes): Bytes {
-    return this.sealBox(HEADER + payload.length, (plain) => {
+    const fill = (plain: Bytes) => {
       const view = new DataView(plain.buffer, plain.byteOffset, HEADER);
       plain.set(header.transferId);
       view.setUint8(TRANSFER_ID, header.stream);
@@ -49,7 +55,21 @@ export class RangeSealer {
       view.setBigUint64(TRANSFER_ID + 2, BigInt(header.offset));
       view.setBigUint64(TRANSFER_ID + 10, BigInt(header.length));
       plain.set(payload, HEADER);
-    });
+    };
+    return this.sealBox(HEADER + payload.length, fill, (length) => this.take(length));
+  }
+
+  /** Nobody needs this message any more. */
+  release({ buffer }: Bytes): void {
+    const free = this.free.get(buffer.byteLength) ?? [];
+    free.push(buffer as ArrayBuffer);
+    this.free.set(buffer.byteLength, free);
+  }
+
+  private take(length: number): Bytes {
+    const size = Math.ceil(length / POOLED) * POOLED;
+    const buffer = this.free.get(size)?.pop() ?? new ArrayBuffer(size);
+    return new Uint8Array(buffer, 0, length);
   }
 }
 

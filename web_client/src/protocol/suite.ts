@@ -11,8 +11,12 @@ import { HeapBuffer } from "./heap";
 import type { PskSecrets } from "./link";
 import { MAX_MESSAGE_SIZE } from "./signal";
 
-/** Seals the `length` bytes that `fill` writes: a box of its own memory. */
-export type SealBox = (length: number, fill: (plaintext: Bytes) => void) => Bytes;
+/** Seals the `length` bytes that `fill` writes, into what `make` gives: as many bytes as it is asked for. */
+export type SealBox = (
+  length: number,
+  fill: (plaintext: Bytes) => void,
+  make?: (length: number) => Bytes,
+) => Bytes;
 
 /** Opens one box: the plaintext, which is good until the next. Throws `PeerError`. */
 export type OpenBox = (box: Bytes) => Bytes;
@@ -47,11 +51,13 @@ const suite1: Suite = {
   overhead: 48, // crypto_box_SEALBYTES, known before libsodium is ready
   sealer(publicKey) {
     const known = HeapBuffer.of(publicKey);
-    return (length, fill) => {
+    return (length, fill, make = (size) => new Uint8Array(size)) => {
       const [plain, sealed] = (buffers ??= newBuffers());
       fill(plain.view(length));
       plain.sealInto(sealed, length, known);
-      return sealed.view(length + this.overhead).slice();
+      const box = make(length + this.overhead);
+      box.set(sealed.view(box.length));
+      return box;
     };
   },
   opener(privateKey) {

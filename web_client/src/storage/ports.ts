@@ -13,7 +13,7 @@ export type Stopped = () => boolean;
 export interface Block {
   readonly offset: number;
   readonly length: number;
-  readonly payload: Bytes;
+  readonly payload: Bytes; // good until the next call
   readonly compression: Compression; // how its bytes are best compressed, ...
   readonly phase: 0 | 1; // ... see `Compressor.compress`
   readonly finished: readonly (readonly [entry: number, digest: Bytes])[];

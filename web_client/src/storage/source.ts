@@ -20,11 +20,13 @@ import type { Tape } from "../protocol/tape";
 import { UNREAD, isAlike, type EntrySource, type Listing, type SourceFile } from "./listing";
 import type { Block, Source, Stopped } from "./ports";
 
-const PIECE = 1024 * 1024; // read at once
-const [AHEAD_BYTES, AHEAD_READS] = [8 * 1024 * 1024, 32]; // that are read before they are asked for
+const PIECE = 256 * 1024; // read at once
+const [AHEAD_BYTES, AHEAD_FILES] = [4 * 1024 * 1024, 16]; // that are read before they are asked for
 const [SAMPLES, MIN_SAMPLED] = [4, 256 * 1024]; // of a file that may be compressed; smaller ones are tried
 const MAX_WITHDRAWN = 256; // in one block: what one message says
 const LOOKED_AT = 32; // files at once, at the end
+
+const NOTHING: Bytes = new Uint8Array(0);
 
 /** Why an entry is given up. */
 class GivenUp extends Error {
@@ -33,23 +35,17 @@ class GivenUp extends Error {
   }
 }
 
-/** A piece of a file that is being read. */
-interface Reading {
-  readonly entry: number;
-  readonly length: number;
-  readonly data: Promise<Bytes>;
-}
-
 /** `Source` over the files of a listing. */
 export class FileSource implements Source {
   private readonly sources: readonly EntrySource[];
   private entry = 0;
   private at = 0; // in that entry's file
   private compression: Compression | null = null; // of that file, once it was asked for
+  private space: Bytes = new Uint8Array(0); // where a block lies
   private piece: Bytes = new Uint8Array(0); // what was read of it and not given yet
-  private readonly ahead: Reading[] = [];
-  private aheadBytes = 0;
-  private next = { entry: 0, at: 0 }; // what is to be read ahead
+  private readonly ahead: Reading[] = []; // of this file, and of those that come next
+  private nextAhead = 0; // entry
+  private readonly buffers: ArrayBuffer[] = []; // that nobody uses
   private readonly digest = new Digest();
 
   constructor(
@@ -60,7 +56,8 @@ export class FileSource implements Source {
   }
 
   async read(offset: number, length: number, compressor: Compressor | null = null): Promise<Block> {
-    let payload: Bytes = new Uint8Array(length);
+    if (this.space.length < length) this.space = new Uint8Array(length);
+    let payload: Bytes = this.space;
     let got = 0;
     const finished: [number, Bytes][] = [];
     const withdrawn: [number, number][] = [];
@@ -158,8 +155,8 @@ export class FileSource implements Source {
   }
 
   close(): void {
-    this.ahead.length = 0;
-    this.entry = this.next.entry = this.sources.length;
+    this.ahead.splice(0).forEach((reading) => reading.close());
+    this.entry = this.nextAhead = this.sources.length;
     this.digest.reset();
   }
 
@@ -168,48 +165,36 @@ export class FileSource implements Source {
     this.entry++;
     this.at = 0;
     this.compression = null;
-    this.piece = new Uint8Array(0);
+    this.piece = NOTHING;
     this.digest.reset();
-    while (this.ahead[0] && this.ahead[0].entry < this.entry) this.forget();
-    if (this.next.entry < this.entry) this.next = { entry: this.entry, at: 0 };
-  }
-
-  private forget(): Reading {
-    const reading = this.ahead.shift()!;
-    this.aheadBytes -= reading.length;
-    return reading;
+    while (this.ahead[0] && this.ahead[0].entry < this.entry) this.ahead.shift()!.close();
+    this.nextAhead = Math.max(this.nextAhead, this.entry);
   }
 
   /** At most so many bytes of this entry's file, from where it stands. Throws `GivenUp`. */
   private async some(length: number): Promise<Bytes> {
     if (!this.piece.length) {
       this.readAhead();
-      this.piece = await this.forget().data;
-      this.readAhead();
+      this.piece = await this.ahead[0]!.next();
     }
-    const data = this.piece.subarray(0, length);
+    const data = this.piece.subarray(0, Math.min(length, PIECE));
     this.piece = this.piece.subarray(data.length);
     return data;
   }
 
   /** Small files take their time each: several are read at once. */
   private readAhead(): void {
-    while (this.next.entry < this.sources.length) {
-      const full = this.aheadBytes >= AHEAD_BYTES || this.ahead.length >= AHEAD_READS;
+    let bytes = this.ahead.reduce((sum, { held }) => sum + held, 0);
+    while (this.nextAhead < this.sources.length) {
+      const full = bytes >= AHEAD_BYTES || this.ahead.length >= AHEAD_FILES;
       if (this.ahead.length && full) return;
-      const { entry, at } = this.next;
-      const source = this.sources[entry];
-      const left = source && source !== UNREAD ? source.file.size - at : 0;
-      if (left <= 0) {
-        this.next = { entry: entry + 1, at: 0 };
-        continue;
+      const source = this.sources[this.nextAhead]!;
+      if (source && source !== UNREAD && source.file.size) {
+        const reading = new Reading(this.nextAhead, source.file, this.buffers);
+        this.ahead.push(reading);
+        bytes += reading.held;
       }
-      const length = Math.min(left, PIECE);
-      const data = readPiece((source as SourceFile).file, at, length);
-      data.catch(() => {}); // until it is asked for
-      this.ahead.push({ entry, length, data });
-      this.aheadBytes += length;
-      this.next = { entry, at: at + length };
+      this.nextAhead++;
     }
   }
 
@@ -243,17 +228,99 @@ function together(
   return methods.size === 1 && methods.has("filtered") ? found[0]! : [COMPRESSED, 0];
 }
 
+/** `length` bytes of a file. Throws `GivenUp`. */
 async function readPiece(file: File, at: number, length: number): Promise<Bytes> {
-  let data: ArrayBuffer;
-  try {
-    data = await file.slice(at, at + length).arrayBuffer();
-  } catch {
-    // One error for a file that has changed and one that cannot be read any more: which of them it is, a
-    // page is not told, but a file that was readable when it was chosen has mostly changed.
-    throw new GivenUp(at === 0 ? UNREADABLE : CHANGED);
-  }
-  if (data.byteLength !== length) throw new GivenUp(CHANGED); // it shrank
+  const data = await file
+    .slice(at, at + length)
+    .arrayBuffer()
+    .catch(refused);
   return new Uint8Array(data);
+}
+
+/**
+ * One error for a file that has changed and for one that cannot be read any more: which of them it is, a page
+ * is not told.
+ */
+function refused(): never {
+  throw new GivenUp(UNREADABLE);
+}
+
+/**
+ * A file as it is read from its beginning: the next piece while the last one is used. By a reader that is
+ * given its memory (`mode: "byob"`), where the platform has it: browsers are slow to free what others return,
+ * and held half a gigabyte for a file of that size.
+ */
+class Reading {
+  private readonly reader: ReadableStreamBYOBReader | ReadableStreamDefaultReader<Uint8Array>;
+  private readonly byob: boolean;
+  private pending: Promise<Bytes>;
+  private used: ArrayBuffer | null = null; // by the piece that was given last
+  private got = 0;
+
+  constructor(
+    readonly entry: number,
+    private readonly file: File,
+    private readonly buffers: ArrayBuffer[], // to take from, and to give back
+  ) {
+    const stream = file.stream();
+    let reader: ReadableStreamBYOBReader | null = null;
+    try {
+      reader = stream.getReader({ mode: "byob" });
+    } catch {
+      // a platform without
+    }
+    this.byob = reader !== null;
+    this.reader = reader ?? stream.getReader();
+    this.pending = this.request();
+  }
+
+  /** Bytes that wait here. */
+  get held(): number {
+    return Math.min(this.file.size, PIECE);
+  }
+
+  /** The next piece, good until the next call. Throws `GivenUp`. */
+  async next(): Promise<Bytes> {
+    const piece = await this.pending;
+    this.giveBack();
+    if (this.byob) this.used = piece.buffer as ArrayBuffer;
+    this.got += piece.length;
+    if (this.got < this.file.size) this.pending = this.request();
+    return piece;
+  }
+
+  close(): void {
+    this.giveBack();
+    this.reader.cancel().catch(() => {});
+  }
+
+  private giveBack(): void {
+    if (this.used) this.buffers.push(this.used);
+    this.used = null;
+  }
+
+  private request(): Promise<Bytes> {
+    const read = this.read();
+    read.catch(() => {}); // until it is asked for
+    return read;
+  }
+
+  private async read(): Promise<Bytes> {
+    const left = this.file.size - this.got;
+    let found: { readonly value?: Uint8Array | undefined };
+    try {
+      if (this.byob) {
+        const buffer = this.buffers.pop() ?? new ArrayBuffer(PIECE);
+        const view = new Uint8Array(buffer, 0, Math.min(left, PIECE));
+        found = await (this.reader as ReadableStreamBYOBReader).read(view);
+      } else found = await (this.reader as ReadableStreamDefaultReader<Uint8Array>).read();
+    } catch {
+      return refused();
+    }
+    const { value } = found;
+    if (!value?.length || value.length > left) throw new GivenUp(CHANGED); // it shrank, or grew
+    return value;
+  }
 }
 
 let buffer: HeapBuffer | null = null; // one for all

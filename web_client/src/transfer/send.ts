@@ -378,6 +378,7 @@ export class Send {
 
   private tick(): void {
     const now = clock();
+    this.session.lanes.landed.splice(0).forEach((message) => this.sealer.release(message));
     if (now > this.answerBy) return this.driver.fail(new Failure("no_answer"));
     const own = this.waits.own();
     if (own === "disk") this.session.reportBottleneck(own, now);

@@ -151,11 +151,13 @@ export class Reinjection {
     this.copies.set(key, (this.copies.get(key) ?? 0) + 1);
   }
 
-  /** It came by one of its lanes. */
-  arrived(header: Header): void {
+  /** It came by one of its lanes; whether no other was ever given it, so that its memory is free. */
+  arrived(header: Header): boolean {
     const key = keyOf(header);
+    const alone = this.copies.get(key) === 1 && !this.given.has(key);
     this.waiting.delete(key);
     if (this.landed(key)) this.got.add(key);
+    return alone;
   }
 
   /** The lane it was under way on is gone: another has to carry it, if none does. */
@@ -291,6 +293,7 @@ export class SendingLanes {
   readonly windows: Map<number, CongestionWindow>;
   readonly reinjection = new Reinjection();
   carried = 0; // bytes of messages that have arrived
+  readonly landed: Bytes[] = []; // messages that nobody needs any more, for whoever made them to take
   movedAt = Infinity; // when anything last arrived; never while nothing is under way
   private numbered = 1; // lanes there were so far
 
@@ -345,7 +348,7 @@ export class SendingLanes {
       if (number >= this.numbered) throw new PeerError("ack_of_unknown_lane");
       const window = this.windows.get(number); // of a dropped one it may be late
       for (const flight of window?.acknowledged(count, now) ?? []) {
-        this.reinjection.arrived(flight.header);
+        if (this.reinjection.arrived(flight.header)) this.landed.push(flight.message);
         this.movedAt = now;
         this.carried += flight.message.length;
       }
