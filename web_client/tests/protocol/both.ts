@@ -2,10 +2,8 @@
 import { expect } from "vitest";
 
 import {
-  concat,
   encodeBase64url,
   encodeJson,
-  same,
   sha256,
   type Bytes,
   type JsonObject,
@@ -31,6 +29,7 @@ import {
   type Receipted,
   type SenderState,
 } from "../../src/protocol/session";
+import type { IncomingStream } from "../../src/protocol/session/flow";
 import { encodeBody, type Fields, type MessageType } from "../../src/protocol/session/messages";
 import { FIRST_SUITE } from "../../src/protocol/suite";
 import type { Tape } from "../../src/protocol/tape";
@@ -71,8 +70,10 @@ export class Both {
   readonly withdrawAt = new Map<number, number>(); // entry -> status, when its turn comes
   refuse: [number, number][] = []; // (entry, status) of the recipient
   readonly withdrawn = new Set<number>();
-  readonly closings: JsonObject[] = []; // of every session
-  readonly receipts: Countersigned[] = [];
+  noted: Bytes | null = null; // the results, in the sender's journal
+  readonly closings: JsonObject[] = []; // likewise, of every session
+  readonly receipts: Countersigned[] = []; // likewise
+  confirmed = false; // the whole receipt is on the recipient's disk
   durable = 0; // what an earlier session left behind
   earlier: Results | null = null; // likewise
   answers = true; // the sender countersigns by itself
@@ -129,7 +130,7 @@ export class Both {
     for (const queue of Object.values(this.queues)) queue.length = 0;
     this.lanes.clear();
     this.lanes.set(0, []);
-    this.writing.length = 0;
+    this.writing.length = this.jobs.length = 0;
     this.asked = this.closing = false;
   }
 
@@ -158,9 +159,15 @@ export class Both {
     } else if (event.type === "delivered") {
       this.finish(event.digests);
     } else if (event.type === "countersigned") {
+      this.durably("recipient", () => (this.confirmed = true));
       this.recipient.confirm(this.now);
       this.flush();
     }
+  }
+
+  /** What a side writes is on its disk before it goes on. */
+  protected durably(_role: Role, write: () => void): void {
+    write();
   }
 
   /** What a call that signs does; `settled` waits for it, and throws what it threw. */
@@ -220,8 +227,8 @@ export class Both {
     const { sender } = this;
     const root = resultsRoot(this.manifest, sender.results);
     const countersignature = await sender.countersign(event, root, this.closings);
+    this.durably("sender", () => this.receipts.push({ ...event, countersignature }));
     sender.countersigned(countersignature, this.now);
-    this.receipts.push({ ...event, countersignature });
     this.flush();
   }
 
@@ -274,9 +281,8 @@ export class Both {
   }
 
   /** Cut, and there again: new sessions, and the recipient has what was durable. */
-  reconnect(): this {
-    this.durable = this.recipient["streams"].get(Stream.DATA)?.durable ?? 0;
-    this.earlier = this.sender["offering"].results;
+  reconnect(durable = this.known.durable, earlier: Results | null = this.sender.results): this {
+    [this.durable, this.earlier] = [durable, earlier];
     this.sender.abort("connection_lost", this.now);
     this.recipient.abort("connection_lost", this.now);
     this.sessions++;
@@ -370,7 +376,9 @@ export class Both {
     this.closing = true;
     this.hash();
     this.sender.drawUp(TIME, AUDIT_HEAD);
-    this.closings.push(this.sender.closed(OWN, SECURITY));
+    const [closed, results] = [this.sender.closed(OWN, SECURITY), this.sender.results.encode()];
+    this.durably("sender", () => (this.noted = results));
+    this.durably("sender", () => this.closings.push(closed));
     this.job(() => this.sender.close(() => this.now));
     return true;
   }
@@ -403,8 +411,7 @@ export class Both {
       [Header, Bytes, number],
     ];
     if (header.stream === Stream.DATA) {
-      const { limit } = this.recipient["streams"].get(Stream.DATA)!;
-      expect(isHole(header) || endOf(header) <= limit).toBe(true);
+      expect(isHole(header) || endOf(header) <= this.known.limit).toBe(true);
       this.disk.set(header.offset, payload);
     }
     this.recipient.written(header, payload, this.now, lane);
@@ -412,10 +419,15 @@ export class Both {
     return true;
   }
 
+  /** What the recipient knows of the tape on its disk. */
+  private get known(): Pick<IncomingStream, "durable" | "verified" | "total" | "limit"> {
+    const nothing = { durable: 0, verified: 0, total: this.tape.total, limit: 0 };
+    return this.recipient["streams"].get(Stream.DATA) ?? nothing;
+  }
+
   sync(): boolean {
     const { frontier, state } = this.recipient;
-    const known = this.recipient["streams"].get(Stream.DATA)?.durable;
-    if (state !== "receiving" || frontier === known) return false;
+    if (state !== "receiving" || frontier === this.known.durable) return false;
     this.recipient.synced(frontier, this.now);
     this.flush();
     return true;
@@ -423,7 +435,7 @@ export class Both {
 
   readBack(): boolean {
     if (this.recipient.state !== "receiving" || this.recipient["whole"]) return false;
-    const { verified, durable, total } = this.recipient["streams"].get(Stream.DATA)!;
+    const { verified, durable, total } = this.known;
     if (verified === durable && durable < total) return false;
     this.recipient.verified(durable, this.now);
     this.flush();
@@ -448,20 +460,25 @@ export class Both {
     return (["sender", "recipient"] as const).map((role) => this.saw(role, "ended").at(-1)?.ending);
   }
 
-  /** One step after the other, until there is nothing to do; whether anything was done. */
-  async round(enough = () => false): Promise<boolean> {
-    const steps = [
+  /** What can be done, in the obvious order. */
+  steps(): (() => boolean)[] {
+    const lanes = [...this.lanes.keys()];
+    return [
       () => this.accept(),
       () => this.deliverControl("recipient"),
       () => this.deliverControl("sender"),
-      ...[...this.lanes.keys()].map((lane) => () => this.send(lane)),
-      ...[...this.lanes.keys()].map((lane) => () => this.deliverData(lane)),
+      ...lanes.map((lane) => () => this.send(lane)),
+      ...lanes.map((lane) => () => this.deliverData(lane)),
       () => this.write(),
       () => this.sync(),
       () => this.readBack(),
     ];
+  }
+
+  /** One step after the other, until it is enough; whether anything was done. */
+  private async round(enough: () => boolean): Promise<boolean> {
     let any = false;
-    for (const step of steps) {
+    for (const step of this.steps()) {
       if (enough()) return true;
       any = step() || any;
       await this.settled();
@@ -480,14 +497,13 @@ export class Both {
   }
 
   /** Whether an entry lies on the recipient's disk, byte for byte (a hole: whether it was said). */
-  arrived(entry: number): boolean {
+  arrived(entry: number, disk: ReadonlyMap<number, Bytes> = this.disk): boolean {
     const [start, end] = [this.tape.start(entry), this.tape.end(entry)];
     const content = this.files[entry]!;
-    if (typeof content === "number") return !content || this.disk.has(start);
-    const parts = [...this.disk]
-      .filter(([at]) => start <= at && at < end)
-      .sort(([a], [b]) => a - b);
-    return same(concat(...parts.map(([, payload]) => payload)), content ?? new Uint8Array(0));
+    if (typeof content === "number") return !content || disk.has(start);
+    const parts = [...disk].filter(([at]) => start <= at && at < end).sort(([a], [b]) => a - b);
+    const found = Buffer.concat(parts.map(([, payload]) => payload));
+    return found.equals(content ?? new Uint8Array(0));
   }
 
   /** Sessions that have come to a state of the sender in the ordinary way. */
