@@ -65,7 +65,7 @@ describe("the session key", () => {
   test.each([
     ["where the guest is the recipient", HOST_SENDS, key, "session_key_not_allowed"],
     ["that is missing where the host is", HOST_RECEIVES, undefined, "session_key_not_allowed"],
-    ["of low order", HOST_RECEIVES, new Uint8Array(32), "low_order"],
+    ["of low order", HOST_RECEIVES, new Uint8Array(32), "session_key_low_order"],
   ] as const)("of a host %s is refused", async (_, one, sent, why) => {
     const receive4 = await guestBefore4(one);
     expect(broken(() => receive4(welcome(sent)))).toMatch(why);
@@ -86,6 +86,17 @@ test("a host that is not who made the link is not told who the guest is", async 
   guest.message1();
   const message2 = bytes(HOST_SENDS.expect.messages[1]);
   await expect(guest.receive2(message2)).rejects.toMatchObject({ code: "host_unproven" });
+});
+
+test("a stolen public key is not enough to be the host", async () => {
+  const { public: stolen } = seeded(bytes(HOST_SENDS["host"].identity_seed), "");
+  const { sign } = seeded(new Uint8Array(32).fill(7), "");
+  const [guest, host] = [
+    guestOf(HOST_SENDS),
+    hostOf(HOST_SENDS, { identity: { public: stolen, label: "", sign } }),
+  ];
+  const message2 = await host.receive1(guest.message1());
+  await expect(guest.receive2(message2)).rejects.toThrow("handshake_signature_invalid");
 });
 
 // --- the host ---------------------------------------------------------------------------------------
@@ -171,20 +182,20 @@ describe("a host", () => {
     const [host, message3] = await before3(
       guestOf(HOST_SENDS, { identity: { public: public_, label, sign } }),
     );
-    expect(broken(() => host.receive3(message3))).toBe("signature_invalid: message 3");
+    expect(broken(() => host.receive3(message3))).toBe("handshake_signature_invalid");
   });
 
   test("refuses a guest whose key is none", async () => {
     const identity = { public: new Uint8Array(32).fill(255), label: "", sign: async () => ZEROS };
     const [host, message3] = await before3(guestOf(HOST_SENDS, { identity }));
-    expect(broken(() => host.receive3(message3))).toBe("signature_invalid: message 3");
+    expect(broken(() => host.receive3(message3))).toBe("handshake_signature_invalid");
   });
 
   const key = encodeBase64url(new Uint8Array(32).fill(9));
   test.each([
-    ["of low order", HOST_SENDS, encodeBase64url(new Uint8Array(32)), "low_order"],
-    ["that is missing where the guest is the recipient", HOST_SENDS, null, "not_allowed"],
-    ["where the host is the recipient", HOST_RECEIVES, key, "not_allowed"],
+    ["of low order", HOST_SENDS, encodeBase64url(new Uint8Array(32)), "session_key_low_order"],
+    ["that is missing from the recipient", HOST_SENDS, null, "session_key_not_allowed"],
+    ["of a guest that sends", HOST_RECEIVES, key, "session_key_not_allowed"],
   ])("refuses a session key %s", async (_, one, session_key, why) => {
     const [host, message3] = await before3(guestSaying(one, { session_key }), one);
     expect(broken(() => host.receive3(message3))).toMatch(why);
