@@ -10,6 +10,8 @@ import {
 } from "../../src/protocol/codec";
 import type { Secured } from "../../src/protocol/handshake";
 import {
+  CHANGED,
+  NOT_PLACED,
   Results,
   decodeManifest,
   encodeManifest,
@@ -21,6 +23,7 @@ import { CipherState } from "../../src/protocol/noise";
 import * as receipt from "../../src/protocol/receipt";
 import { HOLE, Stream, endOf, isHole, type Header } from "../../src/protocol/seal";
 import {
+  INITIAL_LIMIT,
   RecipientSession,
   SenderSession,
   WEBRTC,
@@ -515,3 +518,23 @@ export class Both {
     return both.run(() => both.sender.state === state);
   }
 }
+
+export const SIGNATURE = new Uint8Array(64);
+/** A message of every type that has the right form, whether or not it is right. */
+export const SAMPLES: { [type in MessageType]: Fields } = {
+  confirmed: {},
+  offer: { body: "{}", signature: SIGNATURE },
+  accept: { body: "{}", signature: SIGNATURE },
+  decline: {},
+  ack: { stream: 0, written: 0, limit: INITIAL_LIMIT, durable: 0, verified: 0, lanes: [] },
+  withdraw: { entries: [[0, CHANGED, 0]] },
+  failed: { entries: [[0, NOT_PLACED]] },
+  closing: { body: "{}", signature: SIGNATURE },
+  receipt: { payload: "{}", signature: SIGNATURE },
+  countersignature: { signature: SIGNATURE },
+  done: {},
+  direct: { addresses: ["192.0.2.1"], port: 4000, certificate: "AAAA" },
+  lane: { lane: 1, signal: '{"type":"candidates","candidates":[],"relayed":false}' },
+  ping: { bottleneck: "" },
+  abort: { code: "cancelled" },
+};

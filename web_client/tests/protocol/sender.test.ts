@@ -50,7 +50,7 @@ import {
   type MessageType,
 } from "../../src/protocol/session/messages";
 import { LONGEST_STALL_SECONDS } from "../../src/protocol/session/sender";
-import { Both, OWN, SECURITY } from "./both";
+import { Both, OWN, SAMPLES, SECURITY, SIGNATURE } from "./both";
 import { TIME, TRANSFER, signReceipt, type Content } from "./pair";
 import { broken, failure, refusal } from "./refusals";
 
@@ -558,25 +558,6 @@ const MAY_COME: { [state in SenderState]: MessageType[] } = {
   countersigning: ["ack", "lane"],
   signed: ["ack", "done", "lane"],
 };
-const SIGNATURE = new Uint8Array(64);
-const SAMPLES: { [type in MessageType]: Fields } = {
-  confirmed: {},
-  offer: { body: "{}", signature: SIGNATURE },
-  accept: { body: "{}", signature: SIGNATURE },
-  decline: {},
-  ack: { stream: 0, written: 0, limit: INITIAL_LIMIT, durable: 0, verified: 0, lanes: [] },
-  withdraw: { entries: [[0, CHANGED, 0]] },
-  failed: { entries: [[0, NOT_PLACED]] },
-  closing: { body: "{}", signature: SIGNATURE },
-  receipt: { payload: "{}", signature: SIGNATURE },
-  countersignature: { signature: SIGNATURE },
-  done: {},
-  direct: { addresses: ["192.0.2.1"], port: 4000, certificate: "AAAA" },
-  lane: { lane: 1, signal: '{"type":"candidates","candidates":[],"relayed":false}' },
-  ping: { bottleneck: "" },
-  abort: { code: "cancelled" },
-};
-
 /** Say something to the sender, past what is still on its way to it. */
 function hostile(both: Both, type: MessageType, fields: Fields = SAMPLES[type]): void {
   both.hear("sender");
