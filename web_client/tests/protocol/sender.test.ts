@@ -176,13 +176,19 @@ test("a withdrawn entry leaves the others and makes it incomplete", async () => 
 });
 
 test.each([
+  ["before its first byte", 0],
   ["in the middle of it", 1],
   ["after its last byte", 3],
+  ["when the next one is under way", 4],
 ])("an entry withdrawn %s counts as well", async (_, ranges) => {
   const both = await Both.at("sending", [filled(10_000, 1), filled(10, 2)]);
   both.sender.lanes.windows.get(0)!.size = WINDOW;
   for (let i = 0; i < ranges; i++) both.send();
+  while (both.deliverData());
+  const { reached } = both.sender;
+  expect(reached).toBe([0, 4096, 8192, 10_000, 10_010][ranges]);
   both.withdraw([0, CHANGED]);
+  expect(both.sender.reached).toBe(Math.max(reached, 10_000));
   await both.run();
   expect(both.endings).toEqual(["incomplete", "incomplete"]);
   expect(both.arrived(1)).toBe(true);
@@ -778,12 +784,13 @@ test.each([
     const both = new Both([filled(100_000)]);
     both.durable = reached;
     await both.offer();
+    expect(both.sender.reached).toBe(reached);
     await both.run(() => both.recipient.state === "deciding");
     both.accept(claimed);
     await both.settled();
     if (claimed <= Math.min(reached, 100_000)) {
       both.hear("sender");
-      expect(both.sender.begins).toBe(claimed);
+      expect([both.sender.begins, both.sender.reached]).toEqual([claimed, reached]);
     } else expect(broken(() => both.hear("sender"))).toBe("accept_of_unsent_range");
   },
 );
@@ -1228,5 +1235,11 @@ test("a sender knows whether the recipient holds it up", async () => {
   both.sender.lanes.windows.get(0)!.size = WINDOW;
   while (both.send());
   expect(both.sender.atLimit).toBe(true);
-  expect(both.sender["streams"].get(Stream.DATA)!.next).toBeLessThanOrEqual(INITIAL_LIMIT);
+  expect(both.sender.reached).toBeLessThanOrEqual(INITIAL_LIMIT);
+  const last = await Both.at("sending", [filled(INITIAL_LIMIT + 1)], { largest: 250_000 });
+  last.hear("recipient");
+  last.sender.lanes.windows.get(0)!.size = WINDOW;
+  while (last.send());
+  expect(last.sender.reached).toBe(1_000_000);
+  expect(last.sender.atLimit).toBe(false); // the rest is less than a range
 });
