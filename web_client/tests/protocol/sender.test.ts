@@ -717,6 +717,38 @@ test("a late acknowledgement of the manifest says nothing, whatever is in it", a
   expect(both.saw("sender", "progressed")).toEqual([]);
 });
 
+// --- what counts as progress ------------------------------------------------------------------------
+
+test.each(["the offer", "the accept", "an acknowledgement"])(
+  "with %s the day begins anew",
+  async (what) => {
+    const state = { "the offer": "admitting", "the accept": "offering" }[what] ?? "sending";
+    const both = await Both.at(state as SenderState, [filled(10_000)]);
+    const later = (seconds: number) => {
+      both.now += seconds;
+      both.sender.heard(both.now);
+      both.recipient.heard(both.now);
+    };
+    if (what === "the accept") await both.run(() => both.recipient.state === "deciding");
+    both.hear("sender");
+    later(LONGEST_STILL_SECONDS - 10);
+    if (what === "the offer") await both.offer();
+    else if (what === "the accept") {
+      both.accept();
+      await both.settled();
+      both.hear("sender");
+    } else {
+      both.send();
+      const { arrived } = both.sender.lanes.windows.get(0)!;
+      hostile(both, "ack", { ...ACK, written: 4096, lanes: [[0, arrived + 1]] });
+    }
+    later(20);
+    both.sender.tick(both.now);
+    later(LONGEST_STILL_SECONDS - 20);
+    expect(failure(() => both.sender.tick(both.now))).toMatch("connection_lost");
+  },
+);
+
 // --- hostile answers --------------------------------------------------------------------------------
 
 /** A sender whose recipient is asked, and the accept it would say. */
