@@ -544,6 +544,24 @@ test("each side learns what holds the other up when it changes, and not too ofte
   expect(both.sender.frames()).toEqual([]);
 });
 
+test("what has not changed is not said again, but with the next ping", async () => {
+  const { sender, now } = await Both.at("sending");
+  sender.frames();
+  for (const seconds of [0, 3, 6]) sender.reportBottleneck("disk", now + seconds);
+  expect(sender.frames()).toHaveLength(1);
+});
+
+test("a range that is handed over counts as said, so that no ping follows it", async () => {
+  const both = await Both.at("sending");
+  const { sender } = both;
+  sender.tick((both.now += IDLE_SECONDS - 0.5));
+  both.send();
+  sender.tick((both.now += IDLE_SECONDS - 0.5));
+  expect(sender.frames()).toEqual([]);
+  sender.tick((both.now += 0.5));
+  expect(sender.frames()).toHaveLength(1);
+});
+
 test("the deadline is the next thing to do", async () => {
   const { sender, now } = await Both.at("offering");
   expect(sender.deadline()).toBe(now + IDLE_SECONDS);
