@@ -223,7 +223,8 @@ def require_same(payload: Mapping[str, Any], expected: Mapping[str, Any], at: st
     Members of `payload` that `expected` does not have are the recipient's own to state.
     """
     for name, value in expected.items():
+        said = payload.get(name)
         if isinstance(value, Mapping):
-            require_same(payload.get(name, {}), value, f"{at}{name}.")
-        elif payload.get(name) != value:
+            require_same(said if isinstance(said, Mapping) else {}, value, f"{at}{name}.")
+        elif type(said) is not type(value) or said != value:  # in Python, 0 equals False
             raise BadReceipt(Detail("member_differs", member=f"{at}{name}"))

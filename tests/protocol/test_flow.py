@@ -9,6 +9,8 @@ from p2p.protocol.seal import HOLE, Header, Stream
 from p2p.protocol.session import flow
 from p2p.protocol.session.messages import MAX_LANES
 
+from .vectors import cases
+
 TRANSFER = b"\x77" * 16
 LARGEST = flow.MIN_RANGE
 
@@ -22,6 +24,28 @@ def flight(offset=0, when=0.0, length=LARGEST):
 
 
 # --- a lane's window ------------------------------------------------------------------------------
+
+
+@cases("window")
+def test_windows_follow_the_vectors(case):
+    window, found = flow.CongestionWindow(case["largest"]), []
+
+    def happen(when, what, count, length="0"):
+        if what == "sends":
+            for _ in range(int(count)):
+                window.sent(flight(0, float(when), int(length)))
+        else:
+            list(window.acknowledged(int(count), float(when)))
+        found.append(f"{window.size} {window.headroom()} {window.length()}")
+
+    if "error" in case["expect"]:
+        with pytest.raises(PeerError):
+            for event in case["events"]:
+                happen(*event.split())
+    else:
+        for event in case["events"]:
+            happen(*event.split())
+        assert found == case["expect"]
 
 
 def test_an_idle_lane_may_always_carry_one_range():

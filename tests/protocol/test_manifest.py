@@ -45,8 +45,50 @@ def test_manifests_follow_the_vectors(case):
         assert manifest.decode_manifest(manifest.encode_manifest(found)) == found
 
 
+@cases("manifest_lines")
+def test_the_bytes_of_a_manifest_follow_the_vectors(case):
+    entries = tuple(
+        manifest.Entry(**{**entry, "original": bytes.fromhex(entry.get("original", ""))})
+        for entry in case["entries"]
+    )
+    whole = manifest.Manifest(entries, bytes.fromhex(case["salt"]), case["skipped"])
+    if "error" in case["expect"]:
+        with pytest.raises(Failure) as caught:
+            manifest.encode_manifest(whole)
+        assert caught.value.code == case["expect"]["error"]
+    else:
+        assert manifest.encode_manifest(whole).decode() == case["expect"]
+
+
+def follow_notes(case):
+    """What a side notes of entries, and keeps."""
+    if "kept" in case:
+        kept, count = bytes.fromhex(case["kept"]), case["count"]
+        if "error" in case["expect"]:
+            with pytest.raises(PeerError):
+                manifest.Results.recall(kept, count)
+        else:
+            found = manifest.Results.recall(kept, count).failures()
+            assert [list(f) for f in found] == case["expect"]
+        return
+    results = manifest.Results(case["count"])
+    for entry, what in case["noted"]:
+        if isinstance(what, int):
+            results.failed(entry, what)
+        else:
+            results.delivered(entry, bytes.fromhex(what))
+    assert case["expect"] == {
+        "results": results.encode().hex(),
+        "failures": [list(f) for f in results.failures()],
+        "known": [results.known(i) for i in range(len(results))],
+    }
+
+
 @cases("results")
 def test_results_and_trees_follow_the_vectors(case):
+    if "count" in case:
+        follow_notes(case)
+        return
     if "leaves" in case:
         assert (
             manifest.merkle_root([bytes.fromhex(x) for x in case["leaves"]]).hex() == case["expect"]

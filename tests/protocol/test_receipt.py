@@ -45,6 +45,17 @@ def test_receipts_follow_the_vectors(case):
         } == case["expect"]
 
 
+@cases("same")
+def test_members_that_differ_follow_the_vectors(case):
+    expected = dict(case["expected"])
+    if case["expect"] is None:
+        receipt.require_same(case["said"], expected)
+    else:
+        with pytest.raises(receipt.BadReceipt) as caught:
+            receipt.require_same(case["said"], expected)
+        assert caught.value.reason.values == {"member": case["expect"]}
+
+
 @given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
 def test_no_changed_octet_goes_unnoticed(place, change):
     data = bytearray(GOOD.encode())

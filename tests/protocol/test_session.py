@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import pytest
+from nacl.signing import SigningKey
 
-from p2p.protocol import codec, receipt, session
+from p2p.protocol import codec, handshake, noise, receipt, session
 from p2p.protocol.errors import Ending, Failure, PeerError
-from p2p.protocol.manifest import CHANGED, NOT_PLACED, Entry, Manifest, Results, results_root
+from p2p.protocol.manifest import (
+    CHANGED,
+    NOT_PLACED,
+    Entry,
+    Manifest,
+    Results,
+    decode_manifest,
+    results_root,
+)
 from p2p.protocol.seal import Header, Stream
 from p2p.protocol.session import RecipientState, SenderState, flow, table
 from p2p.protocol.session.machine import LONGEST_STILL_SECONDS, STILL_SECONDS
 from p2p.protocol.signal import Candidate, Candidates, DirectEndpoint
+from p2p.protocol.suite import SUITE_1
 
 from .pair import OWN, R_KEY, S_KEY, SECURITY, TIME, TRANSFER, Pair, secured
 from .vectors import cases
@@ -30,6 +40,42 @@ def test_messages_follow_the_vectors(case):
     else:
         with pytest.raises(PeerError):
             codec.read_as(SHAPES[case["kind"]], case["message"], "x")
+
+
+@cases("sender")
+def test_a_sender_follows_the_vectors(case):
+    own, other = (
+        SigningKey(bytes.fromhex(case[f"{role}_seed"])) for role in ("sender", "recipient")
+    )
+    content = decode_manifest(bytes.fromhex(case["manifest"]))
+    noted = Results.recall(bytes.fromhex(case["results"]), len(content.entries))
+    peer = handshake.Peer(bytes(other.verify_key), **case["recipient"], verify=False)
+    says, hears, tells, listens = (noise.CipherState(bytes(32)) for _ in range(4))
+    transcript = bytes.fromhex(case["transcript"])
+    ends = handshake.Secured(peer, "", transcript, SUITE_1, says, hears, bytes(32))
+    transfer_id, times = bytes.fromhex(case["transfer_id"]), case["times"]
+    sender = session.SenderSession(ends, own, transfer_id, 4096, 0.0, verify=False)
+
+    def said():
+        (frame,) = sender.frames()
+        return codec.decode_json(listens.decrypt(frame), session.MAX_CONTROL)
+
+    data = bytes.fromhex(case["manifest"])
+    empty = Results(len(noted))
+    sender.offer(content, data, content.tape(), times["offered"], 0.0, empty)
+    assert said() == case["expect"]["offer"]
+    sender.receive_frame(tells.encrypt(case["accept"].encode()), 0.0)
+    for entry in range(len(noted)):
+        status, digest = noted[entry]
+        if status:
+            sender.results.failed(entry, status)
+        elif noted.known(entry):
+            sender.hashed(entry, digest)
+    sender.draw_up(times["closed"], case["audit_head"])
+    sender.close(0.0)
+    assert said() == case["expect"]["closing"]
+    assert sender.closed(case["own"], case["security"]) == case["expect"]["closed"]
+    assert results_root(content, sender.results).hex() == case["expect"]["root"]
 
 
 def endings(pair):

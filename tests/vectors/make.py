@@ -986,6 +986,52 @@ def make_manifest() -> None:
     write("manifest", cases)
 
 
+def make_manifest_lines() -> None:
+    """The bytes of a manifest as its sender writes them."""
+
+    def file(path: str, **members: Any) -> Case:
+        return {"path": path, "kind": "file", "size": 1, "modified": 0, **members}
+
+    folder = file("d", kind="directory", size=0, modified=-1)
+    contents: dict[str, list[Case]] = {
+        "a file": [file("a.dcm", size=10, modified=1_700_000_000_000_001)],
+        "a folder and its file": [folder, file("d/a", size=0)],
+        "holes": [file("a", size=2**40, data=4096), file("b", size=5, data=0)],
+        "a name that could not be kept": [file("a_b", original=b"a\xffb".hex())],
+        "a name and holes": [file("a_b", size=9, data=8, original=b"a\xff\x00b".hex())],
+        "not ASCII": [file("\u00fcbersicht/\U0001f9e0\u2028\u007f.dcm")],
+        "escapes": [file('"\\\b\f\n\r\t\u0001\u001f')],
+        "the largest numbers": [file("a", size=2**53 - 1, modified=-(2**53) + 1)],
+        "holes of 2^42": [file("a", size=2**42, data=0)],
+        "holes above 2^42": [file("a", size=2**42, data=0), file("b", data=0)],
+    }
+    skipped: dict[str, dict[manifest.SkippedKind, int]] = {
+        "a folder and its file": {"links": 1},
+        "not ASCII": {"links": 2, "special": 3},
+    }
+
+    def encode(entries: list[Case], left_out: manifest.Skipped) -> str:
+        read = [
+            manifest.Entry(**{**e, "original": bytes.fromhex(e.get("original", ""))})
+            for e in entries
+        ]
+        return manifest.encode_manifest(manifest.Manifest(tuple(read), SALT, left_out)).decode()
+
+    write(
+        "manifest_lines",
+        [
+            {
+                "name": name,
+                "salt": SALT.hex(),
+                "skipped": skipped.get(name, {}),
+                "entries": entries,
+                "expect": outcome(partial(encode, entries, skipped.get(name, {}))),
+            }
+            for name, entries in contents.items()
+        ],
+    )
+
+
 def make_results() -> None:
     good = manifest.Results(4)
     good.delivered(1, codec.sha256(b"0123456789"))
@@ -1024,6 +1070,46 @@ def make_results() -> None:
                 "name": f"tree of {count}",
                 "leaves": [x.hex() for x in leaves],
                 "expect": manifest.merkle_root(leaves).hex(),
+            }
+        )
+
+    def note(count: int, noted: list[Any]) -> Any:
+        results = manifest.Results(count)
+        for entry, what in noted:
+            if isinstance(what, int):
+                results.failed(entry, what)
+            else:
+                results.delivered(entry, bytes.fromhex(what))
+        return {
+            "results": results.encode().hex(),
+            "failures": [list(f) for f in results.failures()],
+            "known": [results.known(i) for i in range(count)],
+        }
+
+    digest = codec.sha256(b"x").hex()
+    notes: dict[str, list[Any]] = {
+        "nothing": [],
+        "a digest": [[1, digest]],
+        "every status": [[0, 1], [1, 2], [2, 16], [3, 17]],
+        "what was delivered is given up": [[0, digest], [0, manifest.NOT_PLACED]],
+        "what was given up is delivered": [[0, manifest.CHANGED], [0, digest]],
+    }
+    cases += [
+        {"name": f"noted: {n}", "noted": noted, "count": 4, "expect": note(4, noted)}
+        for n, noted in notes.items()
+    ]
+    kept = bytes.fromhex(note(4, notes["every status"])["results"])
+
+    def recall(data: bytes) -> Any:
+        return [list(f) for f in manifest.Results.recall(data, 4).failures()]
+
+    for name, data in {"whole": kept, "short": kept[:-1], "long": kept + b"\0"}.items():
+        cases.append(
+            {
+                "name": f"kept: {name}",
+                "kept": data.hex(),
+                "count": 4,
+                "expect": outcome(partial(recall, data)),
             }
         )
     write("results", cases)
@@ -1430,6 +1516,50 @@ def make_receipt() -> None:
         *(f"time {time!r}" for time in TIMES),
     ], [c["name"] for c in cases if "error" not in c["expect"]]
     write("receipt", cases)
+
+
+def make_same() -> None:
+    """Whether a receipt says what happened: the first member in which it does not, or null."""
+    said = {
+        "outcome": "complete",
+        "content": {"entries": 4, "skipped": 0},
+        "sender": {"jwk": {"x": "AA"}, "label": ""},
+        "security": {"passphrase": False},
+    }
+    expectations: dict[str, dict[str, Any]] = {
+        "nothing": {},
+        "itself": said,
+        "a part": {"sender": {"label": ""}, "outcome": "complete"},
+        "another text": {"outcome": "incomplete"},
+        "another number": {"content": {"entries": 5}},
+        "a number within": {"content": {"skipped": 0, "entries": 3}},
+        "a member within a member within": {"sender": {"jwk": {"x": "AB"}}},
+        "the first of two": {"content": {"skipped": 1}, "outcome": "incomplete"},
+        "the second of two": {"content": {"skipped": 0}, "outcome": "incomplete"},
+        "a member that is not said": {"closing_sha256": "AA"},
+        "an object that is not said": {"times": {"closed": "x"}},
+        "an object where a text is": {"outcome": {"of": "x"}},
+        "a text where an object is": {"content": "x"},
+        "a text where a number is": {"content": {"entries": "4"}},
+        "true where false is": {"security": {"passphrase": True}},
+        "a number where false is": {"security": {"passphrase": 0}},
+    }
+
+    def differs(expected: dict[str, Any]) -> str | None:
+        try:
+            receipt.require_same(said, expected)
+        except receipt.BadReceipt as reason:
+            return str(reason.reason.values["member"])
+        return None
+
+    write(
+        "same",
+        [
+            # In order: the first that differs is named.
+            {"name": n, "said": said, "expected": list(e.items()), "expect": differs(e)}
+            for n, e in expectations.items()
+        ],
+    )
 
 
 def make_audit() -> None:
@@ -2041,6 +2171,188 @@ def make_labels() -> None:
 # --- catalogues -----------------------------------------------------------------------------------
 
 
+# --- what a sender says, and how much ---------------------------------------------------------------
+
+
+def make_sender() -> None:
+    """A sender's session by what it says and keeps: the offer, the closing, what a receipt must be."""
+    from p2p.protocol import session
+
+    times = {
+        "offered": "2026-01-02T03:04:05.000Z",
+        "accepted": "2026-01-02T03:04:06.000Z",
+        "closed": "2026-01-02T03:05:05.000Z",
+    }
+    whole, partly = manifest.Results(len(ENTRIES)), manifest.Results(len(ENTRIES))
+    for results in (whole, partly):
+        for entry in range(1, len(ENTRIES)):
+            results.delivered(entry, codec.sha256(bytes([entry])))
+    partly.failed(2, manifest.CHANGED)
+    contents = {
+        "complete": (MANIFEST, whole),
+        "incomplete, with things left out": (
+            manifest.Manifest(ENTRIES, SALT, {"links": 2, "special": 1}),
+            partly,
+        ),
+    }
+    cases: list[Case] = []
+    for name, (content, results) in contents.items():
+        own = {"label": "Klinik S\u00fcd", "software": "test/1"}
+        security = {
+            "fingerprint_sender": b64(FP_S),
+            "fingerprint_recipient": b64(FP_R),
+            "digits_confirmed": True,
+            "passphrase": False,
+        }
+        case: Case = {
+            "name": name,
+            "sender_seed": bytes(S_KEY).hex(),
+            "recipient_seed": bytes(R_KEY).hex(),
+            "recipient": {"label": "Reading room", "software": "test/1"},
+            "transfer_id": TRANSFER.hex(),
+            "transcript": (b"\x11" * 32).hex(),
+            "manifest": manifest.encode_manifest(content).hex(),
+            "results": results.encode().hex(),
+            "times": times,
+            "audit_head": audit.GENESIS,
+            "own": own,
+            "security": security,
+        }
+        peer = handshake.Peer(R_ID, "Reading room", "test/1", False)
+        key = bytes(32)
+        ends = [noise.CipherState(key) for _ in range(4)]
+        secured = handshake.Secured(peer, "", b"\x11" * 32, SUITE_1, ends[0], ends[1], key)
+        sender = session.SenderSession(secured, S_KEY, TRANSFER, 4096, 0.0, verify=False)
+
+        def said(sender: session.SenderSession, hears: noise.CipherState) -> Case:
+            (frame,) = sender.frames()
+            message = codec.decode_json(hears.decrypt(frame), session.MAX_CONTROL)
+            assert isinstance(message, dict)
+            return message
+
+        data = manifest.encode_manifest(content)
+        tape = content.tape()
+        sender.offer(content, data, tape, times["offered"], 0.0, manifest.Results(len(ENTRIES)))
+        offer = said(sender, ends[2])
+        body = session.encode_body(
+            {
+                "type": "accept",
+                "transfer_id": TRANSFER,
+                "transcript": secured.transcript,
+                "offer_sha256": codec.sha256(offer["body"].encode()),
+                "offset": 0,
+                "time": times["accepted"],
+            }
+        )
+        accept = session.encode_body(
+            {
+                "type": "accept",
+                "body": body.decode(),
+                "signature": R_KEY.sign(session.LABEL_ACCEPT + body).signature,
+            }
+        )
+        sender.receive_frame(ends[3].encrypt(accept), 0.0)
+        for entry, _ in enumerate(ENTRIES):
+            status, digest = results[entry]
+            if status:
+                sender.results.failed(entry, status)
+            elif digest != manifest.NO_DIGEST:
+                sender.results.delivered(entry, digest)
+        sender.draw_up(times["closed"], audit.GENESIS)
+        sender.close(0.0)
+        cases.append(
+            {
+                **case,
+                "accept": accept.decode(),
+                "expect": {
+                    "offer": offer,
+                    "closing": said(sender, ends[2]),
+                    "closed": sender.closed(own, security),
+                    "root": manifest.results_root(content, sender.results).hex(),
+                },
+            }
+        )
+    write("sender", cases)
+
+
+def window_after(largest: int, events: list[str]) -> list[str]:
+    """Size, headroom and length of a range, each in bytes, after each event, which is a time in
+    seconds and "sends", ranges, bytes of each, or "acked", ranges in all."""
+    from p2p.protocol import session
+
+    window, found = session.CongestionWindow(largest), []
+    for event in events:
+        when, what, count, *length = event.split()
+        if what == "sends":
+            for _ in range(int(count)):
+                message = bytes(int(length[0]))
+                header = seal.Header(TRANSFER, seal.Stream.DATA, 0, 0, len(message))
+                window.sent(session.Flight(header, message, float(when)))
+        else:
+            list(window.acknowledged(int(count), float(when)))
+        found.append(f"{window.size} {window.headroom()} {window.length()}")
+    return found
+
+
+def make_window() -> None:
+    """A lane's congestion window, event by event."""
+
+    def trips(seconds: float, ranges: int, length: int, count: int) -> list[str]:
+        """So many ranges at a time, each time acknowledged so many seconds later."""
+        events = []
+        for trip in range(count):
+            events.append(f"{trip * seconds} sends {ranges} {length}")
+            events.append(f"{(trip + 1) * seconds} acked {(trip + 1) * ranges}")
+        return events
+
+    least = 65536
+    traces: dict[str, tuple[int, list[str]]] = {
+        "fast": (least, trips(0.25, 1, least, 4)),
+        "fast, in ranges that grow": (262144, trips(0.25, 8, 262144, 4)),
+        "half a second is not fast": (least, trips(0.5, 1, least, 2)),
+        "a second is not slow": (
+            least,
+            [*trips(0.25, 2, least, 2), "1.0 sends 1 65536", "2.0 acked 5"],
+        ),
+        "slow": (least, [*trips(0.125, 4, least, 3), "1.0 sends 1 65536", "2.5 acked 13"]),
+        "narrowed once a second": (
+            least,
+            [
+                *trips(0.125, 8, least, 2),
+                "1.0 sends 4 65536",
+                "3.0 acked 17",
+                "3.5 acked 18",
+                "4.0 acked 19",
+                "4.125 acked 20",
+            ],
+        ),
+        "never below the least": (least, ["0.0 sends 1 65536", "9.0 acked 1"]),
+        "up to what a recipient takes": (262144, trips(0.125, 60, 262144, 3)),
+        "of small ranges": (4096, trips(0.25, 3, 4096, 2)),
+        "of a length that is no page": (60000, trips(0.25, 20, 60000, 2)),
+        "all that it has": (4096, ["0.0 sends 15 4096", "0.0 sends 1 4096", "0.0 sends 1 4096"]),
+        "no more ranges than an engine keeps": (
+            4096,
+            [*trips(0.125, 60, 262144, 3), "1.0 sends 511 1", "1.0 sends 1 1"],
+        ),
+        "acknowledged twice": (least, ["0.0 sends 1 65536", "0.25 acked 1", "0.5 acked 1"]),
+        "more than was sent": (least, ["0.0 sends 1 65536", "0.25 acked 2"]),
+        "back": (least, ["0.0 sends 1 65536", "0.25 acked 1", "0.5 acked 0"]),
+    }
+    write(
+        "window",
+        [
+            {
+                "name": name,
+                "largest": largest,
+                "events": events,
+                "expect": outcome(partial(window_after, largest, events)),
+            }
+            for name, (largest, events) in traces.items()
+        ],
+    )
+
+
 def make_catalogues() -> None:
     """The lists that both languages hold: failures, states, bottlenecks, statuses, members."""
     write(
@@ -2093,10 +2405,14 @@ if __name__ == "__main__":
     make_envelope()
     make_handshake()
     make_manifest()
+    make_manifest_lines()
     make_results()
     make_paths()
     make_labels()
     make_seal()
     make_compression()
     make_receipt()
+    make_same()
     make_audit()
+    make_sender()
+    make_window()

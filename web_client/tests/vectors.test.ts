@@ -21,7 +21,8 @@ import * as signal from "../src/protocol/signal";
 import * as signaling from "../src/connect/signaling_messages";
 import { FAILURES, HandoverError, type Code } from "../src/protocol/errors";
 import { FIRST_SUITE } from "../src/protocol/suite";
-import { bindingOf, bytes, guestOf, hostOf, type Case } from "./protocol/parties";
+import { CongestionWindow } from "../src/protocol/session/flow";
+import { bindingOf, bytes, guestOf, hostOf, seeded, type Case } from "./protocol/parties";
 
 beforeAll(() => sodium.ready);
 
@@ -267,9 +268,43 @@ vectors("manifest", (one) => {
   expect(outcome(read)).toEqual(one.expect);
 });
 
+vectors("manifest_lines", (one) => {
+  const entries = one["entries"].map(
+    ({ path, kind, size, modified, data = null, original }: any): manifest.Entry => ({
+      path,
+      kind,
+      size,
+      modified,
+      data,
+      original: original ? bytes(original) : null,
+    }),
+  );
+  const whole = { entries, salt: bytes(one["salt"]), skipped: one["skipped"] };
+  expect(outcome(() => codec.fromUtf8(manifest.encodeManifest(whole)))).toEqual(one.expect);
+});
+
+/** What a side notes of entries: a status, or a digest. */
+function noted(one: Case) {
+  const results = manifest.Results.of(one["count"]);
+  for (const [entry, what] of one["noted"]) {
+    if (typeof what === "number") results.failed(entry, what);
+    else results.delivered(entry, bytes(what));
+  }
+  return {
+    results: hex(results.encode()),
+    failures: results.failures(),
+    known: Array.from({ length: results.length }, (_, entry) => results.known(entry)),
+  };
+}
+
 vectors("results", (one) => {
   if ("leaves" in one) {
     return expect(hex(manifest.merkleRoot(one["leaves"].map(bytes)))).toBe(one.expect);
+  }
+  if ("noted" in one) return expect(noted(one)).toEqual(one.expect);
+  if ("kept" in one) {
+    const recall = () => manifest.Results.recall(bytes(one["kept"]), one["count"]).failures();
+    return expect(outcome(recall)).toEqual(one.expect);
   }
   const read = () => {
     const whole = manifest.decodeManifest(bytes(one.manifest));
@@ -311,6 +346,79 @@ vectors("receipt", (one) => {
     confirmed: found.confirmed,
     outcome: found.payload.outcome,
   }).toEqual(one.expect);
+});
+
+vectors("same", (one) => {
+  const compare = () => receipt.requireSame(one["said"], Object.fromEntries(one["expected"]));
+  if (one.expect === null) return compare();
+  expect(compare).toThrow(new receipt.BadReceipt(`member_differs: ${one.expect}`));
+});
+
+vectors("sender", async (one) => {
+  const [own, other] = [one["sender_seed"], one["recipient_seed"]].map((seed) =>
+    seeded(bytes(seed), ""),
+  ) as [handshake.Identity, handshake.Identity];
+  const [says, hears, tells, listens] = Array.from(
+    { length: 4 },
+    () => new noise.CipherState(new Uint8Array(32)),
+  ) as [noise.CipherState, noise.CipherState, noise.CipherState, noise.CipherState];
+  const peer = { identity: other.public, ...one["recipient"], verify: false, capabilities: [] };
+  const secured: handshake.Secured = {
+    peer,
+    digits: "",
+    transcript: bytes(one["transcript"]),
+    suite: FIRST_SUITE,
+    send: says,
+    receive: hears,
+    sessionKey: new Uint8Array(32),
+  };
+  const wants = { verify: false };
+  const id = bytes(one["transfer_id"]);
+  const sender = new session.SenderSession(secured, own, id, 4096, 0, wants);
+  const said = () => {
+    const [frame, more] = sender.frames();
+    expect(more).toBeUndefined();
+    return JSON.parse(codec.fromUtf8(listens.decrypt(frame!)));
+  };
+
+  const data = bytes(one["manifest"]);
+  const whole = manifest.decodeManifest(data);
+  const kept = manifest.Results.recall(bytes(one["results"]), whole.entries.length);
+  const [tape, results] = [manifest.tapeOf(whole), manifest.Results.of(kept.length)];
+  const { offered, closed } = one["times"];
+  await sender.offer({ manifest: whole, data, tape, results }, offered, () => 0);
+  expect(said()).toEqual(one.expect.offer);
+  sender.receiveFrame(tells.encrypt(codec.utf8(one["accept"])), 0);
+  for (let entry = 0; entry < kept.length; entry++) {
+    const [status, digest] = kept.at(entry);
+    if (status) sender.results.failed(entry, status);
+    else if (kept.known(entry)) sender.hashed(entry, digest);
+  }
+  sender.drawUp(closed, one["audit_head"]);
+  await sender.close(() => 0);
+  expect(said()).toEqual(one.expect.closing);
+  expect(sender.closed(one["own"], one["security"])).toEqual(one.expect.closed);
+  expect(hex(manifest.resultsRoot(whole, sender.results))).toBe(one.expect.root);
+});
+
+vectors("window", (one) => {
+  const window = new CongestionWindow(one["largest"], session.WEBRTC);
+  const happen = (event: string): string => {
+    const [when, what, count, length] = event.split(" ");
+    if (what === "sends") {
+      const message = new Uint8Array(Number(length));
+      const header: seal.Header = {
+        transferId: new Uint8Array(16),
+        stream: seal.Stream.DATA,
+        flags: 0,
+        offset: 0,
+        length: message.length,
+      };
+      for (let i = 0; i < Number(count); i++) window.sent({ header, message, when: Number(when) });
+    } else window.acknowledged(Number(count), Number(when));
+    return `${window.size} ${window.headroom()} ${window.length()}`;
+  };
+  expect(outcome(() => one["events"].map(happen))).toEqual(one.expect);
 });
 
 vectors("audit", (one) => {

@@ -193,21 +193,20 @@ export function checkDigits(
   return `${digits.slice(0, 4)}-${digits.slice(4, 8)}-${digits.slice(8)}`;
 }
 
-/** Throws `PeerError`, which names `what`, unless `signature` is this identity's over `label || data`. */
-export function checkSigned(
-  label: Bytes,
-  identity: Bytes,
-  data: Bytes,
-  signature: Bytes,
-  what: string,
-): void {
-  let fits = false;
+/** Whether `signature` is this identity's over `label || data`. */
+export function isSigned(label: Bytes, identity: Bytes, data: Bytes, signature: Bytes): boolean {
   try {
-    fits = sodium.crypto_sign_verify_detached(signature, concat(label, data), identity);
+    return sodium.crypto_sign_verify_detached(signature, concat(label, data), identity);
   } catch {
-    // a key that is none
+    return false; // a key that is none
   }
-  if (!fits) throw new PeerError("signature_invalid", what);
+}
+
+/** Throws `PeerError` unless a side has proven itself. */
+function checkProof(label: Bytes, identity: Bytes, h: Bytes, body: Bytes, signature: Bytes): void {
+  if (!isSigned(label, identity, concat(h, sha256(body)), signature)) {
+    throw new PeerError("handshake_signature_invalid");
+  }
 }
 
 function readSigned(payload: Bytes): [Bytes, Bytes] {
@@ -223,7 +222,11 @@ function readSessionKey(value: Bytes | null, expected: boolean, probe: Bytes): B
   if ((value !== null) !== expected) {
     throw new PeerError("session_key_not_allowed");
   }
-  if (value !== null) dh(probe, value); // one of low order is refused (RFC 7748 6.1)
+  try {
+    if (value !== null) dh(probe, value); // one of low order is refused (RFC 7748 6.1)
+  } catch {
+    throw new PeerError("session_key_low_order");
+  }
   return value;
 }
 
@@ -288,8 +291,7 @@ export class GuestHandshake {
     if (!same(hostCommitment(this.input.secret, fields.identity), this.input.commitment)) {
       throw new Failure("host_unproven");
     }
-    const proven = concat(h, sha256(body));
-    checkSigned(LABEL_HOST_PROOF, fields.identity, proven, signature, "message 2");
+    checkProof(LABEL_HOST_PROOF, fields.identity, h, body, signature);
     const suite = SUITES.get(fields.suite);
     if (!VERSIONS.includes(fields.version) || !suite) throw new Failure("version_unsupported");
     [this.peerFields, this.peerBody, this.suite] = [fields, body, suite];
@@ -398,8 +400,7 @@ export class HostHandshake {
       throw new PeerError("commitment_mismatch");
     }
     const fields = readAs(guest3, decodeJson(body, MAX_HANDSHAKE_MESSAGE), "message 3");
-    const proven = concat(h, sha256(body));
-    checkSigned(LABEL_GUEST_PROOF, fields.identity, proven, signature, "message 3");
+    checkProof(LABEL_GUEST_PROOF, fields.identity, h, body, signature);
     const theirs = readSessionKey(fields.session_key, binding.hostSends, entropy.static_);
     const digits = checkDigits(
       noise.state,

@@ -26,11 +26,13 @@ import {
   HOLE,
   MAX_RANGE,
   Opener,
+  Stream,
   TRANSFER_ID,
   endOf,
   isHole,
 } from "../../src/protocol/seal";
-import { MESSAGES, RECIPIENT_STATES } from "../../src/protocol/session";
+import { MESSAGES, RECIPIENT_STATES, SENDER_STATES } from "../../src/protocol/session";
+import { encodeBody } from "../../src/protocol/session/messages";
 import {
   MAX_CANDIDATES,
   Sealer,
@@ -40,6 +42,7 @@ import {
 } from "../../src/protocol/signal";
 import * as signaling from "../../src/connect/signaling_messages";
 import { FIRST_SUITE } from "../../src/protocol/suite";
+import { Both, SAMPLES } from "./both";
 import { Pair, TRANSFER, sample } from "./pair";
 
 beforeAll(() => sodium.ready);
@@ -742,6 +745,93 @@ describe("a session", () => {
       }),
       { numRuns: 300 },
     );
+  });
+});
+
+describe("a sender's session", () => {
+  /** What becomes of a message, which is what the recipient says next. */
+  function deliver(both: Both, value: Json): void {
+    try {
+      both.hear("sender");
+      const frame = both.recipient["secured"].send.encrypt(encodeJson(value));
+      both.sender.receiveFrame(frame, both.now);
+    } catch (error) {
+      if (error instanceof PeerError) return;
+      expect(error).toBeInstanceOf(Failure);
+      expect((value as { type?: Json }).type).toBe("abort");
+    }
+  }
+  const forms = Object.entries(SAMPLES).map(
+    ([type, fields]): [string, { [name: string]: Json }] => {
+      const body = decodeJson(encodeBody({ ...fields, type }), 4096) as { [name: string]: Json };
+      return [type, body];
+    },
+  );
+
+  test.each(SENDER_STATES)(
+    "while %s takes any message or refuses it, and no more",
+    async (state) => {
+      const message = fc.constantFrom(...forms).chain(([, fields]) => misshapen(fields));
+      await fc.assert(
+        fc.asyncProperty(fc.oneof(message, anyJson), async (value) => {
+          deliver(await Both.at(state), value);
+        }),
+        { numRuns: 80 },
+      );
+    },
+  );
+
+  test.each(SENDER_STATES)(
+    "while %s takes no frame that was not encrypted for it",
+    async (state) => {
+      const both = await Both.at(state);
+      fc.assert(
+        fc.property(anyBytes, (frame) => {
+          expect(() => both.sender.receiveFrame(frame, both.now)).toThrow(PeerError);
+        }),
+      );
+    },
+  );
+
+  test("takes any acknowledgements or refuses them, and believes in no more than it sent", async () => {
+    const number = fc.oneof(fc.nat({ max: 6 }), fc.constantFrom(4096, 8192, 10_000, 2 ** 53 - 1));
+    const ack = fc.record({
+      stream: fc.nat({ max: 2 }),
+      written: number,
+      limit: fc.constantFrom(0, 2 ** 20, 2 ** 25, 2 ** 53 - 1),
+      durable: number,
+      verified: number,
+      lanes: fc.array(fc.tuple(fc.nat({ max: 2 }), fc.nat({ max: 6 })), { maxLength: 3 }),
+    });
+    const seen = new Set<boolean>();
+    await fc.assert(
+      fc.asyncProperty(fc.array(ack, { minLength: 1, maxLength: 6 }), async (acks) => {
+        const both = await Both.at("sending", [new Uint8Array(10_000).fill(1)]);
+        const { sender } = both;
+        both.hear("sender");
+        both.hear("recipient");
+        both.addLane();
+        for (const lane of [0, 1, 0, 1]) both.send(lane);
+        for (const one of acks) {
+          try {
+            both.say("recipient", "ack", one);
+            both.hear("sender");
+            seen.add(true);
+          } catch (error) {
+            expect(error).toBeInstanceOf(PeerError);
+            return void seen.add(false);
+          }
+          const { next, written, durable, verified } = sender["streams"].get(Stream.DATA)!;
+          expect([verified, durable, written, next]).toEqual(
+            [verified, durable, written, next].sort((a, b) => a - b),
+          );
+          expect(next).toBeLessThanOrEqual(sender.total);
+          expect(sender.lanes.carried).toBeLessThanOrEqual(next + both.data.length);
+        }
+      }),
+      { numRuns: 300 },
+    );
+    expect(seen.size).toBe(2);
   });
 });
 

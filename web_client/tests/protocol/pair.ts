@@ -49,6 +49,24 @@ export type Content = Bytes | number | null;
 const sizeOf = (content: Content): number =>
   typeof content === "number" ? content : (content?.length ?? 0);
 
+/** The manifest of these contents, named `f0`, `f1`, ... */
+export function manifestOf(files: readonly Content[]): Manifest {
+  const entries = files.map((content, index): Entry => ({
+    path: `f${index}`,
+    kind: content === null ? "directory" : "file",
+    size: sizeOf(content),
+    modified: 0,
+    data: null,
+    original: null,
+  }));
+  return { entries, salt: new Uint8Array(32), skipped: {} };
+}
+
+/** A party's signature of a receipt, which `receipt.sign` is held against. */
+export function signReceipt(by: Signer, payload: Bytes): Bytes {
+  return by.signNow(utf8(`${header(by)}.${encodeBase64url(payload)}`));
+}
+
 /** What the recipient said: the message, decrypted. */
 export type Said = JsonObject & { type: string };
 
@@ -90,15 +108,7 @@ export class Pair {
       receive: new CipherState(there),
       sessionKey: new Uint8Array(32),
     };
-    const entries = files.map((content, index): Entry => ({
-      path: `f${index}`,
-      kind: content === null ? "directory" : "file",
-      size: sizeOf(content),
-      modified: 0,
-      data: null,
-      original: null,
-    }));
-    this.manifest = { entries, salt: new Uint8Array(32), skipped: {} };
+    this.manifest = manifestOf(files);
     [this.data, this.tape] = [encodeManifest(this.manifest), tapeOf(this.manifest)];
     this.session = new RecipientSession(this.secured, this.recipient, this.now, { verify });
   }
@@ -302,8 +312,7 @@ export class Pair {
     const results = Results.decode(digests, this.manifest);
     for (const [entry, status] of refused) results.failed(entry, status);
     const payload = this.payload(results);
-    const input = `${header(this.recipient)}.${encodeBase64url(payload)}`;
-    const signature = this.recipient.signNow(utf8(input));
+    const signature = signReceipt(this.recipient, payload);
     this.receipts.push({ payload, signature });
     this.session.finish(results, refused, payload, signature, this.now);
     this.flush();
@@ -332,8 +341,7 @@ export class Pair {
 
   /** The sender's signature over the receipt that came. */
   countersignature(by = this.sender): Bytes {
-    const { payload } = this.receipts.at(-1)!;
-    return by.signNow(utf8(`${header(by)}.${encodeBase64url(payload)}`));
+    return signReceipt(by, this.receipts.at(-1)!.payload);
   }
 
   countersign(by = this.sender): this {

@@ -5,6 +5,8 @@ import {
   GuestHandshake,
   HostHandshake,
   type ChannelBinding,
+  type GuestInput,
+  type HostInput,
   type Identity,
 } from "../../src/protocol/handshake";
 import { deriveKeys, hostCommitment, pskSecrets } from "../../src/protocol/link";
@@ -15,7 +17,7 @@ export type Case = { name: string; expect: any; [input: string]: any };
 export const bytes = (text: string) => Uint8Array.from(Buffer.from(text, "hex"));
 
 /** An identity from a seed, signing with libsodium. */
-function seeded(seed: Uint8Array, label: string): Identity {
+export function seeded(seed: Uint8Array, label: string): Identity {
   const pair = sodium.crypto_sign_seed_keypair(seed);
   const sign = async (data: Uint8Array) => sodium.crypto_sign_detached(data, pair.privateKey);
   return { public: pair.publicKey, label, sign };
@@ -34,7 +36,7 @@ export function bindingOf({ binding }: Case): ChannelBinding {
   };
 }
 
-export function guestOf(one: Case): GuestHandshake {
+export function guestOf(one: Case, changes: Partial<GuestInput> = {}): GuestHandshake {
   const { host, guest } = one as any;
   const [binding, secret] = [bindingOf(one), bytes(one["secret"])];
   const { public: hostIdentity } = seeded(bytes(host.identity_seed), host.label);
@@ -52,10 +54,11 @@ export function guestOf(one: Case): GuestHandshake {
       nonce: bytes(guest.nonce),
       ...(binding.hostSends && { session: bytes(guest.session) }),
     },
+    ...changes,
   });
 }
 
-export function hostOf(one: Case): HostHandshake {
+export function hostOf(one: Case, changes: Partial<HostInput> = {}): HostHandshake {
   const { host } = one as any;
   const binding = bindingOf(one);
   return new HostHandshake(binding, {
@@ -71,5 +74,6 @@ export function hostOf(one: Case): HostHandshake {
       nonce: bytes(host.nonce),
       ...(!binding.hostSends && { session: bytes(host.session) }),
     },
+    ...changes,
   });
 }

@@ -14,7 +14,6 @@ import {
   type Bytes,
   type JsonObject,
 } from "../../src/protocol/codec";
-import { Failure, HandoverError, PeerError, type Code } from "../../src/protocol/errors";
 import { CHANGED, NOT_PLACED, Results, UNREADABLE, tapeOf } from "../../src/protocol/manifest";
 import * as receipt from "../../src/protocol/receipt";
 import { HOLE, Stream } from "../../src/protocol/seal";
@@ -34,6 +33,7 @@ import {
 import { STILL_SECONDS } from "../../src/protocol/session/machine";
 import { MAX_PENDING } from "../../src/protocol/tape";
 import { Pair, TIME, TRANSCRIPT, TRANSFER, sample, type Content } from "./pair";
+import { broken, failure, refusal } from "./refusals";
 
 beforeAll(() => sodium.ready);
 
@@ -41,32 +41,6 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 const filled = (length: number, value = 97): Bytes => new Uint8Array(length).fill(value);
 const other = (length: number) => encodeBase64url(new Uint8Array(length).fill(99));
-
-/** The error that a call ends with; the test fails when there is none. */
-function refusal(call: () => unknown): HandoverError {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof HandoverError) return error;
-    throw error;
-  }
-  throw new Error("nothing was thrown");
-}
-
-/** The detail of the protocol error that a call ends with. */
-function broken(call: () => unknown): string {
-  const error = refusal(call);
-  expect(error).toBeInstanceOf(PeerError);
-  expect(error.code).toBe("protocol");
-  return error.detail;
-}
-
-/** The code of the failure, on this side, that a call ends with. */
-function failure(call: () => unknown): Code {
-  const error = refusal(call);
-  expect(error).toBeInstanceOf(Failure);
-  return error.code;
-}
 
 // --- the whole line --------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 /** What both roles share: frames in and out, liveness, the table, aborts, further lanes. */
 import { concat, decodeJson, fromUtf8, readAs, utf8, type Bytes, type Json } from "../codec";
 import { FAILURES, Failure, LOST_CODES, PeerError, type Code, type Ending } from "../errors";
-import { checkSigned, type Identity, type Secured } from "../handshake";
+import { isSigned, type Identity, type Secured } from "../handshake";
 import { decodeSignal, encodeSignal, type Signal } from "../signal";
 import type { Event } from "./events";
 import {
@@ -256,7 +256,9 @@ export abstract class Session<State extends string> {
     shape: (value: Json) => T,
   ): T {
     const [body, what] = [utf8(message.body), message.type];
-    checkSigned(label, this.secured.peer.identity, body, message.signature, what);
+    if (!isSigned(label, this.secured.peer.identity, body, message.signature)) {
+      throw new PeerError("signature_invalid", what);
+    }
     return readAs(shape, decodeJson(body, MAX_BODY), what);
   }
 
