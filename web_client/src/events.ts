@@ -3,9 +3,8 @@
  * worker has the keys, the disk and the bytes; the page has the person and the peer connections.
  */
 import type { state } from "../../p2p/protocol/sentences/en.json";
-import type { Bytes } from "./protocol/codec";
 import type { Code, Ending, Values } from "./protocol/errors";
-import type { IceServer } from "./protocol/ice";
+import type { IceServer } from "./protocol/ice_server";
 import type { Skipped, StatusName } from "./protocol/manifest";
 import type { Bottleneck } from "./protocol/session";
 
@@ -200,11 +199,11 @@ export interface Finding {
 /** How a transfer would connect (as of `handover doctor`); "none": not at all. */
 export type CheckPath = "direct" | "either" | "relayed" | "some" | "network" | "none";
 
-/** Where a page stays: the server of a link, and what only its holders have. */
+/** Where a page stays, the server of a link, and what it says there. */
 export interface Staying {
-  readonly origin: string;
-  readonly room: Bytes;
-  readonly join: Bytes;
+  readonly url: string;
+  readonly protocol: string;
+  readonly message: string;
 }
 
 export type Event =
@@ -339,7 +338,12 @@ export interface Person {
 // --- of the server's socket, which the page has: Firefox may crash when a worker ends that has one open
 
 export type SocketCall =
-  | { readonly op: "open"; readonly socket: number; readonly url: string }
+  | {
+      readonly op: "open";
+      readonly socket: number;
+      readonly url: string;
+      readonly protocol: string;
+    }
   | { readonly op: "send"; readonly socket: number; readonly text: string }
   | { readonly op: "close"; readonly socket: number };
 

@@ -1,6 +1,6 @@
 /** The check of this computer, from the page: each way of connecting tried alone, before it matters. */
 import type { CheckPath, Finding, Met, Nat } from "../events";
-import { isTurn, stunOf } from "../protocol/ice";
+import { isTurn, stunOf } from "../protocol/ice_server";
 import { clockAhead, lookOutside, tryRelay } from "./probe";
 
 const CLOCK_SECONDS = 60; // of difference that is worth a word

@@ -6,7 +6,7 @@ import sodium from "libsodium-wrappers-sumo";
 
 import { sha256 } from "../protocol/codec";
 import { Failure } from "../protocol/errors";
-import type { IceServer } from "../protocol/ice";
+import type { IceServer } from "../protocol/ice_server";
 import { deriveKeys } from "../protocol/link";
 import { GuestSeat } from "./rendezvous";
 import { FROM_SERVER, PATH, SUBPROTOCOL, decode, encode } from "./signaling_messages";

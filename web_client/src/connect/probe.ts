@@ -4,7 +4,7 @@
  */
 import { sleep } from "../clock";
 import type { Nat, Relayed } from "../events";
-import type { IceServer } from "../protocol/ice";
+import type { IceServer } from "../protocol/ice_server";
 
 const GATHER_SECONDS = 4;
 const RELAY_SECONDS = 5;

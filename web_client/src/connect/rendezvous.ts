@@ -5,9 +5,11 @@
  * its room anew. What this module carries it cannot read; sealing is `protocol/signal`'s.
  */
 import { clock, sleep } from "../clock";
+import type { Staying } from "../events";
 import { hex, sha256, type Bytes, type Json } from "../protocol/codec";
 import { Failure, type Code } from "../protocol/errors";
-import { readIce, type IceServer } from "../protocol/ice";
+import { readIce } from "../protocol/ice";
+import { type IceServer } from "../protocol/ice_server";
 import type { LinkKeys } from "../protocol/link";
 import { isLoopback } from "../protocol/signal";
 import {
@@ -99,7 +101,13 @@ export interface ServerSocket {
   send(text: string): void;
   close(): void;
 }
-export type OpenSocket = (url: string) => ServerSocket;
+export type OpenSocket = (url: string, protocol: string) => ServerSocket;
+
+/** What a page says to stay at the server of a link (PROTOCOL.md, The signaling server). */
+export function stayingAt(origin: string, { room, join }: LinkKeys): Staying {
+  const message = encode("stay", { room, join });
+  return { url: addressOf(origin), protocol: SUBPROTOCOL, message };
+}
 
 const addressOf = (origin: string): string => `${origin.replace(/^http/, "ws")}${PATH}`;
 
@@ -270,7 +278,7 @@ export class HostSeat {
   private async hold(): Promise<boolean> {
     const left = Math.floor(this.endsAt - clock());
     if (left < 1) throw new Failure("expired");
-    const socket = this.openSocket(addressOf(this.origin));
+    const socket = this.openSocket(addressOf(this.origin), SUBPROTOCOL);
     let had = false;
     try {
       await new Promise<void>((resolve, reject) => {

@@ -4,7 +4,6 @@
  */
 import type { SocketCall, SocketEvent } from "../events";
 import type { OpenSocket, ServerSocket } from "./rendezvous";
-import { SUBPROTOCOL } from "./signaling_messages";
 
 /** The worker's ends. */
 export class WorkerSockets {
@@ -14,7 +13,7 @@ export class WorkerSockets {
   /** `ask` brings a call to the page. */
   constructor(private readonly ask: (call: SocketCall) => void) {}
 
-  readonly openSocket: OpenSocket = (url) => {
+  readonly openSocket: OpenSocket = (url, protocol) => {
     const socket = ++this.count;
     const end: ServerSocket = {
       onopen: null,
@@ -27,7 +26,7 @@ export class WorkerSockets {
       },
     };
     this.known.set(socket, end);
-    this.ask({ op: "open", socket, url });
+    this.ask({ op: "open", socket, url, protocol });
     return end;
   };
 
@@ -50,7 +49,7 @@ export class PageSockets {
   call(call: SocketCall): void {
     const { socket } = call;
     if (call.op === "open") {
-      const made = new WebSocket(call.url, SUBPROTOCOL);
+      const made = new WebSocket(call.url, call.protocol);
       this.open.set(socket, made);
       made.onopen = () => this.tell({ socket, type: "open" });
       made.onmessage = ({ data }) => this.tell({ socket, type: "message", data });

@@ -5,7 +5,6 @@
  * The page does so, and not its worker: Firefox may crash when a worker ends that has a WebSocket open.
  */
 import type { Staying } from "../events";
-import { FROM_SERVER, PATH, SUBPROTOCOL, decode, encode } from "./signaling_messages";
 
 const PAUSES = [200, 500, 1000, 2000, 4000]; // milliseconds, after each connection that came to nothing
 const LONG = 10_000; // milliseconds; one that lasted so long did not
@@ -27,12 +26,12 @@ export class Stay {
   }
 
   private open(): void {
-    const { origin, room, join } = this.at;
+    const { url, protocol, message } = this.at;
     const began = performance.now();
-    this.socket = new WebSocket(`${origin.replace(/^http/, "ws")}${PATH}`, SUBPROTOCOL);
+    this.socket = new WebSocket(url, protocol);
     this.socket.onopen = () => {
       if (this.over) this.socket.close();
-      else this.socket.send(encode("stay", { room, join }));
+      else this.socket.send(message);
       this.heard();
     };
     this.socket.onmessage = ({ data }) => {
@@ -54,10 +53,5 @@ export class Stay {
 }
 
 /** Whether another server takes its place. */
-function isGoingAway(data: unknown): boolean {
-  try {
-    return decode(data, FROM_SERVER)["code"] === "going_away";
-  } catch {
-    return false;
-  }
-}
+const isGoingAway = (data: unknown): boolean =>
+  typeof data === "string" && /"code":\s*"going_away"/.test(data);

@@ -14,7 +14,7 @@ import {
 import { same, type Bytes } from "../protocol/codec";
 import { PeerError } from "../protocol/errors";
 import { MAX_HANDSHAKE_MESSAGE, type ChannelBinding } from "../protocol/handshake";
-import { isTurn, stunOf, type IceServer } from "../protocol/ice";
+import { isTurn, stunOf, type IceServer } from "../protocol/ice_server";
 import type { LinkKeys } from "../protocol/link";
 import {
   MAX_CANDIDATES,

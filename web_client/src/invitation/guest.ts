@@ -6,7 +6,7 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import { clock, sleep } from "../clock";
-import { GuestSeat } from "../connect/rendezvous";
+import { GuestSeat, stayingAt } from "../connect/rendezvous";
 import { Transports } from "../connect/transports";
 import type { Event } from "../events";
 import { LaneLost } from "../lanes/lane";
@@ -71,8 +71,7 @@ export class GuestInvitation {
   stay(): void {
     if (this.staying) return;
     this.staying = new Promise((resolve) => (this.heard = resolve));
-    const { room, join } = this.keys;
-    this.tell({ event: "stay", at: { origin: this.link.origin, room, join } });
+    this.tell({ event: "stay", at: stayingAt(this.link.origin, this.keys) });
   }
 
   /** The server was told, or is not to be had. */

@@ -3,6 +3,7 @@
  * What it says is taken where it fits, and left out where not: it can deny service anyway.
  */
 import { integer, listOf, members, optional, readAs, text, type Json } from "./codec";
+import type { IceServer } from "./ice_server";
 import { isLoopback, isOneHost } from "./signal";
 
 const MAX_SERVERS = 8;
@@ -13,21 +14,12 @@ const MAX_TTL = 7 * 24 * 3600; // seconds
 const URL_FORM =
   /^(stun|turns?):(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(?::([0-9]{1,5}))?(?:\?transport=(udp|tcp))?$/;
 
-/** One of them, as `RTCPeerConnection` takes it. */
-export interface IceServer {
-  readonly urls: string;
-  readonly username?: string;
-  readonly credential?: string;
-}
-
 const server = members({
   url: text(MAX_URL, { empty: false }),
   username: optional(text(MAX_LOGIN, { empty: false })),
   credential: optional(text(MAX_LOGIN, { empty: false })),
 });
 const told = members({ servers: listOf(server, MAX_SERVERS), ttl: integer(1, MAX_TTL) });
-
-export const isTurn = ({ urls }: IceServer): boolean => urls.startsWith("turn");
 
 /**
  * What a signaling server says in `ice`; null is no servers.
@@ -50,14 +42,6 @@ export function readIce(value: Json | null, { local }: { local: boolean }): IceS
     if (scheme === "turns" && transport === "udp") return [];
     return [{ urls: url, username, credential }];
   });
-}
-
-/** The STUN servers among them; TURN servers by UDP answer as such too (RFC 8656). */
-export function stunOf(servers: readonly IceServer[]): IceServer[] {
-  const urls = servers
-    .filter((one) => !isTurn(one) || /^turn:(?!.*transport=tcp)/.test(one.urls))
-    .map(({ urls }) => urls.replace(/^turn:/, "stun:").replace(/\?.*$/, ""));
-  return [...new Set(urls)].map((url) => ({ urls: url }));
 }
 
 /** Whether a STUN or TURN server may be there: a name, or an address of one other host, or of this one. */

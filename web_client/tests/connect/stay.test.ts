@@ -2,6 +2,7 @@
 import sodium from "libsodium-wrappers-sumo";
 import { afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 
+import { stayingAt } from "../../src/connect/rendezvous";
 import { Stay } from "../../src/connect/stay";
 import type { Staying } from "../../src/events";
 import { encodeBase64url } from "../../src/protocol/codec";
@@ -9,9 +10,10 @@ import { deriveKeys } from "../../src/protocol/link";
 import { ServedSocket } from "./server";
 
 let at: Staying;
+const KEYS = () => deriveKeys(new Uint8Array(32).fill(1));
 beforeAll(async () => {
   await sodium.ready;
-  at = { origin: "https://example.org", ...deriveKeys(new Uint8Array(32).fill(1)) };
+  at = stayingAt("https://example.org", KEYS());
 });
 beforeEach(() => {
   ServedSocket.reset();
@@ -42,7 +44,7 @@ test("asks once, by what only the link's holders have, and hangs up when all is 
   const [socket] = ServedSocket.made;
   expect(ServedSocket.made.length).toBe(1);
   expect(socket!.url).toBe("wss://example.org/signal");
-  const { room, join } = at;
+  const { room, join } = KEYS();
   const [named, token] = [encodeBase64url(room), encodeBase64url(join)];
   expect(socket!.sent).toEqual([{ type: "stay", room: named, join: token }]);
   staying.close();

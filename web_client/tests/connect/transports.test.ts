@@ -8,7 +8,7 @@ import type { RtcCall } from "../../src/events";
 import { LaneLost } from "../../src/lanes/lane";
 import { PeerConnections } from "../../src/lanes/webrtc/connection";
 import type { Bytes } from "../../src/protocol/codec";
-import type { IceServer } from "../../src/protocol/ice";
+import type { IceServer } from "../../src/protocol/ice_server";
 import { deriveKeys } from "../../src/protocol/link";
 import { Sealer, type Description, type Knock, type Signal } from "../../src/protocol/signal";
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 
-import { isTurn, readIce, stunOf } from "../../src/protocol/ice";
+import { readIce } from "../../src/protocol/ice";
+import { isTurn, stunOf } from "../../src/protocol/ice_server";
 
 const login = { username: "somebody", credential: "open sesame" };
 

@@ -1,6 +1,6 @@
 /** The worker's part of WebRTC: a proxy for each peer connection that the page makes for it. */
 import type { PathKind, RtcCall, RtcEvent } from "../../events";
-import type { IceServer } from "../../protocol/ice";
+import type { IceServer } from "../../protocol/ice_server";
 import { MAX_CANDIDATES, type Description } from "../../protocol/signal";
 import type { Lane } from "../lane";
 import { ChannelLane } from "./channel";

@@ -4,7 +4,7 @@
  * passes messages on.
  */
 import type { Pipe, RtcCall, RtcEvent } from "../../events";
-import type { IceServer } from "../../protocol/ice";
+import type { IceServer } from "../../protocol/ice_server";
 import { CONTROL_CHANNEL, DATA_CHANNEL, LOW_WATER, PASSED_ON } from "./channel";
 
 export class PagePeerConnections {
