@@ -22,14 +22,23 @@ MAX_TTL = 24 * 3600  # seconds a room may live
 MAX_ICE_URLS, MAX_ICE_URL = 8, 320  # servers that peers are told of; characters of each one's URL
 ROOM, JOIN, JOIN_HASH, OWNER, ATTEMPT = 16, 32, 32, 32, 16  # bytes
 
+MAX_TOKEN = 256  # characters that allow a host to create rooms; of a path where one gets them
+
 Message = dict[str, Any]
+OPTIONAL_TEXT: Final = "optional text"
 # Member -> length of the bytes, or (least, most) of an integer, or str, or dict for an object that
-# may be missing and that the peer reads itself.
+# may be missing and that the peer reads itself, or OPTIONAL_TEXT of at most MAX_TOKEN characters.
 Shape = dict[str, Any]
 
 FROM_PEER: Final[dict[str, Shape]] = {
-    # Host: take (or take again) the host's seat of a room.
-    "create": {"room": ROOM, "join_hash": JOIN_HASH, "owner": OWNER, "ttl": (1, MAX_TTL)},
+    # Host: take (or take again) the host's seat of a room; with a token where a server wants one.
+    "create": {
+        "room": ROOM,
+        "join_hash": JOIN_HASH,
+        "owner": OWNER,
+        "ttl": (1, MAX_TTL),
+        "token": OPTIONAL_TEXT,
+    },
     # Guest: begin an attempt. Consumes nothing.
     "join": {"room": ROOM, "join": JOIN},
     # Either: pass this on to the other side of the attempt.
@@ -47,7 +56,7 @@ FROM_SERVER: Final[dict[str, Shape]] = {
     "attempt": {"attempt": ATTEMPT, "ice": dict},
     "envelope": {"attempt": ATTEMPT, "body": None},
     "left": {"attempt": ATTEMPT},
-    "error": {"code": str},
+    "error": {"code": str, "sign_in": OPTIONAL_TEXT},
 }
 ERRORS: Final = (
     "bad_message",
@@ -58,6 +67,7 @@ ERRORS: Final = (
     "full",  # the server has as many rooms as it takes
     "expired",
     "going_away",  # the server is stopping; come back
+    "token_required",  # to create rooms here; `sign_in`, if any, is where to get one
 )
 
 
@@ -86,6 +96,10 @@ def _bytes(value: object, length: int | None) -> bytes:
 def _member(value: object, shape: object) -> Any:
     if shape is str:
         if not isinstance(value, str) or len(value) > 32:
+            raise BadMessage
+        return value
+    if shape is OPTIONAL_TEXT:
+        if value is not None and not (isinstance(value, str) and 0 < len(value) <= MAX_TOKEN):
             raise BadMessage
         return value
     if shape is dict:
@@ -118,8 +132,9 @@ def decode(text: str | bytes, shapes: dict[str, Shape]) -> Message:
     if not isinstance(kind, str) or kind not in shapes:
         raise BadMessage
     shape = shapes[kind]
-    if not {name for name, one in shape.items() if one is not dict} <= value.keys():
+    needed = {name for name, one in shape.items() if one not in (dict, OPTIONAL_TEXT)}
+    if not needed <= value.keys():
         raise BadMessage
-    if shapes is FROM_PEER and len(value) != len(shape) + 1:
+    if shapes is FROM_PEER and not value.keys() <= {"type", *shape}:
         raise BadMessage
     return {"type": kind, **{name: _member(value.get(name), shape[name]) for name in shape}}

@@ -184,6 +184,7 @@ _CODES = {
     "full": "server_refused",
     "room_taken": "server_refused",
     "bad_message": "server_refused",
+    "token_required": "token_required",
 }
 
 

@@ -1829,6 +1829,10 @@ def make_signaling() -> None:
             values: list[Any] = [None, 1.5, True, "", "AAAA=", "*", b64(bytes(40)), [], -1, 2**60]
             for bad in values:
                 case(f"{kind}: {member} = {json.dumps(bad)}", json.dumps({**value, member: bad}))
+    create = json.loads(messages.encode("create", **good["create"]))
+    for token in ("t", "x" * messages.MAX_TOKEN, "x" * (messages.MAX_TOKEN + 1), "", 1, [], True):
+        text = json.dumps({**create, "token": token})
+        case(f"create: token of {len(json.dumps(token))}: {text[-12:-2]}", text)
     for text in (
         "",
         "{}",
@@ -1847,7 +1851,7 @@ def make_signaling() -> None:
         "signaling",
         [c for c in cases if not (c["name"].endswith(('body = "' + b64(bytes(40)) + '"',)))],
     )
-    assert sum(c["expect"] == "ok" for c in cases) <= 7
+    assert sum(c["expect"] == "ok" for c in cases) <= 9
 
 
 # --- compressed ranges ----------------------------------------------------------------------------

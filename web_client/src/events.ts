@@ -219,7 +219,7 @@ export type Event =
   | { readonly event: "state"; readonly state: StateName }
   | { readonly event: "silence"; readonly silent: boolean } // nothing was heard for a while
   | { readonly event: "slow" } // no connection after a few seconds
-  | { readonly event: "question"; readonly kind: Question }
+  | { readonly event: "question"; readonly kind: Question; readonly signIn?: string }
   | PeerMet
   | Offer
   | Progress
@@ -270,8 +270,8 @@ export type Event =
 
 // --- of a person
 
-/** A person's answer: yes, no, or yes into this folder. */
-export type Answer = boolean | FileSystemDirectoryHandle;
+/** A person's answer: yes, no, yes into this folder, or a token. */
+export type Answer = boolean | FileSystemDirectoryHandle | string;
 
 /** How a link is made. */
 export interface SendOptions {
@@ -317,8 +317,11 @@ export type Command =
   | { readonly command: "receipt"; readonly transferId: string }
   | { readonly command: "discard" };
 
-/** What a person is asked: whether the digits are the same, to take what is offered, to let somebody in. */
-export type Question = "digits" | "accept" | "admit";
+/**
+ * What a person is asked: whether the digits are the same, to take what is offered, to let somebody in, or for
+ * the token that a server wants.
+ */
+export type Question = "digits" | "accept" | "admit" | "token";
 
 /** A transfer of this browser's that came to a receipt. */
 export interface HistoryEntry {

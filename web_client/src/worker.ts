@@ -32,6 +32,10 @@ const person = {
     tell({ event: "question", kind });
     return new Promise((resolve) => (answer = resolve));
   },
+  askToken(signIn: string): Promise<Answer> {
+    tell({ event: "question", kind: "token", signIn });
+    return new Promise((resolve) => (answer = resolve));
+  },
   persist(): Promise<boolean> {
     tell({ event: "persist" });
     return new Promise((resolve) => (persisted = resolve));

@@ -134,7 +134,7 @@ export class GuestSeat implements Seat {
         return new GuestSeat(socket, inbox, answer["attempt"] as Bytes, serversOf(answer, origin));
       }
       if (answer === null) throw new Failure("server_unreachable", "no_answer");
-      throw refusal(answer.type === "error" ? String(answer["code"]) : "bad_message");
+      throw refusal(answer.type === "error" ? answer : { type: "error", code: "bad_message" });
     } catch (error) {
       socket.close();
       throw error;
@@ -221,6 +221,8 @@ export class HostSeat {
   private closed = false;
   private taken = false; // the room was, at least once
   private endsAt: number;
+  /** What lets this host create rooms, where the server wants that. */
+  token = "";
 
   /** `ttl`: seconds. `owner`: the token (32 bytes) that the room is taken again with. */
   constructor(
@@ -290,7 +292,7 @@ export class HostSeat {
         socket.onmessage = ({ data }) => {
           const message = read(data);
           if (message instanceof Failure) return give(message);
-          if (message.type === "error") return give(refusal(String(message["code"])));
+          if (message.type === "error") return give(refusal(message));
           if (had) return this.takeIn(message, give);
           if (message.type !== "created") {
             return give(new Failure("server_refused", "unexpected_answer"));
@@ -316,6 +318,7 @@ export class HostSeat {
       join_hash: sha256(this.keys.join),
       owner: this.owner,
       ttl: Math.min(ttl, MAX_TTL),
+      ...(this.token && { token: this.token }),
     });
   }
 
@@ -348,4 +351,9 @@ export class HostSeat {
 const unanswered = (had: boolean): Failure | null =>
   had ? null : new Failure("server_unreachable", "no_answer");
 
-const refusal = (code: string): Failure => new Failure(CODES[code] ?? "server_unreachable", code);
+/** What an error of the server's means; `sign_in`, where it names one, is the detail. */
+function refusal(message: Message): Failure {
+  const code = String(message["code"]);
+  if (code === "token_required") return new Failure(code, String(message["sign_in"] ?? ""));
+  return new Failure(CODES[code] ?? "server_unreachable", code);
+}

@@ -13,17 +13,20 @@ export const MAX_BODY = 9 * 1024; // bytes of a sealed envelope, before base64ur
 export const MAX_TTL = 24 * 3600;
 const [ROOM, JOIN, JOIN_HASH, OWNER, ATTEMPT] = [16, 32, 32, 32, 16]; // bytes
 
+const MAX_TOKEN = 256; // characters that allow a host to create rooms; of a path where one gets them
+
 /**
- * Member -> length of the bytes, null for a body, [least, most] of an integer, "text", or "object" for one
- * that may be missing and that the peer reads itself.
+ * Member -> length of the bytes, null for a body, [least, most] of an integer, "text", "object" for one that
+ * may be missing and that the peer reads itself, or "token" for a text that may be missing.
  */
 type Shape = {
-  readonly [member: string]: number | null | readonly [number, number] | "text" | "object";
+  readonly [member: string]:
+    number | null | readonly [number, number] | "text" | "object" | "token";
 };
 type Shapes = { readonly [type: string]: Shape };
 
 export const FROM_PEER: Shapes = {
-  create: { room: ROOM, join_hash: JOIN_HASH, owner: OWNER, ttl: [1, MAX_TTL] },
+  create: { room: ROOM, join_hash: JOIN_HASH, owner: OWNER, ttl: [1, MAX_TTL], token: "token" },
   join: { room: ROOM, join: JOIN },
   envelope: { attempt: ATTEMPT, body: null },
   leave: { attempt: ATTEMPT },
@@ -36,7 +39,7 @@ export const FROM_SERVER: Shapes = {
   attempt: { attempt: ATTEMPT, ice: "object" },
   envelope: { attempt: ATTEMPT, body: null },
   left: { attempt: ATTEMPT },
-  error: { code: "text" },
+  error: { code: "text", sign_in: "token" },
 };
 
 export type Message = { type: string; [member: string]: string | number | Bytes | object | null };
@@ -48,6 +51,12 @@ function member(value: unknown, shape: Shape[string]): string | number | Bytes |
   if (shape === "object") {
     if (value === undefined || value === null) return null;
     if (typeof value !== "object" || Array.isArray(value)) throw new BadMessage();
+    return value;
+  }
+  if (shape === "token") {
+    if (value === undefined || value === null) return null;
+    const fits = typeof value === "string" && value.length > 0 && value.length <= MAX_TOKEN;
+    if (!fits) throw new BadMessage();
     return value;
   }
   if (shape === "text") {
@@ -72,10 +81,13 @@ function member(value: unknown, shape: Shape[string]): string | number | Bytes |
 }
 
 /** One message as text. */
-export function encode(type: string, members: { [member: string]: Bytes | number } = {}): string {
+export function encode(
+  type: string,
+  members: { [member: string]: Bytes | number | string } = {},
+): string {
   const values = Object.entries(members).map(([name, value]) => [
     name,
-    typeof value === "number" ? value : encodeBase64url(value),
+    value instanceof Uint8Array ? encodeBase64url(value) : value,
   ]);
   return JSON.stringify({ type, ...Object.fromEntries(values) });
 }
@@ -92,12 +104,12 @@ export function decode(text: unknown, shapes: Shapes): Message {
   const type = value && typeof value === "object" ? value["type"] : null;
   if (typeof type !== "string" || !Object.hasOwn(shapes, type)) throw new BadMessage();
   const shape = shapes[type]!;
-  const extra = Object.keys(value!).length !== Object.keys(shape).length + 1;
+  const extra = Object.keys(value!).some((name) => name !== "type" && !Object.hasOwn(shape, name));
   if (shapes === FROM_PEER && extra) throw new BadMessage();
   const message: Message = { type };
   for (const [name, one] of Object.entries(shape)) {
     const there = Object.hasOwn(value!, name);
-    if (!there && one !== "object") throw new BadMessage();
+    if (!there && one !== "object" && one !== "token") throw new BadMessage();
     message[name] = member(there ? value![name] : null, one);
   }
   return message;

@@ -24,10 +24,9 @@ import { deriveKeys, parseLink, type LinkKeys } from "../protocol/link";
 import type { Connected } from "../transfer/driver";
 import { asFailure, failed, type Outcome } from "../transfer/outcome";
 import { Send } from "../transfer/send";
-import type { SenderTransfer } from "../transfer/sender";
+import { CUT_SECONDS, type SenderTransfer } from "../transfer/sender";
 import { SOFTWARE } from "../version";
 
-const CUT_SECONDS = 24 * 3600; // how long a recipient that was cut off may take to come back
 const MAX_ATTEMPTS = 2; // unproven guests at once
 const RETAKE_SECONDS = 5; // before a room is asked for anew
 
@@ -45,6 +44,8 @@ export interface HostSurroundings {
   readonly openSocket: OpenSocket;
   tell(event: Event): void;
   ask(kind: Question): Promise<Answer>;
+  /** Ask for what lets this host create rooms; `signIn` is where it can be had, or "". */
+  askToken(signIn: string): Promise<Answer>;
 }
 
 export class HostInvitation {
@@ -124,6 +125,12 @@ export class HostInvitation {
         await this.seat.run();
         return;
       } catch (failure) {
+        if (failure instanceof Failure && failure.code === "token_required") {
+          const given = await this.around.askToken(failure.detail);
+          if (typeof given !== "string") return this.giveUp(failure);
+          this.seat.token = given;
+          continue;
+        }
         // A transfer under way does not need the server, a cut one needs it again.
         while (!this.over && this.attempts.size && !this.transfer.cut) await sleep(0.2);
         if (this.over) return;

@@ -226,7 +226,9 @@ export class Receive {
       this.driver.step(() => this.session.decline(clock()));
       return null;
     }
-    if (answer === true) return new Underway(room, offer, total, container!, space, keys);
+    if (typeof answer !== "object") {
+      return new Underway(room, offer, total, container!, space, keys);
+    }
     const folder = new FolderDestination(this.manifest, answer);
     return new Underway(room, offer, total, folder, null, keys);
   }

@@ -44,6 +44,7 @@ import {
 } from "../storage/listing";
 import type { Outcome } from "./outcome";
 
+export const CUT_SECONDS = 24 * 3600; // how long a recipient that was cut off may take to come back
 const REACH_AHEAD = 256 * 1024 * 1024; // bytes of tape that may be sent before it is noted again
 const MAX_CLOSINGS = 100;
 const LISTED = 1000; // entries that are shown
@@ -140,7 +141,8 @@ export class SenderTransfer {
   /** The recipient has accepted: until then it was a visitor, who ends nothing but a visit. */
   async accepted(): Promise<void> {
     this.acceptedHere = true;
-    await this.note({ accepted: true });
+    const expiresAt = Math.max(this.current.expiresAt, Date.now() + CUT_SECONDS * 1000);
+    await this.note({ accepted: true, expiresAt });
   }
 
   /** Whether a recipient ever has. */

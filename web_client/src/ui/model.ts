@@ -31,6 +31,7 @@ export interface Model {
     | "working" // connecting, waiting, reading
     | "choose" // what is sent, and how
     | "link" // it stands; nobody has accepted yet
+    | "token" // the server wants one
     | "admit"
     | "digits"
     | "offer"
@@ -78,6 +79,7 @@ export interface Model {
   readonly link: LinkMade | null;
   readonly warnings: readonly Warned[]; // the last ones
   readonly sent: Sent | null;
+  readonly signIn: string; // where the server gives tokens, or ""
   readonly again: EventOf<"choose_again"> | null;
   readonly differences: EventOf<"differences"> | null;
   readonly history: readonly HistoryEntry[];
@@ -116,6 +118,7 @@ export const START: Model = {
   link: null,
   warnings: [],
   sent: null,
+  signIn: "",
   again: null,
   differences: null,
   history: [],
@@ -147,8 +150,10 @@ export function reduce(model: Model, event: Event): Model {
       return { ...model, slow: true };
     case "peer":
       return { ...model, peer: event };
-    case "question":
-      return { ...model, screen: event.kind === "accept" ? "offer" : event.kind };
+    case "question": {
+      const screen = event.kind === "accept" ? "offer" : event.kind;
+      return { ...model, screen, signIn: event.signIn ?? "" };
+    }
     case "offer":
       return { ...model, offer: event };
     case "progress":

@@ -9,7 +9,7 @@ import type { Model } from "./model";
 import { check } from "./screens/check";
 import { chooseAgain, differences } from "./screens/again";
 import { choose } from "./screens/choose";
-import { digits, working } from "./screens/connecting";
+import { digits, token, working } from "./screens/connecting";
 import { done } from "./screens/done";
 import { ended } from "./screens/ended";
 import { history } from "./screens/history";
@@ -23,7 +23,7 @@ import { elsewhere, unsupported, welcome } from "./screens/start";
 const ANNOUNCE_SECONDS = 5; // a live region that speaks more often is noise
 const STEP_OF: { [role in Model["role"]]: { [screen in Model["screen"]]?: number } } = {
   recipient: { welcome: 0, working: 0, digits: 1, offer: 1, running: 2, done: 3 },
-  sender: { choose: 0, working: 1, link: 1, admit: 1, digits: 1, running: 2, sent: 3 },
+  sender: { choose: 0, working: 1, token: 1, link: 1, admit: 1, digits: 1, running: 2, sent: 3 },
 };
 
 const SCREENS: {
@@ -35,6 +35,7 @@ const SCREENS: {
   welcome,
   working,
   choose,
+  token,
   link,
   admit,
   digits,

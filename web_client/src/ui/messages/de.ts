@@ -248,6 +248,15 @@ export const de: Messages = {
     passphrase: "Dazu ist das Passwort nötig.",
     until: (time) => `Er gilt bis ${time}, solange diese Seite offen ist.`,
   },
+  token: {
+    title: "Dieser Server will wissen, wer einen Link erstellt",
+    text: "Der Betreiber des Servers lässt nur bestimmte Personen Links erstellen.",
+    signIn: "Anmelden",
+    label: "Das Token",
+    hint: "Sie bekommen es vom Betreiber des Servers oder nach dem Anmelden.",
+    go: "Weiter",
+    stop: "Nicht senden",
+  },
   admit: {
     title: "Soll dieser Empfänger die Dateien bekommen?",
     text: "Erwarten Sie ihn? Im Zweifel rufen Sie an und vergleichen die Prüfziffern.",

@@ -254,6 +254,15 @@ export const en = {
     passphrase: "They also need the passphrase.",
     until: (time: string) => `It is good until ${time}, as long as this page is open.`,
   },
+  token: {
+    title: "This server wants to know who creates a link",
+    text: "Whoever runs the server lets only some people create links.",
+    signIn: "Sign in",
+    label: "Token",
+    hint: "You get it from whoever runs the server, or after signing in.",
+    go: "Continue",
+    stop: "Do not send",
+  },
   admit: {
     title: "Let this recipient have the files?",
     text: "Are you expecting them? If in doubt, call them and compare the check digits.",

@@ -44,3 +44,35 @@ export function digits(model: Model, { t, answer }: Context): Screen {
   ];
   return { children };
 }
+
+/** The server lets only some create links: by a token, or after they have signed in. */
+export function token({ signIn }: Model, { t: all, answer }: Context): Screen {
+  const t = all.token;
+  const field = h("input", {
+    id: "token",
+    type: "password",
+    autocomplete: "off",
+    required: true,
+    "aria-describedby": "token-hint",
+  });
+  const submit = (event: globalThis.Event) => {
+    event.preventDefault();
+    if (field.value.trim()) answer(field.value.trim())();
+  };
+  const path = signIn.startsWith("/") && !signIn.startsWith("//") ? signIn : "";
+  const children = [
+    title(t.title),
+    h("p", {}, t.text),
+    path && h("p", {}, h("a", { class: "button primary", href: path, target: "_blank" }, t.signIn)),
+    h(
+      "form",
+      { submit },
+      h("label", { for: "token" }, t.label),
+      field,
+      h("p", { class: "hint", id: "token-hint" }, t.hint),
+      h("button", { type: "submit", class: path ? "quiet" : "primary" }, t.go),
+    ),
+    button(t.stop, answer(false), "quiet"),
+  ];
+  return { children };
+}
