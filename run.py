@@ -31,6 +31,7 @@ FETCH_SECONDS = 120
 PACKAGES = {
     "cc": "gcc",
     "chromium": "chromium",
+    "dnsmasq": "dnsmasq-base",
     "firefox-esr": "firefox-esr",
     "ip": "iproute2",
     "jq": "jq",

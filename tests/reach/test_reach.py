@@ -97,15 +97,22 @@ def test_ipv6_that_leads_nowhere_does_not_hold_up_ipv4(tmp_path):
     assert found.accepted < 5
 
 
-@pytest.mark.parametrize("end", [FAST, "firefox"])
+@pytest.mark.parametrize("end", [FAST, *KINDS])
 def test_a_direct_path_of_small_packets_carries_a_transfer(tmp_path, end):
     small = {"families": ("v6", "v6"), "mtu": 1280, "servers": "stun"}
     assert cell(tmp_path, ("cone", "cone"), ends=(FAST, end), **small).path == "direct"
 
 
-def test_a_relay_carries_small_packets_though_nobody_says_how_small(tmp_path):
-    found = cell(tmp_path, ("symmetric", "symmetric"), mtu=1280, icmp=False)
-    assert found.path == "relayed"
+@pytest.mark.parametrize(
+    ("sites", "family", "end"),
+    [
+        (("symmetric", "symmetric"), "v4", FAST),
+        *((("no udp", "cone"), "v6", browser) for browser in KINDS),
+    ],
+)
+def test_a_relay_carries_small_packets_though_nobody_says_how_small(tmp_path, sites, family, end):
+    around = {"families": (family, family), "mtu": 1280, "icmp": False}
+    assert cell(tmp_path, sites, ends=(FAST, end), **around).path == "relayed"
 
 
 @pytest.mark.parametrize(
