@@ -35,6 +35,7 @@ PACKAGES = {
     "firefox-esr": "firefox-esr",
     "ip": "iproute2",
     "jq": "jq",
+    "microsocks": "microsocks",
     "openssl": "openssl",
     "nft": "nftables",
     "sysctl": "procps",

@@ -75,6 +75,9 @@ class Internet:
         self.certificate, self.key = folder / "servers.pem", folder / "servers.key"
         trusted = {"SSL_CERT_FILE": str(self.certificate)}
         self.environments = {side: dict(trusted) for side in SIDES}  # of peers
+        self.socks: dict[
+            str, str
+        ] = {}  # SOCKS5 servers of sites with a proxy: login, host and port
         self._folder, self._processes = folder, list[subprocess.Popen[bytes]]()
         self._mtu, self._icmp, self._named = mtu, icmp, False
         with contextlib.ExitStack() as undo:
@@ -244,6 +247,9 @@ class Internet:
         )
         self.start(f"{side}-gateway", "tinyproxy", "-d", "-c", str(settings))
         self.environments[side]["HTTPS_PROXY"] = f"http://staff:secret@{address}:8888"
+        own = ("-i", address, "-u", "staff", "-P", "secret")
+        self.start(f"{side}-gateway", "microsocks", *own)
+        self.socks[side] = f"staff:secret@{address}:1080"
 
     def relay(self) -> tuple[str, ...]:
         """Start coturn as it is shipped; its URLs."""

@@ -128,6 +128,31 @@ def test_where_only_a_proxy_gets_out_both_servers_are_reached_through_it(tmp_pat
     assert cell(tmp_path, sites).path == "relayed"
 
 
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_socks_proxy_reaches_both_servers_too(tmp_path, scheme):
+    """By their names, which `socks5h` looks up."""
+    with internet(("proxy", "cone"), tmp_path, families=("v4", "both")) as net:
+        del net.environments["sender"]["HTTPS_PROXY"]
+        proxy = ("--proxy", f"{scheme}://{net.socks['sender']}")
+        found = transfer(net, tmp_path, (FAST, FAST), sender=proxy)
+    assert (found.path, found.ended) == ("relayed", "relayed")
+
+
+@pytest.mark.parametrize("login", ["", "staff:wrong@"])
+def test_a_socks_proxy_that_wants_a_password_says_so(tmp_path, login):
+    with internet(("proxy", "open"), tmp_path, servers="none") as net:
+        del net.environments["sender"]["HTTPS_PROXY"]
+        proxy = f"socks5://{net.socks['sender'].replace('staff:secret@', login)}"
+        peer = Peer(tmp_path / "peer", "peer", net.prefixes["sender"])
+        (tmp_path / "file").write_bytes(b"x")
+        words = ("--auto", "--server", f"https://{INTERNET}:443", "--proxy", proxy)
+        sending = peer.start("send", *words, tmp_path / "file", **net.environments["sender"])
+        code, last = sending.end()
+        peer.close()
+    assert (code, last["code"]) == (1, "server_unreachable")
+    assert "asks for a user name and a password" in last["message"]
+
+
 def test_a_proxy_that_wants_a_password_says_so(tmp_path):
     with internet(("proxy", "open"), tmp_path) as net:
         named = net.environments["sender"]["HTTPS_PROXY"]
