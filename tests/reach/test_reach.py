@@ -221,3 +221,7 @@ def test_who_has_to_tell_their_it_is_said(tmp_path, sites, words):
 def test_a_browser_connects_as_a_program_does(tmp_path, browser, sites, path):
     servers = "stun" if path == "direct" else "turn"
     assert cell(tmp_path, sites, ends=(FAST, browser), servers=servers).path == path
+
+
+def test_chromium_reaches_a_relay_by_tls(tmp_path):
+    assert cell(tmp_path, ("no udp", "443 only"), ends=(FAST, "chromium")).path == "relayed"
