@@ -30,10 +30,13 @@ FETCH_SECONDS = 120
 # What the tests call, or read where it is a path, and the Debian package that has it.
 PACKAGES = {
     "cc": "gcc",
+    "certutil": "libnss3-tools",
     "chromium": "chromium",
+    "dnsmasq": "dnsmasq-base",
     "firefox-esr": "firefox-esr",
     "ip": "iproute2",
     "jq": "jq",
+    "microsocks": "microsocks",
     "openssl": "openssl",
     "nft": "nftables",
     "sysctl": "procps",

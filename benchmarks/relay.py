@@ -41,23 +41,23 @@ ROWS: tuple[tuple[str, Sites, Servers, tuple[str, ...], str], ...] = (
 def relay(options: argparse.Namespace) -> None:
     """Relayed transfers beside the relay alone."""
     confine()
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[tuple[float, float]]] = {}  # MB/s, and of coturn alone in that round
     with tempfile.TemporaryDirectory() as name:
         source = random_file(Path(name) / "file", options.size << 20)
         for number in range(options.rounds):
             say(f"round {number + 1} of {options.rounds}")
-            found.setdefault("coturn alone", []).append(_raw())
+            alone = _raw()
+            found.setdefault("coturn alone", []).append((alone, 1))
             for row, sites, servers, words, path in ROWS:
                 try:
                     rate = _transfer(source, sites, servers, words, path)
-                    found.setdefault(row, []).append(rate)
+                    found.setdefault(row, []).append((rate, rate / alone))
                 except Failed as failure:
                     say(f"{row}: {failure}")
     print(f"{machine()}; {options.rounds} rounds, {options.size} MiB each")
-    raw = found["coturn alone"]
     rows = []
-    for row, rates in found.items():
-        shares = [rate / alone for rate, alone in zip(rates, raw, strict=False)]
+    for row, pairs in found.items():
+        rates, shares = zip(*pairs, strict=True)
         rows.append([row, spread(rates), spread(shares, 2)])
     table(("", "MB/s", "of coturn alone"), rows)
 

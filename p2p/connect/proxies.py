@@ -21,6 +21,11 @@ from .addresses import is_loopback
 T = TypeVar("T")
 NONE = "none"  # named as the proxy: there is none, whatever the environment says
 SCHEMES = ("http", "socks4", "socks4a", "socks5", "socks5h")
+# What `python_socks` says when a SOCKS5 server wants a login (RFC 1928 3), or another one.
+SOCKS_LOGIN = (
+    "No acceptable authentication methods were offered",
+    "Username and password authentication failure",
+)
 CONNECT_SECONDS = 10.0
 # Between one address of a host and the next (RFC 8305 5): IPv6 may be configured and dead.
 STAGGER_SECONDS = 0.25
@@ -114,15 +119,16 @@ async def open_socket(proxy: str, host: str, port: int) -> socket.socket:
             url, lookup = connectable(proxy)
             return await Proxy.from_url(url, rdns=lookup or None).connect(host, port)
     except ProxyError as error:
-        raise refused_by_proxy(error.error_code) from None
+        raise refused_by_proxy(error.error_code, str(error)) from None
     except (ProxyConnectionError, ProxyTimeoutError, TimeoutError, OSError, ValueError):
         raise Failure("server_unreachable", Detail("proxy_unreachable")) from None
 
 
-def refused_by_proxy(status: int | None) -> Failure:
-    """What it means when a proxy answers a CONNECT with this status (RFC 9110 15.5.8)."""
-    refused = "proxy_login" if status == 407 else "proxy_refused"
-    return Failure("server_unreachable", Detail(refused))
+def refused_by_proxy(status: int | None, said: str = "") -> Failure:
+    """What it means when a proxy answers a CONNECT with this status (RFC 9110 15.5.8), or when
+    `python_socks` says this of a SOCKS server, for which it has no status."""
+    login = status == 407 or said in SOCKS_LOGIN
+    return Failure("server_unreachable", Detail("proxy_login" if login else "proxy_refused"))
 
 
 async def first_that_reaches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import socket
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ..protocol.errors import Failure
 from ..protocol.link import parse_link
-from ..protocol.sentences import os_detail
+from ..protocol.sentences import Detail, os_detail
 from .addresses import is_loopback, reachable
 from .certificates import Tls
 
@@ -118,7 +119,11 @@ async def open_rendezvous(
         )
         await stack.enter_async_context(serving)
     except OSError as error:
-        raise Failure("server_unreachable", os_detail(error)) from None
+        detail = os_detail(error)
+        if error.errno == errno.EADDRINUSE and listen and listen[1] == PORT:
+            minutes = int(apart.STAY_SECONDS / 60)
+            detail = Detail("port_kept", port=PORT, minutes=minutes)
+        raise Failure("server_unreachable", detail) from None
     listening = listen[0] if listen else ""
     named = _link_hosts(listening, address, hosts)
     scheme = "http" if tls is None else "https"

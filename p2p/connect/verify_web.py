@@ -100,7 +100,7 @@ async def _compare(
                     findings += _references(origin, got, shipped)
             return findings
     except ProxyError as error:
-        raise refused_by_proxy(error.error_code) from None
+        raise refused_by_proxy(error.error_code, str(error)) from None
     except (ProxyConnectionError, ProxyTimeoutError):
         raise Failure("server_unreachable", Detail("proxy_unreachable")) from None
     except aiohttp.ClientConnectorCertificateError as error:

@@ -18,6 +18,7 @@ import aiohttp
 import psutil
 import pytest
 
+from p2p.connect import rendezvous
 from p2p.connect.certificates import tls_from_local_ca
 from p2p.connect.rendezvous import open_rendezvous, open_server
 from p2p.connect.seats import GuestSeat, HostSeat
@@ -219,6 +220,30 @@ async def test_at_a_port_that_was_asked_for_it_ends_with_the_transfer(unused_tcp
                 assert await page.stay() == ""
             assert await page.heard() == "not_found"  # nor does it come back
             assert not await page.loads()
+
+
+async def test_whoever_asks_for_a_port_that_a_page_keeps_is_told_until_when(
+    short, monkeypatch, unused_tcp_port
+):
+    monkeypatch.setattr(apart, "STAY_SECONDS", 600.0)
+    monkeypatch.setattr(rendezvous, "PORT", unused_tcp_port)
+    asked = ("", unused_tcp_port)
+    async with contextlib.AsyncExitStack() as pages:
+        async with AsyncExitStack() as stack:
+            place = await open_rendezvous(stack, None, None, None, None, OWNER)
+            page = await pages.enter_async_context(page_of(place.reached))
+            await meet(place.reached)
+            assert await page.stay() == ""
+        assert await page.stay() == ""
+        async with AsyncExitStack() as stack:
+            with pytest.raises(Failure) as caught:
+                await open_rendezvous(stack, None, asked, None, None, OWNER)
+        assert f"port {unused_tcp_port} is already in use" in caught.value.sentence
+        assert "10 minutes at the latest" in caught.value.sentence
+        await page.socket.close()
+        await page.ended()
+        async with AsyncExitStack() as stack:
+            await open_rendezvous(stack, None, asked, None, None, OWNER)
 
 
 async def test_after_a_transfer_that_failed_no_page_is_served():

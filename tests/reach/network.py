@@ -30,7 +30,10 @@ IPV4_ONLY: tuple[Family, Family] = ("v4", "v4")
 INTERNET, RELAY = "203.0.113.1", "203.0.113.2"
 INTERNET6, RELAY6 = "2001:db8::1", "2001:db8::2"
 NAMES = {"handover.test": (INTERNET, INTERNET6), "turn.test": (RELAY, RELAY6)}
-HOSTS = Path("/etc/hosts")
+# Every gateway answers for these names. Browsers ask a DNS server for the address of a STUN or TURN
+# server, and look into no file.
+RESOLVERS = ("192.0.2.53", "2001:db8:53::53")
+RESOLVER_FILE = Path("/etc/resolv.conf")
 MTU = 1500  # bytes
 SIDES = ("sender", "recipient")
 SECRET = "a secret that only tests have"
@@ -59,7 +62,8 @@ class Internet:
         icmp: bool = True,
     ) -> None:
         """`mtu`: between gateways and the internet, in bytes; without `icmp` nobody learns of it
-        ("packet too big" is dropped)."""
+        ("packet too big" is dropped), but by TCP, whose segments gateways bound then, as those in
+        front of a narrow link do: without that no page loads either."""
         self._names = {
             one: f"reach-{os.getpid()}-{one}"
             for one in ("internet", "relay", *SIDES, *(f"{side}-gateway" for side in SIDES))
@@ -71,6 +75,9 @@ class Internet:
         self.certificate, self.key = folder / "servers.pem", folder / "servers.key"
         trusted = {"SSL_CERT_FILE": str(self.certificate)}
         self.environments = {side: dict(trusted) for side in SIDES}  # of peers
+        self.socks: dict[
+            str, str
+        ] = {}  # SOCKS5 servers of sites with a proxy: login, host and port
         self._folder, self._processes = folder, list[subprocess.Popen[bytes]]()
         self._mtu, self._icmp, self._named = mtu, icmp, False
         with contextlib.ExitStack() as undo:
@@ -105,12 +112,19 @@ class Internet:
         )
 
     def _name(self) -> None:
-        """Have all see the servers' names; like most programs, they ask for both families."""
-        lines = [f"{address} {name}\n" for name, both in NAMES.items() for address in both]
-        hosts = self._folder / "hosts"
-        hosts.write_text(HOSTS.read_text() + "".join(lines))
-        mount("--bind", hosts, HOSTS)
+        """Have all ask their gateway for names; like most programs, they ask for both families."""
+        own = self._folder / "resolv.conf"
+        own.write_text("".join(f"nameserver {address}\n" for address in RESOLVERS))
+        mount("--bind", own, RESOLVER_FILE)
         self._named = True
+
+    def _start_resolver(self, gateway: str) -> None:
+        name = self._names[gateway]
+        for address in RESOLVERS:
+            run("ip", "-n", name, "addr", "add", address, "dev", "lo", *_at_once(address))
+        known = [f"--address=/{host}/{one}" for host, both in NAMES.items() for one in both]
+        own = ("--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts")
+        self.start(gateway, "dnsmasq", *own, *known)
 
     def _set(self, name: str, key: str, value: int) -> None:
         run("ip", "netns", "exec", name, "sysctl", "-qw", f"{key}={int(value)}")
@@ -156,6 +170,7 @@ class Internet:
         if site == "open":
             run("ip", "-n", internet, "route", "add", f"{inner}.0/24", "via", f"{outer}.2")
         self._filter(gateway, site, broken6=family == "broken6")
+        self._start_resolver(gateway)
         if site == "proxy":
             self._start_proxy(side, f"{inner}.1")
 
@@ -184,6 +199,7 @@ class Internet:
             icmp type destination-unreachable drop
             icmpv6 type packet-too-big drop"""
         )
+        bounded = "" if self._icmp else "tcp flags syn tcp option maxseg size set rt mtu"
         rules = f"""
         table inet site {{
           chain nat {{
@@ -194,6 +210,7 @@ class Internet:
             type filter hook forward priority 0
             {"meta nfproto ipv6 drop" if broken6 else ""}
             {silent}
+            {bounded}
             {"".join(f'iifname "inner" {rule}{chr(10)}' for rule in out)}
             {unasked}
           }}
@@ -230,6 +247,9 @@ class Internet:
         )
         self.start(f"{side}-gateway", "tinyproxy", "-d", "-c", str(settings))
         self.environments[side]["HTTPS_PROXY"] = f"http://staff:secret@{address}:8888"
+        own = ("-i", address, "-u", "staff", "-P", "secret")
+        self.start(f"{side}-gateway", "microsocks", *own)
+        self.socks[side] = f"staff:secret@{address}:1080"
 
     def relay(self) -> tuple[str, ...]:
         """Start coturn as it is shipped; its URLs."""
@@ -280,5 +300,5 @@ pidfile={self._folder}/coturn.pid
         for name in self._names.values():
             subprocess.run(("ip", "netns", "del", name), capture_output=True)
         if self._named:
-            subprocess.run(("umount", "-l", HOSTS), check=True)
+            subprocess.run(("umount", "-l", RESOLVER_FILE), check=True)
             self._named = False

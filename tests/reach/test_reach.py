@@ -97,15 +97,22 @@ def test_ipv6_that_leads_nowhere_does_not_hold_up_ipv4(tmp_path):
     assert found.accepted < 5
 
 
-@pytest.mark.parametrize("end", [FAST, "firefox"])
+@pytest.mark.parametrize("end", [FAST, *KINDS])
 def test_a_direct_path_of_small_packets_carries_a_transfer(tmp_path, end):
     small = {"families": ("v6", "v6"), "mtu": 1280, "servers": "stun"}
     assert cell(tmp_path, ("cone", "cone"), ends=(FAST, end), **small).path == "direct"
 
 
-def test_a_relay_carries_small_packets_though_nobody_says_how_small(tmp_path):
-    found = cell(tmp_path, ("symmetric", "symmetric"), mtu=1280, icmp=False)
-    assert found.path == "relayed"
+@pytest.mark.parametrize(
+    ("sites", "family", "end"),
+    [
+        (("symmetric", "symmetric"), "v4", FAST),
+        *((("no udp", "cone"), "v6", browser) for browser in KINDS),
+    ],
+)
+def test_a_relay_carries_small_packets_though_nobody_says_how_small(tmp_path, sites, family, end):
+    around = {"families": (family, family), "mtu": 1280, "icmp": False}
+    assert cell(tmp_path, sites, ends=(FAST, end), **around).path == "relayed"
 
 
 @pytest.mark.parametrize(
@@ -119,6 +126,31 @@ def test_where_no_udp_gets_out_the_relay_is_reached_by_tcp_and_tls(tmp_path, sit
 @pytest.mark.parametrize("sites", [("proxy", "cone"), ("cone", "proxy"), ("proxy", "443 only")])
 def test_where_only_a_proxy_gets_out_both_servers_are_reached_through_it(tmp_path, sites):
     assert cell(tmp_path, sites).path == "relayed"
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_socks_proxy_reaches_both_servers_too(tmp_path, scheme):
+    """By their names, which `socks5h` looks up."""
+    with internet(("proxy", "cone"), tmp_path, families=("v4", "both")) as net:
+        del net.environments["sender"]["HTTPS_PROXY"]
+        proxy = ("--proxy", f"{scheme}://{net.socks['sender']}")
+        found = transfer(net, tmp_path, (FAST, FAST), sender=proxy)
+    assert (found.path, found.ended) == ("relayed", "relayed")
+
+
+@pytest.mark.parametrize("login", ["", "staff:wrong@"])
+def test_a_socks_proxy_that_wants_a_password_says_so(tmp_path, login):
+    with internet(("proxy", "open"), tmp_path, servers="none") as net:
+        del net.environments["sender"]["HTTPS_PROXY"]
+        proxy = f"socks5://{net.socks['sender'].replace('staff:secret@', login)}"
+        peer = Peer(tmp_path / "peer", "peer", net.prefixes["sender"])
+        (tmp_path / "file").write_bytes(b"x")
+        words = ("--auto", "--server", f"https://{INTERNET}:443", "--proxy", proxy)
+        sending = peer.start("send", *words, tmp_path / "file", **net.environments["sender"])
+        code, last = sending.end()
+        peer.close()
+    assert (code, last["code"]) == (1, "server_unreachable")
+    assert "asks for a user name and a password" in last["message"]
 
 
 def test_a_proxy_that_wants_a_password_says_so(tmp_path):
@@ -189,3 +221,7 @@ def test_who_has_to_tell_their_it_is_said(tmp_path, sites, words):
 def test_a_browser_connects_as_a_program_does(tmp_path, browser, sites, path):
     servers = "stun" if path == "direct" else "turn"
     assert cell(tmp_path, sites, ends=(FAST, browser), servers=servers).path == path
+
+
+def test_chromium_reaches_a_relay_by_tls(tmp_path):
+    assert cell(tmp_path, ("no udp", "443 only"), ends=(FAST, "chromium")).path == "relayed"

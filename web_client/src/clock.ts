@@ -20,3 +20,16 @@ export const breathe = (() => {
       port2.postMessage(null);
     });
 })();
+
+const SLICE_SECONDS = 0.02; // a message may wait so long
+
+/** Take all steps of some work, and let messages in between: pings have to be answered. */
+export async function inTurns<T>(steps: Generator<void, T>): Promise<T> {
+  for (let began = clock(); ;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+    if (clock() - began < SLICE_SECONDS) continue;
+    await breathe();
+    began = clock();
+  }
+}

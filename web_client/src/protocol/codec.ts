@@ -188,6 +188,14 @@ export function same(one: Bytes, other: Bytes): boolean {
   return one.length === other.length && sodium.memcmp(one, other);
 }
 
+/** Take all steps of some work at once. */
+export function atOnce<T>(steps: Generator<void, T>): T {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
 /** Lower-case hex. */
 export const hex = (data: Bytes): string => sodium.to_hex(data);
 

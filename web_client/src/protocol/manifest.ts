@@ -1,6 +1,7 @@
 /** The manifest, the results and their tree (mirrors `p2p/protocol/manifest.py`). */
 import {
   MAX_INTEGER,
+  atOnce,
   base64url,
   base64urlUpto,
   concat,
@@ -28,7 +29,7 @@ import {
   NamesCollide,
   TooManyNames,
   UnsafePath,
-  checkTree,
+  checkTreeInSteps,
   shown,
 } from "./paths";
 import { Tape } from "./tape";
@@ -141,7 +142,10 @@ export function encodeManifest(manifest: Manifest): Bytes {
 }
 
 /** Read a manifest and hold it against every rule for names. Throws `PeerError`. */
-export function decodeManifest(data: Bytes): Manifest {
+export const decodeManifest = (data: Bytes): Manifest => atOnce(decodeManifestInSteps(data));
+
+/** The same; each step reads an entry, or checks a name. */
+export function* decodeManifestInSteps(data: Bytes): Generator<void, Manifest> {
   if (data[data.length - 1] !== 10) throw new PeerError("manifest_truncated");
   const entries: Entry[] = [];
   let salt: Bytes | null = null;
@@ -159,10 +163,13 @@ export function decodeManifest(data: Bytes): Manifest {
     }
     if (entries.length === MAX_ENTRIES) throw new PeerError("manifest_too_many_entries");
     entries.push(readEntry(line));
+    yield;
   }
   if (salt === null || !entries.length) throw new PeerError("manifest_empty");
   try {
-    checkTree(entries.map(({ path, kind }) => (kind === "directory" ? `${path}/` : path)));
+    yield* checkTreeInSteps(
+      entries.map(({ path, kind }) => (kind === "directory" ? `${path}/` : path)),
+    );
   } catch (reason) {
     if (reason instanceof UnsafePath) throw nameUnsafe(reason.path, reason.code);
     if (reason instanceof TooManyNames) throw new PeerError("manifest_too_many_entries");
@@ -307,6 +314,15 @@ export function merkleRoot(leaves: readonly Bytes[]): Bytes {
 }
 
 /** The one hash a receipt carries for everything that was sent and what became of it. */
-export function resultsRoot(manifest: Manifest, results: Results): Bytes {
-  return merkleRoot(manifest.entries.map((_, index) => leaf(manifest, results, index)));
+export const resultsRoot = (manifest: Manifest, results: Results): Bytes =>
+  atOnce(resultsRootInSteps(manifest, results));
+
+/** The same, a leaf with each step. */
+export function* resultsRootInSteps(manifest: Manifest, results: Results): Generator<void, Bytes> {
+  const leaves: Bytes[] = [];
+  for (const index of manifest.entries.keys()) {
+    leaves.push(leaf(manifest, results, index));
+    yield;
+  }
+  return merkleRoot(leaves);
 }

@@ -1,5 +1,5 @@
 /** The one rule for names that come from elsewhere, and how to show them (mirrors `paths.py`). */
-import { encodeBase64url, sha256, utf8 } from "./codec";
+import { atOnce, encodeBase64url, sha256, utf8 } from "./codec";
 
 export const MAX_SEGMENT = 255; // bytes: NAME_MAX of every common file system
 const MAX_DECOMPOSED = 3 * MAX_SEGMENT; // bytes in NFKD: NFD takes thrice as many, U+FDFA eleven times
@@ -123,12 +123,16 @@ interface Folder {
  * Parents are implied. A file and a directory of one name collide, and so do `A/x` and `a/y`: their
  * parents would. Throws `UnsafePath`, `NamesCollide`, `TooManyNames`.
  */
-export function checkTree(paths: Iterable<string>): void {
+export const checkTree = (paths: Iterable<string>): void => atOnce(checkTreeInSteps(paths));
+
+/** The same, a path with each step. */
+export function* checkTreeInSteps(paths: Iterable<string>): Generator<void, void> {
   // In this order what lies in a folder comes in one go, itself first: so every name is looked at
   // once, and only of the folders above it has anything to be kept.
   const above: Folder[] = [{ path: "", names: new Map() }];
   let [count, nonAscii, last] = [0, 0, ""];
   for (const path of Array.from(paths).sort()) {
+    yield;
     if (!path) throw new UnsafePath("path_part");
     if (path === last) throw new NamesCollide([upTo(path, 0), upTo(path, 0)]);
     last = path;
@@ -147,6 +151,7 @@ export function checkTree(paths: Iterable<string>): void {
     }
   }
 }
+
 /** A path up to the end of the name that begins at `at`. */
 function upTo(path: string, at: number): string {
   const end = path.indexOf("/", at);

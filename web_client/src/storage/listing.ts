@@ -5,7 +5,7 @@
  * A page is given files (`File`, as they were when they were chosen) or, where the platform has them,
  * handles, by which a file is found again later. It never sees links, devices or permissions.
  */
-import { breathe } from "../clock";
+import { breathe, inTurns } from "../clock";
 import type { Picked } from "../events";
 import { MAX_INTEGER, utf8, type Bytes } from "../protocol/codec";
 import { Failure } from "../protocol/errors";
@@ -15,7 +15,7 @@ import {
   NamesCollide,
   TooManyNames,
   UnsafePath,
-  checkTree,
+  checkTreeInSteps,
   escapeSegment,
   shown,
 } from "../protocol/paths";
@@ -225,7 +225,8 @@ export async function list(selection: Selection, warn: Warn, now: number): Promi
   }
   if (!entries.length) throw new Failure("nothing_to_send", "nothing_readable");
   try {
-    checkTree(entries.map(({ path, kind }) => (kind === "directory" ? `${path}/` : path)));
+    const paths = entries.map(({ path, kind }) => (kind === "directory" ? `${path}/` : path));
+    await inTurns(checkTreeInSteps(paths));
   } catch (reason) {
     if (reason instanceof UnsafePath) throw nameRefused(reason.path, reason.code);
     if (reason instanceof TooManyNames) throw new Failure("too_many_entries");

@@ -8,13 +8,19 @@
  */
 import sodium from "libsodium-wrappers-sumo";
 
-import { breathe, clock, nowText, sleep } from "../clock";
+import { breathe, clock, inTurns, nowText, sleep } from "../clock";
 import { decompress } from "../compression";
 import type { Event, Person, StateName } from "../events";
 import { RecipientMultipath } from "../lanes/multipath";
 import { encodeBase64url, same, type Bytes } from "../protocol/codec";
 import { Failure, PeerError } from "../protocol/errors";
-import { Results, decodeManifest, resultsRoot, tapeOf, type Manifest } from "../protocol/manifest";
+import {
+  Results,
+  decodeManifestInSteps,
+  resultsRootInSteps,
+  tapeOf,
+  type Manifest,
+} from "../protocol/manifest";
 import { STORAGE_SALT, type StorageKeys } from "../protocol/link";
 import * as receipts from "../protocol/receipt";
 import { Opener, Stream, isHole, type Header } from "../protocol/seal";
@@ -173,7 +179,8 @@ export class Receive {
   private async decide(data: Bytes): Promise<void> {
     const { home, room, keysOf, progress } = this.around;
     const { session } = this;
-    this.manifest = decodeManifest(data);
+    this.manifest = await inTurns(decodeManifestInSteps(data));
+    if (this.driver.over) return;
     const tape = tapeOf(this.manifest);
     session.read(this.manifest, tape);
     const { transferId, manifestHash } = session;
@@ -338,7 +345,7 @@ export class Receive {
     this.tellState("signing");
     const payload = receiptPayload(this.connected, session, {
       results,
-      root: resultsRoot(manifest, results),
+      root: await inTurns(resultsRootInSteps(manifest, results)),
       stored: destination.stored,
       auditHead: await this.around.home.audit.head(),
       verified: nowText(),

@@ -5,14 +5,14 @@
  *
  * woken by what the session lets happen. What the recipient is promised stands in the journal first.
  */
-import { clock, nowText } from "../clock";
+import { clock, inTurns, nowText } from "../clock";
 import { Compressor, STORED } from "../compression";
 import type { Lane } from "../lanes/lane";
 import { SenderMultipath } from "../lanes/multipath";
 import { encodeBase64url, same, type Bytes } from "../protocol/codec";
 import { Failure } from "../protocol/errors";
 import { RESUME, ZSTD_FRAMES, fingerprints } from "../protocol/handshake";
-import { CHANGED, resultsRoot } from "../protocol/manifest";
+import { CHANGED, resultsRootInSteps } from "../protocol/manifest";
 import { HEADER, RangeSealer, Stream, type Header } from "../protocol/seal";
 import {
   SenderSession,
@@ -366,7 +366,7 @@ export class Send {
     const { identity, secured } = this.connected;
     const { peer } = secured;
     transfer.tell({ event: "state", state: "signing" });
-    const root = resultsRoot(this.prepared.manifest, session.results);
+    const root = await inTurns(resultsRootInSteps(this.prepared.manifest, session.results));
     const signature = await session.countersign(receipted, root, transfer.record.closings);
     const recipient: [Bytes, Bytes] = [peer.identity, receipted.signature];
     await transfer.keepReceipt(receipted.payload, recipient, [identity.public, signature]);

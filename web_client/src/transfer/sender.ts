@@ -7,6 +7,7 @@
  */
 import sodium from "libsodium-wrappers-sumo";
 
+import { inTurns } from "../clock";
 import type { Event, Sent, StateName, WarningCode } from "../events";
 import {
   decodeBase64url,
@@ -22,7 +23,7 @@ import {
   Results,
   SALT,
   STATUSES,
-  decodeManifest,
+  decodeManifestInSteps,
   encodeManifest,
   tapeOf,
   type Manifest,
@@ -292,7 +293,7 @@ export async function recall(
   if (!sources || !manifestHash || !same(sha256(sources.manifest), manifestHash)) {
     throw new Failure("journal_damaged", transferId);
   }
-  const manifest = decodeManifest(sources.manifest);
+  const manifest = await inTurns(decodeManifestInSteps(sources.manifest));
   const { entries } = manifest;
   const known = await home.sending.results(transferId);
   const results = known ? Results.recall(known, entries.length) : Results.of(entries.length);

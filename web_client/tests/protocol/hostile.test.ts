@@ -17,7 +17,13 @@ import {
 } from "../../src/protocol/codec";
 import { Failure, PeerError } from "../../src/protocol/errors";
 import { deriveKeys, linkText, parseLink } from "../../src/protocol/link";
-import { Results, decodeManifest, encodeManifest, tapeOf } from "../../src/protocol/manifest";
+import {
+  Results,
+  decodeManifest,
+  decodeManifestInSteps,
+  encodeManifest,
+  tapeOf,
+} from "../../src/protocol/manifest";
 import * as paths from "../../src/protocol/paths";
 import * as receipt from "../../src/protocol/receipt";
 import {
@@ -213,6 +219,15 @@ describe("a manifest", () => {
       valueOr(PeerError, () => tapeOf(found));
       return true;
     });
+  });
+
+  test("is read and checked by one name with each step", () => {
+    const files = Array.from({ length: 1000 }, (_, i) => ({
+      ...manifest.entries[2],
+      path: `f${i}`,
+    }));
+    const data = encodeManifest({ ...manifest, entries: files });
+    expect([...decodeManifestInSteps(data)]).toHaveLength(2 * files.length);
   });
 
   test("with sizes that add up too far has no tape", () => {

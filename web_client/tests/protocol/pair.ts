@@ -258,7 +258,9 @@ export class Pair {
   }
 
   sendManifest(data = this.data): this {
-    this.range(Stream.MANIFEST, 0, data);
+    for (let at = 0; at < data.length; at += 65_536) {
+      this.range(Stream.MANIFEST, at, data.subarray(at, at + 65_536));
+    }
     return this;
   }
 

@@ -2,6 +2,7 @@
 import sodium from "libsodium-wrappers-sumo";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 
+import { breathe } from "../../src/clock";
 import { FAILURES, Failure, Next, PeerError, type Code } from "../../src/protocol/errors";
 import type { Bytes } from "../../src/protocol/codec";
 import { journalKey, storeKey } from "../../src/protocol/link";
@@ -97,6 +98,17 @@ describe("in one session", () => {
     );
     expect(Buffer.from(journal.delivered!).includes("handover.zip")).toBe(false);
     expect(await containers()).toEqual([ROOM]);
+  });
+
+  test("the sender is heard while a long list of files is read", async () => {
+    const remote = new Remote(new Array(30_000).fill(new Uint8Array(0)));
+    const ended = new RecipientTransfer(home, new Visitor(), ROOM, keysOf).session(
+      remote.connected,
+    );
+    remote.data[remote.data.lastIndexOf("f".charCodeAt(0))] = "/".charCodeAt(0); // at its very end
+    void breathe().then(() => remote.say("abort", { code: "cancelled" }));
+    remote.offer().sendManifest();
+    await expect(ended).rejects.toMatchObject({ code: "peer_cancelled" });
   });
 
   test("nothing is signed before the server knows that the page stays", async () => {
