@@ -219,7 +219,12 @@ export type Event =
   | { readonly event: "state"; readonly state: StateName }
   | { readonly event: "silence"; readonly silent: boolean } // nothing was heard for a while
   | { readonly event: "slow" } // no connection after a few seconds
-  | { readonly event: "question"; readonly kind: Question; readonly signIn?: string }
+  | {
+      readonly event: "question";
+      readonly kind: Question;
+      readonly number: number; // that its answer names: whoever it was about may be gone by then
+      readonly signIn?: string;
+    }
   | PeerMet
   | Offer
   | Progress
@@ -307,7 +312,7 @@ export type Command =
       readonly label: string;
       readonly folders: boolean; // whether the page can ask for a folder
     }
-  | { readonly command: "answer"; readonly answer: Answer }
+  | { readonly command: "answer"; readonly question: number; readonly answer: Answer }
   | { readonly command: "rtc"; readonly event: RtcEvent }
   | { readonly command: "check"; readonly origin: string }
   | { readonly command: "stayed" } // the server was told

@@ -15,7 +15,8 @@ import { historyOf } from "./transfer/summary";
 let home: Promise<Home> | null = null;
 let receiving: Receiving | null = null;
 let sending: Sending | null = null;
-let answer: ((answer: Answer) => void) | null = null;
+let asked = 0; // questions so far
+let answer: ((answer: Answer) => void) | null = null; // to the last one
 let persisted: ((granted: boolean) => void) | null = null;
 
 const tell = (event: Event): void => {
@@ -25,17 +26,16 @@ const tell = (event: Event): void => {
 const peerConnections = new PeerConnections((call) => tell({ event: "rtc", call }));
 const sockets = new WorkerSockets((call) => tell({ event: "socket", call }));
 
+function ask(kind: Question, signIn = ""): Promise<Answer> {
+  tell({ event: "question", kind, number: ++asked, signIn });
+  return new Promise((resolve) => (answer = resolve));
+}
+
 const person = {
   tell,
   folders: false,
-  ask(kind: Question): Promise<Answer> {
-    tell({ event: "question", kind });
-    return new Promise((resolve) => (answer = resolve));
-  },
-  askToken(signIn: string): Promise<Answer> {
-    tell({ event: "question", kind: "token", signIn });
-    return new Promise((resolve) => (answer = resolve));
-  },
+  ask: (kind: Question): Promise<Answer> => ask(kind),
+  askToken: (signIn: string): Promise<Answer> => ask("token", signIn),
   persist(): Promise<boolean> {
     tell({ event: "persist" });
     return new Promise((resolve) => (persisted = resolve));
@@ -121,7 +121,7 @@ async function obey(data: Command): Promise<void> {
     case "renew":
       return sending?.renew();
     case "answer":
-      return answer?.(data.answer);
+      return data.question === asked ? answer?.(data.answer) : undefined;
     case "rtc":
       return peerConnections.take(data.event);
     case "socket":

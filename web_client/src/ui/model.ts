@@ -79,6 +79,7 @@ export interface Model {
   readonly link: LinkMade | null;
   readonly warnings: readonly Warned[]; // the last ones
   readonly sent: Sent | null;
+  readonly question: number; // the last one
   readonly signIn: string; // where the server gives tokens, or ""
   readonly again: EventOf<"choose_again"> | null;
   readonly differences: EventOf<"differences"> | null;
@@ -118,6 +119,7 @@ export const START: Model = {
   link: null,
   warnings: [],
   sent: null,
+  question: 0,
   signIn: "",
   again: null,
   differences: null,
@@ -152,7 +154,7 @@ export function reduce(model: Model, event: Event): Model {
       return { ...model, peer: event };
     case "question": {
       const screen = event.kind === "accept" ? "offer" : event.kind;
-      return { ...model, screen, signIn: event.signIn ?? "" };
+      return { ...model, screen, signIn: event.signIn ?? "", question: event.number };
     }
     case "offer":
       return { ...model, offer: event };

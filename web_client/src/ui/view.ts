@@ -142,6 +142,7 @@ export class View {
       screen === "choose" && model.selected?.names.join("/"),
       (screen === "link" || screen === "admit") && model.peer?.digits,
       screen === "link" && state,
+      model.question,
     ].join();
     if (key !== this.shownKey) {
       const first = this.shownKey === "";
@@ -233,7 +234,7 @@ export class View {
     const { t, actions } = this;
     const answer = (given: Answer) => () => {
       for (const button of this.main.querySelectorAll("button")) button.disabled = true;
-      actions.command({ command: "answer", answer: given });
+      actions.command({ command: "answer", question: model.question, answer: given });
     };
     return SCREENS[model.screen](model, { t, actions, answer });
   }

@@ -76,7 +76,7 @@ const CONNECTED = [READY, state("opened"), PEER, state("connected"), state("offe
 const RUNNING = [
   ...CONNECTED,
   OFFER,
-  { event: "question", kind: "accept" } as const,
+  { event: "question", kind: "accept", number: 1 } as const,
   state("accepted"),
   PROGRESS,
 ];
@@ -89,8 +89,12 @@ describe("the screen", () => {
     ["a link that another tab has", [{ event: "elsewhere" }], "elsewhere"],
     ["opened", [READY, state("opened")], "working"],
     ["waiting for the sender", [READY, state("opened"), PEER, state("connected")], "working"],
-    ["digits to compare", [...CONNECTED, { event: "question", kind: "digits" }], "digits"],
-    ["an offer", [...CONNECTED, OFFER, { event: "question", kind: "accept" }], "offer"],
+    [
+      "digits to compare",
+      [...CONNECTED, { event: "question", kind: "digits", number: 1 }],
+      "digits",
+    ],
+    ["an offer", [...CONNECTED, OFFER, { event: "question", kind: "accept", number: 1 }], "offer"],
     ["accepted", RUNNING, "running"],
     ["verifying", [...RUNNING, state("verifying")], "running"],
     ["signing", [...RUNNING, state("verifying"), state("signing")], "running"],
