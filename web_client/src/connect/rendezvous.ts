@@ -248,7 +248,9 @@ export class HostSeat {
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
         // Once it was there, a server that refuses may be a proxy whose server restarts.
-        if (error.code === "expired" || !this.taken) throw error;
+        if (error.code === "expired") throw error;
+        // No room that was just drawn is another's: the server has room for one transfer alone.
+        if (!this.taken) throw error.detail === "room_taken" ? serverOfOne() : error;
       }
       this.attempts.forEach((attempt) => attempt.put(null));
       this.attempts.clear();
@@ -350,6 +352,8 @@ export class HostSeat {
 /** A server that is gone; null where it was there and is missed. */
 const unanswered = (had: boolean): Failure | null =>
   had ? null : new Failure("server_unreachable", "no_answer");
+
+const serverOfOne = () => new Failure("server_refused", "one_transfer");
 
 /** What an error of the server's means; `sign_in`, where it names one, is the detail. */
 function refusal(message: Message): Failure {

@@ -28,7 +28,8 @@ export function ended(model: Model, { t, actions }: Context): Screen {
     sends
       ? button(t.ended.home, () => actions.home())
       : !HOPELESS.includes(code) && button(t.ended.again, () => actions.again()),
-    UNREACHED.includes(code) && button(t.check.title, () => actions.check(), "quiet"),
+    UNREACHED.includes(code) &&
+      button(t.check.title, () => actions.check(), "quiet check-computer"),
     byCommand && !sends && h("p", {}, t.ended.commandLine),
     byCommand && !sends && commandLine(),
   ];

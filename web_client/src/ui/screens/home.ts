@@ -39,7 +39,7 @@ export function home(model: Model, { t: all, actions }: Context): Screen {
     ),
     choices(
       button(t.history, () => actions.history(), "quiet"),
-      button(all.check.title, () => actions.check(), "quiet"),
+      button(all.check.title, () => actions.check(), "quiet check-computer"),
     ),
     h("p", { class: "small" }, t.trust),
   ];

@@ -61,7 +61,7 @@ export function welcome(model: Model, { t: all, actions }: Context): Screen {
       h("button", { type: "submit", class: "primary" }, t.go),
     ),
     h("p", { class: "small" }, t.unexpected),
-    button(all.check.title, () => actions.check(), "quiet"),
+    button(all.check.title, () => actions.check(), "quiet check-computer"),
     h("p", { class: "small" }, `${t.trust} `, h("code", {}, "handover receive"), "."),
   ];
   return { children };
