@@ -64,7 +64,7 @@ async def check(kind: str, address: str, screenshot: str = "") -> int:
         page = browser.page
         await page.goto(address)
         await page.wait_until("document.querySelector('h1') !== null")
-        await page.click(".card .quiet")
+        await page.click(".card .check-computer")
         await page.wait_for(".card.check .primary", CHECK_SECONDS)
         rows = await page.evaluate(ROWS)
         result = await page.text(".card.check [role=status]")
