@@ -5,7 +5,8 @@ worker and throws them away, acknowledging as the web client must. With `--direc
 sends and the process throws away. No sealing, no hashing, no disk. Beside it, with `--whole`, a
 real transfer: `handover send` to the web client, from the click that accepts until the files are
 verified, and until they are saved to the disk and verified; or the web client to `handover
-receive`, from the click that lets it in until both have signed the receipt.
+receive`, from the click that lets it in until both have signed the receipt. With `--direction
+between` two browsers of a kind do either; "program" is then all of the one that sends, and its tab.
 `python -m benchmarks.browser` prints a table; CPU is user and system seconds for a GB (10^9 bytes)
 of the sender, of the tab, of the process that holds its sockets, and of the rest of the browser.
 """
@@ -179,29 +180,22 @@ async def whole_from_browser(kind: Kind, source: Path) -> Result:
     total = source.stat().st_size
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDOVER_")}
     environment = {**kept, "HANDOVER_CONFIG": os.devnull}
-    command = sys.executable, "-m", "p2p"
     with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
         environment["HANDOVER_HOME"] = f"{folder}/home"
-        server = await asyncio.create_subprocess_exec(
-            *(*command, "serve", "--listen", "127.0.0.1:0"),
-            env=environment,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        receiver: asyncio.subprocess.Process | None = None
-        try:
-            assert server.stderr
-            while not (found := re.search(rb"port (\d+)", await server.stderr.readline())):
-                pass
-            async with open_browser(kind, Path(folder)) as browser:
-                page = browser.page
-                sender = PageSender(page, browser)
-                link = await sender.send(f"http://127.0.0.1:{int(found[1])}", [source])
-                receiver = await asyncio.create_subprocess_exec(
-                    *(*command, "receive", "--auto", "--output", f"{folder}/out"),
-                    env={**environment, "HANDOVER_LINK": link},
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.DEVNULL,
-                )
+        async with (
+            _server(environment) as address,
+            open_browser(kind, Path(folder)) as browser,
+        ):
+            page = browser.page
+            sender = PageSender(page, browser)
+            link = await sender.send(address, [source])
+            receiver = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "p2p", "receive", "--auto", "--output", f"{folder}/out"),
+                env={**environment, "HANDOVER_LINK": link},
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            try:
                 process = psutil.Process(receiver.pid)
                 await page.wait_for(".card.admit")
                 before, all_before = _cpu(browser), cpu_of_all()
@@ -221,12 +215,94 @@ async def whole_from_browser(kind: Kind, source: Path) -> Result:
                     _tab_memory(browser),
                     (all_after - all_before - sum(used.values())) / signed,
                 )
-        finally:
-            for one in (receiver, server):
-                if one is not None and one.returncode is None:
-                    one.kill()
-                if one is not None:
-                    await one.wait()
+            finally:
+                if receiver.returncode is None:
+                    receiver.kill()
+                await receiver.wait()
+
+
+async def raw_between(kind: Kind, total: int) -> Result:
+    """Send `total` bytes from a page of a browser to one of another of its kind."""
+    how = {"share": total, "ack": MAX_ACK, "worker": True, "window": WINDOW}
+    how |= {"messageSize": MAX_MESSAGE_SIZE}
+    with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
+        async with (
+            _serve() as address,
+            open_browser(kind, Path(folder) / "one") as one,
+            open_browser(kind, Path(folder) / "other") as other,
+        ):
+            for browser in (one, other):
+                await browser.page.goto(address)
+            before = _cpu(one), _cpu(other), cpu_of_all()
+            offer = await one.page.evaluate(f"call({json.dumps({**how, 'sends': True})})")
+            answering = json.dumps({**how, "sends": False, "starts": True})
+            answers = await other.page.evaluate(f"meet({json.dumps([offer])}, {answering})")
+            await one.page.evaluate(f"take({json.dumps(answers[0])})")
+            seconds = await asyncio.wait_for(one.page.evaluate("seconds"), SECONDS)
+            return _between(one, other, before, total, seconds)
+
+
+async def whole_between(kind: Kind, source: Path) -> Result:
+    """A real transfer of one file from a browser to another of its kind, from the accept on."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("HANDOVER_")}
+    total = source.stat().st_size
+    with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
+        async with (
+            _server({**kept, "HANDOVER_CONFIG": os.devnull, "HANDOVER_HOME": folder}) as address,
+            open_browser(kind, Path(folder) / "one") as one,
+            open_browser(kind, Path(folder) / "other") as other,
+        ):
+            sender = PageSender(one.page, one)
+            await other.page.goto(await sender.send(address, [source]))
+            await other.page.fill("#label", "Benchmark")
+            await other.page.click("button.primary")
+            await sender.admit()
+            await other.page.wait_for(".card.offer")
+            before = _cpu(one), _cpu(other), cpu_of_all()
+            began = time.perf_counter()
+            await other.page.click(".card.offer button.primary")
+            await asyncio.wait_for(one.page.evaluate(SENT), SECONDS)
+            return _between(one, other, before, total, time.perf_counter() - began)
+
+
+def _between(
+    one: Browser,
+    other: Browser,
+    before: tuple[dict[str, float], dict[str, float], float],
+    total: int,
+    seconds: float,
+) -> Result:
+    """What two browsers did since."""
+    assert not one.page.errors, one.page.errors
+    assert not other.page.errors, other.page.errors
+    sent, got, everyone = _cpu(one), _cpu(other), cpu_of_all()
+    used = {part: got[part] - before[1][part] for part in PARTS}
+    used["program"] = sum(sent.values()) - sum(before[0].values())
+    return Result(
+        total / seconds / 1e6,
+        {part: used[part] / total * 1e9 for part in PARTS},
+        _tab_memory(one),
+        _tab_memory(other),
+        (everyone - before[2] - sum(used.values())) / seconds,
+    )
+
+
+@asynccontextmanager
+async def _server(environment: dict[str, str]) -> AsyncIterator[str]:
+    """A server of its own; its address."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "p2p", "serve", "--listen", "127.0.0.1:0"),
+        env=environment,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stderr
+        while not (found := re.search(rb"port (\d+)", await process.stderr.readline())):
+            pass
+        yield f"http://127.0.0.1:{int(found[1])}"
+    finally:
+        process.kill()
+        await process.wait()
 
 
 @asynccontextmanager
@@ -390,22 +466,28 @@ async def _send(connection: Connection, share: int, message_size: int, window: i
     await hearing
 
 
-def whole(kinds: list[Kind], size: int, rounds: int, *, sends: bool) -> None:
+WHOLE = {"to": whole_to_browser, "from": whole_from_browser, "between": whole_between}
+
+
+def whole(kinds: list[Kind], size: int, rounds: int, direction: str) -> None:
     """Raw and whole in turns, and the ratios of their medians."""
-    transfer = whole_from_browser if sends else whole_to_browser
+    transfer = WHOLE[direction]
     with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
         source = random_file(Path(folder) / "random.bin", size << 20)
         runs: dict[Kind, tuple[list[Result], list[Result]]] = {kind: ([], []) for kind in kinds}
         for _ in range(rounds):
             for kind, (bare, real) in runs.items():
-                bare.append(asyncio.run(raw(kind, size << 20, sends=sends)))
+                if direction == "between":
+                    bare.append(asyncio.run(raw_between(kind, size << 20)))
+                else:
+                    bare.append(asyncio.run(raw(kind, size << 20, sends=direction == "from")))
                 real.append(asyncio.run(transfer(kind, source)))
     for kind, (bare, real) in runs.items():
         base = statistics.median(run.rate for run in bare)
         row(f"{kind}, raw", bare)
         row(f"{kind}, whole: {statistics.median(r.rate for r in real) / base:.2f} verified", real)
         saved = statistics.median(run.saved for run in real)
-        if not sends:
+        if direction == "to":
             print(f"| {kind}, whole: {saved / base:.2f} saved | {saved:.1f} | | | |", flush=True)
 
 
@@ -422,7 +504,7 @@ def main() -> None:
     """Measure and print; every option that takes several values is measured with each, in turns."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.browser", description=__doc__)
     parser.add_argument("--program", help=argparse.SUPPRESS)
-    parser.add_argument("--direction", choices=("to", "from"), default="to", help="the page")
+    parser.add_argument("--direction", choices=WHOLE, default="to", help="the page")
     parser.add_argument("--browser", choices=KINDS, nargs="+", default=KINDS)
     parser.add_argument("--size", type=int, default=256, help="MiB")
     parser.add_argument("--rounds", type=int, default=3)
@@ -441,9 +523,11 @@ def main() -> None:
     head = (
         f"| case | MB/s, median [range] | CPU s/GB {' / '.join(PARTS)} | peak MB | others' cores |"
     )
+    if options.direction == "between" and not options.whole:
+        parser.error("--direction between is measured with --whole")
     if options.whole:
         print(f"{head}\n|---|---|---|---|---|")
-        whole(options.browser, options.size, options.rounds, sends=sends)
+        whole(options.browser, options.size, options.rounds, options.direction)
         return
     cases = [
         (
