@@ -111,7 +111,7 @@ export interface Selected {
   readonly files: number;
   readonly folders: number;
   readonly size: number;
-  readonly names: readonly string[]; // the top ones, safe to show; the first of them
+  readonly names: readonly { readonly name: string; readonly number: number }[]; // the first top ones, safe to show
   readonly count: number; // of top names
   readonly busy: boolean; // folders are still being read
   readonly refused: readonly string[]; // names that were chosen already, safe to show
@@ -216,6 +216,7 @@ export type Event =
       readonly lasting: boolean;
     }
   | { readonly event: "elsewhere" } // open in another tab
+  | { readonly event: "gone" } // what was to be taken up is not there any more
   | { readonly event: "state"; readonly state: StateName }
   | { readonly event: "silence"; readonly silent: boolean } // nothing was heard for a while
   | { readonly event: "slow" } // no connection after a few seconds
@@ -291,8 +292,13 @@ export interface SendOptions {
 export type Command =
   | { readonly command: "open"; readonly link: string }
   | { readonly command: "home" }
-  | { readonly command: "pick"; readonly picked: readonly Picked[]; readonly choice: number }
-  | { readonly command: "unpick"; readonly index: number } // of the names, in order
+  | {
+      readonly command: "pick";
+      readonly picked: readonly Picked[];
+      readonly choice: number;
+      readonly last: boolean; // else more of the same choice comes
+    }
+  | { readonly command: "unpick"; readonly number: number } // of a top name
   | { readonly command: "send"; readonly options: SendOptions }
   | {
       readonly command: "take_up";

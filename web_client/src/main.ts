@@ -20,7 +20,6 @@ const LINK = "handover link"; // in this tab only; a reload goes on with it
 const ACTIVE = "handover active"; // a transfer was accepted in this tab and is not over
 const LANGUAGE = "handover language";
 const SENDING = "handover sending"; // the transfer that this tab sends
-const ASLEEP_MS = 10_000; // between two looks at the clock: the computer slept
 const PORTION = 500; // files in one message to the worker
 const ANSWER_SECONDS = 20; // for the browser's own question about storage, which is easy to miss
 
@@ -104,9 +103,12 @@ const view = new View(language, {
     keep(ACTIVE, null);
     location.reload();
   },
-  choose: (kind) => void choose(kind, pick),
+  choose: (kind) =>
+    void choose(kind, (picked) => CHOOSING.includes(model.screen) && newChoice()(picked, true)),
   async allow(transferId, handles) {
-    for (const handle of handles) await handle.requestPermission?.({ mode: "read" });
+    try {
+      for (const handle of handles) await handle.requestPermission?.({ mode: "read" });
+    } catch {} // it is asked again
     takeUp(transferId, false);
   },
   takeUp,
@@ -161,18 +163,19 @@ async function keepAwake(): Promise<void> {
   }
 }
 
-/** Somebody chose something to send. */
-function pick(picked: readonly Picked[]): void {
-  choice++;
-  passOn(picked);
-}
+/** Somebody chose something to send; more of the same choice may come. */
+type Pick = (picked: readonly Picked[], last: boolean) => void;
 
-/** Bring it to the worker, in portions: a folder may have tens of thousands of files. */
-function passOn(picked: readonly Picked[]): void {
-  if (!CHOOSING.includes(model.screen)) return;
-  for (let at = 0; at < picked.length; at += PORTION) {
-    command({ command: "pick", picked: picked.slice(at, at + PORTION), choice });
-  }
+/** A new choice. It comes to the worker in portions: a folder may have tens of thousands of files. */
+function newChoice(): Pick {
+  const number = ++choice;
+  return (picked, last) => {
+    for (let at = 0; at < picked.length; at += PORTION) {
+      const some = picked.slice(at, at + PORTION);
+      command({ command: "pick", picked: some, choice: number, last: false });
+    }
+    if (last) command({ command: "pick", picked: [], choice: number, last });
+  };
 }
 
 function takeUp(transferId: string, granted: boolean): void {
@@ -216,10 +219,8 @@ async function take(event: Event): Promise<void> {
     keep(SENDING, event.transferId);
     setActive(true); // the link is good as long as the page is open
   }
-  if (event.event === "ended" || event.event === "sent") {
-    setActive(false);
-    keep(SENDING, null);
-  }
+  if (event.event === "ended" || event.event === "sent") setActive(false);
+  if (["ended", "sent", "gone", "elsewhere"].includes(event.event)) keep(SENDING, null);
   if (event.event === "file") {
     revokeDownloads();
     download(event.name, event.file);
@@ -285,18 +286,11 @@ document.addEventListener("dragover", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault(); // a browser would open the file in the place of this page
   if (!event.dataTransfer || !CHOOSING.includes(model.screen)) return;
-  choice++;
-  void dropped(event.dataTransfer, passOn);
+  void dropped(event.dataTransfer, newChoice());
 });
 
-/** After a sleep, or in another network, the server may be gone without a word. */
-const renew = () => command({ command: "renew" });
-addEventListener("online", renew);
-let lookedAt = Date.now();
-setInterval(() => {
-  if (Date.now() - lookedAt > ASLEEP_MS) renew();
-  lookedAt = Date.now();
-}, ASLEEP_MS / 5);
+/** In another network, the server may be gone without a word. */
+addEventListener("online", () => command({ command: "renew" }));
 
 addEventListener("hashchange", () => {
   if (active)

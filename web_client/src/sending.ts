@@ -4,6 +4,7 @@ import { encode as encodeQr } from "uqr";
 
 import type { Event, Person, Picked, SendOptions, Unfinished } from "./events";
 import { HostInvitation, type HostSurroundings } from "./invitation/host";
+import { same } from "./protocol/codec";
 import { Failure } from "./protocol/errors";
 import { shownLabel } from "./protocol/labels";
 import {
@@ -37,11 +38,13 @@ type Around = HostSurroundings & Pick<Person, "persist">;
 
 export class Sending {
   private selection: Selection;
-  private refused: readonly string[] = [];
+  private refused: readonly string[] = []; // of the last choice
+  private choice = 0; // the last
   private toldAt = 0;
   private telling: ReturnType<typeof setTimeout> | null = null;
   private invitation: HostInvitation | null = null;
-  private takingUp: SenderRecord | null = null; // what is chosen again for
+  private busy = false; // a link is being made, or something taken up
+  private claimed = ""; // the transfer that this tab holds
   private goingOn: (() => void) | null = null;
 
   constructor(
@@ -70,16 +73,20 @@ export class Sending {
 
   // --- what is sent
 
-  /** Something was chosen; one `choice` may come in portions. */
-  pick(picked: readonly Picked[], choice: number): void {
-    this.refused = this.selection.add(picked, choice).map((name) => shown(name));
+  /** Something was chosen; one `choice` may come in portions, until the `last`. */
+  pick(picked: readonly Picked[], choice: number, last: boolean): void {
+    const refused = this.selection.add(picked, choice, last).map((name) => shown(name));
+    const before = choice === this.choice ? this.refused : [];
+    [this.choice, this.refused] = [choice, [...new Set([...before, ...refused])]];
     this.tellSelected();
   }
 
-  unpick(index: number): void {
+  /** Leave out again what has this number. */
+  unpick(number: number): void {
+    const { selection } = this;
     this.refused = [];
-    this.selection.remove(this.selection.names[index]!);
-    this.tellSelected();
+    const name = selection.names.find((one) => selection.numberOf(one) === number);
+    if (name !== undefined) selection.remove(name);
   }
 
   /** Now and then: folders are read faster than people read. */
@@ -94,7 +101,9 @@ export class Sending {
         files,
         folders,
         size,
-        names: names.slice(0, NAMES).map((name) => shown(name, 128)),
+        names: names
+          .slice(0, NAMES)
+          .map((name) => ({ name: shown(name, 128), number: this.selection.numberOf(name) })),
         count: names.length,
         busy,
         refused: this.refused,
@@ -106,6 +115,8 @@ export class Sending {
 
   async send({ origin, label, passphrase, expires, verify, to }: SendOptions): Promise<void> {
     const { kept, around, selection } = this;
+    if (this.busy) return; // it was clicked twice
+    this.busy = true;
     try {
       const identity = await kept.identity.under(label);
       const secret = sodium.randombytes_buf(SECRET_BYTES);
@@ -124,7 +135,6 @@ export class Sending {
         label,
         verify,
         to: contact?.identity ?? null,
-        startedAt: now,
         expiresAt: now + expires * 1000,
         manifestHash: null,
         files: selection.files,
@@ -137,13 +147,15 @@ export class Sending {
         durable: 0,
         closings: [],
       };
-      await claim(record.transferId);
+      await claim((this.claimed = record.transferId));
       const warn = (code: "unreadable" | "renamed", path: string, detail: string) =>
         around.tell({ event: "warning", code, path: shown(path, 256), detail });
       const prepare = () => prepareNew(selection, warn);
       await this.run(record, prepare, { recalled: false });
     } catch (error) {
       around.tell({ event: "ended", ...failed(error) });
+    } finally {
+      this.busy = false;
     }
   }
 
@@ -154,6 +166,7 @@ export class Sending {
   ): Promise<void> {
     const { kept, around } = this;
     const identity = await kept.identity.under(record.label);
+    if (!same(identity.public, record.identity)) throw new Failure("journal_foreign");
     const tell = (event: Event) => around.tell(event);
     const transfer = new SenderTransfer(kept, identity, record, prepare, recalled, tell);
     if (kept.lasting) await around.persist();
@@ -189,17 +202,15 @@ export class Sending {
 
   // --- after a reload
 
-  /** What can be taken up; what nobody can come back for is erased. */
+  /** What can be taken up. */
   private async unfinished(): Promise<Unfinished[]> {
+    await eraseExpired(this.kept);
     const found: Unfinished[] = [];
     for (const record of await this.kept.sending.all()) {
       const { transferId, files, total, durable, peerLabel, accepted, expiresAt } = record;
-      if (await isClaimed(transferId)) continue; // another tab's
-      if (expiresAt < Date.now()) await this.erase(transferId);
-      else {
-        const peer = accepted ? shownLabel(peerLabel) : "";
-        found.push({ transferId, files, size: total, durable, peer, expiresAt });
-      }
+      if (await isClaimed(transferId)) continue; // a tab is at it
+      const peer = accepted ? shownLabel(peerLabel) : "";
+      found.push({ transferId, files, size: total, durable, peer, expiresAt });
     }
     return found;
   }
@@ -210,13 +221,20 @@ export class Sending {
    */
   async takeUp(transferId: string, granted: boolean): Promise<void> {
     const { kept, around } = this;
+    if (this.busy) return; // it was clicked twice, or is taken up by itself
+    this.busy = true;
     try {
       const record = await kept.sending.read(transferId);
-      if (!record || (!this.takingUp && !(await claim(transferId)))) {
+      // It was erased: its link has expired, or it was dropped in another tab; or nothing was listed yet.
+      if (!record?.manifestHash) {
+        around.tell({ event: "gone" });
+        return await this.home();
+      }
+      if (this.claimed !== transferId && !(await claim(transferId))) {
         return around.tell({ event: "elsewhere" });
       }
+      this.claimed = transferId;
       const sources = await kept.sending.sources(transferId);
-      this.takingUp = record;
       const handles = sources?.roots ?? [];
       const byHandle = handles.length > 0 && (await isReadable(handles));
       const chosen = granted && !byHandle;
@@ -232,10 +250,11 @@ export class Sending {
         around.tell({ event: "differences", ...differences });
         await decided;
       }
-      this.takingUp = null;
       await this.run(record, () => Promise.resolve(prepared), { recalled: true });
     } catch (error) {
       around.tell({ event: "ended", ...failed(error) });
+    } finally {
+      this.busy = false;
     }
   }
 
@@ -246,13 +265,9 @@ export class Sending {
 
   /** Do not take it up: what is noted of it is erased. */
   async drop(transferId: string): Promise<void> {
-    await this.erase(transferId);
+    if (await isClaimed(transferId)) return this.around.tell({ event: "elsewhere" });
+    await erase(this.kept, transferId);
     await this.home();
-  }
-
-  private async erase(transferId: string): Promise<void> {
-    await this.kept.sending.drop(transferId);
-    await this.kept.audit.append("erased", { transfer_id: transferId });
   }
 
   /** The files that were chosen now, by their paths. */
@@ -260,6 +275,18 @@ export class Sending {
     const files = this.selection.byPath();
     return async ({ path }) => files.get(path!) ?? null;
   }
+}
+
+/** Erase what nobody can come back for. */
+export async function eraseExpired(kept: Home): Promise<void> {
+  for (const { transferId, expiresAt } of await kept.sending.all()) {
+    if (expiresAt < Date.now() && !(await isClaimed(transferId))) await erase(kept, transferId);
+  }
+}
+
+async function erase(kept: Home, transferId: string): Promise<void> {
+  await kept.sending.drop(transferId);
+  await kept.audit.append("erased", { transfer_id: transferId });
 }
 
 /** Whether the platform still lets us read by these handles. */

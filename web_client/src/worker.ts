@@ -6,7 +6,7 @@ import { WorkerSockets } from "./connect/sockets";
 import type { Answer, Command, Event, Question } from "./events";
 import { PeerConnections } from "./lanes/webrtc/connection";
 import { Receiving } from "./receiving";
-import { Sending } from "./sending";
+import { Sending, eraseExpired } from "./sending";
 import { Home } from "./state/home";
 import { roomOnDisk } from "./storage/opfs";
 import { failed } from "./transfer/outcome";
@@ -45,13 +45,16 @@ const person = {
 /** What this browser keeps, opened once. */
 async function opened(): Promise<Home> {
   await sodium.ready;
-  return (home ??= Home.open());
+  return (home ??= Home.open().then(async (kept) => {
+    await eraseExpired(kept);
+    return kept;
+  }));
 }
 
 async function forSending(): Promise<Sending> {
   const { openSocket } = sockets;
-  sending ??= new Sending(await opened(), { ...person, peerConnections, openSocket });
-  return sending;
+  const kept = await opened();
+  return (sending ??= new Sending(kept, { ...person, peerConnections, openSocket }));
 }
 
 /** What a page cannot find out itself: whether peers would meet, and what there is room for. */
@@ -107,9 +110,9 @@ async function obey(data: Command): Promise<void> {
     case "home":
       return (await forSending()).home();
     case "pick":
-      return (await forSending()).pick(data.picked, data.choice);
+      return (await forSending()).pick(data.picked, data.choice, data.last);
     case "unpick":
-      return sending!.unpick(data.index);
+      return sending!.unpick(data.number);
     case "send":
       return sending!.send(data.options);
     case "take_up":
@@ -122,10 +125,6 @@ async function obey(data: Command): Promise<void> {
       return sending?.renew();
     case "answer":
       return data.question === asked ? answer?.(data.answer) : undefined;
-    case "rtc":
-      return peerConnections.take(data.event);
-    case "socket":
-      return sockets.take(data.event);
     case "persisted":
       return persisted?.(data.granted);
     case "check":
@@ -144,5 +143,9 @@ async function obey(data: Command): Promise<void> {
   }
 }
 
-onmessage = ({ data }: MessageEvent<Command>) =>
+onmessage = ({ data }: MessageEvent<Command>) => {
+  // What these bring belongs to what runs, which ends by its own errors.
+  if (data.command === "rtc") return peerConnections.take(data.event);
+  if (data.command === "socket") return sockets.take(data.event);
   obey(data).catch((error) => tell({ event: "ended", ...failed(error) }));
+};

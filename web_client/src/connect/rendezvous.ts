@@ -27,6 +27,9 @@ const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5]; // seconds
 const MAX_ATTEMPTS = 8; // that the host knows of
 // What one attempt may bring: four times what a server passes on.
 const [MAX_ENVELOPES, MAX_ENVELOPE_BYTES] = [256, 256 * 1024];
+// What a server may say at once, and for each second (PROTOCOL.md, The signaling server).
+const [BURST_FRAMES, FRAMES_A_SECOND] = [1024, 32];
+const [BURST_BYTES, BYTES_A_SECOND] = [1024 * 1024, 32 * 1024];
 const MAX_WAITING = 256; // messages from a server that nobody has read yet
 
 const CODES: { [code: string]: Code } = {
@@ -38,6 +41,24 @@ const CODES: { [code: string]: Code } = {
   room_taken: "server_refused",
   bad_message: "server_refused",
 };
+
+/** What a server may still say; it fills up again with time. */
+class Budget {
+  private frames = BURST_FRAMES;
+  private bytes = BURST_BYTES;
+  private at = clock();
+
+  /** Whether this was within it. */
+  take(text: unknown): boolean {
+    const now = clock();
+    const since = now - this.at;
+    this.at = now;
+    this.frames = Math.min(BURST_FRAMES, this.frames + since * FRAMES_A_SECOND) - 1;
+    const length = typeof text === "string" ? text.length : 0;
+    this.bytes = Math.min(BURST_BYTES, this.bytes + since * BYTES_A_SECOND) - length;
+    return this.frames >= 0 && this.bytes >= 0;
+  }
+}
 
 /** Messages that wait to be read. Nothing follows `null`, or what the server did wrong. */
 class Inbox {
@@ -283,6 +304,7 @@ export class HostSeat {
     const left = Math.floor(this.endsAt - clock());
     if (left < 1) throw new Failure("expired");
     const socket = this.openSocket(addressOf(this.origin), SUBPROTOCOL);
+    const budget = new Budget();
     let had = false;
     try {
       await new Promise<void>((resolve, reject) => {
@@ -294,6 +316,7 @@ export class HostSeat {
         socket.onmessage = ({ data }) => {
           const message = read(data);
           if (message instanceof Failure) return give(message);
+          if (!budget.take(data)) return give(new Failure("server_refused", "unexpected_answer"));
           if (message.type === "error") return give(refusal(message));
           if (had) return this.takeIn(message, give);
           if (message.type !== "created") {
@@ -329,6 +352,7 @@ export class HostSeat {
   }
 
   private takeIn(message: Message, give: (error: Failure) => void): void {
+    if (!("attempt" in message)) return; // said twice, or another seat's
     const key = hex(message["attempt"] as Bytes);
     if (message.type === "attempt") {
       if (this.attempts.size >= MAX_ATTEMPTS) return;

@@ -60,6 +60,7 @@ export class Transports {
   private offersRelay = false; // the server does
   private relayDescribed = false; // the other side has: it reached one
   private directFailed: () => void = () => {};
+  private closed = false; // no way is opened any more
 
   constructor(private readonly peerConnections: PeerConnections) {}
 
@@ -75,6 +76,7 @@ export class Transports {
 
   /** Close what was made, all or all `but` one. */
   close(but: Connection | null = null): void {
+    this.closed = true;
     for (const connection of this.made) if (connection !== but) connection.close();
   }
 
@@ -212,6 +214,7 @@ export class Transports {
     relayed: boolean,
     say: (signal: Signal) => void,
   ): { connection: Connection; tell: (signal: Signal) => void; lost: Promise<never> } {
+    if (this.closed) throw new LaneLost();
     const connection = this.peerConnections.open(ice);
     this.made.add(connection);
     connection.path = relayed ? "relayed" : "direct";

@@ -29,6 +29,9 @@ import { SOFTWARE } from "../version";
 
 const MAX_ATTEMPTS = 2; // unproven guests at once
 const RETAKE_SECONDS = 5; // before a room is asked for anew
+const LAST_WORD_SECONDS = 60; // for a recipient to fetch what both have signed
+const LOOK_MS = 1000;
+const ASLEEP_MS = 10_000; // between two looks at the clock: the computer slept
 
 /** A guest that is proven and may come in, once it is its turn. */
 interface Greeted {
@@ -58,7 +61,8 @@ export class HostInvitation {
   private serving: Bytes | null = null; // the identity of that guest, ...
   private session: Send | null = null; // ... and its session
   private endsAt: number; // of the link, by the clock of this page
-  private furthest = -1; // that the transfer has come
+  private furthest: number; // that the transfer has come
+  private lookedAt = Date.now();
   private stopped = false;
   private over = false;
   private conclude!: (outcome: Outcome) => void;
@@ -74,6 +78,7 @@ export class HostInvitation {
     [this.keys, this.passphrase] = [deriveKeys(secret), passphrase];
     const left = Math.max(1, (expiresAt - Date.now()) / 1000);
     this.endsAt = clock() + left;
+    this.furthest = transfer.durable;
     this.seat = new HostSeat(origin, this.keys, left, owner, around.openSocket, {
       onServer: (there) => this.onServer(there),
       onAttempt: (attempt) => this.onAttempt(attempt),
@@ -87,8 +92,9 @@ export class HostInvitation {
   async run(linked: () => void): Promise<void> {
     this.linked = linked;
     let outcome: Outcome;
-    const timer = setInterval(() => this.keepTime(), 1000);
+    const timer = setInterval(() => this.keepTime(), LOOK_MS);
     try {
+      if (await this.transfer.confirmedBefore()) this.endsAt = clock() + LAST_WORD_SECONDS;
       this.transfer.prepare().catch(this.giveUp); // what cannot be sent ends it before anyone comes
       void this.hold();
       outcome = await this.ended;
@@ -96,6 +102,7 @@ export class HostInvitation {
       outcome = failed(error);
     } finally {
       this.over = true;
+      this.session?.stop(); // whoever is at the door is told
       clearInterval(timer);
       this.seat.close();
     }
@@ -149,11 +156,16 @@ export class HostInvitation {
 
   private keepTime(): void {
     const { transfer } = this;
+    const now = Date.now();
+    if (now - this.lookedAt > ASLEEP_MS) this.renew(); // the server may be gone without a word
+    this.lookedAt = now;
     // The link is this guest's alone, and stays good while it gets further.
     if (transfer.cut && transfer.durable > this.furthest) {
       this.furthest = transfer.durable;
       this.seat.extend(CUT_SECONDS);
       this.endsAt = clock() + CUT_SECONDS;
+      const ended = { durable: transfer.durable, expiresAt: now + CUT_SECONDS * 1000 };
+      void transfer.note(ended).catch(() => {});
     }
     if (this.attempts.size || clock() < this.endsAt) return;
     try {
@@ -173,6 +185,7 @@ export class HostInvitation {
       .catch((error) => this.giveUp(error))
       .finally(() => {
         this.attempts.delete(work);
+        if (!this.serving && this.guessesLeft <= 0) this.giveUp(new Failure("disarmed"));
         if (!this.serving && !this.over) this.tellState(this.transfer.cut ?? "waiting");
       });
     this.attempts.add(work);
@@ -315,6 +328,7 @@ export class HostInvitation {
     } catch (error) {
       const failure = asFailure(error);
       if (this.stopped || !(await this.transfer.outlives(failure, send.canResume))) throw failure;
+      if (this.stopped) throw new Failure("cancelled"); // meanwhile
     } finally {
       void send.hangUp();
     }

@@ -19,7 +19,6 @@ export interface SenderRecord {
   readonly label: string; // that this side goes by
   readonly verify: boolean; // whether the check digits are to be compared
   readonly to: Bytes | null; // the identity of the only contact it is for
-  readonly startedAt: number;
   readonly expiresAt: number; // of the link
   readonly manifestHash: Bytes | null; // once what is sent is listed
   readonly files: number;
@@ -87,9 +86,9 @@ export class SenderJournals {
   }
 
   async drop(transferId: string): Promise<void> {
-    await this.database.delete("sending", transferId);
-    await this.database.delete("sources", transferId);
     await this.database.delete("sources", resultsOf(transferId));
+    await this.database.delete("sources", transferId);
+    await this.database.delete("sending", transferId); // the last, for it names the others
   }
 }
 

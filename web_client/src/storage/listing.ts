@@ -55,16 +55,26 @@ interface Found {
 /** Names what was left out or is sent under another name. */
 export type Warn = (code: "unreadable" | "renamed", path: string, detail: string) => void;
 
+/** What was chosen under one top name. */
+interface Root {
+  readonly choice: number; // by which it came
+  readonly number: number;
+  readonly found: Found[];
+  handle: FileSystemHandle | null;
+  refused: Failure | null; // why it cannot be sent
+}
+
 /**
  * What a person has chosen so far, by its top names. It grows while folders are read, and says so: `told`
  * is called now and then with how much there is.
  */
 export class Selection {
-  private readonly roots = new Map<string, Found[]>();
-  private readonly choices = new Map<string, number>(); // by which a top name came
-  private readonly handles = new Map<string, FileSystemHandle>(); // by top name
-  private reading = 0; // picks that are being looked through
-  private done: Promise<void> = Promise.resolve();
+  private readonly roots = new Map<string, Root>();
+  private readonly left = new Map<string, number>(); // names that were left out again, and their choice
+  private readonly open = new Set<number>(); // choices of which more is to come
+  private reading = 0; // folders that are looked through
+  private waiting: (() => void)[] = []; // until all is read
+  private numbered = 0;
   files = 0;
   folders = 0;
   size = 0;
@@ -78,62 +88,66 @@ export class Selection {
 
   /** Whether folders are still being read. */
   get busy(): boolean {
-    return this.reading > 0;
+    return this.reading > 0 || this.open.size > 0;
   }
 
   /**
-   * Take in what was chosen; one `choice` may come in portions. What bears the top name of something else is
-   * left out: its name.
+   * Take in what was chosen; one `choice` may come in portions, until the `last`. What bears the top name
+   * of something else is left out: its name.
    */
-  add(picked: readonly Picked[], choice: number): string[] {
+  add(picked: readonly Picked[], choice: number, last = true): string[] {
+    if (last) this.open.delete(choice);
+    else this.open.add(choice);
     const refused: string[] = [];
-    const walks: Promise<void>[] = [];
     for (const one of picked) {
       const path = "handle" in one ? [one.handle.name] : one.path.replace(/^\/+/, "").split("/");
       const top = path[0]!;
-      if (this.roots.has(top) && this.choices.get(top) !== choice) {
+      let root = this.roots.get(top);
+      if (root && root.choice !== choice) {
         if (!refused.includes(top)) refused.push(top);
         continue;
       }
-      if (!this.roots.has(top)) this.roots.set(top, []);
-      this.choices.set(top, choice);
-      const found = this.roots.get(top)!;
+      if (!root) {
+        if (this.left.get(top) === choice) continue;
+        root = { choice, number: this.numbered++, found: [], handle: null, refused: null };
+        this.roots.set(top, root);
+      }
       if ("handle" in one) {
-        this.handles.set(top, one.handle);
-        walks.push(this.walk(one.handle, path, found));
+        root.handle = one.handle;
+        void this.read(root, one.handle, path);
       } else if ("file" in one)
-        this.take(found, { path, source: { path: path.join("/"), file: one.file, handle: null } });
-      else this.take(found, { path, source: "unread" in one ? UNREAD : DIRECTORY });
+        this.take(root, { path, source: { path: path.join("/"), file: one.file, handle: null } });
+      else this.take(root, { path, source: "unread" in one ? UNREAD : DIRECTORY });
     }
-    if (walks.length) {
-      this.reading++;
-      const ended = Promise.all(walks).then(() => {
-        this.reading--;
-        this.told();
-      });
-      this.done = Promise.all([this.done, ended]).then(() => {});
-    }
-    this.told();
+    this.goOn();
     return refused;
   }
 
   /** Leave this out again. */
   remove(name: string): void {
-    for (const { source } of this.roots.get(name) ?? []) this.count(source, -1);
+    const root = this.roots.get(name);
+    if (!root) return;
+    for (const { source } of root.found) this.count(source, -1);
+    this.left.set(name, root.choice);
     this.roots.delete(name);
-    this.handles.delete(name);
     this.told();
   }
 
-  /** Until every folder is read. */
+  /** The number of a top name, by which it can be left out whatever else is chosen meanwhile. */
+  numberOf(name: string): number {
+    return this.roots.get(name)!.number;
+  }
+
+  /** Until every folder is read. Throws `Failure` for one that cannot be sent. */
   async whole(): Promise<void> {
-    await this.done;
+    while (this.busy) await new Promise<void>((go) => this.waiting.push(go));
+    for (const { refused } of this.roots.values()) if (refused) throw refused;
   }
 
   /** The handles of what was chosen; none where there is something without. */
   get rootHandles(): FileSystemHandle[] {
-    const all = this.handles.size === this.roots.size;
-    return all ? [...this.handles.values()] : [];
+    const all = [...this.roots.values()].map(({ handle }) => handle);
+    return all.includes(null) ? [] : (all as FileSystemHandle[]);
   }
 
   /** The files by their paths. */
@@ -147,11 +161,12 @@ export class Selection {
 
   /** Everything that was found, in no order. */
   *found(): Generator<Found> {
-    for (const found of this.roots.values()) yield* found;
+    for (const { found } of this.roots.values()) yield* found;
   }
 
-  private take(found: Found[], one: Found): void {
-    found.push(one);
+  private take(root: Root, one: Found): void {
+    if (this.roots.get(one.path[0]!) !== root) return; // it was left out again
+    root.found.push(one);
     this.count(one.source, 1);
     if ((this.files + this.folders) % TURN === 0) this.told();
   }
@@ -162,27 +177,41 @@ export class Selection {
     if (source && source !== UNREAD) this.size += by * source.file.size;
   }
 
-  private async walk(
-    handle: FileSystemHandle,
-    path: readonly string[],
-    found: Found[],
-  ): Promise<void> {
+  /** Look through what a handle stands for. */
+  private async read(root: Root, handle: FileSystemHandle, path: string[]): Promise<void> {
+    this.reading++;
+    try {
+      await this.walk(root, handle, path);
+    } catch (error) {
+      root.refused = error as Failure;
+    } finally {
+      this.reading--;
+      this.goOn();
+    }
+  }
+
+  private goOn(): void {
+    if (!this.busy) this.waiting.splice(0).forEach((go) => go());
+    this.told();
+  }
+
+  private async walk(root: Root, handle: FileSystemHandle, path: readonly string[]): Promise<void> {
     if (handle.kind === "file") {
       const file = handle as FileSystemFileHandle;
       const source = await file.getFile().then(
         (got) => ({ path: path.join("/"), file: got, handle: file }),
         () => UNREAD as typeof UNREAD,
       );
-      return this.take(found, { path, source });
+      return this.take(root, { path, source });
     }
     if (path.length > MAX_SEGMENTS) throw nameRefused(path.join("/"), "too_deep");
     const folder = handle as FileSystemDirectoryHandle;
-    this.take(found, { path, source: DIRECTORY });
+    this.take(root, { path, source: DIRECTORY });
     let [going, count]: [Promise<void>[], number] = [[], 0];
     try {
       for await (const child of folder.values()) {
-        if (!this.roots.has(path[0]!)) return; // it was left out again
-        going.push(this.walk(child, [...path, child.name], found));
+        if (this.roots.get(path[0]!) !== root) return; // it was left out again
+        going.push(this.walk(root, child, [...path, child.name]));
         if (going.length >= AT_ONCE) {
           await Promise.all(going);
           going = [];
@@ -191,7 +220,7 @@ export class Selection {
       }
     } catch (error) {
       if (error instanceof Failure) throw error;
-      this.take(found, { path: [...path, ""], source: UNREAD }); // the rest of it
+      this.take(root, { path: [...path, ""], source: UNREAD }); // the rest of it
     }
     await Promise.all(going);
   }

@@ -6,8 +6,9 @@
  * the disk stands. A reload or a crash goes on from the journal.
  */
 import type { Delivered, Person } from "../events";
-import { encodeBase64url, type JsonObject } from "../protocol/codec";
+import { encodeBase64url, hex, sha256, type JsonObject } from "../protocol/codec";
 import { FAILURES, HandoverError, Next, type Code } from "../protocol/errors";
+import { thumbprint } from "../protocol/receipt";
 import type { Home } from "../state/home";
 import type { Journal } from "../state/journal";
 import type { Connected } from "./driver";
@@ -104,7 +105,15 @@ export class RecipientTransfer {
     if (found?.where === "browser" && !found.entries) await this.erase(); // nothing is to be saved
     const details: JsonObject = { role: "recipient", ending, code };
     const { underway } = this;
-    if (underway) details["transfer_id"] = encodeBase64url(underway.offer.transferId);
+    if (underway) {
+      const { transferId, manifestHash, sender } = underway.offer;
+      details["transfer_id"] = encodeBase64url(transferId);
+      details["peer"] = thumbprint(sender);
+      details["bytes"] = underway.total;
+      details["manifest_sha256"] = encodeBase64url(manifestHash);
+      const receipt = await this.home.receipts.read(encodeBase64url(transferId)).catch(() => null);
+      if (receipt) details["receipt_sha256"] = hex(sha256(receipt));
+    }
     await this.home.audit.append("transfer", details).catch(() => {});
     this.person.tell({ event: "ended", ending, code, detail, delivered: found });
   }

@@ -161,7 +161,6 @@ export class Send {
         return transfer.tell({ event: "silence", silent: event.silent });
       case "ended": {
         const { ending, code } = event;
-        if (ending === "declined") return this.driver.fail(new Failure("declined"), true);
         return this.driver.finish({ ending, code, detail: "", delivered: null });
       }
       default:
@@ -175,18 +174,24 @@ export class Send {
   private async conduct(): Promise<void> {
     const { session, transfer } = this;
     const { peer } = this.connected.secured;
-    await introduce(this.connected, transfer.home.contacts, transfer.tell);
+    await introduce(this.connected, transfer.home.contacts, (event) => {
+      if (!this.driver.over) transfer.tell(event);
+    });
+    if (this.driver.over) return; // nobody is asked about who is gone
     if (session.needsConfirmation) {
       const { confirmed, peer: known } = transfer.record;
       const again = confirmed && known !== null && same(known, peer.identity); // both said so then
       if (!again && (await this.person.ask("digits")) !== true)
         throw new Failure("digits_rejected");
+      if (this.driver.over) return;
       this.driver.step(() => session.confirmDigits());
       this.awaitAnswer();
       while (!session.mayOffer) await new Promise<void>((go) => (this.confirmed = go));
       this.answerBy = Infinity;
     }
     await this.admit(session.needsConfirmation);
+    if (this.driver.over) return;
+    transfer.tell({ event: "state", state: "admitted" });
     this.prepared = await transfer.prepare();
     if (this.driver.over) return;
     await transfer.admitted(peer.identity, peer.label, session.needsConfirmation);
@@ -312,8 +317,9 @@ export class Send {
     const { results } = this.prepared;
     const other: [number, number][] = [];
     for (const [entry, digest] of finished) {
-      // What was read before a reload had another content.
-      if (results.known(entry) && !same(results.at(entry)[1], digest)) other.push([entry, CHANGED]);
+      // What was read before a reload had another content. What was given up then is open again.
+      const delivered = results.known(entry) && !results.at(entry)[0];
+      if (delivered && !same(results.at(entry)[1], digest)) other.push([entry, CHANGED]);
       else this.session.hashed(entry, digest);
     }
     const entries = [...other, ...withdrawn];

@@ -12,6 +12,7 @@ import type { Event, Sent, StateName, WarningCode } from "../events";
 import {
   decodeBase64url,
   encodeBase64url,
+  hex,
   same,
   sha256,
   type Bytes,
@@ -23,6 +24,7 @@ import {
   Results,
   SALT,
   STATUSES,
+  WITHDRAWN,
   decodeManifestInSteps,
   encodeManifest,
   tapeOf,
@@ -120,9 +122,11 @@ export class SenderTransfer {
     return found;
   }
 
-  /** Keep the journal from now on, so that the link outlives a reload. */
-  async begin(): Promise<void> {
-    await this.home.sending.write(this.current);
+  /** Whether both had signed the receipt before the page was loaded anew. */
+  async confirmedBefore(): Promise<boolean> {
+    const kept = this.recalled && (await this.home.receipts.read(this.current.transferId));
+    if (kept) this.receipt = receipts.verify(kept);
+    return this.receipt !== null;
   }
 
   // -- whom it is for
@@ -200,7 +204,7 @@ export class SenderTransfer {
     const own = error.detail !== AT_PEER;
     if (!this.isAccepted) {
       if (error.code === "digits_rejected") return false;
-      this.warn(error.code, error.detail);
+      if (error.code !== "declined") this.warn(error.code, error.detail); // that was this side's doing
       this.prepared?.results.clear(); // a visitor's word is not the next one's
       if (this.peer) await this.note(NOBODY).catch(() => {}); // it is nobody's again
       return true;
@@ -233,7 +237,10 @@ export class SenderTransfer {
     if (this.prepared && peer) {
       details["entries"] = this.prepared.manifest.entries.length;
       details["bytes"] = this.prepared.tape.total;
+      details["manifest_sha256"] = encodeBase64url(sha256(this.prepared.data));
     }
+    const receipt = this.receipt && (await this.home.receipts.read(transferId));
+    if (receipt) details["receipt_sha256"] = hex(sha256(receipt));
     await this.home.audit.append("transfer", details).catch(() => {});
     const goesOn = peer && code && FAILURES[code as Code].next >= Next.RESUME;
     if (!goesOn) await this.home.sending.drop(transferId).catch(() => {});
@@ -299,16 +306,18 @@ export async function recall(
   const results = known ? Results.recall(known, entries.length) : Results.of(entries.length);
   const [missing, changed]: [string[], string[]] = [[], []];
   const found: EntrySource[] = [];
+  // What the recipient could not write is open again.
+  const isGivenUp = (index: number) => WITHDRAWN.includes(results.at(index)[0]);
   for (const [index, source] of sources.kept.entries()) {
     if (source.kind !== "file") {
       found.push(source.kind === "directory" ? null : UNREAD);
       continue;
     }
-    const file = results.at(index)[0] ? null : await again(source);
+    const file = isGivenUp(index) ? null : await again(source);
     const alike = file && isAlike({ size: source.size!, lastModified: source.lastModified! }, file);
     if (file && alike) found.push({ path: source.path!, file, handle: source.handle ?? null });
     else {
-      if (!results.at(index)[0]) (file ? changed : missing).push(shown(entries[index]!.path, 256));
+      if (!isGivenUp(index)) (file ? changed : missing).push(shown(entries[index]!.path, 256));
       found.push(UNREAD);
     }
   }

@@ -36,7 +36,7 @@ export class Underway {
   constructor(
     private readonly room: string,
     readonly offer: OfferKey,
-    private readonly total: number,
+    readonly total: number,
     readonly destination: Destination,
     readonly space: Space | null, // null: in a folder
     readonly keys: StorageKeys,

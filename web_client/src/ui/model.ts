@@ -77,7 +77,8 @@ export interface Model {
   readonly unfinished: readonly Unfinished[];
   readonly selected: Selected | null;
   readonly link: LinkMade | null;
-  readonly warnings: readonly Warned[]; // the last ones
+  readonly warnings: readonly Warned[]; // the last ones, ...
+  readonly warned: number; // ... of so many
   readonly sent: Sent | null;
   readonly question: number; // the last one
   readonly signIn: string; // where the server gives tokens, or ""
@@ -118,6 +119,7 @@ export const START: Model = {
   selected: null,
   link: null,
   warnings: [],
+  warned: 0,
   sent: null,
   question: 0,
   signIn: "",
@@ -142,6 +144,8 @@ export function reduce(model: Model, event: Event): Model {
       const screen = delivered ? "done" : "welcome";
       return { ...model, screen, passphrase, label, lasting, earlier, delivered };
     }
+    case "gone":
+      return { ...model, screen: "home" };
     case "elsewhere":
       return { ...model, screen: "elsewhere" };
     case "state":
@@ -179,7 +183,7 @@ export function reduce(model: Model, event: Event): Model {
       return { ...model, link: event, screen: model.screen === "running" ? "running" : "link" };
     case "warning": {
       const warnings = [...model.warnings, event].slice(-MOST_WARNINGS);
-      return { ...model, warnings };
+      return { ...model, warnings, warned: model.warned + 1 };
     }
     case "sent":
       return { ...model, screen: "sent", sent: event, stopping: false };

@@ -41,10 +41,13 @@ function byInput(kind: "files" | "folder", take: (picked: Picked[]) => void): vo
 }
 
 /**
- * What is dropped, in portions as folders are read. Everything is taken out of the event at once, for it is
- * empty afterwards.
+ * What is dropped, in portions as folders are read, until the `last`. Everything is taken out of the event
+ * at once, for it is empty afterwards.
  */
-export async function dropped(data: DataTransfer, take: (picked: Picked[]) => void): Promise<void> {
+export async function dropped(
+  data: DataTransfer,
+  take: (picked: Picked[], last: boolean) => void,
+): Promise<void> {
   const items = [...data.items].filter(({ kind }) => kind === "file");
   const found = items.map((item) => ({
     handle: item.getAsFileSystemHandle?.() ?? null,
@@ -53,10 +56,11 @@ export async function dropped(data: DataTransfer, take: (picked: Picked[]) => vo
   }));
   for (const { handle, entry, file } of found) {
     const got = await Promise.resolve(handle).catch(() => null);
-    if (got) take([{ handle: got }]);
-    else if (entry) await walk(entry, take);
-    else if (file) take([{ path: file.name, file }]);
+    if (got) take([{ handle: got }], false);
+    else if (entry) await walk(entry, (picked) => take(picked, false));
+    else if (file) take([{ path: file.name, file }], false);
   }
+  take([], true);
 }
 
 /** A file or folder and all that is in it. */

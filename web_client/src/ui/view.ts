@@ -137,9 +137,10 @@ export class View {
       model.checked,
       model.unfinished.length,
       model.history.length,
-      model.warnings.length,
+      model.warned,
       model.selected?.refused.length,
-      screen === "choose" && model.selected?.names.join("/"),
+      screen === "choose" && model.selected?.names.map(({ number }) => number).join("/"),
+      screen === "choose_again" && !model.selected?.count,
       (screen === "link" || screen === "admit") && model.peer?.digits,
       screen === "link" && state,
       model.question,
@@ -233,7 +234,8 @@ export class View {
     if (model.screen === "blank") return { children: [] };
     const { t, actions } = this;
     const answer = (given: Answer) => () => {
-      for (const button of this.main.querySelectorAll("button")) button.disabled = true;
+      const buttons = this.main.querySelectorAll<HTMLButtonElement>(".choices > *, form button");
+      for (const button of buttons) button.disabled = true;
       actions.command({ command: "answer", question: model.question, answer: given });
     };
     return SCREENS[model.screen](model, { t, actions, answer });

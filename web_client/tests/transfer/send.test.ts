@@ -91,7 +91,7 @@ class Parties {
     const record = {
       transferId: newTransferId(),
       ...{ link: "", owner: new Uint8Array(32), secrets: {}, identity, label: "Radiology" },
-      ...{ verify: false, to: null, startedAt: 0, expiresAt: Date.now() + 3_600_000 },
+      ...{ verify: false, to: null, expiresAt: Date.now() + 3_600_000 },
       ...{ manifestHash: null, files: 0, total: 0, peer: null, peerLabel: "", confirmed: false },
       ...{ accepted: false, reached: 0, durable: 0, closings: [] },
     } as unknown as SenderRecord;
@@ -216,14 +216,28 @@ describe("in one session", () => {
     expect(parties.peer.told.some(({ event }) => event === "offer")).toBe(false);
   });
 
-  test("whoever declines was a visitor, and the link waits for the next", async () => {
+  test("a recipient that declines ends it", async () => {
     const parties = await Parties.meet();
     const sending = parties.sending();
     const no = new RecipientTransfer(parties.to, new Visitor(false), ROOM, keysOf);
-    const [sent] = (await parties.session(sending, no)) as [Failure, Failure];
-    expect(sent).toMatchObject({ code: "declined" });
+    const [sent] = (await parties.session(sending, no)) as [Outcome, Failure];
+    expect(sent).toMatchObject({ ending: "declined", code: "declined" });
+    await sending.end(sent);
+    expect(parties.page.last("ended")).toMatchObject({ code: "declined" });
+    expect(await parties.from.sending.all()).toEqual([]);
+  });
+
+  test("a visitor that leaves costs nothing: the link waits for the next", async () => {
+    const parties = await Parties.meet();
+    const sending = parties.sending();
+    const away = new Visitor();
+    away.ask = () => new Promise(() => {}); // it looks at the offer, and is cut off
+    const cable = new Cable();
+    setTimeout(() => cable.ends.forEach((end) => end.lose()), 500);
+    const visit = new RecipientTransfer(parties.to, away, ROOM, keysOf);
+    const [lost] = (await parties.session(sending, visit, cable)) as [Failure, Failure];
     expect(sending.peer).not.toBeNull();
-    expect(await sending.outlives(sent, true)).toBe(true);
+    expect(await sending.outlives(lost, true)).toBe(true);
     expect(sending.peer).toBeNull();
     const [next] = await parties.session(sending, parties.receiving());
     expect(next).toMatchObject({ ending: "complete" });

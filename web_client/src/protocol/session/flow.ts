@@ -126,6 +126,7 @@ export class Reinjection {
   private readonly given = new Set<string>(); // those that were given to a second lane
   private readonly got = new Set<string>(); // that came by one lane, under way on another
   private readonly repeated = new Map<Stream, number>(); // bytes that were given
+  private readonly shared = new WeakSet<Bytes>(); // messages that more than one lane may hold
 
   /** Whether any waits. */
   get any(): boolean {
@@ -142,6 +143,7 @@ export class Reinjection {
 
   /** A range whose lane went before it was sent. */
   put(header: Header, message: Bytes): void {
+    this.shared.add(message);
     this.waiting.set(keyOf(header), [header, message]);
   }
 
@@ -152,19 +154,18 @@ export class Reinjection {
   }
 
   /** It came by one of its lanes; whether no other was ever given it, so that its memory is free. */
-  arrived(header: Header): boolean {
+  arrived({ header, message }: Flight): boolean {
     const key = keyOf(header);
-    const alone = this.copies.get(key) === 1 && !this.given.has(key);
     this.waiting.delete(key);
     if (this.landed(key)) this.got.add(key);
-    return alone;
+    return !this.shared.has(message);
   }
 
   /** The lane it was under way on is gone: another has to carry it, if none does. */
   dropped({ header, message }: Flight): void {
     const key = keyOf(header);
     const arrived = this.got.has(key);
-    if (!this.landed(key) && !arrived) this.waiting.set(key, [header, message]);
+    if (!this.landed(key) && !arrived) this.put(header, message);
   }
 
   /** Let another lane carry it too; whether it may. `total`: the length of its stream. */
@@ -174,7 +175,7 @@ export class Reinjection {
     if (this.given.has(key) || this.got.has(key) || repeated > total) return false;
     this.given.add(key);
     this.repeated.set(header.stream, repeated);
-    this.waiting.set(key, [header, message]);
+    this.put(header, message);
     return true;
   }
 
@@ -348,7 +349,7 @@ export class SendingLanes {
       if (number >= this.numbered) throw new PeerError("ack_of_unknown_lane");
       const window = this.windows.get(number); // of a dropped one it may be late
       for (const flight of window?.acknowledged(count, now) ?? []) {
-        if (this.reinjection.arrived(flight.header)) this.landed.push(flight.message);
+        if (this.reinjection.arrived(flight)) this.landed.push(flight.message);
         this.movedAt = now;
         this.carried += flight.message.length;
       }

@@ -364,8 +364,8 @@ export const de: Messages = {
     ...checkOf({ doctor, doctor_name, page_check }),
   },
   unsupported: {
-    title: "Dieser Browser kann nicht empfangen",
-    text: "Ihm fehlt, was eine direkte Übertragung braucht (WebRTC und WebAssembly, über https). Nehmen Sie ein aktuelles Chrome, Edge oder Firefox, oder empfangen Sie auf der Kommandozeile:",
+    title: "Dieser Browser kann keine Dateien übertragen",
+    text: "Ihm fehlt, was eine direkte Übertragung braucht (WebRTC und WebAssembly, über https). Nehmen Sie ein aktuelles Chrome, Edge oder Firefox, oder die Kommandozeile:",
   },
   states: {
     opened: "Verbindung wird aufgebaut",

@@ -290,7 +290,7 @@ export const en = {
       `This browser cannot open files again by itself after a reload. Choose the same as before (${what}), and it continues where it was, behind the same link.`,
     chosen: (files: string, size: string) => `Chosen: ${files}, ${size}.`,
     go: "Continue",
-    differ: (files: string) => `${files} differ from what you chose before`,
+    differ: (files: string) => `Not as you chose before: ${files}`,
     missing: "Missing:",
     changed: "Changed since then:",
     differText:
@@ -368,8 +368,8 @@ export const en = {
     ...checkOf({ doctor, doctor_name, page_check }),
   },
   unsupported: {
-    title: "This browser cannot receive",
-    text: "It lacks what a direct transfer needs (WebRTC and WebAssembly, over https). Use a current Chrome, Edge or Firefox, or receive on the command line:",
+    title: "This browser cannot transfer files",
+    text: "It lacks what a direct transfer needs (WebRTC and WebAssembly, over https). Use a current Chrome, Edge or Firefox, or the command line:",
   },
   states: {
     opened: "Connecting",

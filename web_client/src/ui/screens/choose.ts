@@ -109,7 +109,7 @@ function whatOf({ files, folders, size }: Selected, t: Messages): string {
 
 /** The top names, each with a way to leave it out again. */
 function namesOf({ names, count }: Selected, t: Messages, actions: Context["actions"]): Child {
-  const rows = names.map((name, index) =>
+  const rows = names.map(({ name, number }) =>
     h(
       "li",
       { class: "file" },
@@ -120,7 +120,7 @@ function namesOf({ names, count }: Selected, t: Messages, actions: Context["acti
           type: "button",
           class: "remove",
           "aria-label": t.choose.remove(name),
-          click: () => actions.command({ command: "unpick", index }),
+          click: () => actions.command({ command: "unpick", number }),
         },
         "×",
       ),

@@ -1,5 +1,5 @@
 /** The link, who can use it, and who comes. */
-import type { LinkMade, Warned } from "../../events";
+import type { LinkMade } from "../../events";
 import {
   button,
   choices,
@@ -28,7 +28,7 @@ export function link(model: Model, { t, actions }: Context): Screen {
     came && peerCard(model, t),
     h("p", { class: "busy", role: "status" }, t.statesSender[state] ?? t.statesSender.waiting),
     ...(came ? [linkAgain(made, t, actions)] : linkCard(made, t, actions)),
-    warningsOf(model.warnings, t),
+    warningsOf(model, t),
     button(t.link.withdraw, () => actions.command({ command: "stop" }), "quiet"),
   ];
   return { children };
@@ -115,7 +115,7 @@ function qrCode({ qr }: LinkMade, t: Messages): Child {
 }
 
 /** What was left out or done otherwise, and who tried in vain. */
-export function warningsOf(warnings: readonly Warned[], t: Messages): Child {
+export function warningsOf({ warnings, warned }: Model, t: Messages): Child {
   if (!warnings.length) return null;
   const rows = warnings.map(({ code, path, detail }) => {
     const words =
@@ -123,5 +123,7 @@ export function warningsOf(warnings: readonly Warned[], t: Messages): Child {
     const sentence = words.replace("{detail}", () => detailOf(detail, {}, t));
     return h("li", { dir: "auto" }, path ? `${path}: ${sentence}` : sentence);
   });
-  return h("div", { class: "note" }, h("ul", {}, ...rows));
+  const before = warned - warnings.length;
+  const more = before > 0 && h("li", {}, t.more(before));
+  return h("div", { class: "note" }, h("ul", {}, ...rows, more));
 }
