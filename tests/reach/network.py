@@ -29,7 +29,8 @@ IPV4_ONLY: tuple[Family, Family] = ("v4", "v4")
 # Of the signaling server, and of coturn.
 INTERNET, RELAY = "203.0.113.1", "203.0.113.2"
 INTERNET6, RELAY6 = "2001:db8::1", "2001:db8::2"
-NAMES = {"handover.test": (INTERNET, INTERNET6), "turn.test": (RELAY, RELAY6)}
+TURN = "turn.test"
+NAMES = {"handover.test": (INTERNET, INTERNET6), TURN: (RELAY, RELAY6)}
 # Every gateway answers for these names. Browsers ask a DNS server for the address of a STUN or TURN
 # server, and look into no file.
 RESOLVERS = ("192.0.2.53", "2001:db8:53::53")
@@ -73,7 +74,8 @@ class Internet:
         by_name = tuple(families) != IPV4_ONLY
         self.server, self._turn = NAMES if by_name else (INTERNET, RELAY)
         self.certificate, self.key = folder / "servers.pem", folder / "servers.key"
-        trusted = {"SSL_CERT_FILE": str(self.certificate)}
+        self.authority = folder / "authority.pem"
+        trusted = {"SSL_CERT_FILE": str(self.authority)}
         self.environments = {side: dict(trusted) for side in SIDES}  # of peers
         self.socks: dict[
             str, str
@@ -102,12 +104,19 @@ class Internet:
             undo.pop_all()
 
     def _certify(self) -> None:
+        """As browsers want it: an authority, and a certificate of the servers that is none itself."""
+        made = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+        made += ("-nodes", "-days", "2")
+        key = str(self._folder / "authority.key")
+        own = ("-subj", "/CN=authority", "-addext", "keyUsage=critical,keyCertSign")
+        run(*made, *own, "-keyout", key, "-out", str(self.authority))
         names = [f"DNS:{name}" for name in NAMES]
         names += [f"IP:{address}" for both in NAMES.values() for address in both]
         run(
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "2", "-subj", "/CN=servers"),
+            *(*made, "-subj", "/CN=servers", "-CA", str(self.authority), "-CAkey", key),
             *("-addext", f"subjectAltName={','.join(names)}"),
+            *("-addext", "basicConstraints=critical,CA:FALSE"),
+            *("-addext", "extendedKeyUsage=serverAuth"),
             *("-keyout", str(self.key), "-out", str(self.certificate)),
         )
 
@@ -272,7 +281,7 @@ pidfile={self._folder}/coturn.pid
             f"stun:{self._turn}",
             f"turn:{self._turn}?transport=udp",
             f"turn:{self._turn}?transport=tcp",
-            f"turns:{self._turn}:443",
+            f"turns:{TURN}:443",  # Firefox takes no address here
         )
 
     def _start_relay(self) -> None:

@@ -171,7 +171,7 @@ def test_a_page_is_compared_through_a_proxy(tmp_path, login, words):
     with internet(("proxy", "open"), tmp_path, servers="none") as net:
         proxy = net.environments["sender"].pop("HTTPS_PROXY").replace("staff:secret@", login)
         peer = Peer(tmp_path / "peer", prefix=net.prefixes["sender"])
-        known = ("verify-web", f"https://{INTERNET}", "--ca", net.certificate)
+        known = ("verify-web", f"https://{INTERNET}", "--ca", net.authority)
         done = peer.run(*known, "--proxy", proxy, **net.environments["sender"])
         peer.close()
     assert done.returncode == (1 if words else 0), done
@@ -223,5 +223,6 @@ def test_a_browser_connects_as_a_program_does(tmp_path, browser, sites, path):
     assert cell(tmp_path, sites, ends=(FAST, browser), servers=servers).path == path
 
 
-def test_chromium_reaches_a_relay_by_tls(tmp_path):
-    assert cell(tmp_path, ("no udp", "443 only"), ends=(FAST, "chromium")).path == "relayed"
+@pytest.mark.parametrize("browser", KINDS)
+def test_a_browser_that_knows_the_authority_reaches_a_relay_by_tls(tmp_path, browser):
+    assert cell(tmp_path, ("no udp", "443 only"), ends=(FAST, browser)).path == "relayed"

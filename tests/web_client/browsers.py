@@ -56,6 +56,7 @@ class Options:
 
     private: bool = False  # off the record: nothing on disk; Firefox then has no OPFS
     any_certificate: bool = False  # self-signed and untrusted ones too
+    authority: Path | None = None  # a certificate that its user trusts to vouch for servers
     color_scheme: Literal["light", "dark"] = "light"
     reduced_motion: bool = False
     locale: str = "en-US"
@@ -168,6 +169,16 @@ def find_program(kind: Kind) -> str:
         if found := shutil.which(name):
             return found
     raise FileNotFoundError(f"{kind} is not installed: apt install {PROGRAMS[kind][0]}")
+
+
+async def _trust(authority: Path, database: Path) -> None:
+    """What an administrator does with certutil: both browsers read such a database of NSS."""
+    database.mkdir(parents=True, exist_ok=True)
+    where = ("-d", f"sql:{database}", "-n", "authority")
+    done = await asyncio.create_subprocess_exec(
+        "certutil", "-A", *where, "-t", "C,,", "-i", authority
+    )
+    assert await done.wait() == 0
 
 
 # What the web client shows: its card's class and words; of any other page, all of it.
@@ -371,6 +382,7 @@ class Chromium:
         self.downloads = folder / "downloads"
         self.downloads.mkdir(parents=True)
         self._profile = folder / "profile"
+        self._home = folder / "home"
         self._arrived = _Downloads(self.downloads)
         self._names: dict[str, str] = {}
         self._playwright: playwright.Playwright | None = None
@@ -388,6 +400,9 @@ class Chromium:
             "handle_sigterm": False,
             "handle_sighup": False,
         }
+        if options.authority:
+            await _trust(options.authority, self._home / ".pki" / "nssdb")
+            how["env"] = {**os.environ, "HOME": str(self._home)}
         what: dict[str, Any] = {
             "ignore_https_errors": options.any_certificate,
             "color_scheme": options.color_scheme,
@@ -684,6 +699,8 @@ class Firefox:
 
     async def start(self) -> Page:
         self._profile.mkdir(exist_ok=True)
+        if self.options.authority:
+            await _trust(self.options.authority, self._profile)
         self._write_preferences()
         where = self._profile / "WebDriverBiDiServer.json"
         where.unlink(missing_ok=True)  # of a killed one
