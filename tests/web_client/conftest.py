@@ -8,9 +8,11 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.harness import Peer
+from tests.e2e.test_web import serving
 
 from .browsers import KINDS, Options
 from .browsers import open_browser as start_browser
+from .page_sender import PageSender
 from .recipient import Recipient
 
 
@@ -77,5 +79,38 @@ async def visitor(request, at):
 def sender(tmp_path):
     """A machine to send from."""
     peer = Peer(tmp_path / "sender", "Klinik Süd, Radiologie")
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def origin(tmp_path):
+    """The address of a server that hands out the page."""
+    server = Peer(tmp_path / "server")
+    with serving(server) as (port, _):
+        yield f"http://localhost:{port}"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def host_at(at):
+    """Someone who sends, at a tab of a shared browser."""
+
+    async def sit_down(kind):
+        visitor = await at(kind)
+        return PageSender(visitor.page, visitor.browser)
+
+    yield sit_down
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=KINDS)
+async def host(request, host_at):
+    """Someone who sends, at a shared browser of each kind in turn."""
+    return await host_at(request.param)
+
+
+@pytest.fixture
+def receiver(tmp_path):
+    """A machine to receive at."""
+    peer = Peer(tmp_path / "receiver", "Klinik Nord, Befundung")
     yield peer
     peer.close()

@@ -156,6 +156,7 @@ export class Sending {
     const identity = await kept.identity.under(record.label);
     const tell = (event: Event) => around.tell(event);
     const transfer = new SenderTransfer(kept, identity, record, prepare, recalled, tell);
+    if (recalled) await transfer.recallReceipt();
     if (kept.lasting) await around.persist();
     this.invitation = new HostInvitation(transfer, around);
     await this.invitation.run(() => void this.tellLink(record));

@@ -28,6 +28,7 @@ import type { SenderTransfer } from "../transfer/sender";
 import { SOFTWARE } from "../version";
 
 const CUT_SECONDS = 24 * 3600; // how long a recipient that was cut off may take to come back
+const LAST_WORD_SECONDS = 60; // after a reload, when only the recipient's last word is missing
 const MAX_ATTEMPTS = 2; // unproven guests at once
 const RETAKE_SECONDS = 5; // before a room is asked for anew
 
@@ -71,7 +72,8 @@ export class HostInvitation {
     const { link, owner, expiresAt } = transfer.record;
     const { origin, secret, passphrase } = parseLink(link);
     [this.keys, this.passphrase] = [deriveKeys(secret), passphrase];
-    const left = Math.max(1, (expiresAt - Date.now()) / 1000);
+    const rest = Math.max(1, (expiresAt - Date.now()) / 1000);
+    const left = transfer.receipt ? LAST_WORD_SECONDS : rest;
     this.endsAt = clock() + left;
     this.seat = new HostSeat(origin, this.keys, left, owner, around.openSocket, {
       onServer: (there) => this.onServer(there),
@@ -143,7 +145,7 @@ export class HostInvitation {
   private keepTime(): void {
     const { transfer } = this;
     // The link is this guest's alone, and stays good while it gets further.
-    if (transfer.cut && transfer.durable > this.furthest) {
+    if (transfer.cut && !transfer.receipt && transfer.durable > this.furthest) {
       this.furthest = transfer.durable;
       this.seat.extend(CUT_SECONDS);
       this.endsAt = clock() + CUT_SECONDS;
@@ -284,7 +286,7 @@ export class HostInvitation {
     else this.warn(error.code, error.detail);
   }
 
-  /** The session with a proven guest. Throws what ends the whole invitation. */
+  /** The session with a proven guest; its connection lives on until its last word is heard. */
   private async serve({ opened, transports, secured }: Greeted): Promise<void> {
     const { binding, connection, frames, relayOnly, maxMessageSize } = opened;
     const connected: Connected = {
@@ -307,7 +309,8 @@ export class HostInvitation {
       this.conclude(await send.ended);
     } catch (error) {
       const failure = asFailure(error);
-      if (this.stopped || !(await this.transfer.outlives(failure, send.canResume))) throw failure;
+      const ends = this.stopped || !(await this.transfer.outlives(failure, send.canResume));
+      if (ends) this.giveUp(failure);
     } finally {
       void send.hangUp();
     }

@@ -190,6 +190,12 @@ export class SenderTransfer {
     this.receipt = { confirmed: true };
   }
 
+  /** Find out whether both had signed the receipt when the page was left. */
+  async recallReceipt(): Promise<void> {
+    const document = await this.home.receipts.read(this.current.transferId);
+    if (document && receipts.verify(document).confirmed) this.receipt = { confirmed: true };
+  }
+
   // -- how it ends
 
   /** Whether it goes on, or stays open for others, after a session that ended so. */
