@@ -113,6 +113,7 @@ class PageSender:
         """The same files, after a reload, and go on."""
         await self.page.wait_for(".card.choose_again", seconds)
         await self.choose(*paths)
+        await self.page.wait_for(".card.choose_again [role=status]")
         await self.page.click(".card.choose_again > .primary")
 
     async def waiting(self, seconds: float = SECONDS) -> None:
