@@ -722,7 +722,9 @@ class FirefoxPage(_Tab):
         return answer["result"].get("value")
 
     async def drop(self, paths: Sequence[Path]) -> None:
-        mark = "document.body.append(Object.assign(document.createElement('input'), { id: 'dropped',"
+        mark = (
+            "document.body.append(Object.assign(document.createElement('input'), { id: 'dropped',"
+        )
         await self.evaluate(f"void {mark} type: 'file', multiple: true, hidden: true }}))")
         await self.choose_files("#dropped", paths)
         await self.evaluate(f"void {_DROP}(document.querySelector('#dropped'))")

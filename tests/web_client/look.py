@@ -9,7 +9,7 @@ from .browsers import ChromiumPage
 from .page_sender import PageSender
 from .recipient import Recipient
 
-WIDTHS = (360, 800, 1920)
+WIDTHS = (320, 768, 1280)
 LANGUAGES = ("en", "de")
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 

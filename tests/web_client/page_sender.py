@@ -131,7 +131,9 @@ class PageSender:
         await self.page.evaluate("void (window.before = true)")
         button = ".card.sent .choices .quiet, .card.ended > .primary, .card.history .primary"
         await self.page.click(button)
-        await self.page.wait_until("!window.before && document.querySelector('.card.home') !== null")
+        await self.page.wait_until(
+            "!window.before && document.querySelector('.card.home') !== null"
+        )
 
     async def history(self) -> None:
         """Look at the past transfers, from the start."""

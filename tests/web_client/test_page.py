@@ -21,6 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 AUTO = ("--auto", "--listen", "127.0.0.1:0")
 LINK = r"(http://\S+#\S+)"
 
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def recipient(at):
     return await at("chromium")

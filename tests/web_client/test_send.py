@@ -221,7 +221,9 @@ async def test_a_dropped_folder_of_20_000_is_listed_while_the_page_answers(
     await host.page.evaluate(GAPS)
     await host.drop(root)
     await host.page.wait_for(".card.choose")
-    await host.page.wait_until("document.querySelector('h1').innerText.includes('20,000 files')", 60)
+    await host.page.wait_until(
+        "document.querySelector('h1').innerText.includes('20,000 files')", 60
+    )
     await host.page.wait_until("document.querySelector('.busy').hidden")
     assert "20,000 files in 21 folders" in await host.page.text("h1")
     assert await host.page.evaluate("window.seen.size") > 2  # how far it is, meanwhile
@@ -262,9 +264,7 @@ async def test_one_is_left_out_again_and_a_name_is_taken_once(host, origin, file
     await host.page.wait_until("document.querySelectorAll('.tree li').length === 3")
 
 
-async def test_it_says_delivered_only_with_the_receipt_of_both(
-    host_at, origin, receiver, tmp_path
-):
+async def test_it_says_delivered_only_with_the_receipt_of_both(host_at, origin, receiver, tmp_path):
     """A recipient that has every byte and dies before it has signed has delivered nothing."""
     scan = tmp_path / "scan.raw"
     scan.write_bytes(os.urandom(1_000_000))
@@ -297,9 +297,7 @@ WORDS = """void (() => {
 })()"""
 
 
-async def test_past_transfers_are_listed_saved_and_erased(
-    host, origin, receiver, files, tmp_path
-):
+async def test_past_transfers_are_listed_saved_and_erased(host, origin, receiver, files, tmp_path):
     """One that was sent and one that was received; and the log of both, which the command line
     takes."""
     page, visitor = host.page, Recipient(host.page, host.browser)

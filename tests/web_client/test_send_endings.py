@@ -181,9 +181,7 @@ async def test_a_passphrase_is_needed_and_three_wrong_ones_disarm_the_link(
     assert host.page.errors == []
 
 
-async def test_digits_that_both_compare_are_in_the_receipt(
-    host, origin, receiver, some, tmp_path
-):
+async def test_digits_that_both_compare_are_in_the_receipt(host, origin, receiver, some, tmp_path):
     """Asked for by the page: nothing is offered before both have said that they are the same."""
     await host.open(origin)
     await host.choose(*sorted(some.iterdir()))
@@ -324,5 +322,3 @@ async def test_what_is_left_says_what_stands(host, origin, some):
     await host.page.wait_until("document.querySelector('.card.home .note') === null")
     await host.nothing_left()
     assert host.page.errors == []
-
-

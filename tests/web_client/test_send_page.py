@@ -59,6 +59,7 @@ async def test_states_of_sending_that_goes_well(host, look, origin, receiver, se
     with pytest.raises((AssertionError, ValueError)):
         await ending
     await page.wait_until("document.querySelector('.note')?.innerText.includes('lost')", 40)
+    assert "The files go straight" not in await host.text()  # nothing goes
     await look(host, "send-lost")
     (series / sorted(series.iterdir())[0].name).unlink()
     await host.reload()

@@ -107,7 +107,9 @@ async def test_what_differs_is_named_and_left_out(
     (series / "4.dcm").write_bytes(os.urandom(10_000_000))
     (series / "5.dcm").unlink()
     await chromium.reload()
-    await chromium.choose_again(series)  # a dropped one too, where the browser does not let us read it
+    await chromium.choose_again(
+        series
+    )  # a dropped one too, where the browser does not let us read it
     await chromium.page.wait_for(".card.differences", 30)
     said = await chromium.text()
     assert "2 files differ from what you chose before" in said
@@ -217,9 +219,7 @@ async def test_a_recipient_that_died_and_is_started_again_is_let_in_without_a_qu
     chromium, origin, receiver, scan, tmp_path
 ):
     """And nobody else in the meantime."""
-    link, receiving, ending = await half_way(
-        chromium, origin, receiver, [scan], tmp_path / "out"
-    )
+    link, receiving, ending = await half_way(chromium, origin, receiver, [scan], tmp_path / "out")
     kill_hard(receiving)
     with contextlib.suppress(AssertionError, ValueError):
         await ending
@@ -237,9 +237,7 @@ async def test_a_recipient_that_died_and_is_started_again_is_let_in_without_a_qu
     assert chromium.page.errors == []
 
 
-async def test_a_page_that_receives_goes_on_after_the_sender_s_reload(
-    chromium, at, origin, scan
-):
+async def test_a_page_that_receives_goes_on_after_the_sender_s_reload(chromium, at, origin, scan):
     """Browser to browser, without a hand at the recipient's side."""
     visitor = await at("chromium")
     link = await chromium.send(origin, [scan])
@@ -272,6 +270,18 @@ async def test_a_file_that_changes_while_it_is_sent_is_withdrawn_by_name(
     with open(series / "5.dcm", "ab") as file:
         file.write(b"more")
     await withdrawn(chromium, ending, tmp_path / "out", ["4.dcm", "5.dcm"])
+
+
+async def test_a_file_that_shrinks_or_is_gone_is_withdrawn_by_name(
+    host, origin, receiver, series, tmp_path
+):
+    """That Firefox notices as well; of one that was changed in place or has grown it tells no page."""
+    paths = sorted(series.iterdir())
+    out = tmp_path / "out"
+    _, _, ending = await half_way(host, origin, receiver, paths, out, 0.1, "8M")
+    os.truncate(series / "4.dcm", 1_000_000)
+    (series / "5.dcm").unlink()
+    await withdrawn(host, ending, out, ["4.dcm", "5.dcm"])
 
 
 async def test_a_dropped_file_that_changes_after_it_was_sent_is_withdrawn_by_name(
