@@ -105,7 +105,7 @@ async def test_stopping_under_way_asks_first_and_tells_the_recipient(
     await either.come_to(0.2)
     await either.stop()
     await over(either, "The transfer was stopped on this side")
-    code, last = await ending
+    _, last = await ending
     assert last["code"] == "peer_cancelled", last
     assert not (tmp_path / "out" / big.name).exists()
 
@@ -236,7 +236,7 @@ async def test_a_link_for_a_contact_is_for_nobody_else(host, origin, receiver, s
     link = await host.make_link(to=LABEL)
     assert f"Only “{LABEL}” can use this link." in await host.text()
     other = Peer(tmp_path / "other", LABEL)
-    code, last = await finish(other.receive(link, tmp_path / "no", "--auto"))
+    _, last = await finish(other.receive(link, tmp_path / "no", "--auto"))
     assert last["code"] == "not_for_you", last
     ending = finish(receiver.receive(link, tmp_path / "again", "--auto"))
     await host.sent()

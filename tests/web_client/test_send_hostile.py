@@ -19,7 +19,6 @@ from p2p.protocol.session import RecipientSession
 from p2p.transfer.receive import ReceiveDriver
 from tests.e2e import inprocess
 
-
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BROKEN = "The other side violated the protocol"

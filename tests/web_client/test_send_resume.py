@@ -262,9 +262,7 @@ async def test_a_file_that_changes_while_it_is_sent_is_withdrawn_by_name(
 ):
     """Chosen by the page's field, so without handles: Chromium refuses to read what has changed."""
     paths = sorted(series.iterdir())
-    _, receiving, ending = await half_way(
-        chromium, origin, receiver, paths, tmp_path / "out", part=0.1
-    )
+    _, _, ending = await half_way(chromium, origin, receiver, paths, tmp_path / "out", part=0.1)
     time.sleep(0.01)
     (series / "4.dcm").write_bytes(os.urandom(10_000_000))
     with open(series / "5.dcm", "ab") as file:

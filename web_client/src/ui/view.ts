@@ -150,7 +150,8 @@ export class View {
       const active = document.activeElement;
       const held = this.main.contains(active) ? active : null;
       if (!moved) this.keepTyped();
-      const unfolded = (first || !moved) && this.main.querySelector("details.options[open]") !== null;
+      const unfolded =
+        (first || !moved) && this.main.querySelector("details.options[open]") !== null;
       const { children, update } = this.screen(model);
       this.update = update ?? (() => {});
       this.main.replaceChildren(h("section", { class: `card ${screen}` }, ...children));
