@@ -246,6 +246,15 @@ GAPS = """void (() => {
 })()"""
 
 
+async def test_the_link_does_not_wait_for_the_browser_s_question(host_at, origin, files):
+    """Firefox asks whether the page may keep data, which nobody answers here: for 20 seconds, and for
+    longer."""
+    host = await host_at("firefox")
+    await host.open(origin)
+    await host.choose(*files)
+    await host.make_link(seconds=15)
+
+
 async def test_one_is_left_out_again_and_a_name_is_taken_once(host, origin, files, tmp_path):
     """What bears the name of something else that was chosen is named, and not added."""
     other = tmp_path / "other" / files[0].name

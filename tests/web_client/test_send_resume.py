@@ -18,6 +18,7 @@ from tests.e2e.harness import Peer, kill_hard
 
 from .page_sender import PageSender
 from .recipient import digest, finish, transfer_of
+from .test_memory import renderers
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -183,10 +184,11 @@ async def test_a_killed_tab_goes_on_after_a_reload(open_browser, origin, receive
     browser = await open_browser("chromium")
     host = PageSender(browser.page, browser)
     _, receiving, ending = await half_way(host, origin, receiver, [scan], tmp_path / "out")
-    for process in browser.processes():
-        with contextlib.suppress(psutil.Error):
-            if "--type=renderer" in " ".join(process.cmdline()):
-                process.kill()
+    killed = renderers(browser)
+    for process in killed:
+        process.kill()
+    await asyncio.to_thread(psutil.wait_procs, killed)
+    await asyncio.sleep(1)  # it starts one to have in reserve
     host = PageSender(await browser.new_page(), browser)
     await host.open(origin)
     await host.page.click(".card.home .note .choices .primary")
