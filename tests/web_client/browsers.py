@@ -93,6 +93,12 @@ class Page(Protocol):
     async def choose_files(self, selector: str, paths: Sequence[Path]) -> None:
         """Choose files in a file input, as its dialog would; the input may be hidden."""
 
+    async def choose_folder(self, button: str, path: Path) -> None:
+        """Click a button that makes a file input for folders, and choose one, as its dialog would."""
+
+    async def drop(self, paths: Sequence[Path]) -> None:
+        """Drop files on the page; in Chromium folders too, and as from a file manager."""
+
     async def text(self, selector: str) -> str:
         """What an element shows, now; raises at once when there is none."""
 
@@ -342,6 +348,19 @@ class ChromiumPage(_Tab):
         async with self._as_page_error():
             await self._page.set_input_files(selector, list(paths))
 
+    async def choose_folder(self, button: str, path: Path) -> None:
+        await self.click(button)
+        async with self._as_page_error():
+            await self._page.set_input_files("input[webkitdirectory]", path)
+
+    async def drop(self, paths: Sequence[Path]) -> None:
+        data = {"items": [], "files": [str(p) for p in paths], "dragOperationsMask": 1}
+        for what in ("dragEnter", "dragOver", "drop"):
+            where = {"x": VIEWPORT[0] // 2, "y": VIEWPORT[1] // 4}
+            await self.devtools.send(
+                "Input.dispatchDragEvent", {"type": what, **where, "data": data}
+            )
+
     @contextlib.asynccontextmanager
     async def _as_page_error(self) -> AsyncIterator[None]:
         try:
@@ -575,6 +594,58 @@ class _Wire:
         await self._http.close()
 
 
+# In the browser's own window: what a person chooses in its dialog for files. BiDi chooses no folder.
+_PICKER = """(() => {
+  if (globalThis.chosenByATest) return;
+  globalThis.chosenByATest = [];
+  const fileOf = (path) => {
+    const file = Cc["@mozilla.org/file/local;1"].createInstance(Ci.nsIFile);
+    file.initWithPath(path);
+    return file;
+  };
+  class Picker {
+    QueryInterface = ChromeUtils.generateQI(["nsIFilePicker"]);
+    init() {}
+    appendFilter() {}
+    appendFilters() {}
+    appendRawFilter() {}
+    open(callback) {
+      const [path] = chosenByATest.splice(0);
+      if (!path) return; // as a dialog that nobody answers
+      this.file = fileOf(path);
+      Services.tm.dispatchToMainThread(() => callback.done(0));
+    }
+  }
+  const factory = {
+    QueryInterface: ChromeUtils.generateQI(["nsIFactory"]),
+    createInstance: (iid) => new Picker().QueryInterface(iid),
+  };
+  Components.manager.QueryInterface(Ci.nsIComponentRegistrar).registerFactory(
+    Components.ID(`{${crypto.randomUUID()}}`), "", "@mozilla.org/filepicker;1", factory);
+})()"""
+# Whether there was a question, such as whether to upload a whole folder; the answer is yes.
+_CONFIRM = """(() => {
+  const frames = [...document.querySelectorAll("browser.dialogFrame")];
+  const pages = frames.map(({ contentDocument: page }) => page);
+  const asked = pages.map((page) => page?.readyState === "complete" && page.querySelector("dialog"));
+  const question = asked.find((dialog) => dialog && dialog.getButton("accept")?.disabled === false);
+  question?.acceptDialog();
+  return Boolean(question);
+})()"""
+_DROP = """((input) => {
+  const data = new DataTransfer();
+  for (const file of input.files) data.items.add(file);
+  input.remove();
+  for (const type of ["dragover", "drop"]) {
+    const event = new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true });
+    document.body.dispatchEvent(event);
+  }
+})"""
+
+
+_CHROME = {"moz:scope": "chrome"}
+
+
 class FirefoxPage(_Tab):
     """A tab of Firefox's."""
 
@@ -644,6 +715,35 @@ class FirefoxPage(_Tab):
             "input.setFiles", element=await self._element(selector), files=[str(p) for p in paths]
         )
 
+    async def choose_folder(self, button: str, path: Path) -> None:
+        await self._in_window(_PICKER)
+        await self._in_window(f"void (chosenByATest = [{json.dumps(str(path))}])")
+        await self.click(button)
+        ends = time.monotonic() + WAIT_SECONDS
+        while not await self._in_window(_CONFIRM):
+            if time.monotonic() > ends:
+                raise PageError(f"no folder was asked for; {await self._shown()}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _in_window(self, js: str) -> Any:
+        """Evaluate it in the browser's own window, with its rights."""
+        (window,) = (await self._wire.call("browsingContext.getTree", **_CHROME))["contexts"]
+        target = {"context": window["context"]}
+        answer = await self._wire.call(
+            "script.evaluate", expression=js, awaitPromise=True, target=target
+        )
+        if answer["type"] == "exception":
+            raise PageError(answer["exceptionDetails"]["text"])
+        return answer["result"].get("value")
+
+    async def drop(self, paths: Sequence[Path]) -> None:
+        mark = (
+            "document.body.append(Object.assign(document.createElement('input'), { id: 'dropped',"
+        )
+        await self.evaluate(f"void {mark} type: 'file', multiple: true, hidden: true }}))")
+        await self.choose_files("#dropped", paths)
+        await self.evaluate(f"void {_DROP}(document.querySelector('#dropped'))")
+
     async def set_viewport(self, width: int, height: int) -> None:
         await self._call("browsingContext.setViewport", viewport={"width": width, "height": height})
 
@@ -680,6 +780,7 @@ class Firefox:
         "network.captive-portal-service.enabled": False,
         "network.connectivity-service.enabled": False,
         "network.dns.disablePrefetch": True,
+        "security.dialog_enable_delay": 0,
         "services.settings.server": "data:,",
         "toolkit.telemetry.enabled": False,
     }
@@ -709,7 +810,7 @@ class Firefox:
             self._process = await asyncio.create_subprocess_exec(
                 find_program("firefox"),
                 *("--headless", "--no-remote", "--profile", str(self._profile)),
-                *("--remote-debugging-port", "0", "about:blank"),
+                *("--remote-allow-system-access", "--remote-debugging-port", "0", "about:blank"),
                 stdout=log,
                 stderr=log,
                 env=environment,

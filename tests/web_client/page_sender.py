@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .browsers import Browser, Page
+from .recipient import Recipient
 
 NAME = "Notaufnahme, Dr. Weber"
 SECONDS = 60.0
+
+_SELECT = """void ((list) => {
+  list.value = [...list.options].find(({ text }) => text.startsWith(%s)).value;
+})(document.querySelector("#to"))"""
 
 
 class PageSender:
@@ -25,13 +31,20 @@ class PageSender:
 
     async def choose(self, *paths: Path) -> None:
         """Choose files or one folder, by the page's own field: no dialog can be clicked here."""
-        folder = paths[0].is_dir()
         await self.page.evaluate(
             "void (window.showOpenFilePicker = window.showDirectoryPicker = undefined)"
         )
-        button = "quiet" if folder else "primary"
-        await self.page.click(f".choices .{button}")
-        await self.page.choose_files("input[type=file]", paths)
+        buttons = ".card > .choices button"
+        if paths[0].is_dir():
+            await self.page.choose_folder(f"{buttons}:nth-child(2)", paths[0])
+        else:
+            await self.page.click(f"{buttons}:nth-child(1)")
+            await self.page.wait_until("document.querySelector('input[type=file]') !== null")
+            await self.page.choose_files("input[type=file]", paths)
+
+    async def drop(self, *paths: Path) -> None:
+        """Drop them on the page. Chromium gives handles for them, which outlive a reload."""
+        await self.page.drop(paths)
 
     async def make_link(
         self,
@@ -39,17 +52,20 @@ class PageSender:
         passphrase: str | None = None,
         *,
         verify: bool = False,
+        to: str = "",
         seconds: float = SECONDS,
     ) -> str:
-        """Say who one is, and make the link; it."""
+        """Say who one is, and make the link; it. `to`: the label of the contact it is for."""
         await self.page.wait_for(".card.choose")
         await self.page.fill("#label", label)
-        if passphrase is not None or verify:
+        if passphrase is not None or verify or to:
             await self.page.click("details.options > summary")
         if passphrase is not None:
             await self.page.fill("#passphrase", passphrase)
         if verify:
             await self.page.click("#verify")
+        if to:
+            await self.page.evaluate(_SELECT % json.dumps(f"{to} ("))
         await self.page.click("form .primary")
         await self.page.wait_for(".card.link, .card.ended", seconds)
         assert await self.shows(".card.link"), await self.text()
@@ -66,6 +82,72 @@ class PageSender:
         await self.page.wait_for(".card.admit, .card.ended", seconds)
         assert await self.shows(".card.admit"), await self.text()
         await self.page.click(".card.admit .choices .primary")
+
+    async def turn_away(self, seconds: float = SECONDS) -> None:
+        """Not let in who came."""
+        await self.page.wait_for(".card.admit", seconds)
+        await self.page.click(".card.admit .choices .quiet")
+
+    async def compared(self, same: bool, seconds: float = SECONDS) -> str:
+        """Say whether the digits are the same on both sides; they."""
+        await self.page.wait_for(".card.digits", seconds)
+        digits = await self.page.text("#digits")
+        await self.page.click(f".card.digits .choices .{'primary' if same else 'quiet'}")
+        return digits
+
+    async def stop(self) -> None:
+        """Stop; while files are under way, and mean it."""
+        if await self.shows(".card.running"):
+            await self.page.click(".card.running > button")
+            await self.page.click(".card.running > .choices .quiet")
+        else:
+            await self.page.click(".card > button.quiet")
+
+    async def reload(self) -> None:
+        """Load the page anew, as by F5, whatever it asks."""
+        await self.page.evaluate("void (window.before = true)")
+        await self.page.reload()
+        await self.page.wait_until("!window.before && document.querySelector('h1') !== null")
+
+    async def choose_again(self, *paths: Path, seconds: float = SECONDS) -> None:
+        """The same files, after a reload, and go on."""
+        await self.page.wait_for(".card.choose_again", seconds)
+        await self.choose(*paths)
+        await self.page.wait_for(".card.choose_again [role=status]")
+        await self.page.click(".card.choose_again > .primary")
+
+    async def waiting(self, seconds: float = SECONDS) -> None:
+        """Until the server has the room, and nobody is there."""
+        words = "'Waiting for the recipient to open the link'"
+        await self.page.wait_until(f"document.body.innerText.includes({words})", seconds)
+
+    async def save_receipt(self, transfer_id: str) -> Path:
+        """Save the receipt, at the end."""
+        await self.page.click(".card.sent .choices .primary")
+        return await self.browser.downloaded(f"handover-{transfer_id}.receipt.json")
+
+    async def home(self) -> None:
+        """Back to the start, at the end."""
+        await self.page.evaluate("void (window.before = true)")
+        button = ".card.sent .choices .quiet, .card.ended > .primary, .card.history .primary"
+        await self.page.click(button)
+        await self.page.wait_until(
+            "!window.before && document.querySelector('.card.home') !== null"
+        )
+
+    async def history(self) -> None:
+        """Look at the past transfers, from the start."""
+        await self.page.click(".card.home form ~ .choices button")
+        await self.page.wait_for(".card.history")
+
+    async def nothing_left(self) -> None:
+        """No journal of a transfer."""
+        store = await self.records("sending")
+        assert store == [], store
+
+    async def records(self, store: str, call: str = "getAll()", then: str = "(all) => all") -> Any:
+        """What a store of the page's database holds."""
+        return await Recipient(self.page, self.browser).records(store, call, then)
 
     async def sent(self, seconds: float = SECONDS) -> str:
         """Wait until all is delivered and signed by both; the heading."""

@@ -4,104 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
-from pathlib import Path
-from typing import Literal
 
 import pytest
 import pytest_asyncio
 
-import hatch_build
 import p2p
-from tests.e2e.harness import ROOT, Terminal, kill_hard
+from tests.e2e.harness import Terminal, kill_hard
 
-from .browsers import ChromiumPage
 from .recipient import SECONDS, Recipient, finish
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 AUTO = ("--auto", "--listen", "127.0.0.1:0")
 LINK = r"(http://\S+#\S+)"
-WIDTHS = (320, 768, 1280)
-LANGUAGES = ("en", "de")
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-
-
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory):
-    """The source of axe-core, from the client's own development dependencies."""
-    client = ROOT / "web_client"
-    path = client / "node_modules" / "axe-core" / "axe.min.js"
-    with open(tmp_path_factory.getbasetemp().parent / "axe.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one of the parallel workers gets it for all
-        if not path.exists():
-            hatch_build.npm(client, "ci")
-    return path.read_text()
-
-
-class Look:
-    """Looks at a state from every side; keeps pictures of it where a folder is given for them."""
-
-    def __init__(self, axe: str, folder: Path | None) -> None:
-        self._axe, self._folder = axe, folder
-        self.seen: list[str] = []
-
-    async def __call__(self, recipient: Recipient, name: str) -> None:
-        """Accessible by day and by night, nothing wider than the screen, in every language."""
-        page = recipient.page
-        assert isinstance(page, ChromiumPage)  # of Firefox the colour scheme is fixed
-        for language in LANGUAGES:
-            await page.click(f".languages [lang={language}]")
-            assert await page.evaluate("document.documentElement.lang") == language
-            for width in WIDTHS:
-                await page.set_viewport(width, 800)
-                wide = await page.evaluate("document.documentElement.scrollWidth")
-                assert wide <= width, f"{name} is {wide} wide at {width} ({language})"
-                if self._folder:
-                    await self._picture(page, f"{name}-{width}-{language}", width)
-            for scheme in SCHEMES:
-                await page.set_color_scheme(scheme)
-                assert await page.evaluate(
-                    f"matchMedia('(prefers-color-scheme: {scheme})').matches"
-                )
-                assert await self._violations(recipient) == [], (name, scheme)
-        await page.click(".languages [lang=en]")
-        self.seen.append(name)
-
-    async def _picture(self, page: ChromiumPage, name: str, width: int) -> None:
-        assert self._folder
-        height = await page.evaluate("document.documentElement.scrollHeight")
-        await page.set_viewport(width, max(800, height))
-        for scheme in SCHEMES:
-            await page.set_color_scheme(scheme)
-            await page.screenshot(self._folder / f"{name}-{scheme}.png")
-
-    async def _violations(self, recipient: Recipient) -> list[str]:
-        page = recipient.page
-        if not await page.evaluate("'axe' in window"):
-            await page.evaluate(f"(() => {{ {self._axe} }})()")
-        found = await page.evaluate(
-            """axe.run(document).then(({ violations }) => violations.map(({ id, nodes }) =>
-            `${id}: ${nodes.map(({ html }) => html).join(" | ")}`))"""
-        )
-        return list(found)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def recipient(at):
     return await at("chromium")
-
-
-@pytest.fixture
-def look(axe):
-    """With HANDOVER_SCREENSHOTS, pictures of everything go to that folder."""
-    folder = os.environ.get("HANDOVER_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    return Look(axe, Path(folder) if folder else None)
 
 
 @pytest.fixture

@@ -169,7 +169,8 @@ export class Sending {
     if (!same(identity.public, record.identity)) throw new Failure("journal_foreign");
     const tell = (event: Event) => around.tell(event);
     const transfer = new SenderTransfer(kept, identity, record, prepare, recalled, tell);
-    if (kept.lasting) await around.persist();
+    if (recalled) await transfer.recallReceipt();
+    if (kept.lasting) void around.persist(); // some browsers ask the person, whom nothing waits for
     this.invitation = new HostInvitation(transfer, around);
     await this.invitation.run(() => void this.tellLink(record));
     this.invitation = null;

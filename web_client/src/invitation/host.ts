@@ -76,7 +76,8 @@ export class HostInvitation {
     const { link, owner, expiresAt } = transfer.record;
     const { origin, secret, passphrase } = parseLink(link);
     [this.keys, this.passphrase] = [deriveKeys(secret), passphrase];
-    const left = Math.max(1, (expiresAt - Date.now()) / 1000);
+    const rest = Math.max(1, (expiresAt - Date.now()) / 1000);
+    const left = transfer.receipt ? LAST_WORD_SECONDS : rest;
     this.endsAt = clock() + left;
     this.furthest = transfer.durable;
     this.seat = new HostSeat(origin, this.keys, left, owner, around.openSocket, {
@@ -94,7 +95,6 @@ export class HostInvitation {
     let outcome: Outcome;
     const timer = setInterval(() => this.keepTime(), LOOK_MS);
     try {
-      if (await this.transfer.confirmedBefore()) this.endsAt = clock() + LAST_WORD_SECONDS;
       this.transfer.prepare().catch(this.giveUp); // what cannot be sent ends it before anyone comes
       void this.hold();
       outcome = await this.ended;
@@ -160,7 +160,7 @@ export class HostInvitation {
     if (now - this.lookedAt > ASLEEP_MS) this.renew(); // the server may be gone without a word
     this.lookedAt = now;
     // The link is this guest's alone, and stays good while it gets further.
-    if (transfer.cut && transfer.durable > this.furthest) {
+    if (transfer.cut && !transfer.receipt && transfer.durable > this.furthest) {
       this.furthest = transfer.durable;
       this.seat.extend(CUT_SECONDS);
       this.endsAt = clock() + CUT_SECONDS;
@@ -304,7 +304,7 @@ export class HostInvitation {
     else this.warn(error.code, error.detail);
   }
 
-  /** The session with a proven guest. Throws what ends the whole invitation. */
+  /** The session with a proven guest; its connection lives on until its last word is heard. */
   private async serve({ opened, transports, secured }: Greeted): Promise<void> {
     const { binding, connection, frames, relayOnly, maxMessageSize } = opened;
     const connected: Connected = {
@@ -327,8 +327,9 @@ export class HostInvitation {
       this.conclude(await send.ended);
     } catch (error) {
       const failure = asFailure(error);
-      if (this.stopped || !(await this.transfer.outlives(failure, send.canResume))) throw failure;
-      if (this.stopped) throw new Failure("cancelled"); // meanwhile
+      const ends = this.stopped || !(await this.transfer.outlives(failure, send.canResume));
+      if (ends) this.giveUp(failure);
+      else if (this.stopped) this.giveUp(new Failure("cancelled")); // meanwhile
     } finally {
       void send.hangUp();
     }

@@ -122,13 +122,6 @@ export class SenderTransfer {
     return found;
   }
 
-  /** Whether both had signed the receipt before the page was loaded anew. */
-  async confirmedBefore(): Promise<boolean> {
-    const kept = this.recalled && (await this.home.receipts.read(this.current.transferId));
-    if (kept) this.receipt = receipts.verify(kept);
-    return this.receipt !== null;
-  }
-
   // -- whom it is for
 
   /** The identity of the recipient that was let in: from then on it is theirs. */
@@ -195,6 +188,12 @@ export class SenderTransfer {
     const document = receipts.assemble(payload, [recipient, sender]);
     await this.home.receipts.store(this.current.transferId, document, null);
     this.receipt = { confirmed: true };
+  }
+
+  /** Find out whether both had signed the receipt when the page was left. */
+  async recallReceipt(): Promise<void> {
+    const document = await this.home.receipts.read(this.current.transferId);
+    if (document && receipts.verify(document).confirmed) this.receipt = { confirmed: true };
   }
 
   // -- how it ends

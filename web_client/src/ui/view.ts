@@ -140,7 +140,7 @@ export class View {
       model.warned,
       model.selected?.refused.length,
       screen === "choose" && model.selected?.names.map(({ number }) => number).join("/"),
-      screen === "choose_again" && !model.selected?.count,
+      screen === "choose_again" && `${model.selected?.files} ${model.selected?.size}`,
       (screen === "link" || screen === "admit") && model.peer?.digits,
       screen === "link" && state,
       model.question,
@@ -152,7 +152,8 @@ export class View {
       const active = document.activeElement;
       const held = this.main.contains(active) ? active : null;
       if (!moved) this.keepTyped();
-      const unfolded = !moved && this.main.querySelector("details.options[open]") !== null;
+      const unfolded =
+        (first || !moved) && this.main.querySelector("details.options[open]") !== null;
       const { children, update } = this.screen(model);
       this.update = update ?? (() => {});
       this.main.replaceChildren(h("section", { class: `card ${screen}` }, ...children));

@@ -280,6 +280,8 @@ export const de: Messages = {
     allow: (what) =>
       `Der Browser fragt noch einmal, ob diese Seite ${what} lesen darf. Nichts ist verloren; der Link ist derselbe.`,
     allowGo: "Erlauben und weitermachen",
+    orChoose:
+      "Wenn der Browser nicht fragt oder Sie abgelehnt haben, wählen Sie dieselben Dateien noch einmal:",
     title: "Wählen Sie dieselben Dateien noch einmal aus",
     text: (what) =>
       `Nach einem Neuladen kann dieser Browser Dateien nicht von selbst wieder öffnen. Wählen Sie dasselbe aus wie zuvor (${what}), dann geht es über denselben Link dort weiter, wo es war.`,

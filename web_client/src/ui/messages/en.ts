@@ -285,6 +285,7 @@ export const en = {
     allow: (what: string) =>
       `The browser asks once more whether this page may read ${what}. Nothing is lost; the link is the same.`,
     allowGo: "Allow and continue",
+    orChoose: "If the browser does not ask, or if you refused, choose the same files again:",
     title: "Choose the same files again",
     text: (what: string) =>
       `This browser cannot open files again by itself after a reload. Choose the same as before (${what}), and it continues where it was, behind the same link.`,

@@ -18,23 +18,29 @@ export function chooseAgain(model: Model, { t: all, actions }: Context): Screen 
   const { transferId, files, size, handles } = model.again!;
   const what = `${all.files(files)}, ${bytes(size, all)}`;
   const chosen = model.selected?.count ? model.selected : null;
-  const children = handles.length
+  const again = choices(
+    button(
+      all.home.files,
+      () => actions.choose("files"),
+      handles.length || chosen ? "quiet" : "primary",
+    ),
+    button(all.home.folder, () => actions.choose("folder"), "quiet"),
+  );
+  const before = handles.length
     ? [
         title(t.allowTitle),
         h("p", {}, t.allow(what)),
-        button(t.allowGo, () => void actions.allow(transferId, handles)),
+        !chosen && button(t.allowGo, () => void actions.allow(transferId, handles)),
+        h("p", {}, t.orChoose),
       ]
-    : [
-        title(t.title),
-        h("p", {}, t.text(what)),
-        choices(
-          button(all.home.files, () => actions.choose("files"), chosen ? "quiet" : "primary"),
-          button(all.home.folder, () => actions.choose("folder"), "quiet"),
-        ),
-        chosen &&
-          h("p", { role: "status" }, t.chosen(all.files(chosen.files), bytes(chosen.size, all))),
-        chosen && button(t.go, () => actions.takeUp(transferId, true)),
-      ];
+    : [title(t.title), h("p", {}, t.text(what))];
+  const children = [
+    ...before,
+    again,
+    chosen &&
+      h("p", { role: "status" }, t.chosen(all.files(chosen.files), bytes(chosen.size, all))),
+    chosen && button(t.go, () => actions.takeUp(transferId, true)),
+  ];
   return { children };
 }
 

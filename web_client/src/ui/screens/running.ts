@@ -36,8 +36,9 @@ export function running(model: Model, { t: all, actions }: Context): Screen {
         parts.push(t.rate(bytes(rate, t)), t.left((total - durable) / rate));
       }
       numbers.textContent = parts.join(" · ");
-      const way = t.running[path];
-      const pace = state === "accepted" && bottleneck ? t.running.bottleneck[bottleneck] : "";
+      const way = trouble === "lost" ? "" : t.running[path];
+      const flows = state === "accepted" && !trouble;
+      const pace = flows && bottleneck ? t.running.bottleneck[bottleneck] : "";
       remarks.textContent = [t.running.stay, way, pace].filter(Boolean).join(" ");
     }
     const at = (PHASES as readonly string[]).indexOf(state);

@@ -1,0 +1,356 @@
+"""Files that a page sends arrive as they are, whoever receives them, and both have one receipt."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from p2p.protocol import receipt as receipts
+from p2p.protocol.codec import encode_base64url
+from tests.e2e.harness import Peer, kill_hard, sha256sums
+
+from .browsers import KINDS
+from .page_sender import NAME
+from .recipient import Recipient, digest, finish, transfer_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PARTS = 3
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A folder as it comes: umlauts, empty files, folders in folders."""
+    root = tmp_path / "source" / "Größe Ä & Co"
+    (root / "Müller, Jörg" / "CT 1").mkdir(parents=True)
+    (root / "Müller, Jörg" / "Überweisung.txt").write_text("Grüße")
+    (root / "Müller, Jörg" / "nichts").write_bytes(b"")
+    (root / "Müller, Jörg" / "CT 1" / "日本 🩻.dcm").write_bytes(os.urandom(70_000))
+    (root / "IM000001").write_bytes(os.urandom(3_000_000))
+    return root
+
+
+@pytest.fixture
+def files(study):
+    """Some that lie beside each other."""
+    root = study.parent / "files"
+    root.mkdir()
+    for name, size in (("Übersicht.pdf", 2_000_000), ("leer.txt", 0), ("CT Thorax.dcm", 70_000)):
+        (root / name).write_bytes(os.urandom(size))
+    return sorted(root.iterdir())
+
+
+def receipt_of(last):
+    """Where the command line keeps it, and the transfer's id as a page says it."""
+    kept = Path(last["receipt"])
+    return kept, encode_base64url(bytes.fromhex(kept.name.split(".")[0]))
+
+
+PUBLIC = """async ({ pair }) =>
+  [...new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey))]"""
+
+
+async def test_a_folder_and_files_arrive_at_the_command_line(
+    host, origin, receiver, study, files, tmp_path, engine
+):
+    """Bit for bit, by the name of who sent it; one receipt, which holds, with the keys of both."""
+    await host.open(origin)
+    await host.choose(study)
+    await host.page.wait_for(".card.choose")
+    await host.choose(*files)
+    await host.page.wait_until("document.querySelectorAll('.tree li').length === 4")
+    link = await host.make_link()
+    receiving = receiver.receive(link, tmp_path / "out", "--auto", "--engine", engine)
+    ending = finish(receiving)
+    await host.admit()
+    assert (await host.sent()).startswith("Delivered and verified: 7 files")
+    code, last = await ending
+    assert code == 0, last
+    arrived = sha256sums(tmp_path / "out")
+    beside = {f"./{path.name}": digest(path) for path in files}
+    inside = {
+        f"./{study.name}/{path.removeprefix('./')}": value
+        for path, value in sha256sums(study).items()
+    }
+    assert arrived == beside | inside
+    for path in files:  # to the millisecond, which is what a page is told
+        there = (tmp_path / "out" / path.name).stat().st_mtime_ns
+        assert abs(there - path.stat().st_mtime_ns) < 1_000_000
+    kept, transfer_id = receipt_of(last)
+    saved = await host.save_receipt(transfer_id)
+    assert saved.read_bytes() == kept.read_bytes()
+    done = receiver.run("receipt", "verify", str(saved), "--files", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert receipts.verify(saved.read_bytes()).confirmed
+    payload = transfer_of(json.loads(saved.read_bytes()))
+    assert payload["sender"]["label"] == NAME
+    assert payload["recipient"]["label"] == "Klinik Nord, Befundung"
+    own = bytes(await host.records("settings", 'get("keys")', PUBLIC))
+    assert payload["sender"]["jwk"]["x"] == encode_base64url(own)
+    await host.nothing_left()
+    assert host.page.errors == []
+
+
+@pytest.mark.parametrize("other", KINDS)
+async def test_a_page_receives_what_a_page_sends(host, at, origin, files, other):
+    """In all pairs. Storage is by origin, so who receives is by another address somebody else."""
+    await host.open(origin)
+    await host.choose(*files)
+    link = await host.make_link()
+    visitor = await at(other)
+    await visitor.open(link.replace("localhost", "127.0.0.1"))
+    await visitor.start()
+    await host.admit()
+    await visitor.accept()
+    assert (await visitor.delivered()).startswith("Delivered and verified: 3 files")
+    assert (await host.sent()).startswith("Delivered and verified: 3 files")
+    archive = await visitor.save(await title_of(visitor))
+    with zipfile.ZipFile(archive) as read:
+        assert read.testzip() is None
+        assert {name: read.read(name) for name in read.namelist()} == {
+            path.name: path.read_bytes() for path in files
+        }
+    (record,) = await visitor.records("receipts", "getAllKeys()")
+    saved = await host.save_receipt(str(record))
+    assert receipts.verify(saved.read_bytes()).confirmed
+    await visitor.page.click(".card.done > button.quiet, .card.done .choices .quiet")
+    theirs = await visitor.browser.downloaded(f"handover-{record}.receipt.json")
+    assert saved.read_bytes() == theirs.read_bytes()
+    assert host.page.errors == visitor.page.errors == []
+
+
+async def title_of(visitor):
+    """The name that what arrived is saved under."""
+    words = await visitor.page.text(".card.done .choices .primary")
+    return words.removeprefix("Save ").rsplit(" (", 1)[0]
+
+
+async def test_dropped_files_are_sent(host, origin, receiver, study, files, tmp_path):
+    """In Chromium a folder too, whose empty folders are sent as well."""
+    chromium = host.browser.kind == "chromium"
+    (study / "leer").mkdir()
+    await host.open(origin)
+    await host.drop(*files, *([study] if chromium else []))
+    await host.page.wait_for(".card.choose")
+    link = await host.make_link()
+    ending = finish(receiver.receive(link, tmp_path / "out", "--auto"))
+    await host.admit()
+    await host.sent()
+    assert (await ending)[0] == 0
+    names = {path.name for path in files}
+    if chromium:
+        there = tmp_path / "out" / study.name
+        assert sha256sums(there) == sha256sums(study)
+        assert (there / "leer").is_dir()
+        names.add(study.name)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    assert host.page.errors == []
+
+
+PICKERS = """void (async () => {
+  const root = await navigator.storage.getDirectory();
+  const folder = await root.getDirectoryHandle("Aufnahme", { create: true });
+  const deep = await folder.getDirectoryHandle("Serie 1", { create: true });
+  const put = async (where, name, size) => {
+    const file = await where.getFileHandle(name, { create: true });
+    const stream = await file.createWritable();
+    const bytes = new Uint8Array(65536).map((_, i) => (i * 7 + size) % 251);
+    for (let at = 0; at < size; at += bytes.length) {
+      await stream.write(bytes.subarray(0, Math.min(bytes.length, size - at)));
+    }
+    await stream.close();
+    return file;
+  };
+  await put(folder, "a.dcm", 1000);
+  await put(deep, "b.dcm", 40_000_000);
+  const single = await put(root, "Befund.txt", 70_000);
+  window.showOpenFilePicker = async () => [single];
+  window.showDirectoryPicker = async () => folder;
+  window.picked = true;
+})()"""
+
+
+async def test_what_is_picked_by_handles_goes_on_after_a_reload_by_itself(
+    host_at, origin, receiver, tmp_path
+):
+    """Behind the same link. Pickers cannot be clicked, so they give handles of the page's own file
+    system."""
+    host = await host_at("chromium")
+    await host.open(origin)
+    await host.page.evaluate(PICKERS)
+    await host.page.wait_until("window.picked")
+    await host.page.click(".card > .choices .primary")
+    await host.page.wait_for(".card.choose")
+    await host.page.click(".card > .choices button:nth-child(2)")
+    await host.page.wait_until("document.querySelectorAll('.tree li').length === 2")
+    link = await host.make_link()
+    await host.reload()
+    await host.page.wait_for(".card.link")
+    assert await host.page.evaluate("document.querySelector('#made').value") == link
+    receiving = receiver.receive(link, tmp_path / "out", "--auto", "--limit", "12M")
+    ending = finish(receiving)
+    await host.admit()
+    await host.come_to(0.4)
+    await host.reload()
+    assert (await host.sent()).startswith("Delivered and verified: 3 files")
+    assert (await ending)[0] == 0
+    told = [event["durable"] for event in receiving.events if event["event"] == "progress"]
+    assert told == sorted(told)
+    out = tmp_path / "out"
+    assert (out / "Aufnahme" / "a.dcm").stat().st_size == 1000
+    assert (out / "Aufnahme" / "Serie 1" / "b.dcm").stat().st_size == 40_000_000
+    assert (out / "Befund.txt").stat().st_size == 70_000
+    assert host.page.errors == []
+
+
+async def test_a_dropped_folder_of_20_000_is_listed_while_the_page_answers(
+    host_at, origin, tmp_path
+):
+    """Before all is listed, whoever looks is told how far it is."""
+    root = tmp_path / "many"
+    for folder in range(20):
+        (root / f"{folder:02d}").mkdir(parents=True)
+        for number in range(1000):
+            (root / f"{folder:02d}" / f"{number:04d}.dcm").write_bytes(b"%d" % number)
+    host = await host_at("chromium")
+    await host.open(origin)
+    await host.page.evaluate(GAPS)
+    await host.drop(root)
+    await host.page.wait_for(".card.choose")
+    await host.page.wait_until(
+        "document.querySelector('h1').innerText.includes('20,000 files')", 60
+    )
+    await host.page.wait_until("document.querySelector('.busy').hidden")
+    assert "20,000 files in 21 folders" in await host.page.text("h1")
+    assert await host.page.evaluate("window.seen.size") > 2  # how far it is, meanwhile
+    assert await host.page.evaluate("window.longest") < 1000
+    assert host.page.errors == []
+
+
+# How long the page's thread was ever kept from a timer, in milliseconds; and what the heading said.
+GAPS = """void (() => {
+  let last = performance.now();
+  [window.longest, window.seen] = [0, new Set()];
+  const look = () => {
+    const now = performance.now();
+    window.longest = Math.max(window.longest, now - last);
+    last = now;
+    window.seen.add(document.querySelector("h1")?.innerText);
+    setTimeout(look, 20);
+  };
+  look();
+})()"""
+
+
+async def test_the_link_does_not_wait_for_the_browser_s_question(host_at, origin, files):
+    """Firefox asks whether the page may keep data, which nobody answers here: for 20 seconds, and for
+    longer."""
+    host = await host_at("firefox")
+    await host.open(origin)
+    await host.choose(*files)
+    await host.make_link(seconds=15)
+
+
+async def test_one_is_left_out_again_and_a_name_is_taken_once(host, origin, files, tmp_path):
+    """What bears the name of something else that was chosen is named, and not added."""
+    other = tmp_path / "other" / files[0].name
+    other.parent.mkdir()
+    other.write_bytes(b"another")
+    await host.open(origin)
+    await host.choose(*files)
+    await host.page.wait_for(".card.choose")
+    await host.choose(other)
+    await host.page.wait_for(".card.choose [role=alert]")
+    assert f"already: {other.name}." in await host.text()
+    await host.page.click(f"[aria-label='Leave out {other.name}']")
+    await host.page.wait_until("document.querySelectorAll('.tree li').length === 2")
+    assert (await host.page.text("h1")).startswith("Send 2 files, ")
+    await host.choose(other)
+    await host.page.wait_until("document.querySelectorAll('.tree li').length === 3")
+
+
+async def test_it_says_delivered_only_with_the_receipt_of_both(host_at, origin, receiver, tmp_path):
+    """A recipient that has every byte and dies before it has signed has delivered nothing."""
+    scan = tmp_path / "scan.raw"
+    scan.write_bytes(os.urandom(1_000_000))
+    host = await host_at("chromium")
+    link = await host.send(origin, [scan])
+    receiving = receiver.receive(link, tmp_path / "out", "--auto")
+    await host.page.wait_for(".card.admit")
+    await host.page.evaluate(WORDS)
+    await host.admit()
+    receiving.wait_for("state", state="verifying")
+    kill_hard(receiving)
+    words = "document.querySelector('.card.running .note')?.textContent.includes('lost')"
+    over = "document.querySelector('.card.sent')"
+    await host.page.wait_until(f"{words} || {over}", 60)
+    first = await host.records("receipts")
+    if not first:
+        assert not await host.page.evaluate("window.said.some((s) => s.includes('Delivered'))")
+        ending = finish(receiver.start("resume", "--auto"))
+        await host.sent()
+        assert (await ending)[0] == 0
+    assert len(await host.records("receipts")) == 1
+    assert host.page.errors == []
+
+
+# Everything that the card ever said.
+WORDS = """void (() => {
+  window.said = [];
+  new MutationObserver(() => window.said.push(document.querySelector(".card")?.innerText ?? ""))
+    .observe(document.body, { childList: true, subtree: true, characterData: true });
+})()"""
+
+
+async def test_past_transfers_are_listed_saved_and_erased(host, origin, receiver, files, tmp_path):
+    """One that was sent and one that was received; and the log of both, which the command line
+    takes."""
+    page, visitor = host.page, Recipient(host.page, host.browser)
+    link = await host.send(origin, files)
+    ending = finish(receiver.receive(link, tmp_path / "out", "--auto"))
+    await host.admit()
+    await host.sent()
+    code, last = await ending
+    assert code == 0, last
+    kept, transfer_id = receipt_of(last)
+    sending, link = receiver.send(*files, "--auto", "--server", origin)
+    await page.evaluate("sessionStorage.clear()")
+    await visitor.take(link)
+    await visitor.delivered()
+    assert (await finish(sending))[0] == 0
+    await page.evaluate("sessionStorage.clear()")
+    await page.evaluate("void navigator.locks")
+    await visitor.page.goto("about:blank")
+    await host.open(origin)
+    await host.history()
+    assert await page.evaluate("[...document.querySelectorAll('h2')].map((h) => h.innerText)") == [
+        "Received from “Klinik Nord, Befundung”",
+        "Sent to “Klinik Nord, Befundung”",
+    ]
+    await page.click(".past-transfer:nth-of-type(2) .choices button:first-child")
+    saved = await host.browser.downloaded(f"handover-{transfer_id}.receipt.json")
+    assert saved.read_bytes() == kept.read_bytes()
+    done = receiver.run("receipt", "verify", str(saved))
+    assert done.returncode == 0, done.stderr
+    await page.click(".past-transfer:nth-of-type(2) .choices button:last-child")
+    await page.wait_until("document.querySelectorAll('.past-transfer').length === 1")
+    assert len(await host.records("receipts")) == 1
+    await page.click(".card.history > .choices button:nth-child(2)")
+    await page.wait_until("document.querySelectorAll('.past-transfer').length === 0")
+    assert "There is none yet." in await host.text()
+    assert await host.records("receipts") == []
+    await page.click(".card.history > .choices button:first-child")
+    log = await host.browser.downloaded("audit.jsonl")
+    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert events == ["transfer", "transfer", "receipts_erased", "receipts_erased"]
+    other = Peer(tmp_path / "auditor", "Revision")  # a home whose log this is
+    (other.home / "audit.jsonl").write_bytes(log.read_bytes())
+    (other.home / "audit.jsonl").chmod(0o600)
+    done = other.run("audit", "verify")
+    assert done.returncode == 0, done.stderr
+    assert not {path.name for path in files} & set(log.read_text().split('"'))
+    assert page.errors == []
