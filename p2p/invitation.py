@@ -269,7 +269,7 @@ class HostInvitation:
                     if not self._claimed.locked():
                         options.emit(StateChanged(transfer.cut or "waiting"))
                     # The link is this guest's alone, and stays good while it gets further.
-                    further = transfer.durable > reached and transfer.receipt is None
+                    further = transfer.durable > reached and transfer.summary.receipt is None
                     if transfer.cut and further:
                         reached = transfer.durable
                         self._seat.extend(CUT_SECONDS)

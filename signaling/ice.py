@@ -29,6 +29,9 @@ _URL = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?(?:\?transport=(?P<transport>udp|tcp))?"
 )
 
+# For these Firefox makes no connection: "TLS requires FQDN, not IP address", its log says.
+_BY_ADDRESS = re.compile(r"turns:(\[|[0-9.]+(:|\?|$))")
+
 
 class BadIce(ValueError):
     """Servers that cannot be told to peers; `code` says why, its text what."""
@@ -94,7 +97,8 @@ class IceConfiguration:
     ) -> None:
         """`secret` gives the one that is shared with the TURN servers, now; `ttl` is in seconds.
         `own_port`: where this very server answers STUN, or 0. Raises `BadIce` for too many or wrong
-        URLs, and for TURN without a secret."""
+        URLs, and for TURN without a secret. `nameless`: relays by TLS without a DNS name, which
+        Firefox cannot use."""
         turn = [url for url in urls if check_url(url)]
         most = messages.MAX_ICE_URLS - bool(own_port)
         if len(urls) > most:
@@ -103,6 +107,7 @@ class IceConfiguration:
             raise BadIce("ice_secret", turn[0])
         self._urls, self._turn = urls, frozenset(turn)
         self._secret, self._ttl, self._own_port = secret, ttl, own_port
+        self.nameless = tuple(url for url in turn if _BY_ADDRESS.match(url))
 
     def told(self, now: float, host: str = "") -> dict[str, Any] | None:
         """The member `ice` of a message to a peer, or None for no servers; `now` is seconds since

@@ -62,6 +62,8 @@ def serve(
         raise click.UsageError(words("usage", "name_needs_ca"))
     stun_port = stun_listen[1] if stun_listen else 0
     ice = _ice_servers(urls, turn_secret_file, int(turn_ttl), stun_port)
+    for url in ice.nameless:
+        say(words("server", "nameless", url=url))
     with told():
         tls = api.tls_from_files(*files) if files else None
         if local_ca:

@@ -321,3 +321,14 @@ def test_servers_that_cannot_be_told_of_are_said_at_the_start(
     done = line.run("serve", *given)
     assert done.exit_code == 2
     assert told(language, english, german) in done.stderr
+
+
+def test_relays_that_firefox_cannot_use_are_named_at_the_start(line, language, tmp_path):
+    (tmp_path / "secret").write_bytes(b"one\n")
+    turns = ("turns:192.0.2.1:443", "turns:turn.example:443", "turns:[2001:db8::1]")
+    given = [word for url in turns for word in ("--ice", url)]
+    given += ["--turn-secret-file", str(tmp_path / "secret")]
+    done = line.run("serve", "--listen", "192.0.2.1:443", *given)  # of another machine: it ends
+    assert done.exit_code == 1
+    for url, named in zip(turns, (True, False, True), strict=True):
+        assert (told(language, f"cannot use {url}.", f"kann {url} nicht") in done.stderr) is named

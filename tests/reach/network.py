@@ -105,8 +105,10 @@ class Internet:
 
     def _certify(self) -> None:
         """As browsers want it: an authority, and a certificate of the servers that is none itself."""
-        made = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
-        made += ("-nodes", "-days", "2")
+        made = (
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2"),
+        )
         key = str(self._folder / "authority.key")
         own = ("-subj", "/CN=authority", "-addext", "keyUsage=critical,keyCertSign")
         run(*made, *own, "-keyout", key, "-out", str(self.authority))

@@ -25,10 +25,12 @@ ROWS = """[...document.querySelectorAll('.findings li')].map(
 
 @contextlib.asynccontextmanager
 async def opened(kind: str) -> AsyncIterator[Browser]:
-    """A browser of a computer on which the servers' authority is installed. That vouches for the relay,
-    too; whoever takes any certificate instead may take any of a relay, or none."""
+    """A browser of a computer on which the servers' authority is installed, and its site's proxy set.
+    The authority vouches for the relay, too; whoever takes any certificate instead may take any of a
+    relay, or none."""
     known = next(one for one in KINDS if one == kind)
-    options = Options(authority=Path(os.environ["SSL_CERT_FILE"]))
+    authority, proxy = Path(os.environ["SSL_CERT_FILE"]), os.environ.get("HTTPS_PROXY", "")
+    options = Options(authority=authority, proxy=proxy)
     with tempfile.TemporaryDirectory() as name:
         async with open_browser(known, Path(name), options) as browser:
             yield browser

@@ -216,6 +216,7 @@ def test_who_has_to_tell_their_it_is_said(tmp_path, sites, words):
         (("symmetric", "symmetric"), "relayed"),
         (("cone", "no udp"), "relayed"),
         (("443 only", "no udp"), "relayed"),
+        (("cone", "proxy"), "relayed"),
     ],
 )
 def test_a_browser_connects_as_a_program_does(tmp_path, browser, sites, path):

@@ -44,6 +44,13 @@ def test_a_wrong_url_is_refused_at_the_start(url):
     assert refused.value.code == "ice_url"
 
 
+def test_relays_by_tls_that_have_no_name_are_known():
+    nameless = ("turns:192.0.2.1", "turns:192.0.2.1:443", "turns:192.0.2.1?transport=tcp")
+    nameless += ("turns:[2001:db8::1]:443",)
+    others = ("turn:192.0.2.1?transport=tcp", "turns:192.example", "turns:192.0.2.1.example:443")
+    assert IceConfiguration((*nameless, *others), lambda: b"secret").nameless == nameless
+
+
 def test_no_servers_are_not_told_of():
     assert IceConfiguration().told(0) is None
 

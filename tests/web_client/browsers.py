@@ -57,6 +57,7 @@ class Options:
     private: bool = False  # off the record: nothing on disk; Firefox then has no OPFS
     any_certificate: bool = False  # self-signed and untrusted ones too
     authority: Path | None = None  # a certificate that its user trusts to vouch for servers
+    proxy: str = ""  # URL of the HTTP proxy to all https servers, with a login or without
     color_scheme: Literal["light", "dark"] = "light"
     reduced_motion: bool = False
     locale: str = "en-US"
@@ -422,6 +423,11 @@ class Chromium:
         if options.authority:
             await _trust(options.authority, self._home / ".pki" / "nssdb")
             how["env"] = {**os.environ, "HOME": str(self._home)}
+        if options.proxy:
+            proxy = urlsplit(options.proxy)
+            server = f"{proxy.scheme}://{proxy.hostname}:{proxy.port}"
+            login = {"username": proxy.username, "password": proxy.password}
+            how["proxy"] = {"server": server, **(login if proxy.username else {})}
         what: dict[str, Any] = {
             "ignore_https_errors": options.any_certificate,
             "color_scheme": options.color_scheme,
@@ -825,6 +831,9 @@ class Firefox:
         await self._wire.open(await self._address(where))
         certificates = {"acceptInsecureCerts": self.options.any_certificate}
         await self._wire.call("session.new", capabilities={"alwaysMatch": certificates})
+        if self.options.proxy:
+            self._wire.hear["network.authRequired"] = self._on_login
+            await self._wire.call("network.addIntercept", phases=["authRequired"])
         await self._wire.call("session.subscribe", events=list(self._wire.hear))
         # It logs scripts' errors, but not what its policy kept a page from doing.
         await self._wire.call(
@@ -838,13 +847,20 @@ class Firefox:
 
     def _write_preferences(self) -> None:
         dark = self.options.color_scheme == "dark"
-        chosen = {
+        chosen: dict[str, bool | int | str] = {
             **self.PREFERENCES,
             "browser.download.dir": str(self.downloads),
             "browser.privatebrowsing.autostart": self.options.private,
             "layout.css.prefers-color-scheme.content-override": 0 if dark else 1,
             "ui.prefersReducedMotion": int(self.options.reduced_motion),
         }
+        if self.options.proxy:
+            proxy = urlsplit(self.options.proxy)
+            chosen |= {
+                "network.proxy.type": 1,
+                "network.proxy.ssl": proxy.hostname or "",
+                "network.proxy.ssl_port": proxy.port or 0,
+            }
         lines = (f"user_pref({json.dumps(k)}, {json.dumps(v)});\n" for k, v in chosen.items())
         (self._profile / "user.js").write_text("".join(lines))
 
@@ -873,6 +889,16 @@ class Firefox:
         if page and entry["level"] == "error":
             kind = "console" if entry["type"] == "console" else "uncaught"
             page.errors.append(f"{kind}: {entry['text']}")
+
+    def _on_login(self, event: dict[str, Any]) -> None:
+        """As the user does whom the browser asks: what it asks from then on is its own affair."""
+        assert self._wire
+        proxy = urlsplit(self.options.proxy)
+        login = {"type": "password", "username": proxy.username, "password": proxy.password}
+        what = {"request": event["request"]["request"], "action": "provideCredentials"}
+        self._login = asyncio.ensure_future(
+            self._wire.call("network.continueWithAuth", credentials=login, **what)
+        )
 
     def _on_download(self, event: dict[str, Any]) -> None:
         self._names[event["navigation"]] = event["suggestedFilename"]
