@@ -45,8 +45,10 @@ def test_a_wrong_url_is_refused_at_the_start(url):
 
 
 def test_relays_by_tls_that_have_no_name_are_known():
-    nameless = ("turns:192.0.2.1", "turns:192.0.2.1:443", "turns:192.0.2.1?transport=tcp")
-    nameless += ("turns:[2001:db8::1]:443",)
+    nameless = (
+        *("turns:192.0.2.1", "turns:192.0.2.1:443", "turns:192.0.2.1?transport=tcp"),
+        "turns:[2001:db8::1]:443",
+    )
     others = ("turn:192.0.2.1?transport=tcp", "turns:192.example", "turns:192.0.2.1.example:443")
     assert IceConfiguration((*nameless, *others), lambda: b"secret").nameless == nameless
 

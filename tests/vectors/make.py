@@ -1830,7 +1830,8 @@ def make_signaling() -> None:
             for bad in values:
                 case(f"{kind}: {member} = {json.dumps(bad)}", json.dumps({**value, member: bad}))
     create = json.loads(messages.encode("create", **good["create"]))
-    for token in ("t", "x" * messages.MAX_TOKEN, "x" * (messages.MAX_TOKEN + 1), "", 1, [], True):
+    tokens: list[Any] = ["t", "x" * messages.MAX_TOKEN, "x" * (messages.MAX_TOKEN + 1)]
+    for token in (*tokens, "", 1, [], True):
         text = json.dumps({**create, "token": token})
         case(f"create: token of {len(json.dumps(token))}: {text[-12:-2]}", text)
     for text in (
