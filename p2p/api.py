@@ -51,7 +51,8 @@ from .events import (
 )
 from .invitation import CUT_SECONDS, LAST_WORD_SECONDS, GuestInvitation, HostInvitation
 from .lanes.webrtc import ENGINES, EngineName, available, choose_engine
-from .protocol.audit import BadLine
+from .protocol.audit import BadLine, Verified
+from .protocol.audit import verify as verify_log
 from .protocol.codec import encode_base64url
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
 from .protocol.labels import shown_label
@@ -62,6 +63,7 @@ from .protocol.receipt import MAX_FILE, BadReceipt, Receipt, fingerprint, thumbp
 from .protocol.receipt import verify as verify_receipt
 from .protocol.seal import TRANSFER_ID
 from .protocol.sentences import CATALOGUE, LANGUAGES, Detail, Language, os_detail, text
+from .state.audit import lines_of
 from .state.evidence import LogCheck, check_log
 from .state.folder import now_text
 from .state.home import Home
@@ -70,7 +72,7 @@ from .storage.comparison import compare
 from .storage.listing import Listing, Warn, check_paths, walk
 from .storage.parts import staging_folder
 from .storage.ports import Stopped
-from .storage.strict import read_strictly
+from .storage.strict import open_strictly, read_strictly
 from .tasks import in_thread
 from .transfer.options import Options
 from .transfer.outcome import Outcome, conclude
@@ -784,6 +786,18 @@ def check_audit(home: HomeLike = None) -> LogCheck:
     """Check the chain of this machine's audit log, and hold it against every receipt here. It holds
     where there are no misfits. Raises `BadLine` where the chain does not hold, and `Failure`."""
     return check_log(_home(home))
+
+
+def check_audit_file(file: str | os.PathLike[str]) -> Verified:
+    """Check the chain of a log that lies in a file, such as a browser's, and nothing else. Raises
+    `BadLine` where it does not hold, and `Failure`."""
+    path = Path(file)
+    try:
+        with open(open_strictly(path, own=False), "rb") as log:
+            return verify_log(lines_of(log))
+    except OSError as error:
+        name, why = shown(str(path), 1024), os_detail(error)
+        raise Failure("not_readable", Detail("unusable", file=name, why=why)) from None
 
 
 # --- the server ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -142,18 +143,34 @@ def audit_group() -> None:
     """`handover audit`."""
 
 
-@audit_group.command("verify")
-def audit_verify() -> None:
-    """`handover audit verify`."""
+@contextlib.contextmanager
+def _whole(log: Path) -> Iterator[None]:
+    """Say where a log's chain does not hold, and exit."""
     with told():
-        home = Home()
-        path = shown(str(home.audit.path), 1024)
         try:
-            found = api.check_audit(home)
+            yield
         except BadLine as bad:
             reason = words("receipt", "line", number=bad.number, reason=bad.reason)
-            say(words("receipt", "audit_invalid", path=path, reason=reason))
+            say(words("receipt", "audit_invalid", path=shown(str(log), 1024), reason=reason))
             raise SystemExit(1) from None
+
+
+@audit_group.command("verify")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def audit_verify(file: Path | None) -> None:
+    """`handover audit verify`."""
+    if file is not None:
+        with _whole(file):
+            chain = api.check_audit_file(file)
+        entries = counted(chain.lines, "entry")
+        show(words("receipt", "audit_holds", entries=entries, head=chain.head))
+        show(words("receipt", "audit_file_alone"))
+        return
+    with told():
+        home = Home()
+    path = shown(str(home.audit.path), 1024)
+    with _whole(home.audit.path):
+        found = api.check_audit(home)
     if found.misfits:
         say(words("receipt", "audit_misfits" if found.lines else "audit_missing", path=path))
         for name, reason in found.misfits[:LISTED]:

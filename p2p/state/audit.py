@@ -65,7 +65,7 @@ class AuditLog:
         with self._folder.locked(), self._opened() as log:
             if log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - RECENT_BYTES))
-                for line in _lines(log):
+                for line in lines_of(log):
                     entry = _entry(line, event)
                     if entry:
                         found.appendleft(entry)
@@ -75,7 +75,7 @@ class AuditLog:
         """Go through the log. Raises `audit.BadLine`, `Failure`."""
         with self._folder.locked(), self._opened() as log:
             if log:
-                yield from audit.walk(_lines(log))
+                yield from audit.walk(lines_of(log))
 
     def verify(self) -> audit.Verified:
         """Check the chain alone. Raises `audit.BadLine`, `Failure`."""
@@ -99,7 +99,7 @@ class AuditLog:
             yield log
 
 
-def _lines(log: IO[bytes]) -> Iterator[bytes]:
+def lines_of(log: IO[bytes]) -> Iterator[bytes]:
     """Its lines, in bounded memory: one that is too long in parts."""
     while line := log.readline(LONGEST):
         yield line

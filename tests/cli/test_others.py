@@ -235,6 +235,24 @@ def test_the_audit_log(line, language):
     assert told(language, "line 2: the line before it", "Zeile 2: die Zeile davor") in done.stderr
 
 
+def test_an_audit_log_in_a_file(line, language, tmp_path):
+    """One that was saved elsewhere: its chain, and no more is claimed of it."""
+    Home().audit.append("transfer", {"role": "sender"})
+    file = tmp_path / "saved.jsonl"
+    file.write_bytes(Home().audit.path.read_bytes())
+    Home().audit.path.unlink()
+    sentences, done = CATALOGUE[language]["receipt"], line.run("audit", "verify", str(file))
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[1:] == [sentences["audit_file_alone"]]
+    file.write_bytes(file.read_bytes().replace(b"sender", b"sander") * 2)
+    done = line.run("audit", "verify", str(file))
+    assert done.exit_code == 1
+    assert f"{file}, " in done.stderr
+    done = line.run("audit", "verify", str(tmp_path))
+    assert done.exit_code == api.EXIT_CODES[api.Ending.FAILED]
+    assert done.stdout == ""
+
+
 def test_the_audit_log_beside_receipts(line, language):
     """How many it agrees with, or those it contradicts; at most ten of them by name."""
     home = Home()
