@@ -113,7 +113,7 @@ async def test_what_differs_is_named_and_left_out(
     )  # a dropped one too, where the browser does not let us read it
     await chromium.page.wait_for(".card.differences", 30)
     said = await chromium.text()
-    assert "2 files differ from what you chose before" in said
+    assert "Not as you chose before: 2 files" in said
     assert "Missing: series/5.dcm" in said
     assert "Changed since then: series/4.dcm" in said
     await chromium.page.click(".card.differences .choices .primary")

@@ -234,6 +234,7 @@ async function readPiece(file: File, at: number, length: number): Promise<Bytes>
     .slice(at, at + length)
     .arrayBuffer()
     .catch(refused);
+  if (data.byteLength < length) refused(); // it has become shorter, and the browser keeps quiet
   return new Uint8Array(data);
 }
 

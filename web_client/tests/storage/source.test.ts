@@ -165,3 +165,12 @@ test("ten thousand entries that cannot be read are given up in portions, and non
   }
   expect(withdrawn).toEqual([...Array(10_000).keys()]);
 });
+
+test("a file that has become shorter is given up before anybody chooses how to compress it", async () => {
+  const { source, tape } = sourceOf([changing(10_000_000, new Uint8Array(5))]);
+  const choose = () => {
+    throw new Error("too little to choose by");
+  };
+  const { withdrawn } = await source.read(0, Math.min(65_536, tape.total), { choose } as never);
+  expect(withdrawn).toEqual([[0, UNREADABLE]]);
+});
