@@ -243,7 +243,7 @@ export const de: Messages = {
     body: (link) =>
       `Öffnen Sie diesen Link, um die Dateien zu empfangen. Lassen Sie die Seite offen, bis alles angekommen ist:\n\n${link}\n`,
     qr: "Als QR-Code zeigen",
-    who: "Wer diesen Link hat, kann um Einlass bitten. Sie entscheiden, und wen Sie zuerst einlassen, der bleibt der einzige.",
+    who: "Wer diesen Link hat, kann um Einlass bitten. Sie entscheiden. Wer als Erster eingelassen ist und annimmt, bleibt der Einzige.",
     contact: (contact) => `Nur ${contact} kann diesen Link verwenden.`,
     passphrase: "Dazu ist das Passwort nötig.",
     until: (time) => `Er gilt bis ${time}, solange diese Seite offen ist.`,

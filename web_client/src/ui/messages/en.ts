@@ -249,7 +249,7 @@ export const en = {
     body: (link: string) =>
       `Open this link to receive the files. Keep the page open until all has arrived:\n\n${link}\n`,
     qr: "Show as a QR code",
-    who: "Whoever has this link can ask to be let in. You decide, and the first one you let in is the only one.",
+    who: "Whoever has this link can ask to be let in. You decide, and the first one you let in who accepts is the only one.",
     contact: (contact: string) => `Only ${contact} can use this link.`,
     passphrase: "They also need the passphrase.",
     until: (time: string) => `It is good until ${time}, as long as this page is open.`,
