@@ -93,7 +93,7 @@ class Ice:
         TCP or TLS, else by these through a proxy. All are asked at once."""
         turn = await self.resolved(self._told.turn)
         by_udp = asyncio.create_task(_answering([t for t in turn if t.transport == "udp"]))
-        by_tcp = asyncio.create_task(_connecting([t for t in turn if t.transport == "tcp"]))
+        by_tcp = asyncio.create_task(self._by_tcp([t for t in turn if t.transport == "tcp"]))
         by_proxy = asyncio.create_task(self._through_a_proxy())
         try:
             if found := await by_udp:
@@ -101,7 +101,7 @@ class Ice:
                 # a peer's where this machine has none itself.
                 by_ipv6 = ":" in found[0].host
                 return Relay(await self._portable() if by_ipv6 else self._engine, found[0])
-            found = await self._tunnelled(await by_tcp) or await by_proxy
+            found = await _first_found(by_tcp, by_proxy)
         finally:
             await stop(by_udp, by_tcp, by_proxy)
         if not found:
@@ -109,9 +109,10 @@ class Ice:
         engine = await self._portable()
         return Relay(engine, found[0]) if engine.reaches_turn_by_tcp else None
 
-    async def _tunnelled(self, found: list[IceServer]) -> list[IceServer]:
-        """The first of these; by TLS, as the end of a tunnel to it. An engine would look its name
-        up and try one address after the other, each until the system gives it up."""
+    async def _by_tcp(self, servers: Sequence[IceServer]) -> list[IceServer]:
+        """One that takes a connection; by TLS, as the end of a tunnel to it. An engine would look
+        its name up and try one address after the other, each until the system gives it up."""
+        found = await _connecting(servers)
         if not found or found[0].scheme != "turns":
             return found[:1]
         with suppress(OSError, TimeoutError):
@@ -189,6 +190,18 @@ class Ice:
             return [server] if fitting else []
         families = {":" in one: one for one in reversed(fitting)}  # the first of each
         return [replace(server, host=families[six]) for six in sorted(families)]
+
+
+async def _first_found(*tasks: asyncio.Task[list[IceServer]]) -> list[IceServer]:
+    """What the first task finds that finds anything; of several at once, the earlier one's."""
+    left = list(tasks)
+    while left:
+        await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+        for task in [one for one in left if one.done()]:
+            left.remove(task)
+            if found := task.result():
+                return found
+    return []
 
 
 def _routed(address: str) -> bool:

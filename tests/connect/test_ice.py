@@ -93,6 +93,28 @@ async def test_where_udp_is_silent_tcp_is_taken_by_the_engine_that_can():
     assert (found.server.port, found.engine.name) == (port, "aiortc")
 
 
+async def test_a_way_that_is_silent_does_not_keep_the_proxy_waiting(monkeypatch):
+    """As behind a firewall that drops what goes past the proxy."""
+    end = turn(4, "tcp")
+
+    async def through_a_proxy() -> list[IceServer]:
+        return [end]
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    monkeypatch.setattr("p2p.connect.ice.CONNECT_SECONDS", 1e6)
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    found = ice(IceServer("turns", "127.0.0.1", port, "tcp", "name", "word"))
+    monkeypatch.setattr(found, "_through_a_proxy", through_a_proxy)
+    relay = await asyncio.wait_for(found.find_relay(), 60)
+    server.close()
+    assert relay is not None
+    assert relay.server == end
+
+
 async def test_what_is_no_proxy_is_no_way_and_no_failure():
     far = IceServer("turn", "192.0.2.9", 3478, "tcp", "name", "word")
     assert await ice(far, proxies=Proxies("nonsense://x")).find_relay() is None
