@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -93,7 +94,12 @@ def test_relays_cannot_be_demanded_and_forbidden(line, files, study, language):
 
 def test_the_server_has_a_table_of_its_own(line, files, monkeypatch):
     taken: dict[str, Any] = {}
-    monkeypatch.setattr(api, "ice_configuration", lambda *given: taken.update(ice=given))
+
+    def ice_configuration(*given):
+        taken["ice"] = given
+        return SimpleNamespace(nameless=())
+
+    monkeypatch.setattr(api, "ice_configuration", ice_configuration)
 
     def serve(*given):
         taken["serve"] = given

@@ -257,6 +257,7 @@ async def test_a_host_takes_its_room_and_is_given_attempts(monkeypatch):
             "join_hash": hashlib.sha256(KEYS.join).digest(),
             "owner": OWNER,
             "ttl": 100,
+            "token": None,
         },
         {"type": "envelope", "attempt": ATTEMPT, "body": b"answer"},
     ]

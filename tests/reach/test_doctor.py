@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.harness import Peer
 
 from .cells import internet
-from .network import INTERNET, RELAY
+from .network import INTERNET, RELAY, TURN
 
 SERVER = f"https://{INTERNET}:443"
 
@@ -61,7 +61,7 @@ def test_it_says_what_stands_between_and_how_a_transfer_would_connect(tmp_path, 
     assert server["code"] == ("server_by_proxy" if site == "proxy" else "server")
     assert "secret" not in json.dumps(checks), "a proxy's password is nobody's"
     openings = {(one["host"], one["port"], one["protocol"]) for one in result["openings"]}
-    assert {(INTERNET, "443", "TCP"), (RELAY, "3478", "UDP"), (RELAY, "443", "TCP")} <= openings
+    assert {(INTERNET, "443", "TCP"), (RELAY, "3478", "UDP"), (TURN, "443", "TCP")} <= openings
 
 
 @pytest.mark.parametrize("code", ["trusted", "untrusted"])
