@@ -4,4 +4,6 @@ import sys
 
 import pytest
 
-sys.exit(pytest.main(["tests/faults", "tests/reach", "-m", "faults", *sys.argv[1:]]))
+sys.exit(
+    pytest.main(["tests/faults", "tests/reach", "tests/web_client", "-m", "faults", *sys.argv[1:]])
+)

@@ -275,8 +275,7 @@ async def test_markup_and_bidi_characters_in_a_name_are_text(host, origin, liar,
     assert host.page.errors == []
 
 
-@pytest.mark.large  # it waits a minute for the last word
-@pytest.mark.large  # it waits a minute for the last word
+@pytest.mark.faults  # it waits a minute for the last word
 async def test_a_receipt_that_both_signed_outlives_a_reload(host, origin, liar, file, monkeypatch):
     """Although the recipient's last word is missing: it is in the history, whatever comes."""
 

@@ -14,7 +14,6 @@ from .page_sender import PageSender
 from .recipient import finish
 
 pytestmark = [
-    pytest.mark.large,
     pytest.mark.timeout(1200),
     pytest.mark.asyncio(loop_scope="session"),
 ]
@@ -59,6 +58,7 @@ async def measured(browser):
     assert peak < MEMORY
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", KINDS)
 async def test_four_gib(open_browser, origin, receiver, tmp_path, kind):
     """A page is told of no holes, so every byte of it is read, hashed and sent."""
@@ -81,6 +81,7 @@ async def test_four_gib(open_browser, origin, receiver, tmp_path, kind):
     assert browser.page.errors == []
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("kind", KINDS)
 async def test_20_000_files(open_browser, origin, receiver, tmp_path, kind):
     """By the field for folders, as each browser has it."""

@@ -156,6 +156,7 @@ async def test_dropped_files_go_on_by_their_handles_or_are_chosen_again(
     assert digest(tmp_path / "out" / scan.name) == digest(scan)
 
 
+@pytest.mark.faults
 async def test_a_killed_browser_goes_on_from_the_start_screen(
     browser, origin, receiver, scan, tmp_path
 ):
@@ -199,6 +200,7 @@ async def test_a_killed_tab_goes_on_after_a_reload(open_browser, origin, receive
     assert digest(tmp_path / "out" / scan.name) == digest(scan)
 
 
+@pytest.mark.faults
 async def test_a_recipient_that_falls_silent_and_comes_back(
     chromium, origin, receiver, scan, tmp_path
 ):
@@ -217,6 +219,7 @@ async def test_a_recipient_that_falls_silent_and_comes_back(
     assert chromium.page.errors == []
 
 
+@pytest.mark.faults
 async def test_a_recipient_that_died_and_is_started_again_is_let_in_without_a_question(
     chromium, origin, receiver, scan, tmp_path
 ):
