@@ -158,8 +158,9 @@ PICKERS = """void (async () => {
   const put = async (where, name, size) => {
     const file = await where.getFileHandle(name, { create: true });
     const stream = await file.createWritable();
-    const bytes = new Uint8Array(65536).map((_, i) => (i * 7 + size) % 251);
+    const bytes = new Uint8Array(65536);
     for (let at = 0; at < size; at += bytes.length) {
+      crypto.getRandomValues(bytes); // else compression outruns the limit
       await stream.write(bytes.subarray(0, Math.min(bytes.length, size - at)));
     }
     await stream.close();
@@ -174,7 +175,6 @@ PICKERS = """void (async () => {
 })()"""
 
 
-@pytest.mark.faults
 async def test_what_is_picked_by_handles_goes_on_after_a_reload_by_itself(
     host_at, origin, receiver, tmp_path
 ):
@@ -197,7 +197,7 @@ async def test_what_is_picked_by_handles_goes_on_after_a_reload_by_itself(
     await host.admit()
     await host.come_to(0.4)
     await host.reload()
-    assert (await host.sent(150)).startswith("Delivered and verified: 3 files")
+    assert (await host.sent()).startswith("Delivered and verified: 3 files")
     assert (await ending)[0] == 0
     told = [event["durable"] for event in receiving.events if event["event"] == "progress"]
     assert told == sorted(told)

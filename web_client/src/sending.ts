@@ -22,6 +22,7 @@ import type { Home } from "./state/home";
 import type { KeptSource, SenderRecord } from "./state/sender_journal";
 import { Selection } from "./storage/listing";
 import { failed } from "./transfer/outcome";
+import { pastTransfers } from "./transfer/summary";
 import {
   SenderTransfer,
   newTransferId,
@@ -226,10 +227,12 @@ export class Sending {
     this.busy = true;
     try {
       const record = await kept.sending.read(transferId);
-      // It was erased: its link has expired, or it was dropped in another tab; or nothing was listed yet.
+      // It has ended, or its link has expired, or it was dropped in another tab, or nothing was listed yet.
       if (!record?.manifestHash) {
         around.tell({ event: "gone" });
-        return await this.home();
+        const signed = await kept.receipts.read(transferId);
+        if (!signed) return await this.home();
+        return around.tell({ event: "history", entries: await pastTransfers(kept) });
       }
       if (this.claimed !== transferId && !(await claim(transferId))) {
         return around.tell({ event: "elsewhere" });

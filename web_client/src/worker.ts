@@ -10,7 +10,7 @@ import { Sending, eraseExpired } from "./sending";
 import { Home } from "./state/home";
 import { roomOnDisk } from "./storage/opfs";
 import { failed } from "./transfer/outcome";
-import { historyOf } from "./transfer/summary";
+import { pastTransfers } from "./transfer/summary";
 
 let home: Promise<Home> | null = null;
 let receiving: Receiving | null = null;
@@ -79,8 +79,7 @@ async function exportReceipt(transferId: string): Promise<void> {
 }
 
 async function tellHistory(): Promise<void> {
-  const { receipts, identity } = await opened();
-  tell({ event: "history", entries: historyOf(await receipts.all(), await identity.public()) });
+  tell({ event: "history", entries: await pastTransfers(await opened()) });
 }
 
 /** Erase one receipt, or with "" all of them. */

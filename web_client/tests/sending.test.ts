@@ -444,6 +444,7 @@ test("what both have signed before a reload is not called lost", async () => {
   vi.spyOn(receipts, "verify").mockReturnValue({ confirmed: true } as never);
   await all.home.receipts.store(all.record.transferId, new Uint8Array(9), null);
   await all.transfer.recallReceipt();
+  expect(all.transfer.cut).toBe("signing");
   expect(all.transfer.giveUp()).toMatchObject({ ending: "complete", code: "receipt_unconfirmed" });
 });
 
@@ -483,7 +484,15 @@ describe("sending", () => {
   test("a transfer that is not there any more is not open in another tab", async () => {
     const { told, sending } = await made();
     await sending.takeUp(newTransferId(), false);
-    expect(told.map(({ event }) => event)).not.toContain("elsewhere");
+    expect(told.map(({ event }) => event)).toEqual(["gone", "home"]);
+  });
+
+  test("one that ended while the page was loaded anew is shown among those that are past", async () => {
+    const { told, home, sending } = await made();
+    const id = newTransferId();
+    await home.receipts.store(id, new Uint8Array(9), null); // and its journal is dropped
+    await sending.takeUp(id, false);
+    expect(told.map(({ event }) => event)).toEqual(["gone", "history"]);
   });
 
   test("two clicks make one link", async () => {

@@ -193,7 +193,9 @@ export class SenderTransfer {
   /** Find out whether both had signed the receipt when the page was left. */
   async recallReceipt(): Promise<void> {
     const document = await this.home.receipts.read(this.current.transferId);
-    if (document && receipts.verify(document).confirmed) this.receipt = { confirmed: true };
+    if (!document || !receipts.verify(document).confirmed) return;
+    this.receipt = { confirmed: true };
+    this.cut = "signing"; // nothing is lost but the recipient's last word
   }
 
   // -- how it ends

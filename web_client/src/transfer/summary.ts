@@ -5,6 +5,7 @@ import { STATUSES, tapeOf, type Manifest, type Results, type Status } from "../p
 import { shownLabel } from "../protocol/labels";
 import { shown } from "../protocol/paths";
 import * as receipts from "../protocol/receipt";
+import type { Home } from "../state/home";
 import type { Space } from "../storage/opfs";
 import type { Destination } from "../storage/ports";
 import type { Layout } from "../storage/zip";
@@ -81,8 +82,9 @@ export function deliveredOf(
   };
 }
 
-/** The transfers of these receipts, the latest first; what is none is left out. `own`: this browser's key. */
-export function historyOf(documents: readonly Bytes[], own: Bytes | null): HistoryEntry[] {
+/** The transfers of the receipts that are kept here, the latest first; what is none is left out. */
+export async function pastTransfers({ receipts: kept, identity }: Home): Promise<HistoryEntry[]> {
+  const [documents, own] = [await kept.all(), await identity.public()];
   const found = documents.flatMap((document): HistoryEntry[] => {
     try {
       const receipt = summaryOf(document);

@@ -75,6 +75,7 @@ export interface Model {
   readonly protected: boolean; // the platform keeps the key
   readonly contacts: EventOf<"home">["contacts"];
   readonly unfinished: readonly Unfinished[];
+  readonly gone: boolean; // the link that this tab had is not good any more
   readonly selected: Selected | null;
   readonly link: LinkMade | null;
   readonly warnings: readonly Warned[]; // the last ones, ...
@@ -116,6 +117,7 @@ export const START: Model = {
   protected: true,
   contacts: [],
   unfinished: [],
+  gone: false,
   selected: null,
   link: null,
   warnings: [],
@@ -145,7 +147,7 @@ export function reduce(model: Model, event: Event): Model {
       return { ...model, screen, passphrase, label, lasting, earlier, delivered };
     }
     case "gone":
-      return { ...model, screen: "home" };
+      return { ...model, screen: "home", gone: true };
     case "elsewhere":
       return { ...model, screen: "elsewhere" };
     case "state":

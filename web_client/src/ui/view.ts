@@ -136,6 +136,7 @@ export class View {
       model.findings.length,
       model.checked,
       model.unfinished.length,
+      model.gone,
       model.history.length,
       model.warned,
       model.selected?.refused.length,

@@ -196,6 +196,7 @@ export const de: Messages = {
     history: "Frühere Übertragungen",
     trust:
       "Das Programm dieser Seite kommt vom Server in der Adresszeile. Wer diesem Server nicht trauen darf, sendet und empfängt auf der Kommandozeile.",
+    gone: "Der Link dieser Seite gilt nicht mehr: Er ist abgelaufen, wurde zurückgezogen, oder die Seite wurde neu geladen, bevor die Liste der Dateien fertig war. Erstellen Sie zum Senden einen neuen.",
     unfinished: (what, peer) => `Nicht fertig: ${what} an ${peer}.`,
     unopened: (what) => `Der Link für ${what} gilt noch; niemand hat bisher angenommen.`,
     arrived: (part) => `${part} sind schon auf dem Datenträger des Empfängers.`,

@@ -203,6 +203,7 @@ export const en = {
     history: "Past transfers",
     trust:
       "The program in this page comes from the server in the address bar. Whoever must not trust that server sends and receives on the command line.",
+    gone: "The link of this page is not good any more: it has expired, was withdrawn, or the page was loaded anew before the list of files was ready. To send, create another one.",
     unfinished: (what: string, peer: string) => `Not finished: ${what} to ${peer}.`,
     unopened: (what: string) => `The link for ${what} still stands; nobody has accepted yet.`,
     arrived: (part: string) => `${part} are on the recipient’s disk already.`,

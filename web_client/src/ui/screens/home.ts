@@ -20,6 +20,7 @@ export function home(model: Model, { t: all, actions }: Context): Screen {
   const children = [
     title(t.title),
     h("p", {}, t.text),
+    model.gone && h("p", { class: "note", role: "alert" }, t.gone),
     ...model.unfinished.map((one) => unfinished(one, { t: all, actions })),
     h("h2", {}, t.send),
     h("p", {}, t.drop),
