@@ -244,7 +244,7 @@ export const de: Messages = {
     body: (link) =>
       `Öffnen Sie diesen Link, um die Dateien zu empfangen. Lassen Sie die Seite offen, bis alles angekommen ist:\n\n${link}\n`,
     qr: "Als QR-Code zeigen",
-    who: "Wer diesen Link hat, kann um Einlass bitten. Sie entscheiden. Wer als Erster eingelassen ist und annimmt, bleibt der Einzige.",
+    who: "Wer diesen Link hat, kann um Einlass bitten. Sie entscheiden, wer hereinkommt; wer zuerst annimmt, bleibt der Einzige.",
     contact: (contact) => `Nur ${contact} kann diesen Link verwenden.`,
     passphrase: "Dazu ist das Passwort nötig.",
     until: (time) => `Er gilt bis ${time}, solange diese Seite offen ist.`,
@@ -345,10 +345,11 @@ export const de: Messages = {
     compared: "von beiden verglichen",
     notCompared: "nicht verglichen",
     offered: "Angeboten (Uhr des Absenders)",
-    verified: "Geprüft (diese Uhr)",
+    verified: "Geprüft (Uhr des Empfängers)",
     signed: "Unterschrieben von",
     byBoth: "Empfänger und Absender",
     byOne: "nur dem Empfänger",
+    byOneAlone: "Der Absender hat diese Quittung nicht unterschrieben.",
   },
   ended: {
     again: "Noch einmal versuchen",

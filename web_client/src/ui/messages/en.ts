@@ -85,7 +85,7 @@ export const en = {
     to: "To",
     key: "Key",
     nameless: "(no name)",
-    fresh: "New: this is the first transfer from this key",
+    fresh: "New: this is the first transfer with this key",
     known: (contact: string, since: string) =>
       `Known as ${contact} since ${since}; the digits were never compared`,
     checked: (contact: string, since: string) =>
@@ -250,7 +250,7 @@ export const en = {
     body: (link: string) =>
       `Open this link to receive the files. Keep the page open until all has arrived:\n\n${link}\n`,
     qr: "Show as a QR code",
-    who: "Whoever has this link can ask to be let in. You decide, and the first one you let in who accepts is the only one.",
+    who: "Whoever has this link can ask to be let in. You decide who comes in; the first to accept is the only one.",
     contact: (contact: string) => `Only ${contact} can use this link.`,
     passphrase: "They also need the passphrase.",
     until: (time: string) => `It is good until ${time}, as long as this page is open.`,
@@ -348,10 +348,11 @@ export const en = {
     compared: "compared by both",
     notCompared: "not compared",
     offered: "Offered (sender’s clock)",
-    verified: "Verified (this clock)",
+    verified: "Verified (recipient’s clock)",
     signed: "Signed by",
     byBoth: "recipient and sender",
     byOne: "the recipient only",
+    byOneAlone: "The sender has not signed this receipt.",
   },
   ended: {
     again: "Try again",

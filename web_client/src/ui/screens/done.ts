@@ -71,6 +71,14 @@ export function done(model: Model, { t, actions }: Context): Screen {
   return { children, update: ({ saving }) => (bar.value = saving) };
 }
 
+/** "12 of 13, 9 MB": the entries that arrived, and their bytes. */
+export function deliveredOf(receipt: ReceiptSummary, all: Messages): string {
+  const [there, every] = [receipt.deliveredEntries, receipt.entries].map((count) =>
+    count.toLocaleString(all.locale),
+  );
+  return `${all.of(there!, every!)}, ${bytes(receipt.deliveredBytes, all)}`;
+}
+
 /** What the receipt says. */
 export function receiptSummary(receipt: ReceiptSummary, all: Messages): HTMLElement {
   const t = all.receipt;
@@ -79,15 +87,11 @@ export function receiptSummary(receipt: ReceiptSummary, all: Messages): HTMLElem
     h("br"),
     h("code", {}, print),
   ];
-  const count = all.of(
-    receipt.deliveredEntries.toLocaleString(all.locale),
-    receipt.entries.toLocaleString(all.locale),
-  );
   const rows: [string, Child[]][] = [
     [t.transfer, [h("code", {}, receipt.transferId)]],
     [t.sender, key(receipt.sender, receipt.senderKey)],
     [t.recipient, key(receipt.recipient, receipt.recipientKey)],
-    [t.delivered, [`${count}, ${bytes(receipt.deliveredBytes, all)}`]],
+    [t.delivered, [deliveredOf(receipt, all)]],
     [t.root, [h("code", {}, receipt.root)]],
     [t.digits, [receipt.digitsConfirmed ? t.compared : t.notCompared]],
     [t.offered, [receipt.offered]],

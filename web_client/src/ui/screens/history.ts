@@ -1,7 +1,7 @@
 /** What was sent and received in this browser, by its receipts. */
 import type { HistoryEntry } from "../../events";
-import { button, bytes, choices, h, title, type Context, type Screen } from "../elements";
-import { receiptSummary } from "./done";
+import { button, choices, h, title, type Context, type Screen } from "../elements";
+import { deliveredOf, receiptSummary } from "./done";
 import type { Model } from "../model";
 
 export function history(model: Model, { t: all, actions }: Context): Screen {
@@ -36,7 +36,8 @@ function entry(
     "section",
     { class: "past-transfer" },
     h("h2", {}, (sent ? t.sent : t.received)(peer)),
-    h("p", {}, `${when} · ${bytes(receipt.deliveredBytes, all)}`),
+    h("p", {}, `${when} · ${all.receipt.delivered}: ${deliveredOf(receipt, all)}`),
+    !receipt.confirmed && h("p", { class: "note" }, all.receipt.byOneAlone),
     receiptSummary(receipt, all),
     choices(
       button(all.sent.receipt, () => actions.command({ command: "receipt", transferId }), "quiet"),
