@@ -11,7 +11,7 @@ import pytest
 
 from p2p.protocol import receipt as receipts
 from p2p.protocol.codec import encode_base64url
-from tests.e2e.harness import Peer, kill_hard, sha256sums
+from tests.e2e.harness import Peer, sha256sums
 
 from .browsers import KINDS
 from .page_sender import NAME
@@ -267,39 +267,6 @@ async def test_one_is_left_out_again_and_a_name_is_taken_once(host, origin, file
     assert (await host.page.text("h1")).startswith("Send 2 files, ")
     await host.choose(other)
     await host.page.wait_until("document.querySelectorAll('.tree li').length === 3")
-
-
-async def test_it_says_delivered_only_with_the_receipt_of_both(host_at, origin, receiver, tmp_path):
-    """A recipient that has every byte and dies before it has signed has delivered nothing."""
-    scan = tmp_path / "scan.raw"
-    scan.write_bytes(os.urandom(1_000_000))
-    host = await host_at("chromium")
-    link = await host.send(origin, [scan])
-    receiving = receiver.receive(link, tmp_path / "out", "--auto")
-    await host.page.wait_for(".card.admit")
-    await host.page.evaluate(WORDS)
-    await host.admit()
-    receiving.wait_for("state", state="verifying")
-    kill_hard(receiving)
-    words = "document.querySelector('.card.running .note')?.textContent.includes('lost')"
-    over = "document.querySelector('.card.sent')"
-    await host.page.wait_until(f"{words} || {over}", 60)
-    first = await host.records("receipts")
-    if not first:
-        assert not await host.page.evaluate("window.said.some((s) => s.includes('Delivered'))")
-        ending = finish(receiver.start("resume", "--auto"))
-        await host.sent()
-        assert (await ending)[0] == 0
-    assert len(await host.records("receipts")) == 1
-    assert host.page.errors == []
-
-
-# Everything that the card ever said.
-WORDS = """void (() => {
-  window.said = [];
-  new MutationObserver(() => window.said.push(document.querySelector(".card")?.innerText ?? ""))
-    .observe(document.body, { childList: true, subtree: true, characterData: true });
-})()"""
 
 
 async def test_past_transfers_are_listed_saved_and_erased(host, origin, receiver, files, tmp_path):

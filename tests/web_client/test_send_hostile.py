@@ -275,6 +275,40 @@ async def test_markup_and_bidi_characters_in_a_name_are_text(host, origin, liar,
     assert host.page.errors == []
 
 
+# Everything that the card ever said.
+WORDS = """void (() => {
+  window.said = [];
+  new MutationObserver(() => window.said.push(document.querySelector(".card")?.innerText ?? ""))
+    .observe(document.body, { childList: true, subtree: true, characterData: true });
+})()"""
+
+
+async def test_it_says_delivered_only_with_the_receipt(host, origin, liar, file, monkeypatch):
+    """A recipient that has read back every byte, and goes before it signs, has delivered nothing."""
+    real = RecipientSession._say
+
+    def say(self, said, now, **fields):
+        if said == "receipt":
+            asyncio.get_running_loop().call_later(2, self._end, p2p.Ending.COMPLETE)
+        else:
+            real(self, said, now, **fields)
+
+    monkeypatch.setattr(RecipientSession, "_say", say)
+    liar.receive(await host.send(origin, [file]))
+    await host.page.wait_for(".card.admit")
+    await host.page.evaluate(WORDS)
+    await host.admit()
+    await host.page.wait_until("document.querySelector('li.now')?.innerText === 'Verifying'")
+    await host.come_to(1)
+    lost = "document.querySelector('.card.running .note')?.textContent.includes('lost')"
+    await host.page.wait_until(lost)
+    said = await host.page.evaluate("window.said")
+    assert any("Verifying" in words for words in said)
+    assert not any("Delivered" in words for words in said)
+    assert await host.records("receipts") == []
+    assert host.page.errors == []
+
+
 @pytest.mark.faults  # it waits a minute for the last word
 async def test_a_receipt_that_both_signed_outlives_a_reload(host, origin, liar, file, monkeypatch):
     """Although the recipient's last word is missing: it is in the history, whatever comes."""
