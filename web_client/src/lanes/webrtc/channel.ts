@@ -10,7 +10,17 @@ const MOST_HELD = 64; // messages before a handler is there: the handshake's, or
 // Bytes that may be queued: enough to keep the association busy, and not so many that a ping waits long.
 export const [LOW_WATER, HIGH_WATER] = [512 * 1024, 2 * 1024 * 1024];
 
-export const PASSED_ON = { open: "open", closed: "closed" } as const; // over a port, beside the messages
+const CARRIER = 256 * 1024; // bytes: no message is longer
+
+/** Over a port, beside the messages. */
+export const PASSED_ON = { open: "open", closed: "closed" } as const;
+
+/** What the page says of each message it was given to send: bytes so far, and its memory back. */
+export interface PassedOn {
+  readonly taken: number; // bytes given so far
+  readonly buffered: number; // bytes of them that the channel still holds
+  readonly carrier?: ArrayBuffer; // what the last message lay in
+}
 
 /** The worker's end of a data channel, or of the port that stands in for one. */
 export class ChannelLane implements Lane {
@@ -21,7 +31,9 @@ export class ChannelLane implements Lane {
   private readonly waiting: (() => void)[] = []; // for room
   private lost = false;
   private posted = 0; // bytes, where a port stands in
-  private left = { taken: 0, buffered: 0 }; // what its other end says of that
+  private left: PassedOn = { taken: 0, buffered: 0 }; // what its other end says of that
+  // What a port is given lies in these, which come back: copies that are only dropped stay for long.
+  private readonly carriers: ArrayBuffer[] = [];
 
   constructor(private readonly pipe: Pipe) {
     this.opened = new Promise((resolve) => {
@@ -39,6 +51,7 @@ export class ChannelLane implements Lane {
           else if (data === PASSED_ON.closed) this.lose();
           else if (data !== null && typeof data === "object" && "taken" in data) {
             this.left = data;
+            if (data.carrier) this.carriers.push(data.carrier);
             if (this.buffered <= LOW_WATER) this.drained();
           } else this.take(data);
         };
@@ -84,7 +97,10 @@ export class ChannelLane implements Lane {
       if ("send" in this.pipe) this.pipe.send(message as Uint8Array<ArrayBuffer>);
       else {
         this.posted += message.length;
-        this.pipe.postMessage(message);
+        const carrier = this.carriers.pop() ?? new ArrayBuffer(CARRIER);
+        const copy = new Uint8Array(carrier, 0, message.length);
+        copy.set(message);
+        this.pipe.postMessage(copy, [carrier]);
       }
     } catch {
       this.lose();

@@ -4,8 +4,9 @@
  * passes messages on.
  */
 import type { Pipe, RtcCall, RtcEvent } from "../../events";
+import type { Bytes } from "../../protocol/codec";
 import type { IceServer } from "../../protocol/ice_server";
-import { CONTROL_CHANNEL, DATA_CHANNEL, LOW_WATER, PASSED_ON } from "./channel";
+import { CONTROL_CHANNEL, DATA_CHANNEL, LOW_WATER, PASSED_ON, type PassedOn } from "./channel";
 
 export class PagePeerConnections {
   private readonly open = new Map<number, RTCPeerConnection>();
@@ -89,16 +90,23 @@ export class PagePeerConnections {
     if (TRANSFERABLE) return channel;
     const { port1, port2 } = new MessageChannel();
     let taken = 0; // bytes
-    const tellLeft = () => port1.postMessage({ taken, buffered: channel.bufferedAmount });
+    const tellLeft = (carrier?: ArrayBuffer) => {
+      const told: PassedOn = {
+        taken,
+        buffered: channel.bufferedAmount,
+        ...(carrier && { carrier }),
+      };
+      port1.postMessage(told, carrier ? [carrier] : []);
+    };
     channel.bufferedAmountLowThreshold = LOW_WATER;
-    channel.onbufferedamountlow = tellLeft;
+    channel.onbufferedamountlow = () => tellLeft();
     channel.onopen = () => port1.postMessage(PASSED_ON.open);
     channel.onclose = () => port1.postMessage(PASSED_ON.closed);
     channel.onmessage = ({ data }: MessageEvent<ArrayBuffer>) => port1.postMessage(data, [data]);
-    port1.onmessage = ({ data }) => {
-      if (channel.readyState === "open") channel.send(data);
+    port1.onmessage = ({ data }: MessageEvent<Bytes>) => {
+      if (channel.readyState === "open") channel.send(data as Uint8Array<ArrayBuffer>);
       taken += data.byteLength;
-      tellLeft();
+      tellLeft(data.buffer as ArrayBuffer);
     };
     return port2;
   }
