@@ -282,6 +282,20 @@ function link({ me, guest }: any, early: Bytes[] = []) {
   return { connected, connection, recipient };
 }
 
+/** What an invitation has of a guest that has proved itself. */
+const greet = (connected: Connected, connection: MemoryConnection): any => ({
+  opened: {
+    connection,
+    binding: connected.binding,
+    frames: { rest: () => [] },
+    relayOnly: false,
+    maxMessageSize: 262_144,
+  },
+  transports: { open: connected.open },
+  secured: connected.secured,
+  handshake: { message4: () => new Uint8Array(1) },
+});
+
 test("nobody is asked about a guest that is gone", async () => {
   const all = await sent();
   const { connected } = link(all, [new Uint8Array(40)]); // garbage right behind message 3
@@ -298,18 +312,7 @@ test("a recipient's `decline` ends the transfer (PROTOCOL.md 7)", async () => {
   const invitation: any = new HostInvitation(all.transfer, all.around);
   const running = invitation.run(() => {});
   const { connected, connection, recipient } = link(all);
-  const greeted: any = {
-    opened: {
-      connection,
-      binding: connected.binding,
-      frames: { rest: () => [] },
-      relayOnly: false,
-      maxMessageSize: 262_144,
-    },
-    transports: { open: connected.open },
-    secured: connected.secured,
-    handshake: { message4: () => new Uint8Array(1) },
-  };
+  const greeted = greet(connected, connection);
   const serving = invitation.admitAndServe(greeted).catch(() => {});
   await breath();
   connection.control.sent.shift(); // message 4
@@ -335,18 +338,7 @@ test("a link that three guesses disarmed while somebody was looked at ends when 
   const invitation: any = new HostInvitation(all.transfer, all.around);
   const running = invitation.run(() => {});
   const { connected, connection } = link(all);
-  const greeted: any = {
-    opened: {
-      connection,
-      binding: connected.binding,
-      frames: { rest: () => [] },
-      relayOnly: false,
-      maxMessageSize: 262_144,
-    },
-    transports: { open: connected.open },
-    secured: connected.secured,
-    handshake: { message4: () => new Uint8Array(1) },
-  };
+  const greeted = greet(connected, connection);
   invitation.greet = async () => greeted;
   const left: number[] = [];
   invitation.onAttempt({ leave: () => left.push(1) });
@@ -365,18 +357,7 @@ test("stop between two sessions is not lost", async () => {
   const invitation: any = new HostInvitation(all.transfer, all.around);
   const running = invitation.run(() => {});
   const { connected, connection } = link(all);
-  const greeted: any = {
-    opened: {
-      connection,
-      binding: connected.binding,
-      frames: { rest: () => [] },
-      relayOnly: false,
-      maxMessageSize: 262_144,
-    },
-    transports: { open: connected.open },
-    secured: connected.secured,
-    handshake: { message4: () => new Uint8Array(1) },
-  };
+  const greeted = greet(connected, connection);
   invitation.greet = async () => greeted;
   const outlives = all.transfer.outlives.bind(all.transfer);
   all.transfer.outlives = async (...args) => {
@@ -402,18 +383,8 @@ test("what cannot be sent ends it: the guest that waits at the door is told", as
   const invitation: any = new HostInvitation(all.transfer, all.around);
   const running = invitation.run(() => {});
   const { connected, connection } = link(all);
-  const greeted: any = {
-    opened: {
-      connection,
-      binding: connected.binding,
-      frames: { rest: () => [] },
-      relayOnly: false,
-      maxMessageSize: 262_144,
-    },
-    transports: { open: connected.open, close() {} },
-    secured: connected.secured,
-    handshake: { message4: () => new Uint8Array(1) },
-  };
+  const greeted = greet(connected, connection);
+  greeted.transports.close = () => {};
   invitation.greet = async () => greeted;
   invitation.onAttempt({ leave: () => {} });
   await breath();

@@ -141,6 +141,19 @@ export function peerCard({ peer, role }: Model, t: Messages): Child {
   );
 }
 
+/** The field for this browser's name. */
+export const labelField = ({ label }: Model): HTMLInputElement =>
+  h("input", {
+    id: "label",
+    type: "text",
+    autocomplete: "name",
+    maxlength: "60",
+    required: true,
+    value: label,
+    "aria-describedby": "label-hint",
+    autofocus: !label,
+  });
+
 /** Why there may be no connection. */
 export function usualCauses(t: Messages): HTMLElement {
   const causes = t.connecting.causes.map((cause) => h("li", {}, cause));

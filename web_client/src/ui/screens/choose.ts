@@ -5,6 +5,7 @@ import {
   bytes,
   choices,
   h,
+  labelField,
   title,
   type Child,
   type Context,
@@ -19,16 +20,7 @@ const SHOWN = 12; // names before the list is folded
 export function choose(model: Model, { t: all, actions }: Context): Screen {
   const t = all.choose;
   const selected = model.selected!;
-  const label = h("input", {
-    id: "label",
-    type: "text",
-    autocomplete: "name",
-    maxlength: "60",
-    required: true,
-    value: model.label,
-    "aria-describedby": "label-hint",
-    autofocus: !model.label,
-  });
+  const label = labelField(model);
   const passphrase = h("input", {
     id: "passphrase",
     type: "text",

@@ -1,5 +1,14 @@
 /** Before anything is under way: no support, another tab, and the welcome of a recipient. */
-import { button, bytes, commandLine, h, title, type Context, type Screen } from "../elements";
+import {
+  button,
+  bytes,
+  commandLine,
+  h,
+  labelField,
+  title,
+  type Context,
+  type Screen,
+} from "../elements";
 import type { Model } from "../model";
 
 export const unsupported = (_: Model, { t }: Context): Screen => ({
@@ -12,16 +21,7 @@ export const elsewhere = (_: Model, { t }: Context): Screen => ({
 
 export function welcome(model: Model, { t: all, actions }: Context): Screen {
   const t = all.welcome;
-  const label = h("input", {
-    id: "label",
-    type: "text",
-    autocomplete: "name",
-    maxlength: "60",
-    required: true,
-    value: model.label,
-    "aria-describedby": "label-hint",
-    autofocus: !model.label,
-  });
+  const label = labelField(model);
   const passphrase = h("input", {
     id: "passphrase",
     type: "password",
