@@ -82,6 +82,7 @@ class Internet:
         ] = {}  # SOCKS5 servers of sites with a proxy: login, host and port
         self._folder, self._processes = folder, list[subprocess.Popen[bytes]]()
         self._mtu, self._icmp, self._named = mtu, icmp, False
+        self._ways: dict[str, list[tuple[str, str]]] = {}  # to each site: network, gateway
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             for name in self._names.values():
@@ -176,14 +177,19 @@ class Internet:
         own = ("" if family == "v6" else inner, "" if family == "v4" else inner6)
         self._link((gateway, "inner"), (side, "wire"), *own)
         self._route(side, *own)
-        internet = self._names["internet"]
-        run("ip", "-n", internet, "route", "add", f"{inner6}/64", "via", f"{outer6}2")
+        self._ways[side] = [(f"{inner6}/64", f"{outer6}2")]
         if site == "open":
-            run("ip", "-n", internet, "route", "add", f"{inner}.0/24", "via", f"{outer}.2")
+            self._ways[side].append((f"{inner}.0/24", f"{outer}.2"))
+        self._lead_to(side)
         self._filter(gateway, site, broken6=family == "broken6")
         self._start_resolver(gateway)
         if site == "proxy":
             self._start_proxy(side, f"{inner}.1")
+
+    def _lead_to(self, side: str) -> None:
+        """The internet's ways to a site."""
+        for net, gateway in self._ways[side]:
+            run("ip", "-n", self._names["internet"], "route", "replace", net, "via", gateway)
 
     def _filter(self, gateway: str, site: Site, *, broken6: bool) -> None:
         """Nothing comes in unasked, not even to the gateway: there a connection tracker would give
@@ -298,11 +304,14 @@ pidfile={self._folder}/coturn.pid
 
     def cut(self, side: str) -> None:
         """Pull the cable between a site and the internet."""
-        run("ip", "-n", self._names["internet"], "link", "set", side, "down")
+        internet = self._names["internet"]
+        self._set(internet, f"net.ipv6.conf.{side}.keep_addr_on_down", 1)
+        run("ip", "-n", internet, "link", "set", side, "down")
 
     def mend(self, side: str) -> None:
-        """Plug it in again."""
+        """Plug it in again; the kernel has forgotten what led over it."""
         run("ip", "-n", self._names["internet"], "link", "set", side, "up")
+        self._lead_to(side)
 
     def close(self) -> None:
         for process in self._processes:

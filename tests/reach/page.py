@@ -1,7 +1,9 @@
-"""A browser, run in the namespace of its site: `python -m tests.reach.page KIND [SCREENSHOT]`.
+"""A browser, run in the namespace of its site: `python -m tests.reach.page KIND [FILE | SCREENSHOT]`.
 
 It receives by the link in HANDOVER_LINK; what the page shows decides nothing then: the sender's events
-tell. An address without a link has no sender: there it checks its computer, and prints what it found.
+tell. With HANDOVER_SERVER it sends the file, and prints events as the command line's: the link, and
+the end. An address without a link has no sender: there it checks its computer, and prints what it
+found.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tests.web_client.browsers import KINDS, Browser, Options, open_browser
+from tests.web_client.page_sender import PageSender
 from tests.web_client.recipient import Recipient
 
-CHECK_SECONDS = 60.0
+CHECK_SECONDS, SEND_SECONDS = 60.0, 300.0
 ROWS = """[...document.querySelectorAll('.findings li')].map(
   (row) => [row.dataset.verdict, row.innerText.replaceAll('\\n', ' ')])"""
 
@@ -52,6 +55,21 @@ async def receive(kind: str, link: str) -> int:
     return 0
 
 
+async def send(kind: str, origin: str, file: str) -> int:
+    """Until both have signed: 0. What the page says last is printed either way."""
+    async with opened(kind) as browser:
+        host = PageSender(browser.page, browser)
+        link = await host.send(origin, [Path(file)])
+        print(json.dumps({"event": "link", "link": link}), flush=True)
+        await host.admit(SEND_SECONDS)
+        try:
+            told = {"event": "complete", "message": await host.sent(SEND_SECONDS)}
+        except AssertionError as error:
+            told = {"event": "error", "message": str(error)}
+    print(json.dumps(told))
+    return int(told["event"] == "error")
+
+
 async def check(kind: str, address: str, screenshot: str = "") -> int:
     """Until it is over: the rows (verdict, text) and the result, as JSON; 0."""
     async with opened(kind) as browser:
@@ -69,7 +87,15 @@ async def check(kind: str, address: str, screenshot: str = "") -> int:
     return 0
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """What the environment asks for."""
+    if server := os.environ.get("HANDOVER_SERVER", ""):
+        return asyncio.run(send(sys.argv[1], server, sys.argv[2]))
     link = os.environ["HANDOVER_LINK"]
-    work = receive(sys.argv[1], link) if "#" in link else check(sys.argv[1], link, *sys.argv[2:])
-    sys.exit(asyncio.run(work))
+    if "#" in link:
+        return asyncio.run(receive(sys.argv[1], link))
+    return asyncio.run(check(sys.argv[1], link, *sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,14 +1,16 @@
-"""What may happen to a transfer that goes by a relay: cuts, deaths, credentials that run out."""
+"""What may happen to a transfer under way: cuts, deaths, a relay's credentials that run out."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 
 import pytest
 
-from tests.e2e.harness import Peer, kill_hard
+from tests.e2e.harness import Peer, Process, kill_hard
+from tests.web_client.browsers import KINDS
 
 from .cells import internet
 from .network import INTERNET, SIDES
@@ -41,7 +43,7 @@ class Relayed:
     def finish(self):
         """Both sides say that it is complete, and it is."""
         for one in (self.receiving, self.sending):
-            code, last = one.end(180)
+            code, last = one.end(90)
             assert (code, last["event"]) == (0, "complete"), last
         assert (self.folder / "out" / "file").read_bytes() == self.file.read_bytes()
 
@@ -80,6 +82,36 @@ def test_a_cut_is_lived_through(begin, side, seconds):
     time.sleep(seconds)
     moved.net.mend(side)
     moved.finish()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_that_sends_lives_through_half_a_minute_without_network(tmp_path, kind):
+    """Longer than its connection lives: it meets its recipient again."""
+    with internet(("open", "open"), tmp_path) as net:
+        here, there = (Peer(tmp_path / side, side, net.prefixes[side]) for side in SIDES)
+        file = tmp_path / "file"
+        file.write_bytes(os.urandom(SIZE))
+        origin = {**net.environments["sender"], "HANDOVER_SERVER": f"https://{INTERNET}:443"}
+        page = (sys.executable, "-m", "tests.reach.page", kind, str(file))
+        sending = Process([*here.prefix, *page], here.environment(**origin))
+        try:
+            link = sending.wait_for("link", 60)["link"]
+            own = net.environments["recipient"]
+            receiving = there.receive(link, tmp_path / "out", "--auto", *SLOWLY, **own)
+            while receiving.wait_for("progress", 60)["durable"] < SIZE // 5:
+                pass
+            net.cut("sender")
+            time.sleep(30)
+            net.mend("sender")
+            for one in (receiving, sending):
+                code, last = one.end(90)
+                assert (code, last["event"]) == (0, "complete"), last
+            assert {"lost", "resuming"} & set(receiving.states())
+        finally:
+            sending.kill()
+            here.close()
+            there.close()
+        assert (tmp_path / "out" / "file").read_bytes() == file.read_bytes()
 
 
 @pytest.mark.parametrize("side", SIDES)
