@@ -29,6 +29,8 @@ FETCH_SECONDS = 120
 
 # What the tests call, or read where it is a path, and the Debian package that has it.
 PACKAGES = {
+    "7z": "p7zip-full",
+    "bsdtar": "libarchive-tools",
     "cc": "gcc",
     "certutil": "libnss3-tools",
     "chromium": "chromium",

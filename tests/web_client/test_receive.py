@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -19,7 +20,7 @@ from p2p.protocol.codec import encode_base64url
 from tests.e2e.harness import sha256sums
 from tests.e2e.test_web import serving
 
-from .recipient import NAME, digest, finish, transfer_of
+from .recipient import NAME, Recipient, digest, finish, transfer_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -213,3 +214,34 @@ async def test_straight_into_a_folder_nothing_is_replaced(at, sender, study):
             assert arrived == sent
     assert await visitor.containers() == []
     assert visitor.page.errors == []
+
+
+@pytest.mark.parametrize("failing", [("0.dcm",), ("0.dcm", "1.dcm"), ("1.dcm",), ("3.dcm",)])
+async def test_an_archive_opens_everywhere_whatever_failed(browser, sender, tmp_path, failing):
+    """Several loose files, some of which are changed before they are read."""
+    files = [tmp_path / f"{number}.dcm" for number in range(4)]
+    for number, file in enumerate(files):
+        file.write_bytes(os.urandom(200_000 + number))
+    visitor = Recipient(browser.page, browser)
+    sending, link = sender.send(*files, "--auto", "--listen", "127.0.0.1:0")
+    ending = finish(sending)
+    await visitor.open(link)
+    await visitor.start()
+    await visitor.offered()
+    rest = {file.name: file.read_bytes() for file in files if file.name not in failing}
+    for name in failing:
+        (tmp_path / name).write_bytes(os.urandom(100_000))
+    await visitor.accept()
+    await visitor.delivered()
+    assert (await ending)[0] == 3  # complete, but not all of it
+    text = await visitor.text()
+    archive = await visitor.save("handover.zip")
+    size = archive.stat().st_size
+    assert f"Save handover.zip ({size / 1e3:.0f} kB)" in text
+    assert size < sum(map(len, rest.values())) + 2000
+    with zipfile.ZipFile(archive) as file:
+        assert {name: file.read(name) for name in file.namelist()} == rest
+    for program in (("unzip", "-tqq"), ("7z", "t"), ("bsdtar", "-tf")):
+        done = subprocess.run([*program, archive], capture_output=True, text=True)
+        assert done.returncode == 0, (program, done.stdout, done.stderr)
+        assert not re.search("warning|error", done.stdout + done.stderr, re.I), (program, done)

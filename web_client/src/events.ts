@@ -80,6 +80,7 @@ export interface Delivered {
   readonly name: string; // to be saved under, or of the folder it is in
   readonly where: "browser" | "folder";
   readonly size: number; // of what is saved, in bytes
+  readonly extents: readonly (readonly [offset: number, length: number])[]; // of the store, where it lies in one
   readonly entries: number; // that arrived, folders among them
   readonly files: number; // likewise
   readonly failures: number; // entries that did not; the first ones are listed

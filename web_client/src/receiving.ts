@@ -102,7 +102,7 @@ export class Receiving {
     const { home, around } = this;
     const { tell } = around;
     const invitation = this.invitation!;
-    const { name, size } = this.delivered;
+    const { name, size, extents } = this.delivered;
     let store: Store;
     try {
       store = await this.container();
@@ -116,7 +116,7 @@ export class Receiving {
       });
     }
     let toldAt = -Infinity;
-    const content = contentOf(store, size, (done) => {
+    const content = contentOf(store, extents, (done) => {
       if (performance.now() - toldAt < SAVING_MS) return;
       toldAt = performance.now();
       tell({ event: "saving", done, total: size });

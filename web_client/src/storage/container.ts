@@ -12,7 +12,7 @@ import type { Tape } from "../protocol/tape";
 import { erase } from "./opfs";
 import type { Destination, Settled, Store } from "./ports";
 import { diskFailure, settleEntries } from "./settling";
-import { Layout } from "./zip";
+import { Layout, type Extents } from "./zip";
 
 const READ_BACK = 1024 * 1024; // read and hashed at once
 const READ_BACK_STEP = 2 * 1024 * 1024; // some ten milliseconds
@@ -29,7 +29,7 @@ export class Container implements Destination {
   private readonly buffer = new HeapBuffer(READ_BACK);
   private hashing: { entry: number; sha: StateAddress; crc: number } | null = null;
   hashed = 0;
-  size = 0;
+  extents: Extents = [];
 
   constructor(
     private readonly manifest: Manifest,
@@ -42,6 +42,10 @@ export class Container implements Destination {
 
   get name(): string {
     return this.layout.name;
+  }
+
+  get size(): number {
+    return this.extents.reduce((sum, [, length]) => sum + length, 0);
   }
 
   begin(offset: number): void {
@@ -131,13 +135,14 @@ export class Container implements Destination {
       if (results.at(index)[0]) this.wipe(index);
       else arrived.set(index, this.crcs.get(index) ?? 0);
     });
-    this.size = this.layout.single && !arrived.size ? 0 : this.layout.size;
+    let end = this.layout.single && arrived.size ? this.layout.size : 0;
     for (const [at, data] of this.layout.frame(arrived)) {
       this.put(data, at);
-      this.size = at + data.length;
+      end = at + data.length;
     }
+    this.extents = this.layout.extents(arrived, end);
     try {
-      this.store.truncate(this.size);
+      this.store.truncate(end);
       this.store.flush();
       this.store.close();
     } catch (error) {

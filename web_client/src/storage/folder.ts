@@ -36,6 +36,7 @@ export class FolderDestination implements Destination {
   readonly stored = "file";
   readonly readBackStep = Infinity; // whole files, each of which is read in parts
   hashed = 0;
+  readonly extents = []; // they are files already
   size = 0;
   private readonly tape: Tape;
   private readonly gone = new Set<number>();

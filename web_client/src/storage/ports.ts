@@ -5,6 +5,7 @@
 import type { Compression, Compressor } from "../compression";
 import type { Bytes } from "../protocol/codec";
 import type { Results } from "../protocol/manifest";
+import type { Extents } from "./zip";
 
 /** Looked at every moment; once it is true, the call ends early. */
 export type Stopped = () => boolean;
@@ -65,6 +66,8 @@ export interface Destination {
   readonly readBackStep: number;
   /** Bytes of what lies there in the end; known once it is settled. */
   readonly size: number;
+  /** Of a store, what of it is saved; known once it is settled. */
+  readonly extents: Extents;
   /** Whether to sync soon rather than wait for more. */
   readonly crowded: boolean;
   /** A session begins at this offset: what was withdrawn and ends beyond it is open again. */

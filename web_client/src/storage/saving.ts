@@ -1,28 +1,33 @@
 /** From a store to the disk of this computer. */
 import type { Bytes } from "../protocol/codec";
 import type { Store } from "./ports";
+import type { Extents } from "./zip";
 
 const STEP = 1024 * 1024; // read at once
 
-/** The first `size` bytes of a store; `told` hears how many were read. */
+/** What of a store is saved; `told` hears how many bytes were read. */
 export function contentOf(
   store: Pick<Store, "read">,
-  size: number,
+  extents: Extents,
   told: (done: number) => void = () => {},
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  let at = 0;
+  let [index, at, all] = [0, extents[0]?.[0] ?? 0, 0];
   return new ReadableStream({
     pull(controller) {
-      const chunk = new Uint8Array(Math.min(STEP, size - at));
+      const [offset, length] = extents[index] ?? [0, 0];
+      const chunk = new Uint8Array(Math.min(STEP, offset + length - at));
       for (let done = 0; done < chunk.length;) {
         const got = store.read(chunk.subarray(done) as Bytes, { at: at + done });
         if (got <= 0) throw new Error("the store is cut off");
         done += got;
       }
       if (chunk.length) controller.enqueue(chunk);
-      at += chunk.length;
-      told(at);
-      if (at === size) controller.close();
+      [at, all] = [at + chunk.length, all + chunk.length];
+      told(all);
+      if (at === offset + length) {
+        at = extents[++index]?.[0] ?? 0;
+        if (index >= extents.length) controller.close();
+      }
     },
   });
 }

@@ -4,7 +4,9 @@
  * One file is saved as itself. Several are saved as a ZIP archive whose entries are stored, not
  * compressed (APPNOTE.TXT 6.3.10, ZIP64 where sizes need it): since every size is known, each entry
  * has its place from the start, ranges are written there as they arrive, and what is on the disk at
- * the end *is* the archive. No second copy is made, and nothing has to be packed.
+ * the end *is* the archive, but for the places of entries that failed: those are left out as it is
+ * saved, since some programs take no archive that begins with anything else than an entry. No second
+ * copy is made, and nothing has to be packed.
  */
 import { concat, utf8, type Bytes } from "../protocol/codec";
 import type { Entry, Manifest } from "../protocol/manifest";
@@ -146,6 +148,9 @@ function endOfDirectory(count: number, start: number, size: number): Bytes {
   return concat(zip64, end);
 }
 
+/** What is saved of a store, in order: [offset, length]. */
+export type Extents = readonly (readonly [offset: number, length: number])[];
+
 /** Where everything lies. `size` is what the whole will take when every entry arrives. */
 export class Layout {
   /** Whether it is one file, saved as itself. */
@@ -192,21 +197,23 @@ export class Layout {
   }
 
   /**
-   * What has to be written around the content once it is known: [offset, bytes], in order.
+   * What has to be written around the content once it is known: [offset in the store, bytes], in order.
    *
-   * `crcs` holds the CRC-32 of every entry that arrived; the others are in no directory. The last
-   * piece ends where the file ends.
+   * `crcs` holds the CRC-32 of every entry that arrived, in their order; the others are in no directory.
+   * The last piece ends where the store ends.
    */
   *frame(crcs: ReadonlyMap<number, number>): Generator<[number, Bytes]> {
     if (this.single) return;
     const { entries } = this.manifest;
     let directory: Bytes[] = [];
     let [size, at] = [0, this.end];
+    let saved = 0; // bytes before this entry that are saved
     for (const [index, crc] of crcs) {
       const entry = entries[index]!;
-      const offset = this.start(index) - this.headLength(entry);
+      const [offset, length] = this.place(index);
       yield [offset, localHeader(entry, crc)];
-      directory.push(centralHeader(entry, crc, offset));
+      directory.push(centralHeader(entry, crc, saved));
+      saved += length;
       size += directory.at(-1)!.length;
       if (directory.length === 1000) {
         const piece = concat(...directory);
@@ -214,6 +221,27 @@ export class Layout {
         [at, directory] = [at + piece.length, []];
       }
     }
-    yield [at, concat(...directory, endOfDirectory(crcs.size, this.end, size))];
+    yield [at, concat(...directory, endOfDirectory(crcs.size, saved, size))];
+  }
+
+  /** What is saved of a store that ends at `end`: the entries that arrived, and what frames them. */
+  extents(arrived: ReadonlyMap<number, unknown>, end: number): Extents {
+    if (this.single) return end ? [[0, end]] : [];
+    const found: [offset: number, length: number][] = [];
+    const add = (offset: number, length: number) => {
+      const last = found.at(-1);
+      if (last && last[0] + last[1] === offset) last[1] += length;
+      else found.push([offset, length]);
+    };
+    for (const index of arrived.keys()) add(...this.place(index));
+    add(this.end, end - this.end);
+    return found;
+  }
+
+  /** Where an entry lies with its header. */
+  private place(index: number): [offset: number, length: number] {
+    const entry = this.manifest.entries[index]!;
+    const head = this.headLength(entry);
+    return [this.start(index) - head, head + entry.size];
   }
 }

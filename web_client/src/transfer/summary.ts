@@ -68,6 +68,7 @@ export function deliveredOf(
     name: destination.name,
     where: destination.stored === "file" ? "folder" : "browser",
     size: destination.size,
+    extents: destination.extents,
     entries: entries.length - failures.length,
     files: arrived.length,
     failures: failures.length,

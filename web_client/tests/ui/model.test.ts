@@ -54,6 +54,7 @@ const DELIVERED: Delivered = {
   name: "d.zip",
   where: "browser",
   size: 200,
+  extents: [[0, 200]],
   entries: 4,
   files: 3,
   failures: 0,
