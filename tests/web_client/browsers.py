@@ -109,6 +109,9 @@ class Page(Protocol):
     async def wait_until(self, js: str, seconds: float = WAIT_SECONDS) -> Any:
         """Wait until an expression is true of the page; gives its value."""
 
+    async def delete_site_data(self) -> None:
+        """Delete what the page's site has stored, as a person does in the settings."""
+
     async def set_viewport(self, width: int, height: int) -> None:
         """Change the size of the page's window, in CSS pixels."""
 
@@ -195,6 +198,10 @@ SHOWN_LENGTH, SHOWN_SECONDS = 300, 5.0
 
 # In both: the element, or an exception that names it.
 _FIND = "((s) => document.querySelector(s) ?? (() => {{ throw new Error('no ' + s) }})())({})"
+_DELETE = """new Promise((done) => {
+  const { CLEAR_DOM_STORAGES, CLEAR_COOKIES } = Ci.nsIClearDataService;
+  Services.clearData.deleteData(CLEAR_DOM_STORAGES | CLEAR_COOKIES, { onDataDeleted: done });
+})"""
 _VISIBLE = "document.querySelector({})?.checkVisibility({{ visibilityProperty: true }})"
 _CLICKABLE = """((element) => {{
   if (!element?.checkVisibility({{ visibilityProperty: true }}) || element.matches(':disabled'))
@@ -368,6 +375,11 @@ class ChromiumPage(_Tab):
             yield
         except playwright.Error as error:
             raise PageError(f"{error}; {await self._shown()}") from None
+
+    async def delete_site_data(self) -> None:
+        origin = await self.evaluate("location.origin")
+        what = {"origin": origin, "storageTypes": "all"}
+        await self.devtools.send("Storage.clearDataForOrigin", what)
 
     async def set_viewport(self, width: int, height: int) -> None:
         await self._page.set_viewport_size({"width": width, "height": height})
@@ -749,6 +761,9 @@ class FirefoxPage(_Tab):
         await self.evaluate(f"void {mark} type: 'file', multiple: true, hidden: true }}))")
         await self.choose_files("#dropped", paths)
         await self.evaluate(f"void {_DROP}(document.querySelector('#dropped'))")
+
+    async def delete_site_data(self) -> None:
+        await self._in_window(_DELETE)
 
     async def set_viewport(self, width: int, height: int) -> None:
         await self._call("browsingContext.setViewport", viewport={"width": width, "height": height})

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.harness import Terminal
 from tests.e2e.test_web import serving
 
-from .recipient import SECONDS, finish
+from .recipient import SECONDS, Recipient, finish
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -102,7 +102,7 @@ async def test_the_recipient_may_decline(visitor, sender, some):
     await visitor.open(link)
     await visitor.start()
     await visitor.decline()
-    await over(visitor, "The transfer was declined", "Nothing was transferred")
+    await over(visitor, "You declined", "Nothing was transferred")
     assert (await finish(sending))[0] == 6
 
 
@@ -116,8 +116,8 @@ async def test_the_sender_may_decline_and_let_in_later(visitor, sender, some):
     await visitor.page.wait_for(".peer .digits")
     assert "Waiting for the sender to let you in" in await visitor.text()
     sending.type("n\n")
-    await over(visitor, "The transfer was declined")
-    await visitor.open(link)
+    await over(visitor, "The sender did not let this computer in")
+    await visitor.again()
     await visitor.start()
     sending.text = sending.text.split("Let this recipient", 1)[1]
     sending.expect(r"Let this recipient have the files\? \[y/n\]")
@@ -260,3 +260,36 @@ async def test_opening_the_link_uses_nothing_up(visitor, sender, some):
     assert (await finish(sending))[0] == 0
     assert sending.states().count("opened") == 1
     assert json.dumps(sending.events).count(link.split("#")[1]) == 1  # only where it was printed
+
+
+async def test_site_data_that_is_deleted_under_way_ends_it_at_once(browser, sender, big):
+    """By a person, or a rule: the page says so, and does not stand still."""
+    recipient = Recipient(browser.page, browser)
+    sending, link = sender.send(big, *AUTO, "--limit", "4M")
+    await recipient.take(link)
+    await recipient.come_to(0.1)
+    await browser.page.delete_site_data()
+    said = await recipient.ended(20)
+    assert "What this page had stored was deleted" in said
+    assert "Ask the sender to send again" in said
+    assert (await finish(sending))[1]["code"] == "disk_error"  # at the other side
+
+
+async def test_a_folder_that_the_browser_refuses_is_said(at, sender, some):
+    """By its list of folders that no page may write to, or a policy; another way is open."""
+    visitor = await at("chromium")
+    sending, link = sender.send(some, *AUTO)
+    await visitor.open(link)
+    await visitor.start()
+    await visitor.offered()
+    for name, told in (("AbortError", False), ("NotAllowedError", True), ("SecurityError", True)):
+        refuse = f"async () => {{ throw new DOMException('', '{name}'); }}"
+        await visitor.page.evaluate(f"void (window.showDirectoryPicker = {refuse})")
+        await visitor.page.click(".card.offer .choices .quiet:nth-child(2)")
+        await visitor.page.wait_until(
+            f"(document.querySelector('.card.offer [role=alert]') !== null) === {json.dumps(told)}"
+        )
+    assert "The browser does not let this page write to that folder" in await visitor.text()
+    await visitor.accept()
+    await visitor.delivered()
+    assert (await finish(sending))[0] == 0

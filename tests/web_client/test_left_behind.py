@@ -186,6 +186,11 @@ AGE = """(async () => {
   await folder.getFileHandle("0123456789abcdef0123456789abcdef", { create: true });
 })()"""
 
+FORGET = """(async () => {
+  const root = await navigator.storage.getDirectory();
+  await root.removeEntry("handover", { recursive: true });
+})()"""
+
 
 async def test_a_later_visit_erases_what_was_left(visitor, sender, small):
     """At the same address, by another link: what is old, and what no journal knows."""
@@ -201,4 +206,22 @@ async def test_a_later_visit_erases_what_was_left(visitor, sender, small):
         _, link = sender.send(small, *server)
         await visitor.open(link)
         await visitor.page.wait_for(".card.welcome")
+        await visitor.nothing_left()
+
+
+@pytest.mark.parametrize("lost", ["old", "deleted"])
+async def test_a_link_whose_files_are_not_here_any_more_says_so(visitor, sender, small, lost):
+    """After seven days, or if somebody deleted them: nothing is called delivered."""
+    with serving(sender) as (port, _):
+        server = ("--auto", "--server", f"http://127.0.0.1:{port}")
+        sending, link = sender.send(small, *server)
+        await visitor.take(link)
+        await visitor.delivered()
+        assert (await finish(sending))[0] == 0
+        await visitor.page.evaluate(AGE if lost == "old" else FORGET)
+        await visitor.page.goto("about:blank")
+        await visitor.open(link)
+        await visitor.page.wait_for(".card.welcome")
+        assert "What had arrived by this link is no longer in this browser" in await visitor.text()
+        assert len(await visitor.records("receipts")) == 1
         await visitor.nothing_left()

@@ -62,6 +62,43 @@ async def test_a_reload_goes_on_by_itself(sender, visitor, scan):
     assert visitor.page.errors == []
 
 
+EARLIER = """(async () => {
+  const settled = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const database = await settled(indexedDB.open("handover"));
+  const store = database.transaction("journals", "readwrite").objectStore("journals");
+  for (const journal of await settled(store.getAll())) {
+    journal.startedAt -= 2 * 24 * 3600 * 1000;
+    await settled(store.put(journal, journal.room));
+  }
+  database.close();
+})()"""
+
+
+async def test_a_clock_that_is_two_days_ahead_loses_nothing(sender, browser, scan):
+    """As a journal of two days ago looks when it is read again."""
+    recipient = Recipient(browser.page, browser)
+    sending, link = sender.send(scan, *AUTO)
+    await recipient.take(link)
+    ending = finish(sending, 150)
+    part = await recipient.come_to(0.4)
+    sending.process.send_signal(signal.SIGSTOP)  # so that nothing more is noted
+    await asyncio.sleep(1.5)
+    await recipient.page.evaluate(EARLIER)
+    sending.process.send_signal(signal.SIGCONT)
+    await browser.kill()
+    recipient = Recipient(await browser.start(), browser)
+    await recipient.open(link)
+    await recipient.page.wait_for(".card.welcome")
+    assert await recipient.title() == "Carry on where you were"
+    await recipient.page.click("form .primary")
+    assert await recipient.come_to(0.01) >= 0.8 * part
+    await arrived_as(recipient, scan, ending)
+    taken_up(sending, part)
+
+
 async def test_a_killed_browser_goes_on_after_a_click(sender, browser, scan):
     """The link is opened again in the same profile, which knows how much it has."""
     recipient = Recipient(browser.page, browser)

@@ -56,6 +56,7 @@ export interface Offer {
   readonly name: string; // what it will be saved under
   readonly single: boolean; // one file, saved as itself; else an archive
   readonly where: "disk" | "memory" | "none"; // what the browser has for it
+  readonly small: boolean; // in memory, since its disk is too small for it
   readonly tight: boolean; // whether space for the saved copy could not be established
   readonly hidden: number; // names that begin with a dot, each with all that is in it
   readonly hiddenNames: readonly string[]; // the first paths of these
@@ -214,6 +215,7 @@ export type Event =
       readonly label: string;
       readonly earlier: { readonly durable: number; readonly total: number } | null;
       readonly delivered: Delivered | null;
+      readonly erased: boolean; // what was delivered is not there any more
       readonly lasting: boolean;
     }
   | { readonly event: "elsewhere" } // open in another tab

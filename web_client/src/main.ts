@@ -61,9 +61,20 @@ function linkOf(address: string): string | null {
   return keptBefore(LINK);
 }
 
-function supported(): boolean {
-  const needed = ["RTCPeerConnection", "WebAssembly", "Worker", "indexedDB"];
-  return isSecureContext && needed.every((name) => name in window);
+/** What a transfer needs and this browser lacks. */
+function missing(): string[] {
+  const needed: [name: string, there: boolean][] = [
+    ["https", isSecureContext],
+    ["WebRTC", "RTCPeerConnection" in window],
+    ["WebAssembly", "WebAssembly" in window],
+    ["Web Workers", "Worker" in window],
+    ["IndexedDB", "indexedDB" in window],
+    // The last that came of what is used of the language, by the year.
+    ["ECMAScript 2022", "hasOwn" in Object && "at" in Array.prototype],
+    ["ECMAScript 2023", "toReversed" in Array.prototype],
+    ["ECMAScript 2024", "isWellFormed" in String.prototype],
+  ];
+  return needed.filter(([, there]) => !there).map(([name]) => name);
 }
 
 const link = linkOf(opened);
@@ -81,10 +92,14 @@ const view = new View(language, {
   command,
   canChooseFolder,
   chooseFolder: async () => {
+    let folderRefused = false;
     try {
       return (await window.showDirectoryPicker!({ id: "handover", mode: "readwrite" })) ?? null;
-    } catch {
-      return null; // the person changed their mind
+    } catch (error) {
+      folderRefused = (error as DOMException).name !== "AbortError"; // else they changed their mind
+      return null;
+    } finally {
+      show({ ...model, folderRefused });
     }
   },
   save: async (name) => {
@@ -302,7 +317,7 @@ addEventListener("beforeunload", (event) => {
 });
 document.addEventListener("visibilitychange", () => void keepAwake());
 
-if (!supported()) show({ ...model, screen: "unsupported" });
+if (missing().length) show({ ...model, screen: "unsupported", detail: missing().join(", ") });
 else {
   startWorker();
   const sending = keptBefore(SENDING);

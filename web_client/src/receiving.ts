@@ -53,8 +53,13 @@ export class Receiving {
     this.invitation = invitation;
     const { room } = invitation;
     if (!(await claim(room))) return around.tell({ event: "elsewhere" });
+    const before = await home.journals.read(room);
     await this.tidy(room);
-    const journal = await home.journals.read(room);
+    let journal = await home.journals.read(room);
+    if (journal?.delivered && !(await containers()).includes(room)) {
+      await home.journals.drop(room); // somebody deleted what it speaks of
+      journal = undefined;
+    }
     if (journal?.delivered) {
       const key = invitation.journalKey(journal.salt);
       ({ delivered: this.delivered, key: this.storeKey } = openDelivered(journal.delivered, key));
@@ -67,6 +72,7 @@ export class Receiving {
       label: await home.identity.label(),
       earlier: earlier ?? null,
       delivered: this.delivered,
+      erased: Boolean(before?.delivered) && !this.delivered,
       lasting: home.lasting,
     });
     await this.tellReceipt();
@@ -153,7 +159,9 @@ export class Receiving {
     const known = new Set<string>();
     for (const journal of await journals.all()) {
       const seconds = journal.delivered ? DELIVERED_SECONDS : LINK_SECONDS;
-      const fresh = Date.now() - journal.startedAt < seconds * 1000;
+      // A clock that is wrong does not undo what goes on here and now.
+      const opened = journal.room === room && !journal.delivered;
+      const fresh = opened || Date.now() - journal.startedAt < seconds * 1000;
       if (fresh && journal.salt)
         known.add(journal.room); // without a salt: of an earlier version, readable
       else if (journal.room === room || !(await isClaimed(journal.room))) {

@@ -1,6 +1,8 @@
 /** The IndexedDB database, and what stands in for it where the browser refuses one. */
 import { openDB, type IDBPDatabase } from "idb";
 
+import { diskFailure } from "../storage/settling";
+
 const STORES = [
   "settings",
   "contacts",
@@ -13,7 +15,10 @@ const STORES = [
 type StoreName = (typeof STORES)[number];
 export type Put = readonly [store: StoreName, value: unknown, key: IDBValidKey];
 
-/** Values by key in a few stores; each store is known to one module of `state/`. */
+/**
+ * Values by key in a few stores; each store is known to one module of `state/`. What the disk, or a person
+ * who deletes the data of the site, keeps from being done is `Failure` (disk_error).
+ */
 export interface Database {
   get<T>(store: StoreName, key: IDBValidKey): Promise<T | undefined>;
   getAll<T>(store: StoreName): Promise<T[]>;
@@ -28,25 +33,37 @@ class Indexed implements Database {
   constructor(private readonly database: IDBPDatabase) {}
 
   get<T>(store: StoreName, key: IDBValidKey): Promise<T | undefined> {
-    return this.database.get(store, key);
+    return done(() => this.database.get(store, key));
   }
   getAll<T>(store: StoreName): Promise<T[]> {
-    return this.database.getAll(store);
+    return done(() => this.database.getAll(store));
   }
   async put(store: StoreName, value: unknown, key: IDBValidKey): Promise<void> {
-    await this.database.put(store, value, key);
+    await done(() => this.database.put(store, value, key));
   }
-  async putTogether(puts: readonly Put[]): Promise<void> {
-    const stores = puts.map(([store]) => store);
-    const transaction = this.database.transaction(stores, "readwrite");
-    for (const [store, value, key] of puts) void transaction.objectStore(store).put(value, key);
-    await transaction.done;
+  putTogether(puts: readonly Put[]): Promise<void> {
+    return done(async () => {
+      const stores = puts.map(([store]) => store);
+      const transaction = this.database.transaction(stores, "readwrite");
+      const each = puts.map(([store, value, key]) =>
+        transaction.objectStore(store).put(value, key),
+      );
+      await Promise.all([...each, transaction.done]);
+    });
   }
-  async delete(store: StoreName, key: IDBValidKey): Promise<void> {
-    await this.database.delete(store, key);
+  delete(store: StoreName, key: IDBValidKey): Promise<void> {
+    return done(() => this.database.delete(store, key));
   }
-  async clear(store: StoreName): Promise<void> {
-    await this.database.clear(store);
+  clear(store: StoreName): Promise<void> {
+    return done(() => this.database.clear(store));
+  }
+}
+
+async function done<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof DOMException ? diskFailure(error) : error;
   }
 }
 

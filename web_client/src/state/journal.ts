@@ -45,7 +45,8 @@ export function openDelivered(sealed: Bytes, journalKey: Bytes): ToSave {
   const [nonce, rest] = [sealed.subarray(0, at), sealed.subarray(at)];
   const plain = sodium.crypto_secretbox_open_easy(rest, nonce, journalKey);
   const [delivered, key] = JSON.parse(fromUtf8(plain)) as [Delivered, string];
-  return { delivered, key: decodeBase64url(key) };
+  const { extents = [[0, delivered.size]] } = delivered; // versions before saved all of a store
+  return { delivered: { ...delivered, extents }, key: decodeBase64url(key) };
 }
 
 export class Journals {

@@ -2,6 +2,7 @@
  * Files of the origin private file system, one a transfer and encrypted; memory up to a stated size where
  * there is no disk for pages.
  */
+import { sleep } from "../clock";
 import type { Bytes } from "../protocol/codec";
 import { Failure } from "../protocol/errors";
 import { EncryptedStore } from "./encrypted";
@@ -10,13 +11,19 @@ import type { Store } from "./ports";
 
 const FOLDER = "handover"; // of the origin private file system
 const [REOPEN_TRIES, REOPEN_PAUSE] = [20, 150]; // milliseconds
+const ERASE_SECONDS = 3;
 const BEYOND_MEMORY = 2 ** 32; // more than Chromium's file in memory can be
 export const MAX_IN_MEMORY = 512 * 1024 * 1024; // beyond it a tab is in danger
 
 /** What was reserved: a file on a disk, which survives a reload, or memory, which does not. */
 export type Space =
   | { readonly where: "disk"; readonly store: Store; readonly tight: boolean }
-  | { readonly where: "memory"; readonly store: MemoryStore; readonly tight: boolean };
+  | {
+      readonly where: "memory";
+      readonly store: MemoryStore;
+      readonly tight: boolean;
+      readonly small: boolean; // there is a disk for pages, but too little of it
+    };
 
 async function folder(): Promise<FileSystemDirectoryHandle> {
   const root = await navigator.storage.getDirectory();
@@ -45,13 +52,10 @@ export async function roomOnDisk(): Promise<number | null> {
   }
 }
 
-/** Erase a container. */
+/** Erase a container. A browser whose data was just deleted may never answer: nobody waits for long. */
 export async function erase(name: string): Promise<void> {
-  try {
-    await (await folder()).removeEntry(name);
-  } catch {
-    // there is none
-  }
+  const erased = folder().then((from) => from.removeEntry(name));
+  await Promise.race([erased, sleep(ERASE_SECONDS)]).catch(() => {}); // there is none
 }
 
 /** Open a container that was left. Throws when it is not there or in use. */
@@ -105,7 +109,7 @@ export async function reserve(
   }
   const memory = new MemoryStore();
   memory.truncate(size); // as on a disk: what is a hole reads as zeros
-  return { where: "memory", store: memory, tight: false };
+  return { where: "memory", store: memory, tight: false, small: onDisk };
 }
 
 /**

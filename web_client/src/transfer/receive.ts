@@ -10,7 +10,7 @@ import sodium from "libsodium-wrappers-sumo";
 
 import { breathe, clock, inTurns, nowText, sleep } from "../clock";
 import { decompress } from "../compression";
-import type { Event, Person, StateName } from "../events";
+import type { Delivered, Event, Person, StateName } from "../events";
 import { RecipientMultipath } from "../lanes/multipath";
 import { encodeBase64url, same, type Bytes } from "../protocol/codec";
 import { Failure, PeerError } from "../protocol/errors";
@@ -149,7 +149,9 @@ export class Receive {
         return this.tell({ event: "silence", silent: event.silent });
       case "ended": {
         const { ending, code } = event;
-        if (ending === "declined") return this.driver.fail(new Failure("declined"), true);
+        if (ending === "declined") {
+          return this.driver.fail(new Failure("declined", "declined_here"), true);
+        }
         return this.driver.finish({ ending, code, detail: "", delivered: this.underway.delivered });
       }
     }
@@ -354,9 +356,9 @@ export class Receive {
     if (this.driver.over) return;
     const signed = { results, refused, payload, signature };
     const transferId = encodeBase64url(session.transferId);
-    this.underway.delivered = deliveredOf(manifest, results, destination, transferId);
-    this.underway.signed = signed;
-    await this.storeReceipt([[identity.public, signature]]);
+    const delivered = deliveredOf(manifest, results, destination, transferId);
+    await this.storeReceipt(delivered, payload, [[identity.public, signature]]);
+    [this.underway.delivered, this.underway.signed] = [delivered, signed];
     await this.present(signed);
   }
 
@@ -367,22 +369,28 @@ export class Receive {
     this.driver.step(() => this.session.finish(results, refused, payload, signature, clock()));
   }
 
-  private async storeReceipt(signatures: [Bytes, Bytes][]): Promise<void> {
-    const { delivered, signed } = this.underway;
-    const document = receipts.assemble(signed!.payload, signatures);
-    const journal = this.underway.journal();
-    await this.around.home.receipts.store(delivered!.transferId, document, journal);
+  /** Nothing is delivered before this is on the disk. */
+  private async storeReceipt(
+    delivered: Delivered,
+    payload: Bytes,
+    signatures: [Bytes, Bytes][],
+  ): Promise<void> {
+    const document = receipts.assemble(payload, signatures);
+    const journal = this.underway.journal(undefined, delivered);
+    await this.around.home.receipts.store(delivered.transferId, document, journal);
   }
 
   /** The sender has signed too. */
   private async confirm(signature: Bytes): Promise<void> {
     const { identity, secured } = this.connected;
     const { identity: sender, label } = secured.peer;
-    this.underway.delivered = { ...this.underway.delivered!, confirmed: true };
-    await this.storeReceipt([
-      [identity.public, this.underway.signed!.signature],
+    const { payload, signature: own } = this.underway.signed!;
+    const delivered = { ...this.underway.delivered!, confirmed: true };
+    await this.storeReceipt(delivered, payload, [
+      [identity.public, own],
       [sender, signature],
     ]);
+    this.underway.delivered = delivered;
     await this.around.home.contacts.pin(sender, label, this.session.needsConfirmation);
     this.driver.step(() => this.session.confirm(clock()));
   }

@@ -5,6 +5,7 @@
  * A lost connection is made again by whoever holds the invitation; the next session goes on from where
  * the disk stands. A reload or a crash goes on from the journal.
  */
+import { clock } from "../clock";
 import type { Delivered, Person } from "../events";
 import { encodeBase64url, hex, sha256, type JsonObject } from "../protocol/codec";
 import { FAILURES, HandoverError, Next, type Code } from "../protocol/errors";
@@ -24,6 +25,7 @@ export class RecipientTransfer {
   private readonly progress: { underway: Underway | null } = { underway: null };
   private earlier: Journal | null = null; // of before a reload or a crash
   private current: Receive | null = null;
+  private readonly since = clock();
 
   constructor(
     private readonly home: Home,
@@ -95,13 +97,15 @@ export class RecipientTransfer {
     const { underway } = this;
     const begun = underway ?? this.earlier;
     if (!begun || !(failure instanceof HandoverError)) return false;
-    if (Date.now() - begun.startedAt > LINK_SECONDS * 1000) return false;
+    if (clock() - this.since > LINK_SECONDS) return false;
     return (underway !== null && !proven) || failure.next >= Next.RETRY;
   }
 
   /** It has ended: see to what is there, note it and tell it. */
-  async end({ ending, code, detail, delivered }: Outcome): Promise<void> {
-    const found = delivered ?? (await this.keepOrErase(code as Code));
+  async end({ ending, code, detail: reason, delivered }: Outcome): Promise<void> {
+    const cleared = code === "disk_error" && reason !== "enospc" && (await this.wasCleared());
+    const detail = cleared ? "data_cleared" : reason;
+    const found = delivered ?? (await this.keepOrErase(code as Code, cleared));
     if (found?.where === "browser" && !found.entries) await this.erase(); // nothing is to be saved
     const details: JsonObject = { role: "recipient", ending, code };
     const { underway } = this;
@@ -118,10 +122,18 @@ export class RecipientTransfer {
     this.person.tell({ event: "ended", ending, code, detail, delivered: found });
   }
 
+  /** Whether somebody, or a rule of the browser's, deleted what this page had stored. */
+  private async wasCleared(): Promise<boolean> {
+    if (!this.underway?.lasting) return false;
+    const { journals } = this.home;
+    return (await journals.read(this.room).catch(() => undefined)) === undefined;
+  }
+
   /** After a failure: what is delivered all the same, or what becomes of what had arrived. */
-  private async keepOrErase(code: Code): Promise<Delivered | null> {
+  private async keepOrErase(code: Code, cleared: boolean): Promise<Delivered | null> {
     const { underway } = this;
     await underway?.idle();
+    if (cleared) return null; // nothing is there, and closing what was would hang in Chromium
     if (!underway || underway.delivered) return underway?.delivered ?? null;
     if (underway.lasting && FAILURES[code].next >= Next.RESUME) underway.destination.close();
     else await this.erase();

@@ -30,6 +30,7 @@ export function offerOf(manifest: Manifest, layout: Layout, space: Space | null)
     name: shown(layout.name, 256),
     single: layout.single,
     where: space?.where ?? "none",
+    small: space?.where === "memory" && space.small,
     tight: space?.tight ?? false,
     hidden: hidden.length,
     hiddenNames: hidden.slice(0, NAMED).map((path) => shown(path, 128)),

@@ -82,11 +82,11 @@ export class Underway {
   }
 
   /** The journal as it is now; null where nothing survives a reload. */
-  journal(durable = this.durable): Journal | null {
+  journal(durable = this.durable, reached = this.delivered): Journal | null {
     if (!this.lasting) return null;
     const { room, total, startedAt, keys } = this;
     const { sender, transferId, manifestHash } = this.offer;
-    const delivered = this.delivered && sealDelivered(this.delivered, keys);
+    const delivered = reached && sealDelivered(reached, keys);
     const { salt } = keys;
     return { room, sender, transferId, manifestHash, durable, total, startedAt, salt, delivered };
   }

@@ -52,6 +52,8 @@ export interface Model {
   readonly earlier: { readonly durable: number; readonly total: number } | null;
   readonly slow: boolean;
   readonly peer: PeerMet | null;
+  readonly folderRefused: boolean; // the browser refused the folder that was chosen
+  readonly erased: boolean; // what had arrived by this link is not here any more
   readonly offer: Offer | null;
   readonly progress: Progress | null;
   readonly stopping: boolean;
@@ -101,6 +103,8 @@ export const START: Model = {
   earlier: null,
   slow: false,
   peer: null,
+  folderRefused: false,
+  erased: false,
   offer: null,
   progress: null,
   stopping: false,
@@ -141,10 +145,10 @@ export const unsaved = ({ screen, delivered, saved }: Model): boolean =>
 export function reduce(model: Model, event: Event): Model {
   switch (event.event) {
     case "ready": {
-      const { passphrase, label, lasting, delivered } = event;
+      const { passphrase, label, lasting, delivered, erased } = event;
       const earlier = event.earlier?.durable ? event.earlier : null;
       const screen = delivered ? "done" : "welcome";
-      return { ...model, screen, passphrase, label, lasting, earlier, delivered };
+      return { ...model, screen, passphrase, label, lasting, earlier, delivered, erased };
     }
     case "gone":
       return { ...model, screen: "home", gone: true };

@@ -145,6 +145,7 @@ export class View {
       (screen === "link" || screen === "admit") && model.peer?.digits,
       screen === "link" && state,
       model.question,
+      model.folderRefused,
     ].join();
     if (key !== this.shownKey) {
       const first = this.shownKey === "";

@@ -13,6 +13,7 @@ const READY: Event = {
   label: "Radiology",
   earlier: null,
   delivered: null,
+  erased: false,
   lasting: true,
 };
 const PEER: PeerMet = {
@@ -34,6 +35,7 @@ const OFFER: Offer = {
   name: "d.zip",
   single: false,
   where: "disk",
+  small: false,
   tight: false,
   hidden: 0,
   hiddenNames: [],

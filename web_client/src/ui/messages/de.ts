@@ -55,6 +55,8 @@ export const de: Messages = {
     earlier: (part) => `${part} sind schon auf diesem Computer. Nichts ist verloren.`,
     private:
       "Dieser Browser vergisst alles, wenn das Fenster geschlossen wird (ein privates Fenster). Er kann empfangen, aber nach einem Neuladen nicht weitermachen.",
+    erased:
+      "Was durch diesen Link angekommen war, ist nicht mehr in diesem Browser: Nicht gespeicherte Dateien werden nach sieben Tagen gelöscht. Die Quittung ist noch da.",
     unexpected: "Sie erwarten nichts? Schließen Sie die Seite, dann geschieht nichts.",
     trust:
       "Das Programm dieser Seite kommt vom Server in der Adresszeile. Wenn Sie diesem Server nicht trauen dürfen, empfangen Sie auf der Kommandozeile mit",
@@ -120,12 +122,17 @@ export const de: Messages = {
     fits: "Der Platz reicht.",
     tight:
       "Im Browser ist Platz. Ob auch für die gespeicherte Kopie Platz ist, sagt der Browser nicht: Halten Sie noch einmal so viel frei.",
+    private:
+      "Dieses Fenster speichert nichts auf der Festplatte (es ist privat, oder Websitedaten sind gesperrt).",
+    small: "Der Browser hat dafür zu wenig Platz auf der Festplatte.",
     memory:
-      "Dieses Fenster legt nichts auf die Platte (ein privates Fenster), also liegt alles im Arbeitsspeicher. Schließen oder laden Sie die Seite nicht neu, bevor Sie gespeichert haben.",
+      "Alles bleibt stattdessen im Arbeitsspeicher: Schließen Sie diese Seite nicht und laden Sie sie nicht neu, bevor Sie gespeichert haben.",
     none: "Dieser Browser hat dafür keinen Platz. Sie können in einen Ordner dieses Computers empfangen, oder ablehnen und die Kommandozeile nehmen.",
     folder: "In einen Ordner empfangen…",
     folderHint:
       "Direkt in einen Ordner braucht es den Platz nur einmal, und Dateien bleiben Dateien. Aber es kann nicht weitergehen, wenn diese Seite geschlossen oder neu geladen wurde.",
+    folderRefused:
+      "Der Browser lässt diese Seite nicht in diesen Ordner schreiben. Wählen Sie einen anderen, oder empfangen Sie ohne Ordner.",
     accept: "Empfangen",
     decline: "Ablehnen",
   },
@@ -355,6 +362,15 @@ export const de: Messages = {
     again: "Noch einmal versuchen",
     commandLine: "Oder empfangen Sie auf der Kommandozeile, die diese Grenzen nicht hat:",
     home: "Zurück zum Anfang",
+    because: {
+      data_cleared:
+        "Was diese Seite gespeichert hatte, wurde gelöscht. Jemand hat die Websitedaten gelöscht, oder der Browser ist so eingestellt. Bitten Sie den Absender, noch einmal zu senden.",
+      enospc:
+        "Die Festplatte ist voll. Schaffen Sie Platz, bitten Sie den Absender, die Übertragung fortzusetzen, und versuchen Sie es dann noch einmal.",
+      private_window:
+        "Ein privates Fenster hat dafür nicht genug Arbeitsspeicher. Öffnen Sie den Link in einem normalen Fenster.",
+      declined_here: "Sie haben abgelehnt. Nichts wurde übertragen.",
+    },
   },
   elsewhere: {
     title: "Dieser Link ist in einem anderen Tab offen",
@@ -369,7 +385,8 @@ export const de: Messages = {
   },
   unsupported: {
     title: "Dieser Browser kann keine Dateien übertragen",
-    text: "Ihm fehlt, was eine direkte Übertragung braucht (WebRTC und WebAssembly, über https). Nehmen Sie ein aktuelles Chrome, Edge oder Firefox, oder die Kommandozeile:",
+    text: (missing) =>
+      `Ihm fehlt, was eine Übertragung braucht (${missing}). Nehmen Sie ein aktuelles Chrome, Edge oder Firefox, oder die Kommandozeile:`,
   },
   states: {
     opened: "Verbindung wird aufgebaut",

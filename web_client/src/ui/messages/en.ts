@@ -66,6 +66,8 @@ export const en = {
     earlier: (part: string) => `${part} are on this computer already. Nothing is lost.`,
     private:
       "This browser forgets everything when the window closes (a private window). It can receive, but not go on after a reload.",
+    erased:
+      "What had arrived by this link is no longer in this browser: unsaved files are erased after seven days. The receipt is kept.",
     unexpected: "Not expecting anything? Close this page, and nothing happens.",
     trust:
       "The program in this page comes from the server in the address bar. If you must not trust that server, receive on the command line with",
@@ -130,12 +132,15 @@ export const en = {
     fits: "There is space for it.",
     tight:
       "There is space in this browser. Whether there is space for the saved copy as well, the browser does not tell: have as much again free.",
-    memory:
-      "This window keeps nothing on the disk (a private window), so it is held in memory. Do not close or reload the page before you have saved.",
+    private: "This window stores nothing on the disk (it is private, or site data is blocked).",
+    small: "The browser has too little disk space for it.",
+    memory: "It is held in memory instead: do not close or reload this page before you have saved.",
     none: "This browser has no space for it. You can receive into a folder of this computer, or decline and use the command line.",
     folder: "Receive into a folder…",
     folderHint:
       "Straight into a folder, it needs the space only once and files stay files. But it cannot go on after this page was closed or reloaded.",
+    folderRefused:
+      "The browser does not let this page write to that folder. Choose another folder, or receive without one.",
     accept: "Receive",
     decline: "Decline",
   },
@@ -358,6 +363,15 @@ export const en = {
     again: "Try again",
     commandLine: "Or receive on the command line, which has no such limits:",
     home: "Back to the start",
+    /** Where the detail of a failure says more than its code. */
+    because: {
+      data_cleared:
+        "What this page had stored was deleted. Someone deleted the site data, or the browser is set to do so. Ask the sender to send again.",
+      enospc: "The disk is full. Free some space, ask the sender to resume, then try again.",
+      private_window:
+        "A private window does not have enough memory for this. Open the link in a normal window.",
+      declined_here: "You declined. Nothing was transferred.",
+    },
   },
   elsewhere: {
     title: "This link is open in another tab",
@@ -372,7 +386,8 @@ export const en = {
   },
   unsupported: {
     title: "This browser cannot transfer files",
-    text: "It lacks what a direct transfer needs (WebRTC and WebAssembly, over https). Use a current Chrome, Edge or Firefox, or the command line:",
+    text: (missing: string) =>
+      `It lacks what a transfer needs (${missing}). Use a current Chrome, Edge or Firefox, or the command line:`,
   },
   states: {
     opened: "Connecting",

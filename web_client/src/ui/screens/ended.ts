@@ -3,17 +3,18 @@ import type { Code } from "../../protocol/errors";
 import { button, commandLine, detailOf, h, title, type Context, type Screen } from "../elements";
 import type { Model } from "../model";
 
-const HOPELESS: readonly Code[] = ["declined", "link_invalid", "expired", "cancelled", "disarmed"];
+const HOPELESS: readonly Code[] = ["link_invalid", "expired", "cancelled", "disarmed"];
 const UNREACHED: readonly Code[] = ["no_connection", "server_unreachable", "connection_lost_early"];
-const BY_COMMAND: readonly Code[] = ["no_space", "not_writable", "internal", "disk_error"];
+const BY_COMMAND: readonly Code[] = ["no_space", "not_writable", "internal"];
 
 export function ended(model: Model, { t, actions }: Context): Screen {
   const code = model.code || "internal";
   const sends = model.role === "sender";
   const failures = sends ? t.failuresSender : t.failures;
-  const sentence = failures[code].replace("{detail}", () =>
-    detailOf(model.detail, model.values, t),
-  );
+  const because: { readonly [detail: string]: string } = sends ? {} : t.ended.because;
+  const sentence =
+    because[model.detail] ??
+    failures[code].replace("{detail}", () => detailOf(model.detail, model.values, t));
   const cut = sentence.search(/[.:;] /) + 1;
   const [head, rest] = cut > 0 ? [sentence.slice(0, cut - 1), sentence.slice(cut)] : [sentence, ""];
   const byCommand = BY_COMMAND.includes(code);
@@ -27,7 +28,9 @@ export function ended(model: Model, { t, actions }: Context): Screen {
       ),
     sends
       ? button(t.ended.home, () => actions.home())
-      : !HOPELESS.includes(code) && button(t.ended.again, () => actions.again()),
+      : !HOPELESS.includes(code) &&
+        model.detail !== "declined_here" &&
+        button(t.ended.again, () => actions.again()),
     UNREACHED.includes(code) &&
       button(t.check.title, () => actions.check(), "quiet check-computer"),
     byCommand && !sends && h("p", {}, t.ended.commandLine),

@@ -20,7 +20,8 @@ export function offered(model: Model, { t: all, actions, answer }: Context): Scr
   const offer = model.offer!;
   const saving = offer.single ? t.saveSingle(offer.name) : t.saveArchive(offer.name);
   const tight = offer.tight ? t.tight : t.fits;
-  const space = { disk: tight, memory: t.memory, none: t.none }[offer.where];
+  const memory = `${offer.small ? t.small : t.private} ${t.memory}`;
+  const space = { disk: tight, memory, none: t.none }[offer.where];
   const noted = offer.where !== "disk" || offer.tight;
   const folder = actions.canChooseFolder;
   const none = offer.where === "none";
@@ -46,6 +47,7 @@ export function offered(model: Model, { t: all, actions, answer }: Context): Scr
     !none && h("p", {}, saving, " ", noted ? "" : space),
     noted && h("p", { class: "note" }, space),
     folder && h("p", { class: "small" }, t.folderHint),
+    model.folderRefused && h("p", { class: "note", role: "alert" }, t.folderRefused),
     choices(
       !none && button(t.accept, answer(true), yes),
       folder && button(t.folder, () => void intoFolder(), none ? yes : "quiet"),

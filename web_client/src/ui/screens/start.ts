@@ -11,8 +11,12 @@ import {
 } from "../elements";
 import type { Model } from "../model";
 
-export const unsupported = (_: Model, { t }: Context): Screen => ({
-  children: [title(t.unsupported.title), h("p", {}, t.unsupported.text), commandLine()],
+export const unsupported = (model: Model, { t }: Context): Screen => ({
+  children: [
+    title(t.unsupported.title),
+    h("p", {}, t.unsupported.text(model.detail)),
+    commandLine(),
+  ],
 });
 
 export const elsewhere = (_: Model, { t }: Context): Screen => ({
@@ -44,6 +48,7 @@ export function welcome(model: Model, { t: all, actions }: Context): Screen {
   const children = [
     title(earlier ? t.earlierTitle : t.title),
     h("p", {}, part ? t.earlier(part) : t.text),
+    model.erased && h("p", { class: "note" }, t.erased),
     !model.lasting && h("p", { class: "note" }, t.private),
     h(
       "form",
