@@ -341,7 +341,7 @@ class HostInvitation:
                 ended = await self._serve(greeted)
                 return ended
         except LaneLost:
-            self._warn("no_connection")
+            self._warn("connection_lost_early")
             return None
         finally:
             await uncancelled(transports.close(heard=ended is not None and not ended.code))
@@ -352,6 +352,7 @@ class HostInvitation:
         """Connect and shake hands; None when it came to nothing. Raises `Failure` when the link is
         disarmed."""
         options, packet = self._options, self._packet
+        binding = None
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 binding, message_1 = await transports.connect_host(
@@ -389,7 +390,9 @@ class HostInvitation:
             self._count(error)
         except (LaneLost, TimeoutError):
             if self._packet == packet:
-                self._warn("no_connection")
+                found = binding is not None
+                code = "connection_lost_early" if found else "no_connection"
+                self._warn(code, "" if found else Detail(transports.obstacle))
         except Exception as error:  # a stranger must not end it, whatever it found
             logger.debug("an attempt failed", exc_info=True)
             self._warn("internal", type(error).__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 
 import click
 
@@ -21,6 +22,10 @@ from .transfers import receive, resume, send, transfers
 @click.version_option(VERSION, prog_name="handover", message="%(prog)s %(version)s")
 def main() -> None:
     """The program `handover`."""
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        # Names of files are UTF-8 whatever the locale says: begin anew in that mode (PEP 540).
+        words = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, words, {**os.environ, "PYTHONUTF8": "1"})  # noqa: S606
     logging.basicConfig(level=os.environ.get("HANDOVER_LOG", "CRITICAL").upper())
 
 

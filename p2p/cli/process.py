@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import io
 import os
 import signal
 import sys
@@ -41,15 +42,50 @@ def raise_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+class _Output(io.TextIOWrapper):
+    """Standard output or error that never fails: whether anybody reads it decides no transfer."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            super().flush()
+
+
+def _number_of(stream: io.TextIOBase) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):  # it is no file
+        return None
+
+
+def steady_output() -> None:
+    """Have output to a closed descriptor, a dead pipe, a full disk or a terminal that is gone go
+    nowhere. A descriptor that is closed is opened, so that no socket or file takes its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+        stream = getattr(sys, name)
+        if number and (stream is None or _number_of(stream) == number):
+            encoding = getattr(stream, "encoding", "utf-8")
+            raw = io.BufferedWriter(io.FileIO(number, "w", closefd=False))
+            setattr(sys, name, _Output(raw, encoding, "backslashreplace", line_buffering=True))
+
+
 def run(start: Callable[[bool], Transfer], role: str, *, as_json: bool) -> NoReturn:
     """Run a transfer until it has ended, and exit. `start` is told whether anybody can answer."""
     keep_buffers()
     raise_descriptors()
+    steady_output()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; idle, they would still spin
     code = asyncio.run(_follow(start, role, as_json))
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
     # libdatachannel's threads may take seconds to wind down; everything of ours is on the disk.
     os._exit(code)
 

@@ -7,9 +7,11 @@ error, questions to the terminal itself, so that output can be piped.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -172,13 +174,20 @@ class Human:
         say()
         click.echo(event.link)
         say()
-        if sys.stderr.isatty():
-            import segno
-
-            segno.make(event.link, error="l").terminal(out=sys.stderr, compact=True)
+        self._code(event.link)
         for other in event.others:
             say(words("terminal", "other_link", link=other))
         say(words("terminal", "for_browser" if event.browser else "for_command_line"))
+
+    def _code(self, link: str) -> None:
+        """The link as a QR code, where it has room."""
+        if not sys.stderr.isatty():
+            return
+        import segno
+
+        code = segno.make(link, error="l")
+        if code.symbol_size()[0] <= shutil.get_terminal_size().columns:
+            code.terminal(out=sys.stderr, compact=True)
 
     def _line(self, line: str, loud: bool = False) -> None:
         if self._bar is not None:
@@ -353,22 +362,36 @@ def _nobody(asked: str, as_json: bool = False) -> NoReturn:
 
 
 def read_passphrase(wanted: bool, file: Path | None, as_json: bool, *, twice: bool) -> str | None:
-    """From a file, the environment or a prompt; never from an argument."""
+    """From a file, the environment or a prompt; never from an argument. Raises `UsageError` for an
+    empty one."""
     if file is not None:
         try:
-            return file.read_text(encoding="utf-8").rstrip("\r\n")
+            return _not_empty(text_of(file.read_bytes()).rstrip(), str(file))
         except (OSError, UnicodeDecodeError):
             fail(Failure("not_readable", shown(str(file))), as_json)
     if not wanted:
         return None
     named = os.environ.get("HANDOVER_PASSPHRASE")
     if named is not None:
-        return named
+        return _not_empty(named, "HANDOVER_PASSPHRASE")
     if as_json or not has_terminal():
         _nobody("passphrase", as_json)
     passphrase: str = click.prompt(
         words("terminal", "passphrase"), hide_input=True, confirmation_prompt=twice, err=True
     )
+    return passphrase
+
+
+def text_of(data: bytes) -> str:
+    """A text as editors save it: UTF-8 or UTF-16, with a byte order mark or without. Raises
+    `UnicodeDecodeError`."""
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf16 else "utf-8-sig")
+
+
+def _not_empty(passphrase: str, where: str) -> str:
+    if not passphrase.strip():
+        raise click.UsageError(words("usage", "passphrase_empty", what=shown(where)))
     return passphrase
 
 

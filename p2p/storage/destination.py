@@ -14,7 +14,7 @@ from ..protocol.manifest import CHANGED, NOT_PLACED, NOT_WRITTEN, Manifest, Resu
 from ..protocol.seal import Payload
 from ..protocol.sentences import Detail, os_detail
 from ..protocol.tape import Tape
-from .durable import space_of, write_at
+from .durable import NO_ROOM, space_of, write_at
 from .parts import Parts, staging_folder
 from .placing import Placing, free_names
 from .ports import MARK, Marked, Stopped, never
@@ -24,10 +24,10 @@ MIN_RESERVE, RESERVE_SHARE = 1024**3, 20  # leave 1 GiB or a twentieth free, whi
 # How often the free space is looked at while writing: after as much as a quarter of what is free
 # beyond the reserve, within these.
 MIN_CHECK_BYTES, MAX_CHECK_BYTES = 4 * 1024**2, 1024**3
+MAX_SPACE = 2**63
 SPACE_TO_GO_ON = 64 * 1024 * 1024  # or what is missing, if that is less
 PROBE = bytes(2 * 1024 * 1024)
 EMPTY_DIGEST = hashlib.sha256().digest()
-_NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS)
 
 
 class FolderDestination:
@@ -60,6 +60,10 @@ class FolderDestination:
     def where(self) -> str:
         return str(self._parts.folder)
 
+    @property
+    def refused(self) -> bool:
+        return self._parts.refused
+
     def is_there(self) -> bool:
         return self._parts.folder.is_dir()
 
@@ -83,8 +87,11 @@ class FolderDestination:
             raise Failure("no_space", Detail("too_many_files"))
 
     def _space(self) -> tuple[int, int]:
-        """Bytes that are free, and bytes that are to stay so."""
+        """Bytes that are free, and bytes that are to stay so. Where the file system does not say,
+        writing will tell."""
         space = space_of(self.directory)
+        if not space.size:
+            return MAX_SPACE, 0
         return space.free, min(MIN_RESERVE, space.size // RESERVE_SHARE)
 
     def prepare(self, *, again: bool = False) -> None:
@@ -217,7 +224,7 @@ class FolderDestination:
             try:
                 yield
             except OSError as error:
-                if error.errno in _NO_SPACE:
+                if error.errno in NO_ROOM:
                     raise
                 for index in entries:
                     results.failed(index, NOT_PLACED)

@@ -34,17 +34,27 @@ ENTER_ONLY = DIRECTORY | getattr(os, "O_PATH", 0)  # a folder that may not be li
 ENTER = DIRECTORY | NO_FOLLOW  # a folder, without following a link
 LOCK_POLL_SECONDS = 0.01
 SYNC_FILE_RANGE_WAIT_BEFORE, SYNC_FILE_RANGE_WRITE = 1, 2  # linux/fs.h
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 _SEEKING = threading.Lock()  # where a file can be read only from where it stands
-_NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-# Errors that a person can end while a transfer waits: space, quota, a file system that went away.
-PASSING = _NO_SPACE | {
-    errno.EROFS,
-    errno.EIO,
-    errno.ENXIO,
-    errno.ENODEV,
-    getattr(errno, "ESTALE", errno.EIO),
-}
+# Nothing can be written here for now, whatever it is.
+NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS)
+# What waiting does not change. Anything else may pass: no space, a share that is away (which has a
+# name of its own on every kind of file system), a cable that is out.
+_LASTING = (
+    errno.EPERM,
+    errno.EBADF,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOSYS,
+    errno.ENOTDIR,
+    errno.EOPNOTSUPP,
+    errno.EOVERFLOW,
+    errno.EXDEV,
+)
 
 
 def disk_failure(error: OSError) -> Failure:
@@ -52,7 +62,7 @@ def disk_failure(error: OSError) -> Failure:
     out are no failure of a disk, and come back."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return Failure("descriptors_short")
-    return Failure("disk_paused" if error.errno in PASSING else "disk_error", os_detail(error))
+    return Failure("disk_error" if error.errno in _LASTING else "disk_paused", os_detail(error))
 
 
 def read_at(file: int, buffer: memoryview | mmap.mmap, offset: int) -> int:
@@ -76,8 +86,8 @@ def write_at(file: int, data: bytes | memoryview, offset: int) -> int:
 
 
 class Space(NamedTuple):
-    """The room of a file system: in bytes, all and what is free for us; and how many more files it
-    can hold, None where it does not say."""
+    """The room of a file system: in bytes, all (0 where it does not say) and what is free for us;
+    and how many more files it can hold, None where it does not say."""
 
     size: int
     free: int
@@ -150,14 +160,15 @@ def set_mode(file: int, mode: int) -> None:
 
 
 def hard_link(name: str, folder: int, new: str, new_folder: int) -> bool:
-    """Give a file another name, in folders of these descriptors; False where the file system has no
-    hard links. Raises `FileExistsError`, `OSError`."""
+    """Give a file another name, in folders of these descriptors; False where the file system does
+    not do that, which each says in its own way. Raises `FileExistsError`; `OSError` where nothing
+    can be written."""
     if not hasattr(os, "link"):
         return False
     try:
         os.link(name, new, src_dir_fd=folder, dst_dir_fd=new_folder)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if isinstance(error, FileExistsError) or error.errno in NO_ROOM:
             raise
         return False
     return True
@@ -250,7 +261,8 @@ def ordinary_mode(folder: int) -> int:
         return os.fstat(file).st_mode & 0o777
     finally:
         os.close(file)
-        os.unlink(name, dir_fd=folder)
+        with suppress(OSError):  # some shares let nobody delete
+            os.unlink(name, dir_fd=folder)
 
 
 def step_back(niceness: int) -> None:

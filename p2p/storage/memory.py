@@ -113,6 +113,10 @@ class MemoryDestination:
     def where(self) -> str:
         return "memory"
 
+    @property
+    def refused(self) -> bool:
+        return False
+
     def is_there(self) -> bool:
         return self.disk.staged
 

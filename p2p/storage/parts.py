@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from .durable import (
     DIRECTORY,
     ENTER,
     NO_FOLLOW,
+    NO_ROOM,
     NON_BLOCKING,
     hard_link,
     is_private,
@@ -38,6 +39,7 @@ from .durable import (
 )
 
 MAX_OPEN = 256  # part files open at once; the usual limit of a process is 1,024
+COPIED = 1024 * 1024  # bytes at once
 SYNC_THREADS = 8  # small files: fsyncs one by one cost twice as much
 
 
@@ -59,6 +61,7 @@ class Parts:
         self._sync_lock = threading.Lock()  # one sync at a time; only a sync closes files
         self._ours = False  # somebody else's folder of that name is not ours to remove
         self._mode: int | None = None  # of what is placed, once it is known
+        self.refused = False  # whether the file system refused a time or permissions
         self.root = self.staging = -1  # descriptors of the destination folder and of this one
 
     def open(self, *, again: bool) -> None:
@@ -182,33 +185,72 @@ class Parts:
         os.close(self._reopen(name, os.O_WRONLY | os.O_CREAT))
         sync_folder(self.staging)
 
-    def move(self, index: int, name: str, folder: int) -> None:
+    def move(self, index: int, name: str, folder: int, entry: Entry, digest: bytes) -> None:
         """Move a part to where only this transfer is. Raises `OSError`."""
-        os.rename(_name(index), name, src_dir_fd=self.staging, dst_dir_fd=folder)
+        self._rename(index, name, folder, entry, digest)
 
     def dress(self, index: int, entry: Entry, *, make: bool = True) -> None:
-        """Give a part its modified time and ordinary permissions; one that is empty is made, unless
-        `make` is false.
+        """Give a part its modified time and ordinary permissions, as far as the file system takes
+        them; one that is empty is made, unless `make` is false.
 
         Raises `OSError`, `FileNotFoundError` where it has its place already.
         """
         flags = os.O_RDWR | (0 if entry.size or not make else os.O_CREAT)
         file = self._reopen(_name(index), flags, links=2)  # after a crash, its final name
         try:
+            self._dress(file, entry)
+        finally:
+            os.close(file)
+
+    def _dress(self, file: int, entry: Entry) -> None:
+        with self._if_taken():
             if self._mode is None:
                 self._mode = ordinary_mode(self.staging)
             set_mode(file, self._mode)
+        with self._if_taken():
             os.utime(file, ns=(entry.modified * 1000, entry.modified * 1000))
-        except OverflowError:
-            raise OSError(errno.EINVAL, "a time out of range") from None
-        finally:
-            os.close(file)
+
+    @contextlib.contextmanager
+    def _if_taken(self) -> Iterator[None]:
+        """What a file system refuses here does not cost a file its place. Raises `OSError`."""
+        try:
+            yield
+        except (OSError, OverflowError) as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise
+            self.refused = True
 
     def check(self, index: int, digest: bytes) -> None:
         """Raises `OSError` unless a part is what it was when it was verified."""
         check_digest(_name(index), self.staging, digest)
 
-    def link(self, index: int, name: str, folder: int) -> None:
+    def is_copied(self, index: int) -> bool:
+        """Whether what bears the final name of a part may be the beginning of a copy of it."""
+        return _copy_of(index) in os.listdir(self.staging)
+
+    def _rename(self, index: int, name: str, folder: int, entry: Entry, digest: bytes) -> None:
+        """Give a part a name that is free or ours; by a copy, where it cannot be moved. Raises
+        `OSError`."""
+        part = _name(index)
+        try:
+            os.rename(part, name, src_dir_fd=self.staging, dst_dir_fd=folder)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            self.mark(_copy_of(index))  # so that a crash leaves no doubt whose it is
+            with (
+                open(part, "rb", opener=_below(self.staging)) as content,
+                open(name, "wb", opener=_below(folder)) as made,
+            ):
+                shutil.copyfileobj(content, made, COPIED)
+                made.flush()
+                self._dress(made.fileno(), entry)
+                os.fsync(made.fileno())
+            check_digest(name, folder, digest)
+            with contextlib.suppress(OSError):
+                os.unlink(part, dir_fd=self.staging)
+
+    def link(self, index: int, name: str, folder: int, entry: Entry, digest: bytes) -> None:
         """Give a part its final name, never replacing a file but our own: one that this very part
         was linked to before a crash, or an empty one that was to reserve the name.
 
@@ -222,15 +264,18 @@ class Parts:
             ours = os.stat(part, dir_fd=self.staging, follow_symlinks=False)
             linked = os.path.samestat(there, ours)
             reserved = _reservation(index) in os.listdir(self.staging) if not linked else False
-            if not linked and not (reserved and stat.S_ISREG(there.st_mode) and not there.st_size):
+            begun = not there.st_size or self.is_copied(index)
+            if not linked and not (reserved and stat.S_ISREG(there.st_mode) and begun):
                 raise
         if linked:
-            os.unlink(part, dir_fd=self.staging)
+            with contextlib.suppress(OSError):  # it has both names then
+                os.unlink(part, dir_fd=self.staging)
             return
         try:
-            os.rename(part, name, src_dir_fd=self.staging, dst_dir_fd=folder)
+            self._rename(index, name, folder, entry, digest)
         except OSError:
-            os.unlink(name, dir_fd=folder)
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=folder)
             raise
 
     def _take(self, part: str, name: str, folder: int) -> bool:
@@ -292,9 +337,19 @@ def remove_parts(folder: Path) -> bool:
     return not os.path.lexists(folder)
 
 
+def _below(folder: int) -> Callable[[str, int], int]:
+    """Opens names in the folder of this descriptor, and follows no link."""
+    return lambda name, flags: os.open(name, flags | NO_FOLLOW, 0o600, dir_fd=folder)
+
+
 def _reservation(entry: int) -> str:
     """Says that the final name of an entry is reserved by an empty file, or about to be."""
     return f"reserved-{entry}"
+
+
+def _copy_of(entry: int) -> str:
+    """Says that what lies under the final name of an entry may be a copy that is not whole."""
+    return f"copied-{entry}"
 
 
 def _name(entry: int) -> str:

@@ -103,10 +103,11 @@ class Placing:
             raise FileExistsError(errno.EEXIST, "the folder is published")
         # Nobody else comes here; but a file system may take two names for one.
         if _exists(name, folder):
-            if not (self._again and not entry.size):
+            begun = not entry.size or self._parts.is_copied(index)
+            if not (self._again and begun):
                 raise FileExistsError(errno.EEXIST, "a name that is there")
-            os.unlink(name, dir_fd=folder)  # an empty file, made again after a crash
-        self._parts.move(index, name, folder)
+            os.unlink(name, dir_fd=folder)  # an empty file or a copy, made again after a crash
+        self._parts.move(index, name, folder, entry, digest)
 
     def _enter(self, segments: list[str]) -> int:
         """The descriptor of a folder of the tree, made where missing."""
@@ -212,7 +213,7 @@ class Placing:
             self._parts.check(index, digest)
         for candidate in self._candidates(name, directory=False):
             with contextlib.suppress(FileExistsError):
-                self._parts.link(index, candidate, self._root)
+                self._parts.link(index, candidate, self._root, entry, digest)
                 return candidate
         raise FileExistsError(errno.EEXIST, "too many of that name")
 

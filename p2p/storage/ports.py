@@ -85,6 +85,10 @@ class Destination(Protocol):
     def where(self) -> str:
         """Where the parts lie, for a person."""
 
+    @property
+    def refused(self) -> bool:
+        """Whether the file system refused times or permissions, which cost no file its place."""
+
     def is_there(self) -> bool:
         """Whether parts of an earlier process lie there."""
 

@@ -22,7 +22,14 @@ from ..protocol import receipt as receipts
 from ..protocol import session as sessions
 from ..protocol.codec import encode_base64url, encode_json
 from ..protocol.errors import Failure
-from ..protocol.manifest import REFUSED, Manifest, Results, decode_manifest, results_root
+from ..protocol.manifest import (
+    NOT_PLACED,
+    REFUSED,
+    Manifest,
+    Results,
+    decode_manifest,
+    results_root,
+)
 from ..protocol.paths import shown
 from ..protocol.seal import Header, Message, Payload, Stream
 from ..protocol.sentences import Detail
@@ -273,6 +280,12 @@ class ReceiveDriver(Driver):
         self._tell("verifying")
         results = await self._thread(underway.settle, delivered.digests)
         await self._thread(underway.place, results)
+        if underway.destination.refused:
+            self._options.emit(Warned("times_refused"))
+        where = shown(underway.destination.where, 256)
+        unplaced = any(status == NOT_PLACED for _, status in results.failures())
+        if unplaced:
+            self._options.emit(Warned("parts_kept", detail=where))
         root = await self._thread(results_root, manifest, results)
         self._tell("signing")
         payload = encode_json(await self._receipt(results, root))
@@ -280,6 +293,8 @@ class ReceiveDriver(Driver):
         annex = self.session.transfer_id, manifest, results, underway.destination.placed
         await self._thread(kept.store_annex, *annex)
         await self._thread(underway.sign, results, payload, signature)
+        if not unplaced and underway.destination.is_there():
+            self._options.emit(Warned("parts_left", detail=where))
         await self._present(underway)
 
     async def _receipt(self, results: Results, root: bytes) -> dict[str, Any]:

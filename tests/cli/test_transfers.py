@@ -366,6 +366,32 @@ def test_a_passphrase_from_a_file(line, tmp_path, ending):
     assert line.given["passphrase"] == "six random words"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le-bom", "utf-16-be-bom"])
+@pytest.mark.parametrize("ending", ["", "\r\n", " ", " \n"])
+def test_a_passphrase_file_as_editors_save_it(line, tmp_path, encoding, ending):
+    text = f"sechs zufällige Wörter{ending}"
+    file = tmp_path / "secret"
+    if encoding.endswith("-bom"):
+        file.write_bytes(f"\ufeff{text}".encode(encoding.removesuffix("-bom")))
+    else:
+        file.write_text(text, encoding=encoding, newline="")
+    line.run("send", "--passphrase-file", file, tmp_path)
+    assert line.given["passphrase"] == "sechs zufällige Wörter"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b" ", b"\xef\xbb\xbf", b"\xff\xfe"])
+def test_an_empty_passphrase_is_refused_at_once(line, language, tmp_path, monkeypatch, content):
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+    done = line.run("send", "--passphrase-file", file, tmp_path)
+    assert done.exit_code == 2
+    assert told(language, "is empty", "ist leer") in done.stderr
+    monkeypatch.setenv("HANDOVER_PASSPHRASE", "")
+    done = line.run("send", tmp_path)
+    assert done.exit_code == 2
+    assert told(language, "is empty", "ist leer") in done.stderr
+
+
 def test_a_passphrase_file_that_cannot_be_read(line, language, tmp_path):
     done = line.run("send", "--passphrase-file", tmp_path / "none", tmp_path)
     assert done.exit_code == 1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from tests.confined import small_disk
 
-from .harness import Peer, Terminal
+from .harness import Peer, Terminal, sha256sums
 
 
 def ended(process, code, failure=None):
@@ -351,3 +354,34 @@ def test_identity_and_contacts_on_the_command_line(sender):
     assert sender.run("receipt", "verify", "/nonexistent").returncode == 1
     assert "Exit codes" in sender.run("--help").stdout
     assert sender.run("audit", "verify").returncode == 0
+
+
+def receive_by_shell(recipient, link, out, output, **environment):
+    """What a shell makes of the program's output; its exit code."""
+    words = [sys.executable, "-m", "p2p", "receive", "--auto", "--output", str(out)]
+    command = f"set -o pipefail; {shlex.join(words)} {output}"
+    told = recipient.environment(HANDOVER_LINK=link, **environment)
+    return subprocess.run(["bash", "-c", command], env=told, timeout=60).returncode
+
+
+@pytest.mark.parametrize(
+    "output",
+    [">&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full", "2>&1 | head -n 1 >/dev/null"],
+)
+def test_output_that_nobody_can_read_decides_nothing(sender, recipient, some, out, output):
+    """Closed descriptors, a full disk, a pipe whose reader is gone: it arrives, and both know."""
+    sending, link = sender.send("--auto", some)
+    assert receive_by_shell(recipient, link, out, output) == 0
+    assert sending.end()[0] == 0
+    assert sha256sums(out / some.name) == sha256sums(some)
+
+
+def test_names_are_utf_8_whatever_the_locale(sender, recipient, tmp_path, out):
+    source = tmp_path / "Größe"
+    source.mkdir()
+    (source / "日本 🩻.dcm").write_bytes(b"pixels")
+    sending, link = sender.send("--auto", source)
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert receive_by_shell(recipient, link, out, "2>/dev/null", **ascii_only) == 0
+    assert sending.end()[0] == 0
+    assert (out / source.name / "日本 🩻.dcm").read_bytes() == b"pixels"

@@ -1024,14 +1024,20 @@ def test_a_name_of_255_bytes_that_is_taken_gets_a_shorter_one(tmp_path):
 
 def test_what_is_verified_but_has_no_place_is_kept(tmp_path, monkeypatch):
     made = destination(tmp_path, [file("a", b"aaaa"), file("b", b"bbbb")])
-    real = os.link
+    links, opens = os.link, os.open
 
     def link(source, name, **kwargs):
-        if name.startswith("a"):
+        if name == "a":
             raise OSError(5, "Input/output error")
-        real(source, name, **kwargs)
+        links(source, name, **kwargs)
+
+    def open_(name, *args, **kwargs):
+        if name == "a":
+            raise OSError(5, "Input/output error")
+        return opens(name, *args, **kwargs)
 
     monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(os, "open", open_)
     _, refused = deliver(made, [b"aaaa", b"bbbb"])
     assert refused == [(0, NOT_PLACED)]
     assert (Path(made.where) / "00000000").read_bytes() == b"aaaa"

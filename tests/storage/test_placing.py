@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -441,3 +442,102 @@ def test_what_is_in_the_tree_counts_as_held(tmp_path):
     (Path(one.where) / "00000000").rename(Path(one.where) / "tree" / "d" / "a")
     assert one._parts.held() >= before - 8192
     one.discard()
+
+
+def refuse(monkeypatch, name, number, when=lambda *args: True):
+    """A call of the system fails in this way, as on a share that does not have it."""
+    real = getattr(os, name)
+
+    def call(*args, **kwargs):
+        if when(*args):
+            raise OSError(number, os.strerror(number))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(os, name, call)
+
+
+def is_part(*args):
+    return str(args[0]).isdigit()
+
+
+ANY = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO, errno.EINVAL)
+LINKS = (*ANY, errno.EXDEV, errno.ENOTTY, errno.EMLINK)
+
+
+@pytest.mark.parametrize("number", ANY)
+@pytest.mark.parametrize("call", ["fchmod", "utime"])
+def test_what_a_share_does_not_let_be_set_is_left(tmp_path, monkeypatch, call, number):
+    """Permissions and times cost no file its place; somebody is told."""
+    one, results = arrived(tmp_path)
+    assert not one.refused
+    refuse(monkeypatch, call, number)
+    one.place(results, one.choose_names())
+    assert not list(results.failures())
+    assert tree(tmp_path / "DICOM") == OURS
+    assert (tmp_path / "report.pdf").read_bytes() == b"pdf"
+    assert one.refused
+
+
+@pytest.mark.parametrize("moved", [True, False])
+@pytest.mark.parametrize("number", LINKS)
+def test_without_links_a_file_is_renamed_and_without_that_copied(
+    tmp_path, monkeypatch, number, moved
+):
+    one, results = arrived(tmp_path)
+    refuse(monkeypatch, "link", number)
+    if not moved:
+        refuse(monkeypatch, "rename", number, is_part)
+    one.place(results, one.choose_names())
+    assert not list(results.failures())
+    one.finish(results)
+    assert tree(tmp_path / "DICOM") == OURS
+    assert (tmp_path / "report.pdf").read_bytes() == b"pdf"
+    assert {path.name for path in tmp_path.iterdir()} == {"DICOM", "report.pdf"}
+    times = {path.stat().st_mtime for path in tmp_path.rglob("*.*") if path.is_file()}
+    assert times == {1e9}
+
+
+def test_where_nobody_may_delete_all_gets_its_place(tmp_path, monkeypatch):
+    one, results = arrived(tmp_path)
+    refuse(monkeypatch, "unlink", errno.EPERM)
+    one.place(results, one.choose_names())
+    assert not list(results.failures())
+    assert tree(tmp_path / "DICOM") == OURS
+    assert (tmp_path / "report.pdf").read_bytes() == b"pdf"
+
+
+def test_a_copy_that_a_crash_cut_off_is_made_again_under_its_own_name(tmp_path, monkeypatch):
+    one, results = arrived(tmp_path)
+    renamed = one.choose_names()
+    real = shutil.copyfileobj
+
+    def crash(content, made, length):
+        made.write(content.read(2))
+        made.flush()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as until:
+        refuse(until, "link", errno.EPERM)
+        refuse(until, "rename", errno.EXDEV, lambda name, *_: name == "00000003")
+        until.setattr(shutil, "copyfileobj", crash)
+        with pytest.raises(KeyboardInterrupt):
+            one.place(results, renamed)
+    assert shutil.copyfileobj is real
+    one.close()
+    again = FolderDestination(tmp_path, one._manifest, one._tape, bytes(16))
+    again.prepare(again=True)
+    again.place(results, renamed, again=True)
+    assert not list(results.failures())
+    again.finish(results)
+    assert (tmp_path / "report.pdf").read_bytes() == b"pdf"
+    assert {path.name for path in tmp_path.iterdir()} == {"DICOM", "report.pdf"}
+
+
+def test_a_file_system_that_tells_no_sizes_is_not_taken_for_a_full_one(tmp_path, monkeypatch):
+    """As FUSE file systems without `statfs` answer."""
+    usage = type(shutil.disk_usage(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(0, 0, 0))
+    one, results = arrived(tmp_path)
+    assert one.takes_data()
+    one.place(results, one.choose_names())
+    assert not list(results.failures())
