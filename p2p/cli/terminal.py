@@ -45,7 +45,7 @@ from .pasted import ASK, LEAVE, Pasted
 
 LINK_ASKED = 3  # times
 QUIET = 0.2  # seconds without anything more, after which a paste is over
-LISTED = 20  # entries that did not arrive
+LISTED = 10  # names at once
 
 
 def say(line: str = "") -> None:
@@ -56,6 +56,15 @@ def say(line: str = "") -> None:
 def warn(line: str) -> None:
     """A warning that nobody can miss; in colour on a terminal."""
     click.echo(click.style(line, fg="red", bold=True), err=True)
+
+
+def show_sending(paths: Sequence[str | Path]) -> None:
+    """What is about to be sent: the first names."""
+    names = [shown(Path(one).resolve().name or str(one), 256) for one in paths[:LISTED]]
+    rest = len(paths) - len(names)
+    say(words("terminal", "sending", names=", ".join(names)))
+    if rest:
+        say(f"  {counted(rest, 'more')}")
 
 
 def show(line: str) -> None:
@@ -170,14 +179,15 @@ class Human:
                     say(words("terminal", "receipt", path=str(event.receipt)))
 
     def _link(self, event: LinkMade) -> None:
-        say(words("terminal", "link"))
-        say()
-        click.echo(event.link)
-        say()
-        self._code(event.link)
+        if event.browser:
+            self._code(event.link)
         for other in event.others:
             say(words("terminal", "other_link", link=other))
         say(words("terminal", "for_browser" if event.browser else "for_command_line"))
+        say(words("terminal", "link"))
+        say()
+        click.echo(event.link)  # last, so that it is in sight
+        say()
 
     def _code(self, link: str) -> None:
         """The link as a QR code, where it has room."""

@@ -210,9 +210,24 @@ def test_options_that_contradict_each_other_are_wrong_usage(sender, arguments):
 def test_the_link_says_beside_it_what_it_works_with(sender, some):
     for arguments, sentence in (
         (("--address", "localhost"), "The link works in a browser and on the command line"),
-        (("--address", "10.0.0.1"), "The link works on the command line: handover receive"),
+        (("--address", "10.0.0.1"), r"The link works on the command line \(handover receive\)"),
     ):
         terminal = Terminal(sender, "send", *arguments, os.fspath(some))
         terminal.expect(sentence)
         terminal.interrupt()
         assert terminal.end() == 8
+
+
+@pytest.mark.parametrize(("columns", "fits"), [("40", False), ("80", True), ("200", True)])
+def test_the_link_stands_last_and_whole_below_what_is_sent(sender, some, columns, fits):
+    """A screen of 24 lines shows it; a code that would be broken in two is not drawn."""
+    arguments = ("send", "--address", "localhost", os.fspath(some))
+    terminal = Terminal(sender, *arguments, COLUMNS=columns)
+    terminal.expect("Waiting for the recipient")
+    lines = terminal.text.splitlines()
+    assert lines[0] == f"Sending: {some.name}"
+    (at,) = [n for n, line in enumerate(lines) if re.fullmatch(r"http://localhost:\d+/#\S+", line)]
+    assert len(lines) - at <= 4
+    assert any("█" in line for line in lines[:at]) == fits
+    terminal.interrupt()
+    assert terminal.end() == 8
