@@ -9,7 +9,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from ..api import EXIT_CODES, EXIT_USAGE, HandoverError, Question, QuestionDropped, Transfer
@@ -77,20 +77,23 @@ def steady_output() -> None:
             setattr(sys, name, _Output(raw, encoding, "backslashreplace", line_buffering=True))
 
 
-def run(start: Callable[[bool], Transfer], role: str, *, as_json: bool) -> NoReturn:
-    """Run a transfer until it has ended, and exit. `start` is told whether anybody can answer."""
+def run(
+    start: Callable[[bool], Transfer], role: str, *, as_json: bool, paths: Sequence[str] = ()
+) -> NoReturn:
+    """Run a transfer until it has ended, and exit. `start` is told whether anybody can answer;
+    `paths` is what is sent."""
     keep_buffers()
     raise_descriptors()
     steady_output()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; idle, they would still spin
-    code = asyncio.run(_follow(start, role, as_json))
+    code = asyncio.run(_follow(start, Human(role, paths), as_json))
     sys.stdout.flush()
     sys.stderr.flush()
     # libdatachannel's threads may take seconds to wind down; everything of ours is on the disk.
     os._exit(code)
 
 
-async def _follow(start: Callable[[bool], Transfer], role: str, as_json: bool) -> int:
+async def _follow(start: Callable[[bool], Transfer], human: Human, as_json: bool) -> int:
     terminal = None if as_json else Terminal.open()
     try:
         transfer = start(terminal is not None)
@@ -98,7 +101,6 @@ async def _follow(start: Callable[[bool], Transfer], role: str, as_json: bool) -
         fail(error, as_json)
     # Ctrl-C is a decision. Whatever else ends this process is a death that can be resumed.
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, transfer.cancel)
-    human = Human(role)
     asking: asyncio.Task[None] | None = None
 
     async def ask(question: Question) -> None:

@@ -58,15 +58,6 @@ def warn(line: str) -> None:
     click.echo(click.style(line, fg="red", bold=True), err=True)
 
 
-def show_sending(paths: Sequence[str | Path]) -> None:
-    """What is about to be sent: the first names."""
-    names = [shown(Path(one).resolve().name or str(one), 256) for one in paths[:LISTED]]
-    rest = len(paths) - len(names)
-    say(words("terminal", "sending", names=", ".join(names)))
-    if rest:
-        say(f"  {counted(rest, 'more')}")
-
-
 def show(line: str) -> None:
     """A line of the result."""
     click.echo(line)
@@ -107,8 +98,9 @@ def told(as_json: bool = False) -> Iterator[None]:
 class Human:
     """Says on standard error what happens; the link alone goes to standard output."""
 
-    def __init__(self, role: str) -> None:
-        self._role = role
+    def __init__(self, role: str, paths: Sequence[str] = ()) -> None:
+        """`paths`: what is sent."""
+        self._role, self._paths = role, paths
         self._bar: Any = None
         self._task: Any = None
         self._state = ""
@@ -179,6 +171,12 @@ class Human:
                     say(words("terminal", "receipt", path=str(event.receipt)))
 
     def _link(self, event: LinkMade) -> None:
+        names = [Path(path).resolve().name or path for path in self._paths]
+        if names:
+            first = ", ".join(shown(name, 256) for name in names[:LISTED])
+            say(words("terminal", "sending", names=first))
+        if rest := len(names[LISTED:]):
+            say(f"  {counted(rest, 'more')}")
         if event.browser:
             self._code(event.link)
         for other in event.others:

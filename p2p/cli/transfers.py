@@ -18,7 +18,7 @@ from .configuration import Setting
 from .language import found, quoted, size, words
 from .options import COMMON, Address, Common, Duration, both_or_none, common, tls_files
 from .process import run
-from .terminal import ask_link, read_passphrase, say, show, show_json, show_sending, told
+from .terminal import ask_link, read_passphrase, say, show, show_json, told
 
 OWN_SERVER = ("listen", "address", "local_ca", "tls_cert", "tls_key")  # options of `send`
 RECENT = 10  # ended transfers that are listed
@@ -74,8 +74,6 @@ def send(
     with told(common.as_json):
         api.tidy()
         tls = None if server else _tls(files, local_ca, [address] if address else [], common)
-    if not common.as_json:
-        show_sending(paths)
     run(
         lambda interactive: api.send(
             paths,
@@ -91,6 +89,7 @@ def send(
         ),
         "sender",
         as_json=common.as_json,
+        paths=paths,
     )
 
 

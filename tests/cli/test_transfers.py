@@ -178,13 +178,13 @@ def test_every_warning(line, language, tmp_path, code):
 
 
 def test_what_did_not_arrive_is_listed(line, language, tmp_path):
-    """Up to twenty, and how many more."""
+    """Up to ten, and how many more."""
     lost = tuple((f"{number}.dcm", 1 + 15 * (number % 2)) for number in range(1200))
     line.script = [failed("incomplete", "1200", failed=lost, receipt=Path("r.json"))]
     said = line.run("send", tmp_path).stderr.splitlines()
     assert said[1] == f"  0.dcm: {CATALOGUE[language]['status'][STATUSES[1]]}"
-    assert len(said) == 1 + 20 + 2
-    assert told(language, "and 1,180 more", "und 1.180 weitere") in said[-2]
+    assert len(said) == 1 + 10 + 2
+    assert told(language, "and 1,190 more", "und 1.190 weitere") in said[-2]
     assert said[-1].endswith(": r.json")
 
 
