@@ -162,7 +162,7 @@ async def test_more_than_the_browser_can_hold(at, liar, file, monkeypatch, kind,
         assert "This browser has no space for it." in await visitor.text()
         assert "use the command line" in await visitor.text()
         await visitor.decline()
-        await refused(visitor, "The transfer was declined")
+        await refused(visitor, "You declined")
     else:
         said = await refused(visitor, "not enough space for this in the browser")
         assert "handover receive" in said

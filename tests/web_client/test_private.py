@@ -31,8 +31,8 @@ async def test_small_files_are_held_in_memory_and_that_is_said_before(private, s
     await private.start()
     await private.offered()
     said = await private.text()
-    assert "This window keeps nothing on the disk" in said
-    assert "Do not close or reload the page before you have saved." in said
+    assert "This window stores nothing on the disk" in said
+    assert "do not close or reload this page before you have saved." in said
     assert await private.containers_or_none() == []
     await private.accept()
     ending = finish(sending)
@@ -64,8 +64,8 @@ async def test_large_ones_are_refused_with_another_way(private, sender, tmp_path
         code, last = await finish(sending)
         assert (code, last["code"]) == (6, "declined")
     else:
-        assert "not enough space for this in the browser" in said
-        assert "a normal window instead of a private one" in said
+        assert "A private window does not have enough memory for this" in said
+        assert "Open the link in a normal window" in said
         assert "handover receive" in said
         sending.wait_for("warning", code="no_space")  # and the link is good for another browser
         sending.kill()

@@ -101,7 +101,7 @@ export async function reserve(
   } catch {
     // no file system for this page (a private window), or it is broken: memory, then
   }
-  const onDisk = file !== null && fits(file, 1);
+  const onDisk = file !== null && !inMemory(file) && fits(file, 1);
   file?.close();
   await erase(name);
   if (size > MAX_IN_MEMORY) {
