@@ -238,17 +238,25 @@ class Parts:
             if error.errno in NO_ROOM:
                 raise
             self.mark(_copy_of(index))  # so that a crash leaves no doubt whose it is
-            with (
-                open(part, "rb", opener=_below(self.staging)) as content,
-                open(name, "wb", opener=_below(folder)) as made,
-            ):
-                shutil.copyfileobj(content, made, COPIED)
-                made.flush()
-                self._dress(made.fileno(), entry)
-                os.fsync(made.fileno())
-            check_digest(name, folder, digest)
+            try:
+                self._copy(part, name, folder, entry)
+                check_digest(name, folder, digest)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=folder)
+                raise
             with contextlib.suppress(OSError):
                 os.unlink(part, dir_fd=self.staging)
+
+    def _copy(self, part: str, name: str, folder: int, entry: Entry) -> None:
+        with (
+            open(part, "rb", opener=_below(self.staging)) as content,
+            open(name, "wb", opener=_below(folder)) as made,
+        ):
+            shutil.copyfileobj(content, made, COPIED)
+            made.flush()
+            self._dress(made.fileno(), entry)
+            os.fsync(made.fileno())
 
     def link(self, index: int, name: str, folder: int, entry: Entry, digest: bytes) -> None:
         """Give a part its final name, never replacing a file but our own: one that this very part

@@ -497,6 +497,31 @@ def test_without_links_a_file_is_renamed_and_without_that_copied(
     assert times == {1e9}
 
 
+def test_a_copy_that_is_not_what_was_verified_is_not_left_in_its_place(tmp_path, monkeypatch):
+    """Nor one that the disk cut off: the part is kept, and nothing else bears its name."""
+    one, results = arrived(tmp_path)
+    refuse(monkeypatch, "link", errno.EPERM)
+    refuse(monkeypatch, "rename", errno.EXDEV, is_part)
+    copy = shutil.copyfileobj
+
+    def spoil(content, made, length):
+        if content.name == "00000002":
+            made.write(b"tw?")
+        elif content.name == "00000003":
+            raise OSError(errno.EIO, "the disk failed")
+        else:
+            copy(content, made, length)
+
+    monkeypatch.setattr(shutil, "copyfileobj", spoil)
+    one.place(results, one.choose_names())
+    assert [index for index, _ in results.failures()] == [2, 3]
+    assert tree(tmp_path / "DICOM") == {"1.dcm": b"one"}
+    assert not (tmp_path / "report.pdf").exists()
+    one.finish(results)
+    kept = staging_folder(tmp_path, bytes(16))
+    assert [(kept / name).read_bytes() for name in ("00000002", "00000003")] == [b"two", b"pdf"]
+
+
 def test_where_nobody_may_delete_all_gets_its_place(tmp_path, monkeypatch):
     one, results = arrived(tmp_path)
     refuse(monkeypatch, "unlink", errno.EPERM)
