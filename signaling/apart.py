@@ -36,9 +36,9 @@ STOP, FINISH = b"stop\n", b"finish\n"  # what a server is told: at once; once pa
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; an empty host means every address, IPv6 and IPv4 alike. Raises
+    """A listening socket; an empty host, and `::`, mean every address, IPv6 and IPv4 alike. Raises
     `OSError`."""
-    if not host and socket.has_dualstack_ipv6():
+    if host in ("", "::") and socket.has_dualstack_ipv6():
         with suppress(OSError):
             return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

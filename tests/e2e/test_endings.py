@@ -385,3 +385,11 @@ def test_names_are_utf_8_whatever_the_locale(sender, recipient, tmp_path, out):
     assert receive_by_shell(recipient, link, out, "2>/dev/null", **ascii_only) == 0
     assert sending.end()[0] == 0
     assert (out / source.name / "日本 🩻.dcm").read_bytes() == b"pixels"
+
+
+@pytest.mark.parametrize("listen", [":0", "0.0.0.0:0", "[::]:0"])
+def test_a_sender_that_listens_everywhere_is_reached(sender, recipient, some, out, listen):
+    """Whichever way everywhere is written: its own program reaches it by IPv4."""
+    sending, link = sender.send("--auto", "--listen", listen, some)
+    assert recipient.receive(link, out, "--auto").end()[0] == 0
+    assert sending.end()[0] == 0
