@@ -12,7 +12,7 @@ from platformdirs import user_data_dir
 
 from ..protocol.codec import Json, Reader, decode_json, read_as
 from ..protocol.errors import Failure, PeerError
-from ..protocol.sentences import os_detail
+from ..protocol.sentences import Detail, os_detail
 from ..storage.durable import locked, replace_whole
 from ..storage.strict import read_strictly, unusable
 
@@ -23,9 +23,14 @@ def now_text() -> str:
 
 
 def default_path() -> Path:
-    """`HANDOVER_HOME`, or the platform's place for a user's data."""
-    named = os.environ.get("HANDOVER_HOME")
-    return Path(named) if named else Path(user_data_dir("handover", appauthor=False))
+    """`HANDOVER_HOME`, or the platform's place for a user's data. Raises `Failure`
+    (home_unwritable) where there is neither."""
+    if named := os.environ.get("HANDOVER_HOME"):
+        return Path(named)
+    try:
+        return Path(user_data_dir("handover", appauthor=False))
+    except RuntimeError:
+        raise Failure("home_unwritable", Detail("home_unknown")) from None
 
 
 class Folder:

@@ -15,13 +15,12 @@ from pathlib import Path
 
 from ..protocol.errors import Failure
 from ..protocol.paths import shown
-from ..protocol.sentences import Detail, os_detail
 from ..storage.durable import replace_whole
 from .audit import FILE as AUDIT
 from .audit import AuditLog
 from .contacts import FILE as CONTACTS
 from .contacts import Contacts
-from .folder import Folder, default_path
+from .folder import Folder, default_path, unwritable
 from .identity import FILE as IDENTITY
 from .identity import IdentityStore
 from .receipts import ANNEXES, RECEIPTS, Receipts
@@ -37,7 +36,7 @@ class Home:
     """The folder and everything in it."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """`path`: the data folder, or None for the default. Raises `Failure` (not_writable,
+        """`path`: the data folder, or None for the default. Raises `Failure` (home_unwritable,
         home_foreign)."""
         self.path = (path or default_path()).absolute()  # whatever the working directory becomes
         try:
@@ -49,7 +48,7 @@ class Home:
                 if not stat.S_ISDIR(inside.lstat().st_mode):  # a link to one
                     raise Failure("home_foreign", shown(str(inside), 256))
         except OSError as error:
-            raise Failure("not_writable", Detail("home", why=os_detail(error))) from None
+            raise unwritable(error) from None
         folder = Folder(self.path)
         self.identity = IdentityStore(folder)
         self.contacts = Contacts(folder)

@@ -208,7 +208,22 @@ def test_a_home_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(Failure) as caught:
         Home(tmp_path / "file")
-    assert caught.value.code == "not_writable"
+    assert caught.value.code == "home_unwritable"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    """As services and containers run: no HOME, and a number that no user has."""
+
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.delenv("HANDOVER_HOME", raising=False)
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(Failure, match="HANDOVER_HOME") as caught:
+        Home()
+    assert caught.value.code == "home_unwritable"
 
 
 def test_the_environment_moves_it(monkeypatch, tmp_path):
