@@ -59,7 +59,9 @@ def test_a_full_disk_that_grows_is_enough(world, row, small_disk):
     goes_on(moved, row, "disk full", "then grown")
 
 
-@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "EIO"])
+@pytest.mark.parametrize(
+    "name", ["ENOSPC", "EDQUOT", "EROFS", "EIO", "EHOSTDOWN", "ETIMEDOUT", "EACCES"]
+)
 @pytest.mark.parametrize("part", [0.2, 0.9])
 def test_a_failing_disk_is_waited_for(world, row, name, part):
     """The errors are injected; what was written before them is there."""

@@ -39,6 +39,21 @@ _RECORDS = """(async () => {
 })()"""
 
 
+_AGE = """(async () => {
+  const settled = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const database = await settled(indexedDB.open("handover"));
+  try {
+    const store = database.transaction("journals", "readwrite").objectStore("journals");
+    for (const one of await settled(store.getAll())) {
+      const startedAt = one.startedAt - %s * 24 * 3600e3;
+      await settled(store.put({ ...one, startedAt }, one.room));
+    }
+  } finally { database.close(); }
+})()"""
+
 _CHOOSE = """void (window.showSaveFilePicker = async ({ suggestedName }) => {
   const root = await navigator.storage.getDirectory();
   const chosen = await root.getDirectoryHandle("chosen", { create: true });
@@ -200,6 +215,10 @@ class Recipient:
         """What a store of the page's database holds."""
         script = _RECORDS % {"store": json.dumps(store), "call": call, "then": then}
         return await self.page.evaluate(script)
+
+    async def age(self, days: int) -> None:
+        """As if every transfer had begun so long before."""
+        await self.page.evaluate(_AGE % days)
 
     async def nothing_left(self) -> None:
         """Neither a container nor a journal; erasing ends shortly after it is said."""

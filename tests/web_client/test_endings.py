@@ -270,7 +270,7 @@ async def test_site_data_that_is_deleted_under_way_ends_it_at_once(browser, send
     await recipient.come_to(0.1)
     await browser.page.delete_site_data()
     said = await recipient.ended(20)
-    assert "What this page had stored was deleted" in said
+    assert "This page can no longer read what it had stored" in said
     assert "Ask the sender to send again" in said
     assert (await finish(sending))[1]["code"] == "disk_error"  # at the other side
 

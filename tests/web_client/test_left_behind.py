@@ -171,21 +171,10 @@ async def test_the_page_can_be_loaded_anew_when_the_sender_has_gone(visitor, sen
     assert digest(await visitor.save(small.name)) == digest(small)
 
 
-AGE = """(async () => {
-  const settled = (request) => new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-  const database = await settled(indexedDB.open("handover"));
-  const store = database.transaction("journals", "readwrite").objectStore("journals");
-  for (const one of await settled(store.getAll())) {
-    await settled(store.put({ ...one, startedAt: one.startedAt - 8 * 24 * 3600e3 }, one.room));
-  }
-  database.close();
+STRAY = """(async () => {
   const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("handover");
   await folder.getFileHandle("0123456789abcdef0123456789abcdef", { create: true });
 })()"""
-
 FORGET = """(async () => {
   const root = await navigator.storage.getDirectory();
   await root.removeEntry("handover", { recursive: true });
@@ -200,7 +189,8 @@ async def test_a_later_visit_erases_what_was_left(visitor, sender, small):
         await visitor.take(link)
         await visitor.delivered()
         assert (await finish(sending))[0] == 0
-        await visitor.page.evaluate(AGE)
+        await visitor.age(8)
+        await visitor.page.evaluate(STRAY)
         assert len(await visitor.containers()) == 2
         await visitor.page.goto("about:blank")
         _, link = sender.send(small, *server)
@@ -218,10 +208,11 @@ async def test_a_link_whose_files_are_not_here_any_more_says_so(visitor, sender,
         await visitor.take(link)
         await visitor.delivered()
         assert (await finish(sending))[0] == 0
-        await visitor.page.evaluate(AGE if lost == "old" else FORGET)
+        await (visitor.age(8) if lost == "old" else visitor.page.evaluate(FORGET))
         await visitor.page.goto("about:blank")
         await visitor.open(link)
         await visitor.page.wait_for(".card.welcome")
         assert "What had arrived by this link is no longer in this browser" in await visitor.text()
+        assert "The receipt is still here, under “Past transfers”" in await visitor.text()
         assert len(await visitor.records("receipts")) == 1
         await visitor.nothing_left()

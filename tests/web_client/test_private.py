@@ -64,7 +64,9 @@ async def test_large_ones_are_refused_with_another_way(private, sender, tmp_path
         code, last = await finish(sending)
         assert (code, last["code"]) == (6, "declined")
     else:
-        assert "A private window does not have enough memory for this" in said
+        assert (
+            "This window stores nothing on the disk, and this is too large for its memory" in said
+        )
         assert "Open the link in a normal window" in said
         assert "handover receive" in said
         sending.wait_for("warning", code="no_space")  # and the link is good for another browser

@@ -62,21 +62,6 @@ async def test_a_reload_goes_on_by_itself(sender, visitor, scan):
     assert visitor.page.errors == []
 
 
-EARLIER = """(async () => {
-  const settled = (request) => new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-  const database = await settled(indexedDB.open("handover"));
-  const store = database.transaction("journals", "readwrite").objectStore("journals");
-  for (const journal of await settled(store.getAll())) {
-    journal.startedAt -= 2 * 24 * 3600 * 1000;
-    await settled(store.put(journal, journal.room));
-  }
-  database.close();
-})()"""
-
-
 async def test_a_clock_that_is_two_days_ahead_loses_nothing(sender, browser, scan):
     """As a journal of two days ago looks when it is read again."""
     recipient = Recipient(browser.page, browser)
@@ -86,7 +71,7 @@ async def test_a_clock_that_is_two_days_ahead_loses_nothing(sender, browser, sca
     part = await recipient.come_to(0.4)
     sending.process.send_signal(signal.SIGSTOP)  # so that nothing more is noted
     await asyncio.sleep(1.5)
-    await recipient.page.evaluate(EARLIER)
+    await recipient.age(2)
     sending.process.send_signal(signal.SIGCONT)
     await browser.kill()
     recipient = Recipient(await browser.start(), browser)

@@ -215,7 +215,8 @@ export type Event =
       readonly label: string;
       readonly earlier: { readonly durable: number; readonly total: number } | null;
       readonly delivered: Delivered | null;
-      readonly erased: boolean; // what was delivered is not there any more
+      readonly erased: boolean; // what was delivered is not there any more, ...
+      readonly receipt: boolean; // ... but its receipt is
       readonly lasting: boolean;
     }
   | { readonly event: "elsewhere" } // open in another tab

@@ -2,12 +2,12 @@
 import type { Command, Delivered, Event, Person } from "./events";
 import { GuestInvitation } from "./invitation/guest";
 import type { PeerConnections } from "./lanes/webrtc/connection";
-import type { Bytes } from "./protocol/codec";
+import { encodeBase64url, type Bytes } from "./protocol/codec";
 import { findLink } from "./protocol/link";
 import type { Home } from "./state/home";
 import { openDelivered } from "./state/journal";
 import { claim, isClaimed } from "./state/claims";
-import { containers, erase, reopen } from "./storage/opfs";
+import { containers, erase, isGone, reopen } from "./storage/opfs";
 import type { Store } from "./storage/ports";
 import { blobOf, contentOf } from "./storage/saving";
 import { failed } from "./transfer/outcome";
@@ -56,7 +56,7 @@ export class Receiving {
     const before = await home.journals.read(room);
     await this.tidy(room);
     let journal = await home.journals.read(room);
-    if (journal?.delivered && !(await containers()).includes(room)) {
+    if (journal?.delivered && (await isGone(room))) {
       await home.journals.drop(room); // somebody deleted what it speaks of
       journal = undefined;
     }
@@ -73,6 +73,7 @@ export class Receiving {
       earlier: earlier ?? null,
       delivered: this.delivered,
       erased: Boolean(before?.delivered) && !this.delivered,
+      receipt: Boolean(before && (await home.receipts.read(encodeBase64url(before.transferId)))),
       lasting: home.lasting,
     });
     await this.tellReceipt();

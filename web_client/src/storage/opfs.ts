@@ -41,6 +41,16 @@ export async function containers(): Promise<string[]> {
   }
 }
 
+/** Whether a container is certainly gone; a disk that cannot be asked does not say so. */
+export async function isGone(name: string): Promise<boolean> {
+  try {
+    await (await folder()).getFileHandle(name);
+    return false;
+  } catch (error) {
+    return (error as DOMException).name === "NotFoundError";
+  }
+}
+
 /** Bytes that this browser lets pages have on its disk; null where it has no disk for pages. */
 export async function roomOnDisk(): Promise<number | null> {
   try {

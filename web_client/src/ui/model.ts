@@ -53,7 +53,8 @@ export interface Model {
   readonly slow: boolean;
   readonly peer: PeerMet | null;
   readonly folderRefused: boolean; // the browser refused the folder that was chosen
-  readonly erased: boolean; // what had arrived by this link is not here any more
+  readonly erased: boolean; // what had arrived by this link is not here any more, ...
+  readonly receiptKept: boolean; // ... but its receipt is
   readonly offer: Offer | null;
   readonly progress: Progress | null;
   readonly stopping: boolean;
@@ -105,6 +106,7 @@ export const START: Model = {
   peer: null,
   folderRefused: false,
   erased: false,
+  receiptKept: false,
   offer: null,
   progress: null,
   stopping: false,
@@ -146,9 +148,20 @@ export function reduce(model: Model, event: Event): Model {
   switch (event.event) {
     case "ready": {
       const { passphrase, label, lasting, delivered, erased } = event;
+      const receiptKept = event.receipt;
       const earlier = event.earlier?.durable ? event.earlier : null;
       const screen = delivered ? "done" : "welcome";
-      return { ...model, screen, passphrase, label, lasting, earlier, delivered, erased };
+      return {
+        ...model,
+        screen,
+        passphrase,
+        label,
+        lasting,
+        earlier,
+        delivered,
+        erased,
+        receiptKept,
+      };
     }
     case "gone":
       return { ...model, screen: "home", gone: true };

@@ -14,6 +14,7 @@ const READY: Event = {
   earlier: null,
   delivered: null,
   erased: false,
+  receipt: false,
   lasting: true,
 };
 const PEER: PeerMet = {

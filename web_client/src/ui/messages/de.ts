@@ -56,7 +56,8 @@ export const de: Messages = {
     private:
       "Dieser Browser vergisst alles, wenn das Fenster geschlossen wird (ein privates Fenster). Er kann empfangen, aber nach einem Neuladen nicht weitermachen.",
     erased:
-      "Was durch diesen Link angekommen war, ist nicht mehr in diesem Browser: Nicht gespeicherte Dateien werden nach sieben Tagen gelöscht. Die Quittung ist noch da.",
+      "Was durch diesen Link angekommen war, ist nicht mehr in diesem Browser: Nicht gespeicherte Dateien werden nach sieben Tagen gelöscht.",
+    receiptKept: "Die Quittung ist noch da, auf der Startseite unter „Frühere Übertragungen“.",
     unexpected: "Sie erwarten nichts? Schließen Sie die Seite, dann geschieht nichts.",
     trust:
       "Das Programm dieser Seite kommt vom Server in der Adresszeile. Wenn Sie diesem Server nicht trauen dürfen, empfangen Sie auf der Kommandozeile mit",
@@ -364,11 +365,11 @@ export const de: Messages = {
     home: "Zurück zum Anfang",
     because: {
       data_cleared:
-        "Was diese Seite gespeichert hatte, wurde gelöscht. Jemand hat die Websitedaten gelöscht, oder der Browser ist so eingestellt. Bitten Sie den Absender, noch einmal zu senden.",
+        "Diese Seite kann nicht mehr lesen, was sie gespeichert hatte. Vielleicht hat jemand die Websitedaten gelöscht, oder der Browser ist so eingestellt. Bitten Sie den Absender, noch einmal zu senden.",
       enospc:
         "Die Festplatte ist voll. Schaffen Sie Platz, bitten Sie den Absender, die Übertragung fortzusetzen, und versuchen Sie es dann noch einmal.",
       private_window:
-        "Ein privates Fenster hat dafür nicht genug Arbeitsspeicher. Öffnen Sie den Link in einem normalen Fenster.",
+        "Dieses Fenster speichert nichts auf der Festplatte, und für den Arbeitsspeicher ist das zu groß. Öffnen Sie den Link in einem normalen Fenster, das Websitedaten speichern darf.",
       declined_here: "Sie haben abgelehnt. Nichts wurde übertragen.",
     },
   },

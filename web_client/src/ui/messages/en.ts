@@ -67,7 +67,8 @@ export const en = {
     private:
       "This browser forgets everything when the window closes (a private window). It can receive, but not go on after a reload.",
     erased:
-      "What had arrived by this link is no longer in this browser: unsaved files are erased after seven days. The receipt is kept.",
+      "What had arrived by this link is no longer in this browser: unsaved files are erased after seven days.",
+    receiptKept: "The receipt is still here, under “Past transfers” on the start page.",
     unexpected: "Not expecting anything? Close this page, and nothing happens.",
     trust:
       "The program in this page comes from the server in the address bar. If you must not trust that server, receive on the command line with",
@@ -366,10 +367,10 @@ export const en = {
     /** Where the detail of a failure says more than its code. */
     because: {
       data_cleared:
-        "What this page had stored was deleted. Someone deleted the site data, or the browser is set to do so. Ask the sender to send again.",
+        "This page can no longer read what it had stored. Perhaps someone deleted the site data, or the browser is set to do so. Ask the sender to send again.",
       enospc: "The disk is full. Free some space, ask the sender to resume, then try again.",
       private_window:
-        "A private window does not have enough memory for this. Open the link in a normal window.",
+        "This window stores nothing on the disk, and this is too large for its memory. Open the link in a normal window, with site data allowed.",
       declined_here: "You declined. Nothing was transferred.",
     },
   },

@@ -11,10 +11,11 @@ export function ended(model: Model, { t, actions }: Context): Screen {
   const code = model.code || "internal";
   const sends = model.role === "sender";
   const failures = sends ? t.failuresSender : t.failures;
-  const because: { readonly [detail: string]: string } = sends ? {} : t.ended.because;
+  const { because } = t.ended;
   const sentence =
-    because[model.detail] ??
-    failures[code].replace("{detail}", () => detailOf(model.detail, model.values, t));
+    !sends && Object.hasOwn(because, model.detail)
+      ? because[model.detail as keyof typeof because]
+      : failures[code].replace("{detail}", () => detailOf(model.detail, model.values, t));
   const cut = sentence.search(/[.:;] /) + 1;
   const [head, rest] = cut > 0 ? [sentence.slice(0, cut - 1), sentence.slice(cut)] : [sentence, ""];
   const byCommand = BY_COMMAND.includes(code);

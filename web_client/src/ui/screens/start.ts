@@ -48,7 +48,7 @@ export function welcome(model: Model, { t: all, actions }: Context): Screen {
   const children = [
     title(earlier ? t.earlierTitle : t.title),
     h("p", {}, part ? t.earlier(part) : t.text),
-    model.erased && h("p", { class: "note" }, t.erased),
+    model.erased && h("p", { class: "note" }, t.erased, " ", model.receiptKept && t.receiptKept),
     !model.lasting && h("p", { class: "note" }, t.private),
     h(
       "form",
