@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -36,6 +37,7 @@ NAMES = {"handover.test": (INTERNET, INTERNET6), TURN: (RELAY, RELAY6)}
 RESOLVERS = ("192.0.2.53", "2001:db8:53::53")
 RESOLVER_FILE = Path("/etc/resolv.conf")
 MTU = 1500  # bytes
+START_SECONDS = 30.0  # of a server, on a busy machine
 SIDES = ("sender", "recipient")
 SECRET = "a secret that only tests have"
 SHIPPED = Path(__file__).parents[2] / "deploy" / "coturn.conf"
@@ -137,6 +139,7 @@ class Internet:
         known = [f"--address=/{host}/{one}" for host, both in NAMES.items() for one in both]
         own = ("--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts")
         self.start(gateway, "dnsmasq", *own, *known)
+        self._await(gateway, "udp 0.0.0.0", "udp ::", port=53)
 
     def _set(self, name: str, key: str, value: int) -> None:
         run("ip", "netns", "exec", name, "sysctl", "-qw", f"{key}={int(value)}")
@@ -257,6 +260,17 @@ class Internet:
         self._processes.append(process)
         return process
 
+    def _await(self, where: str, *sockets: str, port: int) -> None:
+        """Until a server has these ("tcp" or "udp", and the address)."""
+        ends = time.monotonic() + START_SECONDS
+        while missing := [one for one in sockets if not self._has(where, *one.split(), port)]:
+            assert time.monotonic() < ends, (where, missing, port)
+            time.sleep(0.05)
+
+    def _has(self, where: str, kind: str, address: str, port: int) -> bool:
+        own = ("ss", "-Hln", f"--{kind}", f"src [{address}]:{port}")
+        return bool(run(*self.prefixes[where], *own))
+
     def _start_proxy(self, side: str, address: str) -> None:
         settings = self._folder / f"{side}-tinyproxy.conf"
         settings.write_text(
@@ -295,6 +309,9 @@ pidfile={self._folder}/coturn.pid
     def _start_relay(self) -> None:
         own = ("-c", str(self._folder / "coturn.conf"), "--userdb", str(self._folder / "db"))
         self._relay = self.start("relay", "turnserver", *own)
+        # It opens one socket after another, and a relay whose TCP is refused is given up.
+        every = (f"{kind} {one}" for kind in ("tcp", "udp") for one in (RELAY, RELAY6))
+        self._await("relay", *every, port=443)
 
     def restart_relay(self) -> None:
         """It forgets all allocations."""
