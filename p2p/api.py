@@ -21,7 +21,7 @@ import shutil
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -383,6 +383,7 @@ def send(
         to=to or "",
         verify=verify,
         auto=auto,
+        options=options.begun_with(),
     )
 
     def check() -> None:
@@ -421,6 +422,7 @@ async def _host(
         if left <= 0:
             raise Failure("expired")
         await in_thread(check)
+        await in_thread(home.check)
         record = transfer.record
         to = await in_thread(home.contacts.get, record.to) if record.to else None
         compare = transfer.verify and not record.confirmed
@@ -539,6 +541,7 @@ async def _join(transfer: RecipientTransfer, text: str) -> Outcome:
         alone = options.ask is None and (transfer.verify or not options.auto)
         if alone and transfer.underway is None:
             raise Failure("needs_answer", Detail("accept"))
+        await in_thread(transfer.check)
         invitation = GuestInvitation(
             options,
             transfer,
@@ -573,7 +576,8 @@ def resume(
     home: HomeLike = None,
     interactive: bool = True,
 ) -> Transfer:
-    """Go on with an unfinished transfer, in either role; `wanted` is how its id begins.
+    """Go on with an unfinished transfer, in either role; `wanted` is how its id begins. Options
+    that are left as usual are as the transfer was begun.
 
     Awaited, a sender's has its link again. Raises `Failure`, also for an id that is not known.
     """
@@ -605,7 +609,8 @@ def resume(
         no_relay=no_relay,
         proxy=proxy,
         label=label,
-    )
+    ).taken_up(record.options)
+    journal.record = record = replace(record, options=options.begun_with())
     if not isinstance(record, SenderRecord):
         journal.release()
         transfer._start(_join(RecipientTransfer(options, None, verify=verify), record.link))
@@ -643,6 +648,7 @@ class Unfinished:
     state: Literal["running", "unfinished", "damaged"]
     peer: str  # its label, safe to show
     passphrase: bool  # whether it needs one
+    options: tuple[str, ...]  # arguments of `resume` that it was begun with
     began: str
     durable: int
     total: int
@@ -667,6 +673,7 @@ def _unfinished(journal: Journal) -> Unfinished:
         state="running" if journal.running else "damaged" if journal.damaged else "unfinished",
         peer=shown_label(record.label) if record.accepted or journal.running else "",
         passphrase=record.link.endswith(".p"),
+        options=tuple(record.options),
         began=record.began,
         durable=record.durable,
         total=record.total,

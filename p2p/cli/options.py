@@ -130,6 +130,7 @@ class Common:
 
 
 COMMON = {field.name for field in fields(Common)}
+OPTION_OF = {"compress": "no_compress", "direct": "no_direct"}  # of an argument, where it differs
 
 
 def common(command: Any) -> Any:

@@ -16,7 +16,7 @@ from .. import api
 from ..api import EXIT_USAGE, Home, Tls, Unfinished, shown
 from .configuration import Setting
 from .language import found, quoted, size, words
-from .options import COMMON, Address, Common, Duration, both_or_none, common, tls_files
+from .options import COMMON, OPTION_OF, Address, Common, Duration, both_or_none, common, tls_files
 from .process import run
 from .terminal import ask_link, read_passphrase, say, show, show_json, told
 
@@ -144,9 +144,11 @@ def receive(link: str | None, output: Path | None, allow_hidden: bool, common: C
         link = sys.stdin.readline()
     if link is None:
         link = ask_link()
-    with contextlib.suppress(api.Failure):  # what is no link is said as any other failure
-        link = str(api.find_link(link))
     offered, secret = link, None
+    with contextlib.suppress(api.Failure):  # what is no link is said as any other failure
+        offered = str(api.find_link(link))
+        if not api.needs_passphrase(offered):
+            _no_passphrase(common)
     if api.needs_passphrase(offered):
         secret = read_passphrase(True, common.passphrase_file, common.as_json, twice=False)
     with told(common.as_json):
@@ -186,15 +188,27 @@ def _resume(wanted: str, common: Common) -> NoReturn:
     with told(common.as_json):
         unfinished = api.find_unfinished(wanted)
     secret = None
-    if unfinished.passphrase and unfinished.state == "unfinished":
+    if not unfinished.passphrase:
+        _no_passphrase(common)
+    elif unfinished.state == "unfinished":
         secret = read_passphrase(True, common.passphrase_file, common.as_json, twice=False)
+    arguments = common.arguments(secret)
+    # What it was begun with counts for more than what is configured.
+    typed = click.get_current_context()
+    for name in unfinished.options:
+        if not _typed(typed, OPTION_OF.get(name, name)):
+            arguments.pop(name)
     run(
-        lambda interactive: api.resume(
-            unfinished.id, interactive=interactive, **common.arguments(secret)
-        ),
+        lambda interactive: api.resume(unfinished.id, interactive=interactive, **arguments),
         unfinished.role,
         as_json=common.as_json,
     )
+
+
+def _no_passphrase(common: Common) -> None:
+    """Raises `UsageError` where one is given that nobody asks for."""
+    if common.passphrase_file is not None:
+        raise click.UsageError(words("usage", "passphrase_unused"))
 
 
 @click.group(invoke_without_command=True)

@@ -55,14 +55,14 @@ class AuditLog:
 
     def head(self) -> str:
         """The hash of the last line. Raises `Failure`."""
-        with self._folder.locked(), self._opened() as log:
+        with self._folder.locked(reading=True), self._opened() as log:
             return _tail(log)[0] if log else audit.GENESIS
 
     def recent(self, event: str, count: int) -> list[dict[str, Any]]:
         """The last entries of a kind, the newest first, as far as they have the form of one. Raises
         `Failure`."""
         found: deque[dict[str, Any]] = deque(maxlen=count)
-        with self._folder.locked(), self._opened() as log:
+        with self._folder.locked(reading=True), self._opened() as log:
             if log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - RECENT_BYTES))
                 for line in lines_of(log):
@@ -73,7 +73,7 @@ class AuditLog:
 
     def walk(self) -> Iterator[audit.Line]:
         """Go through the log. Raises `audit.BadLine`, `Failure`."""
-        with self._folder.locked(), self._opened() as log:
+        with self._folder.locked(reading=True), self._opened() as log:
             if log:
                 yield from audit.walk(lines_of(log))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from ..protocol.errors import Failure, PeerError
 from ..protocol.sentences import Detail, os_detail
 from ..storage.durable import locked, replace_whole
 from ..storage.strict import read_strictly, unusable
+
+NOT_OURS = (errno.EROFS, errno.EACCES, errno.EPERM)  # to change
 
 
 def now_text() -> str:
@@ -72,17 +75,16 @@ class Folder:
             raise unusable(self.path / name, kind) from None
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes and threads from changing it meanwhile. Raises `Failure`."""
-        lock = locked(self.path / ".lock")
-        try:
-            lock.__enter__()
-        except OSError as error:
-            raise unwritable(error) from None
-        try:
+    def locked(self, *, reading: bool = False) -> Iterator[None]:
+        """Keep other processes and threads from changing it meanwhile; for `reading`, a folder that
+        may not be changed is taken as it is. Raises `Failure`."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.path / ".lock"))
+            except OSError as error:
+                if not reading or error.errno not in NOT_OURS:
+                    raise unwritable(error) from None
             yield
-        finally:
-            lock.__exit__(None, None, None)
 
 
 def unwritable(error: OSError) -> Failure:

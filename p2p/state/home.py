@@ -81,14 +81,23 @@ class Home:
         own = folders | {IDENTITY, CONTACTS, AUDIT, LOCAL_CA, ".lock"}
         return folders <= content <= own
 
-    def takes_files(self) -> bool:
-        """Whether files can be written here."""
+    def check(self) -> None:
+        """Raises `Failure` (home_unwritable) where no files can be written here."""
         try:
             for name in (RECEIPTS, ANNEXES, TRANSFERS):
                 probe = self.path / name / ".probe"
-                replace_whole(probe, bytes(65536))
-                probe.unlink()
-        except OSError:
+                try:
+                    replace_whole(probe, bytes(65536))
+                finally:
+                    probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(error) from None
+
+    def takes_files(self) -> bool:
+        """Whether files can be written here."""
+        try:
+            self.check()
+        except Failure:
             return False
         return True
 

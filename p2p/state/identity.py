@@ -51,6 +51,8 @@ class IdentityStore:
         Raises `Failure` as `existing` does, and for a label that cannot be one."""
         if label:
             return replace(self.load(), label=_checked(label))
+        if (made := self.existing()) is not None:  # the folder may be read-only
+            return made
         with self._folder.locked():
             identity = self.existing()
             if identity is not None:

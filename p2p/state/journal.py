@@ -1,8 +1,9 @@
 """Unfinished transfers as they stand on this disk, so that both sides can die at any moment.
 
-Each has a folder below `HANDOVER_HOME/transfers`, named by its transfer id, readable by its owner
-alone and gone when the transfer has ended: `journal.json` (a `Record`, replaced whole), `begun`
-(that as it was at first, for when it is damaged), `manifest` (as it was sent), and by role
+Each has a folder below `HANDOVER_HOME/transfers`, named by its transfer id and the role (both
+sides may have one home; 0.1 named it by the id alone), readable by its owner alone and gone when
+the transfer has ended: `journal.json` (a `Record`, replaced whole), `begun` (that as it was at
+first, for when it is damaged), `manifest` (as it was sent), and by role
 
     sender     `sources`   what each entry is on this disk, one JSON line each
                `results`   what became of each entry, from the first closing on
@@ -68,7 +69,8 @@ WAITED_SECONDS = 24 * 3600.0  # no side waits longer for the other
 # Before anything is erased by the clock of the day alone, which may have been set wrongly.
 CLOCK_SECONDS = 7 * 24 * 3600.0
 FILES = ("journal.json", "manifest", "results", "sources", "marks", "begun", "lock")
-_FOLDER = re.compile(rf"(?:{re.escape(GONE)})?[0-9a-f]{{{2 * TRANSFER_ID}}}")
+ID = 2 * TRANSFER_ID  # hex digits of a folder's name
+_FOLDER = re.compile(rf"(?:{re.escape(GONE)})?[0-9a-f]{{{ID}}}(?:-(?:sender|recipient))?")
 _HALF_WRITTEN = re.compile(r"\.[a-z0-9_]{8}")  # what `replace_whole` had begun
 _PATH = 4096
 
@@ -123,6 +125,27 @@ _said_of_receipt = _some(
 )
 
 
+_options = members(
+    {
+        "limit": optional(integer(1, MAX_INTEGER)),
+        "compress": optional(boolean),
+        "direct": optional(boolean),
+        "direct_ports": optional(list_of(integer(0, 65535), 2, least=2)),
+        "proxy": optional(text(4096)),
+        "no_relay": optional(boolean),
+        "relay_only": optional(boolean),
+        "label": optional(text(1024)),
+        "engine": optional(text(32)),
+    }
+)
+
+
+def _begun_with(value: Json) -> Json:
+    """`Options.begun_with`: only what was chosen."""
+    found: dict[str, Any] = _options(value)
+    return {name: one for name, one in found.items() if one is not None}
+
+
 def _closing(value: Json) -> Json:
     """What `SenderSession.closed` said: members of a receipt, and which session it was."""
     found = _said_of_receipt(value)
@@ -147,6 +170,7 @@ class Record:
         "durable": _offset,
         "confirmed": boolean,
         "verify": optional(boolean),
+        "options": optional(_begun_with),
         "boot": optional(text(64)),
         "uptime": optional(_offset),
     }
@@ -162,6 +186,7 @@ class Record:
     durable: int = 0  # how much of the tape the recipient has on its disk for good
     confirmed: bool = False  # both said that the check digits are the same
     verify: bool = False  # this side wants that
+    options: dict[str, Any] = field(default_factory=dict)  # what it was begun with
     boot: str = ""  # when it was written: the boot of the machine ...
     uptime: int = 0  # ... and the seconds since
 
@@ -460,11 +485,13 @@ class Journals:
 
     def path(self, record: Record) -> Path:
         """Where a transfer's folder lies."""
-        return self._folder / record.transfer_id.hex()
+        return self._folder / f"{record.transfer_id.hex()}-{record.role}"
 
     def has(self, transfer_id: bytes) -> bool:
         """Whether a transfer is not over yet, damaged or not."""
-        return os.path.lexists(self._folder / transfer_id.hex() / "journal.json")
+        every = ("", *(f"-{role}" for role in _ROLES))
+        folders = (self._folder / f"{transfer_id.hex()}{one}" for one in every)
+        return any(os.path.lexists(one / "journal.json") for one in folders)
 
     def begin(self, journal: Journal, manifest: bytes) -> None:
         """Begin to note a transfer; `Journal.write` makes it count. Raises `OSError`, and `Failure`
@@ -478,8 +505,8 @@ class Journals:
     def __iter__(self) -> Iterator[Journal]:
         """All that have begun, the oldest first."""
         found: list[Journal] = []
-        for path in self._folder.glob("[0-9a-f]" * 2 * TRANSFER_ID):
-            if not _is_folder(path, private=False):
+        for path in self._folder.glob(f"{'[0-9a-f]' * ID}*"):
+            if not _FOLDER.fullmatch(path.name) or not _is_folder(path, private=False):
                 continue
             one = _recall(path)
             if one.begun:  # else what was read may be half of one that is being removed
@@ -501,12 +528,13 @@ class Journals:
                     _remove(path)
 
     def find(self, wanted: str) -> Journal:
-        """The one whose id begins so. Raises `Failure` (transfer_unknown)."""
+        """The one whose id begins so; of both sides of one transfer the first that no process has.
+        Raises `Failure` (transfer_unknown)."""
         wanted = wanted.lower()
         found = [one for one in self if wanted and one.record.transfer_id.hex().startswith(wanted)]
-        if len(found) != 1:
+        if len({one.record.transfer_id for one in found}) != 1:
             raise Failure("transfer_unknown", shown(wanted))
-        return found[0]
+        return next((one for one in found if not one.running), found[0])
 
     def of_secret(self, secret: bytes, role: str) -> Journal | None:
         """The one under this link, whichever of its addresses the link has."""
@@ -521,7 +549,7 @@ class Journals:
 
 def _recall(path: Path) -> Journal:
     """What is noted in a folder, as far as it can be read."""
-    transfer_id = bytes.fromhex(path.name)
+    transfer_id = bytes.fromhex(path.name[:ID])
     for name in ("journal.json", "begun"):
         with suppress(OSError, PeerError):
             record = _decode(read_strictly(path / name, MAX_RECORD))

@@ -102,9 +102,18 @@ class Receipts:
         return self._folder.path / ANNEXES / f"{transfer.hex()}.annex.json"
 
     def store_annex(
-        self, transfer: bytes, manifest: Manifest, results: Results, placed: Mapping[int, str]
+        self,
+        transfer: bytes,
+        manifest: Manifest,
+        results: Results,
+        placed: Mapping[int, str] | None = None,
     ) -> None:
-        """Keep names, sizes, digests and places, here only."""
+        """Keep names, sizes, digests and places, here only. A sender knows no places, and leaves an
+        annex that is there: both sides may have one home, and the recipient's tells more."""
+        if placed is None:
+            if self.annex_path(transfer).exists():
+                return
+            placed = {}
         entries = []
         for index, entry in enumerate(manifest.entries):
             status, digest = results[index]

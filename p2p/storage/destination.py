@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -76,8 +77,7 @@ class FolderDestination:
             files = space_of(self.directory).files
         except OSError as error:
             raise Failure("not_writable", os_detail(error)) from None
-        if not os.access(self.directory, os.W_OK | os.X_OK):
-            raise Failure("not_writable", Detail("eacces"))
+        check_writable(self.directory)
         needed = self._manifest.space()
         if needed > free - reserve:
             sizes = {"needed": needed, "free": max(free - reserve, 0)}
@@ -265,6 +265,22 @@ class FolderDestination:
     def close(self) -> None:
         self._parts.close()
         self._read_back.close()
+
+
+def check_writable(directory: Path) -> None:
+    """Raises `Failure` (not_writable) where this folder, or the one it would be made in, takes no
+    files by what the system says; making one is the only proof."""
+    while not os.path.lexists(directory):
+        directory = directory.parent
+    try:
+        if not stat.S_ISDIR(directory.stat().st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(directory, os.W_OK | os.X_OK):
+            read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+            reason = errno.EROFS if read_only else errno.EACCES
+            raise OSError(reason, os.strerror(reason))
+    except OSError as error:
+        raise Failure("not_writable", os_detail(error)) from None
 
 
 def compare_digests(manifest: Manifest, claimed: Results, found: dict[int, bytes]) -> Results:

@@ -29,7 +29,7 @@ from ..protocol.tape import Tape
 from ..state.folder import now_text, unwritable
 from ..state.identity import Identity
 from ..state.journal import Journal, Journals, RecipientRecord
-from ..storage.destination import FolderDestination
+from ..storage.destination import FolderDestination, check_writable
 from ..storage.placing import free_names
 from ..storage.ports import Destination, Marked, Stopped
 from ..tasks import in_thread
@@ -193,6 +193,7 @@ class RecipientTransfer:
         if journal.damaged or manifest is None or sha256(data) != record.manifest_sha256:
             raise Failure("journal_damaged", journal.short_id)
         tape, output = manifest.tape(), Path(os.fsdecode(record.output))
+        journal.record = replace(record, options=self.options.begun_with())  # as they are now
         if self._verify:
             journal.note_verify()
         destination = self._open_destination(
@@ -326,6 +327,7 @@ class RecipientTransfer:
             total=tape.total,
             confirmed=confirmed,
             verify=self._verify,
+            options=self.options.begun_with(),
             output=os.fsencode(output),
         )
         journal = Journal(Journals(home).path(record), record)
@@ -358,6 +360,13 @@ class RecipientTransfer:
                 journal.remove()
             raise
         self._journal, self.underway = journal, underway
+
+    def check(self) -> None:
+        """Before anybody is asked for anything: whether there is a place for what arrives. In a
+        thread. Raises `Failure` (not_writable, home_unwritable)."""
+        if self.underway is None:  # else it waits until there is
+            check_writable((self._output or Path.cwd()).absolute())
+            self.options.home.check()
 
     def _choose_output(self) -> Path:
         """Where it is to arrive; a new folder is made. Raises `Failure`."""

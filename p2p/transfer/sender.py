@@ -214,7 +214,7 @@ class SenderTransfer:
         document = receipts.assemble(payload, [recipient, sender])
         self.receipt = await in_thread(home.receipts.store, transfer, document)
         manifest, results = self._prepared.manifest, self._prepared.results
-        await in_thread(home.receipts.store_annex, transfer, manifest, results, {})
+        await in_thread(home.receipts.store_annex, transfer, manifest, results)
 
     def confirmed_before(self) -> bool:
         """Whether both had signed the receipt when an earlier process died. In a thread. Raises

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -442,13 +443,22 @@ def test_where_the_link_comes_from(line, monkeypatch):
 # --- unfinished ones
 
 ONE = Unfinished(
-    "ab" * 16, "abababab", "sender", "unfinished", "Mary", False, "2026-11-26T04:00:00Z", 10, 20
+    id="ab" * 16,
+    short_id="abababab",
+    role="sender",
+    state="unfinished",
+    peer="Mary",
+    passphrase=False,
+    options=("limit", "compress"),
+    began="2026-11-26T04:00:00Z",
+    durable=10,
+    total=20,
 )
 
 
 def test_unfinished_transfers(line, language, monkeypatch):
     """Their state and their peer, or that there are none."""
-    damaged = Unfinished("cd" * 16, "cdcdcdcd", "", "damaged", "", False, "", 0, 0)
+    damaged = Unfinished("cd" * 16, "cdcdcdcd", "", "damaged", "", False, (), "", 0, 0)
     monkeypatch.setattr(api, "unfinished", lambda: [ONE, damaged])
     rows = line.run("transfers").stdout.splitlines()
     assert told(language, "to “Mary”, 10 B of 20 B", "an „Mary“, 10 B von 20 B") in rows[0]
@@ -484,6 +494,29 @@ def test_one_that_is_unknown(line, language):
     assert done.exit_code == 1
     assert "0123" in done.stderr
     assert "handover transfers" in done.stderr
+
+
+def test_what_it_was_begun_with_counts_for_more_than_what_is_configured(line, monkeypatch):
+    """And what is typed for more than both."""
+    monkeypatch.setattr(api, "find_unfinished", lambda wanted: ONE)
+    monkeypatch.setenv("HANDOVER_LIMIT", "10M")
+    line.run("resume", "ab")
+    assert not {"limit", "compress"} & line.given.keys()
+    line.run("resume", "ab", "--limit", "4M", "--no-compress")
+    assert (line.given["limit"], line.given["compress"]) == (4e6, False)
+    monkeypatch.setattr(api, "find_unfinished", lambda wanted: replace(ONE, options=()))
+    line.run("resume", "ab")
+    assert line.given["limit"] == 10e6
+
+
+def test_a_passphrase_nobody_asks_for_is_refused(line, language, monkeypatch):
+    """Whoever gives one counts on it."""
+    link = f"https://handover.test/#1.{'A' * 43}.{'A' * 22}"
+    monkeypatch.setattr(api, "find_unfinished", lambda wanted: ONE)
+    for command in (("resume", "ab"), ("receive", link)):
+        done = line.run(*command, "--passphrase-file", "file")
+        assert done.exit_code == 2
+        assert CATALOGUE[language]["usage"]["passphrase_unused"] in done.stderr
 
 
 def test_discarding(line, language, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from .harness import Peer
@@ -26,6 +28,13 @@ def third(tmp_path):
     peer = Peer(tmp_path / "third")
     yield peer
     peer.close()
+
+
+@pytest.fixture
+def machine():
+    """Makes others, at a home of any kind."""
+    with contextlib.ExitStack() as closing:
+        yield lambda home: closing.enter_context(contextlib.closing(Peer(home)))
 
 
 @pytest.fixture

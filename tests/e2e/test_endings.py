@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from tests.confined import small_disk
+from tests.confined import mount, small_disk
 
 from .harness import Peer, Terminal, sha256sums
 
@@ -87,6 +88,51 @@ def test_what_cannot_be_sent_is_said_before_anything(sender, some, tmp_path):
     ended(sender.start("send", "--auto", str(some)), 1, "name_collision")
     ended(sender.start("send", "--auto", "--to", "Nobody", str(some)), 1, "contact_unknown")
     ended(sender.start("send", "--auto", "--server", "ftp://x", str(some)), 1, "link_invalid")
+
+
+def test_where_nothing_can_arrive_is_said_before_the_link_is_opened(
+    sender, recipient, some, out, tmp_path
+):
+    """Nobody is asked for nothing, and the link stays."""
+    sending, link = sender.send("--auto", some)
+    occupied = tmp_path / "occupied"
+    occupied.write_bytes(b"")
+    for output in (occupied, occupied / "below"):
+        last = ended(recipient.receive(link, output, "--auto"), 1, "not_writable")
+        assert "not a folder" in last["message"]
+    fixed = tmp_path / "fixed"
+    with small_disk(fixed, 1):
+        mount("-o", "remount,ro", fixed)
+        last = ended(recipient.receive(link, fixed / "new", "--auto"), 1, "not_writable")
+        assert "read-only" in last["message"]
+    assert "opened" not in sending.states()
+    assert recipient.receive(link, out, "--auto").end()[0] == 0
+    assert sending.end()[0] == 0
+
+
+def test_a_data_folder_that_takes_no_files_is_said_before_anything(
+    sender, recipient, machine, some, out, tmp_path
+):
+    """One that is read-only can still be read; of a full one the other side need not know."""
+    sending, link = sender.send("--auto", some)
+    with small_disk(tmp_path / "disk", 1) as disk:
+        home = disk / "home"
+        there = machine(home)
+        assert there.run("identity", "show").returncode == 0
+        (disk / "filling").write_bytes(bytes(2_000_000)[: shutil.disk_usage(disk).free])
+        for command in (("receive", link, "--auto"), ("send", "--auto", some)):
+            ended(there.start(*command), 1, "home_unwritable")
+        (disk / "filling").unlink()
+        mount("-o", "remount,ro", disk)
+        for command in (("receive", link, "--auto"), ("send", "--auto", some)):
+            done = there.run(*command)
+            assert "read-only" in done.stderr.splitlines()[-1]
+        for words in ("identity show", "contacts list", "transfers", "audit verify"):
+            done = there.run(*words.split())
+            assert (done.returncode, "cannot" in done.stderr) == (0, False), done.stderr
+    assert "opened" not in sending.states()
+    assert recipient.receive(link, out, "--auto").end()[0] == 0
+    assert sending.end()[0] == 0
 
 
 def test_an_expired_link_ends_the_sender_and_is_unknown_to_the_recipient(

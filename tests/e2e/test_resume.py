@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 
 import p2p
+from p2p import Home
 from p2p.api import _reserved_ports
+from p2p.state.journal import Journals
 from tests.confined import small_disk
 
 from .harness import Peer, Terminal, kill_hard, sha256sums
@@ -35,6 +37,12 @@ def big(tmp_path):
 
 def unfinished(peer):
     return [asdict(one) for one in p2p.unfinished(peer.home)]
+
+
+def noted(peer):
+    """The folder of its one journal."""
+    (folder,) = (peer.home / "transfers").iterdir()
+    return folder
 
 
 def halfway(process):
@@ -78,6 +86,31 @@ def test_a_killed_sender_goes_on_under_the_same_link(sender, recipient, big, out
     again = sender.start("send", "--resume", one["id"][:8], "--auto")
     assert again.wait_for("link")["link"] == link
     finished(sender, recipient, big, out, receiving, again)
+
+
+def test_a_transfer_goes_on_with_what_it_was_begun_with(sender, recipient, big, out):
+    """Whatever was chosen, on either side; and what is chosen now counts for more."""
+    said = ("--limit", "4M", "--no-direct", "--no-compress", "--label", "Ward 3")
+    sending, link = sender.send("--auto", *said, big)
+    receiving = recipient.receive(link, out, "--auto", *said)
+    halfway(receiving)
+    for peer, process in ((sender, sending), (recipient, receiving)):
+        kill_hard(process)
+        (one,) = Journals(Home(peer.home))
+        assert one.record.options == {
+            "limit": 4_000_000,
+            "direct": False,
+            "compress": False,
+            "label": "Ward 3",
+        }
+    again = sender.start("resume", "--limit", "900M"), recipient.start("resume", "--auto")
+    met = again[0].wait_for("peer")
+    assert met["label"] == "Ward 3"
+    wire = again[1].wait_for("progress")
+    assert (wire["direct"], wire["webrtc"] > 0) == (0, True)
+    (journal,) = Journals(Home(sender.home))
+    finished(sender, recipient, big, out, *again)
+    assert journal.record.options["limit"] == 900_000_000
 
 
 def test_a_link_that_nobody_opened_yet_outlives_its_sender(sender, recipient, big, out):
@@ -292,7 +325,7 @@ def test_what_was_noted_and_is_damaged_is_told_and_can_be_begun_anew(sender, rec
     sending, receiving, link = begin(sender, recipient, big, out)
     kill_hard(receiving)
     (one,) = unfinished(recipient)
-    (recipient.home / "transfers" / one["id"] / "journal.json").write_bytes(bytes(4096))
+    (noted(recipient) / "journal.json").write_bytes(bytes(4096))
     (told,) = unfinished(recipient)
     assert told == {**one, "state": "damaged", "durable": 0}
     assert f"{one['id'][:8]}  {one['began'][:19]}  damaged " in recipient.run("transfers").stdout
@@ -313,7 +346,7 @@ def test_what_was_noted_and_is_all_damaged_ends_at_a_word_of_what_to_do(
     kill_hard(receiving)
     (one,) = unfinished(recipient)
     for name in ("journal.json", "begun"):
-        (recipient.home / "transfers" / one["id"] / name).write_bytes(bytes(4096))
+        (noted(recipient) / name).write_bytes(bytes(4096))
     (told,) = unfinished(recipient)
     assert (told["id"], told["role"], told["state"]) == (one["id"], "", "damaged")
     sending.signal(signal.SIGCONT)
@@ -351,7 +384,7 @@ def test_what_cannot_go_on_is_refused_by_name(sender, recipient, big, out):
     (recipient.home / "identity.json").unlink()
     code, last = recipient.start("resume", theirs["id"], "--auto").end()
     assert (code, last["code"]) == (1, "journal_foreign")
-    (sender.home / "transfers" / mine["id"] / "manifest").write_bytes(b"")
+    (noted(sender) / "manifest").write_bytes(b"")
     code, last = sender.start("resume", mine["id"], "--auto").end()
     assert (code, last["code"]) == (1, "journal_damaged")
     assert sender.run("resume", "0123").returncode == 1

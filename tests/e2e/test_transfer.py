@@ -47,6 +47,20 @@ def test_every_pairing_of_engines_delivers_dicom_files_unaltered(
     assert progress[-1]["verified"] == progress[-1]["total"]
 
 
+def test_both_sides_may_have_one_home(sender, some, out):
+    """A person tries it on one machine. What one side notes is not the other's."""
+    (out / some.name).mkdir(parents=True)  # so that it is placed under another name
+    sending, link = sender.send("--auto", some)
+    receiving = sender.receive(link, out, "--auto")
+    assert [code for code, _ in finish(receiving, sending)] == [0, 0]
+    (receipt,) = sender.receipts()
+    assert sender.run("transfers").stderr.startswith("There are no unfinished")
+    assert sender.run("audit", "verify").returncode == 0
+    assert [one["role"] for one in sender.audit()] == ["recipient", "sender"]
+    done = sender.run("receipt", "verify", str(receipt), "--files", str(out))
+    assert "unchanged" in done.stdout, done.stderr
+
+
 def test_the_receipt_verifies_with_the_files_with_two_jose_libraries_and_years_later(
     sender, recipient, out, dicom
 ):

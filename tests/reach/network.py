@@ -263,11 +263,12 @@ class Internet:
     def _await(self, where: str, *sockets: str, port: int) -> None:
         """Until a server has these ("tcp" or "udp", and the address)."""
         ends = time.monotonic() + START_SECONDS
-        while missing := [one for one in sockets if not self._has(where, *one.split(), port)]:
+        while missing := [one for one in sockets if not self._has(where, one, port)]:
             assert time.monotonic() < ends, (where, missing, port)
             time.sleep(0.05)
 
-    def _has(self, where: str, kind: str, address: str, port: int) -> bool:
+    def _has(self, where: str, one: str, port: int) -> bool:
+        kind, address = one.split()
         own = ("ss", "-Hln", f"--{kind}", f"src [{address}]:{port}")
         return bool(run(*self.prefixes[where], *own))
 

@@ -249,7 +249,11 @@ def test_what_grows_while_it_is_read_is_not_read_for_ever(tmp_path, monkeypatch)
 def test_a_lock_that_cannot_be_had_is_told(home):
     (home.path / ".lock").unlink()
     (home.path / ".lock").mkdir()
-    for use in (home.identity.load, home.audit.head, lambda: home.audit.append("x", {})):
+    for use in (
+        lambda: home.identity.set_label("x"),
+        home.audit.head,
+        lambda: home.audit.append("x", {}),
+    ):
         with pytest.raises(Failure) as caught:
             use()
         assert caught.value.code == "home_unwritable"

@@ -12,7 +12,7 @@ from nacl.signing import SigningKey, VerifyKey
 from ..codec import Json, decode_json, read_as
 from ..errors import FAILURES, LOST_CODES, Ending, Failure, PeerError
 from ..handshake import Secured
-from ..sentences import Detail
+from ..sentences import Detail, detail_of
 from ..signal import DirectEndpoint, Signal, decode_signal, encode_signal
 from .events import BottleneckReported, DirectAnnounced, Ended, Event, LaneSignalled, Suspected
 from .messages import MAX_BODY, MAX_CONTROL, MESSAGES, Bottleneck, encode_body
@@ -109,7 +109,10 @@ class Session:
                 raise Failure("peer_cancelled")
             if code in FAILURES and FAILURES[code].shared:
                 raise Failure(code, AT_PEER)
-            raise Failure("peer_failed", code if code in FAILURES else Detail("unknown"))
+            said = detail_of(f"peer_{code}")
+            if not isinstance(said, Detail):
+                said = code if code in FAILURES else Detail("unknown")
+            raise Failure("peer_failed", said)
         row = self.table.get((self.state, kind))
         if row is None:
             raise PeerError("message_out_of_turn", kind)
