@@ -33,7 +33,7 @@ from signaling.ice import BadIce, IceConfiguration, SecretFile
 from .connect.certificates import Tls, local_authority, tls_from_files, tls_from_local_ca
 from .connect.doctor import Check, Doctor, Opening
 from .connect.proxies import Proxies
-from .connect.rendezvous import check_origin, open_rendezvous, open_server, open_stun
+from .connect.rendezvous import open_rendezvous, open_server, open_stun
 from .connect.seats import OWNER
 from .events import (
     Completed,
@@ -56,7 +56,7 @@ from .protocol.audit import verify as verify_log
 from .protocol.codec import encode_base64url
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
 from .protocol.labels import shown_label
-from .protocol.link import SECRET_BYTES, find_link, parse_link
+from .protocol.link import SECRET_BYTES, find_link, parse_link, read_origin
 from .protocol.manifest import STATUSES, results_root
 from .protocol.paths import shown
 from .protocol.receipt import MAX_FILE, BadReceipt, Receipt, fingerprint, thumbprint
@@ -320,6 +320,7 @@ def send(
     expires: float = DEFAULT_EXPIRES,
     to: str | None = None,
     follow: bool = False,
+    strict_names: bool = False,
     tls: Tls | None = None,
     passphrase: str | None = None,
     verify: bool = False,
@@ -341,12 +342,13 @@ def send(
     `server` is an http(s) origin; without one a process beside this one serves on `listen` (host,
     port; None: every address, and port 4263 or any other if that is taken), by https with `tls`,
     and the link names `address` or the likeliest of this machine's. `expires`: seconds the link is
-    good for. `to`: the only contact it is for. `follow`: symbolic links inside the folder. `limit`:
-    bytes a second. `direct_ports`: TCP ports to listen on, first and last. `relay_only`: the peer
-    does not learn this side's addresses. `no_relay`: no relay is used. `proxy`: to servers, by TCP,
-    as a URL; "none" for none, else as the environment says. `label`: what the other side sees, in
-    the place of this machine's. `interactive`: whether anybody can answer; else a question that is
-    needed ends it at once.
+    good for. `to`: the only contact it is for. `follow`: symbolic links inside the folder.
+    `strict_names`: refuse a name that another system could not keep, instead of changing it.
+    `limit`: bytes a second. `direct_ports`: TCP ports to listen on, first and last. `relay_only`:
+    the peer does not learn this side's addresses. `no_relay`: no relay is used. `proxy`: to
+    servers, by TCP, as a URL; "none" for none, else as the environment says. `label`: what the
+    other side sees, in the place of this machine's. `interactive`: whether anybody can answer; else
+    a question that is needed ends it at once.
 
     Raises `Failure` when the data folder cannot be used.
     """
@@ -392,7 +394,7 @@ def send(
                 raise Failure("not_readable", shown(path))
 
     def list_sources(warn: Warn, stopped: Stopped) -> Listing:
-        return walk(named, follow=follow, warn=warn, stopped=stopped)
+        return walk(named, follow=follow, strict_names=strict_names, warn=warn, stopped=stopped)
 
     sender = SenderTransfer(options, record, list_sources)
     transfer._start(_host(sender, listen, expires, tls, check))
@@ -893,7 +895,7 @@ def doctor(
 ) -> Doctor:
     """Try the ways of connecting from here one by one; the arguments are those of `send`. Raises
     `Failure` for an address that is none, and where there is no engine."""
-    origin = check_origin(server) if server is not None else None
+    origin = read_origin(server) if server is not None else None
     chosen = choose_engine(engine)
     ports = (direct_ports or (0, 0)) if direct else None
     proxies = Proxies(proxy)

@@ -34,6 +34,7 @@ RECENT = 10  # ended transfers that are listed
 @click.option("--to", metavar="CONTACT")
 @click.option("--passphrase", is_flag=True)
 @click.option("--follow", is_flag=True)
+@click.option("--strict-names", is_flag=True)
 @click.option("--local-ca/--no-local-ca", default=None)
 @tls_files()
 @common
@@ -49,6 +50,7 @@ def send(
     to: str | None,
     passphrase: bool,
     follow: bool,
+    strict_names: bool,
     local_ca: bool | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -83,6 +85,7 @@ def send(
             expires=expires,
             to=to,
             follow=follow,
+            strict_names=strict_names,
             tls=tls,
             interactive=interactive,
             **common.arguments(secret),

@@ -13,6 +13,8 @@ from ..protocol.signal import may_connect
 # kernel which address it would send from.
 _ANYWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
+LINK_LOCAL = "169.254."  # RFC 3927
+
 
 def reachable() -> list[str]:
     """IP addresses, the likeliest first; IPv4 before IPv6, because people read them aloud."""
@@ -27,7 +29,10 @@ def reachable() -> list[str]:
     for adapter in ifaddr.get_adapters():
         for one in adapter.ips:
             found[one.ip if isinstance(one.ip, str) else one.ip[0]] = None
-    return sorted(may_connect(found), key=lambda address: ":" in address)
+    usual = [one for one in may_connect(found) if not one.startswith(LINK_LOCAL)]
+    # One cable between two computers: they have no other.
+    alone = [one for one in may_connect(found) if one.startswith(LINK_LOCAL)]
+    return sorted(usual or alone, key=lambda address: ":" in address)
 
 
 def is_loopback(host: str) -> bool:

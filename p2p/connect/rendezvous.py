@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..protocol.errors import Failure
-from ..protocol.link import parse_link
+from ..protocol.link import read_origin
+from ..protocol.paths import shown
 from ..protocol.sentences import Detail, os_detail
 from .addresses import is_loopback, reachable
 from .certificates import Tls
@@ -37,13 +38,6 @@ class Rendezvous:
     reached: str  # where this process reaches it
     browser: bool  # whether a browser may open the link and gets a client there
     port: int = 0  # of the server that this process started; 0 where it is another's
-
-
-def check_origin(server: str) -> str:
-    """A server's address, as links have it. Raises `Failure` for one that makes no valid link."""
-    origin = server.rstrip("/")
-    parse_link(f"{origin}/#1.{'A' * 43}.{'A' * 22}")
-    return origin
 
 
 @asynccontextmanager
@@ -103,7 +97,7 @@ async def open_rendezvous(
     ends with the transfer in any case: the next one may want it.
     """
     if server is not None:
-        origin = check_origin(server)
+        origin = read_origin(server)
         url = urlsplit(origin)
         browser = url.scheme == "https" or is_loopback(url.hostname or "")
         return Rendezvous(origin, (), origin, browser)
@@ -151,6 +145,7 @@ def _listen_anywhere(reserved: Collection[int]) -> socket.socket:
 def _link_hosts(listening: str, address: str | None, certified: Sequence[str]) -> list[str]:
     """Hosts for the link, the likeliest to work first: those a browser accepts before others."""
     if address:
+        _check_host(address)
         return [address]
     found = reachable() if listening in EVERYWHERE else [listening]
     found = found or ["127.0.0.1"]
@@ -158,6 +153,14 @@ def _link_hosts(listening: str, address: str | None, certified: Sequence[str]) -
         names = [host for host in certified if not is_loopback(host) and "*" not in host]
         found = names + found
     return sorted(found, key=lambda host: not _certified(host, certified)) if certified else found
+
+
+def _check_host(host: str) -> None:
+    """Raises `Failure` (host_invalid) for one that no link can name."""
+    try:
+        read_origin(f"http://{_bracketed(host)}:1")
+    except Failure:
+        raise Failure("host_invalid", shown(host, 128)) from None
 
 
 def _certified(host: str, certified: Sequence[str]) -> bool:

@@ -19,6 +19,7 @@ import aiohttp
 from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
 
 from ..protocol.errors import Failure
+from ..protocol.link import read_origin
 from ..protocol.paths import shown
 from ..protocol.sentences import Detail, os_detail
 from .proxies import NONE, Proxies, connectable, first_that_reaches, refused_by_proxy
@@ -56,7 +57,7 @@ async def compare(
     of `url` is used: a whole link may be given, and its secret goes nowhere. Redirects are not
     followed. The server is reached as `proxies` says. Raises `Failure`.
     """
-    origin = _origin(url)
+    origin = read_origin(url)
     parts = urlsplit(origin)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     ways = proxies.ways(parts.scheme, parts.hostname or "", port)
@@ -129,17 +130,6 @@ def _connector(proxy: str, context: ssl.SSLContext) -> aiohttp.BaseConnector:
         url, rdns=lookup or None, ssl=context
     )
     return connector
-
-
-def _origin(url: str) -> str:
-    try:
-        parts = urlsplit(url.strip())
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or "@" in parts.netloc or parts.path not in ("", "/") or parts.query:
-        raise Failure("address_invalid", shown(url.partition("#")[0], 128))
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 async def _body(answer: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -25,6 +25,7 @@ from .codec import (
 )
 from .errors import Failure
 from .labels import INVISIBLE
+from .paths import shown
 from .sentences import Detail
 
 VERSION = "1"
@@ -46,7 +47,7 @@ PASSPHRASE_PASSES = 3
 PASSPHRASE_MEMORY = 64 * 1024 * 1024
 MAX_PASSPHRASE = 1024
 
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 MAX_TEXT = 65_536  # characters in which a link is looked for
 MAX_READINGS = 12  # a filter's address in a filter's address, and each of them decoded twice
@@ -57,11 +58,14 @@ _GLUE = re.compile(_WRAP[:-1])
 _PADDING = re.compile(r"[ \t]{64,}")  # looked at from each of its blanks, it would take for ever
 # What follows is no part of it: neither more of the same, nor a flag that we do not know.
 _END = r"(?![A-Za-z0-9_-]|\.[A-Za-z0-9](?![A-Za-z0-9_-]))"
+# What a tracker or a mail program's page adds: a query, in which no other address can stand, and
+# marks before the first number.
+_ADDED = re.compile(r"/?(?:\?[^#]*)?#[!/]*")
 # A link, with a line wrapped after any character; `~` stands for that.
 _FOUND = re.compile(
     r"[Hh]~[Tt]~[Tt]~[Pp]~(?:[Ss]~)?:~/~/~"
-    r"(?:\[~(?:[0-9a-fA-F:.]~)+\]~|(?:[A-Za-z0-9.-]~){1,253})(?::~(?:[0-9]~){1,5})?(?:/~)?"
-    r"#~1~\.~(?:[A-Za-z0-9_-]~){43}\.~(?:[A-Za-z0-9_-]~){21}[A-Za-z0-9_-]"
+    r"(?:\[~(?:[0-9a-fA-F:.]~)+\]~|(?:[A-Za-z0-9._-]~){1,253})(?::~(?:[0-9]~){1,5})?(?:/~)?"
+    r"(?:\?~(?:[A-Za-z0-9&=._+-]~){0,512})?#~(?:[!/]~){0,2}1~\.~(?:[A-Za-z0-9_-]~){43}\.~(?:[A-Za-z0-9_-]~){21}[A-Za-z0-9_-]"
     r"(?:~\.~p!)?!".replace("~", _WRAP).replace("p!)?!", f"p{_END})?{_END}")
 )
 _ESCAPED = re.compile(
@@ -142,6 +146,20 @@ def parse_link(text: str) -> Link:
     return Link(f"{url.scheme}://{url.netloc}", secret, commitment, len(parts) == 4)
 
 
+def read_origin(server: str) -> str:
+    """A server's address as links have it: scheme, host and port; of a link the server's. Raises
+    `Failure` (address_invalid)."""
+    try:
+        url = urlsplit(server.strip())
+        host = url.netloc if url.netloc.isascii() else url.netloc.encode("idna").decode()
+        good = url.scheme in ("http", "https") and _HOST.fullmatch(host) and url.port != 0
+    except (ValueError, UnicodeError):
+        good = None
+    if not good or url.path.strip("/") or url.query:
+        raise Failure("address_invalid", shown(server.partition("#")[0], 128))
+    return f"{url.scheme}://{host}"
+
+
 def find_link(text: str) -> Link:
     """The first link in what a person pastes: wrapped, quoted, in brackets or a sentence, with what
     nobody sees in it, percent-encoded, or rewritten by a mail filter that carries the address.
@@ -153,7 +171,7 @@ def find_link(text: str) -> Link:
     for reading in readings:
         for found in _FOUND.finditer(reading):
             try:
-                return parse_link(_GLUE.sub("", found[0]))
+                return parse_link(_ADDED.sub("/#", _GLUE.sub("", found[0]), count=1))
             except Failure:
                 continue
         decoded = INVISIBLE.sub("", _ESCAPED.sub(_unescape, reading))

@@ -2,8 +2,8 @@
 
 A path in a manifest is relative, of segments separated by `/`, and safe on Linux, macOS and
 Windows alike, so that both sides' receipts speak of the same names. The sender escapes what it can
-(`escape_segment`), the recipient refuses what is left; names that would fall together on a
-case-insensitive or normalising file system are refused whole (`check_tree`).
+(`escape_segment`) and keeps apart names that would fall together on a case-insensitive or
+normalising file system (`FolderNames`); the recipient refuses what is left (`check_tree`).
 """
 
 from __future__ import annotations
@@ -140,6 +140,34 @@ def collision_key(name: str) -> str:
 
 def _fold(decomposed: str) -> str:
     return unicodedata.normalize("NFKD", decomposed.casefold())
+
+
+class FolderNames:
+    """The names in one folder, kept apart: one that some file system would take for an earlier one
+    gets a number, `scan~2.dcm`."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}  # what a name is compared by -> its last number
+
+    def add(self, name: str, *, directory: bool) -> str:
+        """A safe name, or the one it gets."""
+        key = collision_key(name)
+        given, number = name, self._numbers.get(key, 0)
+        stem, dot, ending = ("", "", "") if directory else name.rpartition(".")
+        while (taken := collision_key(given)) in self._numbers:
+            number = max(number, 1) + 1
+            end = f"~{number}{dot}{ending}"
+            given = _fit(stem, end) or _fit(name, f"~{number}")
+        self._numbers[key] = number
+        self._numbers.setdefault(taken, 1)
+        return given
+
+
+def _fit(stem: str, end: str) -> str:
+    """Both, the stem cut to what a name may have; "" where nothing is left of it."""
+    while stem and len((stem + end).encode()) > MAX_SEGMENT:
+        stem = stem[:-1]
+    return stem and stem + end
 
 
 class _Folder(NamedTuple):

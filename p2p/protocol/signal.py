@@ -148,7 +148,9 @@ _TYPES = {
 
 def is_reachable(address: str) -> bool:
     """Whether an address is one that may be connected to, and may be told: an IP literal that is
-    nothing on this machine or its link alone, and one host's.
+    nothing on this machine alone, and one host's. A link-local one names no host without its zone,
+    but in IPv4: two computers on one cable may have no other. There, clouds answer for a machine's
+    credentials (169.254.169.254).
 
     libdatachannel resolves names, so a name would be a way to make a hospital's machine ask a
     stranger's DNS server; a loopback address, to make it talk to its own services.
@@ -159,8 +161,8 @@ def is_reachable(address: str) -> bool:
         return False
     if isinstance(ip, ipaddress.IPv6Address) and (ip.scope_id is not None or ip.ipv4_mapped):
         return False
-    own = ip.is_loopback or ip.is_link_local or ip.is_unspecified
-    return not (own or ip.is_multicast or str(ip) == "255.255.255.255")
+    own = ip.is_loopback or ip.is_unspecified or (ip.version == 6 and ip.is_link_local)
+    return not (own or ip.is_multicast or str(ip) in ("255.255.255.255", "169.254.169.254"))
 
 
 def may_connect(addresses: Iterable[str]) -> list[str]:

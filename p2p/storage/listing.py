@@ -15,9 +15,10 @@ from ..protocol.errors import Failure
 from ..protocol.manifest import MAX_ENTRIES, Entry, EntryKind, Skipped, SkippedKind
 from ..protocol.paths import (
     MAX_SEGMENTS,
-    NamesCollide,
+    FolderNames,
     TooManyNames,
     UnsafePath,
+    check_segment,
     check_tree,
     escape_segment,
     shown,
@@ -98,15 +99,24 @@ def check_paths(paths: Sequence[str]) -> dict[str, str]:
     return named
 
 
-def walk(paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Stopped = never) -> Listing:
+def walk(
+    paths: Sequence[str],
+    *,
+    follow: bool,
+    warn: Warn,
+    stopped: Stopped = never,
+    strict_names: bool = False,
+) -> Listing:
     """List files and folders as entries, in a stable order, folders before what is in them.
 
-    What cannot be read is listed all the same, to fail by name. Links, and what is neither file nor
-    folder, are left out, counted and told to `warn`. Links are followed only with `follow` and only
-    inside the root they lie in; whoever swaps a folder for a link meanwhile leads nowhere.
+    A name that some system could not keep, or would take for another's, is changed; `strict_names`
+    refuses it. What cannot be read is listed all the same, to fail by name. Links, and what is
+    neither file nor folder, are left out, counted and told to `warn`. Links are followed only with
+    `follow` and only inside the root they lie in; whoever swaps a folder for a link meanwhile leads
+    nowhere.
     `stopped` ends it early. Raises `Failure`.
     """
-    found = _Walk(follow, warn, stopped)
+    found = _Walk(follow, warn, stopped, strict_names)
     for name, path in check_paths(paths).items():
         found.add_root(path, name)
     entries = found.entries
@@ -116,23 +126,9 @@ def walk(paths: Sequence[str], *, follow: bool, warn: Warn, stopped: Stopped = n
         check_tree(entry.encoded for entry in entries)
     except UnsafePath as reason:
         raise _name_refused(reason.path, reason.code) from None
-    except NamesCollide as collision:
-        one, other = map(shown, _as_they_lie(entries, collision.pair))
-        raise Failure("name_collision", Detail("both", one=one, other=other)) from None
     except TooManyNames:
         raise Failure("too_many_entries") from None
     return Listing(tuple(entries), tuple(found.sources), dict(found.skipped))
-
-
-def _as_they_lie(entries: Sequence[Entry], pair: tuple[str, str]) -> tuple[str, str]:
-    """Two paths by names that a person can find and change: `a:b` and `a?b` both become `a_b`."""
-    found = []
-    for entry in entries:
-        if entry.path in pair:
-            parent, slash, _ = entry.path.rpartition("/")
-            kept = not entry.original
-            found.append(entry.path if kept else parent + slash + os.fsdecode(entry.original))
-    return (found[0], found[1]) if len(found) == 2 else pair
 
 
 def _name_refused(name: str, why: str) -> Failure:
@@ -142,8 +138,9 @@ def _name_refused(name: str, why: str) -> Failure:
 class _Walk:
     """A walk under way. Everything is looked at by the descriptor of the folder it is in."""
 
-    def __init__(self, follow: bool, warn: Warn, stopped: Stopped) -> None:
+    def __init__(self, follow: bool, warn: Warn, stopped: Stopped, strict_names: bool) -> None:
         self._follow, self._warn, self._stopped = follow, warn, stopped
+        self._strict_names, self._roots = strict_names, FolderNames()
         self.entries: list[Entry] = []
         self.sources: list[EntrySource] = []
         self.skipped: Counter[SkippedKind] = Counter()
@@ -152,24 +149,24 @@ class _Walk:
         """What a person named; a link is followed."""
         real = os.path.realpath(path)
         folder, last = os.path.split(real)
+        is_folder = os.path.isdir(real)
+        named = self._name(_Found(name, is_folder), path, "", self._roots)
         try:
             with _opened(folder, ENTER_ONLY) as parent:
-                self._add(_Found(last, os.path.isdir(real)), parent, real, name, real, frozenset())
+                self._add(_Found(last, is_folder), parent, real, named, real, frozenset())
         except OSError as error:
-            self._unread(path, _Named(name), os.path.isdir(real), error)
+            self._unread(path, named, is_folder, error)
 
     def _add(
         self,
         child: _Found,
         folder: int,
         path: str,
-        parent: str,
+        named: _Named,
         root: str,
         above: frozenset[tuple[int, int]],
     ) -> None:
-        """`folder` is the descriptor of where it lies; `parent` is the path of the entry it belongs
-        to, or its own name where it is a root."""
-        named = self._name(child.name, path, parent, is_root=not above)
+        """`folder` is the descriptor of where it lies."""
         try:
             info = os.stat(child.name, dir_fd=folder, follow_symlinks=False)
         except OSError as error:
@@ -229,26 +226,32 @@ class _Walk:
                     children = sorted(map(_found, inside))
                 entry = Entry(named.path, "directory", 0, modified, None, named.original)
                 self._append(entry, DIRECTORY_SOURCE)
+                names = FolderNames()
                 for child in children:
                     below = os.path.join(path, child.name)
-                    self._add(child, opened, below, named.path, root, above | {here})
+                    inside_it = self._name(child, below, f"{named.path}/", names)
+                    self._add(child, opened, below, inside_it, root, above | {here})
             finally:
                 os.close(opened)
         else:
             self._skip("special", "not_a_file", found_at)
         return None
 
-    def _name(self, name: str, path: str, parent: str, *, is_root: bool) -> _Named:
-        """The entry's path, and what it was called where that cannot be kept."""
-        last = parent if is_root else name
+    def _name(self, found: _Found, path: str, above: str, names: FolderNames) -> _Named:
+        """The entry's path below `above`, and what it was called where that cannot be kept."""
         try:
-            safe = escape_segment(last)
+            safe = escape_segment(found.name)
+            if self._strict_names:
+                check_segment(found.name)
         except UnsafePath as reason:
-            raise _name_refused(last, reason.code) from None
-        if safe != last:
-            self._warn("renamed", path, shown(safe))
-        original = os.fsencode(last) if safe != last else b""
-        return _Named(safe if is_root else f"{parent}/{safe}", original)
+            raise _name_refused(found.name, reason.code) from None
+        kept = names.add(safe, directory=found.is_folder)
+        if kept == found.name:
+            return _Named(above + kept)
+        if self._strict_names:
+            raise Failure("name_collision", shown(path, 256))
+        self._warn("renamed", path, shown(kept))
+        return _Named(above + kept, os.fsencode(found.name))
 
     def _unread(self, path: str, named: _Named, is_folder: bool, error: OSError) -> None:
         self._warn("unreadable", path, os_detail(error, "unreadable"))

@@ -83,11 +83,12 @@ def test_what_cannot_be_sent_is_said_before_anything(sender, some, tmp_path):
         sender.start("send", "--auto", str(some), str(tmp_path / "other" / "study")), 1, "same_name"
     )
     ended(sender.start("send", "--auto", str(tmp_path / "none")), 1, "nothing_to_send")
-    (some / "A").write_bytes(b"")
-    (some / "a").write_bytes(b"")
-    ended(sender.start("send", "--auto", str(some)), 1, "name_collision")
+    for name in ("A", "a"):
+        (some / name).touch()
+    strict = ("send", "--auto", "--strict-names", str(some))
+    assert f"{some / 'a'}." in ended(sender.start(*strict), 1, "name_collision")["message"]
     ended(sender.start("send", "--auto", "--to", "Nobody", str(some)), 1, "contact_unknown")
-    ended(sender.start("send", "--auto", "--server", "ftp://x", str(some)), 1, "link_invalid")
+    ended(sender.start("send", "--auto", "--server", "ftp://x", str(some)), 1, "address_invalid")
 
 
 def test_where_nothing_can_arrive_is_said_before_the_link_is_opened(

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -67,6 +68,19 @@ def test_a_server_that_wants_a_token(sender, some):
 def test_what_is_no_address_of_a_server(recipient):
     done = recipient.run("verify-web", "ftp://x")
     assert (done.returncode, "is not a server address" in done.stderr) == (1, True)
+
+
+def test_a_server_or_a_name_that_no_link_can_have(sender, some):
+    """Not a word of a link that is not whole: nobody has pasted one."""
+    for server in ("ftp://x", "https://h/handover", "https://h:0", "https://h:x", "h"):
+        last = ended(sender.start("send", "--auto", "--server", server, some), 1, "address_invalid")
+        assert last["message"].startswith(f"{server} is not a server address.")
+    for host in ("a b", "fe80::1%eth0", "x/y"):
+        sending = sender.start("send", "--auto", "--listen", ":0", "--address", host, some)
+        assert "is not a host name" in ended(sending, 1, "host_invalid")["message"]
+    for host in ("pacs_2", "klinik-münchen.example"):
+        _, link = sender.send("--auto", "--address", host, some)
+        assert re.match(r"http://(pacs_2|xn--klinik-mnchen-7ob\.example):[0-9]+/#1", link)
 
 
 # --- an installation that lacks something

@@ -22,6 +22,11 @@ def test_names_follow_the_vectors(case):
     if "pair" in case:
         one, other = map(paths.collision_key, case["pair"])
         assert (one == other) == case["expect"]
+    elif "found" in case:
+        names = paths.FolderNames()
+        kept = [names.add(one.rstrip("/"), directory=one[-1] == "/") for one in case["found"]]
+        assert kept == case["expect"]
+        assert len(set(map(paths.check_segment, kept))) == len(kept)
     elif "text" in case:
         assert paths.shown(case["text"]) == case["expect"]
     elif isinstance(case["expect"], dict):

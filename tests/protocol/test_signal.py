@@ -91,13 +91,13 @@ def test_an_endpoint_names_no_more_addresses_than_may_be_told():
 
 
 def test_a_peer_cannot_make_this_machine_talk_to_itself_or_look_up_names():
-    good = ["192.0.2.1", "2001:db8::1", "10.0.0.1"]
+    good = ["192.0.2.1", "2001:db8::1", "10.0.0.1", "169.254.1.1"]
     bad = [
         "127.0.0.1",
         "::1",
         "0.0.0.0",
         "::",
-        "169.254.1.1",
+        "169.254.169.254",
         "fe80::1",
         "fe80::1%eth0",
         "224.0.0.1",

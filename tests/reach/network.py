@@ -15,7 +15,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +50,27 @@ def _at_once(address: str) -> tuple[str, ...]:
 
 def run(*command: str, **options: object) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout  # type: ignore[call-overload,no-any-return]
+
+
+@contextlib.contextmanager
+def cable() -> Iterator[dict[str, tuple[str, ...]]]:
+    """One between two computers, which have given themselves addresses (RFC 3927): how to run a
+    command on either. Only in a process that is confined."""
+    names = {side: f"cable-{os.getpid()}-{side}" for side in SIDES}
+    try:
+        for number, name in enumerate(names.values(), 1):
+            run("ip", "netns", "add", name)
+            run("ip", "-n", name, "link", "set", "lo", "up")
+            if number == 2:
+                there = ("peer", "name", "wire", "netns", name)
+                run("ip", "-n", names["sender"], "link", "add", "wire", "type", "veth", *there)
+        for number, name in enumerate(names.values(), 1):
+            run("ip", "-n", name, "addr", "add", f"169.254.{number}.7/16", "dev", "wire")
+            run("ip", "-n", name, "link", "set", "wire", "up")
+        yield {side: ("ip", "netns", "exec", name) for side, name in names.items()}
+    finally:
+        for name in names.values():
+            subprocess.run(("ip", "netns", "del", name), capture_output=True)
 
 
 class Internet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 
 import pytest
 
@@ -10,8 +11,8 @@ from p2p.lanes.webrtc import available
 from tests.e2e.harness import Peer
 from tests.web_client.browsers import KINDS
 
-from .cells import internet, transfer
-from .network import INTERNET
+from .cells import SIZE, internet, transfer
+from .network import INTERNET, SIDES, cable
 
 ENGINES = available()
 FAST, PORTABLE = ENGINES[0], ENGINES[-1]
@@ -47,6 +48,22 @@ def test_tcp_goes_through_two_nats_where_both_connect_at_once(tmp_path, sites, e
     with internet(sites, tmp_path) as net:
         found = transfer(net, tmp_path, (FAST, FAST), "--limit", "10M", size=60_000_000)
     assert (found.path, found.ended) == ("direct" if ended == "tls" else "relayed", ended)
+
+
+@pytest.mark.parametrize("end", [FAST, PORTABLE])
+def test_one_cable_between_two_computers(tmp_path, end):
+    """No router, no server, no address but those they gave themselves."""
+    file = tmp_path / "file"
+    file.write_bytes(os.urandom(SIZE))
+    with cable() as prefixes:
+        here, there = (Peer(tmp_path / side, side, prefixes[side]) for side in SIDES)
+        with closing(here), closing(there):
+            sending, link = here.send("--auto", "--engine", end, file)
+            assert link.startswith("http://169.254.1.7:")
+            out = tmp_path / "out"
+            receiving = there.receive(link, out, "--auto", "--engine", end)
+            assert [one.end()[0] for one in (receiving, sending)] == [0, 0]
+    assert (out / "file").read_bytes() == file.read_bytes()
 
 
 @pytest.mark.parametrize("engines", [(FAST, PORTABLE), (PORTABLE, FAST)])

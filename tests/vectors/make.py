@@ -287,11 +287,17 @@ def make_found_links() -> None:
         "urldefense 2": f"https://urldefense.proofpoint.com/v2/url?u={defended}&d=DwMF&c=x",
         "urldefense 3": f"https://urldefense.com/v3/__{starred}__;Iw!!abc$",
         "urldefense 3, wrapped": f"https://urldefense.com/v3/__{starred[:60]}\n{starred[60:]}__;Iw!!abc$",
+        "a tracker's query": plain.replace("/#", "/?utm_source=mail&utm_medium=a-b_c.d+e#"),
+        "a query without a path": plain.replace("/#", "?fbclid=x#"),
+        "marks before the number": plain.replace("#", "#/"),
+        "more marks, wrapped": plain.replace("#", "#!\n/"),
+        "a host with an underscore": plain.replace("example", "pacs_2"),
         "another filter": f"https://linkprotect.example.com/url?a={escaped}&c=E,1,x",
         "a filter's in a filter's": "https://one.example/?url=https%3A%2F%2Ftwo.example%2F%3Fu%3D"
         + escaped.replace("%", "%25"),
     }
     nothing = {
+        "a filter that does not carry the address": f"https://filter.example/?u=x%3A#1.{k}.{c}",
         "nothing": "",
         "a sentence": "Please call me; the link follows.",
         "an address": "see https://example.org/ for more",
@@ -441,7 +447,7 @@ def make_signal() -> None:
         "::",
         "224.0.0.1",
         "ff02::1",
-        "169.254.1.1",
+        "169.254.169.254",
         "fe80::1",
         "255.255.255.255",
         "example.org",
@@ -1225,6 +1231,21 @@ def make_paths() -> None:
     ]:
         same = paths.collision_key(one) == paths.collision_key(other)
         cases.append({"name": f"pair {one!a} {other!a}", "pair": [one, other], "expect": same})
+    long = "x" * 251
+    for found in [
+        ["a", "A", "\u00e9", "e\u0301"],
+        ["scan.dcm", "Scan.dcm", "SCAN.DCM"],
+        ["A", "a", "a~2"],
+        ["A", "a~2", "a"],
+        ["Study.1/", "study.1/", "study.1"],
+        [".profile", ".Profile"],
+        [f"{long}.dcm", f"{long.upper()}.dcm"],
+        ["A." + long, "a." + long],
+        ["\U00010000" * 63 + "ss", "\U00010000" * 63 + "\u00df"],
+    ]:
+        names = paths.FolderNames()
+        kept = [names.add(one.rstrip("/"), directory=one.endswith("/")) for one in found]
+        cases.append({"name": f"kept apart {found!a:.40}", "found": found, "expect": kept})
     write("paths", cases)
 
 

@@ -324,6 +324,10 @@ vectors("paths", (one) => {
   else if ("pair" in one) {
     const [first, second] = one["pair"].map(paths.collisionKey);
     expect(first === second).toBe(one.expect);
+  } else if ("found" in one) {
+    const names = new paths.FolderNames();
+    const add = (name: string) => names.add(name.replace("/", ""), name.endsWith("/"));
+    expect(one["found"].map(add)).toEqual(one.expect);
   } else if (isError(one)) expect(() => paths.escapeSegment(one.segment)).toThrow(paths.UnsafePath);
   else expect(paths.escapeSegment(one.segment)).toBe(one.expect);
 });

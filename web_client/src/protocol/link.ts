@@ -37,7 +37,7 @@ const PASSPHRASE_MEMORY = 64 * 1024 * 1024;
 const MAX_PASSPHRASE = 1024;
 
 const LINK = /^(https?):\/\/([^/?#]*)([^?#]*)(\?[^#]*)?(?:#(.*))?$/is;
-const HOST = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?$/;
+const HOST = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?$/;
 
 const MAX_TEXT = 65_536; // characters in which a link is looked for
 const MAX_READINGS = 12; // a filter's address in a filter's address, and each of them decoded twice
@@ -48,12 +48,15 @@ const GLUE = new RegExp(WRAP.slice(0, -1), "g");
 const PADDING = /[ \t]{64,}/g; // looked at from each of its blanks, it would take for ever
 // What follows is no part of it: neither more of the same, nor a flag that we do not know.
 const END = String.raw`(?![A-Za-z0-9_-]|\.[A-Za-z0-9](?![A-Za-z0-9_-]))`;
+// What a tracker or a mail program's page adds: a query, in which no other address can stand, and
+// marks before the first number.
+const ADDED = /\/?(?:\?[^#]*)?#[!/]*/;
 // A link, with a line wrapped after any character; `~` stands for that.
 const FOUND = new RegExp(
   [
     String.raw`[Hh]~[Tt]~[Tt]~[Pp]~(?:[Ss]~)?:~/~/~`,
-    String.raw`(?:\[~(?:[0-9a-fA-F:.]~)+\]~|(?:[A-Za-z0-9.-]~){1,253})(?::~(?:[0-9]~){1,5})?(?:/~)?`,
-    String.raw`#~1~\.~(?:[A-Za-z0-9_-]~){43}\.~(?:[A-Za-z0-9_-]~){21}[A-Za-z0-9_-]`,
+    String.raw`(?:\[~(?:[0-9a-fA-F:.]~)+\]~|(?:[A-Za-z0-9._-]~){1,253})(?::~(?:[0-9]~){1,5})?(?:/~)?`,
+    String.raw`(?:\?~(?:[A-Za-z0-9&=._+-]~){0,512})?#~(?:[!/]~){0,2}1~\.~(?:[A-Za-z0-9_-]~){43}\.~(?:[A-Za-z0-9_-]~){21}[A-Za-z0-9_-]`,
     String.raw`(?:~\.~p${END})?${END}`,
   ]
     .join("")
@@ -147,7 +150,7 @@ export function findLink(pasted: string): Link {
   for (const reading of readings) {
     for (const [found] of reading.matchAll(FOUND)) {
       try {
-        return parseLink(found.replace(GLUE, ""));
+        return parseLink(found.replace(GLUE, "").replace(ADDED, "/#"));
       } catch {
         continue;
       }

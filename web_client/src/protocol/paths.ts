@@ -111,6 +111,40 @@ function fold(decomposed: string): string {
   return folded.join("\u0131").replaceAll("\u03c2", "\u03c3").normalize("NFKD");
 }
 
+/**
+ * The names in one folder, kept apart: one that some file system would take for an earlier one gets a
+ * number, `scan~2.dcm`.
+ */
+export class FolderNames {
+  private readonly numbers = new Map<string, number>(); // what a name is compared by -> its last number
+
+  /** A safe name, or the one it gets. */
+  add(name: string, directory: boolean): string {
+    const key = collisionKey(name);
+    let [given, number] = [name, this.numbers.get(key) ?? 0];
+    const dot = directory ? -1 : name.lastIndexOf(".");
+    let taken = key;
+    while (this.numbers.has(taken)) {
+      number = Math.max(number, 1) + 1;
+      const stem = dot < 0 ? "" : name.slice(0, dot);
+      const ending = dot < 0 ? "" : name.slice(dot);
+      given = fit(stem, `~${number}${ending}`) || fit(name, `~${number}`);
+      taken = collisionKey(given);
+    }
+    this.numbers.set(key, number);
+    if (!this.numbers.has(taken)) this.numbers.set(taken, 1);
+    return given;
+  }
+}
+
+/** Both, the stem cut to what a name may have; "" where nothing is left of it. */
+function fit(stem: string, end: string): string {
+  const characters = [...stem];
+  while (characters.length && utf8(characters.join("") + end).length > MAX_SEGMENT)
+    characters.pop();
+  return characters.length ? characters.join("") + end : "";
+}
+
 /** A folder of a path, with `/` at its end; digest of the key of what lies in it -> who named it. */
 interface Folder {
   readonly path: string;

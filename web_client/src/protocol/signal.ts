@@ -114,19 +114,21 @@ function ipv6(address: string): number[] | null {
   return [...groups[0]!, ...zeros, ...(groups[1] ?? [])].map((group) => parseInt(group, 16));
 }
 
-/** Whether an engine may see it: no loopback, multicast, link-local, low port, no DNS name. */
+/** Whether an engine may see it: no loopback, multicast, low port, no DNS name. */
 export function isEligible({ address, port }: Candidate): boolean {
   return port >= 1024 && (MDNS.test(address) || isOneHost(address));
 }
 
-/** Whether an address is an IP literal that is nothing on this machine or its link alone, and one host's. */
+/**
+ * Whether an address is an IP literal that is nothing on this machine alone, and one host's. Two
+ * computers on one cable have link-local addresses alone, where clouds answer for credentials, too.
+ */
 export function isOneHost(address: string): boolean {
   if (IPV4.test(address)) {
-    const [a, b] = address.split(".").map(Number) as [number, number];
-    const linkLocal = a === 169 && b === 254;
-    const unspecified = address === "0.0.0.0";
+    const a = Number(address.split(".")[0]);
+    const special = ["0.0.0.0", "255.255.255.255", "169.254.169.254"].includes(address);
     const multicast = a >= 224 && a < 240;
-    return !(a === 127 || linkLocal || unspecified || multicast || address === "255.255.255.255");
+    return !(a === 127 || multicast || special);
   }
   const groups = ipv6(address);
   if (groups === null) return false;

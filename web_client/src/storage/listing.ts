@@ -12,12 +12,12 @@ import { Failure } from "../protocol/errors";
 import { MAX_ENTRIES, type Entry } from "../protocol/manifest";
 import {
   MAX_SEGMENTS,
-  NamesCollide,
   TooManyNames,
   UnsafePath,
   checkTreeInSteps,
   escapeSegment,
   shown,
+  FolderNames,
 } from "../protocol/paths";
 
 const AT_ONCE = 32; // files that are looked at
@@ -259,9 +259,7 @@ export async function list(selection: Selection, warn: Warn, now: number): Promi
   } catch (reason) {
     if (reason instanceof UnsafePath) throw nameRefused(reason.path, reason.code);
     if (reason instanceof TooManyNames) throw new Failure("too_many_entries");
-    if (!(reason instanceof NamesCollide)) throw reason;
-    const [one, other] = reason.pair.map((path) => shown(path));
-    throw new Failure("name_collision", "both", { one: one!, other: other! });
+    throw reason;
   }
   return { entries, sources, roots: selection.rootHandles };
 }
@@ -290,8 +288,9 @@ class Folder {
 
   /** What is in it, with what is below. `now`: microseconds; a page does not learn a folder's time. */
   *entries(above: string, now: number, warn: Warn): Generator<[Entry, EntrySource]> {
+    const names = new FolderNames();
     for (const name of [...this.folders.keys(), ...this.files.keys()].sort()) {
-      const { path, original } = named(above, name, warn);
+      const { path, original } = named(above, name, names, this.folders.has(name), warn);
       const source = this.files.get(name);
       if (source === undefined) {
         const folder = this.folders.get(name)!;
@@ -314,11 +313,17 @@ class Folder {
 }
 
 /** An entry's path, and the bytes of its last part as they are, if others. Throws `Failure`. */
-function named(above: string, name: string, warn: Warn): { path: string; original: Bytes | null } {
+function named(
+  above: string,
+  name: string,
+  names: FolderNames,
+  directory: boolean,
+  warn: Warn,
+): { path: string; original: Bytes | null } {
   const wellFormed = name.toWellFormed();
   let safe: string;
   try {
-    safe = escapeSegment(wellFormed);
+    safe = names.add(escapeSegment(wellFormed), directory);
   } catch (reason) {
     throw nameRefused(name, (reason as UnsafePath).code);
   }
