@@ -25,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PREFERRED = ("3.13", "3.12")  # those with wheels of both WebRTC engines
+SUPPORTED = ("3.11", "3.13")  # the wheel is installed into each of these, where it is there
+TELL = "import sys; print(sys.executable)"
 FETCH_SECONDS = 120
 
 # What the tests call, or read where it is a path, and the Debian package that has it.
@@ -99,19 +101,26 @@ def get_uv() -> list[str]:
     return module
 
 
-def find_python(uv: list[str]) -> str:
-    """The newest usable interpreter. A name on the path may be a shim that does not run."""
-    tell = "import sys; print(sys.executable)"
+def installed_python(version: str) -> str | None:
+    """An interpreter of this version. A name on the path may be a shim that does not run."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    places = [str(p / "bin" / "python3") for p in sorted(pyenv.glob(f"{version}.*"))]
+    for name in [f"python{version}", *places]:
+        found = quiet(name, "-c", TELL)
+        if found:
+            return found
+    return None
+
+
+def find_python(uv: list[str]) -> str:
+    """The newest usable interpreter."""
     for version in PREFERRED:
-        places = [str(p / "bin" / "python3") for p in sorted(pyenv.glob(f"{version}*"))]
-        for name in [f"python{version}", *places]:
-            found = quiet(name, "-c", tell)
-            if found:
-                return found
+        found = installed_python(version)
+        if found:
+            return found
     for version in PREFERRED:
         found = quiet(*uv, "python", "find", "--no-project", version)
-        if found and quiet(found, "-c", tell):
+        if found and quiet(found, "-c", TELL):
             return found
     if quiet(*uv, "python", "install", PREFERRED[-1]) is not None:
         found = quiet(*uv, "python", "find", "--no-project", PREFERRED[-1])
@@ -192,6 +201,9 @@ def main() -> int:
     if task == "bench":
         return call("python", "-m", "benchmarks", *rest)
     if task == "test":
+        missing = [one for one in SUPPORTED if not installed_python(one)]
+        if missing and not quick:
+            print("Not here, so the wheel is not tested with it: Python", *missing, flush=True)
         for step in QUICK if quick else TEST:
             print("$", *step, flush=True)
             if code := call(*step):

@@ -1,8 +1,7 @@
-"""`handover demo`: two real processes, real DICOM files, and the receipt verified at the end."""
+"""`handover demo`: two real processes, a made-up CT, and the receipt verified at the end."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from . import phantom
 from .language import language, words
 from .terminal import show
 
@@ -26,14 +26,10 @@ def _environment(home: Path) -> dict[str, str]:
 
 def run() -> int:
     """0 when everything was delivered and verified."""
-    found = importlib.util.find_spec("pydicom")
-    if found is None or found.origin is None:
-        show(words("demo", "needs_pydicom"))
-        return 1
-    source = Path(found.origin).parent / "data" / "test_files"
     with tempfile.TemporaryDirectory(prefix="handover-demo-") as folder:
         place = Path(folder)
-        output = place / "received"
+        source, output = place / "study", place / "received"
+        phantom.write(source / "CT")
         homes = {role: place / role for role in ("sender", "recipient")}
         for role, home in homes.items():
             subprocess.run(

@@ -14,18 +14,6 @@ import re
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from aiortc import (
-    RTCConfiguration,
-    RTCDataChannel,
-    RTCIceServer,
-    RTCIceTransportPolicy,
-    RTCPeerConnection,
-    RTCSessionDescription,
-    rtcicetransport,
-)
-from aiortc.exceptions import InvalidStateError
-from aiortc.sdp import candidate_from_sdp
-
 from ...protocol.errors import PeerError
 from ...protocol.ice import IceServer
 from ...protocol.seal import Message
@@ -33,6 +21,20 @@ from ...protocol.signal import Candidate, Description
 from .. import LaneLost
 from . import CONTROL_CHANNEL, DATA_CHANNEL, SMALL_PACKET, sdp
 from .inbox import CONTROL_UNREAD, Inbox
+from .no_media import media_optional
+
+with media_optional():
+    from aiortc import (
+        RTCConfiguration,
+        RTCDataChannel,
+        RTCIceServer,
+        RTCIceTransportPolicy,
+        RTCPeerConnection,
+        RTCSessionDescription,
+        rtcicetransport,
+    )
+    from aiortc.exceptions import InvalidStateError
+    from aiortc.sdp import candidate_from_sdp
 
 # `IceServer.url`; its own patterns take no IPv6 address in brackets (RFC 7064, RFC 7065).
 rtcicetransport.STUN_REGEX = rtcicetransport.TURN_REGEX = re.compile(
