@@ -145,8 +145,7 @@ def _listen_anywhere(reserved: Collection[int]) -> socket.socket:
 def _link_hosts(listening: str, address: str | None, certified: Sequence[str]) -> list[str]:
     """Hosts for the link, the likeliest to work first: those a browser accepts before others."""
     if address:
-        _check_host(address)
-        return [address]
+        return [_host(address)]
     found = reachable() if listening in EVERYWHERE else [listening]
     found = found or ["127.0.0.1"]
     if certified and not any(_certified(host, certified) for host in found):
@@ -155,10 +154,10 @@ def _link_hosts(listening: str, address: str | None, certified: Sequence[str]) -
     return sorted(found, key=lambda host: not _certified(host, certified)) if certified else found
 
 
-def _check_host(host: str) -> None:
-    """Raises `Failure` (host_invalid) for one that no link can name."""
+def _host(host: str) -> str:
+    """As links name it. Raises `Failure` (host_invalid) where none can."""
     try:
-        read_origin(f"http://{_bracketed(host)}:1")
+        return read_origin(f"http://{_bracketed(host)}").partition("//")[2]
     except Failure:
         raise Failure("host_invalid", shown(host, 128)) from None
 
