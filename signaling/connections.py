@@ -22,7 +22,8 @@ from aiohttp import web
 from .proxies import Address, Proxies, Seen, parse_address
 from .rooms import Limits, Origin, Rates
 
-RESERVED = 128  # descriptors for everything but connections: so accept() itself never fails
+# Descriptors for everything but connections, or half of what there are: so accept() never fails.
+RESERVED = 128
 KEEP_ALIVE_SECONDS = 15.0
 RETRY_SECONDS = 0.1  # after accept() failed in spite of that
 KEY_SECONDS = 86_400.0
@@ -126,7 +127,7 @@ class Connections:
         """Take connections until cancelled."""
         descriptors = raise_descriptors()
         if descriptors is not None:
-            self._most = min(self.limits.connections, max(1, descriptors - RESERVED))
+            self._most = min(self.limits.connections, descriptors - min(RESERVED, descriptors // 2))
         loop = asyncio.get_running_loop()
         while True:
             try:

@@ -33,6 +33,7 @@ DIRECT = getattr(os, "O_DIRECT", 0)  # read past the page cache; 0 where there i
 ENTER_ONLY = DIRECTORY | getattr(os, "O_PATH", 0)  # a folder that may not be listed, too
 ENTER = DIRECTORY | NO_FOLLOW  # a folder, without following a link
 LOCK_POLL_SECONDS = 0.01
+USUAL_DESCRIPTORS = 1024  # that a process may have, where the system does not say
 SYNC_FILE_RANGE_WAIT_BEFORE, SYNC_FILE_RANGE_WRITE = 1, 2  # linux/fs.h
 _SEEKING = threading.Lock()  # where a file can be read only from where it stands
 # Nothing can be written here for now, whatever it is.
@@ -243,6 +244,16 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def descriptors() -> int:
+    """How many files and connections this process may have open."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return USUAL_DESCRIPTORS
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return USUAL_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
 def drop_from_cache(file: int, offset: int, length: int) -> None:

@@ -29,6 +29,7 @@ from .durable import (
     NO_FOLLOW,
     NO_ROOM,
     NON_BLOCKING,
+    descriptors,
     hard_link,
     is_private,
     ordinary_mode,
@@ -38,7 +39,7 @@ from .durable import (
     write_at,
 )
 
-MAX_OPEN = 256  # part files open at once; the usual limit of a process is 1,024
+MAX_OPEN, OPEN_SHARE = 256, 4  # part files open at once, and their share of the process's limit
 COPIED = 1024 * 1024  # bytes at once
 SYNC_THREADS = 8  # small files: fsyncs one by one cost twice as much
 
@@ -55,6 +56,7 @@ class Parts:
         self.folder = folder
         self._entries, self._tape = entries, tape
         self._open: dict[int, int] = {}  # entry -> file descriptor
+        self._most = min(MAX_OPEN, max(descriptors() // OPEN_SHARE, 1))
         self._dirty: set[int] = set()
         self._writing = -1  # the entry under the writer's hands: dirty only after, never closed
         self._lock = threading.Lock()  # of the three above
@@ -89,7 +91,7 @@ class Parts:
             if file is not None:
                 self._writing = entry
                 return file
-            crowded = len(self._open) >= MAX_OPEN
+            crowded = len(self._open) >= self._most
         if crowded:
             self.sync(0)
         file = self._reopen(_name(entry), os.O_RDWR | os.O_CREAT)
@@ -132,7 +134,7 @@ class Parts:
                 for _, file in dirty:
                     os.fsync(file)
             with self._lock:
-                full = len(self._open) >= MAX_OPEN
+                full = len(self._open) >= self._most
                 for entry in list(self._open):
                     whole = self._tape.end(entry) <= frontier
                     idle = entry not in self._dirty and entry != self._writing

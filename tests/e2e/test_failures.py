@@ -18,11 +18,12 @@ from websockets.sync.server import serve
 
 from p2p.connect.seats import GuestSeat
 from p2p.events import Warned
+from p2p.lanes.webrtc import available
 from p2p.protocol.codec import encode_base64url
 from p2p.protocol.link import derive_keys, parse_link
 from tests.confined import small_disk
 
-from .harness import ROOT, Peer, Terminal, kill_hard
+from .harness import ROOT, Peer, Terminal, kill_hard, sha256sums
 from .test_endings import ended
 from .test_resume import SIZE, begin, big, noted  # noqa: F401
 from .test_strangers import Transfer
@@ -250,6 +251,22 @@ def test_no_file_descriptor_is_left(sender, recipient, tmp_path, out):
     assert "open files" in told["message"]
     resource.prlimit(receiving.process.pid, resource.RLIMIT_NOFILE, usual)
     assert receiving.end()[0] == sending.end()[0] == 0
+
+
+@pytest.mark.parametrize("engine", available())
+def test_few_file_descriptors_are_enough(tmp_path, out, engine):
+    """Whatever a system gives a process, at least 64: for its server, its lanes and its files."""
+    root = tmp_path / "study"
+    root.mkdir()
+    for number in range(300):
+        (root / f"{number:03d}").write_bytes(os.urandom(30_000))
+    few = ("sh", "-c", 'ulimit -n 64; exec "$0" "$@"')
+    with closing(Peer(tmp_path / "s", "here", few)) as here:
+        with closing(Peer(tmp_path / "r", "there", few)) as there:
+            sending, link = here.send("--auto", "--engine", engine, root)
+            receiving = there.receive(link, out, "--auto", "--engine", engine)
+            assert [one.end()[0] for one in (receiving, sending)] == [0, 0]
+    assert sha256sums(out / "study") == sha256sums(root)
 
 
 async def test_more_at_once_than_a_link_takes(tmp_path):
