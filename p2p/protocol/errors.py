@@ -114,6 +114,7 @@ FAILURES: dict[str, FailureKind] = {
     "disk_error": FailureKind(Ending.PARTIAL, shared=True),
     "disk_paused": FailureKind(Ending.PARTIAL, Next.WAIT, shared=True),
     "source_changed": FailureKind(_F),
+    "source_away": FailureKind(_F, Next.WAIT),
     # --- taking up again
     "transfer_unknown": FailureKind(_F),
     "transfer_running": FailureKind(_F),
@@ -134,7 +135,7 @@ FAILURES: dict[str, FailureKind] = {
 }
 
 # What stops one side for a while reads as `disk_paused` at the other, which waits all the same.
-LOCAL_PAUSES = ("home_unwritable", "descriptors_short")
+LOCAL_PAUSES = ("home_unwritable", "descriptors_short", "source_away")
 
 # A connection that is lost tells itself: no peer ends a transfer by one of these.
 LOST_CODES = ("connection_lost", "connection_lost_early")

@@ -49,13 +49,21 @@ EntrySource = SourceFile | Literal["unread"] | None
 
 
 def find_again(source: SourceFile) -> SourceFile | None:
-    """A source after a restart; None when it is not what it was. (Devices get new numbers.)"""
+    """A source after a restart; None when it is not what it was."""
     try:
         info = os.lstat(source.path)
     except (OSError, ValueError):
         return None
-    again = replace(source, device=info.st_dev)
+    again = on_device(source, info)
     return again if stat.S_ISREG(info.st_mode) and is_alike(again, info) else None
+
+
+def on_device(source: SourceFile, info: os.stat_result) -> SourceFile:
+    """As a file is listed on another device: a file system that was away may come back as one, and
+    a share number its files anew. Whatever is read of it is hashed from the first byte on."""
+    if info.st_dev == source.device:
+        return source
+    return replace(source, device=info.st_dev, inode=info.st_ino)
 
 
 def is_alike(source: SourceFile, info: os.stat_result) -> bool:

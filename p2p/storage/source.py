@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ..compression import SAMPLE, STORED, Compression, Method, choose
 from ..protocol.errors import Failure
 from ..protocol.manifest import CHANGED, UNREADABLE
+from ..protocol.sentences import os_detail
 from ..protocol.tape import Tape
 from .durable import (
     CLOSE_ON_EXEC,
@@ -21,7 +22,7 @@ from .durable import (
     next_hole,
     read_at,
 )
-from .listing import UNREAD, Listing, SourceFile, is_alike
+from .listing import UNREAD, Listing, SourceFile, is_alike, on_device
 from .ports import Block, Stopped, never
 from .read_back import READ_BACK
 
@@ -41,11 +42,13 @@ class FolderSource:
     def __init__(self, listing: Listing, tape: Tape, headroom: int) -> None:
         self._headroom = headroom
         self._sources, self._tape = listing.sources, tape
+        self._paths = [entry.path for entry in listing.entries]
         self._entry = 0
         self._file = -1
         self._at = 0  # in the open file
         self._digest = hashlib.sha256()
         self._compression: Compression | None = None  # of the open file, once it was asked for
+        self._opened_again = (-1, 0)  # the last entry, and where in it
 
     def read(self, offset: int, length: int, *, compress: bool = False) -> Block:
         headroom = self._headroom
@@ -95,7 +98,10 @@ class FolderSource:
             except _Changed:
                 withdrawn.append((self._entry, CHANGED))
                 self._close()
-            except OSError:
+            except OSError as error:
+                if self._open_again(source):
+                    continue
+                self._check_away(source, error)
                 withdrawn.append((self._entry, UNREADABLE))
                 self._close()
         if got < length:
@@ -150,7 +156,8 @@ class FolderSource:
                 finished.append((self._entry, self._digest.digest()))
             except _Changed:
                 withdrawn.append((self._entry, CHANGED))
-            except OSError:
+            except OSError as error:
+                self._check_away(source, error)
                 withdrawn.append((self._entry, UNREADABLE))
             self._close()
         return Block(offset, 0, False, bytearray(), 0, tuple(finished), tuple(withdrawn))
@@ -182,8 +189,31 @@ class FolderSource:
 
     def _check(self, source: SourceFile) -> None:
         info = os.fstat(self._file)
-        if not stat.S_ISREG(info.st_mode) or not is_alike(source, info):
+        if not stat.S_ISREG(info.st_mode) or not is_alike(on_device(source, info), info):
             raise _Changed
+
+    def _open_again(self, source: SourceFile) -> bool:
+        """Whether the open file can be read by a new descriptor: a share was away, or the program
+        that serves it was killed. Once at each place in it."""
+        here = self._entry, self._at
+        if self._file < 0 or here == self._opened_again:
+            return False
+        self._opened_again = here
+        try:
+            again = os.open(source.path, OPEN)
+        except OSError:
+            return False
+        os.close(self._file)
+        self._file = again
+        return True
+
+    def _check_away(self, source: SourceFile, error: OSError) -> None:
+        """Raises `Failure` where it is not this file alone that cannot be read: all of it will come
+        back; and `OSError` where there are too few descriptors."""
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise error
+        if is_away(source, self._paths[self._entry]):
+            raise Failure("source_away", os_detail(error, "unreadable")) from None
 
     def _check_end(self, source: SourceFile) -> None:
         """At its end: whether it is what was listed. The system may say that a file is empty and
@@ -241,6 +271,29 @@ class FolderSource:
     def _close(self) -> None:
         self.close()
         self._entry += 1
+
+
+def is_away(source: SourceFile, path: str) -> bool:
+    """Whether all that was named on the command line cannot be read for now, and not this file
+    alone, which is `path` as an entry: what is named is gone with its file system, or does not
+    answer."""
+    root = source.path
+    for _ in range(path.count("/")):
+        root = os.path.dirname(root)
+    try:
+        if root != source.path:
+            with os.scandir(root):
+                return False
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError:
+        return True
+    try:
+        while not os.path.lexists(root := os.path.dirname(root)):
+            pass
+        return os.stat(root).st_dev != source.device
+    except OSError:
+        return True
 
 
 def _together(found: list[tuple[Compression, int]]) -> tuple[Compression, int]:

@@ -29,7 +29,7 @@ from ..state.identity import Identity
 from ..state.journal import MAX_CLOSINGS, Journal, Journals, SenderRecord
 from ..storage.listing import EntrySource, Listing, SourceFile, Warn, find_again
 from ..storage.ports import Source, Stopped
-from ..storage.source import FolderSource
+from ..storage.source import FolderSource, is_away
 from ..tasks import in_thread
 from .options import Options
 from .outcome import Outcome, Summary, may_go_on
@@ -86,6 +86,7 @@ class SenderTransfer:
         self._prepared: Prepared | None = None
         self._preparing: asyncio.Task[Prepared] | None = None
         self._stopped = False
+        self._warned = ""  # why it waits, since something moved
 
     @property
     def record(self) -> SenderRecord:
@@ -190,6 +191,8 @@ class SenderTransfer:
 
     def progressed(self, durable: int) -> None:
         """The recipient's disk holds the tape for good up to `durable`."""
+        if durable > self.durable:
+            self._warned = ""
         self.durable = durable
 
     async def note(self, **changes: Any) -> None:
@@ -247,8 +250,9 @@ class SenderTransfer:
             return False
         lost = error.code == "connection_lost"
         self.cut = "lost" if lost else "sender_paused" if own else "paused"
-        if own and not lost:
+        if own and not lost and error.code != self._warned:  # it tries again and again: said once
             self.warn(error)
+            self._warned = error.code
         return True
 
     def _ends_it(self, error: HandoverError, *, own: bool) -> bool:
@@ -330,6 +334,8 @@ def _recall_sources(journal: Journal) -> Prepared:
         there = source
         if isinstance(source, SourceFile) and not results[index][0]:  # that is not given up
             there = find_again(source)
+            if there is None and is_away(source, manifest.entries[index].path):
+                raise Failure("not_readable", shown(source.path, 256))
             if there is None:
                 raise Failure("source_changed", shown(source.path, 256))
         found.append(there)

@@ -10,6 +10,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import threading
 from contextlib import closing, suppress
 
@@ -21,7 +22,7 @@ from p2p.events import Warned
 from p2p.lanes.webrtc import available
 from p2p.protocol.codec import encode_base64url
 from p2p.protocol.link import derive_keys, parse_link
-from tests.confined import small_disk
+from tests.confined import mount, small_disk
 
 from .harness import ROOT, Peer, Terminal, kill_hard, sha256sums
 from .test_endings import ended
@@ -261,12 +262,45 @@ def test_few_file_descriptors_are_enough(tmp_path, out, engine):
     for number in range(300):
         (root / f"{number:03d}").write_bytes(os.urandom(30_000))
     few = ("sh", "-c", 'ulimit -n 64; exec "$0" "$@"')
-    with closing(Peer(tmp_path / "s", "here", few)) as here:
-        with closing(Peer(tmp_path / "r", "there", few)) as there:
-            sending, link = here.send("--auto", "--engine", engine, root)
-            receiving = there.receive(link, out, "--auto", "--engine", engine)
-            assert [one.end()[0] for one in (receiving, sending)] == [0, 0]
+    here, there = (Peer(tmp_path / side, side, few) for side in ("sender", "recipient"))
+    with closing(here), closing(there):
+        sending, link = here.send("--auto", "--engine", engine, root)
+        receiving = there.receive(link, out, "--auto", "--engine", engine)
+        assert [one.end()[0] for one in (receiving, sending)] == [0, 0]
     assert sha256sums(out / "study") == sha256sums(root)
+
+
+@pytest.mark.parametrize("named", ["folder", "files"])
+def test_a_share_that_is_away_for_a_moment(sender, recipient, tmp_path, out, named):
+    """What is sent lies on it: nothing is given up, and it goes on by itself. What was removed
+    meanwhile is no more than that."""
+    share = tmp_path / "share"
+    share.mkdir()
+    with small_disk(tmp_path / "disk", 80) as disk:
+        (disk / "study").mkdir()
+        for number in range(60):
+            (disk / "study" / f"{number:02d}").write_bytes(os.urandom(1_000_000))
+        mount("--bind", disk, share)
+        study = share / "study"
+        sent = [study] if named == "folder" else sorted(study.iterdir())
+        sending, link = sender.send("--auto", "--limit", "8M", *sent)
+        receiving = recipient.receive(link, out, "--auto")
+        while receiving.wait_for("progress")["durable"] < 5_000_000:
+            pass
+        subprocess.run(["umount", "-l", share], check=True)
+        told = sending.wait_for("warning", code="source_away")
+        assert "cannot be read for now" in told["message"]
+        receiving.wait_for("state", state="sender_paused")
+        (disk / "study" / "55").unlink()
+        mount("--bind", disk, share)
+        (code, last), (sent_code, _) = receiving.end(), sending.end()
+        assert (code, sent_code, last["code"]) == (3, 3, "incomplete")
+        assert [path.removeprefix("study/") for path, _ in last["failed"]] == ["55"]
+        warned = [one["code"] for one in sending.events if one["event"] == "warning"]
+        assert warned.count("source_away") == 1
+        kept = out / "study" if named == "folder" else out
+        assert sha256sums(kept) == sha256sums(disk / "study")
+        subprocess.run(["umount", "-l", share], check=True)
 
 
 async def test_more_at_once_than_a_link_takes(tmp_path):

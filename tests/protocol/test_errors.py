@@ -77,6 +77,7 @@ def test_only_a_failure_that_is_no_end_can_go_on():
         "disk_paused",
         "home_unwritable",
         "descriptors_short",
+        "source_away",
     }
 
 

@@ -96,6 +96,7 @@ export const FAILURES = {
   disk_error: shared(leadsTo("partial")),
   disk_paused: shared(leadsTo("partial", WAIT)),
   source_changed: leadsTo("failed"),
+  source_away: leadsTo("failed", WAIT),
   // --- taking up again
   transfer_unknown: leadsTo("failed"),
   transfer_running: leadsTo("failed"),

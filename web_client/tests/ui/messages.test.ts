@@ -119,6 +119,7 @@ const NOT_MET: readonly Code[] = [
   "home_unwritable",
   "exposed",
   "descriptors_short",
+  "source_away",
   "source_changed",
   "transfer_unknown",
   "transfer_running",
