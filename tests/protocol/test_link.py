@@ -172,3 +172,27 @@ def test_a_link_does_not_show_its_secrets_in_a_repr():
     made = link.make_link("https://example.org", b"\x01" * 32, bytes(32), passphrase=False)
     assert "x01" not in repr(made)
     assert "x01" not in repr(link.derive_keys(b"\x01" * 32))
+
+
+@pytest.mark.parametrize(
+    ("server", "origin"),
+    [
+        ("https://pacs.example", "https://pacs.example"),
+        (" http://pacs_2:8080/ ", "http://pacs_2:8080"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+        ("https://klinik-münchen.example", "https://xn--klinik-mnchen-3ob.example"),
+        ("https://h/#1.secret", "https://h"),
+        *((one, None) for one in ("", "h", "ftp://x", "https://h/handover", "https://h?a=1")),
+        *((one, None) for one in ("https://h:0", "https://h:x", "https://h:65536", "https://a b")),
+        *((one, None) for one in ("https://[h", "https://u:p@h", f"https://{'ü' * 80}")),
+    ],
+)
+def test_the_address_of_a_server(server, origin):
+    """What is none is called that, without what follows `#`."""
+    if origin is not None:
+        assert link.read_origin(server) == origin
+        return
+    with pytest.raises(Failure) as caught:
+        link.read_origin(f"{server}#1.secret")
+    assert caught.value.code == "address_invalid"
+    assert "secret" not in caught.value.sentence

@@ -68,7 +68,7 @@ async def test_three_wrong_passphrases_disarm_the_link(visitor, sender, some):
         code, last = await finish(sending)
         assert (code, last["code"]) == (1, "disarmed")
         await visitor.start(passphrase="correct horse")
-        await over(visitor, "Nobody is waiting behind this link")
+        await over(visitor, "This link leads to nobody")
 
 
 async def test_an_expired_link_and_one_that_never_was_have_nobody_behind_them(
@@ -80,10 +80,10 @@ async def test_an_expired_link_and_one_that_never_was_have_nobody_behind_them(
         await visitor.open(link)
         assert (await finish(sending))[1]["code"] == "expired"
         await visitor.start()
-        await over(visitor, "Nobody is waiting behind this link", "Ask the sender for a new one")
+        await over(visitor, "This link leads to nobody", "Ask the sender for a new one")
         await visitor.open(f"http://127.0.0.1:{port}/#1.{'A' * 43}.{'A' * 22}")
         await visitor.start()
-        await over(visitor, "Nobody is waiting behind this link")
+        await over(visitor, "This link leads to nobody")
 
 
 async def test_half_a_link_and_no_link_are_said_at_once(visitor, sender, some):
@@ -187,7 +187,7 @@ async def test_digits_that_differ_end_it_on_both_sides(visitor, sender, some):
     sending.expect(r"on both sides")
     sending.type("y\n")
     await visitor.page.click(".card.digits .quiet")
-    await over(visitor, "The digits were said to differ", "Someone may be in between")
+    await over(visitor, "The digits were reported as different", "Someone may be intercepting")
     assert sending.end() == 8
     assert "Someone may be intercepting the connection" in sending.text
 

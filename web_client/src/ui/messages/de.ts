@@ -97,7 +97,7 @@ export const de: Messages = {
   digits: {
     title: "Sind die Ziffern auf beiden Seiten gleich?",
     text: "Der Absender verlangt diese Prüfung. Lesen Sie sich die Ziffern am Telefon vor.",
-    textSender: "Rufen Sie den Empfänger an, und lesen Sie sich die Ziffern vor.",
+    textSender: "Rufen Sie den Empfänger an, und vergleichen Sie die Ziffern.",
     yes: "Sie sind gleich",
     no: "Sie sind verschieden",
   },
@@ -252,7 +252,7 @@ export const de: Messages = {
     body: (link) =>
       `Öffnen Sie diesen Link, um die Dateien zu empfangen. Lassen Sie die Seite offen, bis alles angekommen ist:\n\n${link}\n`,
     qr: "Als QR-Code zeigen",
-    who: "Wer diesen Link hat, kann um Einlass bitten. Sie entscheiden, wer hereinkommt; wer zuerst annimmt, bleibt der Einzige.",
+    who: "Wer diesen Link hat, kann die Dateien anfordern. Sie entscheiden, wer sie bekommt; wer zuerst annimmt, bleibt der Einzige.",
     contact: (contact) => `Nur ${contact} kann diesen Link verwenden.`,
     passphrase: "Dazu ist das Passwort nötig.",
     until: (time) => `Er gilt bis ${time}, solange diese Seite offen ist.`,
@@ -261,7 +261,7 @@ export const de: Messages = {
     title: "Dieser Server will wissen, wer einen Link erstellt",
     text: "Der Betreiber des Servers lässt nur bestimmte Personen Links erstellen.",
     signIn: "Anmelden",
-    label: "Das Token",
+    label: "Ihr Token",
     hint: "Sie bekommen es vom Betreiber des Servers oder nach dem Anmelden.",
     go: "Weiter",
     stop: "Nicht senden",
@@ -269,7 +269,7 @@ export const de: Messages = {
   admit: {
     title: "Soll dieser Empfänger die Dateien bekommen?",
     text: "Erwarten Sie ihn? Im Zweifel rufen Sie an und vergleichen die Prüfziffern.",
-    yes: "Einlassen",
+    yes: "Zulassen",
     no: "Abweisen",
   },
   sent: {

@@ -58,9 +58,9 @@ export const en = {
     text: "They come straight from the sender’s computer to this one, encrypted from end to end. Nothing has been used up by opening this page.",
     label: "Your name",
     labelHint:
-      "The sender sees it, and it stands in the receipt. For example: Radiology, reading room 2",
+      "The sender sees it, and the receipt records it. For example: Radiology, reading room 2",
     passphrase: "Passphrase",
-    passphraseHint: "The sender has it. Ask for it by phone, not by the way the link came.",
+    passphraseHint: "The sender has it. Ask for it by phone, not in the channel the link came by.",
     go: "Continue",
     earlierTitle: "Carry on where you were",
     earlier: (part: string) => `${part} are on this computer already. Nothing is lost.`,
@@ -71,7 +71,7 @@ export const en = {
     receiptKept: "The receipt is still here, under “Past transfers” on the start page.",
     unexpected: "Not expecting anything? Close this page, and nothing happens.",
     trust:
-      "The program in this page comes from the server in the address bar. If you must not trust that server, receive on the command line with",
+      "The program in this page comes from the server in the address bar. If you cannot trust that server, receive on the command line with",
   },
   connecting: {
     title: "Connecting to the sender",
@@ -129,7 +129,7 @@ export const en = {
     list: "Show the list",
     saveSingle: (name: string) => `It will be kept in this browser until you save it as ${name}.`,
     saveArchive: (name: string) =>
-      `They will be kept in this browser until you save them as ${name}, folders and all.`,
+      `They will be kept in this browser until you save them, with their folders, as ${name}.`,
     fits: "There is space for it.",
     tight:
       "There is space in this browser. Whether there is space for the saved copy as well, the browser does not tell: have as much again free.",
@@ -186,7 +186,7 @@ export const en = {
     stopSure: "Really stop? The recipient keeps nothing of what has arrived.",
     stopYes: "Stop",
     stopNo: "Go on sending",
-    lost: "The connection was lost. Waiting for the recipient to come back behind the same link; nothing is lost.",
+    lost: "The connection was lost. Waiting for the recipient to come back by the same link; nothing is lost.",
     silent: "Nothing heard from the recipient for a few seconds; still waiting.",
     paused:
       "The recipient’s disk takes no more data. It continues as soon as it can; nothing is lost.",
@@ -208,7 +208,7 @@ export const en = {
     open: "Open",
     history: "Past transfers",
     trust:
-      "The program in this page comes from the server in the address bar. Whoever must not trust that server sends and receives on the command line.",
+      "The program in this page comes from the server in the address bar. If you cannot trust that server, use the command line to send and receive.",
     gone: "The link of this page is not good any more: it has expired, was withdrawn, or the page was loaded anew before the list of files was ready. To send, create another one.",
     unfinished: (what: string, peer: string) => `Not finished: ${what} to ${peer}.`,
     unopened: (what: string) => `The link for ${what} still stands; nobody has accepted yet.`,
@@ -227,7 +227,7 @@ export const en = {
     moreFolder: "Add a folder",
     label: "Your name",
     labelHint:
-      "The recipient sees it, and it stands in the receipt. For example: Radiology, Dr Weber",
+      "The recipient sees it, and the receipt records it. For example: Radiology, Dr Weber",
     options: "More options",
     passphrase: "Passphrase",
     passphraseHint:
@@ -295,7 +295,7 @@ export const en = {
     orChoose: "If the browser does not ask, or if you refused, choose the same files again:",
     title: "Choose the same files again",
     text: (what: string) =>
-      `This browser cannot open files again by itself after a reload. Choose the same as before (${what}), and it continues where it was, behind the same link.`,
+      `This browser cannot open files again by itself after a reload. Choose the same as before (${what}), and it continues where it was, with the same link.`,
     chosen: (files: string, size: string) => `Chosen: ${files}, ${size}.`,
     go: "Continue",
     differ: (files: string) => `Not as you chose before: ${files}`,
