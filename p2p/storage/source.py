@@ -205,6 +205,7 @@ class FolderSource:
             return False
         os.close(self._file)
         self._file = again
+        expose_writes(again)
         return True
 
     def _check_away(self, source: SourceFile, error: OSError) -> None:

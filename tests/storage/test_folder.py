@@ -10,6 +10,7 @@ import socket
 import stat
 import tempfile
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +40,13 @@ from p2p.storage.source import FolderSource
 
 TRANSFER = b"\x07" * 16
 HEADROOM = 82
+
+
+@contextmanager
+def descriptor_of(path):
+    folder = os.open(path, os.O_RDONLY)
+    yield folder
+    os.close(folder)
 
 
 def set_mark(monkeypatch, length):
@@ -650,6 +658,31 @@ def test_names_that_would_fall_together_are_kept_apart(tmp_path, names):
     with pytest.raises(Failure) as caught:
         listed(root, strict_names=True)
     assert caught.value.code in ("name_collision", "name_refused")
+
+
+def test_a_descriptor_that_is_dead_is_replaced(tmp_path):
+    """As all are when the program that serves a share was killed and begun anew; once at a place,
+    for a disk may be broken there."""
+    content = os.urandom(300_000)
+    (tmp_path / "file").write_bytes(content)
+    found, _ = listed(tmp_path / "file")
+    tape = Manifest(found.entries, bytes(32)).tape()
+    source = FolderSource(found, tape, HEADROOM)
+    read = bytearray()
+    with descriptor_of(tmp_path) as folder:
+        while len(read) < len(content):
+            block = source.read(len(read), 100_000)
+            read += block.message[HEADROOM:]
+            if not block.finished:
+                os.dup2(folder, source._file)  # nothing can be read from one
+        assert block.finished == ((0, hashlib.sha256(content).digest()),)
+        assert read == content
+        source = FolderSource(found, tape, HEADROOM)
+        source.read(0, 100_000)
+        os.dup2(folder, source._file)
+        (tmp_path / "file").unlink()
+        assert source.read(100_000, 100_000).withdrawn == ((0, UNREADABLE),)
+    source.close()
 
 
 def test_two_paths_of_one_base_name_are_refused_by_name(tmp_path):
