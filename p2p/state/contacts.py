@@ -100,7 +100,7 @@ class Contacts:
         old = self.get(name)
         name = shown_label(new, MAX_LABEL)
         if not name or len(new.encode()) > MAX_LABEL or name != new.strip():
-            raise Failure("name_refused", shown(new))
+            raise Failure("name_refused", Detail("label_form", most=MAX_LABEL))
         with self._folder.locked():
             contacts = self.all()
             other = next((one for one in contacts if one != old.name and alike(one, name)), None)

@@ -13,6 +13,7 @@ from ..protocol.errors import Failure
 from ..protocol.handshake import MAX_LABEL
 from ..protocol.paths import shown
 from ..protocol.receipt import fingerprint
+from ..protocol.sentences import Detail
 from .folder import Folder
 
 FILE = "identity.json"
@@ -78,5 +79,5 @@ class IdentityStore:
 def _checked(label: str) -> str:
     """A label without blanks around it. Raises `Failure`."""
     if not label.strip() or len(label.encode()) > MAX_LABEL or shown(label, 256) != label:
-        raise Failure("name_refused", shown(label))
+        raise Failure("name_refused", Detail("label_form", most=MAX_LABEL))
     return label.strip()

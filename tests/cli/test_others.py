@@ -36,6 +36,8 @@ def test_the_identity(line, language):
 
 
 def test_a_label_that_cannot_be_used(line, language):
+    done = line.run("identity", "set-label", "")
+    assert told(language, "1 to 128 bytes", "1 bis 128 Bytes") in done.stderr
     done = line.run("identity", "set-label", "a\nb")
     assert done.exit_code == 1
     assert told(language, "This name cannot be used", "Dieser Name kann nicht") in done.stderr
