@@ -55,7 +55,7 @@ async def open_server(
     try:
         await server.start(*listen, tls.context if tls else None)
     except OSError as error:
-        raise Failure("server_unreachable", os_detail(error)) from None
+        raise Failure("cannot_listen", os_detail(error)) from None
     try:
         yield server
     finally:
@@ -75,7 +75,7 @@ async def open_stun(listen: tuple[str, int] | None) -> AsyncIterator[None]:
         try:
             await stack.enter_async_context(serve_stun(*listen))
         except OSError as error:
-            raise Failure("server_unreachable", os_detail(error)) from None
+            raise Failure("cannot_listen", os_detail(error)) from None
         yield
 
 
@@ -117,7 +117,7 @@ async def open_rendezvous(
         if error.errno == errno.EADDRINUSE and listen and listen[1] == PORT:
             minutes = int(apart.STAY_SECONDS / 60)
             detail = Detail("port_kept", port=PORT, minutes=minutes)
-        raise Failure("server_unreachable", detail) from None
+        raise Failure("cannot_listen", detail) from None
     listening = listen[0] if listen else ""
     named = _link_hosts(listening, address, hosts)
     scheme = "http" if tls is None else "https"

@@ -66,6 +66,7 @@ FAILURES: dict[str, FailureKind] = {
     "link_unsupported": FailureKind(_F),
     "server_unreachable": FailureKind(_F, Next.RETRY),
     "server_refused": FailureKind(_F, Next.RETRY),
+    "cannot_listen": FailureKind(_F),
     "token_required": FailureKind(_F),
     "address_invalid": FailureKind(_F),
     "certificate_untrusted": FailureKind(_F),

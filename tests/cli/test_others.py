@@ -300,7 +300,7 @@ def test_the_page_of_a_server(line, language, monkeypatch, verdict):
 def test_a_server_that_cannot_listen(line, language, monkeypatch):
     @asynccontextmanager
     async def serve(*given):
-        raise api.Failure("server_unreachable", api.Detail("eaddrinuse"))
+        raise api.Failure("cannot_listen", api.Detail("eaddrinuse"))
         yield
 
     monkeypatch.setattr(api, "serve", serve)

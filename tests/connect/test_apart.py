@@ -123,7 +123,7 @@ async def test_a_port_that_is_taken_is_said_as_before():
             with pytest.raises(Failure) as caught:
                 where = taken.getsockname()[:2]
                 await open_rendezvous(stack, None, where, None, None, OWNER)
-    assert caught.value.code == "server_unreachable"
+    assert caught.value.code == "cannot_listen"
     assert "already in use" in caught.value.sentence
     assert not servers()
 

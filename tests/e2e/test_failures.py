@@ -10,6 +10,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 from contextlib import closing, suppress
@@ -55,9 +56,9 @@ def test_a_server_that_serves_one_link_alone(sender, third, some):
 def test_a_server_that_wants_a_token(sender, some):
     """This one never does; others may."""
 
-    def refuse(socket):
-        socket.recv()
-        socket.send(json.dumps({"type": "error", "code": "token_required"}))
+    def refuse(asking):
+        asking.recv()
+        asking.send(json.dumps({"type": "error", "code": "token_required"}))
 
     with serve(refuse, "127.0.0.1", 0, select_subprotocol=lambda _, offered: offered[0]) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -83,6 +84,16 @@ def test_a_server_or_a_name_that_no_link_can_have(sender, some):
     for host in ("pacs_2", "klinik-münchen.example"):
         _, link = sender.send("--auto", "--address", host, some)
         assert re.match(r"http://(pacs_2|xn--klinik-mnchen-3ob\.example):[0-9]+/#1", link)
+
+
+def test_a_port_that_somebody_else_has(sender, some):
+    """It is this computer's own affair: neither a network nor a server is to blame."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        last = ended(sender.start("send", "--auto", "--listen", address, some), 1, "cannot_listen")
+        assert "already in use" in last["message"]
+        done = sender.run("serve", "--listen", address)
+    assert (done.returncode, "cannot listen at the address" in done.stderr) == (1, True)
 
 
 # --- an installation that lacks something

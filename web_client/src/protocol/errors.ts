@@ -48,6 +48,7 @@ export const FAILURES = {
   link_unsupported: leadsTo("failed"),
   server_unreachable: leadsTo("failed", RETRY),
   server_refused: leadsTo("failed", RETRY),
+  cannot_listen: leadsTo("failed"),
   token_required: leadsTo("failed"),
   address_invalid: leadsTo("failed"),
   certificate_untrusted: leadsTo("failed"),

@@ -106,6 +106,7 @@ const NOT_MET: readonly Code[] = [
   "local_ca_unusable",
   "local_ca_uncovered",
   "host_invalid",
+  "cannot_listen",
   "engine_missing",
   "guest_unproven",
   "contact_unknown",
