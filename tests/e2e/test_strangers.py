@@ -163,7 +163,9 @@ async def test_a_visitor_ends_only_its_own_visit(tmp_path, monkeypatch, visit):
     options = {"auto": False, "interactive": True, "verify": visit == "wants digits"}
     visitor = receive(await one.link, tmp_path / "out-v", tmp_path / "v", **options)
     if visit == "refuses":
-        (tmp_path / "out-v").write_bytes(b"")  # no folder: nothing can be written there
+        # No folder: nothing can be written there, which is only noticed late.
+        (tmp_path / "out-v").write_bytes(b"")
+        monkeypatch.setattr("p2p.transfer.recipient.check_writable", lambda where: None)
     if visit == "leaves":
         await one.sent.until("offered")
         visitor.transfer.cancel()

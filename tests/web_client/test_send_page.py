@@ -72,7 +72,7 @@ async def test_states_of_sending_that_goes_well(host, look, origin, receiver, se
     await page.wait_for(".card.differences")
     await look(host, "send-differences")
     await page.click(".card.differences .choices .primary")
-    ending = finish(receiver.start("resume", "--auto"))
+    ending = finish(receiver.start("resume", "--auto", "--limit", "900M"))
     await host.sent()
     await look(host, "send-incomplete")
     assert (await ending)[0] == 3
