@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from p2p import Home
@@ -26,9 +24,7 @@ from p2p.transfer.options import Options
         ({"relay_only": True, "label": "Ward"}, {}, {"relay_only": True, "label": "Ward"}),
     ],
 )
-def test_what_is_chosen_now_counts_for_more(
-    tmp_path, begun: dict[str, Any], now: dict[str, Any], expect: dict[str, Any]
-):
+def test_what_is_chosen_now_counts_for_more(tmp_path, begun, now, expect):
     home = Home(tmp_path / "home")
     noted = Options(home, **begun).begun_with()
     assert Options(home, **now).taken_up(noted) == Options(home, **expect)
