@@ -58,6 +58,7 @@ MAX_ATTEMPTS = 2  # unproven guests at once
 PROBE_SECONDS = 4.0  # for the answer to the handshake's large packet
 RETAKE_SECONDS = 5.0  # before a room is asked for anew
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 6.0  # a server lets an address knock in vain ten times a minute
+DISARM_SECONDS = 1.0  # for a host to withdraw a link after the last guess
 PROBES = 3  # connections that may come to nothing before the handshake is through
 LATE_SECONDS = 2.0  # well before a host takes large packets for lost
 CAPABILITIES = [RESUME, LANES, MANY_LANES, ZSTD_FRAMES]  # of a recipient, ...
@@ -389,7 +390,7 @@ class HostInvitation:
         except HandoverError as error:
             self._count(error)
         except (LaneLost, TimeoutError):
-            if self._packet == packet:
+            if transports.knocked and self._packet == packet:
                 found = binding is not None
                 code = "connection_lost_early" if found else "no_connection"
                 self._warn(code, "" if found else Detail(transports.obstacle))
@@ -592,13 +593,33 @@ class GuestInvitation:
             if failure is None or not is_nobody_there(failure):
                 there = now
             waited = {"silence": now - heard, "away": now - there, "idle": now - moved}
-            last = transfer.broke_off(failure, proven=session is not None, **waited)
+            try:
+                last = transfer.broke_off(failure, proven=session is not None, **waited)
+            except Failure as given_up:
+                raise await self._diagnosed(given_up) from None
             if last is not None:
                 return last
             self._options.emit(StateChanged(transfer.cut))
             await asyncio.sleep(backoff)
             await transfer.ready()
             backoff = min(2 * backoff, LAST_BACKOFF)
+
+    async def _diagnosed(self, failure: Failure) -> Failure:
+        """What a failure means to who has a link and nothing else."""
+        if failure.code == "server_unreachable":
+            return Failure(failure.code, Detail("of_link", why=failure.detail))
+        if failure.code == "passphrase_wrong" and not await self._is_open():
+            return Failure("not_found", Detail("link_disabled"))
+        return failure
+
+    async def _is_open(self) -> bool:
+        """Whether the link still leads to somebody, after a guess."""
+        await asyncio.sleep(DISARM_SECONDS)
+        try:
+            async with GuestSeat(self.link.origin, self._keys, self._proxies):
+                return True
+        except Failure as failure:
+            return not is_nobody_there(failure)
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Connected]:

@@ -316,7 +316,7 @@ class Server:
                 return
             except Refused as refusal:
                 logger.info("refused: %s", refusal.code)
-                seat.say("error", code=refusal.code)
+                seat.say("error", code=refusal.code, reason=refusal.reason)
                 return
             if not seat.room and not seat.stays:
                 return
@@ -343,7 +343,7 @@ class Server:
                 raise messages.BadMessage
             self._end_attempt(seat.room, message["attempt"])
         elif kind == "close" and not seat.attempt:
-            self._rooms.close(seat.room)
+            self._rooms.finish(seat.room, time.monotonic())
         else:
             raise messages.BadMessage
 

@@ -56,7 +56,7 @@ FROM_SERVER: Final[dict[str, Shape]] = {
     "attempt": {"attempt": ATTEMPT, "ice": dict},
     "envelope": {"attempt": ATTEMPT, "body": None},
     "left": {"attempt": ATTEMPT},
-    "error": {"code": str, "sign_in": OPTIONAL_TEXT},
+    "error": {"code": str, "sign_in": OPTIONAL_TEXT, "reason": OPTIONAL_TEXT},
 }
 ERRORS: Final = (
     "bad_message",
@@ -69,6 +69,9 @@ ERRORS: Final = (
     "going_away",  # the server is stopping; come back
     "token_required",  # to create rooms here; `sign_in`, if any, is where to get one
 )
+
+
+REASONS: Final = ("expired", "closed")  # why a room is `not_found`, to who has its join token
 
 
 class BadMessage(ValueError):

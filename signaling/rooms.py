@@ -20,6 +20,8 @@ class Limits:
 
     rooms: int = 10_000
     rooms_per_address: int = 20
+    former_rooms: int = 10_000  # of which it is known why they are over
+    former_seconds: float = 24 * 3600.0
     attempts_per_room: int = 2
     attempt_seconds: float = 30.0  # 20 s for the peers' handshake, and some for the way
     attempt_messages: int = 64
@@ -43,11 +45,15 @@ class Limits:
     addresses: int = 100_000  # remembered for a minute at most
 
 
-class Refused(Exception):
-    """A request that the rules refuse; `code` is one of `messages.ERRORS`."""
+SAME_TIME = 5.0  # seconds
 
-    def __init__(self, code: str) -> None:
-        self.code = code
+
+class Refused(Exception):
+    """A request that the rules refuse; `code` is one of `messages.ERRORS`, `reason` of
+    `messages.REASONS` where there is one."""
+
+    def __init__(self, code: str, reason: str | None = None) -> None:
+        self.code, self.reason = code, reason
         super().__init__(code)
 
 
@@ -77,7 +83,17 @@ class Room:
     owner_hash: bytes
     origin: Origin
     ends: float
+    away: bool = False  # its host is, and that ends it
     attempts: dict[bytes, Attempt] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FormerRoom:
+    """A room that is over, for guests who come late."""
+
+    join_hash: bytes
+    reason: str  # of `messages.REASONS`
+    ends: float  # when it is forgotten
 
 
 def _same(token: bytes, hashed: bytes) -> bool:
@@ -135,6 +151,7 @@ class Rooms:
         """With `owner_hash` there is room for the host of this owner token only."""
         self._limits, self._owner_hash = limits, owner_hash
         self._rooms: dict[bytes, Room] = {}
+        self._former: dict[bytes, FormerRoom] = {}  # the oldest first
         self._per_address: dict[bytes, int] = {}
         self._waiting = _Waiting()
 
@@ -153,7 +170,7 @@ class Rooms:
             if not _same(owner, known.owner_hash):
                 raise Refused("room_taken")
             known.attempts.clear()
-            known.ends = now + ttl
+            known.ends, known.away = now + ttl, False
             return None
         if self._owner_hash is not None and not _same(owner, self._owner_hash):
             raise Refused("room_taken")  # the only one that there is
@@ -168,15 +185,19 @@ class Rooms:
             self.close(gone)
         owner_hash = hashlib.sha256(owner).digest()
         self._rooms[room] = Room(join_hash, owner_hash, origin, now + ttl)
+        self._former.pop(room, None)
         self._per_address[origin.address] = self._per_address.get(origin.address, 0) + 1
         self._waiting.add(origin.network, room)
         return gone
 
     def join(self, room: bytes, token: bytes, attempt: bytes, now: float) -> None:
-        """Begin an attempt. Raises `Refused`: not_found also for a wrong token."""
+        """Begin an attempt. Raises `Refused`: not_found also for a wrong token; for the right one
+        of a room that is over with the reason."""
         known = self._rooms.get(room)
         if known is None or known.ends <= now or not _same(token, known.join_hash):
-            raise Refused("not_found")
+            former = self._former.get(room)
+            over = former is not None and former.ends > now and _same(token, former.join_hash)
+            raise Refused("not_found", former.reason if former is not None and over else None)
         self._waiting.remove(known.origin.network, room)
         if len(known.attempts) >= self._limits.attempts_per_room:
             raise Refused("busy")
@@ -206,7 +227,21 @@ class Rooms:
         """The host's connection is gone: keep the room a while for it to come back."""
         known = self._rooms.get(room)
         if known is not None:
-            known.ends = min(known.ends, now + self._limits.away_seconds)
+            away = now + self._limits.away_seconds
+            known.ends, known.away = min(known.ends, away), away < known.ends
+
+    def finish(self, room: bytes, now: float) -> None:
+        """Forget a room, but for the reason why it is over: its host says so, or its time is up."""
+        known = self._rooms.get(room)
+        if known is None:
+            return
+        # A host looks at a clock of its own, and says so when it sees that the time is up.
+        reason = "closed" if known.ends > now + SAME_TIME else "expired"
+        self.close(room)
+        if len(self._former) >= self._limits.former_rooms:
+            del self._former[next(iter(self._former))]
+        ends = now + self._limits.former_seconds
+        self._former[room] = FormerRoom(known.join_hash, reason, ends)
 
     def close(self, room: bytes) -> None:
         """Forget a room."""
@@ -223,7 +258,15 @@ class Rooms:
         """Forget what is over; the rooms that were."""
         over = [name for name, room in self._rooms.items() if room.ends <= now]
         for name in over:
-            self.close(name)
+            if self._rooms[name].away:
+                self.close(name)
+            else:
+                self.finish(name, now)
+        while self._former:
+            oldest = next(iter(self._former))
+            if self._former[oldest].ends > now:
+                break
+            del self._former[oldest]
         return over
 
     def overdue(self, now: float) -> list[tuple[bytes, bytes]]:

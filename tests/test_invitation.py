@@ -703,6 +703,29 @@ async def test_whoever_comes_while_another_is_being_asked_about_is_turned_away(p
 # --- guesses --------------------------------------------------------------------------------------
 
 
+@virtual_time
+async def test_who_guesses_three_times_is_told_that_the_link_is_disabled(place):
+    """And to look whether it still is good is no attempt to the host."""
+    told = []
+
+    def give_up(failure, **_):
+        raise failure
+
+    async with place:
+        host = await place.host(passphrase=PASSPHRASE)
+        for number in range(MAX_FAILED_ATTEMPTS):
+            visitor = place.visitor(host, f"guess{number}", passphrase="wrong")
+            visitor._transfer.broke_off = give_up
+            with pytest.raises(Failure) as caught:
+                await visitor.run()
+            told.append((caught.value.code, getattr(caught.value.detail, "code", "")))
+        with pytest.raises(Failure):
+            await host.task
+        assert host.warned() == [("guesses_left", "2"), ("guesses_left", "1")]
+    wrong, disabled = ("passphrase_wrong", ""), ("not_found", "link_disabled")
+    assert told == [wrong, wrong, disabled]
+
+
 async def guess(place, host, number):
     return await place.turned_away(host, f"guess{number}", passphrase="wrong")
 
@@ -826,7 +849,8 @@ async def test_a_stranger_that_says_nothing_is_waited_for_only_so_long(place):
         async with GuestSeat(place.origin, KEYS) as attempt:
             assert await attempt.recv() is None
         assert time.monotonic() - began == pytest.approx(HANDSHAKE_SECONDS, abs=1)
-        await host.until(lambda: [code for code, _ in host.warned()] == ["no_connection"])
+        await host.until(lambda: not host.invitation._attempts)
+        assert host.warned() == []  # it did not even want to connect
         assert not host.task.done()
 
 

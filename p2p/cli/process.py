@@ -12,7 +12,15 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from ..api import EXIT_CODES, EXIT_USAGE, HandoverError, Question, QuestionDropped, Transfer
+from ..api import (
+    EXIT_CODES,
+    EXIT_USAGE,
+    HandoverError,
+    Outcome,
+    Question,
+    QuestionDropped,
+    Transfer,
+)
 from .terminal import Human, Terminal, fail, show_json
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
@@ -78,22 +86,32 @@ def steady_output() -> None:
 
 
 def run(
-    start: Callable[[bool], Transfer], role: str, *, as_json: bool, paths: Sequence[str] = ()
+    start: Callable[[bool], Transfer],
+    role: str,
+    *,
+    as_json: bool,
+    paths: Sequence[str] = (),
+    again: Callable[[], None] | None = None,
 ) -> NoReturn:
     """Run a transfer until it has ended, and exit. `start` is told whether anybody can answer;
-    `paths` is what is sent."""
+    `paths` is what is sent. `again` asks a person for the passphrase anew, where that was wrong."""
     keep_buffers()
     raise_descriptors()
     steady_output()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; idle, they would still spin
-    code = asyncio.run(_follow(start, Human(role, paths), as_json))
+    while True:
+        outcome = asyncio.run(_follow(start, Human(role, paths), as_json))
+        if outcome.code != "passphrase_wrong" or again is None:
+            break
+        again()
+    code = EXIT_USAGE if outcome.code == "needs_answer" else EXIT_CODES[outcome.ending]
     sys.stdout.flush()
     sys.stderr.flush()
     # libdatachannel's threads may take seconds to wind down; everything of ours is on the disk.
     os._exit(code)
 
 
-async def _follow(start: Callable[[bool], Transfer], human: Human, as_json: bool) -> int:
+async def _follow(start: Callable[[bool], Transfer], human: Human, as_json: bool) -> Outcome:
     terminal = None if as_json else Terminal.open()
     try:
         transfer = start(terminal is not None)
@@ -116,5 +134,4 @@ async def _follow(start: Callable[[bool], Transfer], human: Human, as_json: bool
             show_json(event.as_json())
         else:
             human(event)
-    outcome = await transfer.result()
-    return EXIT_USAGE if outcome.code == "needs_answer" else EXIT_CODES[outcome.ending]
+    return await transfer.result()

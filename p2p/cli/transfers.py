@@ -154,6 +154,11 @@ def receive(link: str | None, output: Path | None, allow_hidden: bool, common: C
             _no_passphrase(common)
     if api.needs_passphrase(offered):
         secret = read_passphrase(True, common.passphrase_file, common.as_json, twice=False)
+
+    def ask_again() -> None:
+        nonlocal secret
+        secret = read_passphrase(True, None, common.as_json, twice=False)
+
     with told(common.as_json):
         api.tidy()
     run(
@@ -166,6 +171,7 @@ def receive(link: str | None, output: Path | None, allow_hidden: bool, common: C
         ),
         "recipient",
         as_json=common.as_json,
+        again=ask_again if _asked_passphrase(common) else None,
     )
 
 
@@ -201,11 +207,22 @@ def _resume(wanted: str, common: Common) -> NoReturn:
     for name in unfinished.options:
         if not _typed(typed, OPTION_OF.get(name, name)):
             arguments.pop(name)
+
+    def ask_again() -> None:
+        arguments["passphrase"] = read_passphrase(True, None, common.as_json, twice=False)
+
     run(
         lambda interactive: api.resume(unfinished.id, interactive=interactive, **arguments),
         unfinished.role,
         as_json=common.as_json,
+        again=ask_again if _asked_passphrase(common) else None,
     )
+
+
+def _asked_passphrase(common: Common) -> bool:
+    """Whether a passphrase comes from a person at the terminal."""
+    given = common.passphrase_file is not None or "HANDOVER_PASSPHRASE" in os.environ
+    return not given and not common.as_json
 
 
 def _no_passphrase(common: Common) -> None:

@@ -177,7 +177,6 @@ def _reason(error: BaseException) -> str:
 
 
 _CODES = {
-    "not_found": "not_found",
     "busy": "busy",
     "expired": "expired",
     "rate_limited": "server_refused",
@@ -188,12 +187,19 @@ _CODES = {
 }
 
 
+_REASONS = {"expired": Detail("link_expired"), "closed": Detail("link_closed")}
+
+
 def is_nobody_there(failure: HandoverError) -> bool:
     """Whether somebody answered that nobody is waiting, or that nothing listens there any more."""
     return failure.code == "not_found" or failure.detail == _REFUSED
 
 
-def _failure(code: str) -> Failure:
+def _failure(error: messages.Message) -> Failure:
+    """What an error of the server's means."""
+    code = error.get("code", "bad_message")
+    if code == "not_found":
+        return Failure(code, _REASONS.get(error["reason"] or "", Detail("link_unknown")))
     return Failure(_CODES.get(code, "server_unreachable"), detail_of(code[:32]))
 
 
@@ -318,7 +324,7 @@ class HostSeat:
         async with asyncio.timeout(OPEN_SECONDS):
             answer = _decode(await socket.recv())
         if answer["type"] == "error":
-            raise _failure(answer["code"])
+            raise _failure(answer)
         if answer["type"] != "created":
             raise Failure("server_refused", Detail("unexpected_answer"))
 
@@ -354,7 +360,7 @@ class HostSeat:
         elif kind == "left" and message["attempt"] in self._attempts:
             self._attempts.pop(message["attempt"]).put(None)
         elif kind == "error":
-            raise _failure(message["code"])
+            raise _failure(message)
 
 
 class GuestSeat:
@@ -397,7 +403,7 @@ class GuestSeat:
         except (WebSocketException, TimeoutError):
             raise Failure("server_unreachable", Detail("closed")) from None
         if answer["type"] != "joined":
-            raise _failure(answer.get("code", "bad_message"))
+            raise _failure(answer)
         return answer
 
     def _say(self, text: str) -> None:

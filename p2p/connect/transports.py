@@ -143,6 +143,7 @@ class Transports:
         self._tls: TlsConnection | None = None
         self._failed = asyncio.Event()  # the direct connection has
         self._offered: list[str] = []  # addresses of the peer's candidates
+        self.knocked = False  # a guest wanted to connect, rather than look whether a link is good
         self._to_browser = False
         self._peer_sends_udp = False  # for a STUN server has answered it
         self._peer: asyncio.Future[DirectEndpoint] | None = None
@@ -210,6 +211,7 @@ class Transports:
         knock = await signals.recv()
         if not isinstance(knock, Knock):
             raise unexpected(knock, "knock_missing")
+        self.knocked = True
         self._relay_only = self._relay_only or knock.relay_only
         self._to_browser = knock.kind == "browser"
         if self._to_browser or self._relay_only:

@@ -463,6 +463,24 @@ async def test_a_guest_joins_and_talks_and_is_told_when_it_is_over(monkeypatch):
     assert socket.closed
 
 
+@pytest.mark.parametrize(
+    ("reason", "detail"),
+    [
+        ("expired", "it has expired"),
+        ("closed", "the transfer is over, or the sender has withdrawn it"),
+        (None, "the transfer is over, or the link has expired or was mistyped"),
+        ("of a later server", "the transfer is over, or the link has expired or was mistyped"),
+    ],
+)
+@virtual_time
+async def test_a_guest_is_told_why_a_link_leads_to_nobody(monkeypatch, reason, detail):
+    Servers(monkeypatch, Socket(messages.encode("error", code="not_found", reason=reason)))
+    with pytest.raises(Failure) as caught:
+        async with GuestSeat(ORIGIN, KEYS):
+            pass
+    assert caught.value.detail == detail
+
+
 @pytest.mark.parametrize("end", [None, "gibberish", messages.encode("error", code="going_away")])
 @virtual_time
 async def test_a_server_that_goes_ends_a_guests_attempt(monkeypatch, end):
@@ -589,6 +607,6 @@ def test_nobody_is_there_where_the_room_or_the_server_is_gone():
 
 
 def test_a_code_that_is_not_known_is_said_in_few_words():
-    failure = seats._failure("a_code_of_a_later_server_that_is_very_long_indeed")
+    failure = seats._failure({"code": "a_code_of_a_later_server_that_is_very_long_indeed"})
     assert failure.code == "server_unreachable"
     assert failure.detail == "a_code_of_a_later_server_that_is"

@@ -76,6 +76,7 @@ async def check(kind: str, address: str, screenshot: str = "") -> int:
         page = browser.page
         await page.goto(address)
         await page.wait_until("document.querySelector('h1') !== null")
+        await page.evaluate("void document.querySelector('.card .more')?.setAttribute('open', '')")
         await page.click(".card .check-computer")
         await page.wait_for(".card.check .primary", CHECK_SECONDS)
         rows = await page.evaluate(ROWS)

@@ -44,6 +44,53 @@ def test_a_wrong_token_an_unknown_and_an_expired_room_look_the_same():
     assert refused(made.join, b"room", JOIN, b"a", 100.0) == "not_found"
 
 
+def reason(made, token, now, room=b"room"):
+    with pytest.raises(Refused) as caught:
+        made.join(room, token, b"a", now)
+    assert caught.value.code == "not_found"
+    return caught.value.reason
+
+
+def test_who_has_the_right_token_is_told_why_a_room_is_over():
+    made = rooms()
+    made.finish(b"room", 50.0)
+    assert reason(made, JOIN, 60.0) == "closed"
+    assert reason(made, b"x" * 32, 60.0) is None
+    made.create(b"room", HASH, OWNER, 100, HERE, 60.0)
+    made.join(b"room", JOIN, b"a", 61.0)
+    assert made.expire(160.0) == [b"room"]
+    assert reason(made, JOIN, 161.0) == "expired"
+    assert reason(made, JOIN, 161.0 + 24 * 3600) is None
+
+
+def test_a_host_that_says_itself_that_its_time_is_up_has_not_withdrawn_the_link():
+    made = rooms()
+    made.finish(b"room", 96.0)
+    assert reason(made, JOIN, 97.0) == "expired"
+
+
+def test_why_a_room_is_over_is_not_known_where_its_host_went_away():
+    made = rooms(away_seconds=10.0)
+    made.away(b"room", 1.0)
+    assert made.expire(11.0) == [b"room"]
+    assert reason(made, JOIN, 12.0) is None
+
+
+def test_rooms_that_are_over_are_remembered_up_to_a_number_and_a_time():
+    made = rooms(former_rooms=2, rooms_per_address=9)
+    for name in (b"2", b"3"):
+        made.create(name, HASH, OWNER, 100, HERE, 0.0)
+    for now, name in enumerate((b"room", b"2", b"3")):
+        made.finish(name, float(now))
+    assert [reason(made, JOIN, 5.0, name) for name in (b"room", b"2", b"3")] == [
+        None,
+        "closed",
+        "closed",
+    ]
+    made.expire(24 * 3600 + 1.5)
+    assert list(made._former) == [b"3"]
+
+
 def test_two_attempts_at_once_and_no_third():
     made = rooms()
     made.join(b"room", JOIN, b"a", 1.0)

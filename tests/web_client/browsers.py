@@ -57,6 +57,7 @@ class Options:
     private: bool = False  # off the record: nothing on disk; Firefox then has no OPFS
     any_certificate: bool = False  # self-signed and untrusted ones too
     authority: Path | None = None  # a certificate that its user trusts to vouch for servers
+    withholds_addresses: bool = False  # by a policy: WebRTC gets no candidate
     proxy: str = ""  # URL of the HTTP proxy to all https servers, with a login or without
     color_scheme: Literal["light", "dark"] = "light"
     reduced_motion: bool = False
@@ -409,6 +410,8 @@ class Chromium:
         "--disable-sync",
     )
 
+    WITHHOLD = ("--webrtc-ip-handling-policy=disable_non_proxied_udp",)
+
     def __init__(self, folder: Path, options: Options) -> None:
         self.options = options
         self.downloads = folder / "downloads"
@@ -427,7 +430,7 @@ class Chromium:
         mark = f"--started-by-a-test={uuid.uuid4()}"  # no switch of Chromium's: finds its process
         how: dict[str, Any] = {
             "executable_path": find_program("chromium"),
-            "args": [*self.FLAGS, mark],
+            "args": [*self.FLAGS, *self.WITHHOLD * options.withholds_addresses, mark],
             "handle_sigint": False,
             "handle_sigterm": False,
             "handle_sighup": False,
@@ -869,6 +872,11 @@ class Firefox:
             "layout.css.prefers-color-scheme.content-override": 0 if dark else 1,
             "ui.prefersReducedMotion": int(self.options.reduced_motion),
         }
+        if self.options.withholds_addresses:
+            chosen |= {
+                "media.peerconnection.ice.no_host": True,
+                "media.peerconnection.ice.default_address_only": True,
+            }
         if self.options.proxy:
             proxy = urlsplit(self.options.proxy)
             chosen |= {

@@ -129,7 +129,9 @@ class PageSender:
     async def home(self) -> None:
         """Back to the start, at the end."""
         await self.page.evaluate("void (window.before = true)")
-        button = ".card.sent .choices .quiet, .card.ended > .primary, .card.history .primary"
+        button = (
+            ".card.sent .choices .quiet, .card.ended .primary, .history > .choices > :last-child"
+        )
         await self.page.click(button)
         await self.page.wait_until(
             "!window.before && document.querySelector('.card.home') !== null"
@@ -152,7 +154,7 @@ class PageSender:
     async def sent(self, seconds: float = SECONDS) -> str:
         """Wait until all is delivered and signed by both; the heading."""
         await self.page.wait_for(".card.sent, .card.ended", seconds)
-        title = await self.page.text("h1")
+        title = await self.title()
         assert await self.shows(".card.sent"), (title, await self.text())
         return title
 
@@ -166,6 +168,9 @@ class PageSender:
         """Wait until this part of the bytes is on the recipient's disk; what part it is then."""
         value = "document.querySelector('progress')?.value ?? 0"
         return float(await self.page.wait_until(f"({value}) >= {part} && ({value})", seconds))
+
+    async def title(self) -> str:
+        return " ".join((await self.page.text("h1")).split())
 
     async def text(self) -> str:
         """What the card says, on one line."""

@@ -156,7 +156,7 @@ class Recipient:
 
     async def save_receipt(self, transfer_id: str) -> Path:
         """Save the receipt beside it."""
-        await self.page.click(".card.done .choices .quiet")
+        await self.page.click(".card.done .receipt")
         return await self.browser.downloaded(f"handover-{transfer_id}.receipt.json")
 
     async def decline(self) -> None:
@@ -167,7 +167,7 @@ class Recipient:
     async def again(self) -> None:
         """Try again, after it has ended."""
         await self.page.evaluate("void (window.before = true)")
-        await self.page.click(".card.ended > .primary")
+        await self.page.click(".card.ended .primary")
         await self.page.wait_until("!window.before && document.querySelector('h1') !== null")
 
     async def stop(self) -> None:
@@ -181,7 +181,7 @@ class Recipient:
         return not await self.page.evaluate(f"dispatchEvent({event})")
 
     async def title(self) -> str:
-        return await self.page.text("h1")
+        return " ".join((await self.page.text("h1")).split())
 
     async def text(self) -> str:
         """What the card says, on one line."""

@@ -109,6 +109,7 @@ async def test_a_check_of_this_computer(recipient, look, sender, some):
     _, link = sender.send(some, *AUTO)
     for address in (link.split("#")[0], link):
         await recipient.open(address)
+        await page.evaluate("void document.querySelector('.card .more')?.setAttribute('open', '')")
         await page.click(".card .check-computer")
         await page.wait_for(".card.check .primary", 30)
         assert "inside this network alone" in await page.text(".card.check [role=status]")
@@ -244,7 +245,7 @@ async def test_a_transfer_by_the_keyboard_alone(visitor, sender, some):
     await page.press("Enter")
     await visitor.browser.downloaded("study.zip")
     await page.wait_for(".card.done h2")
-    await tab_to(page, ".card.done .choices .quiet")
+    await tab_to(page, ".card.done .receipt")
     await page.press("Enter")
     assert (await finish(sending))[0] == 0
     assert page.errors == []

@@ -117,7 +117,7 @@ async def test_a_page_receives_what_a_page_sends(host, at, origin, files, other)
     (record,) = await visitor.records("receipts", "getAllKeys()")
     saved = await host.save_receipt(str(record))
     assert receipts.verify(saved.read_bytes()).confirmed
-    await visitor.page.click(".card.done > button.quiet, .card.done .choices .quiet")
+    await visitor.page.click(".card.done .receipt")
     theirs = await visitor.browser.downloaded(f"handover-{record}.receipt.json")
     assert saved.read_bytes() == theirs.read_bytes()
     assert host.page.errors == visitor.page.errors == []
@@ -226,7 +226,7 @@ async def test_a_dropped_folder_of_20_000_is_listed_while_the_page_answers(
         "document.querySelector('h1').innerText.includes('20,000 files')", 60
     )
     await host.page.wait_until("document.querySelector('.busy').hidden")
-    assert "20,000 files in 21 folders" in await host.page.text("h1")
+    assert "20,000 files in 21 folders" in await host.title()
     assert await host.page.evaluate("window.seen.size") > 2  # how far it is, meanwhile
     assert host.page.errors == []
 
@@ -264,7 +264,7 @@ async def test_one_is_left_out_again_and_a_name_is_taken_once(host, origin, file
     assert f"already: {other.name}." in await host.text()
     await host.page.click(f"[aria-label='Leave out {other.name}']")
     await host.page.wait_until("document.querySelectorAll('.tree li').length === 2")
-    assert (await host.page.text("h1")).startswith("Send 2 files, ")
+    assert (await host.title()).startswith("Send 2 files, ")
     await host.choose(other)
     await host.page.wait_until("document.querySelectorAll('.tree li').length === 3")
 
@@ -300,9 +300,14 @@ async def test_past_transfers_are_listed_saved_and_erased(host, origin, receiver
     done = receiver.run("receipt", "verify", str(saved))
     assert done.returncode == 0, done.stderr
     await page.click(".past-transfer:nth-of-type(2) .choices button:last-child")
+    await page.click(".past-transfer .note .quiet")
     await page.wait_until("document.querySelectorAll('.past-transfer').length === 1")
     assert len(await host.records("receipts")) == 1
     await page.click(".card.history > .choices button:nth-child(2)")
+    assert "cannot be brought back" in await page.text(".card.history > .choices .note")
+    await page.click(".card.history > .choices .note .primary")  # keep it
+    await page.click(".card.history > .choices button:nth-child(2)")
+    await page.click(".card.history > .choices .note .quiet")
     await page.wait_until("document.querySelectorAll('.past-transfer').length === 0")
     assert "There is none yet." in await host.text()
     assert await host.records("receipts") == []

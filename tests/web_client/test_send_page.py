@@ -81,10 +81,12 @@ async def test_states_of_sending_that_goes_well(host, look, origin, receiver, se
     await page.click(".past-transfer details > summary")
     await look(host, "send-history")
     await page.click(".card.history > .choices button:nth-child(2)")
+    await look(host, "send-history-erase")
+    await page.click(".card.history > .choices .note .quiet")
     await page.wait_until("document.querySelector('.past-transfer') === null")
     await look(host, "send-history-none")
     assert page.errors == []
-    assert len(look.seen) == 13
+    assert len(look.seen) == 14
 
 
 async def test_states_of_sending_that_does_not(host, look, at, origin, receiver, some, tmp_path):
@@ -114,12 +116,14 @@ async def test_states_of_sending_that_does_not(host, look, at, origin, receiver,
     await page.wait_for(".card.home .note")
     await look(host, "send-unfinished")
     await page.click(".card.home .note .choices .quiet")
+    await look(host, "send-give-up")
+    await page.click(".card.home .note .note .quiet")
     await host.choose(*files)
     await host.make_link()
     await host.stop()
     await host.ended()
     await look(host, "send-ended")
-    await page.click(".card.ended > .primary")
+    await page.click(".card.ended .primary")
     await page.wait_for(".card.home")
     await host.choose(*files)
     link = await host.make_link()
@@ -130,7 +134,7 @@ async def test_states_of_sending_that_does_not(host, look, at, origin, receiver,
     await host.sent()
     await look(host, "send-sent")
     assert page.errors == visitor.page.errors == []
-    assert len(look.seen) == 6
+    assert len(look.seen) == 7
 
 
 async def test_a_link_by_the_keyboard_alone(host, origin, receiver, some, tmp_path):

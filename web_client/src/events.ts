@@ -192,7 +192,8 @@ export interface Met {
 
 /** One thing that was tried. `code` names its sentence, which `values` fill in. */
 export interface Finding {
-  readonly name: "server" | "room" | "storage" | "clock" | "outer_address" | "nat" | "relay";
+  readonly name:
+    "server" | "room" | "storage" | "clock" | "candidates" | "outer_address" | "nat" | "relay";
   readonly verdict: "works" | "fails" | "note";
   readonly code: string;
   readonly values: { readonly [name: string]: string | number };
@@ -219,6 +220,7 @@ export type Event =
       readonly receipt: boolean; // ... but its receipt is
       readonly lasting: boolean;
     }
+  | { readonly event: "persisted"; readonly granted: boolean } // the browser will keep what it has
   | { readonly event: "elsewhere" } // open in another tab
   | { readonly event: "gone" } // what was to be taken up is not there any more
   | { readonly event: "state"; readonly state: StateName }
@@ -400,5 +402,6 @@ export type RtcEvent = { readonly connection: number } & (
   | { readonly type: "described"; readonly sdp: string } // this side, by an offer or an answer
   | { readonly type: "candidate"; readonly line: string }
   | { readonly type: "path"; readonly relayed: boolean }
+  | { readonly type: "no_candidates" } // the browser withholds all
   | { readonly type: "lost" }
 );

@@ -46,6 +46,8 @@ const person = {
 async function opened(): Promise<Home> {
   await sodium.ready;
   return (home ??= Home.open().then(async (kept) => {
+    const granted = await navigator.storage?.persisted().catch(() => false);
+    tell({ event: "persisted", granted: granted ?? false });
     await eraseExpired(kept);
     return kept;
   }));
@@ -125,6 +127,7 @@ async function obey(data: Command): Promise<void> {
     case "answer":
       return data.question === asked ? answer?.(data.answer) : undefined;
     case "persisted":
+      tell({ event: "persisted", granted: data.granted });
       return persisted?.(data.granted);
     case "check":
       return check(data.origin);

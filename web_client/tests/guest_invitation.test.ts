@@ -36,6 +36,7 @@ class Asked {
   recalled = false;
   underway: object | null = null;
   readonly moved = false;
+  readonly cut = "lost";
   readonly unconfirmed = null;
   constructor(readonly goesOn = false) {}
 
@@ -46,6 +47,7 @@ class Asked {
     if (!this.goesOn) throw failure;
     return null;
   }
+  async ready(): Promise<void> {}
   stop(): void {}
   async end(outcome: Outcome): Promise<void> {
     this.outcome = outcome;

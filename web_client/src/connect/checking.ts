@@ -1,7 +1,7 @@
 /** The check of this computer, from the page: each way of connecting tried alone, before it matters. */
 import type { CheckPath, Finding, Met, Nat } from "../events";
 import { isTurn, stunOf } from "../protocol/ice_server";
-import { clockAhead, lookOutside, tryRelay } from "./probe";
+import { clockAhead, hasCandidates, lookOutside, tryRelay } from "./probe";
 
 const CLOCK_SECONDS = 60; // of difference that is worth a word
 
@@ -31,13 +31,16 @@ export async function check(
   if (detail === "room_taken") say("room", "note", "room_of_one");
   else if (code !== "" && code !== "server_unreachable")
     say("room", "fails", "room_fails", { why: detail });
-  if (code !== "") return detail === "room_taken" ? "network" : "none";
+  const reached = await hasCandidates();
+  if (!reached) say("candidates", "fails", "no_candidates");
+  const inside = reached ? "network" : "none";
+  if (code !== "") return detail === "room_taken" ? inside : "none";
   say("room", "works", "room", { servers: servers.length });
   if (!servers.length) {
     say("relay", "note", "no_ice");
-    return "network";
+    return inside;
   }
-  const stun = stunOf(servers);
+  const stun = reached ? stunOf(servers) : [];
   let { nat, outer } = stun.length ? await lookOutside(stun) : { nat: "unasked" as Nat, outer: "" };
   let relays = false;
   for (const server of servers.filter(isTurn)) {
@@ -61,6 +64,7 @@ export async function check(
   }
   if (outer) say("outer_address", "works", "outer", { outer });
   else if (nat === "blocked") say("outer_address", "fails", "outer_blocked");
+  if (!reached) return relays ? "relayed" : "none";
   say("nat", NAT_VERDICTS[nat], `nat_${nat}`);
   return pathOf(nat, relays);
 }

@@ -12,6 +12,21 @@ const RATE_SECONDS = 1;
 const CHUNK = 16 * 1024; // bytes
 const QUEUED = 1024 * 1024; // bytes that may wait in the browser
 
+/** Whether this browser gives a connection any address of this computer. */
+export async function hasCandidates(): Promise<boolean> {
+  const pc = new RTCPeerConnection();
+  try {
+    pc.createDataChannel("check");
+    const first = new Promise<boolean>((resolve) => {
+      pc.onicecandidate = ({ candidate }) => resolve(Boolean(candidate?.candidate));
+    });
+    await pc.setLocalDescription();
+    return await Promise.race([first, sleep(GATHER_SECONDS).then(() => false)]);
+  } finally {
+    pc.close();
+  }
+}
+
 /** How STUN servers see this computer, and what stands between. */
 export async function lookOutside(
   stun: readonly IceServer[],

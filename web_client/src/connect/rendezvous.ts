@@ -33,7 +33,6 @@ const [BURST_BYTES, BYTES_A_SECOND] = [1024 * 1024, 32 * 1024];
 const MAX_WAITING = 256; // messages from a server that nobody has read yet
 
 const CODES: { [code: string]: Code } = {
-  not_found: "not_found",
   busy: "busy",
   expired: "expired",
   rate_limited: "server_refused",
@@ -41,6 +40,9 @@ const CODES: { [code: string]: Code } = {
   room_taken: "server_refused",
   bad_message: "server_refused",
 };
+
+/** Why nobody is there, as a server says it: a code of the catalogue under `detail`. */
+const REASONS: { [reason: string]: string } = { expired: "link_expired", closed: "link_closed" };
 
 /** What a server may still say; it fills up again with time. */
 class Budget {
@@ -383,5 +385,8 @@ const serverOfOne = () => new Failure("server_refused", "one_transfer");
 function refusal(message: Message): Failure {
   const code = String(message["code"]);
   if (code === "token_required") return new Failure(code, String(message["sign_in"] ?? ""));
+  if (code === "not_found") {
+    return new Failure(code, REASONS[String(message["reason"] ?? "")] ?? "link_unknown");
+  }
   return new Failure(CODES[code] ?? "server_unreachable", code);
 }

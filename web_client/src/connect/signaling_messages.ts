@@ -39,7 +39,7 @@ export const FROM_SERVER: Shapes = {
   attempt: { attempt: ATTEMPT, ice: "object" },
   envelope: { attempt: ATTEMPT, body: null },
   left: { attempt: ATTEMPT },
-  error: { code: "text", sign_in: "token" },
+  error: { code: "text", sign_in: "token", reason: "token" },
 };
 
 export type Message = { type: string; [member: string]: string | number | Bytes | object | null };

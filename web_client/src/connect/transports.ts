@@ -57,6 +57,9 @@ export class Transports {
   private readonly relayed = new SignalInbox();
   private stun: readonly IceServer[] = [];
   private told = new Set<Candidate["kind"]>(); // kinds of candidates of this side
+  /** Whether a guest wanted to connect, rather than look whether a link is good. */
+  knocked = false;
+  private withheld = false; // the browser gave a connection no candidate
   private offersRelay = false; // the server does
   private relayDescribed = false; // the other side has: it reached one
   private directFailed: () => void = () => {};
@@ -66,6 +69,7 @@ export class Transports {
 
   /** What is known of why nothing came through, a code of the catalogue under `detail`. */
   get obstacle(): string {
+    if (this.withheld && !this.told.size) return "no_candidates";
     if (!this.offersRelay) return "no_relay";
     if (!this.relayDescribed) return "relay_unused";
     return this.told.has("relay") ? "relay_answers" : "relay_silent";
@@ -120,6 +124,7 @@ export class Transports {
     if (envelope === null) throw new LaneLost();
     const knock = opening.open(envelope);
     if (knock.type !== "knock") throw new PeerError("knock_missing");
+    this.knocked = true;
     const { relayOnly, nonceGuest } = knock;
     const nonces = { guest: nonceGuest, host: sodium.randombytes_buf(NONCE) };
     const late = relayOnly ? Promise.resolve() : this.late();
@@ -220,6 +225,10 @@ export class Transports {
     connection.path = relayed ? "relayed" : "direct";
     const lost = new Promise<never>((_, reject) => {
       connection.onLost = () => reject(new LaneLost());
+      connection.onNoCandidates = () => {
+        this.withheld = true;
+        reject(new LaneLost());
+      };
     });
     lost.catch(() => {}); // nobody may be waiting
     let left = relayed ? MAX_RELAYED_CANDIDATES : MAX_CANDIDATES;

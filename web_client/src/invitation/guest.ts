@@ -38,6 +38,7 @@ import { SOFTWARE } from "../version";
 
 const SLOW_SECONDS = 5; // without a connection, after which people are told the usual causes
 const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5];
+const DISARM_SECONDS = 1; // for a host to withdraw a link after the last guess
 const PROBES = 3; // connections that may come to nothing before the handshake is through
 const CAPABILITIES = [RESUME, LANES, ZSTD_FRAMES]; // of a recipient
 const LATE_SECONDS = 2; // well before a host takes large packets for lost
@@ -148,11 +149,13 @@ export class GuestInvitation {
       if (!isNobodyThere(failure)) there = now;
       const last = transfer.brokeOff(failure, proven, now - heard, now - there);
       if (last) return last;
-      this.tell({ event: "state", state: "lost" });
+      this.tell({ event: "state", state: transfer.cut });
       const moved = proven && transfer.moved;
       if (moved) lostAt = now;
-      if (now - lostAt > SLOW_SECONDS) this.tell({ event: "slow" });
-      await Promise.race([sleep(backoff), new Promise<void>((wake) => (this.wake = wake))]);
+      if (transfer.cut === "lost" && now - lostAt > SLOW_SECONDS) this.tell({ event: "slow" });
+      const stopped = () => this.stopped;
+      const pause = sleep(backoff).then(() => transfer.ready(stopped));
+      await Promise.race([pause, new Promise<void>((wake) => (this.wake = wake))]);
       backoff = moved ? FIRST_BACKOFF : Math.min(2 * backoff, LAST_BACKOFF);
     }
   }
@@ -168,6 +171,17 @@ export class GuestInvitation {
       throw error;
     } finally {
       clearTimeout(slow);
+    }
+  }
+
+  /** Whether the link still leads to somebody, after a guess. */
+  private async isOpen(): Promise<boolean> {
+    await sleep(DISARM_SECONDS);
+    try {
+      (await GuestSeat.join(this.link.origin, this.keys)).close();
+      return true;
+    } catch (error) {
+      return !isNobodyThere(error);
     }
   }
 
@@ -247,7 +261,10 @@ export class GuestInvitation {
       return await Promise.race([work(), lost]);
     } catch (error) {
       if (!(error instanceof LaneLost)) throw error;
-      if (passed3 && link.passphrase && first) throw new Failure("passphrase_wrong");
+      if (passed3 && link.passphrase && first) {
+        if (await this.isOpen()) throw new Failure("passphrase_wrong");
+        throw new Failure("not_found", "link_disabled");
+      }
       if (opened) throw new Failure("connection_lost_early");
       throw new Failure("no_connection", transports.obstacle);
     } finally {

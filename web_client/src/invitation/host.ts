@@ -254,8 +254,9 @@ export class HostInvitation {
         lost,
       ]);
     } catch (error) {
-      if (error instanceof LaneLost) this.warn("no_connection", transports.obstacle);
-      else this.count(asFailure(error)); // a stranger must not end it, whatever it found
+      if (!(error instanceof LaneLost)) {
+        this.count(asFailure(error)); // a stranger must not end it, whatever it found
+      } else if (transports.knocked) this.warn("no_connection", transports.obstacle);
       return null;
     } finally {
       attempt.leave();

@@ -12,6 +12,7 @@ const STORES = [
   "sending", // journals of what is sent from here, ...
   "sources", // ... and what that is
 ] as const;
+const MARK = "database"; // in the settings
 type StoreName = (typeof STORES)[number];
 export type Put = readonly [store: StoreName, value: unknown, key: IDBValidKey];
 
@@ -30,21 +31,24 @@ export interface Database {
 }
 
 class Indexed implements Database {
-  constructor(private readonly database: IDBPDatabase) {}
+  constructor(
+    private database: IDBPDatabase,
+    private readonly mark: unknown, // of this database, which one that is made anew has not
+  ) {}
 
   get<T>(store: StoreName, key: IDBValidKey): Promise<T | undefined> {
-    return done(() => this.database.get(store, key));
+    return this.done((database) => database.get(store, key));
   }
   getAll<T>(store: StoreName): Promise<T[]> {
-    return done(() => this.database.getAll(store));
+    return this.done((database) => database.getAll(store));
   }
-  async put(store: StoreName, value: unknown, key: IDBValidKey): Promise<void> {
-    await done(() => this.database.put(store, value, key));
+  put(store: StoreName, value: unknown, key: IDBValidKey): Promise<void> {
+    return this.done(async (database) => void (await database.put(store, value, key)));
   }
   putTogether(puts: readonly Put[]): Promise<void> {
-    return done(async () => {
+    return this.done(async (database) => {
       const stores = puts.map(([store]) => store);
-      const transaction = this.database.transaction(stores, "readwrite");
+      const transaction = database.transaction(stores, "readwrite");
       const each = puts.map(([store, value, key]) =>
         transaction.objectStore(store).put(value, key),
       );
@@ -52,18 +56,35 @@ class Indexed implements Database {
     });
   }
   delete(store: StoreName, key: IDBValidKey): Promise<void> {
-    return done(() => this.database.delete(store, key));
+    return this.done((database) => database.delete(store, key));
   }
   clear(store: StoreName): Promise<void> {
-    return done(() => this.database.clear(store));
+    return this.done((database) => database.clear(store));
   }
-}
 
-async function done<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw error instanceof DOMException ? diskFailure(error) : error;
+  /** Once more where the browser has closed it: Firefox does where a disk was full. Throws `Failure`. */
+  private async done<T>(work: (database: IDBPDatabase) => Promise<T>): Promise<T> {
+    try {
+      return await work(this.database).catch(async (error) => {
+        if ((error as DOMException | null)?.name !== "InvalidStateError") throw error;
+        await this.reopen();
+        return work(this.database);
+      });
+    } catch (error) {
+      // Firefox aborts a transaction without any error where the disk is full.
+      throw error instanceof DOMException || error === null ? diskFailure(error) : error;
+    }
+  }
+
+  /** Throws `DOMException` where the database is another one by now: somebody deleted this one. */
+  private async reopen(): Promise<void> {
+    const again = await open();
+    if ((await again.get("settings", MARK)) !== this.mark) {
+      again.close();
+      throw new DOMException("", "InvalidStateError");
+    }
+    this.database.close();
+    this.database = again;
   }
 }
 
@@ -91,16 +112,20 @@ export class Forgetful implements Database {
   }
 }
 
+const open = (): Promise<IDBPDatabase> =>
+  openDB("handover", 2, {
+    upgrade(db, before, _, transaction) {
+      const missing = STORES.filter((name) => !db.objectStoreNames.contains(name));
+      for (const name of missing) db.createObjectStore(name);
+      if (!before) void transaction.objectStore("settings").put(crypto.randomUUID(), MARK);
+    },
+  });
+
 /** Open it, or stand in for it; whether it outlives the page. */
 export async function openDatabase(): Promise<[database: Database, lasting: boolean]> {
   try {
-    const database = await openDB("handover", 2, {
-      upgrade(db) {
-        const missing = STORES.filter((name) => !db.objectStoreNames.contains(name));
-        for (const name of missing) db.createObjectStore(name);
-      },
-    });
-    return [new Indexed(database), true];
+    const database = await open();
+    return [new Indexed(database, await database.get("settings", MARK)), true];
   } catch {
     return [new Forgetful(), false];
   }

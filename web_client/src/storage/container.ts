@@ -9,7 +9,7 @@ import type { Bytes } from "../protocol/codec";
 import { HeapBuffer } from "../protocol/heap";
 import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
 import type { Tape } from "../protocol/tape";
-import { erase } from "./opfs";
+import { erase, takesData } from "./opfs";
 import type { Destination, Settled, Store } from "./ports";
 import { diskFailure, settleEntries } from "./settling";
 import { Layout, type Extents } from "./zip";
@@ -46,6 +46,10 @@ export class Container implements Destination {
 
   get size(): number {
     return this.extents.reduce((sum, [, length]) => sum + length, 0);
+  }
+
+  takesData(): Promise<boolean> {
+    return takesData(this.file);
   }
 
   begin(offset: number): void {
@@ -144,7 +148,6 @@ export class Container implements Destination {
     try {
       this.store.truncate(end);
       this.store.flush();
-      this.store.close();
     } catch (error) {
       throw diskFailure(error);
     }

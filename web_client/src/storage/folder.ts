@@ -8,6 +8,7 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import type { Bytes } from "../protocol/codec";
+import { Failure } from "../protocol/errors";
 import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
 import { collisionKey } from "../protocol/paths";
 import type { Tape } from "../protocol/tape";
@@ -93,13 +94,17 @@ export class FolderDestination implements Destination {
       await work();
     } catch (error) {
       const name = (error as DOMException).name;
-      if (!(error instanceof TypeError) && name !== "NotAllowedError") throw diskFailure(error);
+      if (!(error instanceof TypeError) && name !== "NotAllowedError") throw broken(error);
       this.unwritable.add(entry);
     }
   }
 
   withdraw(entry: number): void {
     this.gone.add(entry);
+  }
+
+  async takesData(): Promise<boolean> {
+    return true; // it is never waited for: see `broken`
   }
 
   async sync(frontier: number): Promise<void> {
@@ -148,6 +153,7 @@ export class FolderDestination implements Destination {
         else await this.closePart(await this.part(index, true));
       });
     }
+    this.size = 0;
     const found = (index: number) => this.digests.get(index);
     const settled = settleEntries(this.manifest, claimed, found, this.unwritable);
     for (const [index, entry] of this.manifest.entries.entries()) {
@@ -256,6 +262,9 @@ export class FolderDestination implements Destination {
     }
   }
 }
+
+/** A write that failed has broken its file's stream, and with it all that the stream held. */
+const broken = (error: unknown): Failure => new Failure("disk_error", diskFailure(error).detail);
 
 async function digestOf(file: File): Promise<Bytes> {
   const state = sodium.crypto_hash_sha256_init();

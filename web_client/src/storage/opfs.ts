@@ -12,6 +12,7 @@ import type { Store } from "./ports";
 const FOLDER = "handover"; // of the origin private file system
 const [REOPEN_TRIES, REOPEN_PAUSE] = [20, 150]; // milliseconds
 const ERASE_SECONDS = 3;
+const PROBE = 2 * 1024 * 1024; // bytes
 const BEYOND_MEMORY = 2 ** 32; // more than Chromium's file in memory can be
 export const MAX_IN_MEMORY = 512 * 1024 * 1024; // beyond it a tab is in danger
 
@@ -66,6 +67,26 @@ export async function roomOnDisk(): Promise<number | null> {
 export async function erase(name: string): Promise<void> {
   const erased = folder().then((from) => from.removeEntry(name));
   await Promise.race([erased, sleep(ERASE_SECONDS)]).catch(() => {}); // there is none
+}
+
+/** Whether the disk takes data again; `name` is of the container that found none. */
+export async function takesData(name: string): Promise<boolean> {
+  const probe = `${name}.probe`;
+  try {
+    const handle = await (await folder()).getFileHandle(probe, { create: true });
+    const file = await handle.createSyncAccessHandle!();
+    try {
+      const written = file.write(new Uint8Array(PROBE).fill(1), { at: 0 });
+      file.flush();
+      return written === PROBE;
+    } finally {
+      file.close();
+    }
+  } catch {
+    return false;
+  } finally {
+    await erase(probe);
+  }
 }
 
 /** Open a container that was left. Throws when it is not there or in use. */

@@ -52,8 +52,9 @@ export interface Source {
  * The content of one transfer, addressed by the tape's offsets.
  *
  * Any number of `write`, one `sync` and one `readBack` may be under way at once; what is begun or
- * withdrawn may come between. `settle`, `close` and `discard` come alone. A disk that fails is `Failure` (disk_error), the only error there is; an entry that
- * cannot be written, for its name or a permission, fails alone and is told by `settle`.
+ * withdrawn may come between. `settle`, `close` and `discard` come alone. A disk that fails is `Failure`
+ * (disk_error, or disk_paused where it may take data again), the only error there is; an entry that cannot
+ * be written, for its name or a permission, fails alone and is told by `settle`.
  */
 export interface Destination {
   /** What the receipt says was read back: the file itself, or the browser's store. */
@@ -70,6 +71,8 @@ export interface Destination {
   readonly extents: Extents;
   /** Whether to sync soon rather than wait for more. */
   readonly crowded: boolean;
+  /** Whether there is space again for some of what is to come, after a write that found none. */
+  takesData(): Promise<boolean>;
   /** A session begins at this offset: what was withdrawn and ends beyond it is open again. */
   begin(offset: number): void;
   /**
@@ -85,7 +88,7 @@ export interface Destination {
   readBack(upto: number): void | Promise<void>;
   /**
    * Hold the sender's digests against what was read back, and make what is there what people get: no
-   * entry that failed leaves anything behind. Called once, at the end.
+   * entry that failed leaves anything behind. Called at the end; once more, if the disk paused in it.
    */
   settle(claimed: Results): Settled | Promise<Settled>;
   /** Let go of it. What is durable stays, where a reload can find it. */

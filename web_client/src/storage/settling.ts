@@ -38,8 +38,10 @@ export function settleEntries(
   return [results, refused];
 }
 
-/** What a failing write means. */
+const FULL = ["QuotaExceededError", "NS_ERROR_FILE_NO_DEVICE_SPACE"]; // the second in Firefox
+
+/** What a failing disk means: a full one may have space again. */
 export function diskFailure(error: unknown): Failure {
-  const full = error instanceof DOMException && error.name === "QuotaExceededError";
-  return new Failure("disk_error", full ? "enospc" : "store_failed");
+  const full = FULL.includes((error as DOMException | null)?.name ?? "");
+  return full ? new Failure("disk_paused", "enospc") : new Failure("disk_error", "store_failed");
 }

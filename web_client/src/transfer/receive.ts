@@ -358,6 +358,7 @@ export class Receive {
     const transferId = encodeBase64url(session.transferId);
     const delivered = deliveredOf(manifest, results, destination, transferId);
     await this.storeReceipt(delivered, payload, [[identity.public, signature]]);
+    destination.close(); // nothing more is written
     [this.underway.delivered, this.underway.signed] = [delivered, signed];
     await this.present(signed);
   }

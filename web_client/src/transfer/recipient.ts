@@ -5,7 +5,7 @@
  * A lost connection is made again by whoever holds the invitation; the next session goes on from where
  * the disk stands. A reload or a crash goes on from the journal.
  */
-import { clock } from "../clock";
+import { clock, sleep } from "../clock";
 import type { Delivered, Person } from "../events";
 import { encodeBase64url, hex, sha256, type JsonObject } from "../protocol/codec";
 import { FAILURES, HandoverError, Next, type Code } from "../protocol/errors";
@@ -14,17 +14,21 @@ import type { Home } from "../state/home";
 import type { Journal } from "../state/journal";
 import type { Connected } from "./driver";
 import type { Outcome } from "./outcome";
+import { AT_PEER } from "../protocol/session";
 import { Receive } from "./receive";
 import type { KeysOf, Underway } from "./underway";
 
 export const LINK_SECONDS = 24 * 3600; // no link lives longer, so no unfinished transfer does
 const CONFIRM_SECONDS = 15; // that a sender is gone for, before its signature is waited for no more
 const LONGEST_CONFIRM_SECONDS = 600; // for it, whatever the network says
+const DISK_SECONDS = 2; // between two looks at a disk that took no more
 
 export class RecipientTransfer {
   private readonly progress: { underway: Underway | null } = { underway: null };
   private earlier: Journal | null = null; // of before a reload or a crash
   private current: Receive | null = null;
+  /** Why the last session came to no end. */
+  cut: "lost" | "paused" | "sender_paused" = "lost";
   private readonly since = clock();
 
   constructor(
@@ -75,9 +79,32 @@ export class RecipientTransfer {
    */
   brokeOff(failure: unknown, proven: boolean, silence: number, away: number): Outcome | null {
     if (failure !== null && !this.mayGoOn(failure, proven)) throw failure;
+    this.cut = "lost";
+    if (failure instanceof HandoverError && failure.code === "disk_paused") {
+      this.cut = failure.detail === AT_PEER ? "sender_paused" : "paused";
+    }
     if (!this.unconfirmed) return null;
     const patient = away <= CONFIRM_SECONDS && silence <= LONGEST_CONFIRM_SECONDS;
     return patient ? null : this.unconfirmed;
+  }
+
+  /** Until another session makes sense, for a disk of this side that took no more; or it is `stopped`. */
+  async ready(stopped: () => boolean): Promise<void> {
+    while (this.cut === "paused" && !stopped() && !(await this.takesData())) {
+      await sleep(DISK_SECONDS);
+    }
+  }
+
+  private async takesData(): Promise<boolean> {
+    const { underway } = this;
+    if (!underway) return true;
+    try {
+      const journal = underway.journal();
+      if (journal) await this.home.journals.write(journal);
+    } catch {
+      return false;
+    }
+    return underway.destination.takesData();
   }
 
   /** How it ends where all is delivered and signed here; null before. */

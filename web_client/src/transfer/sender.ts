@@ -33,7 +33,7 @@ import {
 } from "../protocol/manifest";
 import { shown } from "../protocol/paths";
 import * as receipts from "../protocol/receipt";
-import type { Offering } from "../protocol/session";
+import { AT_PEER, type Offering } from "../protocol/session";
 import type { Home } from "../state/home";
 import { kept, type KeptSource, type SenderRecord } from "../state/sender_journal";
 import {
@@ -51,7 +51,6 @@ export const CUT_SECONDS = 24 * 3600; // how long a recipient that was cut off m
 const REACH_AHEAD = 256 * 1024 * 1024; // bytes of tape that may be sent before it is noted again
 const MAX_CLOSINGS = 100;
 const LISTED = 1000; // entries that are shown
-const AT_PEER = "at_peer"; // detail of a failure that the peer told
 
 /** What is sent, and what became of it. */
 export interface Prepared extends Offering {

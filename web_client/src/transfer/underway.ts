@@ -1,6 +1,7 @@
 /** What is under way from the accept on, across sessions and, where there is a disk, reloads. */
 import type { Delivered } from "../events";
 import { same, type Bytes } from "../protocol/codec";
+import { Failure } from "../protocol/errors";
 import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
 import type { StorageKeys } from "../protocol/link";
 import type { Home } from "../state/home";
@@ -43,7 +44,10 @@ export class Underway {
     readonly startedAt = Date.now(),
   ) {}
 
-  /** What the journal says was under way before a reload or a crash. */
+  /**
+   * What the journal says was under way before a reload or a crash; null where there is nothing of it.
+   * Throws `Failure` (disk_paused) where it is there and cannot be opened now.
+   */
   static async recall(
     home: Home,
     room: string,
@@ -53,17 +57,19 @@ export class Underway {
     const journal = await home.journals.read(room);
     const { total } = tapeOf(manifest);
     if (!journal || journal.delivered || journal.total !== total) return null;
+    const keys = keysOf(journal.salt, manifest.salt);
+    let space: Space;
     try {
-      const keys = keysOf(journal.salt, manifest.salt);
-      const space = await reopen(room, keys.store);
-      const destination = new Container(manifest, room, space.store);
-      const { startedAt } = journal;
-      const recalled = new Underway(room, journal, total, destination, space, keys, startedAt);
-      recalled.durable = journal.durable;
-      return recalled;
-    } catch {
-      return null; // the container is gone: it begins anew
+      space = await reopen(room, keys.store);
+    } catch (error) {
+      if ((error as DOMException).name === "NotFoundError") return null; // it begins anew
+      throw new Failure("disk_paused", "store_failed");
     }
+    const destination = new Container(manifest, room, space.store);
+    const { startedAt } = journal;
+    const recalled = new Underway(room, journal, total, destination, space, keys, startedAt);
+    recalled.durable = journal.durable;
+    return recalled;
   }
 
   /** Whether the offer goes on with it. */

@@ -73,6 +73,38 @@ export const title = (text: string): HTMLElement => h("h1", { tabindex: "-1" }, 
 export const button = (text: string, click: () => void, kind = "primary"): HTMLButtonElement =>
   h("button", { type: "button", class: kind, click }, text);
 
+/** What not everybody needs, folded away. */
+export const more = (t: Messages, ...children: Child[]): HTMLElement =>
+  h("details", { class: "list more" }, h("summary", {}, t.more_), ...children);
+
+/** What cannot be taken back: a button that asks first. */
+export function asking(
+  text: string,
+  { question, yes, no }: Sure,
+  click: () => void,
+): HTMLButtonElement {
+  const asks = button(text, ask, "quiet");
+  function ask(): void {
+    const stay = button(no, () => asked.replaceWith(asks));
+    const asked = h(
+      "div",
+      { class: "note", role: "alert" },
+      h("p", {}, question),
+      choices(stay, button(yes, click, "quiet")),
+    );
+    asks.replaceWith(asked);
+    stay.focus();
+  }
+  return asks;
+}
+
+/** The words of such a question. */
+export interface Sure {
+  readonly question: string;
+  readonly yes: string;
+  readonly no: string;
+}
+
 export const choices = (...buttons: Child[]): HTMLElement =>
   h("div", { class: "choices" }, ...buttons);
 

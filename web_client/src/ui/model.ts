@@ -48,7 +48,8 @@ export interface Model {
   readonly trouble: "" | "silent" | "lost" | "paused" | "sender_paused";
   readonly passphrase: boolean;
   readonly label: string;
-  readonly lasting: boolean;
+  readonly lasting: boolean; // it outlives the page, ...
+  readonly persisted: boolean; // ... and the browser will delete nothing of it by itself
   readonly earlier: { readonly durable: number; readonly total: number } | null;
   readonly slow: boolean;
   readonly peer: PeerMet | null;
@@ -101,6 +102,7 @@ export const START: Model = {
   passphrase: false,
   label: "",
   lasting: true,
+  persisted: false,
   earlier: null,
   slow: false,
   peer: null,
@@ -163,6 +165,8 @@ export function reduce(model: Model, event: Event): Model {
         receiptKept,
       };
     }
+    case "persisted":
+      return { ...model, persisted: event.granted };
     case "gone":
       return { ...model, screen: "home", gone: true };
     case "elsewhere":

@@ -146,6 +146,7 @@ export class View {
       screen === "link" && state,
       model.question,
       model.folderRefused,
+      model.persisted,
     ].join();
     if (key !== this.shownKey) {
       const first = this.shownKey === "";

@@ -82,7 +82,7 @@ describe("a container", () => {
         made.settle(claim(SOURCES));
       };
       const { code, detail } = await failure(work);
-      expect([code, detail]).toEqual(["disk_error", "enospc"]);
+      expect([code, detail]).toEqual(["disk_paused", "enospc"]);
     },
   );
 

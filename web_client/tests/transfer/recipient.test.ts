@@ -12,7 +12,7 @@ import { openDelivered } from "../../src/state/journal";
 import { containers } from "../../src/storage/opfs";
 import { failed } from "../../src/transfer/outcome";
 import { RecipientTransfer } from "../../src/transfer/recipient";
-import { MemoryDirectory } from "../storage/directory";
+import { MemoryDirectory, MemoryFile } from "../storage/directory";
 import { Remote, Visitor } from "./remote";
 
 beforeAll(() => sodium.ready);
@@ -233,6 +233,90 @@ describe("a cut", () => {
     expect(next.offset).toBe(0);
     await complete(other, 0);
     expect((await next.ended).delivered).toMatchObject({ files: 1 });
+  });
+});
+
+describe("a disk that is full", () => {
+  let full: boolean;
+
+  beforeEach(() => {
+    full = false;
+    const refuse = () => {
+      if (full) throw new DOMException("", "QuotaExceededError");
+    };
+    const root = new MemoryDirectory("root", { beforeWrite: refuse });
+    vi.stubGlobal("navigator", { storage: { getDirectory: async () => root } });
+  });
+
+  /** The session of a transfer ends for it: the sender hears why, and another may follow. */
+  async function paused(one: Awaited<ReturnType<typeof accepted>>, transfer: RecipientTransfer) {
+    await expect(one.ended).rejects.toMatchObject({ code: "disk_paused", detail: "enospc" });
+    expect((await one.remote.until("abort"))[0]!["code"]).toBe("disk_paused");
+    expect(goesOn(transfer, new Failure("disk_paused", "enospc"), true)).toBe(true);
+    expect(transfer.cut).toBe("paused");
+    let waits = true;
+    const ready = transfer.ready(() => false).then(() => (waits = false));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(waits).toBe(true);
+    full = false;
+    await ready;
+    expect(await containers()).toEqual([ROOM]); // and nothing of what was tried
+  }
+
+  test("is waited for, and what had arrived is kept", { timeout: 60_000 }, async () => {
+    const { transfer, remote, ended } = await halfway();
+    full = true;
+    remote.range(1, HALF, FILES[1]!);
+    await paused({ remote, ended, offset: 0 }, transfer);
+    const next = await accepted(transfer);
+    expect(next.offset).toBe(HALF);
+    await complete(next.remote, HALF);
+    expect((await next.ended).ending).toBe("complete");
+  });
+
+  test("is waited for at the very end too", { timeout: 60_000 }, async () => {
+    const { transfer, remote, ended } = await halfway();
+    remote.range(1, HALF, FILES[1]!);
+    await remote.untilDurable(HALF + FILES[1]!.length);
+    full = true;
+    remote.close().sendDigests();
+    await paused({ remote, ended, offset: 0 }, transfer);
+    const next = await accepted(transfer);
+    expect(next.offset).toBe(HALF + FILES[1]!.length);
+    next.remote.close().sendDigests();
+    await next.remote.sign();
+    await next.remote.until("done");
+    expect(await next.ended).toMatchObject({ ending: "complete", delivered: { files: 2 } });
+  });
+
+  test("of the sender's is not looked at here", async () => {
+    const { transfer, remote, ended } = await halfway();
+    remote.say("abort", { code: "disk_paused" });
+    await expect(ended).rejects.toMatchObject({ code: "disk_paused", detail: "at_peer" });
+    expect(goesOn(transfer, new Failure("disk_paused", "at_peer"), true)).toBe(true);
+    expect(transfer.cut).toBe("sender_paused");
+    full = true;
+    await transfer.ready(() => false);
+  });
+
+  test("erases nothing that cannot be opened for now", { timeout: 60_000 }, async () => {
+    const { transfer, remote, ended } = await halfway();
+    remote.connection.lose();
+    await expect(ended).rejects.toThrow();
+    transfer.underway!.destination.close();
+    const again = new RecipientTransfer(home, new Visitor(), ROOM, keysOf);
+    await again.recall();
+    const open = vi.spyOn(MemoryFile.prototype, "createSyncAccessHandle");
+    open.mockRejectedValue(new DOMException("", "NoModificationAllowedError"));
+    const held = new Remote(FILES);
+    const refused = again.session(held.connected);
+    refused.catch(() => {});
+    held.offer().sendManifest();
+    await expect(refused).rejects.toMatchObject({ code: "disk_paused", detail: "store_failed" });
+    open.mockRestore();
+    expect(goesOn(again, new Failure("disk_paused", "store_failed"), true)).toBe(true);
+    await again.ready(() => false);
+    expect((await accepted(again)).offset).toBe(HALF);
   });
 });
 

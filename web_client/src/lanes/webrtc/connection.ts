@@ -38,6 +38,8 @@ export class Connection {
   path: PathKind = "direct"; // as whoever made it knows, until the browser says so
   /** Called with each of this side's candidates. */
   onCandidate: (line: string) => void = () => {};
+  /** Called once the browser has given it none, so that it cannot open. */
+  onNoCandidates: () => void = () => {};
   onLost: () => void = () => {};
 
   constructor(
@@ -51,6 +53,7 @@ export class Connection {
   take(event: RtcEvent): void {
     if (event.type === "candidate" && this.told++ < MAX_CANDIDATES) this.onCandidate(event.line);
     if (event.type === "path" && event.relayed) this.path = "relayed";
+    if (event.type === "no_candidates") this.onNoCandidates();
     if (event.type === "lost") this.onLost();
     if (event.type === "lanes") {
       [this.control, this.data] = [new ChannelLane(event.control), new ChannelLane(event.data)];
@@ -95,7 +98,7 @@ export class Connection {
   }
 
   close(): void {
-    this.onLost = this.onCandidate = () => {};
+    this.onLost = this.onCandidate = this.onNoCandidates = () => {};
     this.ask({ op: "close", connection: this.number });
     this.forget();
   }

@@ -60,10 +60,16 @@ export class PagePeerConnections {
     const iceTransportPolicy = relayOnly ? "relay" : "all";
     const pc = new RTCPeerConnection({ iceServers: [...ice], iceTransportPolicy });
     this.open.set(connection, pc);
+    let candidates = 0;
     pc.onicecandidate = ({ candidate }) => {
       if (candidate?.candidate) {
+        candidates++;
         this.tell({ connection, type: "candidate", line: candidate.candidate });
       }
+    };
+    pc.onicegatheringstatechange = () => {
+      const none = pc.iceGatheringState === "complete" && !candidates;
+      if (none) this.tell({ connection, type: "no_candidates" });
     };
     pc.onconnectionstatechange = () => {
       if (pc.connectionState === "connected") void this.tellPath(connection, pc);

@@ -23,7 +23,7 @@ export {
   type Range,
 } from "./flow";
 export type { Accepted, Receipted } from "./events";
-export { DONE_SECONDS, IDLE_SECONDS, LOST_SECONDS, SUSPECT_SECONDS } from "./machine";
+export { AT_PEER, DONE_SECONDS, IDLE_SECONDS, LOST_SECONDS, SUSPECT_SECONDS } from "./machine";
 export { BODIES, BOTTLENECKS, MESSAGES, type Bottleneck } from "./messages";
 export { ACK_SECONDS, RECIPIENT_STATES, RecipientSession, type RecipientState } from "./recipient";
 export {

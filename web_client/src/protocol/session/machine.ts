@@ -22,7 +22,7 @@ export const LOST_SECONDS = 10; // silence after which the connection is given u
 // A transfer that gets no further though the peer is heard, and one that a disk or a limit holds up.
 export const [STILL_SECONDS, LONGEST_STILL_SECONDS] = [600, 86_400];
 export const DONE_SECONDS = 10; // how long a side waits for the last word after the signatures
-const AT_PEER = "at_peer"; // detail of a failure that the peer told
+export const AT_PEER = "at_peer"; // detail of a failure that the peer told
 
 /**
  * A role's machine. `frames`, `events`, `deadline`, `receiveFrame`, `tick`, `lost` and `abort` are for

@@ -30,6 +30,7 @@ export const de: Messages = {
   files: (count) => many(count, "Datei", "Dateien", "de-DE"),
   folders: (count) => many(count, "Ordner", "Ordnern", "de-DE"),
   inFolders: (files, folders) => `${files} in ${folders}`,
+  more_: "Mehr",
   more: (count) => `und ${count.toLocaleString("de-DE")} weitere`,
   of: (part, whole) => `${part} von ${whole}`,
   quoted: (label) => `„${label}“`,
@@ -43,7 +44,7 @@ export const de: Messages = {
 
   welcome: {
     title: "Jemand sendet Ihnen Dateien",
-    text: "Sie kommen direkt vom Computer des Absenders auf diesen, durchgehend verschlüsselt. Durch das Öffnen dieser Seite ist noch nichts geschehen.",
+    text: "Sie kommen direkt vom Computer des Absenders auf diesen, durchgehend verschlüsselt.",
     label: "Ihr Name",
     labelHint:
       "Der Absender sieht ihn, und er steht in der Quittung. Zum Beispiel: Radiologie, Befundraum 2",
@@ -60,7 +61,7 @@ export const de: Messages = {
     receiptKept: "Die Quittung ist noch da, auf der Startseite unter „Frühere Übertragungen“.",
     unexpected: "Sie erwarten nichts? Schließen Sie die Seite, dann geschieht nichts.",
     trust:
-      "Das Programm dieser Seite kommt vom Server in der Adresszeile. Wenn Sie diesem Server nicht trauen dürfen, empfangen Sie auf der Kommandozeile mit",
+      "Das Programm dieser Seite kommt vom Server in der Adresszeile. Wenn Sie diesem Server nicht trauen dürfen, empfangen Sie auf der Befehlszeile mit",
   },
   connecting: {
     title: "Verbindung zum Absender",
@@ -116,19 +117,24 @@ export const de: Messages = {
     renamed: (count) => `Vom Absender geändert: ${many(count, "Name", "Namen", "de-DE")}:`,
     before: (path, original) => `${path} (vorher: ${original})`,
     title: (what) => `Ihnen angeboten: ${what}`,
-    list: "Liste zeigen",
-    saveSingle: (name) => `Sie bleibt in diesem Browser, bis Sie sie als ${name} speichern.`,
-    saveArchive: (name) =>
-      `Sie bleiben in diesem Browser, bis Sie sie als ${name} speichern, mit allen Ordnern.`,
+    list: "Die Dateien",
+    saveSingle: (name, persisted) =>
+      persisted
+        ? `Sie bleibt in diesem Browser, bis Sie sie als ${name} speichern.`
+        : `Speichern Sie sie als ${name}, sobald sie da ist. Bis dahin liegt sie in diesem Browser, und der löscht sie vielleicht, wenn Sie ihn schließen.`,
+    saveArchive: (name, persisted) =>
+      persisted
+        ? `Sie bleiben in diesem Browser, bis Sie sie als ${name} speichern, mit allen Ordnern.`
+        : `Speichern Sie sie mit allen Ordnern als ${name}, sobald sie da sind. Bis dahin liegen sie in diesem Browser, und der löscht sie vielleicht, wenn Sie ihn schließen.`,
     fits: "Der Platz reicht.",
     tight:
       "Im Browser ist Platz. Ob auch für die gespeicherte Kopie Platz ist, sagt der Browser nicht: Halten Sie noch einmal so viel frei.",
     private:
-      "Dieses Fenster speichert nichts auf der Festplatte (es ist privat, oder Websitedaten sind gesperrt).",
-    small: "Der Browser hat dafür zu wenig Platz auf der Festplatte.",
+      "Dieses Fenster speichert nichts auf dem Datenträger (es ist privat, oder Websitedaten sind gesperrt).",
+    small: "Der Browser hat dafür zu wenig Platz auf dem Datenträger.",
     memory:
       "Alles bleibt stattdessen im Arbeitsspeicher: Schließen Sie diese Seite nicht und laden Sie sie nicht neu, bevor Sie gespeichert haben.",
-    none: "Dieser Browser hat dafür keinen Platz. Sie können in einen Ordner dieses Computers empfangen, oder ablehnen und die Kommandozeile nehmen.",
+    none: "Dieser Browser hat dafür keinen Platz. Sie können in einen Ordner dieses Computers empfangen, oder ablehnen und die Befehlszeile nehmen.",
     folder: "In einen Ordner empfangen…",
     folderHint:
       "Direkt in einen Ordner braucht es den Platz nur einmal, und Dateien bleiben Dateien. Aber es kann nicht weitergehen, wenn diese Seite geschlossen oder neu geladen wurde.",
@@ -203,13 +209,19 @@ export const de: Messages = {
     open: "Öffnen",
     history: "Frühere Übertragungen",
     trust:
-      "Das Programm dieser Seite kommt vom Server in der Adresszeile. Wer diesem Server nicht trauen darf, sendet und empfängt auf der Kommandozeile.",
+      "Das Programm dieser Seite kommt vom Server in der Adresszeile. Wer diesem Server nicht trauen darf, sendet und empfängt auf der Befehlszeile.",
     gone: "Der Link dieser Seite gilt nicht mehr: Er ist abgelaufen, wurde zurückgezogen, oder die Seite wurde neu geladen, bevor die Liste der Dateien fertig war. Erstellen Sie zum Senden einen neuen.",
     unfinished: (what, peer) => `Nicht fertig: ${what} an ${peer}.`,
     unopened: (what) => `Der Link für ${what} gilt noch; niemand hat bisher angenommen.`,
     arrived: (part) => `${part} sind schon auf dem Datenträger des Empfängers.`,
     takeUp: "Weitermachen",
     drop_: "Nicht weitermachen",
+    dropSure: {
+      question:
+        "Der Link gilt dann nicht mehr, und der Empfänger bekommt den Rest nicht. Wirklich aufgeben?",
+      yes: "Aufgeben",
+      no: "Behalten",
+    },
   },
   choose: {
     title: (what) => `${what} senden`,
@@ -282,7 +294,11 @@ export const de: Messages = {
     receipt: "Quittung speichern",
     more: "Etwas anderes senden",
     proves:
-      "Die Quittung ist von beiden Computern unterschrieben. Darin erklärt der Computer des Empfängers, dass diese Bytes angekommen sind und zurückgelesen wurden; Ihre Unterschrift zeigt, dass Ihr Computer davon weiß. Sie beweist nicht, wer davor saß, ob jemand hingesehen hat oder ob die Zeiten stimmen. Sie bleibt in diesem Browser, unter „Frühere Übertragungen“.",
+      "Die Quittung ist von beiden Computern unterschrieben. Darin erklärt der Computer des Empfängers, dass diese Bytes angekommen sind und zurückgelesen wurden; Ihre Unterschrift zeigt, dass Ihr Computer davon weiß. Sie beweist nicht, wer davor saß, ob jemand hingesehen hat oder ob die Zeiten stimmen.",
+    what: "Was die Quittung beweist",
+    stays: "Die Quittung bleibt in diesem Browser, unter „Frühere Übertragungen“.",
+    mayGo:
+      "Speichern Sie die Quittung: Dieser Browser löscht sie vielleicht, wenn Sie ihn schließen.",
   },
   again: {
     allowTitle: "Weiter, wo Sie waren",
@@ -311,8 +327,21 @@ export const de: Messages = {
     sent: (peer) => `Gesendet an ${peer}`,
     received: (peer) => `Empfangen von ${peer}`,
     erase: "Löschen",
+    eraseSure: {
+      question: "Diese Quittung lässt sich nicht wiederherstellen. Wirklich löschen?",
+      yes: "Löschen",
+      no: "Behalten",
+    },
     eraseAll: "Alle Quittungen löschen",
-    audit: "Prüfprotokoll speichern",
+    eraseAllSure: (count) => ({
+      question:
+        count === 1
+          ? "Diese Quittung lässt sich nicht wiederherstellen. Wirklich löschen?"
+          : `Diese ${count.toLocaleString("de-DE")} Quittungen lassen sich nicht wiederherstellen. Wirklich alle löschen?`,
+      yes: "Alle löschen",
+      no: "Behalten",
+    }),
+    audit: "Audit-Log speichern",
   },
   done: {
     title: (files) => `Angekommen und geprüft: ${files}`,
@@ -330,20 +359,24 @@ export const de: Messages = {
     proves:
       "Die Quittung ist von beiden Computern unterschrieben. Darin erklärt dieser Computer, dass diese Bytes angekommen sind und zurückgelesen wurden; die Unterschrift des Absenders zeigt, dass er davon weiß. Sie beweist nicht, wer davor saß, ob jemand hingesehen hat oder ob die Zeiten stimmen.",
     saving: "Wird gespeichert. Lassen Sie diese Seite offen.",
-    savedAs: (name) =>
-      `Gespeichert als ${name}; die Kopie in diesem Browser ist gelöscht. Die Quittung bleibt in diesem Browser.`,
+    savedAs: (name) => `Gespeichert als ${name}; die Kopie in diesem Browser ist gelöscht.`,
     unsaved:
       "Das Speichern ist nicht gelungen. Reicht der Platz am Ziel? Nichts ist verloren: Versuchen Sie es noch einmal, oder wählen Sie einen anderen Ort.",
     savedTitle: "Gespeichert?",
     saved:
       "Dieser Browser sagt der Seite nicht, wann ein Download fertig ist. Sehen Sie nach, ob die Datei dort ist, wo Sie sie erwarten, bevor Sie die Seite verlassen. Was in diesem Browser übrig ist, kann niemand mehr lesen, sobald diese Seite geschlossen ist. Entfernen Sie es, um Platz zu schaffen.",
     remove: "Aus diesem Browser entfernen",
-    removed: "Entfernt. Die Quittung bleibt in diesem Browser.",
+    removed: "Entfernt.",
+    receiptStays: "Die Quittung bleibt in diesem Browser.",
+    receiptMayGo:
+      "Speichern Sie auch die Quittung: Dieser Browser löscht sie vielleicht, wenn Sie ihn schließen.",
+    keepsNot:
+      "Speichern Sie jetzt. Bis dahin liegt alles verschlüsselt in diesem Browser, und der löscht es vielleicht, wenn Sie ihn schließen.",
     keeps:
       "Bis Sie speichern, liegt alles verschlüsselt in diesem Browser, und nur der ganze Link öffnet es. Was nach sieben Tagen nicht gespeichert ist, löscht diese Seite, wenn sie das nächste Mal geöffnet wird.",
   },
   receipt: {
-    show: "Was in der Quittung steht",
+    show: "Was in der Quittung steht und was sie beweist",
     transfer: "Übertragung",
     sender: "Absender",
     recipient: "Empfänger",
@@ -361,15 +394,15 @@ export const de: Messages = {
   },
   ended: {
     again: "Noch einmal versuchen",
-    commandLine: "Oder empfangen Sie auf der Kommandozeile, die diese Grenzen nicht hat:",
+    commandLine: "Oder empfangen Sie auf der Befehlszeile, die diese Grenzen nicht hat:",
     home: "Zurück zum Anfang",
     because: {
       data_cleared:
         "Diese Seite kann nicht mehr lesen, was sie gespeichert hatte. Vielleicht hat jemand die Websitedaten gelöscht, oder der Browser ist so eingestellt. Bitten Sie den Absender, noch einmal zu senden.",
       enospc:
-        "Die Festplatte ist voll. Schaffen Sie Platz, bitten Sie den Absender, die Übertragung fortzusetzen, und versuchen Sie es dann noch einmal.",
+        "Der Datenträger ist voll. Schaffen Sie Platz, bitten Sie den Absender, die Übertragung fortzusetzen, und versuchen Sie es dann noch einmal.",
       private_window:
-        "Dieses Fenster speichert nichts auf der Festplatte, und für den Arbeitsspeicher ist das zu groß. Öffnen Sie den Link in einem normalen Fenster, das Websitedaten speichern darf.",
+        "Dieses Fenster speichert nichts auf dem Datenträger, und für den Arbeitsspeicher ist das zu groß. Öffnen Sie den Link in einem normalen Fenster, das Websitedaten speichern darf.",
       declined_here: "Sie haben abgelehnt. Nichts wurde übertragen.",
     },
   },
@@ -387,7 +420,7 @@ export const de: Messages = {
   unsupported: {
     title: "Dieser Browser kann keine Dateien übertragen",
     text: (missing) =>
-      `Ihm fehlt, was eine Übertragung braucht (${missing}). Nehmen Sie ein aktuelles Chrome, Edge oder Firefox, oder die Kommandozeile:`,
+      `Ihm fehlt, was eine Übertragung braucht (${missing}). Nehmen Sie ein aktuelles Chrome, Edge oder Firefox, oder die Befehlszeile:`,
   },
   states: {
     opened: "Verbindung wird aufgebaut",

@@ -42,6 +42,7 @@ export const en = {
   files: (count: number) => many(count, "file", "files", "en-GB"),
   folders: (count: number) => many(count, "folder", "folders", "en-GB"),
   inFolders: (files: string, folders: string) => `${files} in ${folders}`,
+  more_: "More",
   more: (count: number) => `and ${count.toLocaleString("en-GB")} more`,
   of: (part: string, whole: string) => `${part} of ${whole}`,
   quoted: (label: string) => `“${label}”`,
@@ -55,7 +56,7 @@ export const en = {
 
   welcome: {
     title: "Someone is sending you files",
-    text: "They come straight from the sender’s computer to this one, encrypted from end to end. Nothing has been used up by opening this page.",
+    text: "They come straight from the sender’s computer to this one, encrypted from end to end.",
     label: "Your name",
     labelHint:
       "The sender sees it, and the receipt records it. For example: Radiology, reading room 2",
@@ -126,10 +127,15 @@ export const en = {
       `${many(count, "name was", "names were", "en-GB")} changed by the sender:`,
     before: (path: string, original: string) => `${path} (before: ${original})`,
     title: (what: string) => `You are offered ${what}`,
-    list: "Show the list",
-    saveSingle: (name: string) => `It will be kept in this browser until you save it as ${name}.`,
-    saveArchive: (name: string) =>
-      `They will be kept in this browser until you save them, with their folders, as ${name}.`,
+    list: "The files",
+    saveSingle: (name: string, persisted: boolean) =>
+      persisted
+        ? `It stays in this browser until you save it as ${name}.`
+        : `Save it as ${name} once it is here. Until then it is in this browser, which may delete it when you close it.`,
+    saveArchive: (name: string, persisted: boolean) =>
+      persisted
+        ? `They stay in this browser until you save them, with their folders, as ${name}.`
+        : `Save them, with their folders, as ${name} once they are here. Until then they are in this browser, which may delete them when you close it.`,
     fits: "There is space for it.",
     tight:
       "There is space in this browser. Whether there is space for the saved copy as well, the browser does not tell: have as much again free.",
@@ -215,6 +221,11 @@ export const en = {
     arrived: (part: string) => `${part} are on the recipient’s disk already.`,
     takeUp: "Continue",
     drop_: "Do not continue",
+    dropSure: {
+      question: "The link stops working, and the recipient cannot get the rest. Really give it up?",
+      yes: "Give it up",
+      no: "Keep it",
+    },
   },
   choose: {
     title: (what: string) => `Send ${what}`,
@@ -285,7 +296,10 @@ export const en = {
     receipt: "Save the receipt",
     more: "Send something else",
     proves:
-      "The receipt is signed by both computers. In it the recipient’s computer states that these bytes arrived and were read back; your signature shows that yours knows of this. It does not prove who sat there, that anybody looked, or that the times are right. It stays in this browser, under Past transfers.",
+      "The receipt is signed by both computers. In it the recipient’s computer states that these bytes arrived and were read back; your signature shows that yours knows of this. It does not prove who sat there, that anybody looked, or that the times are right.",
+    what: "What the receipt proves",
+    stays: "The receipt stays in this browser, under Past transfers.",
+    mayGo: "Save the receipt: this browser may delete it when you close it.",
   },
   again: {
     allowTitle: "Continue where you were",
@@ -313,7 +327,17 @@ export const en = {
     sent: (peer: string) => `Sent to ${peer}`,
     received: (peer: string) => `Received from ${peer}`,
     erase: "Erase",
+    eraseSure: {
+      question: "This receipt cannot be brought back. Really erase it?",
+      yes: "Erase",
+      no: "Keep it",
+    },
     eraseAll: "Erase all receipts",
+    eraseAllSure: (count: number) => ({
+      question: `${many(count, "receipt", "receipts", "en-GB")} cannot be brought back. Really erase all?`,
+      yes: "Erase all",
+      no: "Keep them",
+    }),
     audit: "Save the audit log",
   },
   done: {
@@ -331,20 +355,23 @@ export const en = {
     proves:
       "The receipt is signed by both computers. In it this computer states that these bytes arrived and were read back, and the sender’s signature shows that it knows of this. It does not prove who sat there, that anybody looked, or that the times are right.",
     saving: "Saving. Leave this page open.",
-    savedAs: (name: string) =>
-      `Saved as ${name}, and the copy in this browser is erased. The receipt stays in this browser.`,
+    savedAs: (name: string) => `Saved as ${name}, and the copy in this browser is erased.`,
     unsaved:
       "It could not be saved. Is there enough space where it should go? Nothing is lost: try again, or choose another place.",
     savedTitle: "Saved?",
     saved:
       "This browser does not tell the page when a download has ended. Look whether the file is where you expect it before you leave. What is left in this browser cannot be read any more once this page is closed. Remove it to free the space.",
     remove: "Remove from this browser",
-    removed: "Removed. The receipt stays in this browser.",
+    removed: "Removed.",
+    receiptStays: "The receipt stays in this browser.",
+    receiptMayGo: "Save the receipt too: this browser may delete it when you close it.",
+    keepsNot:
+      "Save it now. Until you do, it lies encrypted in this browser, which may delete it when you close it.",
     keeps:
       "Until you save it, it lies encrypted in this browser, and only the whole link opens it. If you do not save it within seven days, this page erases it when it is next opened.",
   },
   receipt: {
-    show: "What the receipt says",
+    show: "What the receipt says and proves",
     transfer: "Transfer",
     sender: "Sender",
     recipient: "Recipient",

@@ -1,8 +1,8 @@
 /** Counts and sizes as a language writes them. */
 
-/** So many of something. */
+/** So many of something, in one line. */
 export const many = (count: number, one: string, more: string, locale: string): string =>
-  `${count.toLocaleString(locale)} ${count === 1 ? one : more}`;
+  `${count.toLocaleString(locale)}\u00a0${count === 1 ? one : more}`;
 
 /** Sizes in decimal units, as download dialogs and the command line show them. */
 export function size(bytes: number, locale: string): string {

@@ -32,7 +32,7 @@ export function done(model: Model, { t, actions }: Context): Screen {
   const receipt = button(
     t.done.receipt,
     () => actions.command({ command: "receipt", transferId }),
-    "quiet",
+    "quiet receipt",
   );
   const after = [
     h("h2", {}, t.done.savedTitle),
@@ -42,10 +42,14 @@ export function done(model: Model, { t, actions }: Context): Screen {
   const save = button(
     t.done.save(delivered.name, bytes(delivered.size, t)),
     () => void actions.save(delivered.name),
+    model.saved === "offered" ? "quiet" : "primary",
   );
   const bar = h("progress", { max: "1", "aria-label": t.done.saving });
   save.disabled = model.saved === "saving";
   const gone = model.saved === "saved" ? t.done.savedAs(model.savedAs) : t.done.removed;
+  const lasting = model.persisted ? t.done.keeps : t.done.keepsNot;
+  const keeps = model.offer?.where === "memory" ? t.offer.memory : lasting;
+  const stays = model.persisted ? t.done.receiptStays : t.done.receiptMayGo;
   const children = [
     title(
       failed
@@ -61,12 +65,15 @@ export function done(model: Model, { t, actions }: Context): Screen {
     toSave ? choices(save, receipt) : receipt,
     model.saved === "saving" && h("p", { role: "status" }, t.done.saving),
     model.saved === "saving" && bar,
-    toSave &&
-      model.saved === "no" &&
-      h("p", { class: "small" }, model.offer?.where === "memory" ? t.offer.memory : t.done.keeps),
+    toSave && model.saved === "no" && h("p", { class: "small" }, keeps),
     ...(model.saved === "offered" ? after : []),
-    delivered.confirmed && h("p", { class: "small proves" }, t.done.proves),
-    model.receipt && receiptSummary(model.receipt, t),
+    erased && h("p", { class: "small" }, stays),
+    model.receipt &&
+      receiptSummary(
+        model.receipt,
+        t,
+        delivered.confirmed && h("p", { class: "small proves" }, t.done.proves),
+      ),
   ];
   return { children, update: ({ saving }) => (bar.value = saving) };
 }
@@ -80,7 +87,11 @@ export function deliveredOf(receipt: ReceiptSummary, all: Messages): string {
 }
 
 /** What the receipt says. */
-export function receiptSummary(receipt: ReceiptSummary, all: Messages): HTMLElement {
+export function receiptSummary(
+  receipt: ReceiptSummary,
+  all: Messages,
+  proves: Child = null,
+): HTMLElement {
   const t = all.receipt;
   const key = (label: string, print: string) => [
     h("b", { dir: "auto" }, all.quoted(label)),
@@ -103,6 +114,7 @@ export function receiptSummary(receipt: ReceiptSummary, all: Messages): HTMLElem
     "details",
     { class: "list" },
     h("summary", {}, t.show),
+    proves,
     h("dl", { class: "small" }, ...list),
   );
 }

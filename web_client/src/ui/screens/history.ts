@@ -1,6 +1,6 @@
 /** What was sent and received in this browser, by its receipts. */
 import type { HistoryEntry } from "../../events";
-import { button, choices, h, title, type Context, type Screen } from "../elements";
+import { asking, button, choices, h, title, type Context, type Screen } from "../elements";
 import { deliveredOf, receiptSummary } from "./done";
 import type { Model } from "../model";
 
@@ -14,8 +14,10 @@ export function history(model: Model, { t: all, actions }: Context): Screen {
     choices(
       button(t.audit, () => actions.command({ command: "audit" }), "quiet"),
       model.history.length > 0 &&
-        button(t.eraseAll, () => actions.command({ command: "forget", transferId: "" }), "quiet"),
-      button(all.check.back, () => actions.home()),
+        asking(t.eraseAll, t.eraseAllSure(model.history.length), () =>
+          actions.command({ command: "forget", transferId: "" }),
+        ),
+      button(all.check.back, () => actions.home(), "quiet"),
     ),
   ];
   return { children };
@@ -41,7 +43,7 @@ function entry(
     receiptSummary(receipt, all),
     choices(
       button(all.sent.receipt, () => actions.command({ command: "receipt", transferId }), "quiet"),
-      button(t.erase, () => actions.command({ command: "forget", transferId }), "quiet"),
+      asking(t.erase, t.eraseSure, () => actions.command({ command: "forget", transferId })),
     ),
   );
 }

@@ -1,6 +1,16 @@
 /** For somebody who has no link yet: send files, open a link, take up what was cut. */
 import type { Unfinished } from "../../events";
-import { button, bytes, choices, h, title, type Context, type Screen } from "../elements";
+import {
+  asking,
+  button,
+  bytes,
+  choices,
+  h,
+  more,
+  title,
+  type Context,
+  type Screen,
+} from "../elements";
 import type { Model } from "../model";
 
 export function home(model: Model, { t: all, actions }: Context): Screen {
@@ -13,9 +23,16 @@ export function home(model: Model, { t: all, actions }: Context): Screen {
     required: true,
     "aria-describedby": "link-hint",
   });
+  // A field of one line loses the breaks of a link that a mail program wrapped: they are kept here.
+  let pasted = "";
+  const keepBreaks = (event: globalThis.Event) => {
+    pasted = (event as ClipboardEvent).clipboardData?.getData("text/plain") ?? "";
+  };
+  field.addEventListener("paste", keepBreaks);
+  const given = () => (field.value === pasted.replace(/[\r\n]/g, "") ? pasted : field.value);
   const submit = (event: globalThis.Event) => {
     event.preventDefault();
-    if (field.value.trim()) actions.open(field.value);
+    if (field.value.trim()) actions.open(given());
   };
   const children = [
     title(t.title),
@@ -25,7 +42,7 @@ export function home(model: Model, { t: all, actions }: Context): Screen {
     h("h2", {}, t.send),
     h("p", {}, t.drop),
     choices(
-      button(t.files, () => actions.choose("files")),
+      button(t.files, () => actions.choose("files"), model.unfinished.length ? "quiet" : "primary"),
       button(t.folder, () => actions.choose("folder"), "quiet"),
     ),
     !model.lasting && h("p", { class: "note" }, t.private),
@@ -42,7 +59,7 @@ export function home(model: Model, { t: all, actions }: Context): Screen {
       button(t.history, () => actions.history(), "quiet"),
       button(all.check.title, () => actions.check(), "quiet check-computer"),
     ),
-    h("p", { class: "small" }, t.trust),
+    more(all, h("p", { class: "small" }, t.trust)),
   ];
   return { children };
 }
@@ -62,7 +79,7 @@ function unfinished(
     peer ? h("p", {}, t.arrived(part)) : null,
     choices(
       button(t.takeUp, () => actions.takeUp(transferId, false)),
-      button(t.drop_, () => actions.command({ command: "drop", transferId }), "quiet"),
+      asking(t.drop_, t.dropSure, () => actions.command({ command: "drop", transferId })),
     ),
   );
 }

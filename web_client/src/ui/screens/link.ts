@@ -120,7 +120,10 @@ export function warningsOf({ warnings, warned }: Model, t: Messages): Child {
   const rows = warnings.map(({ code, path, detail }) => {
     const words =
       (t.warnings as { [code: string]: string })[code] ?? t.failuresSender[code as never];
-    const sentence = words.replace("{detail}", () => detailOf(detail, {}, t));
+    const sentence =
+      detail === "no_candidates"
+        ? t.check.sentences.no_candidates
+        : words.replace("{detail}", () => detailOf(detail, {}, t));
     return h("li", { dir: "auto" }, path ? `${path}: ${sentence}` : sentence);
   });
   const before = warned - warnings.length;

@@ -18,7 +18,7 @@ import type { Model } from "../model";
 export function offered(model: Model, { t: all, actions, answer }: Context): Screen {
   const t = all.offer;
   const offer = model.offer!;
-  const saving = offer.single ? t.saveSingle(offer.name) : t.saveArchive(offer.name);
+  const saving = (offer.single ? t.saveSingle : t.saveArchive)(offer.name, model.persisted);
   const tight = offer.tight ? t.tight : t.fits;
   const memory = `${offer.small ? t.small : t.private} ${t.memory}`;
   const space = { disk: tight, memory, none: t.none }[offer.where];

@@ -24,7 +24,13 @@ export function sent(model: Model, { t, actions }: Context): Screen {
       button(t.sent.receipt, () => actions.command({ command: "receipt", transferId })),
       button(t.sent.more, () => actions.home(), "quiet"),
     ),
-    h("p", { class: "small proves" }, t.sent.proves),
+    h("p", { class: "small" }, model.persisted ? t.sent.stays : t.sent.mayGo),
+    h(
+      "details",
+      { class: "list" },
+      h("summary", {}, t.sent.what),
+      h("p", { class: "small proves" }, t.sent.proves),
+    ),
   ];
   return { children };
 }

@@ -5,6 +5,7 @@ import {
   commandLine,
   h,
   labelField,
+  more,
   title,
   type Context,
   type Screen,
@@ -66,8 +67,11 @@ export function welcome(model: Model, { t: all, actions }: Context): Screen {
       h("button", { type: "submit", class: "primary" }, t.go),
     ),
     h("p", { class: "small" }, t.unexpected),
-    button(all.check.title, () => actions.check(), "quiet check-computer"),
-    h("p", { class: "small" }, `${t.trust} `, h("code", {}, "handover receive"), "."),
+    more(
+      all,
+      h("p", { class: "small" }, `${t.trust} `, h("code", {}, "handover receive"), "."),
+      button(all.check.title, () => actions.check(), "quiet check-computer"),
+    ),
   ];
   return { children };
 }
