@@ -70,6 +70,16 @@ class LinkMade(_Event):
 
 
 @dataclass(frozen=True)
+class Listed(_Event):
+    """Sender: all that is sent is listed. `size` counts bytes."""
+
+    event: ClassVar[str] = "listed"
+    files: int
+    folders: int
+    size: int
+
+
+@dataclass(frozen=True)
 class StateChanged(_Event):
     """What is going on now."""
 
@@ -252,7 +262,8 @@ class Failed(_Event):
 
 
 Event = (
-    LinkMade
+    Listed
+    | LinkMade
     | StateChanged
     | PeerMet
     | DigitsShown

@@ -58,6 +58,7 @@ MAX_ATTEMPTS = 2  # unproven guests at once
 PROBE_SECONDS = 4.0  # for the answer to the handshake's large packet
 RETAKE_SECONDS = 5.0  # before a room is asked for anew
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 6.0  # a server lets an address knock in vain ten times a minute
+LISTED_SECONDS = 1.0  # that a link waits for the list of what is sent
 DISARM_SECONDS = 1.0  # for a host to withdraw a link after the last guess
 PROBES = 3  # connections that may come to nothing before the handshake is through
 LATE_SECONDS = 2.0  # well before a host takes large packets for lost
@@ -217,6 +218,8 @@ class HostInvitation:
 
     async def _hold(self) -> None:
         """Keep the host's seat until cancelled."""
+        # Whoever makes a link is told first what it stands for, where that is known soon.
+        await asyncio.wait({self._transfer.prepare()}, timeout=LISTED_SECONDS)
         while True:
             try:
                 await self._seat.run(self._on_server)

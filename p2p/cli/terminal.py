@@ -31,6 +31,7 @@ from ..api import (
     Failure,
     HandoverError,
     LinkMade,
+    Listed,
     Offered,
     PeerMet,
     Progressed,
@@ -104,9 +105,15 @@ class Human:
         self._bar: Any = None
         self._task: Any = None
         self._state = ""
+        self._listed: Listed | None = None
+        self._linked = False
 
     def __call__(self, event: Event) -> None:
         match event:
+            case Listed():
+                if self._linked:
+                    self._line(words("terminal", "listed", amount=_amount(event)))
+                self._listed = event
             case LinkMade():
                 self._link(event)
             case StateChanged():
@@ -121,10 +128,7 @@ class Human:
             case DigitsShown():
                 self._line(words("terminal", "digits", digits=event.digits))
             case Offered():
-                what = counted(event.files, "file")
-                if event.folders:
-                    what = counted(event.folders, "in_folder", files=what)
-                self._line(words("terminal", "offered", what=what, size=size(event.size)))
+                self._line(words("terminal", "offered", amount=_amount(event)))
                 for name in event.names:
                     self._line(f"  {name}")
                 if event.hidden:
@@ -171,10 +175,14 @@ class Human:
                     say(words("terminal", "receipt", path=str(event.receipt)))
 
     def _link(self, event: LinkMade) -> None:
+        self._linked = True
         names = [Path(path).resolve().name or path for path in self._paths]
         if names:
             first = ", ".join(shown(name, 256) for name in names[:LISTED])
-            say(words("terminal", "sending", names=first))
+            if self._listed is None:
+                say(words("terminal", "sending", names=first))
+            else:
+                say(words("terminal", "sending_amount", amount=_amount(self._listed), names=first))
         if rest := len(names[LISTED:]):
             say(f"  {counted(rest, 'more')}")
         if event.browser:
@@ -219,6 +227,14 @@ class Human:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _amount(event: Listed | Offered) -> str:
+    """ "3 files in 1 folder, 12 MB"."""
+    what = counted(event.files, "file")
+    if event.folders:
+        what = counted(event.folders, "in_folder", files=what)
+    return words("terminal", "amount", what=what, size=size(event.size))
 
 
 def _known(peer: PeerMet) -> str:

@@ -47,11 +47,14 @@ class FolderDestination:
         self._parts = Parts(staging_folder(directory, transfer), manifest.entries, tape)
         self._marked = marked
         self._gone: set[int] = set()
+        self.doubtful = False
         self._unlooked = 0  # bytes that may be written before the free space is looked at again
         self._read_back = self._begin_reading()
 
     def _begin_reading(self) -> ReadBack:
-        return ReadBack(self._tape, self._parts.readable, self._gone.__contains__, self._marked)
+        return ReadBack(
+            self._tape, self._parts.readable, self._gone.__contains__, self._marked, self._is_away
+        )
 
     @property
     def placed(self) -> dict[int, str]:
@@ -115,6 +118,7 @@ class FolderDestination:
             self._start_over()
             self._read_back.recall(good, stopped)
         self._parts.cut_off(good)
+        self.doubtful = False
         return good
 
     def _start_over(self) -> None:
@@ -134,9 +138,30 @@ class FolderDestination:
             held = self._parts.held()
             self._parts.probe(PROBE)
         except OSError:
+            if not self._parts.is_alive():
+                self._open_anew()
             return False
         needed = min(self._manifest.space() - held, SPACE_TO_GO_ON)
         return needed <= 0 or free - reserve >= needed
+
+    def _open_anew(self) -> None:
+        """Once a share is back: what was opened before leads nowhere. Raises `Failure`
+        (parts_foreign)."""
+        self.close()
+        self.doubtful = True
+        try:
+            self._parts.open(again=True, make=False)
+        except Failure as failure:
+            if failure.code != "not_writable":
+                raise
+
+    def _is_away(self) -> bool:
+        """Whether nothing can be written at all, or nothing more."""
+        try:
+            self._parts.probe(b"1")
+        except OSError:
+            return True
+        return False
 
     # --- while it comes in
 
@@ -176,7 +201,11 @@ class FolderDestination:
         self._parts.sync(frontier)
 
     def read_back(self, upto: int) -> int:
-        return self._read_back.advance(upto)
+        try:
+            return self._read_back.advance(upto)
+        except OSError:
+            self.doubtful = True
+            raise
 
     @property
     def tail(self) -> tuple[int, bytes]:
@@ -226,6 +255,8 @@ class FolderDestination:
             except OSError as error:
                 if error.errno in NO_ROOM:
                     raise
+                if self._is_away():  # it says so in many ways
+                    raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
                 for index in entries:
                     results.failed(index, NOT_PLACED)
 

@@ -157,6 +157,8 @@ class MemoryDestination:
     def begin(self, offset: int) -> None:
         self._gone -= {entry for entry in self._gone if self._tape.end(entry) > offset}
 
+    doubtful = False
+
     def takes_data(self) -> bool:
         return self.disk.space > 0
 

@@ -66,12 +66,14 @@ class Parts:
         self.refused = False  # whether the file system refused a time or permissions
         self.root = self.staging = -1  # descriptors of the destination folder and of this one
 
-    def open(self, *, again: bool) -> None:
-        """Make the folder, readable by nobody else; `again`: it may be there. Raises `Failure`."""
+    def open(self, *, again: bool, make: bool = True) -> None:
+        """Make the folder, readable by nobody else; `again`: it may be there, without `make` it has
+        to be. Raises `Failure`."""
         try:
             self.root = os.open(self.folder.parent, DIRECTORY)
             with contextlib.suppress(*([FileExistsError] if again else [])):
-                os.mkdir(self.folder.name, 0o700, dir_fd=self.root)
+                if make:
+                    os.mkdir(self.folder.name, 0o700, dir_fd=self.root)
             self.staging = os.open(self.folder.name, ENTER, dir_fd=self.root)
             self._ours = is_owned(self.staging, self.root)
         except OSError as error:
@@ -80,6 +82,15 @@ class Parts:
         if not self._ours:
             self.close()
             raise Failure("parts_foreign", shown(str(self.folder), 256))
+
+    def is_alive(self) -> bool:
+        """Whether the folder still is what the descriptors lead to: a share that went away and came
+        back is another one to them."""
+        try:
+            os.listdir(self.staging)
+            return os.fstat(self.staging).st_nlink > 0
+        except OSError:
+            return False
 
     # --- while it comes in
 
@@ -158,15 +169,15 @@ class Parts:
 
     def probe(self, data: bytes) -> None:
         """Write, sync and remove a file. Raises `OSError`."""
-        name = f"probe-{os.urandom(8).hex()}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW
-        file = os.open(name, flags, 0o600, dir_fd=self.staging)
+        file = self._reopen("probe", os.O_RDWR | os.O_CREAT)
         try:
             write_at(file, data, 0)
             os.fsync(file)
         finally:
+            with contextlib.suppress(OSError):  # some shares let nobody delete
+                os.ftruncate(file, 0)
+                os.unlink("probe", dir_fd=self.staging)
             os.close(file)
-            os.unlink(name, dir_fd=self.staging)
 
     def cut_off(self, offset: int) -> None:
         """Shorten the parts to what lies before `offset`. All else comes again, and where it comes
@@ -186,6 +197,10 @@ class Parts:
         """Leave an empty file of this name, for good. Raises `OSError`."""
         os.close(self._reopen(name, os.O_WRONLY | os.O_CREAT))
         sync_folder(self.staging)
+
+    def is_marked(self, name: str) -> bool:
+        """Whether there is such a file. Raises `OSError`."""
+        return name in os.listdir(self.staging)
 
     def move(self, index: int, name: str, folder: int, entry: Entry, digest: bytes) -> None:
         """Move a part to where only this transfer is. Raises `OSError`."""
@@ -228,7 +243,7 @@ class Parts:
 
     def is_copied(self, index: int) -> bool:
         """Whether what bears the final name of a part may be the beginning of a copy of it."""
-        return _copy_of(index) in os.listdir(self.staging)
+        return self.is_marked(_copy_of(index))
 
     def _rename(self, index: int, name: str, folder: int, entry: Entry, digest: bytes) -> None:
         """Give a part a name that is free or ours; by a copy, where it cannot be moved. Raises
@@ -273,7 +288,7 @@ class Parts:
             there = os.stat(name, dir_fd=folder, follow_symlinks=False)
             ours = os.stat(part, dir_fd=self.staging, follow_symlinks=False)
             linked = os.path.samestat(there, ours)
-            reserved = _reservation(index) in os.listdir(self.staging) if not linked else False
+            reserved = not linked and self.is_marked(_reservation(index))
             begun = not there.st_size or self.is_copied(index)
             if not linked and not (reserved and stat.S_ISREG(there.st_mode) and begun):
                 raise

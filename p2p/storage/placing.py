@@ -4,13 +4,14 @@ Folders are built beside the final place first, in the staging folder, where nob
 Then each top-level name is *published*: a folder by one rename over an empty folder that was made
 for it, a file by a link or an exclusively made name. So a name is always one that this transfer
 made itself, whatever other programs do meanwhile, and a folder is there with everything in it or
-not at all.
+not at all. Where a file system moves no folders, the new one is filled instead.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -18,7 +19,8 @@ from itertools import chain
 from ..protocol.manifest import Entry
 from ..protocol.paths import MAX_SEGMENT
 from .comparison import check_digest
-from .durable import ENTER, sync_folder
+from .durable import ENTER, NO_ROOM, sync_folder
+from .filling import Filling, entered
 from .parts import Parts, is_owned
 
 MAX_NAMES = 1000  # `name (1)` to `name (999)`
@@ -95,7 +97,7 @@ class Placing:
         except FileNotFoundError:
             if not self._again:
                 raise
-            check_digest(name, folder, digest)  # it was moved before a crash
+            self._check_moved(folders, name, folder, digest)
             return
         if self._again and entry.size:
             self._parts.check(index, digest)
@@ -108,6 +110,21 @@ class Placing:
                 raise FileExistsError(errno.EEXIST, "a name that is there")
             os.unlink(name, dir_fd=folder)  # an empty file or a copy, made again after a crash
         self._parts.move(index, name, folder, entry, digest)
+
+    def _check_moved(self, folders: list[str], name: str, folder: int, digest: bytes) -> None:
+        """What was moved before a crash is in its folder of the tree, or where that was being
+        emptied into. Raises `OSError` unless it is what was verified."""
+        try:
+            check_digest(name, folder, digest)
+        except FileNotFoundError:
+            if not self._parts.is_marked(_filling(folders[0])):
+                raise
+            final = [self._final(folders[0]), *folders[1:]]
+            with contextlib.ExitStack() as stack:
+                filled = self._root
+                for segment in final:
+                    filled = stack.enter_context(entered(segment, filled))
+                check_digest(name, filled, digest)
 
     def _enter(self, segments: list[str]) -> int:
         """The descriptor of a folder of the tree, made where missing."""
@@ -169,6 +186,8 @@ class Placing:
         """Give a folder of the tree, and all that is in it, its final name. Raises `OSError`."""
         if self._is_published(name):
             return self._final(name)
+        if self._again and self._parts.is_marked(_filling(name)):
+            return self._fill(name, self._final(name))
         for candidate in self._candidates(name, directory=True):
             try:
                 os.mkdir(candidate, 0o700, dir_fd=self._root)  # now the name is ours
@@ -178,6 +197,9 @@ class Placing:
             try:
                 os.rename(name, candidate, src_dir_fd=self._tree, dst_dir_fd=self._root)
             except OSError as error:
+                if error.errno not in (*_IN_USE, *NO_ROOM):
+                    self._parts.mark(_filling(name))  # the folder is ours from now on
+                    return self._fill(name, candidate)
                 with contextlib.suppress(OSError):
                     os.rmdir(candidate, dir_fd=self._root)
                 if error.errno not in _IN_USE:
@@ -185,6 +207,22 @@ class Placing:
             else:
                 return candidate
         raise FileExistsError(errno.EEXIST, "too many of that name")
+
+    def _fill(self, name: str, final: str) -> str:
+        """What a folder of the tree holds goes into the one that was made for it, file by file."""
+
+        def mark(path: str) -> str:
+            return f"copied-{hashlib.sha256(path.encode()).hexdigest()[:32]}"
+
+        filling = Filling(
+            lambda path: self._parts.is_marked(mark(name + path)),
+            lambda path: self._parts.mark(mark(name + path)),
+        )
+        with entered(name, self._tree) as source, entered(final, self._root) as target:
+            filling.fill(source, target)
+        with contextlib.suppress(OSError):  # nobody may delete
+            os.rmdir(name, dir_fd=self._tree)
+        return final
 
     def _is_claim(self, candidate: str, name: str) -> bool:
         """Whether a folder that is there was made for this name before a crash: it is the one that
@@ -229,6 +267,11 @@ class Placing:
     def finish(self) -> None:
         """Everything is published."""
         sync_folder(self._root)
+
+
+def _filling(name: str) -> str:
+    """Says that a folder is being filled under its final name."""
+    return f"filling-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def _exists(name: str, folder: int) -> bool:

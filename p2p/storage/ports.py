@@ -89,6 +89,10 @@ class Destination(Protocol):
     def refused(self) -> bool:
         """Whether the file system refused times or permissions, which cost no file its place."""
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether what lies there has to be rechecked: the disk was away, or reading failed."""
+
     def is_there(self) -> bool:
         """Whether parts of an earlier process lie there."""
 
@@ -113,7 +117,8 @@ class Destination(Protocol):
         """A session begins at `offset`: what was withdrawn beyond it is open again."""
 
     def takes_data(self) -> bool:
-        """Whether there is space again for some of what is to come, and it can be written."""
+        """Whether there is space again for some of what is to come, and it can be written. Between
+        sessions. Raises `Failure` (parts_foreign)."""
 
     # --- while it comes in
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import mmap
@@ -68,14 +67,20 @@ class ReadBack:
     """Hashes what lies on the disk, along the tape, and remembers how far it came.
 
     `open_part` opens an entry's part, `is_gone` tells what the sender gave up, `marked` is called
-    with each running digest. One thread at a time.
+    with each running digest. `is_away` tells whether the disk as a whole does not answer: then
+    nothing is read further. One thread at a time.
     """
 
     def __init__(
-        self, tape: Tape, open_part: OpenPart, is_gone: Callable[[int], bool], marked: Marked
+        self,
+        tape: Tape,
+        open_part: OpenPart,
+        is_gone: Callable[[int], bool],
+        marked: Marked,
+        is_away: Callable[[], bool],
     ) -> None:
         self._tape, self._open_part, self._is_gone = tape, open_part, is_gone
-        self._marked = marked
+        self._marked, self._is_away = marked, is_away
         self.at, self._file = 0, -1
         self._digest = TapeDigest()
         self._unnoted: list[tuple[int, bytes]] = []  # marks
@@ -105,9 +110,13 @@ class ReadBack:
 
     def _step(self, upto: int) -> None:
         for piece in self._tape.pieces(self.at, upto - self.at):
-            if not self._is_gone(piece.entry):
-                with contextlib.suppress(OSError):  # the entry then has no digest, and fails
-                    self._hash(piece.entry, piece.offset, piece.length)
+            if self._is_gone(piece.entry):
+                continue
+            try:
+                self._hash(piece.entry, piece.offset, piece.length)
+            except OSError as error:  # the entry then has no digest, and fails
+                if self._is_away():
+                    raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
         self.at = upto
         self.tail = (upto, self.mark())
 

@@ -149,7 +149,7 @@ class ReceiveDriver(Driver):
 
     async def _take_up(self, underway: Underway) -> None:
         """Say yes, from where the disk stands. What an earlier process left is read back first."""
-        if not underway.verified and not underway.checked:
+        if not underway.verified and (not underway.checked or underway.destination.doubtful):
             self._tell("checking")
             await self._thread(underway.check, self._is_over)
         again = await self._thread(underway.take_up)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..events import StateChanged, StateName, Warned
+from ..events import Listed, StateChanged, StateName, Warned
 from ..lanes.tls.targets import Targets
 from ..protocol import receipt as receipts
 from ..protocol import session as sessions
@@ -136,6 +136,9 @@ class SenderTransfer:
             self._journal = Journal(journals.path(record), record)
             await in_thread(_begin, journals, self._journal, found)
         self._prepared = found
+        kinds = [entry.kind for entry in found.manifest.entries]
+        files, folders = kinds.count("file"), kinds.count("directory")
+        self.options.emit(Listed(files, folders, found.tape.total))
         return found
 
     def stop(self) -> None:

@@ -6,6 +6,8 @@ import errno
 import hashlib
 import mmap
 import os
+import random
+import shutil
 import socket
 import stat
 import tempfile
@@ -34,8 +36,10 @@ from p2p.storage import destination as destinations
 from p2p.storage import read_back
 from p2p.storage.comparison import compare
 from p2p.storage.destination import FolderDestination
+from p2p.storage.durable import disk_failure
 from p2p.storage.listing import check_paths, find_again, walk
 from p2p.storage.ports import never
+from p2p.storage.read_back import TapeDigest
 from p2p.storage.source import FolderSource
 
 TRANSFER = b"\x07" * 16
@@ -1232,3 +1236,69 @@ def test_reading_back_in_small_pieces_gives_the_same(tmp_path, monkeypatch, most
     assert made.read_back(len(content) + 5) == len(content) + 5
     both = content, b"short"
     assert made._read_back.digests == {i: hashlib.sha256(c).digest() for i, c in enumerate(both)}
+
+
+def test_a_share_that_goes_away_while_it_is_read_back_is_not_taken_for_a_bad_file(
+    tmp_path, monkeypatch
+):
+    """It is waited for, and what was noted is read again; a file that alone cannot be read fails."""
+    data = random.Random(3).randbytes(500_000)
+    manifest = Manifest((Entry("a", "file", 200_000, 0), Entry("b", "file", 300_000, 0)), bytes(32))
+    marks: list[bytes] = []
+    tape = manifest.tape()
+    one = FolderDestination(tmp_path, manifest, tape, bytes(16), lambda _, mark: marks.append(mark))
+    one.prepare()
+    one.begin(0)
+    one.write(0, data)
+    one.sync(len(data))
+    one.read_back(250_000)
+    noted = one.tail
+    with monkeypatch.context() as until:
+
+        def fail(*args, **kwargs):
+            raise OSError(errno.EHOSTDOWN, "the host is down")
+
+        for call in ("preadv", "fsync"):
+            until.setattr(os, call, fail)
+        with pytest.raises(OSError) as caught:
+            one.read_back(len(data))
+        assert disk_failure(caught.value).code == "disk_paused"
+        assert one.doubtful
+        assert not one.takes_data()
+    assert one.takes_data()
+    assert one.recheck(*noted, marks) == 250_000
+    assert not one.doubtful
+    one.begin(250_000)
+    one.write(250_000, data[250_000:])
+    one.sync(len(data))
+    assert one.read_back(len(data)) == len(data)
+    claimed = Results(2)
+    claimed.delivered(0, hashlib.sha256(data[:200_000]).digest())
+    claimed.delivered(1, hashlib.sha256(data[200_000:]).digest())
+    assert not list(one.compare(claimed).failures())
+    one.discard()
+
+
+def test_a_destination_that_came_back_as_another_file_system_is_opened_anew(tmp_path):
+    """As after its server was killed: what was open leads nowhere, and nothing is made in its place."""
+    manifest = Manifest((Entry("a", "file", 3, 0),), bytes(32))
+    one = FolderDestination(tmp_path, manifest, manifest.tape(), bytes(16))
+    one.prepare()
+    one.begin(0)
+    one.write(0, b"one")
+    one.sync(3)
+    where, aside = Path(one.where), tmp_path / "aside"
+    shutil.copytree(where, aside)
+    shutil.rmtree(where)  # so that the descriptors are dead
+    assert not one.takes_data()
+    assert not where.exists()
+    aside.rename(where)
+    assert not one.takes_data()  # it is opened now
+    assert one.takes_data()
+    assert one.doubtful
+    one.recheck(0, TapeDigest().mark(), [])
+    one.begin(0)
+    one.write(0, b"one")
+    one.sync(3)
+    assert one.read_back(3) == 3
+    one.discard()

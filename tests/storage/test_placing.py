@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from p2p.protocol.errors import Failure
 from p2p.protocol.manifest import NOT_PLACED, Entry, Manifest, Results
 from p2p.storage.destination import FolderDestination
+from p2p.storage.durable import disk_failure
 from p2p.storage.parts import remove_parts, staging_folder
 from p2p.storage.placing import free_names
 
@@ -566,3 +567,103 @@ def test_a_file_system_that_tells_no_sizes_is_not_taken_for_a_full_one(tmp_path,
     assert one.takes_data()
     one.place(results, one.choose_names())
     assert not list(results.failures())
+
+
+def is_folder(*args):
+    """A folder of the tree, on its way to its final name."""
+    return args[0] == "DICOM"
+
+
+FOLDERS = (*ANY, errno.EXDEV, errno.ENOTTY)
+
+
+@pytest.mark.parametrize("number", FOLDERS)
+@pytest.mark.parametrize("links", [True, False])
+def test_where_no_folder_can_be_moved_it_is_filled(tmp_path, monkeypatch, number, links):
+    (tmp_path / "DICOM").mkdir()
+    (tmp_path / "DICOM" / "theirs").write_bytes(b"theirs")
+    one, results = arrived(tmp_path)
+    refuse(monkeypatch, "rename", number, is_folder)
+    if not links:
+        refuse(monkeypatch, "link", number)
+    one.place(results, one.choose_names())
+    assert not list(results.failures())
+    one.finish(results)
+    assert tree(tmp_path / "DICOM (1)") == OURS
+    assert tree(tmp_path / "DICOM") == {"theirs": b"theirs"}
+    assert {path.name for path in tmp_path.iterdir()} == {"DICOM", "DICOM (1)", "report.pdf"}
+    files = [path for path in (tmp_path / "DICOM (1)").rglob("*") if path.is_file()]
+    assert {path.stat().st_mtime for path in files} == {1e9}
+    assert stat.S_IMODE((tmp_path / "DICOM (1)").stat().st_mode) & 0o055
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_folder_that_a_crash_left_half_filled_is_filled_on(tmp_path, monkeypatch, links):
+    one, results = arrived(tmp_path)
+    renamed = one.choose_names()
+    with monkeypatch.context() as until:
+        refuse(until, "rename", errno.EXDEV, is_folder)
+        if not links:
+            refuse(until, "link", errno.EPERM)
+        count = 0
+
+        def crash(*args, **kwargs):
+            nonlocal count
+            count += 1
+            if count == 2:
+                raise KeyboardInterrupt
+
+        until.setattr("p2p.storage.filling.check_digest" if not links else "os.unlink", crash)
+        with pytest.raises(KeyboardInterrupt):
+            one.place(results, renamed)
+    one.close()
+    again = FolderDestination(tmp_path, one._manifest, one._tape, bytes(16))
+    again.prepare(again=True)
+    refuse(monkeypatch, "rename", errno.EXDEV, is_folder)
+    again.place(results, renamed, again=True)
+    assert not list(results.failures())
+    again.finish(results)
+    assert tree(tmp_path / "DICOM") == OURS
+    assert {path.name for path in tmp_path.iterdir()} == {"DICOM", "report.pdf"}
+
+
+def test_what_somebody_else_puts_into_a_folder_that_is_filled_is_left_alone(tmp_path, monkeypatch):
+    one, results = arrived(tmp_path)
+
+    def theirs(name, *_):
+        if is_folder(name):
+            (tmp_path / "DICOM" / "1.dcm").write_bytes(b"theirs")
+        return is_folder(name)
+
+    refuse(monkeypatch, "rename", errno.EXDEV, theirs)
+    one.place(results, one.choose_names())
+    assert (tmp_path / "DICOM" / "1.dcm").read_bytes() == b"theirs"
+    assert {index for index, _ in results.failures()} >= {1}
+    assert (tmp_path / "report.pdf").read_bytes() == b"pdf"
+
+
+@pytest.mark.parametrize("number", [errno.EHOSTDOWN, errno.ENOTCONN, errno.EACCES, errno.ENOENT])
+def test_a_share_that_goes_away_while_names_are_given_costs_no_place(tmp_path, monkeypatch, number):
+    """It is waited for; then all is placed."""
+    one, results = arrived(tmp_path)
+    renamed = one.choose_names()
+    with monkeypatch.context() as until:
+        for call in ("rename", "link", "fsync"):
+            refuse(until, call, number)
+        with pytest.raises(OSError) as caught:
+            one.place(results, renamed)
+        assert disk_failure(caught.value).code == "disk_paused"
+        assert not list(results.failures())
+        assert not one.takes_data()
+    assert one.takes_data()
+    one.place(results, renamed, again=True)
+    one.finish(results)
+    assert tree(tmp_path / "DICOM") == OURS
+    assert {path.name for path in tmp_path.iterdir()} == {"DICOM", "report.pdf"}
+
+
+def test_where_nobody_may_delete_a_disk_still_is_known_to_take_data(tmp_path, monkeypatch):
+    one, _ = arrived(tmp_path)
+    refuse(monkeypatch, "unlink", errno.EPERM)
+    assert one.takes_data()
+    assert one.takes_data()
