@@ -761,6 +761,7 @@ def compare_files(
     receipt: Receipt, directory: str | os.PathLike[str], home: HomeLike = None
 ) -> list[tuple[str, str]]:
     """(path, what is wrong) of every delivered file below `directory` that is not as it was.
+    `directory` holds what was delivered, or is itself the one folder that was.
 
     The names come from this machine's annex. Raises `Failure`, and `BadReceipt` for an annex that
     is not this receipt's.
@@ -768,7 +769,17 @@ def compare_files(
     manifest, results, placed = _home(home).receipts.annex(receipt.payload["transfer_id"])
     if results_root(manifest, results) != receipt.payload["content"]["root"]:
         raise BadReceipt(Detail("annex_differs"))
-    return list(compare(Path(directory), manifest, results, placed))
+    return list(compare(*_level(Path(directory), placed), manifest, results))
+
+
+def _level(directory: Path, placed: dict[int, str]) -> tuple[Path, dict[int, str]]:
+    """Where the paths of `placed` begin, for a person may well give the folder that was sent."""
+    tops = {path.split("/")[0] for path in placed.values()}
+    below = {index: path.partition("/")[2] for index, path in placed.items()}
+    missed = len(tops) == 1 and not os.path.lexists(directory / next(iter(tops)))
+    if missed and any(rest and os.path.lexists(directory / rest) for rest in below.values()):
+        return directory, below
+    return directory, placed
 
 
 @dataclass(frozen=True)

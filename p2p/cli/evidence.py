@@ -19,7 +19,6 @@ from ..api import (
     Home,
     Party,
     Receipt,
-    encode_base64url,
     shown,
 )
 from .language import counted, number, words
@@ -86,7 +85,7 @@ def _rows(found: Receipt, parties: tuple[Party, Party]) -> list[tuple[str, str]]
     amounts = ("delivered_entries", "entries", "delivered_bytes", "bytes")
     clocks = {"offered": "sender", "accepted": "recipient", "closed": "sender"}
     rows = {
-        "transfer": encode_base64url(payload["transfer_id"]),
+        "transfer": payload["transfer_id"].hex(),
         "outcome": words("outcome", payload["outcome"]),
         **{str(one.role): _party(one) for one in parties},
         "delivered": words(

@@ -15,9 +15,10 @@ from .strict import open_strictly
 
 
 def compare(
-    directory: Path, manifest: Manifest, results: Results, placed: dict[int, str]
+    directory: Path, placed: dict[int, str], manifest: Manifest, results: Results
 ) -> Iterator[tuple[str, str]]:
-    """(path, what is wrong) of every delivered file below `directory` that is not as it was."""
+    """(path, what is wrong) of every delivered file below `directory` that is not as it was;
+    `placed` has each entry's path there."""
     for index, entry in enumerate(manifest.entries):
         status, digest = results[index]
         path = directory / placed[index]

@@ -215,7 +215,7 @@ def test_a_known_name_with_another_key_is_a_loud_warning_on_both_sides(tmp_path,
     link = sending.expect(r"(http://\S+)")
     receiving = other_mary.receive(link, tmp_path / "out2", "--auto")
     sending.expect("WARNING: .*Mary")
-    sending.expect(r"\[y/N\]")
+    sending.expect(r"\[y/n\]")
     sending.type("\n")  # no is the default
     ended(receiving, 6, "declined")
     sending.interrupt()  # it waits on: the link was not used up
@@ -224,7 +224,7 @@ def test_a_known_name_with_another_key_is_a_loud_warning_on_both_sides(tmp_path,
     unknown, link = other_sender.send("--auto", some)
     terminal = Terminal(mary, "receive", "--output", str(tmp_path / "out2"), HANDOVER_LINK=link)
     terminal.expect("WARNING: .*Sender.*contacts remove")
-    terminal.expect(r"Receive these files\? \[y/N\]")
+    terminal.expect(r"Receive these files\? \[y/n\]")
     terminal.type("y\n")
     assert terminal.end() == 0
     assert unknown.end()[0] == 0
@@ -441,3 +441,26 @@ def test_a_sender_that_listens_everywhere_is_reached(sender, recipient, some, ou
     sending, link = sender.send("--auto", "--listen", listen, some)
     assert recipient.receive(link, out, "--auto").end()[0] == 0
     assert sending.end()[0] == 0
+
+
+def test_a_wrong_passphrase_is_asked_for_again_in_front_of_a_person(
+    sender, recipient, some, tmp_path
+):
+    """And what is sent stands above the link, with how much it is."""
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse")
+    sending = Terminal(sender, "send", "--passphrase-file", str(passphrase), str(some))
+    link = sending.expect(r"(http://\S+#\S+)")
+    assert "Sending 3 files in 1 folder, 150.0 kB: study" in sending.text
+    out = tmp_path / "out"
+    receiving = Terminal(recipient, "receive", "--output", str(out), HANDOVER_LINK=link)
+    receiving.expect(r"Passphrase: ")
+    receiving.type("wrong horse\n")
+    receiving.expect(r"The passphrase is wrong[\s\S]*(Passphrase: )$")
+    receiving.type("correct horse\n")
+    sending.expect(r"\[y/n\]")
+    sending.type("y\n")
+    receiving.expect(r"\[y/n\]")
+    receiving.type("y\n")
+    assert receiving.end() == sending.end() == 0
+    assert sha256sums(out / some.name) == sha256sums(some)

@@ -1175,7 +1175,7 @@ def test_any_tree_goes_through_unaltered(tmp_path_factory, contents, step):
         claimed.delivered(entry, digest)
     final, refused = settle(made, claimed)
     assert not refused
-    assert not list(compare(tmp_path / "out", manifest, final, made.placed))
+    assert not list(compare(tmp_path / "out", made.placed, manifest, final))
     for source in root.rglob("*"):
         names = (escape_segment(one) for one in source.relative_to(root).parts)
         twin = (tmp_path / "out" / "root").joinpath(*names)
@@ -1199,7 +1199,7 @@ def test_compare_names_what_is_not_as_it_was(tmp_path):
     (out / "d" / "a").write_bytes(b"A")
     (out / "d" / "b").unlink()
     (out / "e").rmdir()
-    wrong = dict(compare(out, made._manifest, final, made.placed | {4: "w"}))
+    wrong = dict(compare(out, made.placed | {4: "w"}, made._manifest, final))
     assert set(wrong) == {"d/a", "d/b", "e"}
 
 
@@ -1208,7 +1208,7 @@ def test_compare_neither_waits_for_a_pipe_nor_reads_a_device(tmp_path, put):
     put(tmp_path / "a")
     manifest = Manifest((file("a", b"a"),), bytes(32))
     one = results(list(manifest.entries), [b"a"])
-    assert list(compare(tmp_path, manifest, one, {0: "a"})) == [("a", Detail("no_ordinary_file"))]
+    assert list(compare(tmp_path, {0: "a"}, manifest, one)) == [("a", Detail("no_ordinary_file"))]
 
 
 @pytest.mark.parametrize("most", [1_000_000, 100_000, 9000])

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from p2p.protocol.codec import decode_base64url
+
 from .browsers import Browser, Page
 from .recipient import Recipient
 
@@ -124,7 +126,7 @@ class PageSender:
     async def save_receipt(self, transfer_id: str) -> Path:
         """Save the receipt, at the end."""
         await self.page.click(".card.sent .choices .primary")
-        return await self.browser.downloaded(f"handover-{transfer_id}.receipt.json")
+        return await self.browser.downloaded(f"{decode_base64url(transfer_id).hex()}.receipt.json")
 
     async def home(self) -> None:
         """Back to the start, at the end."""

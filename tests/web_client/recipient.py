@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from p2p.protocol.codec import decode_base64url
 from tests.e2e.harness import Process
 
 from .browsers import Browser, Page, PageError
@@ -157,7 +158,7 @@ class Recipient:
     async def save_receipt(self, transfer_id: str) -> Path:
         """Save the receipt beside it."""
         await self.page.click(".card.done .receipt")
-        return await self.browser.downloaded(f"handover-{transfer_id}.receipt.json")
+        return await self.browser.downloaded(f"{decode_base64url(transfer_id).hex()}.receipt.json")
 
     async def decline(self) -> None:
         """Not take what is offered."""

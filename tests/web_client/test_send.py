@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2p.protocol import receipt as receipts
-from p2p.protocol.codec import encode_base64url
+from p2p.protocol.codec import decode_base64url, encode_base64url
 from tests.e2e.harness import Peer, sha256sums
 
 from .browsers import KINDS
@@ -118,7 +118,7 @@ async def test_a_page_receives_what_a_page_sends(host, at, origin, files, other)
     saved = await host.save_receipt(str(record))
     assert receipts.verify(saved.read_bytes()).confirmed
     await visitor.page.click(".card.done .receipt")
-    theirs = await visitor.browser.downloaded(f"handover-{record}.receipt.json")
+    theirs = await visitor.browser.downloaded(f"{decode_base64url(record).hex()}.receipt.json")
     assert saved.read_bytes() == theirs.read_bytes()
     assert host.page.errors == visitor.page.errors == []
 
@@ -295,7 +295,7 @@ async def test_past_transfers_are_listed_saved_and_erased(host, origin, receiver
         "Sent to “Klinik Nord, Befundung”",
     ]
     await page.click(".past-transfer:nth-of-type(2) .choices button:first-child")
-    saved = await host.browser.downloaded(f"handover-{transfer_id}.receipt.json")
+    saved = await host.browser.downloaded(f"{decode_base64url(transfer_id).hex()}.receipt.json")
     assert saved.read_bytes() == kept.read_bytes()
     done = receiver.run("receipt", "verify", str(saved))
     assert done.returncode == 0, done.stderr

@@ -92,7 +92,8 @@ export interface Delivered {
 
 /** What the receipt says, checked, for people. Hashes are hex. */
 export interface ReceiptSummary {
-  readonly transferId: string;
+  readonly transferId: string; // base64url
+  readonly id: string; // the same as people see it: hex
   readonly sender: string;
   readonly senderKey: string;
   readonly recipient: string;

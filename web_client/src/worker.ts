@@ -3,6 +3,7 @@ import sodium from "libsodium-wrappers-sumo";
 
 import { meet } from "./connect/meeting";
 import { WorkerSockets } from "./connect/sockets";
+import { decodeBase64url, hex } from "./protocol/codec";
 import type { Answer, Command, Event, Question } from "./events";
 import { PeerConnections } from "./lanes/webrtc/connection";
 import { Receiving } from "./receiving";
@@ -77,7 +78,8 @@ async function check(origin: string): Promise<void> {
 /** Save the receipt of a transfer that is kept. */
 async function exportReceipt(transferId: string): Promise<void> {
   const document = await (await opened()).receipts.read(transferId);
-  if (document) tell({ event: "receipt", name: `handover-${transferId}.receipt.json`, document });
+  const name = `${hex(decodeBase64url(transferId))}.receipt.json`; // as on the command line
+  if (document) tell({ event: "receipt", name, document });
 }
 
 async function tellHistory(): Promise<void> {

@@ -104,6 +104,7 @@ export function summaryOf(document: Bytes): ReceiptSummary {
   const { content, times, security } = payload;
   return {
     transferId: encodeBase64url(payload.transfer_id),
+    id: hex(payload.transfer_id),
     sender: shownLabel(payload.sender.label),
     senderKey: receipts.fingerprint(sender),
     recipient: shownLabel(payload.recipient.label),

@@ -99,7 +99,7 @@ export function receiptSummary(
     h("code", {}, print),
   ];
   const rows: [string, Child[]][] = [
-    [t.transfer, [h("code", {}, receipt.transferId)]],
+    [t.transfer, [h("code", {}, receipt.id)]],
     [t.sender, key(receipt.sender, receipt.senderKey)],
     [t.recipient, key(receipt.recipient, receipt.recipientKey)],
     [t.delivered, [deliveredOf(receipt, all)]],
