@@ -19,7 +19,7 @@ import errno
 import os
 import shutil
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ from .invitation import CUT_SECONDS, LAST_WORD_SECONDS, GuestInvitation, HostInv
 from .lanes.webrtc import ENGINES, EngineName, available, choose_engine
 from .protocol.audit import BadLine, Verified
 from .protocol.audit import verify as verify_log
-from .protocol.codec import encode_base64url
+from .protocol.codec import encode_base64url, encode_json
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
 from .protocol.labels import shown_label
 from .protocol.link import SECRET_BYTES, find_link, parse_link, read_origin
@@ -64,24 +64,29 @@ from .protocol.receipt import MAX_FILE, BadReceipt, Receipt, fingerprint, thumbp
 from .protocol.receipt import verify as verify_receipt
 from .protocol.seal import TRANSFER_ID
 from .protocol.sentences import CATALOGUE, LANGUAGES, Detail, Language, os_detail, text
+from .state import history
 from .state.audit import lines_of
 from .state.evidence import LogCheck, check_log
-from .state.folder import now_text
+from .state.folder import now_text, utc_text
+from .state.history import Account, Filter
+from .state.history import Entry as LogEntry
 from .state.home import Home
 from .state.journal import Journal, Journals, SenderRecord
 from .storage.comparison import compare
+from .storage.durable import replace_with
 from .storage.listing import Listing, Warn, check_paths, walk
 from .storage.parts import staging_folder
 from .storage.ports import Stopped
 from .storage.strict import open_strictly, read_strictly
 from .tasks import in_thread
-from .transfer.options import Options
+from .transfer.options import Ask, Options
 from .transfer.outcome import Outcome, conclude
 from .transfer.rates import MIN_LIMIT
 from .transfer.receive import ReceiveDriver
 from .transfer.recipient import RecipientTransfer
 from .transfer.send import SendDriver
 from .transfer.sender import SenderTransfer
+from .transfer.trail import Trail
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -97,6 +102,7 @@ __all__ = [
     "MIN_LIMIT",
     "TURN_TTL",
     "VERSION",
+    "Account",
     "AnnexEntry",
     "BadIce",
     "BadLine",
@@ -111,6 +117,7 @@ __all__ = [
     "Event",
     "Failed",
     "Failure",
+    "Filter",
     "HandoverError",
     "Home",
     "IceConfiguration",
@@ -118,6 +125,7 @@ __all__ = [
     "LinkMade",
     "Listed",
     "LogCheck",
+    "LogEntry",
     "Offered",
     "Opening",
     "Outcome",
@@ -132,22 +140,26 @@ __all__ = [
     "Transfer",
     "Unfinished",
     "Warned",
+    "accounts",
     "annex",
     "check_audit",
     "compare_files",
     "discard",
     "doctor",
     "encode_base64url",
+    "encode_json",
     "find_link",
     "find_unfinished",
     "fingerprint",
     "ice_configuration",
     "local_authority",
+    "log_entries",
     "needs_passphrase",
     "os_detail",
     "parties",
     "read_receipt",
     "receive",
+    "replace_with",
     "resume",
     "send",
     "serve",
@@ -159,6 +171,7 @@ __all__ = [
     "tls_from_files",
     "tls_from_local_ca",
     "unfinished",
+    "utc_text",
     "verify_receipt",
     "verify_web",
 ]
@@ -306,6 +319,17 @@ class Transfer:
             raise
 
 
+def _asking(transfer: Transfer, trail: Trail) -> Ask:
+    """Asks, and notes what is answered."""
+
+    async def ask(question: Question) -> bool:
+        yes = await transfer._ask(question)
+        trail.answered(question, yes)
+        return yes
+
+    return ask
+
+
 def _unanswered() -> Failure:
     return Failure("needs_answer", Detail("nobody_asked"))
 
@@ -354,11 +378,13 @@ def send(
 
     Raises `Failure` when the data folder cannot be used.
     """
-    transfer = Transfer(has_link=True)
+    transfer, own = Transfer(has_link=True), _home(home)
+    trail = Trail(own.audit, "sender", transfer._emit)
     options = Options(
-        home=_home(home),
-        emit=transfer._emit,
-        ask=transfer._ask if interactive else None,
+        home=own,
+        emit=trail.emit,
+        trail=trail,
+        ask=_asking(transfer, trail) if interactive else None,
         engine=engine,
         passphrase=passphrase,
         auto=auto,
@@ -469,7 +495,7 @@ async def _host(
         assert outcome is not None
         return outcome
 
-    return await conclude(work(), transfer, "sender", home.audit, options.emit)
+    return await conclude(work(), transfer, "sender", home.audit, options.emit, options.trail)
 
 
 # --- receiving -----------------------------------------------------------------------------------
@@ -502,11 +528,13 @@ def receive(
     it was begun in. The other arguments are those of `send`. Raises `Failure` when the data folder
     cannot be used.
     """
-    transfer = Transfer(has_link=False)
+    transfer, own = Transfer(has_link=False), _home(home)
+    trail = Trail(own.audit, "recipient", transfer._emit)
     options = Options(
-        home=_home(home),
-        emit=transfer._emit,
-        ask=transfer._ask if interactive else None,
+        home=own,
+        emit=trail.emit,
+        trail=trail,
+        ask=_asking(transfer, trail) if interactive else None,
         engine=engine,
         passphrase=passphrase,
         auto=auto,
@@ -556,7 +584,7 @@ async def _join(transfer: RecipientTransfer, text: str) -> Outcome:
         await invitation.prepare()  # what fails here would fail at every try
         return await transfer.run(invitation.run)
 
-    return await conclude(work(), transfer, "recipient", home.audit, options.emit)
+    return await conclude(work(), transfer, "recipient", home.audit, options.emit, options.trail)
 
 
 # --- taking up again -----------------------------------------------------------------------------
@@ -599,10 +627,12 @@ def resume(
         raise
     sends = isinstance(record, SenderRecord)
     transfer = Transfer(has_link=sends)
+    trail = Trail(own.audit, record.role, transfer._emit)
     options = Options(
         home=own,
-        emit=transfer._emit,
-        ask=transfer._ask if interactive else None,
+        emit=trail.emit,
+        trail=trail,
+        ask=_asking(transfer, trail) if interactive else None,
         engine=engine,
         passphrase=passphrase,
         auto=auto or (isinstance(record, SenderRecord) and record.auto),
@@ -693,6 +723,18 @@ def discard(wanted: str, home: HomeLike = None) -> str:
     if journal.record.role:
         return ""
     return shown(staging_folder(Path(), journal.record.transfer_id).name)
+
+
+def log_entries(wanted: Filter | None = None, home: HomeLike = None) -> Iterator[LogEntry]:
+    """The entries of this machine's audit log, the oldest first, each once the chain is known to
+    hold up to it. Raises `BadLine`, `Failure`."""
+    return history.entries(_home(home).audit, wanted)
+
+
+def accounts(since: str = "", until: str = "", home: HomeLike = None) -> list[Account]:
+    """The transfers whose last entry lies in this time (RFC 3339, UTC; "": open), the oldest first.
+    Raises `BadLine`, `Failure`."""
+    return history.accounts(_home(home), since, until)
 
 
 def tidy(home: HomeLike = None) -> None:

@@ -61,22 +61,26 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class LinkMade(_Event):
-    """The link stands. `others` are the same link by other addresses of this machine."""
+    """The link stands. `others` are the same link by other addresses of this machine. What is sent
+    is counted as in `Listed`; None where it is not listed yet."""
 
     event: ClassVar[str] = "link"
     link: str
     others: tuple[str, ...]
     browser: bool  # whether a browser may open it (https, or this machine itself)
+    files: int | None = None
+    folders: int | None = None
+    size: int | None = None  # bytes
 
 
 @dataclass(frozen=True)
 class Listed(_Event):
-    """Sender: all that is sent is listed. `size` counts bytes."""
+    """Sender: all that is sent is listed, where it was not yet when the link stood."""
 
     event: ClassVar[str] = "listed"
     files: int
     folders: int
-    size: int
+    size: int  # bytes
 
 
 @dataclass(frozen=True)
@@ -262,8 +266,8 @@ class Failed(_Event):
 
 
 Event = (
-    Listed
-    | LinkMade
+    LinkMade
+    | Listed
     | StateChanged
     | PeerMet
     | DigitsShown

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .connect.addresses import reachable
@@ -21,7 +21,7 @@ from .connect.proxies import NONE, Proxies
 from .connect.rendezvous import Rendezvous
 from .connect.seats import Attempt, GuestSeat, HostSeat, is_nobody_there
 from .connect.transports import Transports, receive_early
-from .events import LinkMade, PeerMet, Question, StateChanged, StateName, Warned
+from .events import LinkMade, Listed, PeerMet, Question, StateChanged, StateName, Warned
 from .lanes import Lane, LaneLost
 from .lanes.webrtc import LARGE_PACKET, SMALL_PACKET, Engine, load
 from .protocol import session as sessions
@@ -119,6 +119,9 @@ class HostedTransfer(Protocol):
 
     def prepare(self) -> asyncio.Task[Any]:
         """Be ready for a guest; begun once. What fails ends the invitation."""
+
+    def tell_link(self) -> Listed | None:
+        """The link is told now, with what is listed; None where that is told later."""
 
     def stop(self) -> None:
         """Nobody waits for what is prepared any more."""
@@ -234,7 +237,10 @@ class HostInvitation:
 
     def _on_server(self, there: bool) -> None:
         if self._link_made is not None:  # not before: a link that nobody waits behind is no link
-            self._options.emit(self._link_made)
+            listed = self._transfer.tell_link()
+            counts = listed.as_json() if listed else {}
+            counts.pop("event", None)
+            self._options.emit(replace(self._link_made, **counts))
             self._link_made = None
         if not self._claimed.locked():
             waiting = self._transfer.cut or "waiting"

@@ -9,8 +9,9 @@ import sys
 import click
 
 from ..api import VERSION
+from .audit import audit_group
 from .doctor import doctor
-from .evidence import audit_group, receipt
+from .evidence import receipt
 from .help import HELP_NAMES, Main
 from .identity import contacts, identity
 from .server import local_ca_group, serve, verify_web

@@ -1,10 +1,9 @@
-"""`receipt`, `audit`: what was sent, to whom, and that it arrived unaltered."""
+"""`receipt`: what was sent, to whom, and that it arrived unaltered."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,11 +11,9 @@ import click
 from .. import api
 from ..api import (
     EXIT_CODES,
-    BadLine,
     BadReceipt,
     Ending,
     Failure,
-    Home,
     Party,
     Receipt,
     shown,
@@ -135,51 +132,3 @@ def receipt_verify(file: Path, files: Path | None) -> None:
         raise SystemExit(EXIT_ONE_SIGNATURE)
     if not known:
         raise SystemExit(EXIT_UNKNOWN_KEYS)
-
-
-@click.group("audit")
-def audit_group() -> None:
-    """`handover audit`."""
-
-
-@contextlib.contextmanager
-def _whole(log: Path) -> Iterator[None]:
-    """Say where a log's chain does not hold, and exit."""
-    with told():
-        try:
-            yield
-        except BadLine as bad:
-            reason = words("receipt", "line", number=bad.number, reason=bad.reason)
-            say(words("receipt", "audit_invalid", path=shown(str(log), 1024), reason=reason))
-            raise SystemExit(1) from None
-
-
-@audit_group.command("verify")
-@click.argument("file", type=click.Path(path_type=Path), required=False)
-def audit_verify(file: Path | None) -> None:
-    """`handover audit verify`."""
-    if file is not None:
-        with _whole(file):
-            chain = api.check_audit_file(file)
-        entries = counted(chain.lines, "entry")
-        show(words("receipt", "audit_holds", entries=entries, head=chain.head))
-        show(words("receipt", "audit_file_alone"))
-        return
-    with told():
-        home = Home()
-    path = shown(str(home.audit.path), 1024)
-    with _whole(home.audit.path):
-        found = api.check_audit(home)
-    if found.misfits:
-        say(words("receipt", "audit_misfits" if found.lines else "audit_missing", path=path))
-        for name, reason in found.misfits[:LISTED]:
-            say(words("receipt", "misfit", name=shown(name, 256), reason=reason))
-        if len(found.misfits) > LISTED:
-            say(words("receipt", "more", count=number(len(found.misfits) - LISTED)))
-        say(words("receipt", "audit_advice"))
-        raise SystemExit(1)
-    entries = counted(found.lines, "entry")
-    show(words("receipt", "audit_holds", entries=entries, head=found.head))
-    secured = "audit_fixed" if found.fixed else "audit_fitting" if found.receipts else "audit_alone"
-    count, last = number(found.receipts), number(found.fixed)
-    show(words("receipt", secured, count=count, number=last))

@@ -105,15 +105,11 @@ class Human:
         self._bar: Any = None
         self._task: Any = None
         self._state = ""
-        self._listed: Listed | None = None
-        self._linked = False
 
     def __call__(self, event: Event) -> None:
         match event:
             case Listed():
-                if self._linked:
-                    self._line(words("terminal", "listed", amount=_amount(event)))
-                self._listed = event
+                self._line(words("terminal", "listed", amount=_amount(event)))
             case LinkMade():
                 self._link(event)
             case StateChanged():
@@ -175,14 +171,14 @@ class Human:
                     say(words("terminal", "receipt", path=str(event.receipt)))
 
     def _link(self, event: LinkMade) -> None:
-        self._linked = True
         names = [Path(path).resolve().name or path for path in self._paths]
         if names:
             first = ", ".join(shown(name, 256) for name in names[:LISTED])
-            if self._listed is None:
+            if event.files is None or event.folders is None or event.size is None:
                 say(words("terminal", "sending", names=first))
             else:
-                say(words("terminal", "sending_amount", amount=_amount(self._listed), names=first))
+                amount = _amount(Listed(event.files, event.folders, event.size))
+                say(words("terminal", "sending_amount", amount=amount, names=first))
         if rest := len(names[LISTED:]):
             say(f"  {counted(rest, 'more')}")
         if event.browser:

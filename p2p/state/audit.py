@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from ..protocol import audit
 from ..protocol.codec import MAX_INTEGER, Json, Reader, decode_json, integer, text
-from ..protocol.errors import PeerError
+from ..protocol.errors import Failure, PeerError
 from ..storage.strict import open_strictly, unusable
 from .folder import Folder, now_text
 
@@ -52,6 +52,12 @@ class AuditLog:
             log.write(audit.entry(head, number + 1, now_text(), event, members))
             log.flush()
             os.fsync(log.fileno())
+
+    def note(self, event: str, members: Mapping[str, Any]) -> None:
+        """The same for what has happened in any case: where it cannot be noted, the next transfer
+        says that the log cannot be written."""
+        with suppress(OSError, Failure):
+            self.append(event, members)
 
     def head(self) -> str:
         """The hash of the last line. Raises `Failure`."""

@@ -18,9 +18,10 @@ from ..protocol.errors import Failure
 from ..protocol.handshake import MAX_LABEL
 from ..protocol.labels import alike, shown_label
 from ..protocol.paths import collision_key, shown
-from ..protocol.receipt import fingerprint
+from ..protocol.receipt import fingerprint, thumbprint
 from ..protocol.sentences import Detail
 from ..storage.strict import unusable
+from .audit import AuditLog
 from .folder import Folder, now_text
 
 FILE = "contacts.json"
@@ -53,8 +54,8 @@ class Contact:
 class Contacts:
     """The contacts of this machine, by name."""
 
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+    def __init__(self, folder: Folder, audit: AuditLog) -> None:
+        self._folder, self._audit = folder, audit
 
     def all(self) -> dict[str, Contact]:
         """Contacts by name. Raises `Failure`."""
@@ -84,6 +85,7 @@ class Contacts:
 
     def pin(self, identity: bytes, label: str, verified: bool) -> None:
         """Remember a peer after a transfer."""
+        event = ""
         with self._folder.locked():
             contacts = self.all()
             known = next((one for one in contacts.values() if one.identity == identity), None)
@@ -91,9 +93,13 @@ class Contacts:
                 name = shown_label(label, MAX_LABEL) or fingerprint(identity)
                 if any(alike(one, name) for one in contacts):  # never beside another's key
                     name = fingerprint(identity)
-                known = Contact(name, identity, now_text(), verified)
+                known, event = Contact(name, identity, now_text(), verified), "contact_added"
+            elif verified and not known.verified:
+                event = "contact_compared"
             contacts[known.name] = replace(known, verified=known.verified or verified)
             self._store(contacts)
+        if event:
+            self._note(event, known)
 
     def rename(self, name: str, new: str) -> None:
         """Give a contact another name. Raises `Failure`."""
@@ -109,6 +115,7 @@ class Contacts:
             del contacts[old.name]
             contacts[name] = replace(old, name=name)
             self._store(contacts)
+        self._note("contact_renamed", old)
 
     def remove(self, name: str) -> None:
         """Forget a contact. Raises `Failure`."""
@@ -117,6 +124,10 @@ class Contacts:
             contacts = self.all()
             del contacts[old.name]
             self._store(contacts)
+        self._note("contact_removed", old)
+
+    def _note(self, event: str, contact: Contact) -> None:
+        self._audit.note(event, {"peer": thumbprint(contact.identity)})
 
     def _store(self, contacts: Mapping[str, Contact]) -> None:
         stored = [

@@ -17,6 +17,7 @@ from .home import Home
 from .journal import Journals
 
 ROLES = ("sender", "recipient")
+ENDS = ("transfer", "erased")  # entries that tell how a transfer ended
 
 
 class LogCheck(NamedTuple):
@@ -55,7 +56,8 @@ def check_log(home: Home) -> LogCheck:
     for lines, last, fields in home.audit.walk():
         if last in wanted:
             places[last] = lines
-        transfer = fields.get("transfer_id") if fields else None
+        ended = fields is not None and fields["event"] in ENDS
+        transfer = fields.get("transfer_id") if fields and ended else None
         if isinstance(transfer, str) and transfer in entered:
             entered[transfer] = lines
     fixed = fitting = 0

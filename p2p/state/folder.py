@@ -22,7 +22,13 @@ NOT_OURS = (errno.EROFS, errno.EACCES, errno.EPERM)  # to change
 
 def now_text() -> str:
     """The wall clock as RFC 3339 in UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_text(datetime.now(UTC))
+
+
+def utc_text(moment: datetime) -> str:
+    """A moment, which knows its time zone, in the same form."""
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
 
 
 def default_path() -> Path:

@@ -50,10 +50,10 @@ class Home:
         except OSError as error:
             raise unwritable(error) from None
         folder = Folder(self.path)
-        self.identity = IdentityStore(folder)
-        self.contacts = Contacts(folder)
-        self.receipts = Receipts(folder)
         self.audit = AuditLog(folder)
+        self.identity = IdentityStore(folder, self.audit)
+        self.contacts = Contacts(folder, self.audit)
+        self.receipts = Receipts(folder)
 
     def _claim(self) -> None:
         """Mark the folder as ours. Raises `Failure` when it holds anything else, and `OSError`."""

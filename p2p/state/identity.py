@@ -12,8 +12,9 @@ from ..protocol.codec import base64url, encode_base64url, encode_json, members, 
 from ..protocol.errors import Failure
 from ..protocol.handshake import MAX_LABEL
 from ..protocol.paths import shown
-from ..protocol.receipt import fingerprint
+from ..protocol.receipt import fingerprint, thumbprint
 from ..protocol.sentences import Detail
+from .audit import AuditLog
 from .folder import Folder
 
 FILE = "identity.json"
@@ -38,8 +39,8 @@ class Identity:
 class IdentityStore:
     """Where the identity lies."""
 
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+    def __init__(self, folder: Folder, audit: AuditLog) -> None:
+        self._folder, self._audit = folder, audit
 
     def existing(self) -> Identity | None:
         """The identity, or None where none was made yet. Raises `Failure` when its file cannot be
@@ -61,14 +62,18 @@ class IdentityStore:
             made = Identity(SigningKey(secrets.token_bytes(32)), "")
             host = socket.gethostname().split(".")[0][:64] or "handover"
             # The key's first digits keep two machines of one name apart as contacts.
-            return self._store(replace(made, label=f"{host}-{fingerprint(made.public)[:4]}"))
+            made = self._store(replace(made, label=f"{host}-{fingerprint(made.public)[:4]}"))
+        self._audit.note("identity_made", {"key_id": thumbprint(made.public)})
+        return made
 
     def set_label(self, label: str) -> Identity:
         """Change the label. Raises `Failure`."""
         label = _checked(label)
         identity = self.load()
         with self._folder.locked():
-            return self._store(replace(identity, label=label))
+            identity = self._store(replace(identity, label=label))
+        self._audit.note("label_changed", {"key_id": thumbprint(identity.public)})
+        return identity
 
     def _store(self, identity: Identity) -> Identity:
         stored = {"seed": encode_base64url(bytes(identity.key)), "label": identity.label}

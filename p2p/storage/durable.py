@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -184,12 +184,18 @@ def sync_folder(folder: int) -> None:
             raise
 
 
-def replace_whole(path: Path, data: bytes) -> None:
+def replace_whole(path: Path, *parts: bytes) -> None:
     """Replace a file; after a crash it is either the old or the new one. Raises `OSError`."""
+    replace_with(path, parts)
+
+
+def replace_with(path: Path, parts: Iterable[bytes]) -> None:
+    """The same with what comes bit by bit. Raises `OSError`, and whatever `parts` raises."""
     file, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
         with os.fdopen(file, "wb") as stream:
-            stream.write(data)
+            for part in parts:
+                stream.write(part)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(name, path)

@@ -9,6 +9,7 @@ from typing import Any, Self
 from ..events import Event, Question
 from ..lanes.webrtc import EngineName, choose_engine
 from ..state.home import Home
+from .trail import Trail
 
 Emit = Callable[[Event], None]
 Ask = Callable[[Question], Awaitable[bool]]
@@ -31,6 +32,7 @@ class Options:
 
     home: Home
     emit: Emit = lambda event: None
+    trail: Trail | None = None  # None: only how it ends is noted
     ask: Ask | None = None  # None: nobody is there to answer
     engine: EngineName | None = None  # None: the fastest that is installed
     passphrase: str | None = None

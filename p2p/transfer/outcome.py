@@ -20,7 +20,8 @@ from ..protocol.sentences import Language, os_detail, text
 from ..protocol.session import Ended
 from ..state.audit import AuditLog
 from ..storage.strict import read_strictly
-from ..tasks import finish
+from ..tasks import finish, in_thread
+from .trail import Trail
 
 logger = logging.getLogger("handover.transfer")
 
@@ -64,13 +65,18 @@ class Summary:
         """What was left out on purpose, by kind."""
         return self.manifest.skipped if self.manifest else {}
 
-    def members(self) -> dict[str, Any]:
-        """Members of the audit entry: no name, no path, no label. In a thread."""
+    def parties(self) -> dict[str, Any]:
+        """Members of every audit entry of the transfer."""
         found: dict[str, Any] = {}
         if self.transfer_id:
             found["transfer_id"] = encode_base64url(self.transfer_id)
         if self.peer:
             found["peer"] = receipts.thumbprint(self.peer)
+        return found
+
+    def members(self) -> dict[str, Any]:
+        """Members of the last one: no name, no path, no label. In a thread."""
+        found = self.parties()
         if self.manifest is not None:
             found["entries"] = len(self.manifest.entries)
             found["bytes"] = sum(entry.size for entry in self.manifest.entries)
@@ -114,12 +120,15 @@ async def conclude(
     role: str,
     audit: AuditLog,
     emit: Callable[[Event], None],
+    trail: Trail | None = None,
 ) -> Outcome:
     """Do the work, turn any failure into an outcome, and tell it: the audit log first.
 
     Raises nothing that FAILURES names, and `CancelledError` when it was cancelled.
     """
     cancelled: asyncio.CancelledError | None = None
+    if trail is not None:
+        trail.begin(lambda: transfer.summary.parties())
     try:
         outcome = await work
     except HandoverError as error:
@@ -132,8 +141,14 @@ async def conclude(
         name = type(error).__name__
         outcome = Outcome(Ending.FAILED, "internal", name, transfer.summary.receipt)
     summary = transfer.summary
-    loop = asyncio.get_running_loop()
-    concluding = loop.run_in_executor(None, _conclude, transfer, role, outcome, summary, audit)
+    if trail is not None:
+        trail.close()
+
+    async def settle() -> str | None:
+        before = await trail.settle() if trail is not None else None
+        return await in_thread(_conclude, transfer, role, outcome, summary, audit) or before
+
+    concluding = asyncio.create_task(settle())
     try:
         await finish(concluding)
     except asyncio.CancelledError:

@@ -85,6 +85,8 @@ class SenderTransfer:
         self._met = b""  # the identity of the last recipient that was proven, let in or not
         self._prepared: Prepared | None = None
         self._preparing: asyncio.Task[Prepared] | None = None
+        self._listed: Listed | None = None
+        self._link_told = False
         self._stopped = False
         self._warned = ""  # why it waits, since something moved
 
@@ -138,8 +140,15 @@ class SenderTransfer:
         self._prepared = found
         kinds = [entry.kind for entry in found.manifest.entries]
         files, folders = kinds.count("file"), kinds.count("directory")
-        self.options.emit(Listed(files, folders, found.tape.total))
+        self._listed = Listed(files, folders, found.tape.total)
+        if self._link_told:
+            self.options.emit(self._listed)
         return found
+
+    def tell_link(self) -> Listed | None:
+        """The link is told now, with what is listed; None where that is told later."""
+        self._link_told = True
+        return self._listed
 
     def stop(self) -> None:
         """Nobody waits for what is prepared any more."""

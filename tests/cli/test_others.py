@@ -266,8 +266,7 @@ def test_the_audit_log_beside_receipts(line, language):
         home.audit.append("transfer", {"transfer_id": api.encode_base64url(transfer)})
         done = line.run("audit", "verify")
         assert done.exit_code == 0
-        secured = sentences["audit_fixed" if number else "audit_fitting"]
-        told = secured.format(count=number + 1, number=number)
+        told = sentences["audit_fixed"].format(count=number + 1, number=number + 1)
         assert done.stdout.splitlines()[1] == told
     home.audit.path.unlink()
     done = line.run("audit", "verify")

@@ -157,7 +157,7 @@ def test_a_passphrase_is_needed_and_three_wrong_ones_disarm_the_link_loudly(
             1,
             "passphrase_wrong" if number < 2 else "not_found",
         )
-    assert "it was disabled after three failed attempts" in last["message"]
+    assert "three failed attempts disable it" in last["message"]
     last = ended(sending, 1, "disarmed")
     assert last["message"].startswith("WARNING")
     nothing_arrived(out)

@@ -225,7 +225,7 @@ def test_the_link_stands_last_and_whole_below_what_is_sent(sender, some, columns
     terminal = Terminal(sender, *arguments, COLUMNS=columns)
     terminal.expect("Waiting for the recipient")
     lines = terminal.text.splitlines()
-    assert lines[0] == f"Sending: {some.name}"
+    assert lines[0] == f"Sending 3 files in 1 folder, 150.0 kB: {some.name}"
     (at,) = [n for n, line in enumerate(lines) if re.fullmatch(r"http://localhost:\d+/#\S+", line)]
     assert len(lines) - at <= 4
     assert any("█" in line for line in lines[:at]) == fits

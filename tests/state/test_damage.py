@@ -153,10 +153,12 @@ def test_a_log_that_is_damaged_is_no_traceback(home, odd):
     ],
 )  # fmt: skip
 def test_an_entry_of_wrong_types_is_not_shown(home, members):
+    before = home.audit.recent("transfer", 10)
     entry = {"seq": 2, "time": "", "event": "transfer", "prev": "", **members}
     with open(home.audit.path, "ab") as log:
         log.write(json.dumps(entry).encode() + b"\n")
-    assert [one["seq"] for one in home.audit.recent("transfer", 10)] == [1]
+    assert len(before) == 1
+    assert home.audit.recent("transfer", 10) == before
 
 
 WRONG = [None, 7, -1, True, "", "x", [], {}, ["x"], {"x": 1}, "x" * 5000]

@@ -57,6 +57,7 @@ class Options:
     private: bool = False  # off the record: nothing on disk; Firefox then has no OPFS
     any_certificate: bool = False  # self-signed and untrusted ones too
     authority: Path | None = None  # a certificate that its user trusts to vouch for servers
+    persists: bool = False  # Firefox's user allows a page that asks to keep its data
     withholds_addresses: bool = False  # by a policy: WebRTC gets no candidate
     proxy: str = ""  # URL of the HTTP proxy to all https servers, with a login or without
     color_scheme: Literal["light", "dark"] = "light"
@@ -872,6 +873,9 @@ class Firefox:
             "layout.css.prefers-color-scheme.content-override": 0 if dark else 1,
             "ui.prefersReducedMotion": int(self.options.reduced_motion),
         }
+        if self.options.persists:
+            for name in ("", ".allow"):
+                chosen[f"dom.storageManager.prompt.testing{name}"] = True
         if self.options.withholds_addresses:
             chosen |= {
                 "media.peerconnection.ice.no_host": True,

@@ -68,7 +68,7 @@ async def test_three_wrong_passphrases_disarm_the_link(visitor, sender, some):
             await over(visitor, "The passphrase is wrong")
             await visitor.again()
         await visitor.start(passphrase="guess 2")
-        await over(visitor, "This link leads to nobody", "disabled after three failed attempts")
+        await over(visitor, "This link leads to nobody", "three failed attempts disable it")
         assert not await visitor.shows(".card .primary")
         code, last = await finish(sending)
         assert (code, last["code"]) == (1, "disarmed")

@@ -216,3 +216,31 @@ async def test_a_link_whose_files_are_not_here_any_more_says_so(visitor, sender,
         assert "The receipt is still here, under “Past transfers”" in await visitor.text()
         assert len(await visitor.records("receipts")) == 1
         await visitor.nothing_left()
+
+
+async def test_days_are_promised_only_where_the_browser_has_promised_them(
+    open_browser, sender, small
+):
+    """Else it is said beforehand that the browser may forget, and to save."""
+    browser = await open_browser("firefox", persists=True)
+    recipient = Recipient(browser.page, browser)
+    for persisted in (False, True):
+        sending, link = sender.send(small, *AUTO)
+        await recipient.open(link)
+        if persisted:
+            assert await recipient.page.evaluate("navigator.storage.persist()")
+            await recipient.open(link)
+        await recipient.start()
+        await recipient.offered()
+        before = await recipient.text()
+        assert ("stays in this browser until you save it" in before) == persisted
+        assert ("which may delete it when you close it" in before) != persisted
+        await recipient.accept()
+        await recipient.delivered()
+        assert (await finish(sending))[0] == 0
+        after = await recipient.text()
+        assert ("within seven days" in after) == persisted
+        assert ("Save it now." in after) != persisted
+        await recipient.save(small.name)
+        assert ("Save the receipt too" in await recipient.text()) != persisted
+        browser.downloads.joinpath(small.name).unlink()

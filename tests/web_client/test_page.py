@@ -140,7 +140,7 @@ async def test_nothing_of_an_offer_is_kept_from_the_person(recipient, look, send
     await recipient.open(link)
     await recipient.start()
     await recipient.offered()
-    text = await recipient.page.text(".card")
+    text = await recipient.text()
     assert "Contains 1 hidden name:" in text
     assert "study/.profile" in text
     assert "1 name was changed by the sender:" in text
@@ -150,7 +150,7 @@ async def test_nothing_of_an_offer_is_kept_from_the_person(recipient, look, send
     await look(recipient, "noticed")
     await recipient.accept()
     await recipient.delivered()
-    assert left_out in await recipient.page.text(".card")
+    assert left_out in await recipient.text()
     assert (await finish(sending))[0] == 0
     (receipt,) = sender.receipts()
     assert p2p.verify_receipt(receipt.read_bytes()).payload["content"]["skipped"] == 2

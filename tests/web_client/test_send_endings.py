@@ -176,7 +176,7 @@ async def test_a_passphrase_is_needed_and_three_wrong_ones_disarm_the_link(
     for _ in range(2):
         assert (await tried(link, "wrong horse"))[1]["code"] == "passphrase_wrong"
     last = (await tried(link, "wrong horse"))[1]
-    assert "it was disabled after three failed attempts" in last["message"]
+    assert "three failed attempts disable it" in last["message"]
     said = await host.ended()
     assert said.startswith("The link was disabled after three failed attempts to open it ")
     last = (await tried(link, "correct horse"))[1]

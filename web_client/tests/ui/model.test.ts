@@ -172,6 +172,13 @@ test("usual causes are shown until the sender is reached", () => {
   expect(after(READY, state("opened"), SLOW, state("connected")).slow).toBe(false);
 });
 
+test("what the browser promised is known at any time", () => {
+  expect(after(READY).persisted).toBe(false);
+  const granted: Event = { event: "persisted", granted: true };
+  expect(after(READY, granted).persisted).toBe(true);
+  expect(after(granted, READY).persisted).toBe(true);
+});
+
 test("what is ready says who, whether a passphrase is needed and what is here already", () => {
   const earlier = { durable: 5, total: 10 };
   expect(after({ ...READY, earlier, lasting: false } as Event)).toMatchObject({

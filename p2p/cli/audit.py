@@ -1,0 +1,442 @@
+"""`audit`: what this computer's log tells, and whether it holds."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .. import api
+from ..api import Account, BadLine, Failure, Filter, Home, LogEntry, Party, replace_with, shown
+from . import report
+from .language import counted, found, number, size, words
+from .terminal import fail, say, show, show_json, show_table, told
+
+LISTED = 10  # receipts that do not fit
+SHORT = 8  # characters of an ID
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group("audit")
+def audit_group() -> None:
+    """`handover audit`."""
+
+
+class Day(click.ParamType[Any]):
+    """A day of this computer's calendar, as its beginning: RFC 3339 in UTC, as the log has it."""
+
+    name = "date"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.strptime(str(value), "%Y-%m-%d").astimezone()
+        except (ValueError, OverflowError):
+            self.fail(words("usage", "day"), param, ctx)
+
+
+def _utc(moment: datetime | None) -> str:
+    return api.utc_text(moment) if moment is not None else ""
+
+
+def period(command: Command) -> Command:
+    """`--from` and `--to`: days, both included; given on as the times that they begin and end."""
+
+    @click.option("--from", "since", type=Day())
+    @click.option("--to", "until", type=Day())
+    @functools.wraps(command)
+    def wrapped(since: datetime | None, until: datetime | None, **rest: Any) -> Any:
+        after = until + timedelta(days=1) if until is not None else None
+        return command(since=_utc(since), until=_utc(after), **rest)
+
+    return wrapped  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def _whole(log: Path) -> Iterator[None]:
+    """Say where a log's chain does not hold, and exit."""
+    with told():
+        try:
+            yield
+        except BadLine as bad:
+            reason = words("receipt", "line", number=bad.number, reason=bad.reason)
+            say(words("receipt", "audit_invalid", path=shown(str(log), 1024), reason=reason))
+            raise SystemExit(1) from None
+
+
+@audit_group.command("verify")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def audit_verify(file: Path | None) -> None:
+    """`handover audit verify`."""
+    if file is not None:
+        with _whole(file):
+            chain = api.check_audit_file(file)
+        entries = counted(chain.lines, "entry")
+        show(words("receipt", "audit_holds", entries=entries, head=chain.head))
+        show(words("receipt", "audit_file_alone"))
+        return
+    with told():
+        home = Home()
+    path = shown(str(home.audit.path), 1024)
+    with _whole(home.audit.path):
+        found = api.check_audit(home)
+    if found.misfits:
+        say(words("receipt", "audit_misfits" if found.lines else "audit_missing", path=path))
+        for name, reason in found.misfits[:LISTED]:
+            say(words("receipt", "misfit", name=shown(name, 256), reason=reason))
+        if len(found.misfits) > LISTED:
+            say(words("receipt", "more", count=number(len(found.misfits) - LISTED)))
+        say(words("receipt", "audit_advice"))
+        raise SystemExit(1)
+    entries = counted(found.lines, "entry")
+    show(words("receipt", "audit_holds", entries=entries, head=found.head))
+    secured = "audit_fixed" if found.fixed else "audit_fitting" if found.receipts else "audit_alone"
+    count, last = number(found.receipts), number(found.fixed)
+    show(words("receipt", secured, count=count, number=last))
+
+
+@audit_group.command("list")
+@period
+@click.option("--peer")
+@click.option("--ending", type=click.Choice([one.value for one in api.Ending]))
+@click.option("--transfer", metavar="ID")
+@click.option("--json", "as_json", is_flag=True)
+def audit_list(
+    since: str,
+    until: str,
+    peer: str | None,
+    ending: str | None,
+    transfer: str | None,
+    as_json: bool,
+) -> None:
+    """`handover audit list`."""
+    with told(as_json):
+        home = Home()
+        key = _key(home, peer) if peer else ""
+        wanted = Filter(since, until, key, ending or "", (transfer or "").lower())
+        names = _Names(home)
+        home.audit.note("log_read", {"command": "list"})
+    with _whole(home.audit.path):
+        for entry in api.log_entries(wanted, home):
+            if as_json:
+                show_json(entry.members)
+            else:
+                show(_line(entry, names))
+
+
+@audit_group.command("show")
+@click.argument("transfer", metavar="ID")
+def audit_show(transfer: str) -> None:
+    """`handover audit show`."""
+    with told():
+        home = Home()
+        names = _Names(home)
+        home.audit.note("log_read", {"command": "show"})
+    with _whole(home.audit.path):
+        told_of = [
+            one for one in api.accounts(home=home) if one.transfer.startswith(transfer.lower())
+        ]
+    if not told_of or not transfer:
+        fail(Failure("transfer_unknown", shown(transfer)))
+    for one in told_of:
+        show_table(_rows(one, names))
+        for time, event in one.steps:
+            show(f"  {_when(time)}  {_event(event)}")
+        show("")
+
+
+@audit_group.command("export")
+@period
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl")
+@click.argument("file", type=click.Path(path_type=Path))
+def audit_export(since: str, until: str, form: str, file: Path) -> None:
+    """`handover audit export`."""
+    with told():
+        home = Home()
+    count = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal count
+        if form == "csv":
+            yield _row(COLUMNS)
+        for entry in api.log_entries(Filter(since, until), home):
+            count += 1
+            text = api.encode_json(entry.members).decode() + "\n"
+            yield _row(_cells(entry)) if form == "csv" else text
+
+    with _whole(home.audit.path):
+        _write(file, lines())
+    home.audit.note("exported", {"format": form, "count": count})
+    say(words("audit", "exported", entries=counted(count, "entry"), path=shown(str(file), 1024)))
+
+
+@audit_group.command("report")
+@period
+@click.option("--html", type=click.Path(path_type=Path))
+@click.option("--csv", "table", type=click.Path(path_type=Path))
+@click.option("--disclosures", type=click.Path(path_type=Path))
+def audit_report(
+    since: str, until: str, html: Path | None, table: Path | None, disclosures: Path | None
+) -> None:
+    """`handover audit report`."""
+    with told():
+        home = Home()
+        names = _Names(home)
+    state = _state(home)
+    with _whole(home.audit.path), told():
+        accounts = api.accounts(since, until, home)
+    home.audit.note("log_read", {"command": "report", "count": len(accounts)})
+    wanted = (
+        (html, _html(accounts, names, state, since, until)),
+        (table, _csv(accounts, names)),
+        (disclosures, _disclosures(accounts, names)),
+    )
+    for file, lines in wanted:
+        if file is not None:
+            _write(file, lines)
+            say(words("audit", "written", path=shown(str(file), 1024)))
+    if not any(file for file, _ in wanted):
+        show(state[1])
+        for one in accounts:
+            show("")
+            show_table(_rows(one, names))
+
+
+# --- what is shown -------------------------------------------------------------------------------
+
+COLUMNS = ("seq", "time", "event", "role", "transfer", "peer", "ending", "code", "bytes")
+OWN_COLUMNS = {"seq", "time", "event", "role", "transfer_id", "peer", "ending", "code", "bytes"}
+
+
+class _Names:
+    """Whom this computer knows, by key ID."""
+
+    def __init__(self, home: Home) -> None:
+        self._of = {api.thumbprint(one.identity): one.name for one in home.contacts.all().values()}
+
+    def of(self, key: str) -> str:
+        """A contact's name in quotation marks, else the key."""
+        name = self._of.get(key)
+        return words("terminal", "label", label=shown(name)) if name else key
+
+    def key(self, wanted: str) -> str:
+        """The key of a contact by its name, or a key ID."""
+        return next((key for key, name in self._of.items() if name == wanted), wanted)
+
+
+def _key(home: Home, peer: str) -> str:
+    return _Names(home).key(peer)
+
+
+def _when(time: str) -> str:
+    """A time of the log, to the second; UTC, as it stands there."""
+    return time[:19].replace("T", " ") + "Z"
+
+
+def _event(event: str) -> str:
+    return found("audit_event", event, event)
+
+
+def _line(entry: LogEntry, names: _Names) -> str:
+    role = found("transfers", entry.text("role"), entry.text("role"))
+    ending = entry.text("ending")
+    reason = found("outcome", ending, ending) or entry.text("reason")
+    what = _event(entry.event) + (f": {reason}" if reason else "")
+    peer = names.of(entry.text("peer"))
+    parts = (_when(entry.time), entry.transfer[:SHORT].ljust(SHORT), role.ljust(9), what, peer)
+    return "  ".join(parts).rstrip()
+
+
+def _cells(entry: LogEntry) -> list[str]:
+    """A row of CSV; nothing in it is taken for a formula."""
+    named = [
+        str(entry.number),
+        entry.time,
+        entry.event,
+        entry.text("role"),
+        entry.transfer,
+        *(entry.text(name) for name in ("peer", "ending", "code")),
+        str(entry.count("bytes") if entry.count("bytes") is not None else ""),
+    ]
+    return [_plain(one) for one in named]
+
+
+def _plain(cell: str) -> str:
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+
+
+def _rows(one: Account, names: _Names) -> list[tuple[str, str]]:
+    """What is told of a transfer: parties, times, what was verified, and how sure it is."""
+    rows = [
+        (words("receipt", "transfer"), one.transfer),
+        (words("report", "role"), found("transfers", one.role, one.role)),
+        (words("report", "began"), _when(one.began)),
+        (words("report", "ended"), _when(one.ended) if one.ended else words("report", "open")),
+        (words("receipt", "outcome"), _ending(one)),
+    ]
+    if one.receipt is not None:
+        rows += [(words("receipt", str(party.role)), _party(party)) for party in _parties(one)]
+    elif one.peer:
+        rows.append((words("report", "peer"), names.of(one.peer)))
+    if one.known:
+        rows.append((words("report", "identity"), words("report", f"known_{one.known}")))
+    rows.append((words("receipt", "digits"), _digits(one)))
+    if one.entries is not None and one.size is not None:
+        amount = words(
+            "terminal", "amount", what=counted(one.entries, "entry"), size=size(one.size)
+        )
+        rows.append((words("report", "amount"), amount))
+    rows.append((words("report", "receipt"), _receipt(one)))
+    return rows
+
+
+def _ending(one: Account) -> str:
+    if not one.ended:
+        return words("report", "open")
+    ending = found("outcome", one.ending, one.ending)
+    why = found("failure", one.code, "").partition("{")[0].partition(". ")[0].rstrip(" (.")
+    return f"{ending} ({why})" if why else ending
+
+
+def _digits(one: Account) -> str:
+    if one.digits:
+        return words("report", f"digits_{one.digits}")
+    compared = one.receipt is not None and one.receipt.payload["security"]["digits_confirmed"]
+    return words("report", "digits_same" if compared else "digits_not")
+
+
+def _receipt(one: Account) -> str:
+    if one.receipt is None:
+        return words("report", "no_receipt")
+    content = one.receipt.payload["content"]
+    amounts = ("delivered_entries", "entries", "delivered_bytes", "bytes")
+    delivered = words("receipt", "amounts", **{name: number(content[name]) for name in amounts})
+    signed = words("report", "signed_both" if one.receipt.confirmed else "signed_one")
+    return f"{signed}; {delivered}"
+
+
+def _parties(one: Account) -> tuple[Party, ...]:
+    assert one.receipt is not None
+    try:
+        return api.parties(one.receipt)
+    except Failure:
+        return ()
+
+
+def _party(party: Party) -> str:
+    kind = "contact_compared" if party.compared else party.known
+    contact, label = quote(party.contact), quote(party.label)
+    return words("receipt", kind, contact=contact, label=label, fingerprint=party.fingerprint)
+
+
+def quote(name: str) -> str:
+    """A name that cannot end the quotation it is shown in."""
+    return re.sub(r"[\"“”„«»‟″]", "'", name)
+
+
+# --- what is handed over -------------------------------------------------------------------------
+
+
+def _state(home: Home) -> tuple[bool, str]:
+    """Whether the log holds, and the sentence that says so."""
+    path = shown(str(home.audit.path), 1024)
+    with told():
+        try:
+            checked = api.check_audit(home)
+        except BadLine as bad:
+            reason = words("receipt", "line", number=bad.number, reason=bad.reason)
+            return False, words("receipt", "audit_invalid", path=path, reason=reason)
+    if checked.misfits:
+        name, reason = checked.misfits[0]
+        misfit = words("receipt", "misfit", name=shown(name, 256), reason=reason).strip()
+        return False, words("report", "misfits", misfit=misfit)
+    entries = counted(checked.lines, "entry")
+    holds = words("receipt", "audit_holds", entries=entries, head=checked.head)
+    secured = (
+        "audit_fixed" if checked.fixed else "audit_fitting" if checked.receipts else "audit_alone"
+    )
+    count, last = number(checked.receipts), number(checked.fixed)
+    return True, f"{holds} {words('receipt', secured, count=count, number=last)}"
+
+
+def _html(
+    accounts: Sequence[Account], names: _Names, state: tuple[bool, str], since: str, until: str
+) -> Iterator[str]:
+    whole = words("report", "begin"), words("report", "now")
+    span = words("report", "period", begin=since[:10] or whole[0], end=until[:10] or whole[1])
+    yield report.head(words("report", "title"))
+    yield report.paragraph(span)
+    yield report.paragraph(state[1], "state" if state[0] else "state bad")
+    yield report.paragraph(words("report", "total", transfers=counted(len(accounts), "transfer")))
+    yield report.paragraph(words("report", "clock"), "small")
+    for one in accounts:
+        heading = words("report", "heading", time=_when(one.began), ending=_ending(one))
+        steps = [(_when(time), _event(event)) for time, event in one.steps]
+        yield report.section(heading, _rows(one, names), steps)
+    yield report.paragraph(words("receipt", "shows_not"), "small")
+    yield report.FOOT
+
+
+def _csv(accounts: Iterable[Account], names: _Names) -> Iterator[str]:
+    """A row for each transfer, under the names of the JSON."""
+    columns = (
+        *("transfer", "role", "began", "ended", "ending", "code", "peer", "contact", "known"),
+        *("digits", "entries", "bytes", "receipt"),
+    )
+    yield _row(columns)
+    for one in accounts:
+        signed = "" if one.receipt is None else "both" if one.receipt.confirmed else "recipient"
+        contact = names.of(one.peer)
+        cells = (
+            *(one.transfer, one.role, one.began, one.ended, one.ending, one.code, one.peer),
+            *("" if contact == one.peer else contact, one.known, one.digits),
+            *("" if one.entries is None else one.entries, "" if one.size is None else one.size),
+            signed,
+        )
+        yield _row([_plain(str(cell)) for cell in cells])
+
+
+def _disclosures(accounts: Iterable[Account], names: _Names) -> Iterator[str]:
+    """What left this computer, as 45 CFR 164.528 wants it accounted for: date, recipient,
+    description and purpose. Names of files stand in the annexes alone."""
+    yield _row([words("report", name) for name in ("date", "to", "description", "purpose")])
+    for one in accounts:
+        if one.role != "sender" or one.receipt is None:
+            continue
+        recipient = next((_party(p) for p in _parties(one) if p.role == "recipient"), one.peer)
+        content = one.receipt.payload["content"]
+        what = counted(content["delivered_entries"], "entry")
+        amount = words("terminal", "amount", what=what, size=size(content["delivered_bytes"]))
+        cells = one.receipt.payload["times"]["verified"], recipient, amount, ""
+        yield _row([_plain(str(cell)) for cell in cells])
+
+
+def _row(cells: Iterable[object]) -> str:
+    """A row of CSV (RFC 4180)."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(cells)
+    return text.getvalue()
+
+
+def _write(file: Path, lines: Iterable[str]) -> None:
+    """Write what is handed over, for its owner alone; `-` is standard output. Fails with a
+    sentence."""
+    try:
+        if str(file) == "-":
+            for line in lines:
+                click.echo(line, nl=False)
+        else:
+            replace_with(file.absolute(), (line.encode() for line in lines))
+    except OSError as error:
+        fail(Failure("not_writable", api.os_detail(error)))

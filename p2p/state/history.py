@@ -1,0 +1,150 @@
+"""What the audit log and the receipts tell: entry by entry, and transfer by transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..protocol.codec import MAX_INTEGER, decode_base64url
+from ..protocol.labels import shown_label
+from ..protocol.receipt import Receipt
+from .audit import AuditLog
+from .home import Home
+
+MAX_TEXT = 256  # characters of a member that is shown
+MAX_STEPS = 1000  # of one transfer that are told
+TRANSFER_ID = 16
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the log: its line, counted from 1, and its members, whoever wrote them."""
+
+    number: int
+    head: str  # hex SHA-256 of its line
+    members: dict[str, Any]
+
+    def text(self, name: str) -> str:
+        """A member that is text, as far as it is fit to be shown; "" for any other."""
+        value = self.members.get(name)
+        return shown_label(value, MAX_TEXT) if isinstance(value, str) else ""
+
+    def count(self, name: str) -> int | None:
+        """A member that counts something; None for any other."""
+        value = self.members.get(name)
+        return value if type(value) is int and 0 <= value <= MAX_INTEGER else None
+
+    @property
+    def time(self) -> str:
+        """RFC 3339, by this machine's clock."""
+        return self.text("time")
+
+    @property
+    def event(self) -> str:
+        """What happened, a key of the catalogue under `audit_event`, or of a later version."""
+        return self.text("event")
+
+    @property
+    def transfer(self) -> str:
+        """The transfer it is about, hex, or ""."""
+        try:
+            found = decode_base64url(self.text("transfer_id"))
+        except ValueError:
+            return ""
+        return found.hex() if len(found) == TRANSFER_ID else ""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which entries are wanted; what is "" does not matter. Times are RFC 3339 in UTC."""
+
+    since: str = ""  # from then on
+    until: str = ""  # before then
+    peer: str = ""  # a key ID
+    ending: str = ""
+    transfer: str = ""  # the beginning of an ID, hex
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether this entry is one of them."""
+        return (
+            self.since <= entry.time
+            and (not self.until or entry.time < self.until)
+            and self.peer in ("", entry.text("peer"))
+            and self.ending in ("", entry.text("ending"))
+            and entry.transfer.startswith(self.transfer)
+        )
+
+
+def entries(audit: AuditLog, wanted: Filter | None = None) -> Iterator[Entry]:
+    """The entries of a log, the oldest first, each once the chain is known to hold up to it. Raises
+    `audit.BadLine`, `Failure`."""
+    for line in audit.walk():
+        if line.fields is not None:
+            entry = Entry(line.number, line.head, line.fields)
+            if wanted is None or wanted.takes(entry):
+                yield entry
+
+
+@dataclass
+class Account:
+    """A transfer, by what the log says of it, and its receipt where there is one."""
+
+    transfer: str  # its ID, hex
+    role: str  # of this machine
+    began: str
+    ended: str = ""  # "" where the log does not tell of an end
+    ending: str = ""
+    code: str = ""
+    peer: str = ""  # key ID of the last peer that was proven
+    known: str = ""  # how it was known when it came: new, contact, changed
+    digits: str = ""  # what a person said of them: same, differ
+    entries: int | None = None
+    size: int | None = None  # bytes
+    steps: list[tuple[str, str]] = field(default_factory=list)  # (time, event)
+    receipt: Receipt | None = None
+
+    def hear(self, entry: Entry) -> None:
+        """One more entry about it."""
+        if len(self.steps) < MAX_STEPS:
+            self.steps.append((entry.time, entry.event))
+        self.peer = entry.text("peer") or self.peer
+        for name, value in (("entries", entry.count("entries")), ("size", entry.count("bytes"))):
+            if value is not None:
+                setattr(self, name, value)
+        match entry.event:
+            case "authenticated":
+                self.known = entry.text("known")
+            case "digits_same" | "digits_differ":
+                self.digits = entry.event.removeprefix("digits_")
+            case "transfer":
+                self.ended, self.ending = entry.time, entry.text("ending")
+                self.code = entry.text("code")
+
+
+def accounts(home: Home, since: str = "", until: str = "") -> list[Account]:
+    """The transfers whose last entry lies in this time, the oldest first. Raises `audit.BadLine`,
+    `Failure`."""
+    found: dict[tuple[str, str], Account] = {}
+    last: dict[tuple[str, str], str] = {}
+    early: dict[str, list[Entry]] = {}  # run -> entries of before it was known which transfer it is
+    for entry in entries(home.audit):
+        run = entry.text("run")
+        if not entry.transfer:
+            if run and len(early.setdefault(run, [])) < MAX_STEPS:
+                early[run].append(entry)
+            continue
+        key = entry.transfer, entry.text("role")
+        for one in (*early.pop(run, ()), entry):
+            if key not in found:
+                found[key] = Account(*key, one.time)
+            found[key].hear(one)
+        last[key] = entry.time
+    wanted = [
+        account
+        for key, account in found.items()
+        if since <= last[key] and (not until or last[key] < until)
+    ]
+    for account in wanted:
+        account.receipt = home.receipts.read(bytes.fromhex(account.transfer))
+    return wanted
