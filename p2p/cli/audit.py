@@ -377,7 +377,7 @@ def _html(
     span = words("report", "period", begin=since[:10] or whole[0], end=until[:10] or whole[1])
     yield report.head(words("report", "title"))
     yield report.paragraph(span)
-    yield report.paragraph(state[1], "state" if state[0] else "state bad")
+    yield report.paragraph(state[1], "state" if state[0] else "bad")
     yield report.paragraph(words("report", "total", transfers=counted(len(accounts), "transfer")))
     yield report.paragraph(words("report", "clock"), "small")
     for one in accounts:

@@ -215,7 +215,7 @@ def test_a_known_name_with_another_key_is_a_loud_warning_on_both_sides(tmp_path,
     link = sending.expect(r"(http://\S+)")
     receiving = other_mary.receive(link, tmp_path / "out2", "--auto")
     sending.expect("WARNING: .*Mary")
-    sending.expect(r"\[y/n\]")
+    sending.expect(r"\[y/N\]")
     sending.type("\n")  # no is the default
     ended(receiving, 6, "declined")
     sending.interrupt()  # it waits on: the link was not used up
@@ -224,7 +224,7 @@ def test_a_known_name_with_another_key_is_a_loud_warning_on_both_sides(tmp_path,
     unknown, link = other_sender.send("--auto", some)
     terminal = Terminal(mary, "receive", "--output", str(tmp_path / "out2"), HANDOVER_LINK=link)
     terminal.expect("WARNING: .*Sender.*contacts remove")
-    terminal.expect(r"Receive these files\? \[y/n\]")
+    terminal.expect(r"Receive these files\? \[y/N\]")
     terminal.type("y\n")
     assert terminal.end() == 0
     assert unknown.end()[0] == 0

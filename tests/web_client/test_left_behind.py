@@ -242,5 +242,6 @@ async def test_days_are_promised_only_where_the_browser_has_promised_them(
         assert ("within seven days" in after) == persisted
         assert ("Save it now." in after) != persisted
         await recipient.save(small.name)
+        await recipient.page.wait_for(".card.done h2")
         assert ("Save the receipt too" in await recipient.text()) != persisted
         browser.downloads.joinpath(small.name).unlink()

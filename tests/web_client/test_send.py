@@ -222,9 +222,7 @@ async def test_a_dropped_folder_of_20_000_is_listed_while_the_page_answers(
     await host.page.evaluate(HEADINGS)
     await host.drop(root)
     await host.page.wait_for(".card.choose")
-    await host.page.wait_until(
-        "/20,000.files/.test(document.querySelector('h1').innerText)", 60
-    )
+    await host.page.wait_until("/20,000.files/.test(document.querySelector('h1').innerText)", 60)
     await host.page.wait_until("document.querySelector('.busy').hidden")
     assert "20,000 files in 21 folders" in await host.title()
     assert await host.page.evaluate("window.seen.size") > 2  # how far it is, meanwhile

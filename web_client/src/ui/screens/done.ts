@@ -67,7 +67,7 @@ export function done(model: Model, { t, actions }: Context): Screen {
     model.saved === "saving" && bar,
     toSave && model.saved === "no" && h("p", { class: "small" }, keeps),
     ...(model.saved === "offered" ? after : []),
-    erased && h("p", { class: "small" }, stays),
+    (erased || model.saved === "offered") && h("p", { class: "small" }, stays),
     model.receipt &&
       receiptSummary(
         model.receipt,
