@@ -1,0 +1,172 @@
+"""`audit list`, `show`, `report` and `export`: what a compliance officer reads and hands over."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import stat
+from html.parser import HTMLParser
+
+import pytest
+from nacl.signing import SigningKey
+
+from p2p.api import CATALOGUE, Home, encode_base64url, thumbprint
+from tests.receipts import signed
+
+TRANSFER = bytes(range(16))
+OTHER = SigningKey(b"\x07" * 32)
+EVIL = "=cmd|' /C calc'!A0<script>alert(1)</script>\u202e"
+
+
+@pytest.fixture
+def home():
+    """Somebody sent something to Mary, and somebody else made an attempt."""
+    made = Home()
+    own = made.identity.load().key
+    made.contacts.pin(bytes(OTHER.verify_key), "Mary", verified=True)
+    members = {"role": "sender", "run": "aa", "transfer_id": encode_base64url(TRANSFER)}
+    made.audit.append("link_made", members | {"entries": 2, "bytes": 1_500_000})
+    made.audit.append("authentication_failed", members | {"reason": "guest_unproven"})
+    members["peer"] = thumbprint(bytes(OTHER.verify_key))
+    made.audit.append("authenticated", members | {"known": "contact", "digits_before": True})
+    made.audit.append("transfer", members | {"ending": "complete", "code": "", "bytes": 1_500_000})
+    labels = ("Klinik", EVIL)
+    made.receipts.store(TRANSFER, signed(own, OTHER, transfer=TRANSFER, labels=labels))
+    return made
+
+
+def test_the_list_has_every_entry_and_reading_it_is_one(line, language, home):
+    words = CATALOGUE[language]["audit_event"]
+    done = line.run("audit", "list")
+    assert done.exit_code == 0
+    rows = done.stdout.splitlines()
+    assert len(rows) == 7  # with the one of reading it
+    assert words["link_made"] in rows[2]
+    assert f"{words['authentication_failed']}: guest_unproven" in rows[3]
+    assert "Mary" in rows[5]
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", row) for row in rows)
+    assert words["log_read"] in rows[6]
+    events = [line.fields["event"] for line in home.audit.walk()]
+    assert events[-1] == "log_read"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count"),
+    [
+        (("--peer", "Mary"), 3),
+        (("--ending", "complete"), 1),
+        (("--transfer", TRANSFER.hex()[:6].upper()), 4),
+        (("--from", "2000-01-01", "--to", "2000-12-31"), 0),
+        (("--from", "2000-01-01"), 7),
+        (("--to", "2999-12-31"), 7),
+    ],
+)
+def test_the_list_is_filtered(line, home, wanted, count):
+    done = line.run("audit", "list", "--json", *wanted)
+    found = [json.loads(row) for row in done.stdout.splitlines()]
+    assert len(found) == count
+    assert all(one["seq"] for one in found)
+
+
+@pytest.mark.parametrize("day", ["today", "2026-13-01", "01.02.2026", "9999-99-99"])
+def test_what_is_no_day_is_said(line, home, day):
+    done = line.run("audit", "list", "--from", day)
+    assert done.exit_code == 2
+    assert CATALOGUE["en"]["usage"]["day"] in done.stderr
+
+
+def test_one_transfer_with_all_that_is_known_of_it(line, language, home):
+    done = line.run("audit", "show", TRANSFER.hex()[:8])
+    assert done.exit_code == 0
+    words = CATALOGUE[language]
+    assert TRANSFER.hex() in done.stdout
+    assert words["report"]["known_contact"] in done.stdout
+    assert words["report"]["signed_both"] in done.stdout
+    assert "Mary" in done.stdout
+    for event in ("link_made", "authentication_failed", "authenticated", "transfer"):
+        assert words["audit_event"][event] in done.stdout
+    assert line.run("audit", "show", "ffff").exit_code == 1
+
+
+class Page(HTMLParser):
+    """The elements of a page, and everything it would fetch or run."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.fetched, self.words = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.fetched += [value for name, value in attrs if name in ("src", "href", "srcset")]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_a_page_to_hand_over_is_whole_and_safe(line, language, home, tmp_path):
+    """It fetches nothing; what others call themselves is text in it, and nothing else."""
+    file = tmp_path / "report.html"
+    done = line.run("audit", "report", "--html", file)
+    assert done.exit_code == 0
+    assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    text = file.read_text()
+    page, words = Page(text), CATALOGUE[language]
+    assert f'lang="{language}"' in text
+    assert page.fetched == []
+    assert {"script", "img", "link", "iframe"}.isdisjoint(page.tags)
+    shown = " ".join(page.words)
+    assert "<script>alert(1)</script>" in shown
+    assert "\u202e" not in text
+    assert words["report"]["title"] in shown
+    assert TRANSFER.hex() in shown
+    assert words["receipt"]["shows_not"] in shown
+    holds = words["receipt"]["audit_holds"].split("{")[0]
+    assert holds in shown
+
+
+def test_a_log_that_does_not_hold_is_said_at_the_top(line, language, home, tmp_path):
+    """Of misfits with receipts the page tells; a broken chain makes none."""
+    log = home.audit.path
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:3]))  # without its end
+    file = tmp_path / "report.html"
+    assert line.run("audit", "report", "--html", file).exit_code == 0
+    assert 'class="bad"' in file.read_text()
+    log.write_bytes(b"".join([*lines[:2], *lines[3:]]))
+    done = line.run("audit", "report", "--html", tmp_path / "other.html")
+    assert done.exit_code == 1
+    assert not (tmp_path / "other.html").exists()
+
+
+def test_tables_hold_no_formula(line, home, tmp_path):
+    table, disclosures = tmp_path / "t.csv", tmp_path / "d.csv"
+    done = line.run("audit", "report", "--csv", table, "--disclosures", disclosures)
+    assert done.exit_code == 0
+    head, row = csv.reader(io.StringIO(table.read_text()))
+    told = dict(zip(head, row, strict=True))
+    assert told["transfer"] == TRANSFER.hex()
+    assert (told["ending"], told["known"], told["receipt"]) == ("complete", "contact", "both")
+    head, row = csv.reader(io.StringIO(disclosures.read_text()))
+    assert head == [
+        CATALOGUE["en"]["report"][one] for one in ("date", "to", "description", "purpose")
+    ]
+    assert "Mary" in row[1]
+    for cell in (*row, *told.values()):
+        assert cell[:1] not in ("=", "+", "-", "@")
+
+
+def test_an_export_is_the_log_itself(line, home, tmp_path):
+    """So that it can be checked like it."""
+    log = home.audit.path.read_bytes()
+    file = tmp_path / "log.jsonl"
+    assert line.run("audit", "export", file).exit_code == 0
+    assert file.read_bytes() == log
+    assert line.run("audit", "verify", file).exit_code == 0
+    done = line.run("audit", "export", "--format", "csv", "-")
+    rows = list(csv.reader(io.StringIO(done.stdout)))
+    assert [row[2] for row in rows[-2:]] == ["transfer", "exported"]
+    assert line.run("audit", "export", tmp_path / "no" / "such").exit_code == 1
