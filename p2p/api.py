@@ -52,6 +52,7 @@ from .events import (
 )
 from .invitation import CUT_SECONDS, LAST_WORD_SECONDS, GuestInvitation, HostInvitation
 from .lanes.webrtc import ENGINES, EngineName, available, choose_engine
+from .protocol import disclosure
 from .protocol.audit import BadLine, Verified
 from .protocol.audit import verify as verify_log
 from .protocol.codec import encode_base64url, encode_json
@@ -100,6 +101,7 @@ __all__ = [
     "EXIT_USAGE",
     "LANGUAGES",
     "MIN_LIMIT",
+    "STATUSES",
     "TURN_TTL",
     "VERSION",
     "Account",
@@ -145,6 +147,8 @@ __all__ = [
     "check_audit",
     "compare_files",
     "discard",
+    "disclose",
+    "disclosure",
     "doctor",
     "encode_base64url",
     "encode_json",
@@ -157,6 +161,7 @@ __all__ = [
     "needs_passphrase",
     "os_detail",
     "parties",
+    "read_document",
     "read_receipt",
     "receive",
     "replace_with",
@@ -174,6 +179,7 @@ __all__ = [
     "utc_text",
     "verify_receipt",
     "verify_web",
+    "write_new",
 ]
 
 DEFAULT_EXPIRES = 24 * 3600.0
@@ -797,6 +803,40 @@ def parties(receipt: Receipt, home: HomeLike = None) -> tuple[Party, Party]:
 
     sender = party("sender", receipt.sender, receipt.confirmed)
     return sender, party("recipient", receipt.recipient, True)
+
+
+def read_document(file: str | os.PathLike[str]) -> bytes:
+    """A small document that somebody handed over. Raises `Failure`."""
+    path = Path(file)
+    try:
+        return read_strictly(path, disclosure.MAX_FILE, own=False)
+    except OSError as error:
+        name, why = shown(str(path), 1024), os_detail(error)
+        raise Failure("not_readable", Detail("unusable", file=name, why=why)) from None
+
+
+def write_new(file: str | os.PathLike[str], document: bytes) -> None:
+    """Write a document that is to be handed over, replacing none. Raises `Failure`."""
+    try:
+        with open(file, "xb") as stream:
+            stream.write(document)
+    except OSError as error:
+        raise Failure("not_writable", os_detail(error)) from None
+
+
+def disclose(receipt: Receipt, path: str, home: HomeLike = None) -> bytes:
+    """Proof for one entry of a receipt, which shows no other name, as a document of JSON. The names
+    come from this machine's annex. Raises `Failure`, and `BadReceipt` for an annex that is not this
+    receipt's."""
+    transfer = receipt.payload["transfer_id"]
+    manifest, results, placed = _home(home).receipts.annex(transfer)
+    if results_root(manifest, results) != receipt.payload["content"]["root"]:
+        raise BadReceipt(Detail("annex_differs"))
+    names = {entry.path: index for index, entry in enumerate(manifest.entries)}
+    names |= {name: index for index, name in placed.items() if name not in names}
+    if path.rstrip("/") not in names:
+        raise Failure("not_readable", Detail("no_such_entry", path=shown(path, 1024)))
+    return disclosure.disclose(transfer, manifest, results, names[path.rstrip("/")])
 
 
 def compare_files(

@@ -102,10 +102,50 @@ def _rows(found: Receipt, parties: tuple[Party, Party]) -> list[tuple[str, str]]
     return [(words("receipt", name), value) for name, value in rows.items()]
 
 
+@receipt.command("disclose")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--entry", required=True, metavar="PATH")
+@click.option("--output", "-o", type=click.Path(path_type=Path))
+def receipt_disclose(file: Path, entry: str, output: Path | None) -> None:
+    """`handover receipt disclose`."""
+    found, _ = _read_receipt(file)
+    with told():
+        try:
+            document = api.disclose(found, entry)
+        except BadReceipt:
+            say(words("receipt", "foreign_annex"))
+            raise SystemExit(1) from None
+    if output is None:
+        show(document.decode())
+        return
+    with told():
+        api.write_new(output, document)
+    say(words("audit", "written", path=shown(str(output), 1024)))
+
+
+def _check_disclosure(found: Receipt, file: Path) -> None:
+    """Say what a document discloses. Exits where it proves nothing."""
+    with told():
+        document = api.read_document(file)
+    try:
+        entry = api.disclosure.check(document, found)
+    except api.disclosure.BadDisclosure as bad:
+        say(words("receipt", "disclosure_invalid", reason=bad.reason))
+        raise SystemExit(1) from None
+    status = words("status", api.STATUSES[entry.status])
+    rows = [("disclosed", shown(entry.path, 1024)), ("entry_size", number(entry.size))]
+    if entry.kind == "file" and not entry.status:
+        rows.append(("entry_sha256", entry.sha256.hex()))
+    show_table(
+        [(words("receipt", name), value) for name, value in [*rows, ("entry_status", status)]]
+    )
+
+
 @receipt.command("verify")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--files", type=click.Path(path_type=Path))
-def receipt_verify(file: Path, files: Path | None) -> None:
+@click.option("--disclosure", type=click.Path(path_type=Path))
+def receipt_verify(file: Path, files: Path | None, disclosure: Path | None) -> None:
     """`handover receipt verify`."""
     found, parties = _read_receipt(file)
     known = any(one.signed and one.known != "unknown" for one in parties)
@@ -113,6 +153,8 @@ def receipt_verify(file: Path, files: Path | None) -> None:
     show(words("receipt", f"valid_{verdict}"))
     _warn_of(parties)
     show_table(_rows(found, parties))
+    if disclosure is not None:
+        _check_disclosure(found, disclosure)
     if files is not None:
         try:
             with told():

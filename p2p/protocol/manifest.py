@@ -293,28 +293,66 @@ def leaf_salt(salt: bytes, index: int) -> bytes:
 
 def leaf(manifest: Manifest, results: Results, index: int) -> bytes:
     """SHA-256 of 0x00, the salted hash of the path, kind, status, size and the content's digest."""
-    entry = manifest.entries[index]
+    entry, salt = manifest.entries[index], leaf_salt(manifest.salt, index)
     status, digest = results[index]
-    return sha256(
-        b"\x00",
-        sha256(leaf_salt(manifest.salt, index), entry.path.encode()),
-        bytes([entry.kind == "directory", status]),
-        entry.size.to_bytes(8, "big"),
-        digest,
+    return leaf_hash(
+        salt, entry.path.encode(), entry.kind == "directory", status, entry.size, digest
     )
+
+
+def leaf_hash(
+    salt: bytes, path: bytes, directory: bool, status: int, size: int, digest: bytes
+) -> bytes:
+    """The same of an entry alone, by the salt of its leaf."""
+    kind = bytes([directory, status])
+    return sha256(b"\x00", sha256(salt, path), kind, size.to_bytes(8, "big"), digest)
+
+
+def leaves_of(manifest: Manifest, results: Results) -> list[bytes]:
+    """The leaf hash of every entry, in order."""
+    return [leaf(manifest, results, i) for i in range(len(manifest.entries))]
+
+
+def merkle_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """The nodes beside the way from a leaf to the root, from below (RFC 9162 2.1.3.1)."""
+    level, path = list(leaves), []
+    while len(level) > 1:
+        beside = index ^ 1
+        if beside < len(level):
+            path.append(level[beside])
+        level, index = _above(level), index // 2
+    return path
+
+
+def merkle_root_of(leaf: bytes, index: int, count: int, path: Sequence[bytes]) -> bytes | None:
+    """The root that a path leads to from a leaf, of so many (RFC 9162 2.1.3.2); None where it is no
+    path of such a tree."""
+    if not 0 <= index < count:
+        return None
+    node, nodes = leaf, iter(path)
+    while count > 1:
+        beside = next(nodes, None) if index ^ 1 < count else b""
+        if beside is None:
+            return None
+        if beside:
+            node = sha256(b"\x01", beside, node) if index % 2 else sha256(b"\x01", node, beside)
+        index, count = index // 2, (count + 1) // 2
+    return node if next(nodes, None) is None else None
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """Root over leaf hashes as RFC 9162 2.1.1 builds it: nodes are SHA-256 of 0x01 and both."""
     level = list(leaves) or [hashlib.sha256().digest()]
     while len(level) > 1:
-        above = [sha256(b"\x01", level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-        if len(level) % 2:
-            above.append(level[-1])
-        level = above
+        level = _above(level)
     return level[0]
+
+
+def _above(level: Sequence[bytes]) -> list[bytes]:
+    above = [sha256(b"\x01", level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+    return above + [level[-1]] * (len(level) % 2)
 
 
 def results_root(manifest: Manifest, results: Results) -> bytes:
     """The one hash a receipt carries for everything that was sent and what became of it."""
-    return merkle_root([leaf(manifest, results, i) for i in range(len(manifest.entries))])
+    return merkle_root(leaves_of(manifest, results))

@@ -94,6 +94,17 @@ def test_the_receipt_verifies_with_the_files_with_two_jose_libraries_and_years_l
         mine = sender.run("receipt", "verify", str(sender.receipts()[0]), "--files", str(level))
         assert mine.returncode == 0, mine.stderr
     assert ".dcm" in recipient.run("receipt", "show", str(path)).stdout
+    # One file can be shown to somebody else, with no other name.
+    one, other = [p.relative_to(out).as_posix() for p in sorted(out.rglob("*.dcm"))[:2]]
+    shown = out.parent / "shown.json"
+    asked = ("receipt", "disclose", str(path), "--entry", one, "--output", str(shown))
+    assert recipient.run(*asked).returncode == 0
+    assert other not in shown.read_text()
+    done = sender.run("receipt", "verify", str(path), "--disclosure", str(shown))
+    assert done.returncode == 0, done.stderr
+    assert one in done.stdout
+    shown.write_text(shown.read_text().replace(one, other))
+    assert sender.run("receipt", "verify", str(path), "--disclosure", str(shown)).returncode == 1
     # A changed file is named; a changed receipt does not hold.
     victim = next(p for p in (out / "test_files").rglob("*.dcm") if p.is_file())
     victim.write_bytes(b"changed")
