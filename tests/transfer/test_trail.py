@@ -38,9 +38,10 @@ class Log:
         self.entries.append((event, dict(members)))
 
 
-def made(log: Any = None):
+def made(log: Any = None) -> tuple[Trail, list[Any]]:
     told: list[Any] = []
-    trail = Trail(log or Log(), "sender", told.append)
+    given: Any = log or Log()
+    trail = Trail(given, "sender", told.append)
     trail.begin(lambda: {"transfer_id": "x"})
     return trail, told
 
