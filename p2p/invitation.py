@@ -323,8 +323,11 @@ class HostInvitation:
         secrets: asyncio.Task[PskSecrets],
     ) -> sessions.Ended | None:
         """One guest, from its knock to its end; None when the link stays open for others."""
-        if not self._claimed.locked():
-            self._options.emit(StateChanged("opened"))
+
+        def opened() -> None:
+            if not self._claimed.locked():
+                self._options.emit(StateChanged("opened"))
+
         # The host writes the first description, whoever sends the files.
         transports = Transports(
             await loading,
@@ -335,6 +338,7 @@ class HostInvitation:
             no_relay=self._options.no_relay,
             proxies=Proxies(self._options.proxy),
         )
+        transports.on_knock = opened
         ended = None
         try:
             greeted = await self._greet(transports, attempt, await secrets)

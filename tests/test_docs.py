@@ -264,7 +264,7 @@ def test_sections_of_the_protocol():
 # --- promises
 
 PROMISE = re.compile(
-    r"(?i)\b(verif\w+|deliver\w*|proves?|unchanged|complete|confirmed)\b|^Valid|log holds"
+    r"(?i)\b(verif\w+|deliver\w*|proves?|unchanged|complete|confirmed)\b|^Valid|log is intact"
 )
 NO_PROMISE = {
     "click",

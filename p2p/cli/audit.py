@@ -57,6 +57,8 @@ def period(command: Command) -> Command:
     @click.option("--to", "until", type=Day())
     @functools.wraps(command)
     def wrapped(since: datetime | None, until: datetime | None, **rest: Any) -> Any:
+        if since is not None and until is not None and until < since:
+            raise click.UsageError(words("usage", "period"))
         after = until + timedelta(days=1) if until is not None else None
         return command(since=_utc(since), until=_utc(after), **rest)
 
@@ -127,12 +129,16 @@ def audit_list(
         wanted = Filter(since, until, key, ending or "", (transfer or "").lower())
         names = _Names(home)
         home.audit.note("log_read", {"command": "list"})
+    count = 0
     with _whole(home.audit.path):
         for entry in api.log_entries(wanted, home):
+            count += 1
             if as_json:
                 show_json(entry.members)
             else:
                 show(_line(entry, names))
+    if not count and not as_json:
+        say(words("audit", "none"))
 
 
 @audit_group.command("show")
@@ -148,7 +154,8 @@ def audit_show(transfer: str) -> None:
             one for one in api.accounts(home=home) if one.transfer.startswith(transfer.lower())
         ]
     if not told_of or not transfer:
-        fail(Failure("transfer_unknown", shown(transfer)))
+        say(words("audit", "unknown", id=shown(transfer)))
+        raise SystemExit(1)
     for one in told_of:
         show_table(_rows(one, names))
         for time, event in one.steps:
@@ -158,10 +165,11 @@ def audit_show(transfer: str) -> None:
 
 @audit_group.command("export")
 @period
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl")
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]))
 @click.argument("file", type=click.Path(path_type=Path))
-def audit_export(since: str, until: str, form: str, file: Path) -> None:
+def audit_export(since: str, until: str, form: str | None, file: Path) -> None:
     """`handover audit export`."""
+    form = form or ("csv" if file.suffix.lower() == ".csv" else "jsonl")
     with told():
         home = Home()
     count = 0
@@ -252,6 +260,8 @@ def _line(entry: LogEntry, names: _Names) -> str:
     role = found("transfers", entry.text("role"), entry.text("role"))
     ending = entry.text("ending")
     reason = found("outcome", ending, ending) or entry.text("reason")
+    if code := entry.text("code"):
+        reason += f" ({code})"
     what = _event(entry.event) + (f": {reason}" if reason else "")
     peer = names.of(entry.text("peer"))
     parts = (_when(entry.time), entry.transfer[:SHORT].ljust(SHORT), role.ljust(9), what, peer)

@@ -39,6 +39,7 @@ from ..api import (
     StateChanged,
     Warned,
     find_link,
+    os_detail,
     shown,
 )
 from .language import counted, day, language, number, quoted, size, words
@@ -60,8 +61,19 @@ def warn(line: str) -> None:
 
 
 def show(line: str) -> None:
-    """A line of the result."""
-    click.echo(line)
+    """A line of the result. Exits where it cannot be printed."""
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        raise  # click knows what to do: whoever read it has seen enough
+    except OSError as error:
+        say(words("terminal", "output_failed", why=_why(error)))
+        os._exit(1)  # else Python tries to print the rest
+
+
+def _why(error: OSError) -> str:
+    detail = os_detail(error)
+    return detail.text_in(language()) if isinstance(detail, Detail) else detail
 
 
 def show_table(rows: Sequence[tuple[str, str]], tell: Callable[[str], None] = show) -> None:

@@ -37,11 +37,14 @@ class Tls:
 def tls_from_files(certificate: Path, key: Path) -> Tls:
     """A certificate chain and its key, PEM. Raises `Failure` (certificate_unusable)."""
     from signaling.certificates import from_pem
+    from signaling.tls import KeyLocked
 
     try:
         # Others may own them, or have linked them there; neither a pipe nor a device is waited for.
         chain, private = (read_strictly(path, MAX_PEM, own=False) for path in (certificate, key))
         served = from_pem(chain, private)
+    except KeyLocked:
+        raise Failure("certificate_unusable", Detail("key_locked")) from None
     except (ssl.SSLError, ValueError):  # OpenSSL's reasons help nobody
         raise Failure("certificate_unusable", Detail("certificate_not_a_pair")) from None
     except OSError as error:

@@ -200,7 +200,8 @@ def _failure(error: messages.Message) -> Failure:
     code = error.get("code", "bad_message")
     if code == "not_found":
         return Failure(code, _REASONS.get(error["reason"] or "", Detail("link_unknown")))
-    return Failure(_CODES.get(code, "server_unreachable"), detail_of(code[:32]))
+    known = _CODES.get(code, "server_unreachable")
+    return Failure(known, "" if known == code else detail_of(code[:32]))
 
 
 class Attempt:

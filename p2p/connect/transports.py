@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
@@ -143,7 +143,9 @@ class Transports:
         self._tls: TlsConnection | None = None
         self._failed = asyncio.Event()  # the direct connection has
         self._offered: list[str] = []  # addresses of the peer's candidates
-        self.knocked = False  # a guest wanted to connect, rather than look whether a link is good
+        # A guest wants to connect, rather than look whether a link is good.
+        self.knocked = False
+        self.on_knock: Callable[[], None] = lambda: None
         self._to_browser = False
         self._peer_sends_udp = False  # for a STUN server has answered it
         self._peer: asyncio.Future[DirectEndpoint] | None = None
@@ -212,6 +214,7 @@ class Transports:
         if not isinstance(knock, Knock):
             raise unexpected(knock, "knock_missing")
         self.knocked = True
+        self.on_knock()
         self._relay_only = self._relay_only or knock.relay_only
         self._to_browser = knock.kind == "browser"
         if self._to_browser or self._relay_only:

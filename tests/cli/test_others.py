@@ -229,7 +229,7 @@ def test_the_audit_log(line, language):
     sentences, done = CATALOGUE[language]["receipt"], line.run("audit", "verify")
     assert done.exit_code == 0
     assert done.stdout.splitlines()[1] == sentences["audit_alone"]
-    assert told(language, "holds: 2 entries, head ", "unversehrt: 2 Einträge, ") in done.stdout
+    assert told(language, "is intact: 2 entries, head ", "unversehrt: 2 Einträge, ") in done.stdout
     assert told(language, "declined", "abgelehnt") in line.run("transfers").stdout
     log.path.write_text(log.path.read_text().replace("complete", "declined", 1))
     done = line.run("audit", "verify")

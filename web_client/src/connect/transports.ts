@@ -59,6 +59,7 @@ export class Transports {
   private told = new Set<Candidate["kind"]>(); // kinds of candidates of this side
   /** Whether a guest wanted to connect, rather than look whether a link is good. */
   knocked = false;
+  onKnock: () => void = () => {};
   private withheld = false; // the browser gave a connection no candidate
   private offersRelay = false; // the server does
   private relayDescribed = false; // the other side has: it reached one
@@ -125,6 +126,7 @@ export class Transports {
     const knock = opening.open(envelope);
     if (knock.type !== "knock") throw new PeerError("knock_missing");
     this.knocked = true;
+    this.onKnock();
     const { relayOnly, nonceGuest } = knock;
     const nonces = { guest: nonceGuest, host: sodium.randombytes_buf(NONCE) };
     const late = relayOnly ? Promise.resolve() : this.late();

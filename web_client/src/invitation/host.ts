@@ -193,8 +193,10 @@ export class HostInvitation {
 
   /** One guest, from its knock to its end. Throws what ends the whole invitation. */
   private async attempt(attempt: Attempt): Promise<void> {
-    if (!this.serving) this.tellState("opened");
     const transports = new Transports(this.around.peerConnections);
+    transports.onKnock = () => {
+      if (!this.serving) this.tellState("opened");
+    };
     let served = false;
     try {
       const greeted = await this.greet(transports, attempt);
