@@ -467,7 +467,7 @@ async def test_a_guest_joins_and_talks_and_is_told_when_it_is_over(monkeypatch):
     ("reason", "detail"),
     [
         ("expired", "it has expired"),
-        ("closed", "the transfer is over, or the sender has withdrawn it"),
+        ("closed", "the transfer is over, or the sender has withdrawn the link"),
         (None, "the transfer is over, or the link has expired or was mistyped"),
         ("of a later server", "the transfer is over, or the link has expired or was mistyped"),
     ],

@@ -137,7 +137,7 @@ async def test_ctrl_c_of_the_sender_is_one_sentence(visitor, sender, big):
     await visitor.take(link)
     await visitor.come_to(0.2)
     sending.signal(signal.SIGINT)
-    await over(visitor, "The other side stopped the transfer")
+    await over(visitor, "The sender stopped the transfer")
     assert (await finish(sending))[0] == 8
 
 
@@ -148,7 +148,7 @@ async def test_ctrl_c_of_the_sender_while_the_offer_is_read_leaves_nothing(visit
     await visitor.start()
     await visitor.offered()
     sending.signal(signal.SIGINT)
-    await over(visitor, "The other side stopped the transfer")
+    await over(visitor, "The sender stopped the transfer")
     assert (await finish(sending))[0] == 8
 
 

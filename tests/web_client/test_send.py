@@ -302,12 +302,12 @@ async def test_past_transfers_are_listed_saved_and_erased(host, origin, receiver
     await page.wait_until("document.querySelectorAll('.past-transfer').length === 1")
     assert len(await host.records("receipts")) == 1
     await page.click(".card.history > .choices button:nth-child(2)")
-    assert "cannot be brought back" in await page.text(".card.history > .choices .note")
+    assert "It cannot be undone" in await page.text(".card.history > .choices .note")
     await page.click(".card.history > .choices .note .primary")  # keep it
     await page.click(".card.history > .choices button:nth-child(2)")
     await page.click(".card.history > .choices .note .quiet")
     await page.wait_until("document.querySelectorAll('.past-transfer').length === 0")
-    assert "There is none yet." in await host.text()
+    assert "No receipts are kept here." in await host.text()
     assert await host.records("receipts") == []
     await page.click(".card.history > .choices button:first-child")
     log = await host.browser.downloaded("audit.jsonl")

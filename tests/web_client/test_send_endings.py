@@ -78,7 +78,7 @@ async def test_the_recipient_may_stop(host, origin, receiver, big, tmp_path):
     await host.come_to(0.1)
     receiving.signal(signal.SIGINT)
     assert (await ending)[0] == 8
-    await over(host, "The other side stopped the transfer")
+    await over(host, "The recipient stopped the transfer")
 
 
 async def test_stopping_while_nobody_is_there(host, origin, receiver, some, tmp_path):
@@ -86,7 +86,7 @@ async def test_stopping_while_nobody_is_there(host, origin, receiver, some, tmp_
     link = await host.send(origin, sorted(some.iterdir()))
     await host.waiting()
     await host.stop()
-    await over(host, "The transfer was stopped on this side")
+    await over(host, "You stopped it")
     last = (await finish(receiver.receive(link, tmp_path / "out", "--auto")))[1]
     assert last["code"] == "not_found"
     await host.home()
@@ -104,7 +104,7 @@ async def test_stopping_under_way_asks_first_and_tells_the_recipient(
     await either.page.click(".card.running > .choices .primary")  # go on
     await either.come_to(0.2)
     await either.stop()
-    await over(either, "The transfer was stopped on this side")
+    await over(either, "You stopped it")
     _, last = await ending
     assert last["code"] == "peer_cancelled", last
     assert not (tmp_path / "out" / big.name).exists()
@@ -118,8 +118,8 @@ async def test_stopping_tells_a_page_that_waits_to_be_let_in(host_at, at, origin
     await visitor.start()
     await host.page.wait_for(".card.admit")
     await host.stop()
-    assert "The other side stopped the transfer" in await visitor.ended()
-    await over(host, "The transfer was stopped on this side")
+    assert "The sender stopped the transfer" in await visitor.ended()
+    await over(host, "You stopped it")
 
 
 async def test_one_is_turned_away_and_the_next_let_in(host, origin, receiver, some, tmp_path):
@@ -180,7 +180,7 @@ async def test_a_passphrase_is_needed_and_three_wrong_ones_disarm_the_link(
     said = await host.ended()
     assert said.startswith("The link was disabled after three failed attempts to open it ")
     last = (await tried(link, "correct horse"))[1]
-    assert "the transfer is over, or the sender has withdrawn it" in last["message"]
+    assert "the transfer is over, or the sender has withdrawn the link" in last["message"]
     assert host.page.errors == []
 
 

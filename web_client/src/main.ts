@@ -13,6 +13,7 @@ import { download, revokeDownloads } from "./ui/download";
 import { preferred, type Language } from "./ui/messages";
 import { START, reduce, unsaved, type Model } from "./ui/model";
 import { choose, dropped } from "./ui/picking";
+import { isOver } from "./ui/screens/ended";
 import { View } from "./ui/view";
 
 const LIKE_A_LINK = /(#|%(25)*23)\d+(\.|%(25)*2e)/i;
@@ -235,6 +236,9 @@ async function take(event: Event): Promise<void> {
     setActive(true); // the link is good as long as the page is open
   }
   if (event.event === "ended" || event.event === "sent") setActive(false);
+  if (event.event === "ended" && !event.delivered && isOver(event.code, event.detail)) {
+    keep(LINK, null); // the next page here is the start
+  }
   if (["ended", "sent", "gone", "elsewhere"].includes(event.event)) keep(SENDING, null);
   if (event.event === "file") {
     revokeDownloads();

@@ -78,7 +78,7 @@ export const de: Messages = {
     to: "An",
     key: "Schlüssel",
     nameless: "(ohne Namen)",
-    fresh: "Neu: die erste Übertragung mit diesem Schlüssel",
+    fresh: "Neu: Mit diesem Computer haben Sie noch nie Dateien ausgetauscht",
     known: (contact, since) =>
       `Bekannt als ${contact} seit ${since}; die Ziffern wurden nie verglichen`,
     checked: (contact, since) =>
@@ -126,7 +126,6 @@ export const de: Messages = {
       persisted
         ? `Sie bleiben in diesem Browser, bis Sie sie als ${name} speichern, mit allen Ordnern.`
         : `Speichern Sie sie mit allen Ordnern als ${name}, sobald sie da sind. Bis dahin liegen sie in diesem Browser, und der löscht sie vielleicht, wenn Sie ihn schließen.`,
-    fits: "Der Platz reicht.",
     tight:
       "Im Browser ist Platz. Ob auch für die gespeicherte Kopie Platz ist, sagt der Browser nicht: Halten Sie noch einmal so viel frei.",
     private:
@@ -137,7 +136,7 @@ export const de: Messages = {
     none: "Dieser Browser hat dafür keinen Platz. Sie können in einen Ordner dieses Computers empfangen, oder ablehnen und die Befehlszeile nehmen.",
     folder: "In einen Ordner empfangen…",
     folderHint:
-      "Direkt in einen Ordner braucht es den Platz nur einmal, und Dateien bleiben Dateien. Aber es kann nicht weitergehen, wenn diese Seite geschlossen oder neu geladen wurde.",
+      "In einem Ordner sind die Dateien sofort gespeichert, ohne ZIP. Aber die Übertragung kann nicht weitergehen, wenn diese Seite geschlossen oder neu geladen wurde.",
     folderRefused:
       "Der Browser lässt diese Seite nicht in diesen Ordner schreiben. Wählen Sie einen anderen, oder empfangen Sie ohne Ordner.",
     accept: "Empfangen",
@@ -253,6 +252,7 @@ export const de: Messages = {
     makingText: "Das dauert einen Moment.",
     title: "Der Link ist fertig",
     came: "Jemand hat den Link geöffnet",
+    letIn: "Der Empfänger ist eingelassen",
     again: "Link noch einmal zeigen",
     withdraw: "Link zurückziehen",
     copy: "Link kopieren",
@@ -264,10 +264,11 @@ export const de: Messages = {
     body: (link) =>
       `Öffnen Sie diesen Link, um die Dateien zu empfangen. Lassen Sie die Seite offen, bis alles angekommen ist:\n\n${link}\n`,
     qr: "Als QR-Code zeigen",
-    who: "Wer diesen Link hat, kann die Dateien anfordern. Sie entscheiden, wer sie bekommt; wer zuerst annimmt, bleibt der Einzige.",
+    who: "Wer den Link hat, kann um Einlass bitten. Sie entscheiden, wer sie bekommt; wer zuerst annimmt, bleibt der Einzige.",
     contact: (contact) => `Nur ${contact} kann diesen Link verwenden.`,
     passphrase: "Dazu ist das Passwort nötig.",
-    until: (time) => `Er gilt bis ${time}, solange diese Seite offen ist.`,
+    until: (time) =>
+      `Lassen Sie diese Seite offen: Der Link gilt bis ${time}, und nur solange sie offen ist.`,
   },
   token: {
     title: "Dieser Server will wissen, wer einen Link erstellt",
@@ -322,13 +323,14 @@ export const de: Messages = {
   },
   history: {
     title: "Frühere Übertragungen",
-    text: "Was in diesem Browser gesendet und empfangen wurde, nach den Quittungen, die er aufbewahrt. Dateinamen stehen nicht darin.",
-    none: "Es gibt noch keine.",
+    text: "Übertragungen, deren Quittungen dieser Browser aufbewahrt. Quittungen enthalten keine Dateinamen.",
+    none: "Hier ist keine Quittung aufbewahrt.",
     sent: (peer) => `Gesendet an ${peer}`,
     received: (peer) => `Empfangen von ${peer}`,
-    erase: "Löschen",
+    erase: "Diese Quittung löschen",
     eraseSure: {
-      question: "Diese Quittung lässt sich nicht wiederherstellen. Wirklich löschen?",
+      question:
+        "Diese Quittung löschen? Das lässt sich nicht rückgängig machen. Das Audit-Log behält seine Einträge.",
       yes: "Löschen",
       no: "Behalten",
     },
@@ -336,8 +338,8 @@ export const de: Messages = {
     eraseAllSure: (count) => ({
       question:
         count === 1
-          ? "Diese Quittung lässt sich nicht wiederherstellen. Wirklich löschen?"
-          : `Diese ${count.toLocaleString("de-DE")} Quittungen lassen sich nicht wiederherstellen. Wirklich alle löschen?`,
+          ? "Die einzige Quittung löschen? Das lässt sich nicht rückgängig machen. Das Audit-Log behält seine Einträge."
+          : `Alle ${count.toLocaleString("de-DE")} Quittungen löschen? Das lässt sich nicht rückgängig machen. Das Audit-Log behält seine Einträge.`,
       yes: "Alle löschen",
       no: "Behalten",
     }),
@@ -381,6 +383,7 @@ export const de: Messages = {
     sender: "Absender",
     recipient: "Empfänger",
     delivered: "Angekommen",
+    entries: "Dateien und Ordner",
     root: "Prüfsumme",
     digits: "Ziffern",
     compared: "von beiden verglichen",

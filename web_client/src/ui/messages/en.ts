@@ -89,7 +89,7 @@ export const en = {
     to: "To",
     key: "Key",
     nameless: "(no name)",
-    fresh: "New: this is the first transfer with this key",
+    fresh: "New: you have never exchanged files with this computer",
     known: (contact: string, since: string) =>
       `Known as ${contact} since ${since}; the digits were never compared`,
     checked: (contact: string, since: string) =>
@@ -136,7 +136,6 @@ export const en = {
       persisted
         ? `They stay in this browser until you save them, with their folders, as ${name}.`
         : `Save them, with their folders, as ${name} once they are here. Until then they are in this browser, which may delete them when you close it.`,
-    fits: "There is space for it.",
     tight:
       "There is space in this browser. Whether there is space for the saved copy as well, the browser does not tell: have as much again free.",
     private: "This window stores nothing on the disk (it is private, or site data is blocked).",
@@ -145,7 +144,7 @@ export const en = {
     none: "This browser has no space for it. You can receive into a folder of this computer, or decline and use the command line.",
     folder: "Receive into a folder…",
     folderHint:
-      "Straight into a folder, it needs the space only once and files stay files. But it cannot go on after this page was closed or reloaded.",
+      "In a folder the files are saved at once, and not zipped. But the transfer cannot go on once this page was closed or reloaded.",
     folderRefused:
       "The browser does not let this page write to that folder. Choose another folder, or receive without one.",
     accept: "Receive",
@@ -169,7 +168,7 @@ export const en = {
     stop: "Stop",
     stopSure: "Really stop? What has arrived is erased.",
     stopYes: "Stop and erase",
-    stopNo: "Go on receiving",
+    stopNo: "Keep receiving",
     lost: "The connection was lost. Trying again; nothing is lost.",
     silent: "Nothing heard from the sender for a few seconds; still waiting.",
     paused: "This computer’s disk takes no more data. It continues as soon as it can.",
@@ -190,8 +189,8 @@ export const en = {
     },
     stop: "Stop",
     stopSure: "Really stop? The recipient keeps nothing of what has arrived.",
-    stopYes: "Stop",
-    stopNo: "Go on sending",
+    stopYes: "Stop sending",
+    stopNo: "Keep sending",
     lost: "The connection was lost. Waiting for the recipient to come back by the same link; nothing is lost.",
     silent: "Nothing heard from the recipient for a few seconds; still waiting.",
     paused:
@@ -257,6 +256,7 @@ export const en = {
     makingText: "This takes a moment.",
     title: "The link is ready",
     came: "Somebody opened the link",
+    letIn: "The recipient has been let in",
     again: "Show the link again",
     withdraw: "Withdraw the link",
     copy: "Copy the link",
@@ -267,10 +267,11 @@ export const en = {
     body: (link: string) =>
       `Open this link to receive the files. Keep the page open until all has arrived:\n\n${link}\n`,
     qr: "Show as a QR code",
-    who: "Whoever has this link can ask to be let in. You decide who comes in; the first to accept is the only one.",
+    who: "Whoever has the link can ask to be let in. You decide who comes in; the first to accept is the only one.",
     contact: (contact: string) => `Only ${contact} can use this link.`,
     passphrase: "They also need the passphrase.",
-    until: (time: string) => `It is good until ${time}, as long as this page is open.`,
+    until: (time: string) =>
+      `Keep this page open: the link works until ${time}, and only while it is open.`,
   },
   token: {
     title: "This server wants to know who creates a link",
@@ -322,19 +323,19 @@ export const en = {
   },
   history: {
     title: "Past transfers",
-    text: "What was sent and received in this browser, by the receipts that it keeps. They hold no file names.",
-    none: "There is none yet.",
+    text: "Transfers whose receipts are kept in this browser. Receipts contain no file names.",
+    none: "No receipts are kept here.",
     sent: (peer: string) => `Sent to ${peer}`,
     received: (peer: string) => `Received from ${peer}`,
-    erase: "Erase",
+    erase: "Erase this receipt",
     eraseSure: {
-      question: "This receipt cannot be brought back. Really erase it?",
+      question: "Erase this receipt? It cannot be undone. The audit log keeps its entries.",
       yes: "Erase",
       no: "Keep it",
     },
     eraseAll: "Erase all receipts",
     eraseAllSure: (count: number) => ({
-      question: `${many(count, "receipt", "receipts", "en-GB")} cannot be brought back. Really erase all?`,
+      question: `Erase ${count === 1 ? "the only receipt" : `all ${many(count, "receipt", "receipts", "en-GB")}`}? It cannot be undone. The audit log keeps its entries.`,
       yes: "Erase all",
       no: "Keep them",
     }),
@@ -376,6 +377,7 @@ export const en = {
     sender: "Sender",
     recipient: "Recipient",
     delivered: "Delivered",
+    entries: "files and folders",
     root: "Hash of all",
     digits: "Digits",
     compared: "compared by both",

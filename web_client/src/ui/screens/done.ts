@@ -83,7 +83,7 @@ export function deliveredOf(receipt: ReceiptSummary, all: Messages): string {
   const [there, every] = [receipt.deliveredEntries, receipt.entries].map((count) =>
     count.toLocaleString(all.locale),
   );
-  return `${all.of(there!, every!)}, ${bytes(receipt.deliveredBytes, all)}`;
+  return `${all.of(there!, every!)} ${all.receipt.entries}, ${bytes(receipt.deliveredBytes, all)}`;
 }
 
 /** What the receipt says. */

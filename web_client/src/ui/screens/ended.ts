@@ -12,8 +12,18 @@ import {
 } from "../elements";
 import type { Model } from "../model";
 
-const HOPELESS: readonly Code[] = ["link_invalid", "expired", "cancelled", "disarmed"];
+const HOPELESS: readonly Code[] = [
+  "link_invalid",
+  "expired",
+  "cancelled",
+  "peer_cancelled",
+  "disarmed",
+];
 const OVER: readonly string[] = ["link_expired", "link_closed", "link_disabled", "declined_here"];
+
+/** Whether a link is of no more use after it ended so. */
+export const isOver = (code: string, detail: string): boolean =>
+  (HOPELESS as readonly string[]).includes(code) || OVER.includes(detail);
 const UNREACHED: readonly Code[] = ["no_connection", "server_unreachable", "connection_lost_early"];
 const BY_COMMAND: readonly Code[] = ["no_space", "not_writable", "internal"];
 
@@ -31,7 +41,7 @@ export function ended(model: Model, { t, actions }: Context): Screen {
   const cut = sentence.search(/[.:;] /) + 1;
   const [head, rest] = cut > 0 ? [sentence.slice(0, cut - 1), sentence.slice(cut)] : [sentence, ""];
   const byCommand = BY_COMMAND.includes(code);
-  const again = !sends && !HOPELESS.includes(code) && !OVER.includes(model.detail);
+  const again = !sends && !isOver(code, model.detail);
   const children = [
     title(head.replace(/\.$/, "")),
     rest &&

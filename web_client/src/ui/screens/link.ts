@@ -22,7 +22,8 @@ export function link(model: Model, { t, actions }: Context): Screen {
   const made = model.link!;
   const { state } = model;
   const came = model.peer !== null && state !== "waiting";
-  const heading = came ? t.link.came : t.link.title;
+  const letIn = state === "admitted" || state === "offered";
+  const heading = came ? (letIn ? t.link.letIn : t.link.came) : t.link.title;
   const children = [
     title(heading),
     came && peerCard(model, t),
@@ -86,7 +87,7 @@ function linkCard(made: LinkMade, t: Messages, actions: Actions): Child[] {
     h(
       "p",
       {},
-      [who, made.passphrase && t.link.passphrase, t.link.until(until)].filter(Boolean).join(" "),
+      [t.link.until(until), who, made.passphrase && t.link.passphrase].filter(Boolean).join(" "),
     ),
     h("details", { class: "list" }, h("summary", {}, t.link.qr), qrCode(made, t)),
   ];
@@ -117,7 +118,9 @@ function qrCode({ qr }: LinkMade, t: Messages): Child {
 /** What was left out or done otherwise, and who tried in vain. */
 export function warningsOf({ warnings, warned }: Model, t: Messages): Child {
   if (!warnings.length) return null;
-  const rows = warnings.map(({ code, path, detail }) => {
+  const last = warnings.findLastIndex(({ code }) => code === "guesses_left"); // it counts down
+  const told = warnings.filter(({ code }, at) => code !== "guesses_left" || at === last);
+  const rows = told.map(({ code, path, detail }) => {
     const words =
       (t.warnings as { [code: string]: string })[code] ?? t.failuresSender[code as never];
     const sentence =

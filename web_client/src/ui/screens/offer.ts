@@ -19,7 +19,7 @@ export function offered(model: Model, { t: all, actions, answer }: Context): Scr
   const t = all.offer;
   const offer = model.offer!;
   const saving = (offer.single ? t.saveSingle : t.saveArchive)(offer.name, model.persisted);
-  const tight = offer.tight ? t.tight : t.fits;
+  const tight = offer.tight ? t.tight : "";
   const memory = `${offer.small ? t.small : t.private} ${t.memory}`;
   const space = { disk: tight, memory, none: t.none }[offer.where];
   const noted = offer.where !== "disk" || offer.tight;
