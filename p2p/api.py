@@ -737,10 +737,12 @@ def log_entries(wanted: Filter | None = None, home: HomeLike = None) -> Iterator
     return history.entries(_home(home).audit, wanted)
 
 
-def accounts(since: str = "", until: str = "", home: HomeLike = None) -> list[Account]:
-    """The transfers whose last entry lies in this time (RFC 3339, UTC; "": open), the oldest first.
-    Raises `BadLine`, `Failure`."""
-    return history.accounts(_home(home), since, until)
+def accounts(
+    since: str = "", until: str = "", home: HomeLike = None, *, broken: bool = False
+) -> list[Account]:
+    """The transfers whose last entry lies in this time (RFC 3339, UTC; "": open), the oldest first;
+    of a log that is `broken` as far as it holds. Raises `BadLine`, `Failure`."""
+    return history.accounts(_home(home), since, until, broken=broken)
 
 
 def tidy(home: HomeLike = None) -> None:

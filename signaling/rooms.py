@@ -20,7 +20,8 @@ class Limits:
 
     rooms: int = 10_000
     rooms_per_address: int = 20
-    former_rooms: int = 10_000  # of which it is known why they are over
+    former_rooms: int = 10_000  # of which it is known why they are over, ...
+    former_rooms_per_network: int = 1_000  # ... so that no one network pushes out the others'
     former_seconds: float = 24 * 3600.0
     attempts_per_room: int = 2
     attempt_seconds: float = 30.0  # 20 s for the peers' handshake, and some for the way
@@ -94,6 +95,7 @@ class FormerRoom:
     join_hash: bytes
     reason: str  # of `messages.REASONS`
     ends: float  # when it is forgotten
+    network: bytes
 
 
 def _same(token: bytes, hashed: bytes) -> bool:
@@ -152,6 +154,7 @@ class Rooms:
         self._limits, self._owner_hash = limits, owner_hash
         self._rooms: dict[bytes, Room] = {}
         self._former: dict[bytes, FormerRoom] = {}  # the oldest first
+        self._former_of: dict[bytes, int] = {}  # network -> how many of them
         self._per_address: dict[bytes, int] = {}
         self._waiting = _Waiting()
 
@@ -185,7 +188,7 @@ class Rooms:
             self.close(gone)
         owner_hash = hashlib.sha256(owner).digest()
         self._rooms[room] = Room(join_hash, owner_hash, origin, now + ttl)
-        self._former.pop(room, None)
+        self._forget(room)
         self._per_address[origin.address] = self._per_address.get(origin.address, 0) + 1
         self._waiting.add(origin.network, room)
         return gone
@@ -195,13 +198,21 @@ class Rooms:
         of a room that is over with the reason."""
         known = self._rooms.get(room)
         if known is None or known.ends <= now or not _same(token, known.join_hash):
-            former = self._former.get(room)
-            over = former is not None and former.ends > now and _same(token, former.join_hash)
-            raise Refused("not_found", former.reason if former is not None and over else None)
+            raise Refused("not_found", self._why_over(room, token, now))
         self._waiting.remove(known.origin.network, room)
         if len(known.attempts) >= self._limits.attempts_per_room:
             raise Refused("busy")
         known.attempts[attempt] = Attempt(now + self._limits.attempt_seconds)
+
+    def _why_over(self, room: bytes, token: bytes, now: float) -> str | None:
+        """Why there is no such room any more, for who has its token."""
+        known, former = self._rooms.get(room), self._former.get(room)
+        if known is not None:  # it is swept out soon
+            over = known.ends <= now and not known.away and _same(token, known.join_hash)
+            return "expired" if over else None
+        if former is None or former.ends <= now or not _same(token, former.join_hash):
+            return None
+        return former.reason
 
     def pass_on(self, room: bytes, attempt: bytes, size: int, *, from_host: bool) -> None:
         """Count an envelope. Raises `Refused`: the attempt is over or has had its share."""
@@ -238,10 +249,21 @@ class Rooms:
         # A host looks at a clock of its own, and says so when it sees that the time is up.
         reason = "closed" if known.ends > now + SAME_TIME else "expired"
         self.close(room)
+        network = known.origin.network
+        if self._former_of.get(network, 0) >= self._limits.former_rooms_per_network:
+            return
         if len(self._former) >= self._limits.former_rooms:
-            del self._former[next(iter(self._former))]
+            self._forget(next(iter(self._former)))
         ends = now + self._limits.former_seconds
-        self._former[room] = FormerRoom(known.join_hash, reason, ends)
+        self._former[room] = FormerRoom(known.join_hash, reason, ends, network)
+        self._former_of[network] = self._former_of.get(network, 0) + 1
+
+    def _forget(self, room: bytes) -> None:
+        former = self._former.pop(room, None)
+        if former is not None:
+            self._former_of[former.network] -= 1
+            if not self._former_of[former.network]:
+                del self._former_of[former.network]
 
     def close(self, room: bytes) -> None:
         """Forget a room."""
@@ -266,7 +288,7 @@ class Rooms:
             oldest = next(iter(self._former))
             if self._former[oldest].ends > now:
                 break
-            del self._former[oldest]
+            self._forget(oldest)
         return over
 
     def overdue(self, now: float) -> list[tuple[bytes, bytes]]:

@@ -6,8 +6,8 @@ import contextlib
 import csv
 import functools
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from .. import api
 from ..api import Account, BadLine, Failure, Filter, Home, LogEntry, Party, replace_with, shown
 from . import report
 from .language import counted, found, number, size, words
+from .parties import party_text, posing
 from .terminal import fail, say, show, show_json, show_table, told
 
 LISTED = 10  # receipts that do not fit
@@ -31,7 +32,7 @@ def audit_group() -> None:
 
 
 class Day(click.ParamType[Any]):
-    """A day of this computer's calendar, as its beginning: RFC 3339 in UTC, as the log has it."""
+    """A day of this computer's calendar."""
 
     name = "date"
 
@@ -41,17 +42,35 @@ class Day(click.ParamType[Any]):
         if isinstance(value, datetime):
             return value
         try:
-            return datetime.strptime(str(value), "%Y-%m-%d").astimezone()
-        except (ValueError, OverflowError):
+            day = datetime.strptime(str(value), "%Y-%m-%d")
+            (day + timedelta(days=1)).astimezone()  # the calendar goes on, and the clock knows it
+            return day
+        except (ValueError, OverflowError, OSError):
             self.fail(words("usage", "day"), param, ctx)
 
 
-def _utc(moment: datetime | None) -> str:
-    return api.utc_text(moment) if moment is not None else ""
+@dataclass(frozen=True)
+class Period:
+    """Days of this computer's calendar, both included."""
+
+    first: datetime | None
+    last: datetime | None
+
+    @property
+    def since(self) -> str:
+        """When it begins: RFC 3339 in UTC, as the log has it, or ""."""
+        return api.utc_text(self.first.astimezone()) if self.first else ""
+
+    @property
+    def until(self) -> str:
+        """When the day after it begins, or ""."""
+        # Not 24 hours later: a clock may be put forward or back that day.
+        after = self.last and (self.last + timedelta(days=1)).astimezone()
+        return api.utc_text(after) if after else ""
 
 
 def period(command: Command) -> Command:
-    """`--from` and `--to`: days, both included; given on as the times that they begin and end."""
+    """`--from` and `--to`."""
 
     @click.option("--from", "since", type=Day())
     @click.option("--to", "until", type=Day())
@@ -59,8 +78,7 @@ def period(command: Command) -> Command:
     def wrapped(since: datetime | None, until: datetime | None, **rest: Any) -> Any:
         if since is not None and until is not None and until < since:
             raise click.UsageError(words("usage", "period"))
-        after = until + timedelta(days=1) if until is not None else None
-        return command(since=_utc(since), until=_utc(after), **rest)
+        return command(span=Period(since, until), **rest)
 
     return wrapped  # type: ignore[return-value]
 
@@ -115,8 +133,7 @@ def audit_verify(file: Path | None) -> None:
 @click.option("--transfer", metavar="ID")
 @click.option("--json", "as_json", is_flag=True)
 def audit_list(
-    since: str,
-    until: str,
+    span: Period,
     peer: str | None,
     ending: str | None,
     transfer: str | None,
@@ -126,7 +143,7 @@ def audit_list(
     with told(as_json):
         home = Home()
         key = _key(home, peer) if peer else ""
-        wanted = Filter(since, until, key, ending or "", (transfer or "").lower())
+        wanted = Filter(span.since, span.until, key, ending or "", (transfer or "").lower())
         names = _Names(home)
         home.audit.note("log_read", {"command": "list"})
     count = 0
@@ -167,7 +184,7 @@ def audit_show(transfer: str) -> None:
 @period
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]))
 @click.argument("file", type=click.Path(path_type=Path))
-def audit_export(since: str, until: str, form: str | None, file: Path) -> None:
+def audit_export(span: Period, form: str | None, file: Path) -> None:
     """`handover audit export`."""
     form = form or ("csv" if file.suffix.lower() == ".csv" else "jsonl")
     with told():
@@ -178,7 +195,7 @@ def audit_export(since: str, until: str, form: str | None, file: Path) -> None:
         nonlocal count
         if form == "csv":
             yield _row(COLUMNS)
-        for entry in api.log_entries(Filter(since, until), home):
+        for entry in api.log_entries(Filter(span.since, span.until), home):
             count += 1
             text = api.encode_json(entry.members).decode() + "\n"
             yield _row(_cells(entry)) if form == "csv" else text
@@ -195,18 +212,18 @@ def audit_export(since: str, until: str, form: str | None, file: Path) -> None:
 @click.option("--csv", "table", type=click.Path(path_type=Path))
 @click.option("--disclosures", type=click.Path(path_type=Path))
 def audit_report(
-    since: str, until: str, html: Path | None, table: Path | None, disclosures: Path | None
+    span: Period, html: Path | None, table: Path | None, disclosures: Path | None
 ) -> None:
     """`handover audit report`."""
     with told():
         home = Home()
         names = _Names(home)
     state = _state(home)
-    with _whole(home.audit.path), told():
-        accounts = api.accounts(since, until, home)
+    with told():
+        accounts = api.accounts(span.since, span.until, home, broken=True)
     home.audit.note("log_read", {"command": "report", "count": len(accounts)})
     wanted = (
-        (html, _html(accounts, names, state, since, until)),
+        (html, _html(accounts, names, state, span)),
         (table, _csv(accounts, names)),
         (disclosures, _disclosures(accounts, names)),
     )
@@ -219,6 +236,8 @@ def audit_report(
         for one in accounts:
             show("")
             show_table(_rows(one, names))
+    if not state[0]:
+        raise SystemExit(1)
 
 
 # --- what is shown -------------------------------------------------------------------------------
@@ -289,7 +308,7 @@ def _plain(cell: str) -> str:
 def _rows(one: Account, names: _Names) -> list[tuple[str, str]]:
     """What is told of a transfer: parties, times, what was verified, and how sure it is."""
     rows = [
-        (words("receipt", "transfer"), one.transfer),
+        (words("receipt", "transfer"), one.transfer or words("report", "unknown")),
         (words("report", "role"), found("transfers", one.role, one.role)),
         (words("report", "began"), _when(one.began)),
         (words("report", "ended"), _when(one.ended) if one.ended else words("report", "open")),
@@ -300,7 +319,8 @@ def _rows(one: Account, names: _Names) -> list[tuple[str, str]]:
     elif one.peer:
         rows.append((words("report", "peer"), names.of(one.peer)))
     if one.known:
-        rows.append((words("report", "identity"), words("report", f"known_{one.known}")))
+        known = found("report", f"known_{one.known}", one.known)
+        rows.append((words("report", "identity"), known))
     rows.append((words("receipt", "digits"), _digits(one)))
     if one.entries is not None and one.size is not None:
         amount = words(
@@ -320,10 +340,10 @@ def _ending(one: Account) -> str:
 
 
 def _digits(one: Account) -> str:
-    if one.digits:
-        return words("report", f"digits_{one.digits}")
-    compared = one.receipt is not None and one.receipt.payload["security"]["digits_confirmed"]
-    return words("report", "digits_same" if compared else "digits_not")
+    if one.receipt is not None:  # both have signed what it says
+        compared = one.receipt.payload["security"]["digits_confirmed"]
+        return words("report", "digits_same" if compared else "digits_not")
+    return words("report", f"digits_{one.digits or 'not'}")
 
 
 def _receipt(one: Account) -> str:
@@ -345,14 +365,8 @@ def _parties(one: Account) -> tuple[Party, ...]:
 
 
 def _party(party: Party) -> str:
-    kind = "contact_compared" if party.compared else party.known
-    contact, label = quote(party.contact), quote(party.label)
-    return words("receipt", kind, contact=contact, label=label, fingerprint=party.fingerprint)
-
-
-def quote(name: str) -> str:
-    """A name that cannot end the quotation it is shown in."""
-    return re.sub(r"[\"“”„«»‟″]", "'", name)
+    text = party_text(party)
+    return f"{text}. {posing(party)}" if party.posing_as else text
 
 
 # --- what is handed over -------------------------------------------------------------------------
@@ -381,12 +395,13 @@ def _state(home: Home) -> tuple[bool, str]:
 
 
 def _html(
-    accounts: Sequence[Account], names: _Names, state: tuple[bool, str], since: str, until: str
+    accounts: Sequence[Account], names: _Names, state: tuple[bool, str], span: Period
 ) -> Iterator[str]:
     whole = words("report", "begin"), words("report", "now")
-    span = words("report", "period", begin=since[:10] or whole[0], end=until[:10] or whole[1])
+    first, last = (f"{day:%Y-%m-%d}" if day else "" for day in (span.first, span.last))
+    days = words("report", "period", begin=first or whole[0], end=last or whole[1])
     yield report.head(words("report", "title"))
-    yield report.paragraph(span)
+    yield report.paragraph(days)
     yield report.paragraph(state[1], "state" if state[0] else "bad")
     yield report.paragraph(words("report", "total", transfers=counted(len(accounts), "transfer")))
     yield report.paragraph(words("report", "clock"), "small")
@@ -422,14 +437,22 @@ def _disclosures(accounts: Iterable[Account], names: _Names) -> Iterator[str]:
     description and purpose. Names of files stand in the annexes alone."""
     yield _row([words("report", name) for name in ("date", "to", "description", "purpose")])
     for one in accounts:
-        if one.role != "sender" or one.receipt is None:
+        if one.role != "sender" or not (one.moved or one.receipt is not None):
             continue
-        recipient = next((_party(p) for p in _parties(one) if p.role == "recipient"), one.peer)
-        content = one.receipt.payload["content"]
-        what = counted(content["delivered_entries"], "entry")
-        amount = words("terminal", "amount", what=what, size=size(content["delivered_bytes"]))
-        cells = one.receipt.payload["times"]["verified"], recipient, amount, ""
-        yield _row([_plain(str(cell)) for cell in cells])
+        if one.receipt is not None:
+            recipient = next((_party(p) for p in _parties(one) if p.role == "recipient"), one.peer)
+            content = one.receipt.payload["content"]
+            date, count = one.receipt.payload["times"]["verified"], content["delivered_entries"]
+            what = _amount(count, content["delivered_bytes"])
+        else:
+            recipient, date = names.of(one.peer), one.ended or one.steps[-1][0]
+            most = _amount(one.entries or 0, one.size or 0)
+            what = words("report", "in_part", amount=most)
+        yield _row([_plain(str(cell)) for cell in (date, recipient, what, "")])
+
+
+def _amount(entries: int, count: int) -> str:
+    return words("terminal", "amount", what=counted(entries, "entry"), size=size(count))
 
 
 def _row(cells: Iterable[object]) -> str:

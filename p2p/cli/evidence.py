@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from pathlib import Path
 
 import click
@@ -19,6 +18,7 @@ from ..api import (
     shown,
 )
 from .language import counted, number, words
+from .parties import party_text, posing
 from .terminal import say, show, show_table, told, warn
 
 EXIT_ONE_SIGNATURE = EXIT_CODES[Ending.DELIVERED_UNCONFIRMED]
@@ -56,24 +56,11 @@ def receipt_show(file: Path) -> None:
             show(f"  {entry.path}  {entry.size}  {status or entry.sha256}")
 
 
-def _quoted(name: str) -> str:
-    """A name that cannot end the quotation it is shown in."""
-    return re.sub(r"[\"“”„«»‟″]", "'", name)
-
-
-def _party(one: Party) -> str:
-    kind = "contact_compared" if one.compared else one.known
-    contact, label = _quoted(one.contact), _quoted(one.label)
-    return words("receipt", kind, contact=contact, label=label, fingerprint=one.fingerprint)
-
-
 def _warn_of(parties: tuple[Party, Party]) -> None:
     """Of a label that is a contact's, with another key."""
     for one in parties:
         if one.posing_as:
-            role = words("receipt", one.role)
-            label, contact = _quoted(one.label), _quoted(one.posing_as)
-            warn(words("receipt", "posing", role=role, label=label, contact=contact))
+            warn(posing(one))
 
 
 def _rows(found: Receipt, parties: tuple[Party, Party]) -> list[tuple[str, str]]:
@@ -81,15 +68,16 @@ def _rows(found: Receipt, parties: tuple[Party, Party]) -> list[tuple[str, str]]
     content, times, security = payload["content"], payload["times"], payload["security"]
     amounts = ("delivered_entries", "entries", "delivered_bytes", "bytes")
     clocks = {"offered": "sender", "accepted": "recipient", "closed": "sender"}
+    stored = words("receipt", f"stored_{payload['stored']}")
     rows = {
         "transfer": payload["transfer_id"].hex(),
         "outcome": words("outcome", payload["outcome"]),
-        **{str(one.role): _party(one) for one in parties},
+        **{str(one.role): party_text(one) for one in parties},
         "delivered": words(
             "receipt", "amounts", **{name: number(content[name]) for name in amounts}
         ),
         "root": content["root"].hex(),
-        "stored": words("receipt", "durable", stored=payload["stored"], hash=content["hash"]),
+        "stored": words("receipt", "durable", stored=stored, hash=content["hash"]),
         "digits": words(
             "receipt", "confirmed" if security["digits_confirmed"] else "not_confirmed"
         ),

@@ -79,9 +79,12 @@ class AuditLog:
 
     def walk(self) -> Iterator[audit.Line]:
         """Go through the log. Raises `audit.BadLine`, `Failure`."""
-        with self._folder.locked(reading=True), self._opened() as log:
+        with self._opened() as log:
+            with self._folder.locked(reading=True):  # not while somebody reads what comes out
+                size = log.seek(0, os.SEEK_END) if log else 0
             if log:
-                yield from audit.walk(lines_of(log))
+                log.seek(0)
+                yield from audit.walk(lines_of(log, size))
 
     def verify(self) -> audit.Verified:
         """Check the chain alone. Raises `audit.BadLine`, `Failure`."""
@@ -105,9 +108,12 @@ class AuditLog:
             yield log
 
 
-def lines_of(log: IO[bytes]) -> Iterator[bytes]:
-    """Its lines, in bounded memory: one that is too long in parts."""
-    while line := log.readline(LONGEST):
+def lines_of(log: IO[bytes], size: int | None = None) -> Iterator[bytes]:
+    """Its lines, or those of its first `size` bytes, in bounded memory: one that is too long in
+    parts."""
+    left = MAX_INTEGER if size is None else size
+    while left > 0 and (line := log.readline(min(LONGEST, left))):
+        left -= len(line)
         yield line
 
 

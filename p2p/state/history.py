@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..protocol.audit import BadLine
 from ..protocol.codec import MAX_INTEGER, decode_base64url
 from ..protocol.labels import shown_label
 from ..protocol.receipt import Receipt
@@ -90,7 +92,7 @@ def entries(audit: AuditLog, wanted: Filter | None = None) -> Iterator[Entry]:
 class Account:
     """A transfer, by what the log says of it, and its receipt where there is one."""
 
-    transfer: str  # its ID, hex
+    transfer: str  # its ID, hex; "" of an attempt that never came to know it
     role: str  # of this machine
     began: str
     ended: str = ""  # "" where the log does not tell of an end
@@ -101,6 +103,7 @@ class Account:
     digits: str = ""  # what a person said of them: same, differ
     entries: int | None = None
     size: int | None = None  # bytes
+    moved: bool = False  # whether files may have moved
     steps: list[tuple[str, str]] = field(default_factory=list)  # (time, event)
     receipt: Receipt | None = None
 
@@ -108,7 +111,9 @@ class Account:
         """One more entry about it."""
         if len(self.steps) < MAX_STEPS:
             self.steps.append((entry.time, entry.event))
-        self.peer = entry.text("peer") or self.peer
+        peer = entry.text("peer") or self.peer
+        if peer != self.peer:  # what was compared with somebody else says nothing of this one
+            self.peer, self.known, self.digits = peer, "", ""
         for name, value in (("entries", entry.count("entries")), ("size", entry.count("bytes"))):
             if value is not None:
                 setattr(self, name, value)
@@ -117,18 +122,24 @@ class Account:
                 self.known = entry.text("known")
             case "digits_same" | "digits_differ":
                 self.digits = entry.event.removeprefix("digits_")
+            case "admitted" | "accepted" | "resumed":
+                self.moved = self.moved or entry.event != "admitted"
             case "transfer":
                 self.ended, self.ending = entry.time, entry.text("ending")
                 self.code = entry.text("code")
+            case "erased":
+                self.ended, self.ending, self.code = entry.time, "aborted", ""
 
 
-def accounts(home: Home, since: str = "", until: str = "") -> list[Account]:
-    """The transfers whose last entry lies in this time, the oldest first. Raises `audit.BadLine`,
-    `Failure`."""
+def accounts(
+    home: Home, since: str = "", until: str = "", *, broken: bool = False
+) -> list[Account]:
+    """The transfers whose last entry lies in this time, the oldest first; of a log that is `broken`
+    as far as it holds. Raises `audit.BadLine`, `Failure`."""
     found: dict[tuple[str, str], Account] = {}
     last: dict[tuple[str, str], str] = {}
     early: dict[str, list[Entry]] = {}  # run -> entries of before it was known which transfer it is
-    for entry in entries(home.audit):
+    for entry in _holding(home.audit) if broken else entries(home.audit):
         run = entry.text("run")
         if not entry.transfer:
             if run and len(early.setdefault(run, [])) < MAX_STEPS:
@@ -140,11 +151,22 @@ def accounts(home: Home, since: str = "", until: str = "") -> list[Account]:
                 found[key] = Account(*key, one.time)
             found[key].hear(one)
         last[key] = entry.time
+    for run, told in early.items():
+        key = "", run
+        found[key] = Account("", told[0].text("role"), told[0].time)
+        for one in told:
+            found[key].hear(one)
+        last[key] = told[-1].time
     wanted = [
         account
         for key, account in found.items()
         if since <= last[key] and (not until or last[key] < until)
     ]
-    for account in wanted:
+    for account in filter(lambda one: one.transfer, wanted):
         account.receipt = home.receipts.read(bytes.fromhex(account.transfer))
-    return wanted
+    return sorted(wanted, key=lambda one: one.began)
+
+
+def _holding(audit: AuditLog) -> Iterator[Entry]:
+    with suppress(BadLine):
+        yield from entries(audit)

@@ -17,7 +17,8 @@ COPIED = 1024 * 1024  # bytes at once
 
 class Filling:
     """Empties one folder into another, on one file system or not; what a crash leaves is gone on
-    with. Nothing that somebody else puts there meanwhile is touched."""
+    with. Nothing that somebody else puts there meanwhile is touched. Times of folders are left to
+    whoever knows them."""
 
     def __init__(self, is_begun: Callable[[str], bool], begin: Callable[[str], None]) -> None:
         """`begin` notes for good that a file is about to be copied, by its path; `is_begun` tells
@@ -38,7 +39,8 @@ class Filling:
                     os.rmdir(name, dir_fd=source)
             else:
                 self._move(name, source, target, below)
-        _dress(target, os.fstat(source))
+        with contextlib.suppress(OSError):
+            set_mode(target, stat.S_IMODE(os.fstat(source).st_mode))
         sync_folder(target)
 
     def _move(self, name: str, source: int, target: int, path: str) -> None:
@@ -54,15 +56,13 @@ class Filling:
             os.unlink(name, dir_fd=source)
 
     def _copy(self, name: str, source: int, target: int, path: str) -> None:
-        if self._is_begun(path):  # what lies there is ours, and perhaps not whole
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=target)
-        else:
+        again = self._is_begun(path)  # what lies there is ours, and perhaps not whole
+        if not again:
             self._begin(path)
-        exclusive = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW
+        how = os.O_RDWR | os.O_CREAT | NO_FOLLOW | (os.O_TRUNC if again else os.O_EXCL)
         with (
             open(os.open(name, os.O_RDONLY | NO_FOLLOW, dir_fd=source), "rb") as content,
-            open(os.open(name, exclusive, 0o600, dir_fd=target), "r+b") as made,
+            open(os.open(name, how, 0o600, dir_fd=target), "r+b") as made,
         ):
             digest = hashlib.file_digest(content, "sha256").digest()
             content.seek(0)

@@ -200,7 +200,11 @@ class Parts:
 
     def is_marked(self, name: str) -> bool:
         """Whether there is such a file. Raises `OSError`."""
-        return name in os.listdir(self.staging)
+        try:
+            os.stat(name, dir_fd=self.staging, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
 
     def move(self, index: int, name: str, folder: int, entry: Entry, digest: bytes) -> None:
         """Move a part to where only this transfer is. Raises `OSError`."""
@@ -320,18 +324,20 @@ class Parts:
 
     def _close_parts(self) -> None:
         with self._sync_lock, self._lock:
-            for file in self._open.values():
-                os.close(file)
-            self._open.clear()
+            while self._open:
+                _, file = self._open.popitem()
+                with contextlib.suppress(OSError):  # what was not synced counts for nothing
+                    os.close(file)
             self._dirty.clear()
 
     def close(self) -> None:
         """Close every file."""
         self._close_parts()
-        for file in (self.staging, self.root):
+        folders, self.staging, self.root = (self.staging, self.root), -1, -1
+        for file in folders:
             if file >= 0:
-                os.close(file)
-        self.staging = self.root = -1
+                with contextlib.suppress(OSError):
+                    os.close(file)
 
 
 def is_owned(folder: int, parent: int) -> bool:

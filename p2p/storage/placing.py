@@ -219,10 +219,21 @@ class Placing:
             lambda path: self._parts.mark(mark(name + path)),
         )
         with entered(name, self._tree) as source, entered(final, self._root) as target:
+            if not is_owned(target, self._root):
+                raise PermissionError(errno.EPERM, "a folder that somebody else has")
             filling.fill(source, target)
+            for path, modified in sorted(self._times, key=lambda one: -one[0].count("/")):
+                if path.split("/")[0] == name:
+                    self._set_time(target, path.split("/")[1:], modified)
         with contextlib.suppress(OSError):  # nobody may delete
             os.rmdir(name, dir_fd=self._tree)
         return final
+
+    def _set_time(self, folder: int, below: list[str], modified: int) -> None:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
+            for segment in below:
+                folder = stack.enter_context(entered(segment, folder))
+            os.utime(folder, ns=(modified * 1000, modified * 1000))
 
     def _is_claim(self, candidate: str, name: str) -> bool:
         """Whether a folder that is there was made for this name before a crash: it is the one that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import mmap
@@ -199,7 +200,8 @@ class ReadBack:
 
     def close(self) -> None:
         """Close what is open; what was hashed so far of the entry at hand is forgotten."""
-        if self._file >= 0:
-            os.close(self._file)
-        self._file = -1
+        file, self._file = self._file, -1
+        if file >= 0:
+            with contextlib.suppress(OSError):  # it was only read
+                os.close(file)
         self._digest.forget()

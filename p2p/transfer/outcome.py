@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +146,8 @@ async def conclude(
 
     async def settle() -> str | None:
         before = await trail.settle() if trail is not None else None
-        return await in_thread(_conclude, transfer, role, outcome, summary, audit) or before
+        always = {"role": role} | ({"run": trail.run} if trail is not None else {})
+        return await in_thread(_conclude, transfer, always, outcome, summary, audit) or before
 
     concluding = asyncio.create_task(settle())
     try:
@@ -171,10 +172,14 @@ async def conclude(
 
 
 def _conclude(
-    transfer: Summarized, role: str, outcome: Outcome, summary: Summary, audit: AuditLog
+    transfer: Summarized,
+    always: Mapping[str, str],
+    outcome: Outcome,
+    summary: Summary,
+    audit: AuditLog,
 ) -> str | None:
     """Note how it ended, and put it away; why it could not be noted. In a thread."""
-    members = {"role": role, "ending": outcome.ending.value, "code": outcome.code}
+    members = {**always, "ending": outcome.ending.value, "code": outcome.code}
     unnoted = None
     try:
         audit.append("transfer", members | summary.members())

@@ -108,6 +108,9 @@ class Trail:
         self._last = entry
         self._noted[name] += 1
         self._waiting.append(entry)
+        if self._noted[name] == MOST:
+            more = {**self._always, **self._members(), "reason": name}
+            self._waiting.append(("left_out", more))  # from now on
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
 
@@ -121,6 +124,11 @@ class Trail:
             except HandoverError as error:
                 self._unnoted = error.detail
         self._writing = None
+
+    @property
+    def run(self) -> str:
+        """What holds the entries of this run together."""
+        return str(self._always["run"])
 
     def close(self) -> None:
         """Nothing more is noted: the transfer has ended."""

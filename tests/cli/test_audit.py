@@ -8,12 +8,15 @@ import json
 import os
 import re
 import stat
+import time
+from datetime import datetime
 from html.parser import HTMLParser
 
 import pytest
 from nacl.signing import SigningKey
 
 from p2p.api import CATALOGUE, Home, encode_base64url, thumbprint
+from p2p.cli.audit import Period
 from tests.receipts import signed
 
 TRANSFER = bytes(range(16))
@@ -129,17 +132,50 @@ def test_a_page_to_hand_over_is_whole_and_safe(line, language, home, tmp_path):
 
 
 def test_a_log_that_does_not_hold_is_said_at_the_top(line, language, home, tmp_path):
-    """Of misfits with receipts the page tells; a broken chain makes none."""
+    """Whether it contradicts a receipt, or its chain is broken."""
     log = home.audit.path
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join(lines[:3]))  # without its end
     file = tmp_path / "report.html"
-    assert line.run("audit", "report", "--html", file).exit_code == 0
+    assert line.run("audit", "report", "--html", file).exit_code == 1
     assert 'class="bad"' in file.read_text()
     log.write_bytes(b"".join([*lines[:2], *lines[3:]]))
     done = line.run("audit", "report", "--html", tmp_path / "other.html")
     assert done.exit_code == 1
-    assert not (tmp_path / "other.html").exists()
+    assert 'class="bad"' in (tmp_path / "other.html").read_text()  # as far as it holds
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "begins", "ends"),
+    [
+        ("Europe/Berlin", "2026-10-25", "2026-10-24T22:00:00.000Z", "2026-10-25T23:00:00.000Z"),
+        ("Europe/Berlin", "2026-03-29", "2026-03-28T23:00:00.000Z", "2026-03-29T22:00:00.000Z"),
+        ("America/New_York", "2026-11-30", "2026-11-30T05:00:00.000Z", "2026-12-01T05:00:00.000Z"),
+    ],
+)
+def test_a_day_is_one_of_the_calendar_whatever_the_clock_does(monkeypatch, zone, day, begins, ends):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        one = datetime.strptime(day, "%Y-%m-%d")
+        span = Period(one, one)
+        assert (span.since, span.until) == (begins, ends)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_what_left_without_a_receipt_is_accounted_for_too(line, home, tmp_path):
+    """Perhaps in part: who reads it has to know."""
+    members = {"role": "sender", "run": "bb", "transfer_id": encode_base64url(bytes(16))}
+    home.audit.append("link_made", members | {"entries": 9, "bytes": 9_000_000})
+    home.audit.append("accepted", members | {"peer": "somebody"})
+    home.audit.append("transfer", members | {"ending": "aborted", "code": "cancelled"})
+    file = tmp_path / "d.csv"
+    assert line.run("audit", "report", "--disclosures", file).exit_code == 0
+    _, _, row = csv.reader(io.StringIO(file.read_text()))
+    assert row[1] == "somebody"
+    assert row[2] == "no receipt, perhaps in part: 9 entries, 9.0 MB"
 
 
 def test_tables_hold_no_formula(line, home, tmp_path):

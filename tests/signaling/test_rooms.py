@@ -91,6 +91,24 @@ def test_rooms_that_are_over_are_remembered_up_to_a_number_and_a_time():
     assert list(made._former) == [b"3"]
 
 
+def test_a_room_whose_time_is_up_says_so_before_it_is_swept_out():
+    assert reason(rooms(), JOIN, 100.0) == "expired"
+    assert reason(rooms(), b"x" * 32, 100.0) is None
+
+
+def test_no_network_pushes_out_why_the_rooms_of_others_are_over():
+    made = rooms(former_rooms_per_network=2, rooms_per_address=99)
+    made.finish(b"room", 1.0)
+    for number in range(9):
+        made.create(bytes([number]), HASH, OWNER, 100, OTHER, 2.0)
+        made.finish(bytes([number]), 3.0)
+    told = [reason(made, JOIN, 4.0, bytes([number])) for number in range(9)]
+    assert told == ["closed"] * 2 + [None] * 7
+    assert reason(made, JOIN, 4.0) == "closed"
+    made.expire(24 * 3600 + 4.0)
+    assert made._former == made._former_of == {}
+
+
 def test_two_attempts_at_once_and_no_third():
     made = rooms()
     made.join(b"room", JOIN, b"a", 1.0)

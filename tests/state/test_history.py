@@ -70,6 +70,45 @@ def test_a_transfer_is_told_from_the_first_word_of_it(home):
     assert [one.transfer for one in accounts(home, until=TIMES[4])] == [TWO.hex()]
 
 
+def test_digits_that_were_compared_with_somebody_else_say_nothing_of_who_came_then(home):
+    base = {"role": "sender", "run": "a", "transfer_id": encode_base64url(ONE)}
+    for event, members in (
+        ("authenticated", {"peer": "a", "known": "new"}),
+        ("digits_same", {"peer": "a"}),
+        ("refused", {"peer": "a"}),
+        ("authenticated", {"peer": "b", "known": "contact"}),
+        ("admitted", {"peer": "b"}),
+    ):
+        home.audit.append(event, base | members)
+    (account,) = accounts(home)
+    assert (account.peer, account.known, account.digits) == ("b", "contact", "")
+
+
+def test_an_attempt_that_came_to_no_transfer_and_one_that_was_erased_are_told(home):
+    home.audit.append("link_opened", {"role": "recipient", "run": "a"})
+    home.audit.append(
+        "transfer", {"role": "recipient", "run": "a", "ending": "failed", "code": "x"}
+    )
+    home.audit.append("erased", {"role": "recipient", "transfer_id": encode_base64url(ONE)})
+    first, second = accounts(home)
+    assert (first.transfer, first.role, first.ending, first.code) == (
+        "",
+        "recipient",
+        "failed",
+        "x",
+    )
+    assert (second.transfer, second.ending, second.ended) == (ONE.hex(), "aborted", TIMES[2])
+
+
+def test_the_log_is_not_held_while_it_is_read(home):
+    """Whoever lets it run through a pager holds nobody up; what comes meanwhile is not in it."""
+    told(home)
+    reading = entries(home.audit)
+    next(reading)
+    home.audit.append("transfer", {})
+    assert [one.number for one in reading] == [2, 3, 4, 5, 6]
+
+
 def test_the_receipt_stands_beside_it(home):
     told(home)
     home.receipts.store(ONE, signed(SigningKey(b"\x07" * 32), STRANGER, transfer=ONE))

@@ -595,6 +595,7 @@ def test_where_no_folder_can_be_moved_it_is_filled(tmp_path, monkeypatch, number
     files = [path for path in (tmp_path / "DICOM (1)").rglob("*") if path.is_file()]
     assert {path.stat().st_mtime for path in files} == {1e9}
     assert stat.S_IMODE((tmp_path / "DICOM (1)").stat().st_mode) & 0o055
+    assert (tmp_path / "DICOM (1)").stat().st_mtime == 1e9
 
 
 @pytest.mark.parametrize("links", [True, False])

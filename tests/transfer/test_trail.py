@@ -107,6 +107,8 @@ async def test_strangers_and_bad_networks_fill_no_disk():
     await trail.settle()
     names = [event for event, _ in log.entries]
     assert names.count("interrupted") == names.count("resumed") == MOST
+    left_out = [members["reason"] for event, members in log.entries if event == "left_out"]
+    assert left_out == ["interrupted", "resumed"]
 
 
 async def test_nothing_is_noted_after_the_end():

@@ -181,7 +181,7 @@ export class GuestInvitation {
       (await GuestSeat.join(this.link.origin, this.keys)).close();
       return true;
     } catch (error) {
-      return !isNobodyThere(error);
+      return !(error instanceof Failure && error.code === "not_found"); // no answer is no word
     }
   }
 

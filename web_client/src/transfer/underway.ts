@@ -1,7 +1,6 @@
 /** What is under way from the accept on, across sessions and, where there is a disk, reloads. */
 import type { Delivered } from "../events";
 import { same, type Bytes } from "../protocol/codec";
-import { Failure } from "../protocol/errors";
 import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
 import type { StorageKeys } from "../protocol/link";
 import type { Home } from "../state/home";
@@ -9,6 +8,7 @@ import { sealDelivered, type Journal } from "../state/journal";
 import { Container } from "../storage/container";
 import { reopen, type Space } from "../storage/opfs";
 import type { Destination } from "../storage/ports";
+import { diskFailure } from "../storage/settling";
 
 /** What tells one transfer from any other. */
 export interface OfferKey {
@@ -46,7 +46,7 @@ export class Underway {
 
   /**
    * What the journal says was under way before a reload or a crash; null where there is nothing of it.
-   * Throws `Failure` (disk_paused) where it is there and cannot be opened now.
+   * Throws `Failure` where it is there and cannot be opened now; it is left as it is.
    */
   static async recall(
     home: Home,
@@ -63,7 +63,7 @@ export class Underway {
       space = await reopen(room, keys.store);
     } catch (error) {
       if ((error as DOMException).name === "NotFoundError") return null; // it begins anew
-      throw new Failure("disk_paused", "store_failed");
+      throw diskFailure(error);
     }
     const destination = new Container(manifest, room, space.store);
     const { startedAt } = journal;

@@ -68,7 +68,7 @@ export class PagePeerConnections {
       }
     };
     pc.onicegatheringstatechange = () => {
-      const none = pc.iceGatheringState === "complete" && !candidates;
+      const none = pc.iceGatheringState === "complete" && !candidates && !relayOnly;
       if (none) this.tell({ connection, type: "no_candidates" });
     };
     pc.onconnectionstatechange = () => {

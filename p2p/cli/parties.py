@@ -1,0 +1,28 @@
+"""How a party of a receipt is told to a person."""
+
+from __future__ import annotations
+
+import re
+
+from ..api import Party
+from .language import words
+
+
+def quote(name: str) -> str:
+    """A name that cannot end the quotation it is shown in."""
+    return re.sub(r"[\"“”„«»‟″]", "'", name)
+
+
+def party_text(party: Party) -> str:
+    """Whose key it is, as far as this computer knows, and what the receipt calls it."""
+    kind = "contact_compared" if party.compared else party.known
+    contact, label = quote(party.contact), quote(party.label)
+    return words("receipt", kind, contact=contact, label=label, fingerprint=party.fingerprint)
+
+
+def posing(party: Party) -> str:
+    """The warning of a label that is a contact's, with another key."""
+    label, contact = quote(party.label), quote(party.posing_as)
+    return words(
+        "receipt", "posing", role=words("receipt", party.role), label=label, contact=contact
+    )
