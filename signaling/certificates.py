@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from .tls import KeyLocked as KeyLocked
 from .tls import server_context
 
 KEY, CERTIFICATE = "key.pem", "handover-local-ca.crt"  # systems know what to do with a .crt

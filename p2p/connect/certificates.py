@@ -36,8 +36,7 @@ class Tls:
 
 def tls_from_files(certificate: Path, key: Path) -> Tls:
     """A certificate chain and its key, PEM. Raises `Failure` (certificate_unusable)."""
-    from signaling.certificates import from_pem
-    from signaling.tls import KeyLocked
+    from signaling.certificates import KeyLocked, from_pem
 
     try:
         # Others may own them, or have linked them there; neither a pipe nor a device is waited for.
