@@ -818,9 +818,11 @@ def read_document(file: str | os.PathLike[str]) -> bytes:
 
 
 def write_new(file: str | os.PathLike[str], document: bytes) -> None:
-    """Write a document that is to be handed over, replacing none. Raises `Failure`."""
+    """Write a document that is to be handed over, readable by this user alone, replacing none.
+    Raises `Failure`."""
     try:
-        with open(file, "xb") as stream:
+        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(made, "wb") as stream:
             stream.write(document)
     except OSError as error:
         raise Failure("not_writable", os_detail(error)) from None

@@ -334,7 +334,7 @@ def _rows(one: Account, names: _Names) -> list[tuple[str, str]]:
 def _ending(one: Account) -> str:
     if not one.ended:
         return words("report", "open")
-    ending = found("outcome", one.ending, one.ending)
+    ending = found("outcome", one.ending, _event(one.ending))
     why = found("failure", one.code, "").partition("{")[0].partition(". ")[0].rstrip(" (.")
     return f"{ending} ({why})" if why else ending
 

@@ -85,7 +85,7 @@ def show_table(rows: Sequence[tuple[str, str]], tell: Callable[[str], None] = sh
 
 def show_json(value: Any) -> None:
     """A `--json` line."""
-    click.echo(json.dumps(value))
+    show(json.dumps(value))
     sys.stdout.flush()
 
 

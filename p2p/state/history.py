@@ -128,7 +128,7 @@ class Account:
                 self.ended, self.ending = entry.time, entry.text("ending")
                 self.code = entry.text("code")
             case "erased":
-                self.ended, self.ending, self.code = entry.time, "aborted", ""
+                self.ended, self.ending, self.code = entry.time, "erased", ""
 
 
 def accounts(

@@ -21,8 +21,8 @@ class Filling:
     whoever knows them."""
 
     def __init__(self, is_begun: Callable[[str], bool], begin: Callable[[str], None]) -> None:
-        """`begin` notes for good that a file is about to be copied, by its path; `is_begun` tells
-        whether it was."""
+        """`begin` notes for good that a file was made to be copied into, by its path; `is_begun`
+        tells whether it was."""
         self._is_begun, self._begin = is_begun, begin
 
     def fill(self, source: int, target: int, path: str = "") -> None:
@@ -57,13 +57,13 @@ class Filling:
 
     def _copy(self, name: str, source: int, target: int, path: str) -> None:
         again = self._is_begun(path)  # what lies there is ours, and perhaps not whole
-        if not again:
-            self._begin(path)
         how = os.O_RDWR | os.O_CREAT | NO_FOLLOW | (os.O_TRUNC if again else os.O_EXCL)
         with (
             open(os.open(name, os.O_RDONLY | NO_FOLLOW, dir_fd=source), "rb") as content,
             open(os.open(name, how, 0o600, dir_fd=target), "r+b") as made,
         ):
+            if not again:
+                self._begin(path)  # it is ours for certain, and nothing is in it yet
             digest = hashlib.file_digest(content, "sha256").digest()
             content.seek(0)
             shutil.copyfileobj(content, made, COPIED)

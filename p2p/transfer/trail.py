@@ -33,7 +33,6 @@ _FAILED = {
     "guest_unproven": "guest_unproven",
     "not_for_you": "not_for_you",
     "claimed": "claimed",
-    "contact_changed": "contact_changed",
 }
 _ANSWERS = {
     ("admit", False): "refused",
@@ -123,6 +122,9 @@ class Trail:
                 self._unnoted = os_detail(error)
             except HandoverError as error:
                 self._unnoted = error.detail
+            except BaseException:
+                self._writing = None  # nobody waits for it for ever
+                raise
         self._writing = None
 
     @property

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.protocol import disclosure, receipt
-from p2p.protocol.codec import encode_base64url, encode_json
+from p2p.protocol.codec import decode_base64url, encode_base64url, encode_json
 from p2p.protocol.disclosure import BadDisclosure, Disclosed, check, disclose
 from p2p.protocol.manifest import (
     Entry,
@@ -25,6 +25,8 @@ from p2p.protocol.manifest import (
     results_root,
 )
 from tests.receipts import GOOD
+
+from .vectors import cases
 
 TRANSFER = bytes(range(16))
 NAMES = ("a/secret one.dcm", "a/secret two.dcm", "a folder", "c/secret four", "secret five")
@@ -152,3 +154,17 @@ def test_a_path_leads_from_its_leaf_to_the_root_and_from_no_other(count, data):
 def test_the_leaves_are_those_of_the_root():
     manifest, results = things()
     assert merkle_root(leaves_of(manifest, results)) == results_root(manifest, results)
+
+
+@cases("disclosure")
+def test_vectors(case):
+    content = {"entries": case["entries"], "root": bytes.fromhex(case["root"])}
+    transfer = decode_base64url(case["transfer_id"])
+    said: Any = SimpleNamespace(payload={"transfer_id": transfer, "content": content})
+    document = encode_json(case["document"])
+    if case["expect"] == "ok":
+        assert check(document, said).path == case["document"]["path"]
+        return
+    with pytest.raises(BadDisclosure) as caught:
+        check(document, said)
+    assert caught.value.reason.code == case["expect"]

@@ -97,7 +97,7 @@ def test_an_attempt_that_came_to_no_transfer_and_one_that_was_erased_are_told(ho
         "failed",
         "x",
     )
-    assert (second.transfer, second.ending, second.ended) == (ONE.hex(), "aborted", TIMES[2])
+    assert (second.transfer, second.ending, second.ended) == (ONE.hex(), "erased", TIMES[2])
 
 
 def test_the_log_is_not_held_while_it_is_read(home):

@@ -668,3 +668,21 @@ def test_where_nobody_may_delete_a_disk_still_is_known_to_take_data(tmp_path, mo
     refuse(monkeypatch, "unlink", errno.EPERM)
     assert one.takes_data()
     assert one.takes_data()
+
+
+def test_what_somebody_else_put_there_is_not_taken_for_a_copy_of_ours_later(tmp_path, monkeypatch):
+    """By a file system without links, where it is tried again after a pause."""
+    one, results = arrived(tmp_path)
+    renamed = one.choose_names()
+
+    def theirs(name, *_):
+        if is_folder(name):
+            (tmp_path / "DICOM" / "1.dcm").write_bytes(b"theirs")
+        return is_folder(name)
+
+    refuse(monkeypatch, "link", errno.EPERM)
+    refuse(monkeypatch, "rename", errno.EXDEV, theirs)
+    again = Results.recall(results.encode(), len(ENTRIES))
+    one.place(results, renamed)
+    one.place(again, renamed, again=True)
+    assert (tmp_path / "DICOM" / "1.dcm").read_bytes() == b"theirs"

@@ -72,6 +72,7 @@ def made(log: Any = None) -> tuple[Trail, list[Any]]:
             ("authentication_failed", {"reason": "guest_unproven"}),
         ),
         (Warned("not_for_you"), ("authentication_failed", {"reason": "not_for_you"})),
+        (Warned("contact_changed", detail="Mary"), None),  # it is authenticated, as another key
         (Warned("unreadable", "path"), None),
         (Progressed(1, 1, 2, 3.0, "direct", 0, 1, ""), None),
     ],

@@ -12,14 +12,27 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import zstandard
 from nacl import bindings
 from nacl.signing import SigningKey
 
 from p2p import compression
-from p2p.protocol import audit, codec, handshake, ice, link, manifest, noise, receipt, seal, signal
+from p2p.protocol import (
+    audit,
+    codec,
+    disclosure,
+    handshake,
+    ice,
+    link,
+    manifest,
+    noise,
+    receipt,
+    seal,
+    signal,
+)
 from p2p.protocol.errors import FAILURES, HandoverError
 from p2p.protocol.suite import SUITE_1
 
@@ -1583,6 +1596,68 @@ def make_same() -> None:
     )
 
 
+def make_disclosure() -> None:
+    entries = [
+        manifest.Entry("a/eins.dcm", "file", 3, 0),
+        manifest.Entry("a/zwei.dcm", "file", 5, 0),
+        manifest.Entry("b", "directory", 0, 0),
+    ]
+    offered, results = manifest.Manifest(tuple(entries), bytes(range(32))), manifest.Results(3)
+    results.delivered(0, bytes([7]) * 32)
+    results.failed(1, 16)
+    results.delivered(2, bytes(32))
+    transfer = bytes(range(16))
+    documents = [
+        json.loads(disclosure.disclose(transfer, offered, results, index)) for index in range(3)
+    ]
+    first = documents[0]
+    changed: dict[str, dict[str, Any]] = {
+        "another path": first | {"path": "a/drei.dcm"},
+        "another size": first | {"size": 4},
+        "another status": first | {"status": "changed"},
+        "another digest": first | {"sha256": b64(bytes(32))},
+        "another salt": first | {"salt": b64(bytes(16))},
+        "another place": first | {"entry": 1},
+        "a place beyond the last": first | {"entry": 3},
+        "a node too few": first | {"audit_path": first["audit_path"][:-1]},
+        "a node too many": first | {"audit_path": [*first["audit_path"], b64(bytes(32))]},
+        "of another transfer": first | {"transfer_id": b64(bytes(16))},
+        "another type": first | {"typ": "disclosure"},
+        "a later version": first | {"version": 2},
+        "a node of 31 bytes": first | {"audit_path": [b64(bytes(31))]},
+        "no path": {name: value for name, value in first.items() if name != "path"},
+    }
+    told = {f"entry {index}": document for index, document in enumerate(documents)} | changed
+    receipts = SimpleNamespace(
+        payload={
+            "transfer_id": transfer,
+            "content": {"entries": 3, "root": manifest.results_root(offered, results)},
+        }
+    )
+
+    def checked(document: dict[str, Any]) -> str:
+        try:
+            disclosure.check(codec.encode_json(document), cast(Any, receipts))
+        except disclosure.BadDisclosure as bad:
+            return bad.reason.code
+        return "ok"
+
+    write(
+        "disclosure",
+        [
+            {
+                "name": name,
+                "transfer_id": b64(transfer),
+                "entries": 3,
+                "root": manifest.results_root(offered, results).hex(),
+                "document": document,
+                "expect": checked(document),
+            }
+            for name, document in told.items()
+        ],
+    )
+
+
 def make_audit() -> None:
     lines: list[bytes] = []
     head = audit.GENESIS
@@ -2439,6 +2514,7 @@ if __name__ == "__main__":
     make_compression()
     make_receipt()
     make_same()
+    make_disclosure()
     make_audit()
     make_sender()
     make_window()

@@ -51,6 +51,16 @@ test.each([
   expect(ServedSocket.made[0]!.readyState).toBe(3);
 });
 
+test.each([
+  ["expired", "link_expired"],
+  ["closed", "link_closed"],
+  [undefined, "link_unknown"],
+  ["of a later version", "link_unknown"],
+])("why nobody is behind a link is told: %s", async (reason, detail) => {
+  serve({ type: "error", code: "not_found", ...(reason && { reason }) });
+  await expect(join()).rejects.toMatchObject({ code: "not_found", detail });
+});
+
 test.each(["{", '{"type":"joined","attempt":"AA"}', '{"type":"unknown"}'])(
   "an answer that is none is a refusal: %s",
   async (text) => {
