@@ -132,7 +132,7 @@ export const de: Messages = {
       "Dieses Fenster speichert nichts auf dem Datenträger (es ist privat, oder Websitedaten sind gesperrt).",
     small: "Der Browser hat dafür zu wenig Platz auf dem Datenträger.",
     memory:
-      "Alles bleibt stattdessen im Arbeitsspeicher: Schließen Sie diese Seite nicht und laden Sie sie nicht neu, bevor Sie gespeichert haben.",
+      "Alles bleibt im Arbeitsspeicher: Schließen Sie diese Seite nicht und laden Sie sie nicht neu, bevor Sie gespeichert haben.",
     none: "Dieser Browser hat dafür keinen Platz. Sie können in einen Ordner dieses Computers empfangen, oder ablehnen und die Befehlszeile nehmen.",
     folder: "In einen Ordner empfangen…",
     folderHint:

@@ -140,7 +140,7 @@ export const en = {
       "There is space in this browser. Whether there is space for the saved copy as well, the browser does not tell: have as much again free.",
     private: "This window stores nothing on the disk (it is private, or site data is blocked).",
     small: "The browser has too little disk space for it.",
-    memory: "It is held in memory instead: do not close or reload this page before you have saved.",
+    memory: "Everything is held in memory: do not close or reload this page before you have saved.",
     none: "This browser has no space for it. You can receive into a folder of this computer, or decline and use the command line.",
     folder: "Receive into a folder…",
     folderHint:
