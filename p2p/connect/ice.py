@@ -6,6 +6,7 @@ server, by UDP where that comes through, else by TCP or TLS.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from collections.abc import Coroutine, Iterable, Sequence
@@ -21,7 +22,8 @@ from ..tasks import stop
 from .proxies import NONE, STAGGER_SECONDS, Proxies, open_socket
 from .stun import Endpoint, asking
 
-RESOLVE_SECONDS = 1.0  # for the names of all servers
+RESOLVE_SECONDS = 1.0  # for the names of servers that a direct connection asks
+NAME_SECONDS = 6.0  # for the name of a relay: most resolvers ask a second time after five
 ANSWER_SECONDS = 1.5  # for an answer by UDP
 CONNECT_SECONDS = 5.0  # for a connection by TCP or TLS, also by satellite
 CHOICE_SECONDS = 0.3  # to find one of several STUN servers that answers, before the first is taken
@@ -90,29 +92,38 @@ class Ice:
 
     async def find_relay(self) -> Relay | None:
         """A TURN server that answers, and an engine that reaches it: by UDP if possible, else by
-        TCP or TLS, else by these through a proxy. All are asked at once."""
-        turn = await self.resolved(self._told.turn)
-        by_udp = asyncio.create_task(_answering([t for t in turn if t.transport == "udp"]))
-        by_tcp = asyncio.create_task(self._by_tcp([t for t in turn if t.transport == "tcp"]))
-        by_proxy = asyncio.create_task(self._through_a_proxy())
+        TCP or TLS, else by these through a proxy. All are asked at once, and no name that is slow
+        to look up holds the others up."""
+        turn = self._told.turn
+        by_udp = [self._by_udp(one) for one in turn if one.transport == "udp"]
+        by_tcp = [self._by_tcp(one) for one in turn if one.transport == "tcp"]
+        asking = [asyncio.create_task(one) for one in (*by_udp, *by_tcp, self._through_a_proxy())]
         try:
-            if found := await by_udp:
-                # A relay's addresses are IPv4 unless asked (RFC 8656 7.2), and libdatachannel drops
-                # a peer's where this machine has none itself.
-                by_ipv6 = ":" in found[0].host
-                return Relay(await self._portable() if by_ipv6 else self._engine, found[0])
-            found = await _first_found(by_tcp, by_proxy)
+            found: list[IceServer] = []
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESOLVE_SECONDS + ANSWER_SECONDS):
+                    found = await _first_found(*asking[: len(by_udp)])
+            found = found or await _first_found(*asking)
         finally:
-            await stop(by_udp, by_tcp, by_proxy)
+            await stop(*asking)
         if not found:
             return None
+        if found[0].transport == "udp":
+            # A relay's addresses are IPv4 unless asked (RFC 8656 7.2), and libdatachannel drops a
+            # peer's where this machine has none itself.
+            by_ipv6 = ":" in found[0].host
+            return Relay(await self._portable() if by_ipv6 else self._engine, found[0])
         engine = await self._portable()
         return Relay(engine, found[0]) if engine.reaches_turn_by_tcp else None
 
-    async def _by_tcp(self, servers: Sequence[IceServer]) -> list[IceServer]:
-        """One that takes a connection; by TLS, as the end of a tunnel to it. An engine would look
-        its name up and try one address after the other, each until the system gives it up."""
-        found = await _connecting(servers)
+    async def _by_udp(self, server: IceServer) -> list[IceServer]:
+        return await _answering(await self._resolve(server, NAME_SECONDS))
+
+    async def _by_tcp(self, server: IceServer) -> list[IceServer]:
+        """The server if it takes a connection; by TLS, as the end of a tunnel to it. An engine
+        would look its name up and try one address after the other, each until the system gives it
+        up."""
+        found = await _connecting(await self._resolve(server, NAME_SECONDS))
         if not found or found[0].scheme != "turns":
             return found[:1]
         with suppress(OSError, TimeoutError):
@@ -176,15 +187,14 @@ class Ice:
         found = await asyncio.gather(*(self._resolve(one) for one in servers))
         return [one for several in found for one in several]
 
-    async def _resolve(self, server: IceServer) -> list[IceServer]:
-        loop, udp = asyncio.get_running_loop(), server.transport == "udp"
-        kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+    async def _resolve(
+        self, server: IceServer, seconds: float = RESOLVE_SECONDS
+    ) -> list[IceServer]:
         try:
-            async with asyncio.timeout(RESOLVE_SECONDS):
-                hits = await loop.getaddrinfo(server.host, server.port, type=kind)
+            async with asyncio.timeout(seconds):
+                addresses = await _addresses(server)
         except (OSError, TimeoutError, UnicodeError):
             return []
-        addresses = [str(hit[4][0]) for hit in hits]
         fitting = [one for one in addresses if may_ask(one, local=self._local) and _routed(one)]
         if server.scheme == "turns":
             return [server] if fitting else []
@@ -202,6 +212,16 @@ async def _first_found(*tasks: asyncio.Task[list[IceServer]]) -> list[IceServer]
             if found := task.result():
                 return found
     return []
+
+
+async def _addresses(server: IceServer) -> list[str]:
+    """Of its name; an address is its own, and waits for no resolver. Raises `OSError`,
+    `UnicodeError`."""
+    with suppress(ValueError):
+        return [str(ipaddress.ip_address(server.host))]
+    kind = socket.SOCK_DGRAM if server.transport == "udp" else socket.SOCK_STREAM
+    hits = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=kind)
+    return [str(hit[4][0]) for hit in hits]
 
 
 def _routed(address: str) -> bool:

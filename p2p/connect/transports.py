@@ -433,7 +433,8 @@ class Transports:
 
 async def _first_of(ways: Sequence[Coroutine[Any, Any, _Opened]]) -> _Opened:
     """The first way that comes through. Raises `LaneLost` when none does, `PeerError`."""
-    going = {asyncio.create_task(one) for one in ways}
+    tasks = [asyncio.create_task(one) for one in ways]
+    going = set(tasks)
     try:
         while going:
             done, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
@@ -442,7 +443,7 @@ async def _first_of(ways: Sequence[Coroutine[Any, Any, _Opened]]) -> _Opened:
                     return one.result()
         raise LaneLost
     finally:
-        await stop(*going)
+        await stop(*tasks)
 
 
 async def _close_all(pairs: Sequence[Pair]) -> None:

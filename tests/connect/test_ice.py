@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
 from aioice import stun
 
-from p2p.connect.ice import Ice, Relay
+from p2p.connect.ice import RESOLVE_SECONDS, Ice, Relay
 from p2p.connect.proxies import Proxies
 from p2p.lanes import LaneLost
 from p2p.lanes.webrtc import available, load
@@ -109,6 +110,25 @@ async def test_a_way_that_is_silent_does_not_keep_the_proxy_waiting(monkeypatch)
     relay = await asyncio.wait_for(found.find_relay(), 60)
     assert relay is not None
     assert relay.server == end
+
+
+async def test_a_name_that_takes_its_time_costs_no_relay_and_an_address_waits_for_none(monkeypatch):
+    """A resolver asks again after seconds, and is busy with other names meanwhile."""
+    loop = asyncio.get_running_loop()
+
+    async def look_up(host: str, port: int, **_: object) -> list[Any]:
+        assert host == "slow.test", "an address is looked up"
+        await asyncio.sleep(RESOLVE_SECONDS + 0.2)
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(loop, "getaddrinfo", look_up)
+    transport, port = await serve(lambda data: [right(data)])
+    slow = replace(turn(port), host="slow.test")
+    for servers in ((slow,), (slow, turn(port))):
+        found = await ice(*servers).find_relay()
+        assert found is not None
+        assert (found.server.host, found.server.port) == ("127.0.0.1", port)
+    transport.close()
 
 
 async def test_what_is_no_proxy_is_no_way_and_no_failure():
