@@ -359,9 +359,11 @@ class ChromiumPage(_Tab):
             await self._page.set_input_files(selector, list(paths))
 
     async def choose_folder(self, button: str, path: Path) -> None:
-        await self.click(button)
+        # Caught before Chromium opens its dialog, which would close again and take the input along.
         async with self._as_page_error():
-            await self._page.set_input_files("input[webkitdirectory]", path)
+            async with self._page.expect_file_chooser() as opened:
+                await self._page.click(button)
+            await (await opened.value).set_files(path)
 
     async def drop(self, paths: Sequence[Path]) -> None:
         data = {"items": [], "files": [str(p) for p in paths], "dragOperationsMask": 1}
