@@ -59,7 +59,7 @@ from .protocol.codec import encode_base64url, encode_json
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
 from .protocol.labels import shown_label
 from .protocol.link import SECRET_BYTES, find_link, parse_link, read_origin
-from .protocol.manifest import STATUSES, results_root
+from .protocol.manifest import STATUSES
 from .protocol.paths import shown
 from .protocol.receipt import MAX_FILE, BadReceipt, Receipt, fingerprint, thumbprint
 from .protocol.receipt import verify as verify_receipt
@@ -73,6 +73,8 @@ from .state.history import Account, Filter
 from .state.history import Entry as LogEntry
 from .state.home import Home
 from .state.journal import Journal, Journals, SenderRecord
+from .state.receipts import Annex, read_annex
+from .state.receipts import beside as annex_beside
 from .storage.comparison import compare
 from .storage.durable import replace_with
 from .storage.listing import Listing, Warn, check_paths, walk
@@ -144,6 +146,7 @@ __all__ = [
     "Warned",
     "accounts",
     "annex",
+    "annex_beside",
     "check_audit",
     "compare_files",
     "discard",
@@ -155,6 +158,7 @@ __all__ = [
     "find_link",
     "find_unfinished",
     "fingerprint",
+    "has_annex",
     "ice_configuration",
     "local_authority",
     "log_entries",
@@ -184,6 +188,7 @@ __all__ = [
 
 DEFAULT_EXPIRES = 24 * 3600.0
 
+FileLike = str | os.PathLike[str] | None
 HomeLike = Home | str | os.PathLike[str] | None  # None: the default data folder
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -828,14 +833,30 @@ def write_new(file: str | os.PathLike[str], document: bytes) -> None:
         raise Failure("not_writable", os_detail(error)) from None
 
 
-def disclose(receipt: Receipt, path: str, home: HomeLike = None) -> bytes:
+def has_annex(receipt: Receipt, home: HomeLike = None) -> bool:
+    """Whether this machine has the annex of a receipt. Raises `Failure`."""
+    return os.path.lexists(_home(home).receipts.annex_path(receipt.payload["transfer_id"]))
+
+
+def _annex(receipt: Receipt, home: HomeLike, file: FileLike) -> Annex:
+    """What belongs to a receipt: from this file, else this machine's. Raises `Failure`, and
+    `BadReceipt` for an annex that is not this receipt's."""
+    if file is None:
+        found = _home(home).receipts.annex(receipt.payload["transfer_id"])
+    else:
+        found = read_annex(Path(file), own=False)
+    found.require_of(receipt)
+    return found
+
+
+def disclose(
+    receipt: Receipt, path: str, home: HomeLike = None, *, annex_file: FileLike = None
+) -> bytes:
     """Proof for one entry of a receipt, which shows no other name, as a document of JSON. The names
-    come from this machine's annex. Raises `Failure`, and `BadReceipt` for an annex that is not this
-    receipt's."""
+    come from this annex, else from this machine's. Raises `Failure`, and `BadReceipt` for an annex
+    that is not this receipt's."""
     transfer = receipt.payload["transfer_id"]
-    manifest, results, placed = _home(home).receipts.annex(transfer)
-    if results_root(manifest, results) != receipt.payload["content"]["root"]:
-        raise BadReceipt(Detail("annex_differs"))
+    manifest, results, placed = _annex(receipt, home, annex_file)
     names = {entry.path: index for index, entry in enumerate(manifest.entries)}
     names |= {name: index for index, name in placed.items() if name not in names}
     if path.rstrip("/") not in names:
@@ -844,17 +865,19 @@ def disclose(receipt: Receipt, path: str, home: HomeLike = None) -> bytes:
 
 
 def compare_files(
-    receipt: Receipt, directory: str | os.PathLike[str], home: HomeLike = None
+    receipt: Receipt,
+    directory: str | os.PathLike[str],
+    home: HomeLike = None,
+    *,
+    annex_file: FileLike = None,
 ) -> list[tuple[str, str]]:
     """(path, what is wrong) of every delivered file below `directory` that is not as it was.
     `directory` holds what was delivered, or is itself the one folder that was.
 
-    The names come from this machine's annex. Raises `Failure`, and `BadReceipt` for an annex that
-    is not this receipt's.
+    The names come from this annex, else from this machine's. Raises `Failure`, and `BadReceipt` for
+    an annex that is not this receipt's.
     """
-    manifest, results, placed = _home(home).receipts.annex(receipt.payload["transfer_id"])
-    if results_root(manifest, results) != receipt.payload["content"]["root"]:
-        raise BadReceipt(Detail("annex_differs"))
+    manifest, results, placed = _annex(receipt, home, annex_file)
     return list(compare(*_level(Path(directory), placed), manifest, results))
 
 
@@ -878,9 +901,12 @@ class AnnexEntry:
     status: str  # a key of the catalogue under `status`
 
 
-def annex(receipt: Receipt, home: HomeLike = None) -> list[AnnexEntry]:
-    """The entries of a receipt, from this machine's annex. Raises `Failure`."""
-    manifest, results, _ = _home(home).receipts.annex(receipt.payload["transfer_id"])
+def annex(
+    receipt: Receipt, home: HomeLike = None, *, annex_file: FileLike = None
+) -> list[AnnexEntry]:
+    """The entries of a receipt, from this annex, else from this machine's. Raises `Failure`, and
+    `BadReceipt` for an annex that is not this receipt's."""
+    manifest, results, _ = _annex(receipt, home, annex_file)
     found = []
     for index, entry in enumerate(manifest.entries):
         status, digest = results[index]

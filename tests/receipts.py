@@ -23,10 +23,13 @@ def signed(
     heads: tuple[str, str] = (GENESIS, GENESIS),
     labels: tuple[str, str] = ("Klinik", "Praxis"),
     by: int = 2,
+    root: bytes | None = None,
 ) -> bytes:
     """A receipt of these keys, which each of the first `by` has signed, the recipient first."""
     payload = json.loads(decode_base64url(json.loads(GOOD)["payload"]))
     payload["transfer_id"] = encode_base64url(transfer)
+    if root is not None:
+        payload["content"]["root"] = encode_base64url(root)
     keys = {"sender": sender, "recipient": recipient}
     for (role, key), head, label in zip(keys.items(), heads, labels, strict=True):
         payload[role] = receipt.party(bytes(key.verify_key), label, "test/1", head)

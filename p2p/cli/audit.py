@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import click
 
 from .. import api
-from ..api import Account, BadLine, Failure, Filter, Home, LogEntry, Party, replace_with, shown
+from ..api import Account, BadLine, Failure, Filter, Home, LogEntry, Party, shown
 from . import report
 from .language import counted, found, number, size, words
 from .parties import party_text, posing
-from .terminal import fail, say, show, show_json, show_table, told
+from .terminal import say, show, show_json, show_table, told
 
 LISTED = 10  # receipts that do not fit
 SHORT = 8  # characters of an ID
@@ -201,7 +201,7 @@ def audit_export(span: Period, form: str | None, file: Path) -> None:
             yield _row(_cells(entry)) if form == "csv" else text
 
     with _whole(home.audit.path):
-        _write(file, lines())
+        report.write(file, lines())
     home.audit.note("exported", {"format": form, "count": count})
     say(words("audit", "exported", entries=counted(count, "entry"), path=shown(str(file), 1024)))
 
@@ -229,7 +229,7 @@ def audit_report(
     )
     for file, lines in wanted:
         if file is not None:
-            _write(file, lines)
+            report.write(file, lines)
             say(words("audit", "written", path=shown(str(file), 1024)))
     if not any(file for file, _ in wanted):
         show(state[1])
@@ -460,16 +460,3 @@ def _row(cells: Iterable[object]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text).writerow(cells)
     return text.getvalue()
-
-
-def _write(file: Path, lines: Iterable[str]) -> None:
-    """Write what is handed over, for its owner alone; `-` is standard output. Fails with a
-    sentence."""
-    try:
-        if str(file) == "-":
-            for line in lines:
-                click.echo(line, nl=False)
-        else:
-            replace_with(file.absolute(), (line.encode() for line in lines))
-    except OSError as error:
-        fail(Failure("not_writable", api.os_detail(error)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -10,20 +11,23 @@ import click
 from .. import api
 from ..api import (
     EXIT_CODES,
+    AnnexEntry,
     BadReceipt,
     Ending,
     Failure,
+    Home,
     Party,
     Receipt,
     shown,
 )
+from . import report
 from .language import counted, number, words
 from .parties import party_text, posing
 from .terminal import say, show, show_table, told, warn
 
 EXIT_ONE_SIGNATURE = EXIT_CODES[Ending.DELIVERED_UNCONFIRMED]
-EXIT_UNKNOWN_KEYS = 9  # both signed, and this computer knows neither: anyone could have
-LISTED = 10  # receipts that do not fit
+# Both signed, and this computer knows neither: anyone could have. Or the files were not checked.
+EXIT_NOT_ALL_CHECKED = 9
 
 
 @click.group()
@@ -41,19 +45,84 @@ def _read_receipt(file: Path) -> tuple[Receipt, tuple[Party, Party]]:
         return found, api.parties(found)
 
 
+@contextlib.contextmanager
+def _of_this_receipt() -> Iterator[None]:
+    """Say that an annex is not this receipt's, and exit."""
+    with told():
+        try:
+            yield
+        except BadReceipt:
+            say(words("receipt", "foreign_annex"))
+            raise SystemExit(1) from None
+
+
+def _note(form: str, receipt: Receipt) -> None:
+    """That something of a receipt was handed over."""
+    with contextlib.suppress(Failure):  # on a computer that has nothing to do with it
+        transfer = api.encode_base64url(receipt.payload["transfer_id"])
+        Home().audit.note("exported", {"format": form, "count": 1, "transfer_id": transfer})
+
+
 @receipt.command("show")
 @click.argument("file", type=click.Path(path_type=Path))
-def receipt_show(file: Path) -> None:
+@click.option("--annex", type=click.Path(path_type=Path))
+@click.option("--html", type=click.Path(path_type=Path))
+@click.option("--names", is_flag=True)
+def receipt_show(file: Path, annex: Path | None, html: Path | None, names: bool) -> None:
     """`handover receipt show`."""
     found, parties = _read_receipt(file)
+    entries: list[AnnexEntry] | None = None
+    if annex is not None or names:  # they are asked for
+        with _of_this_receipt():
+            entries = api.annex(found, annex_file=annex or api.annex_beside(file))
+    elif html is None:
+        with contextlib.suppress(Failure, BadReceipt):
+            entries = api.annex(found, annex_file=api.annex_beside(file))
+    if html is not None:
+        report.write(html, _page(found, parties, entries))
+        _note("html", found)
+        say(words("audit", "written", path=shown(str(html), 1024)))
+        return
     _warn_of(parties)
     show_table(_rows(found, parties))
-    with contextlib.suppress(Failure):
-        entries = api.annex(found)
+    if entries is not None:
         show(words("receipt", "annex"))
         for entry in entries:
-            status = "" if entry.status == "delivered" else words("status", entry.status)
-            show(f"  {entry.path}  {entry.size}  {status or entry.sha256}")
+            show(f"  {entry.path}  {entry.size}  {_fate(entry)}")
+
+
+def _fate(entry: AnnexEntry) -> str:
+    return entry.sha256 if entry.status == "delivered" else words("status", entry.status)
+
+
+def _page(
+    found: Receipt, parties: tuple[Party, Party], entries: list[AnnexEntry] | None
+) -> Iterator[str]:
+    """The receipt as a page that can be handed over, with names only where they are given."""
+    verdict, known = _verdict(found, parties)
+    warnings = [posing(one) for one in parties if one.posing_as]
+    fine = known and found.confirmed and not warnings
+    yield report.head(words("receipt", "title"))
+    yield report.paragraph(words("receipt", f"valid_{verdict}"), "state" if fine else "bad")
+    for text in warnings:
+        yield report.paragraph(text, "bad")
+    yield report.section("", _rows(found, parties))
+    yield report.section(
+        words("receipt", "meaning"),
+        (),
+        texts=(words("receipt", f"shows_{verdict}"), words("receipt", "shows_not")),
+    )
+    if entries is not None:
+        columns = [words("receipt", name) for name in ("entry", "entry_size", "entry_sha256")]
+        rows = ((one.path, number(one.size), _fate(one)) for one in entries)
+        yield from report.grid(words("receipt", "names"), columns, rows)
+    yield report.FOOT
+
+
+def _verdict(found: Receipt, parties: tuple[Party, Party]) -> tuple[str, bool]:
+    """Who has signed, as a part of a key of the catalogue, and whether any of them is known."""
+    known = any(one.signed and one.known != "unknown" for one in parties)
+    return ("both" if found.confirmed else "one") + ("" if known else "_unknown"), known
 
 
 def _warn_of(parties: tuple[Party, Party]) -> None:
@@ -93,16 +162,14 @@ def _rows(found: Receipt, parties: tuple[Party, Party]) -> list[tuple[str, str]]
 @receipt.command("disclose")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--entry", required=True, metavar="PATH")
+@click.option("--annex", type=click.Path(path_type=Path))
 @click.option("--output", "-o", type=click.Path(path_type=Path))
-def receipt_disclose(file: Path, entry: str, output: Path | None) -> None:
+def receipt_disclose(file: Path, entry: str, annex: Path | None, output: Path | None) -> None:
     """`handover receipt disclose`."""
     found, _ = _read_receipt(file)
-    with told():
-        try:
-            document = api.disclose(found, entry)
-        except BadReceipt:
-            say(words("receipt", "foreign_annex"))
-            raise SystemExit(1) from None
+    with _of_this_receipt():
+        document = api.disclose(found, entry, annex_file=annex or api.annex_beside(file))
+    _note("disclosure", found)
     if output is None:
         show(document.decode())
         return
@@ -132,33 +199,42 @@ def _check_disclosure(found: Receipt, file: Path) -> None:
 @receipt.command("verify")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--files", type=click.Path(path_type=Path))
+@click.option("--annex", type=click.Path(path_type=Path))
 @click.option("--disclosure", type=click.Path(path_type=Path))
-def receipt_verify(file: Path, files: Path | None, disclosure: Path | None) -> None:
+def receipt_verify(
+    file: Path, files: Path | None, annex: Path | None, disclosure: Path | None
+) -> None:
     """`handover receipt verify`."""
     found, parties = _read_receipt(file)
-    known = any(one.signed and one.known != "unknown" for one in parties)
-    verdict = ("both" if found.confirmed else "one") + ("" if known else "_unknown")
+    verdict, known = _verdict(found, parties)
     show(words("receipt", f"valid_{verdict}"))
     _warn_of(parties)
     show_table(_rows(found, parties))
     if disclosure is not None:
         _check_disclosure(found, disclosure)
-    if files is not None:
-        try:
-            with told():
-                wrong = api.compare_files(found, files)
-        except BadReceipt:
-            say(words("receipt", "foreign_annex"))
-            raise SystemExit(1) from None
-        for path, why in wrong:
-            say(words("receipt", "altered", path=shown(path, 1024), why=why))
-        if wrong:
-            say(words("receipt", "count_altered", entries=counted(len(wrong), "entry")))
-            raise SystemExit(1)
-        show_table([(words("receipt", "files"), words("receipt", "unaltered"))])
+    checked = files is None or _check_files(found, files, annex or api.annex_beside(file))
     show(words("receipt", f"shows_{verdict}"))
     show(words("receipt", "shows_not"))
+    if not checked:
+        say(words("receipt", "not_checked"))
+        raise SystemExit(EXIT_NOT_ALL_CHECKED)
     if not found.confirmed:
         raise SystemExit(EXIT_ONE_SIGNATURE)
     if not known:
-        raise SystemExit(EXIT_UNKNOWN_KEYS)
+        raise SystemExit(EXIT_NOT_ALL_CHECKED)
+
+
+def _check_files(found: Receipt, files: Path, annex: Path | None) -> bool:
+    """Say whether the files are as delivered; whether that could be told. Exits where they are
+    not."""
+    if annex is None and not api.has_annex(found):
+        return False
+    with _of_this_receipt():
+        wrong = api.compare_files(found, files, annex_file=annex)
+    for path, why in wrong:
+        say(words("receipt", "altered", path=shown(path, 1024), why=why))
+    if wrong:
+        say(words("receipt", "count_altered", entries=counted(len(wrong), "entry")))
+        raise SystemExit(1)
+    show_table([(words("receipt", "files"), words("receipt", "unaltered"))])
+    return True

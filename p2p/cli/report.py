@@ -7,10 +7,15 @@ came from others stand in it as text only.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from pathlib import Path
 
+import click
+
+from ..api import Failure, os_detail, replace_with
 from .language import language, words
+from .terminal import fail
 
 Row = tuple[str, str]
 FOOT = "</html>\n"
@@ -44,9 +49,35 @@ def table(rows: Sequence[Row]) -> str:
     return element("dl", *inside)
 
 
-def section(heading: str, rows: Sequence[Row], steps: Sequence[Row] = ()) -> str:
-    """A part of the page; `steps` are what happened, in order."""
+def section(
+    heading: str, rows: Sequence[Row], steps: Sequence[Row] = (), texts: Sequence[str] = ()
+) -> str:
+    """A part of the page; `steps` are what happened, in order. Without a heading where it is ""."""
     listed = [element("li", escape(time), " ", escape(what)) for time, what in steps]
     more = paragraph(words("report", "steps"), "small") + element("ol", *listed, kind="small")
-    title = element("h2", escape(heading))
-    return element("section", title, table(rows), more if steps else "") + "\n"
+    title = element("h2", escape(heading)) if heading else ""
+    said = "".join(map(paragraph, texts))
+    rest = (table(rows) if rows else "", said, more if steps else "")
+    return element("section", title, *rest) + "\n"
+
+
+def grid(heading: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A part of the page that is a table, row by row, for there may be very many."""
+    yield element("h2", escape(heading)) + "\n<table>"
+    yield element("thead", element("tr", *(element("th", escape(one)) for one in columns)))
+    for row in rows:
+        yield element("tr", *(element("td", escape(cell)) for cell in row)) + "\n"
+    yield "</table>\n"
+
+
+def write(file: Path, lines: Iterable[str]) -> None:
+    """Write what is handed over, for its owner alone; `-` is standard output. Fails with a
+    sentence."""
+    try:
+        if str(file) == "-":
+            for line in lines:
+                click.echo(line, nl=False)
+        else:
+            replace_with(file.absolute(), (line.encode() for line in lines))
+    except OSError as error:
+        fail(Failure("not_writable", os_detail(error)))

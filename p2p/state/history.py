@@ -12,11 +12,13 @@ from ..protocol.codec import MAX_INTEGER, decode_base64url
 from ..protocol.labels import shown_label
 from ..protocol.receipt import Receipt
 from .audit import AuditLog
+from .evidence import ROLES
 from .home import Home
 
 MAX_TEXT = 256  # characters of a member that is shown
 MAX_STEPS = 1000  # of one transfer that are told
 TRANSFER_ID = 16
+EXPORTED = "exported"  # something of the log, or of a receipt
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,11 @@ def accounts(
         if not entry.transfer:
             if run and len(early.setdefault(run, [])) < MAX_STEPS:
                 early[run].append(entry)
+            continue
+        if entry.event == EXPORTED:  # long after, and by whoever has its receipt
+            for role in ROLES:
+                if (entry.transfer, role) in found:
+                    found[entry.transfer, role].hear(entry)
             continue
         key = entry.transfer, entry.text("role")
         for one in (*early.pop(run, ()), entry):

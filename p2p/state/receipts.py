@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..protocol.codec import (
     MAX_INTEGER,
     Json,
     base64url,
+    decode_json,
     encode_base64url,
     encode_json,
     integer,
@@ -19,10 +20,19 @@ from ..protocol.codec import (
     members,
     one_of,
     optional,
+    read_as,
     text,
 )
-from ..protocol.errors import Failure
-from ..protocol.manifest import MAX_ENTRIES, SALT, STATUSES, Entry, Manifest, Results
+from ..protocol.errors import Failure, PeerError
+from ..protocol.manifest import (
+    MAX_ENTRIES,
+    SALT,
+    STATUSES,
+    Entry,
+    Manifest,
+    Results,
+    results_root,
+)
 from ..protocol.paths import MAX_PATH
 from ..protocol.receipt import MAX_FILE, BadReceipt, Receipt, verify
 from ..protocol.sentences import Detail, os_detail
@@ -32,6 +42,7 @@ from .folder import Folder
 
 RECEIPTS, ANNEXES = "receipts", "annexes"
 ENDING = ".receipt.json"
+ANNEX_ENDING = ".annex.json"
 MAX_ANNEX = 512 * 1024 * 1024  # every name of 200,000, and where it was placed
 
 _codes = {name: code for code, name in STATUSES.items()}
@@ -73,6 +84,20 @@ _annex = members(
 )
 
 
+class Annex(NamedTuple):
+    """What a receipt does not tell: its entries, what became of each, and where it was placed."""
+
+    manifest: Manifest
+    results: Results
+    placed: dict[int, str]
+
+    def require_of(self, receipt: Receipt) -> None:
+        """Raises `BadReceipt` unless these are the entries that were signed."""
+        root = results_root(self.manifest, self.results)
+        if root != receipt.payload["content"]["root"]:
+            raise BadReceipt(Detail("annex_differs"))
+
+
 class Receipts:
     """The receipts of this machine, by transfer id."""
 
@@ -99,7 +124,7 @@ class Receipts:
 
     def annex_path(self, transfer: bytes) -> Path:
         """Where a transfer's annex lies: the names a receipt does not tell."""
-        return self._folder.path / ANNEXES / f"{transfer.hex()}.annex.json"
+        return self._folder.path / ANNEXES / f"{transfer.hex()}{ANNEX_ENDING}"
 
     def store_annex(
         self,
@@ -131,22 +156,9 @@ class Receipts:
         name = self.annex_path(transfer).relative_to(self._folder.path)
         self._folder.write(str(name), encode_json(annex))
 
-    def annex(self, transfer: bytes) -> tuple[Manifest, Results, dict[int, str]]:
-        """What the annex says: entries, results and places. Raises `Failure`."""
-        name = self.annex_path(transfer).relative_to(self._folder.path)
-        stored = self._folder.read_json(str(name), MAX_ANNEX, "annex_file", _annex)
-        if stored is None:
-            raise Failure("not_readable", Detail("annex_missing"))
-        entries, placed = [], {}
-        results = Results(len(stored["entries"]))
-        for index, one in enumerate(stored["entries"]):
-            entries.append(Entry(one["path"], one["kind"], one["size"], 0))
-            placed[index] = one["placed"] or one["path"]
-            if _codes[one["status"]]:
-                results.failed(index, _codes[one["status"]])
-            elif one["sha256"]:
-                results.delivered(index, one["sha256"])
-        return Manifest(tuple(entries), stored["salt"]), results, placed
+    def annex(self, transfer: bytes) -> Annex:
+        """What the annex says. Raises `Failure`."""
+        return read_annex(self.annex_path(transfer))
 
     def all(self) -> Iterator[tuple[str, Receipt | Detail]]:
         """Each receipt by the name of its file; or why it cannot be read, or is none. Raises
@@ -159,6 +171,37 @@ class Receipts:
         for name in names:
             if not name.startswith("."):  # what a crash left of one that was being written
                 yield name, _receipt(folder / name)
+
+
+def beside(receipt: Path) -> Path | None:
+    """The annex that lies with a receipt: in the same folder, or, as in a copy of a data folder, in
+    the one for annexes."""
+    name = receipt.name.removesuffix(".json").removesuffix(".receipt") + ANNEX_ENDING
+    places = receipt.absolute().parent / name, receipt.absolute().parent.parent / ANNEXES / name
+    return next((place for place in places if os.path.lexists(place)), None)
+
+
+def read_annex(path: Path, *, own: bool = True) -> Annex:
+    """What the annex in a file says; `own`: one of the data folder. Raises `Failure`."""
+    try:
+        data = read_strictly(path, MAX_ANNEX, own=own)
+        stored = read_as(_annex, decode_json(data, MAX_ANNEX), "annex")
+    except FileNotFoundError:
+        raise Failure("not_readable", Detail("annex_missing")) from None
+    except OSError as error:
+        raise unusable(path, "annex_file", error) from None
+    except PeerError:
+        raise unusable(path, "annex_file") from None
+    entries, placed = [], {}
+    results = Results(len(stored["entries"]))
+    for index, one in enumerate(stored["entries"]):
+        entries.append(Entry(one["path"], one["kind"], one["size"], 0))
+        placed[index] = one["placed"] or one["path"]
+        if _codes[one["status"]]:
+            results.failed(index, _codes[one["status"]])
+        elif one["sha256"]:
+            results.delivered(index, one["sha256"])
+    return Annex(Manifest(tuple(entries), stored["salt"]), results, placed)
 
 
 def _receipt(path: Path) -> Receipt | Detail:

@@ -169,7 +169,8 @@ def acquainted():
 def test_files_of_a_receipt(line, language, tmp_path, monkeypatch):
     """Each that is wrong, and why."""
     wrong = [("a", api.Detail("folder_missing")), ("b", api.Detail("enoent"))]
-    monkeypatch.setattr(api, "compare_files", lambda found, files: wrong)
+    monkeypatch.setattr(api, "has_annex", lambda found: True)
+    monkeypatch.setattr(api, "compare_files", lambda found, files, annex_file: wrong)
     done = line.run("receipt", "verify", receipt(tmp_path), "--files", tmp_path)
     assert done.exit_code == 1
     assert done.stderr.splitlines() == [
@@ -218,7 +219,7 @@ def test_a_file_that_is_no_ordinary_one(line, language, tmp_path, path):
     os.mkfifo(tmp_path / "pipe")
     done = line.run("receipt", "show", tmp_path / path)
     assert done.exit_code == 1
-    assert told(language, "cannot be read", "Nicht lesbar") in done.stderr
+    assert told(language, "Cannot read", "Nicht lesbar") in done.stderr
 
 
 def test_the_audit_log(line, language):

@@ -396,7 +396,7 @@ def test_an_empty_passphrase_is_refused_at_once(line, language, tmp_path, monkey
 def test_a_passphrase_file_that_cannot_be_read(line, language, tmp_path):
     done = line.run("send", "--passphrase-file", tmp_path / "none", tmp_path)
     assert done.exit_code == 1
-    assert told(language, "cannot be read", "Nicht lesbar") in done.stderr
+    assert told(language, "Cannot read", "Nicht lesbar") in done.stderr
 
 
 def test_a_passphrase_from_the_environment(line, monkeypatch, tmp_path):
