@@ -33,8 +33,9 @@ KEYS = [SigningKey(b"\x02" * 32), SigningKey(b"\x01" * 32)]  # recipient, sender
 def test_receipts_follow_the_vectors(case):
     data = case["receipt"].encode("latin-1")
     if "error" in case["expect"]:
-        with pytest.raises(receipt.BadReceipt):
+        with pytest.raises(receipt.BadReceipt) as caught:
             receipt.verify(data)
+        assert caught.value.reason.code == case["expect"]["error"]
     else:
         found = receipt.verify(data)
         assert {

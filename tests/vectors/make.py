@@ -7,6 +7,7 @@ A change here is a change of the wire format: PROTOCOL.md changes with it.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable
@@ -1525,13 +1526,14 @@ def make_receipt() -> None:
             )
         ),
         "too large": good + b" " * 70_000 + b"x",
+        **hostile_receipts(octets, good),
     }
 
     def read(data: bytes) -> Any:
         try:
             found = receipt.verify(data)
-        except receipt.BadReceipt:
-            return {"error": "bad_receipt"}
+        except receipt.BadReceipt as bad:
+            return {"error": bad.reason.code}
         return {
             "sender": found.sender.hex(),
             "recipient": found.recipient.hex(),
@@ -1548,8 +1550,161 @@ def make_receipt() -> None:
         "incomplete",
         "spaces around",
         *(f"time {time!r}" for time in TIMES),
+        "one key for both",
     ], [c["name"] for c in cases if "error" not in c["expect"]]
     write("receipt", cases)
+
+
+def hostile_receipts(octets: bytes, good: bytes) -> dict[str, bytes]:
+    """What a forger might try, or a parser might stumble over. `octets` are the payload of `good`."""
+    outer = json.loads(good)
+    sigs, own = outer["signatures"], payload()
+    kid_r = receipt.thumbprint(R_ID)
+
+    def signed(value: Any) -> bytes:
+        data = value if isinstance(value, bytes) else codec.encode_json(value)
+        return receipt.assemble(
+            data, [(R_ID, receipt.sign(R_KEY, data)), (S_ID, receipt.sign(S_KEY, data))]
+        )
+
+    def content(**members: Any) -> bytes:
+        return signed(payload(content={**own["content"], **members}))
+
+    def security(**members: Any) -> bytes:
+        return signed(payload(security={**own["security"], **members}))
+
+    def sender(**members: Any) -> bytes:
+        return signed(payload(sender={**own["sender"], **members}))
+
+    def number(text: str) -> bytes:
+        """The payload with another text for the number of entries."""
+        return signed(octets.replace(b'"entries":4', b'"entries":' + text.encode()))
+
+    def headed(header: Any) -> bytes:
+        """A first header of one's own, over which the recipient has signed correctly."""
+        protected = b64(header if isinstance(header, bytes) else codec.encode_json(header))
+        signature = R_KEY.sign(f"{protected}.{outer['payload']}".encode()).signature
+        first = {"protected": protected, "signature": b64(signature)}
+        return codec.encode_json({**outer, "signatures": [first, sigs[1]]})
+
+    def first(**members: Any) -> bytes:
+        """Other members of the first signature."""
+        return codec.encode_json({**outer, "signatures": [{**sigs[0], **members}, sigs[1]]})
+
+    signature = codec.decode_base64url(sigs[0]["signature"])
+    order = 2**252 + 27742317777372353535851937790883648493  # of the group (RFC 8032 5.1)
+    beyond = int.from_bytes(signature[32:], "little") + order
+    # Alphabets and padding that a lenient decoder takes for the same bytes.
+    standard = base64.b64encode(signature).decode()
+    last = sigs[0]["signature"]
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    loose = last[:-1] + alphabet[alphabet.index(last[-1]) + 1]
+    point = bytes([1]) + bytes(31)  # the neutral element: its signatures need no key
+    weak = codec.encode_json(payload(recipient=receipt.party(point, "", "", "")))
+    deep = b"[" * 20_000 + b"]" * 20_000
+    same_key = codec.encode_json(payload(sender=receipt.party(R_ID, "", "test/1", audit.GENESIS)))
+    return {
+        "one key for both": receipt.assemble(same_key, [(R_ID, receipt.sign(R_KEY, same_key))] * 2),
+        # keys and signatures
+        "signature with s beyond the order": first(
+            signature=b64(signature[:32] + beyond.to_bytes(32, "little"))
+        ),
+        "key of small order": receipt.assemble(weak, [(point, point + bytes(32))]),
+        "signature of 63 bytes": first(signature=b64(signature[:63])),
+        "signature of 65 bytes": first(signature=b64(signature + bytes(1))),
+        "no signature at all": first(signature=""),
+        "signature as hex": first(signature=signature.hex()),
+        "signature in standard base64": first(signature=standard),
+        "signature with loose bits": first(signature=loose),
+        "signature with a newline": first(signature=last[:40] + "\n" + last[40:]),
+        "signature null": first(signature=None),
+        "signatures null": codec.encode_json({**outer, "signatures": None}),
+        "signatures an object": codec.encode_json({**outer, "signatures": {"0": sigs[0]}}),
+        "signatures in an array": codec.encode_json({**outer, "signatures": [sigs]}),
+        "of another payload": codec.encode_json(
+            {**outer, "payload": b64(codec.encode_json(payload(outcome="incomplete")))}
+        ),
+        "sender's key of 31 bytes": sender(jwk={**receipt.jwk(S_ID), "x": b64(bytes(31))}),
+        "sender's key of another type": sender(jwk={**receipt.jwk(S_ID), "kty": "EC"}),
+        "sender's key without a curve": sender(jwk={"kty": "OKP", "x": b64(S_ID)}),
+        # headers
+        "alg ed25519": headed({"alg": "ed25519", "kid": kid_r}),
+        "alg null": headed({"alg": None, "kid": kid_r}),
+        "alg in an array": headed({"alg": ["Ed25519"], "kid": kid_r}),
+        "alg with a Cyrillic a": headed({"alg": "Ed25519", "\u0430lg": "none", "kid": kid_r}),
+        "kid null": headed({"alg": "Ed25519", "kid": None}),
+        "kid in capitals": headed({"alg": "Ed25519", "kid": kid_r.upper()}),
+        "typ": headed({"alg": "Ed25519", "kid": kid_r, "typ": "JOSE"}),
+        "x5u in the header": headed(
+            {"alg": "Ed25519", "kid": kid_r, "x5u": "https://example.org/"}
+        ),
+        "header in another order": headed(b'{"kid":"' + kid_r.encode() + b'","alg":"Ed25519"}'),
+        "header with an escape": headed(b'{"alg":"Ed2551\\u0039","kid":"' + kid_r.encode() + b'"}'),
+        "header of nothing": headed(b""),
+        "header an array": headed(b'["alg","Ed25519"]'),
+        "header with __proto__": headed(
+            b'{"__proto__":{"alg":"none"},"alg":"Ed25519","kid":"' + kid_r.encode() + b'"}'
+        ),
+        # the outside
+        "payload twice": good[:-1] + b',"payload":"' + outer["payload"].encode() + b'"}',
+        "signatures twice": good[:-1] + b',"signatures":[]}',
+        "payload with a Cyrillic a": codec.encode_json({**outer, "p\u0430yload": ""}),
+        "__proto__ outside": good[:-1] + b',"__proto__":{"payload":""}}',
+        "payload of nothing": codec.encode_json({**outer, "payload": ""}),
+        "payload a number": codec.encode_json({**outer, "payload": 1}),
+        "cut in the middle": good[: len(good) // 2],
+        "cut by one byte": good[:-1],
+        "cut in the last signature": good[:-20],
+        "two of them": good + good,
+        "a NUL after it": good + b"\0",
+        "a comma too many": good[:-1] + b",}",
+        "a comment": b"/* receipt */" + good,
+        "a byte order mark": b"\xef\xbb\xbf" + good,
+        "UTF-16": good.decode().encode("utf-16"),
+        "nested deeply": deep,
+        "nested deeply in a member": good[:-1] + b',"deep":' + deep + b"}",
+        # the payload
+        "payload nested deeply": signed(
+            octets[:-1] + b',"deep":' + b"[" * 4000 + b"]" * 4000 + b"}"
+        ),
+        "payload with __proto__": signed(octets[:-1] + b',"__proto__":{}}'),
+        "sender with a Cyrillic e": signed(octets.replace(b'"sender"', '"s\u0435nder"'.encode())),
+        "outcome with a Cyrillic c": signed(payload(outcome="\u0441omplete")),
+        "sender with one member more": sender(role="sender"),
+        "label with half a surrogate": signed(octets.replace(b"Reading room", b"\\ud800")),
+        "label that is no UTF-8": signed(octets.replace(b"Reading room", b"\xff\xfe")),
+        "label overlong in UTF-8": signed(octets.replace(b"Reading room", b"\xc0\xaf")),
+        "label with a control character": signed(octets.replace(b"Reading room", b"a\x01")),
+        "audit head too long": sender(audit_head="0" * 65),
+        "entries 2^53": number("9007199254740992"),
+        "entries 2^64": number("18446744073709551616"),
+        "entries 1e999": number("1e999"),
+        "entries of 5,000 digits": number("9" * 5000),
+        "entries 4e0": number("4e0"),
+        "entries -0": number("-0"),
+        "entries 04": number("04"),
+        "entries +4": number("+4"),
+        "entries hexadecimal": number("0x4"),
+        "entries NaN": number("NaN"),
+        "entries Infinity": number("Infinity"),
+        "entries as text": number('"4"'),
+        "entries true": number("true"),
+        "skipped negative": content(skipped=-1),
+        "skipped null": content(skipped=None),
+        "hash sha-1": content(hash="sha-1"),
+        "another tree": content(tree="rfc9162"),
+        "root with a space": content(root=" " + own["content"]["root"]),
+        "digits 1": security(digits_confirmed=1),
+        "passphrase as text": security(passphrase="false"),
+        "path unknown": security(path="pigeon"),
+        "fingerprint of 16 bytes": security(fingerprint_sender=b64(bytes(16))),
+        "transfer of 15 bytes": signed(payload(transfer_id=b64(bytes(15)))),
+        "content an array": signed(payload(content=[])),
+        "recipient null": signed(payload(recipient=None)),
+        "payload an array": signed(b"[]"),
+        "payload a text": signed(b'"receipt"'),
+        "payload of nothing, signed": signed(b""),
+    }
 
 
 def make_same() -> None:
