@@ -59,7 +59,8 @@ from .protocol.codec import encode_base64url, encode_json
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
 from .protocol.labels import shown_label
 from .protocol.link import SECRET_BYTES, find_link, parse_link, read_origin
-from .protocol.manifest import STATUSES
+from .protocol.manifest import EMERGENCY, MAX_REASON, STATUSES
+from .protocol.manifest import PURPOSES as CODES
 from .protocol.paths import shown
 from .protocol.receipt import MAX_FILE, BadReceipt, Receipt, fingerprint, thumbprint
 from .protocol.receipt import verify as verify_receipt
@@ -97,12 +98,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CATALOGUE",
+    "CODES",
     "DEFAULT_EXPIRES",
     "ENGINES",
     "EXIT_CODES",
     "EXIT_USAGE",
     "LANGUAGES",
+    "MAX_REASON",
     "MIN_LIMIT",
+    "PURPOSES",
     "STATUSES",
     "TURN_TTL",
     "VERSION",
@@ -167,6 +171,7 @@ __all__ = [
     "parties",
     "read_document",
     "read_receipt",
+    "reason",
     "receive",
     "replace_with",
     "resume",
@@ -187,6 +192,7 @@ __all__ = [
 ]
 
 DEFAULT_EXPIRES = 24 * 3600.0
+PURPOSES = tuple(CODES.values())
 
 FileLike = str | os.PathLike[str] | None
 HomeLike = Home | str | os.PathLike[str] | None  # None: the default data folder
@@ -370,6 +376,8 @@ def send(
     no_relay: bool = False,
     proxy: str = "",
     label: str = "",
+    purpose: str = "",
+    reason: str = "",
     engine: EngineName | None = None,
     home: HomeLike = None,
     interactive: bool = True,
@@ -384,11 +392,14 @@ def send(
     `limit`: bytes a second. `direct_ports`: TCP ports to listen on, first and last. `relay_only`:
     the peer does not learn this side's addresses. `no_relay`: no relay is used. `proxy`: to
     servers, by TCP, as a URL; "none" for none, else as the environment says. `label`: what the
-    other side sees, in the place of this machine's. `interactive`: whether anybody can answer; else
-    a question that is needed ends it at once.
+    other side sees, in the place of this machine's. `purpose`: what it is for, one of `PURPOSES`,
+    or ""; both sides sign it, and `reason`, at most 256 bytes, is shown to the other side with it.
+    `interactive`: whether anybody can answer; else a question that is needed ends it at once.
 
-    Raises `Failure` when the data folder cannot be used.
+    Raises `Failure` when the data folder cannot be used, and `ValueError` for a purpose that is
+    none, or for an emergency without a reason.
     """
+    code = _purpose_code(purpose, reason)
     transfer, own = Transfer(has_link=True), _home(home)
     trail = Trail(own.audit, "sender", transfer._emit)
     options = Options(
@@ -406,6 +417,8 @@ def send(
         no_relay=no_relay,
         proxy=proxy,
         label=label,
+        purpose=code,
+        reason=reason,
     )
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     named = [os.fspath(path) for path in several]
@@ -438,6 +451,18 @@ def send(
     sender = SenderTransfer(options, record, list_sources)
     transfer._start(_host(sender, listen, expires, tls, check))
     return transfer
+
+
+def _purpose_code(purpose: str, reason: str) -> str:
+    """HL7's code of a purpose. Raises `ValueError`."""
+    if len(reason.encode()) > MAX_REASON:
+        raise ValueError("the reason is too long")
+    code = next((code for code, name in CODES.items() if name == purpose), "")
+    if purpose and not code:
+        raise ValueError("no purpose of that name")
+    if code == EMERGENCY and not reason.strip():
+        raise ValueError("an emergency needs a reason")
+    return code
 
 
 def _reserved_ports(home: Home) -> set[int]:
@@ -899,6 +924,12 @@ class AnnexEntry:
     size: int
     sha256: str  # hex; "" of a folder or of what did not arrive
     status: str  # a key of the catalogue under `status`
+
+
+def reason(receipt: Receipt, home: HomeLike = None, *, annex_file: FileLike = None) -> str:
+    """Why it was sent, in the sender's words, from this annex, else from this machine's; safe to
+    show, or "". Raises `Failure`, and `BadReceipt` for an annex that is not this receipt's."""
+    return shown_label(_annex(receipt, home, annex_file).manifest.reason, MAX_REASON)
 
 
 def annex(

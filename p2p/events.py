@@ -117,7 +117,8 @@ class DigitsShown(_Event):
 class Offered(_Event):
     """Recipient: what is offered. `names` are the first few, safe to show. `hidden` counts names
     that begin with a dot, each with all that is in it, and `hidden_names` are the first few paths
-    of these. `skipped` is what the sender left out, by kind."""
+    of these. `skipped` is what the sender left out, by kind. `purpose` is what the sender says it
+    is for, a name of `PURPOSES` or "", and `reason` why it is sent, safe to show, or ""."""
 
     event: ClassVar[str] = "offer"
     files: int
@@ -127,6 +128,8 @@ class Offered(_Event):
     hidden: int = 0
     hidden_names: tuple[str, ...] = ()
     skipped: Skipped = field(default_factory=dict)
+    purpose: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -231,3 +231,13 @@ def test_everything_the_module_names_is_there():
         assert getattr(p2p, name) is not None
     for name in api.__all__:
         assert getattr(api, name) is not None
+
+
+@pytest.mark.parametrize(
+    ("purpose", "reason"), [("curiosity", ""), ("emergency", " "), ("treatment", "ö" * 129)]
+)
+async def test_a_purpose_is_one_that_there_is_and_an_emergency_has_a_reason(
+    some, homes, purpose, reason
+):
+    with pytest.raises(ValueError, match=r"purpose|reason"):
+        p2p.send(some, home=homes["sender"], purpose=purpose, reason=reason)

@@ -18,7 +18,7 @@ from .. import api
 from ..api import Account, BadLine, Failure, Filter, Home, LogEntry, Party, shown
 from . import report
 from .language import counted, found, number, size, words
-from .parties import party_text, posing
+from .parties import party_text, posing, purpose_text
 from .terminal import say, show, show_json, show_table, told
 
 LISTED = 10  # receipts that do not fit
@@ -321,6 +321,8 @@ def _rows(one: Account, names: _Names) -> list[tuple[str, str]]:
     if one.known:
         known = found("report", f"known_{one.known}", one.known)
         rows.append((words("report", "identity"), known))
+    if one.purpose:
+        rows.append((words("report", "purpose"), purpose_text(one.purpose)))
     rows.append((words("receipt", "digits"), _digits(one)))
     if one.entries is not None and one.size is not None:
         amount = words(
@@ -417,7 +419,7 @@ def _csv(accounts: Iterable[Account], names: _Names) -> Iterator[str]:
     """A row for each transfer, under the names of the JSON."""
     columns = (
         *("transfer", "role", "began", "ended", "ending", "code", "peer", "contact", "known"),
-        *("digits", "entries", "bytes", "receipt"),
+        *("digits", "entries", "bytes", "purpose", "receipt"),
     )
     yield _row(columns)
     for one in accounts:
@@ -427,7 +429,7 @@ def _csv(accounts: Iterable[Account], names: _Names) -> Iterator[str]:
             *(one.transfer, one.role, one.began, one.ended, one.ending, one.code, one.peer),
             *("" if contact == one.peer else contact, one.known, one.digits),
             *("" if one.entries is None else one.entries, "" if one.size is None else one.size),
-            signed,
+            *(one.purpose, signed),
         )
         yield _row([_plain(str(cell)) for cell in cells])
 
@@ -448,7 +450,8 @@ def _disclosures(accounts: Iterable[Account], names: _Names) -> Iterator[str]:
             recipient, date = names.of(one.peer), one.ended or one.steps[-1][0]
             most = _amount(one.entries or 0, one.size or 0)
             what = words("report", "in_part", amount=most)
-        yield _row([_plain(str(cell)) for cell in (date, recipient, what, "")])
+        cells = date, recipient, what, purpose_text(one.purpose)
+        yield _row([_plain(str(cell)) for cell in cells])
 
 
 def _amount(entries: int, count: int) -> str:

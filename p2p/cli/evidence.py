@@ -22,7 +22,7 @@ from ..api import (
 )
 from . import report
 from .language import counted, number, words
-from .parties import party_text, posing
+from .parties import party_text, posing, purpose_text, quote
 from .terminal import say, show, show_table, told, warn
 
 EXIT_ONE_SIGNATURE = EXIT_CODES[Ending.DELIVERED_UNCONFIRMED]
@@ -71,24 +71,30 @@ def _note(form: str, receipt: Receipt) -> None:
 def receipt_show(file: Path, annex: Path | None, html: Path | None, names: bool) -> None:
     """`handover receipt show`."""
     found, parties = _read_receipt(file)
-    entries: list[AnnexEntry] | None = None
+    entries, reason = list[AnnexEntry](), ""
+    beside = annex or api.annex_beside(file)
     if annex is not None or names:  # they are asked for
         with _of_this_receipt():
-            entries = api.annex(found, annex_file=annex or api.annex_beside(file))
+            entries, reason = _annex(found, beside)
     elif html is None:
         with contextlib.suppress(Failure, BadReceipt):
-            entries = api.annex(found, annex_file=api.annex_beside(file))
+            entries, reason = _annex(found, beside)
     if html is not None:
-        report.write(html, _page(found, parties, entries))
+        report.write(html, _page(found, parties, entries, reason))
         _note("html", found)
         say(words("audit", "written", path=shown(str(html), 1024)))
         return
     _warn_of(parties)
-    show_table(_rows(found, parties))
-    if entries is not None:
+    show_table(_rows(found, parties, reason))
+    if entries:
         show(words("receipt", "annex"))
         for entry in entries:
             show(f"  {entry.path}  {entry.size}  {_fate(entry)}")
+
+
+def _annex(found: Receipt, file: Path | None) -> tuple[list[AnnexEntry], str]:
+    """What stands in the annex alone: the entries, and why they were sent."""
+    return api.annex(found, annex_file=file), api.reason(found, annex_file=file)
 
 
 def _fate(entry: AnnexEntry) -> str:
@@ -96,7 +102,7 @@ def _fate(entry: AnnexEntry) -> str:
 
 
 def _page(
-    found: Receipt, parties: tuple[Party, Party], entries: list[AnnexEntry] | None
+    found: Receipt, parties: tuple[Party, Party], entries: list[AnnexEntry], reason: str
 ) -> Iterator[str]:
     """The receipt as a page that can be handed over, with names only where they are given."""
     verdict, known = _verdict(found, parties)
@@ -106,13 +112,13 @@ def _page(
     yield report.paragraph(words("receipt", f"valid_{verdict}"), "state" if fine else "bad")
     for text in warnings:
         yield report.paragraph(text, "bad")
-    yield report.section("", _rows(found, parties))
+    yield report.section("", _rows(found, parties, reason))
     yield report.section(
         words("receipt", "meaning"),
         (),
         texts=(words("receipt", f"shows_{verdict}"), words("receipt", "shows_not")),
     )
-    if entries is not None:
+    if entries:
         columns = [words("receipt", name) for name in ("entry", "entry_size", "entry_sha256")]
         rows = ((one.path, number(one.size), _fate(one)) for one in entries)
         yield from report.grid(words("receipt", "names"), columns, rows)
@@ -132,7 +138,7 @@ def _warn_of(parties: tuple[Party, Party]) -> None:
             warn(posing(one))
 
 
-def _rows(found: Receipt, parties: tuple[Party, Party]) -> list[tuple[str, str]]:
+def _rows(found: Receipt, parties: tuple[Party, Party], reason: str = "") -> list[tuple[str, str]]:
     payload = found.payload
     content, times, security = payload["content"], payload["times"], payload["security"]
     amounts = ("delivered_entries", "entries", "delivered_bytes", "bytes")
@@ -141,6 +147,8 @@ def _rows(found: Receipt, parties: tuple[Party, Party]) -> list[tuple[str, str]]
     rows = {
         "transfer": payload["transfer_id"].hex(),
         "outcome": words("outcome", payload["outcome"]),
+        **({"purpose": purpose_text(payload["purpose"])} if payload["purpose"] else {}),
+        **({"reason": quote(reason)} if reason else {}),
         **{str(one.role): party_text(one) for one in parties},
         "delivered": words(
             "receipt", "amounts", **{name: number(content[name]) for name in amounts}

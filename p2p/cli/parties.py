@@ -1,11 +1,11 @@
-"""How a party of a receipt is told to a person."""
+"""How a party of a receipt, and what a transfer is for, are told to a person."""
 
 from __future__ import annotations
 
 import re
 
-from ..api import Party
-from .language import words
+from ..api import CODES, Party
+from .language import found, words
 
 
 def quote(name: str) -> str:
@@ -26,3 +26,8 @@ def posing(party: Party) -> str:
     return words(
         "receipt", "posing", role=words("receipt", party.role), label=label, contact=contact
     )
+
+
+def purpose_text(code: str) -> str:
+    """What data was sent for, by its code, or ""."""
+    return found("purpose", CODES.get(code, ""), code)

@@ -137,6 +137,12 @@ class Human:
                 self._line(words("terminal", "digits", digits=event.digits))
             case Offered():
                 self._line(words("terminal", "offered", amount=_amount(event)))
+                if event.purpose:
+                    emergency = event.purpose == "emergency"
+                    purpose = words("purpose", event.purpose)
+                    self._line(words("terminal", "purpose", purpose=purpose), loud=emergency)
+                if event.reason:
+                    self._line(words("terminal", "offer_reason", reason=quoted(event.reason)))
                 for name in event.names:
                     self._line(f"  {name}")
                 if event.hidden:

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from .. import api
 from ..api import EXIT_USAGE, Home, Tls, Unfinished, shown
 from .configuration import Setting
-from .language import found, quoted, size, words
+from .language import found, number, quoted, size, words
 from .options import COMMON, OPTION_OF, Address, Common, Duration, both_or_none, common, tls_files
 from .process import run
 from .terminal import ask_link, read_passphrase, say, show, show_json, told
@@ -35,6 +35,8 @@ RECENT = 10  # ended transfers that are listed
 @click.option("--passphrase", is_flag=True)
 @click.option("--follow", is_flag=True)
 @click.option("--strict-names", is_flag=True)
+@click.option("--purpose", type=click.Choice(api.PURPOSES), metavar="PURPOSE", cls=Setting)
+@click.option("--reason", default="")
 @click.option("--local-ca/--no-local-ca", default=None)
 @tls_files()
 @common
@@ -51,6 +53,8 @@ def send(
     passphrase: bool,
     follow: bool,
     strict_names: bool,
+    purpose: str | None,
+    reason: str,
     local_ca: bool | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -62,6 +66,10 @@ def send(
         _resume(resumed, common)
     if not paths:
         raise click.UsageError(words("usage", "no_paths"))
+    if len(reason.encode()) > api.MAX_REASON:
+        raise click.UsageError(words("usage", "reason_long", most=number(api.MAX_REASON)))
+    if purpose == "emergency" and not reason.strip():
+        raise click.UsageError(words("usage", "reason_missing"))
     wanted = passphrase or "HANDOVER_PASSPHRASE" in os.environ
     secret = read_passphrase(wanted, common.passphrase_file, common.as_json, twice=True)
     files = both_or_none(tls_cert, tls_key)
@@ -86,6 +94,8 @@ def send(
             to=to,
             follow=follow,
             strict_names=strict_names,
+            purpose=purpose or "",
+            reason=reason.strip(),
             tls=tls,
             interactive=interactive,
             **common.arguments(secret),

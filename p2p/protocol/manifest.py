@@ -71,6 +71,21 @@ STATUSES = {  # each one's name, under which its words stand in the catalogue
 WITHDRAWN = (CHANGED, UNREADABLE)
 REFUSED = (CHANGED, NOT_WRITTEN, NOT_PLACED)
 
+# What the sender says the data is for, by the codes of HL7's PurposeOfUse (v3-ActReason), and the
+# name of each.
+PURPOSES = {
+    "TREAT": "treatment",
+    "ETREAT": "emergency",
+    "HPAYMT": "payment",
+    "HOPERAT": "operations",
+    "HRESCH": "research",
+    "PUBHLTH": "public-health",
+    "PATRQT": "patient-request",
+    "HLEGAL": "legal",
+}
+EMERGENCY = "ETREAT"
+MAX_REASON = 256  # bytes
+
 EntryKind = Literal["file", "directory"]
 
 
@@ -120,11 +135,14 @@ Skipped = Mapping[SkippedKind, int]
 
 @dataclass(frozen=True)
 class Manifest:
-    """The entries and the salt of their leaves; how many things a sender left out on purpose."""
+    """The entries and the salt of their leaves; how many things a sender left out on purpose; what
+    the data is for, a key of `PURPOSES` or "", and why it is sent, in the sender's words."""
 
     entries: tuple[Entry, ...]
     salt: bytes = field(repr=False)
     skipped: Skipped = field(default_factory=dict)
+    purpose: str = ""
+    reason: str = ""
 
     def tape(self) -> Tape:
         """Where each entry lies."""
@@ -141,7 +159,14 @@ class Manifest:
 
 _count = integer(1, MAX_INTEGER)
 _skipped = members({kind: optional(_count) for kind in get_args(SkippedKind)})
-_head = members({"salt": base64url(SALT), "skipped": optional(_skipped)})
+_head = members(
+    {
+        "salt": base64url(SALT),
+        "skipped": optional(_skipped),
+        "purpose": optional(one_of(*PURPOSES)),
+        "reason": optional(text(MAX_REASON, empty=False)),
+    }
+)
 _entry = members(
     {
         "path": text(MAX_PATH, empty=False),
@@ -159,6 +184,10 @@ def encode_manifest(manifest: Manifest) -> bytes:
     head: dict[str, Json] = {"salt": encode_base64url(manifest.salt)}
     if manifest.skipped:
         head["skipped"] = dict(manifest.skipped)
+    if manifest.purpose:
+        head["purpose"] = manifest.purpose
+    if manifest.reason:
+        head["reason"] = manifest.reason
     lines = [encode_json(head)]
     for entry in manifest.entries:
         fields: dict[str, str | int] = {
@@ -201,7 +230,8 @@ def decode_manifest(data: bytes) -> Manifest:
     if not entries:
         raise PeerError("manifest_empty")
     skipped = {kind: count for kind, count in (head["skipped"] or {}).items() if count is not None}
-    manifest = Manifest(entries, head["salt"], skipped)
+    said = head["purpose"] or "", head["reason"] or ""
+    manifest = Manifest(entries, head["salt"], skipped, *said)
     if manifest.holes() > MAX_HOLES:
         raise PeerError("manifest_holes_too_large")
     return manifest

@@ -35,6 +35,7 @@ from .codec import (
 )
 from .errors import PeerError
 from .handshake import MAX_LABEL
+from .manifest import PURPOSES
 from .sentences import Detail
 
 TYPE = "handover-receipt/1"
@@ -84,6 +85,7 @@ _payload = members(
         "type": one_of(TYPE),
         "transfer_id": base64url(16),
         "outcome": one_of(*OUTCOMES),
+        "purpose": optional(one_of(*PURPOSES)),
         "sender": _party,
         "recipient": _party,
         "offer_sha256": base64url(32),

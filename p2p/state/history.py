@@ -105,6 +105,7 @@ class Account:
     digits: str = ""  # what a person said of them: same, differ
     entries: int | None = None
     size: int | None = None  # bytes
+    purpose: str = ""  # a key of `PURPOSES`, or ""
     moved: bool = False  # whether files may have moved
     steps: list[tuple[str, str]] = field(default_factory=list)  # (time, event)
     receipt: Receipt | None = None
@@ -119,6 +120,7 @@ class Account:
         for name, value in (("entries", entry.count("entries")), ("size", entry.count("bytes"))):
             if value is not None:
                 setattr(self, name, value)
+        self.purpose = entry.text("purpose") or self.purpose
         match entry.event:
             case "authenticated":
                 self.known = entry.text("known")

@@ -26,6 +26,7 @@ from ..protocol.codec import (
 from ..protocol.errors import Failure, PeerError
 from ..protocol.manifest import (
     MAX_ENTRIES,
+    MAX_REASON,
     SALT,
     STATUSES,
     Entry,
@@ -67,6 +68,7 @@ def _placed(value: Json) -> Json:
 _annex = members(
     {
         "salt": base64url(SALT),
+        "reason": optional(text(MAX_REASON)),
         "entries": list_of(
             members(
                 {
@@ -152,7 +154,9 @@ class Receipts:
             if index in placed and placed[index] != entry.path:
                 one["placed"] = placed[index]
             entries.append(one)
-        annex = {"salt": encode_base64url(manifest.salt), "entries": entries}
+        annex: dict[str, Json] = {"salt": encode_base64url(manifest.salt), "entries": entries}
+        if manifest.reason:
+            annex["reason"] = manifest.reason
         name = self.annex_path(transfer).relative_to(self._folder.path)
         self._folder.write(str(name), encode_json(annex))
 
@@ -201,7 +205,8 @@ def read_annex(path: Path, *, own: bool = True) -> Annex:
             results.failed(index, _codes[one["status"]])
         elif one["sha256"]:
             results.delivered(index, one["sha256"])
-    return Annex(Manifest(tuple(entries), stored["salt"]), results, placed)
+    manifest = Manifest(tuple(entries), stored["salt"], reason=stored["reason"] or "")
+    return Annex(manifest, results, placed)
 
 
 def _receipt(path: Path) -> Receipt | Detail:

@@ -46,6 +46,8 @@ class Options:
     no_relay: bool = False  # by no relay at all
     label: str = ""  # for this transfer, in the place of the identity's
     relay_only: bool = False  # by relays alone: the peer does not learn an address of this side
+    purpose: str = ""  # a sender's: a key of `PURPOSES`, or ""
+    reason: str = ""  # a sender's, in its own words
 
     def begun_with(self) -> dict[str, Any]:
         """What the transfer goes on with when it is taken up again: by the API's names, and none

@@ -72,6 +72,8 @@ class Summary:
             found["transfer_id"] = encode_base64url(self.transfer_id)
         if self.peer:
             found["peer"] = receipts.thumbprint(self.peer)
+        if self.manifest is not None and self.manifest.purpose:
+            found["purpose"] = self.manifest.purpose
         return found
 
     def members(self) -> dict[str, Any]:

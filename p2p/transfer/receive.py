@@ -22,8 +22,11 @@ from ..protocol import receipt as receipts
 from ..protocol import session as sessions
 from ..protocol.codec import encode_base64url, encode_json
 from ..protocol.errors import Failure
+from ..protocol.labels import shown_label
 from ..protocol.manifest import (
+    MAX_REASON,
     NOT_PLACED,
+    PURPOSES,
     REFUSED,
     Manifest,
     Results,
@@ -352,6 +355,8 @@ def describe(manifest: Manifest) -> Offered:
         len(hidden),
         tuple(shown(name.decode(), 128) for name in hidden[:SHOWN_HIDDEN]),
         manifest.skipped,
+        PURPOSES.get(manifest.purpose, ""),
+        shown_label(manifest.reason, MAX_REASON),
     )
 
 

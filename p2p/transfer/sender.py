@@ -124,13 +124,13 @@ class SenderTransfer:
             if self._verify:
                 await in_thread(self._journal.note_verify)
         else:
-            loop, emit = asyncio.get_running_loop(), self.options.emit
+            loop, options = asyncio.get_running_loop(), self.options
 
             def warn(code: str, path: str, detail: str) -> None:
-                loop.call_soon_threadsafe(emit, Warned(code, shown(path, 256), detail))
+                loop.call_soon_threadsafe(options.emit, Warned(code, shown(path, 256), detail))
 
             listing = await in_thread(self._list_sources, warn, lambda: self._stopped)
-            found = await in_thread(_describe, listing)
+            found = await in_thread(_describe, listing, options.purpose, options.reason)
             record = replace(
                 self._record, manifest_sha256=sha256(found.data), total=found.tape.total
             )
@@ -309,9 +309,9 @@ class SenderTransfer:
             self._journal.remove()
 
 
-def _describe(listing: Listing) -> Prepared:
+def _describe(listing: Listing, purpose: str, reason: str) -> Prepared:
     """The manifest of what was listed. In a thread."""
-    manifest = Manifest(listing.entries, os.urandom(SALT), listing.skipped)
+    manifest = Manifest(listing.entries, os.urandom(SALT), listing.skipped, purpose, reason)
     results = Results(len(manifest.entries))
     return Prepared(listing, manifest, encode_manifest(manifest), manifest.tape(), results)
 

@@ -116,6 +116,16 @@ def test_help_keeps_to_the_terminal(line, language, monkeypatch, columns):
             "--name requires --local-ca.",
             "--name setzt --local-ca voraus.",
         ),
+        (
+            ["send", "--purpose", "emergency", "."],
+            'An emergency needs a reason: add --reason "..." in a few words.',
+            'Ein Notfall braucht eine Begründung: --reason "..." in wenigen Worten.',
+        ),
+        (
+            ["send", "--reason", "ö" * 129, "."],
+            "The reason is too long: 256 bytes at most.",
+            "Die Begründung ist zu lang: höchstens 256 Bytes.",
+        ),
         (["receipt", "show"], "Missing argument 'FILE'.", "Es fehlt das Argument 'FILE'."),
         (
             ["receipt", "show", "a", "b"],

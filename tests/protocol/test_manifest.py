@@ -40,6 +40,8 @@ def test_manifests_follow_the_vectors(case):
             "space": found.space(),
             "salt": found.salt.hex(),
             "skipped": found.skipped,
+            "purpose": found.purpose,
+            "reason": found.reason,
             "originals": [entry.original.hex() for entry in found.entries if entry.original],
         } == case["expect"]
         assert manifest.decode_manifest(manifest.encode_manifest(found)) == found
@@ -51,7 +53,8 @@ def test_the_bytes_of_a_manifest_follow_the_vectors(case):
         manifest.Entry(**{**entry, "original": bytes.fromhex(entry.get("original", ""))})
         for entry in case["entries"]
     )
-    whole = manifest.Manifest(entries, bytes.fromhex(case["salt"]), case["skipped"])
+    said = case["skipped"], case["purpose"], case["reason"]
+    whole = manifest.Manifest(entries, bytes.fromhex(case["salt"]), *said)
     if "error" in case["expect"]:
         with pytest.raises(Failure) as caught:
             manifest.encode_manifest(whole)

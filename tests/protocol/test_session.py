@@ -815,6 +815,7 @@ def test_a_failure_of_what_is_not_there_is_refused(entry):
         {"outcome": "incomplete"},
         {"transfer_id": codec.encode_base64url(bytes(16))},
         {"manifest_sha256": codec.encode_base64url(bytes(32))},
+        {"purpose": "HRESCH"},  # the sender stated none
     ],
 )
 def test_a_receipt_that_says_something_else_is_not_countersigned(change):

@@ -225,15 +225,17 @@ def test_who_has_to_tell_their_it_is_said(tmp_path, sites, words):
     assert words in found.message
 
 
-@pytest.mark.parametrize("browser", KINDS)
 @pytest.mark.parametrize(
-    ("sites", "path"),
+    ("browser", "sites", "path"),
     [
-        (("cone", "cone"), "direct"),
-        (("symmetric", "symmetric"), "relayed"),
-        (("cone", "no udp"), "relayed"),
-        (("443 only", "no udp"), "relayed"),
-        (("cone", "proxy"), "relayed"),
+        *((browser, ("cone", "cone"), "direct") for browser in KINDS),
+        ("chromium", ("symmetric", "symmetric"), "relayed"),
+        ("firefox", ("cone", "no udp"), "relayed"),
+        *((browser, ("443 only", "no udp"), "relayed") for browser in KINDS),
+        *((browser, ("cone", "proxy"), "relayed") for browser in KINDS),
+        # The others, which differ in nothing that those do not have, by hand.
+        pytest.param("firefox", ("symmetric",) * 2, "relayed", marks=pytest.mark.faults),
+        pytest.param("chromium", ("cone", "no udp"), "relayed", marks=pytest.mark.faults),
     ],
 )
 def test_a_browser_connects_as_a_program_does(tmp_path, browser, sites, path):

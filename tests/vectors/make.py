@@ -849,8 +849,11 @@ def make_manifest() -> None:
             if v is not ...
         }
 
+    def saying(more: str) -> str:
+        return f"{head[:-1]},{more}}}"
+
     def skipping(skipped: str) -> str:
-        return head[:-1] + f',"skipped":{skipped}}}'
+        return saying(f'"skipped":{skipped}')
 
     valid = {
         "four entries": text.encode(),
@@ -862,6 +865,12 @@ def make_manifest() -> None:
         "holes of 2^42": lines(file("a", size=2**41, data=0), file("b", size=2**42, data=2**41)),
         "left out": lines(file("a"), head=skipping('{"links":2,"special":2}')),
         "links left out": lines(file("a"), head=skipping('{"links":9007199254740991}')),
+        **{
+            f"for {code}": lines(file("a"), head=saying(f'"purpose":"{code}"'))
+            for code in manifest.PURPOSES
+        },
+        "why": lines(file("a"), head=saying('"purpose":"ETREAT","reason":"Schlaganfall, Öz"')),
+        "why, of 256 bytes": lines(file("a"), head=saying(f'"reason":"{"x" * 256}"')),
         "another name before": lines(file("M%FCller", original="TfxsbGVy")),
         "a long name before": lines(file("a", original="_" * 340)),
         "thrice as long, taken apart": lines(file("\u0390" * 127)),
@@ -966,6 +975,22 @@ def make_manifest() -> None:
         "duplicate member": lines('{"kind":"file","modified":0,"path":"a","path":"b","size":1}'),
         "lone surrogate": lines('{"kind":"file","modified":0,"path":"\\ud800","size":1}'),
         "line too long": lines(file("a" * 9000)),
+        **{
+            f"for {purpose}": lines(file("a"), head=saying(f'"purpose":{purpose}'))
+            for purpose in (
+                '"treatment"',
+                '"treat"',
+                '""',
+                "null",
+                '["TREAT"]',
+                "1",
+                '"TREAT\\u0000"',
+            )
+        },
+        **{
+            f"why: {reason[:8]}": lines(file("a"), head=saying(f'"reason":{reason}'))
+            for reason in ('""', "null", f'"{"x" * 257}"', f'"{"ö" * 129}"', "[]", '"\\ud800"')
+        },
         "left out none": lines(file("a"), head=skipping('{"links":0}')),
         "left out fewer than none": lines(file("a"), head=skipping('{"links":-1}')),
         "left out null": lines(file("a"), head=skipping("null")),
@@ -984,6 +1009,8 @@ def make_manifest() -> None:
             "space": found.space(),
             "salt": found.salt.hex(),
             "skipped": found.skipped,
+            "purpose": found.purpose,
+            "reason": found.reason,
             "originals": [entry.original.hex() for entry in found.entries if entry.original],
         }
 
@@ -1004,6 +1031,9 @@ def make_manifest() -> None:
             case | {"sha256": codec.sha256(data).hex(), "expect": outcome(partial(read, data))}
         )
     write("manifest", cases)
+
+
+NOT_SAID = ("", "")  # neither what it is for, nor why
 
 
 def make_manifest_lines() -> None:
@@ -1029,13 +1059,15 @@ def make_manifest_lines() -> None:
         "a folder and its file": {"links": 1},
         "not ASCII": {"links": 2, "special": 3},
     }
+    said = {"a file": ("TREAT", ""), "not ASCII": ("ETREAT", 'Schlaganfall, "Öz"')}
 
-    def encode(entries: list[Case], left_out: manifest.Skipped) -> str:
+    def encode(entries: list[Case], left_out: manifest.Skipped, why: tuple[str, str]) -> str:
         read = [
             manifest.Entry(**{**e, "original": bytes.fromhex(e.get("original", ""))})
             for e in entries
         ]
-        return manifest.encode_manifest(manifest.Manifest(tuple(read), SALT, left_out)).decode()
+        whole = manifest.Manifest(tuple(read), SALT, left_out, *why)
+        return manifest.encode_manifest(whole).decode()
 
     write(
         "manifest_lines",
@@ -1044,8 +1076,12 @@ def make_manifest_lines() -> None:
                 "name": name,
                 "salt": SALT.hex(),
                 "skipped": skipped.get(name, {}),
+                "purpose": said.get(name, NOT_SAID)[0],
+                "reason": said.get(name, NOT_SAID)[1],
                 "entries": entries,
-                "expect": outcome(partial(encode, entries, skipped.get(name, {}))),
+                "expect": outcome(
+                    partial(encode, entries, skipped.get(name, {}), said.get(name, NOT_SAID))
+                ),
             }
             for name, entries in contents.items()
         ],

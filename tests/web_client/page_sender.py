@@ -18,6 +18,10 @@ SECONDS = 60.0
 _SELECT = """void ((list) => {
   list.value = [...list.options].find(({ text }) => text.startsWith(%s)).value;
 })(document.querySelector("#to"))"""
+_CHOOSE_PURPOSE = """void ((purpose) => {
+  purpose.value = %s;
+  purpose.dispatchEvent(new Event("change"));
+})(document.querySelector("#purpose"))"""
 
 
 class PageSender:
@@ -61,7 +65,7 @@ class PageSender:
         await self.page.wait_for(".card.choose")
         await self.page.fill("#label", label)
         if passphrase is not None or verify or to:
-            await self.page.click("details.options > summary")
+            await self._open_options()
         if passphrase is not None:
             await self.page.fill("#passphrase", passphrase)
         if verify:
@@ -72,6 +76,15 @@ class PageSender:
         await self.page.wait_for(".card.link, .card.ended", seconds)
         assert await self.shows(".card.link"), await self.text()
         return str(await self.page.evaluate("document.querySelector('#made').value"))
+
+    async def _open_options(self) -> None:
+        if not await self.page.evaluate("document.querySelector('details.options').open"):
+            await self.page.click("details.options > summary")
+
+    async def state_purpose(self, code: str) -> None:
+        """Say what it is for."""
+        await self._open_options()
+        await self.page.evaluate(_CHOOSE_PURPOSE % json.dumps(code))
 
     async def send(self, origin: str, paths: Sequence[Path]) -> str:
         """Up to the link; it."""

@@ -100,11 +100,20 @@ async def test_a_page_receives_what_a_page_sends(host, at, origin, files, other)
     """In all pairs. Storage is by origin, so who receives is by another address somebody else."""
     await host.open(origin)
     await host.choose(*files)
+    await host.page.wait_for(".card.choose")
+    await host.state_purpose("ETREAT")
+    await host.page.click("form .primary")
+    assert await host.shows(".card.choose")  # an emergency needs a reason
+    await host.page.fill("#reason", "Schlaganfall, im OP")
     link = await host.make_link()
     visitor = await at(other)
     await visitor.open(link.replace("localhost", "127.0.0.1"))
     await visitor.start()
     await host.admit()
+    await visitor.offered()
+    text = await visitor.text()
+    assert "Purpose: EMERGENCY treatment" in text
+    assert "Reason: “Schlaganfall, im OP”" in text
     await visitor.accept()
     assert (await visitor.delivered()).startswith("Delivered and verified: 3 files")
     assert (await host.sent()).startswith("Delivered and verified: 3 files")

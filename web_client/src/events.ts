@@ -6,6 +6,7 @@ import type { state } from "../../p2p/protocol/sentences/en.json";
 import type { Code, Ending, Values } from "./protocol/errors";
 import type { IceServer } from "./protocol/ice_server";
 import type { Skipped, StatusName } from "./protocol/manifest";
+import type { PurposeCode, PurposeName } from "./protocol/purposes";
 import type { Bottleneck } from "./protocol/session";
 
 /** What carries a connection. A page makes none by TLS over TCP. */
@@ -61,6 +62,8 @@ export interface Offer {
   readonly hidden: number; // names that begin with a dot, each with all that is in it
   readonly hiddenNames: readonly string[]; // the first paths of these
   readonly skipped: Skipped; // what the sender leaves out on purpose
+  readonly purpose: PurposeName | null; // what the sender says it is for
+  readonly reason: string; // why it is sent, safe to show, or ""
   readonly renamed: number; // names that could not be kept
   readonly renamedNames: readonly (readonly [path: string, original: string])[]; // the first of these
 }
@@ -102,6 +105,7 @@ export interface ReceiptSummary {
   readonly deliveredEntries: number;
   readonly deliveredBytes: number;
   readonly root: string;
+  readonly purpose: PurposeName | null;
   readonly digitsConfirmed: boolean;
   readonly offered: string; // by the sender's clock
   readonly verified: string; // by this one
@@ -294,6 +298,8 @@ export interface SendOptions {
   readonly expires: number; // seconds
   readonly verify: boolean; // compare the digits
   readonly to: string; // the fingerprint of the only contact it is for, or ""
+  readonly purpose: PurposeCode | null; // what the data is for
+  readonly reason: string; // why it is sent, at most 256 bytes, or ""
 }
 
 export type Command =

@@ -114,7 +114,8 @@ export class Sending {
 
   // --- the link
 
-  async send({ origin, label, passphrase, expires, verify, to }: SendOptions): Promise<void> {
+  async send(options: SendOptions): Promise<void> {
+    const { origin, label, passphrase, expires, verify, to } = options;
     const { kept, around, selection } = this;
     if (this.busy) return; // it was clicked twice
     this.busy = true;
@@ -151,7 +152,7 @@ export class Sending {
       await claim((this.claimed = record.transferId));
       const warn = (code: "unreadable" | "renamed", path: string, detail: string) =>
         around.tell({ event: "warning", code, path: shown(path, 256), detail });
-      const prepare = () => prepareNew(selection, warn);
+      const prepare = () => prepareNew(selection, warn, options);
       await this.run(record, prepare, { recalled: false });
     } catch (error) {
       around.tell({ event: "ended", ...failed(error) });

@@ -476,6 +476,8 @@ describe("sending", () => {
       expires: 3600,
       verify: false,
       to: "",
+      purpose: null,
+      reason: "",
     };
     void sending.send(options);
     void sending.send(options);

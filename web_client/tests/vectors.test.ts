@@ -262,6 +262,8 @@ vectors("manifest", (one) => {
       space: manifest.spaceOf(found),
       salt: hex(found.salt),
       skipped: found.skipped,
+      purpose: found.purpose ?? "",
+      reason: found.reason,
       originals: found.entries.flatMap(({ original }) => (original ? [hex(original)] : [])),
     };
   };
@@ -279,7 +281,9 @@ vectors("manifest_lines", (one) => {
       original: original ? bytes(original) : null,
     }),
   );
-  const whole = { entries, salt: bytes(one["salt"]), skipped: one["skipped"] };
+  const { skipped, reason } = one as any;
+  const purpose = one["purpose"] || null;
+  const whole = { entries, salt: bytes(one["salt"]), skipped, purpose, reason };
   expect(outcome(() => codec.fromUtf8(manifest.encodeManifest(whole)))).toEqual(one.expect);
 });
 

@@ -248,9 +248,11 @@ class RecipientSession(Session):
         """The members of the receipt that this session knows; binary ones as base64url."""
         failed = dict(results.failures())
         entries, total = self._manifest.entries, self._tape.total
+        purpose = {"purpose": self._manifest.purpose} if self._manifest.purpose else {}
         return {
             "transfer_id": encode_base64url(self._fields["transfer_id"]),
             "outcome": "incomplete" if failed else "complete",
+            **purpose,
             "offer_sha256": encode_base64url(sha256(self._offer)),
             "manifest_sha256": encode_base64url(self._fields["manifest_sha256"]),
             "closing_sha256": encode_base64url(sha256(self._closing)),

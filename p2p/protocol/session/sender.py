@@ -331,6 +331,7 @@ class SenderSession(Session):
             {
                 "transfer_id": self.transfer_id,
                 "outcome": "incomplete" if failed else "complete",
+                "purpose": self._manifest.purpose or None,
                 "manifest_sha256": sha256(self._data),
                 "content": {
                     "root": root,

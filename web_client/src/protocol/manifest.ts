@@ -32,6 +32,7 @@ import {
   checkTreeInSteps,
   shown,
 } from "./paths";
+import { MAX_REASON, PURPOSE_CODES, type PurposeCode } from "./purposes";
 import { Tape } from "./tape";
 
 export const MAX_ENTRIES = MAX_NAMES; // and with them the folders that their paths imply
@@ -81,11 +82,16 @@ export const SKIPPED_KINDS = ["links", "special"] as const;
 export type SkippedKind = (typeof SKIPPED_KINDS)[number];
 export type Skipped = { readonly [kind in SkippedKind]?: number };
 
-/** The entries and the salt of their leaves; how many things a sender left out on purpose. */
+/**
+ * The entries and the salt of their leaves; how many things a sender left out on purpose; what the data is for,
+ * or null, and why it is sent, in the sender's words, or "".
+ */
 export interface Manifest {
   readonly entries: readonly Entry[];
   readonly salt: Bytes;
   readonly skipped: Skipped;
+  readonly purpose: PurposeCode | null;
+  readonly reason: string;
 }
 
 /** How many things were left out, of whatever kind. */
@@ -102,9 +108,11 @@ export function spaceOf(manifest: Manifest): number {
 }
 
 const count = optional(integer(1, MAX_INTEGER));
-const head = members({
+const headLine = members({
   salt: base64url(SALT),
   skipped: optional(members({ links: count, special: count })),
+  purpose: optional(oneOf(...PURPOSE_CODES)),
+  reason: optional(text(MAX_REASON, { empty: false })),
 });
 const entryLine = members({
   path: text(MAX_PATH, { empty: false }),
@@ -124,9 +132,12 @@ export function holesOf(entries: readonly Entry[]): number {
 
 /** JSON Lines. Throws `Failure` (too_many_entries, too_many_holes). */
 export function encodeManifest(manifest: Manifest): Bytes {
-  const { salt, skipped } = manifest;
-  const said = Object.keys(skipped).length ? { skipped: { ...skipped } as JsonObject } : {};
-  const lines = [jsonText({ salt: encodeBase64url(salt), ...said })];
+  const { salt, skipped, purpose, reason } = manifest;
+  const head: JsonObject = { salt: encodeBase64url(salt) };
+  if (Object.keys(skipped).length) head["skipped"] = { ...skipped };
+  if (purpose) head["purpose"] = purpose;
+  if (reason) head["reason"] = reason;
+  const lines = [jsonText(head)];
   for (const { data, original, ...fields } of manifest.entries) {
     const more: JsonObject = {};
     if (data !== null) more["data"] = data;
@@ -150,13 +161,17 @@ export function* decodeManifestInSteps(data: Bytes): Generator<void, Manifest> {
   const entries: Entry[] = [];
   let salt: Bytes | null = null;
   let skipped: Skipped = {};
+  let purpose: PurposeCode | null = null;
+  let reason = "";
   for (let at = 0; at < data.length;) {
     const end = data.indexOf(10, at);
     const line = data.subarray(at, end);
     at = end + 1;
     if (salt === null) {
-      const found = readAs(head, decodeJson(line, MAX_LINE), "manifest head");
+      const found = readAs(headLine, decodeJson(line, MAX_LINE), "manifest head");
       salt = found.salt;
+      purpose = found.purpose;
+      reason = found.reason ?? "";
       const counts = Object.entries(found.skipped ?? {}).filter(([, some]) => some !== null);
       skipped = Object.fromEntries(counts) as Skipped;
       continue;
@@ -177,7 +192,7 @@ export function* decodeManifestInSteps(data: Bytes): Generator<void, Manifest> {
     throw new PeerError("names_collide", pair.map((path) => shown(path)).join(", "));
   }
   if (holesOf(entries) > MAX_HOLES) throw new PeerError("manifest_holes_too_large");
-  return { entries, salt, skipped };
+  return { entries, salt, skipped, purpose, reason };
 }
 
 function readEntry(line: Bytes): Entry {

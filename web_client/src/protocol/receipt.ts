@@ -27,6 +27,7 @@ import {
 } from "./codec";
 import { PeerError } from "./errors";
 import { MAX_LABEL, type Identity } from "./handshake";
+import { PURPOSE_CODES } from "./purposes";
 
 export const TYPE = "handover-receipt/1";
 export const MAX_RECEIPT = 16384;
@@ -61,6 +62,7 @@ const count = integer(0, MAX_INTEGER);
 const payloadShape = members({
   type: oneOf(TYPE),
   transfer_id: base64url(16),
+  purpose: optional(oneOf(...PURPOSE_CODES)),
   outcome: oneOf("complete", "incomplete"),
   sender: partyShape,
   recipient: partyShape,

@@ -276,11 +276,18 @@ export class SenderTransfer {
 
 const NOBODY = { peer: null, peerLabel: "", confirmed: false };
 
+/** What is sent for which purpose, and why. */
+export type Purpose = Pick<Manifest, "purpose" | "reason">;
+
 /** The manifest of what was chosen. Throws `Failure`. */
-export async function prepareNew(selection: Selection, warn: Warn): Promise<Prepared> {
+export async function prepareNew(
+  selection: Selection,
+  warn: Warn,
+  { purpose, reason }: Purpose = { purpose: null, reason: "" },
+): Promise<Prepared> {
   const listing = await list(selection, warn, Date.now());
   const salt = sodium.randombytes_buf(SALT);
-  const manifest: Manifest = { entries: listing.entries, salt, skipped: {} };
+  const manifest = { entries: listing.entries, salt, skipped: {}, purpose, reason };
   const results = Results.of(manifest.entries.length);
   return { listing, manifest, data: encodeManifest(manifest), tape: tapeOf(manifest), results };
 }

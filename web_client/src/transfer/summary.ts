@@ -4,6 +4,7 @@ import { encodeBase64url, hex, type Bytes } from "../protocol/codec";
 import { STATUSES, tapeOf, type Manifest, type Results, type Status } from "../protocol/manifest";
 import { shownLabel } from "../protocol/labels";
 import { shown } from "../protocol/paths";
+import { MAX_REASON, PURPOSES } from "../protocol/purposes";
 import * as receipts from "../protocol/receipt";
 import type { Home } from "../state/home";
 import type { Space } from "../storage/opfs";
@@ -35,6 +36,8 @@ export function offerOf(manifest: Manifest, layout: Layout, space: Space | null)
     hidden: hidden.length,
     hiddenNames: hidden.slice(0, NAMED).map((path) => shown(path, 128)),
     skipped: manifest.skipped,
+    purpose: manifest.purpose && PURPOSES[manifest.purpose],
+    reason: shownLabel(manifest.reason, MAX_REASON),
     renamed: renamed.length,
     renamedNames: renamed
       .slice(0, NAMED)
@@ -113,6 +116,7 @@ export function summaryOf(document: Bytes): ReceiptSummary {
     deliveredEntries: content.delivered_entries,
     deliveredBytes: content.delivered_bytes,
     root: hex(content.root),
+    purpose: payload.purpose && PURPOSES[payload.purpose],
     digitsConfirmed: security.digits_confirmed,
     offered: shown(times.offered),
     verified: shown(times.verified),

@@ -194,6 +194,8 @@ const manifest = {
   ],
   salt: new Uint8Array(32),
   skipped: {},
+  purpose: null,
+  reason: "",
 } as const;
 
 describe("a manifest", () => {

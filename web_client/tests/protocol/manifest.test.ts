@@ -27,7 +27,8 @@ const file = (path: string, more: Partial<Entry> = {}): Entry => ({
   original: null,
   ...more,
 });
-const encode = (entries: Entry[]) => encodeManifest({ entries, salt, skipped: {} });
+const encode = (entries: Entry[]) =>
+  encodeManifest({ entries, salt, skipped: {}, purpose: null, reason: "" });
 
 test("as many entries as a recipient takes are encoded, and not one more", () => {
   const many = Array.from({ length: MAX_ENTRIES }, (_, i) => file(String(i)));
@@ -75,7 +76,10 @@ test("an empty file that was read is known, and a leaf tells nothing without its
   results.delivered(0, salt.slice().fill(7));
   expect(results.known(0)).toBe(true);
   const roots = [salt, salt.slice().fill(1)].map((one) =>
-    resultsRoot({ entries: [file("name")], salt: one, skipped: {} }, results),
+    resultsRoot(
+      { entries: [file("name")], salt: one, skipped: {}, purpose: null, reason: "" },
+      results,
+    ),
   );
   expect(roots[0]).not.toEqual(roots[1]);
 });

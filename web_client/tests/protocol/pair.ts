@@ -59,7 +59,7 @@ export function manifestOf(files: readonly Content[]): Manifest {
     data: null,
     original: null,
   }));
-  return { entries, salt: new Uint8Array(32), skipped: {} };
+  return { entries, salt: new Uint8Array(32), skipped: {}, purpose: null, reason: "" };
 }
 
 /** A party's signature of a receipt, which `receipt.sign` is held against. */

@@ -900,6 +900,7 @@ const someone = (label: string) =>
 const CHANGES: [member: string, changed: (said: any) => void][] = [
   ["transfer_id", (said) => (said.transfer_id = encodeBase64url(new Uint8Array(16)))],
   ["outcome", (said) => (said.outcome = "incomplete")],
+  ["purpose", (said) => (said.purpose = "TREAT")],
   ["manifest_sha256", (said) => (said.manifest_sha256 = NONE)],
   ["content.root", (said) => (said.content.root = NONE)],
   ["content.entries", (said) => said.content.entries++],

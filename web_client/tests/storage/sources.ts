@@ -18,7 +18,7 @@ export function manifestOf(sources: readonly Source[]): Manifest {
     data: null,
     original: null,
   }));
-  return { entries, salt: new Uint8Array(32), skipped: {} };
+  return { entries, salt: new Uint8Array(32), skipped: {}, purpose: null, reason: "" };
 }
 
 export const tapeBytes = (sources: readonly Source[]): Bytes =>

@@ -128,7 +128,7 @@ function manifestOf(sources: readonly Source[]): Manifest {
     data: null,
     original: null,
   }));
-  return { entries, salt: new Uint8Array(32), skipped: {} };
+  return { entries, salt: new Uint8Array(32), skipped: {}, purpose: null, reason: "" };
 }
 
 /** The sender's records, some entries given up. */
@@ -378,7 +378,13 @@ function sparse(sizes: readonly number[]): { path: string; layout: Layout } {
     data: null,
     original: null,
   }));
-  const layout = new Layout({ entries, salt: new Uint8Array(32), skipped: {} });
+  const layout = new Layout({
+    entries,
+    salt: new Uint8Array(32),
+    skipped: {},
+    purpose: null,
+    reason: "",
+  });
   const path = fresh();
   const store = new FileStore(path);
   const crcs = new Map<number, number>();

@@ -41,6 +41,8 @@ const OFFER: Offer = {
   hidden: 0,
   hiddenNames: [],
   skipped: {},
+  purpose: null,
+  reason: "",
   renamed: 0,
   renamedNames: [],
 };

@@ -262,6 +262,7 @@ export class RecipientSession extends Session<RecipientState> {
     return {
       transfer_id: encodeBase64url(this.fields.transfer_id),
       outcome: failed.length ? "incomplete" : "complete",
+      ...(this.manifest.purpose ? { purpose: this.manifest.purpose } : {}),
       offer_sha256: encodeBase64url(sha256(this.offer)),
       manifest_sha256: encodeBase64url(this.fields.manifest_sha256),
       closing_sha256: encodeBase64url(sha256(this.closing!)),

@@ -378,6 +378,7 @@ export class SenderSession extends Session<SenderState> {
     return {
       transfer_id: encodeBase64url(this.transferId),
       outcome: failed.length ? "incomplete" : "complete",
+      purpose: manifest.purpose,
       manifest_sha256: encodeBase64url(sha256(data)),
       content: {
         root: encodeBase64url(root),

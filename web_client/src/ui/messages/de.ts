@@ -7,10 +7,11 @@ import {
   page_check,
   page_failure,
   page_sender_failure,
+  purpose,
   status,
   warning,
 } from "../../../../p2p/protocol/sentences/de.json";
-import type { Details, Failures, Messages } from "./en";
+import type { Details, Failures, Messages, Purposes } from "./en";
 import { checkOf } from "./check";
 import { many } from "./numbers";
 
@@ -106,6 +107,7 @@ export const de: Messages = {
     title: "Die Liste der Dateien wird gelesen",
     text: "Wenn der Browser fragt, ob diese Seite Daten behalten darf, erlauben Sie es.",
   },
+  purposes: purpose as Purposes,
   skipped: (what) => `Der Absender hat weggelassen: ${what}.`,
   skippedKinds: {
     links: (count) => many(count, "symbolischer Link", "symbolische Links", "de-DE"),
@@ -117,6 +119,8 @@ export const de: Messages = {
     renamed: (count) => `Vom Absender geändert: ${many(count, "Name", "Namen", "de-DE")}:`,
     before: (path, original) => `${path} (vorher: ${original})`,
     title: (what) => `Ihnen angeboten: ${what}`,
+    purpose: (what) => `Zweck: ${what}`,
+    reason: (what) => `Begründung: ${what}`,
     list: "Die Dateien",
     saveSingle: (name, persisted) =>
       persisted
@@ -243,6 +247,13 @@ export const de: Messages = {
     to: "Nur für diesen Kontakt",
     anybody: "Wer den Link hat, sobald Sie ihn einlassen",
     verify: "Prüfziffern am Telefon vergleichen, bevor etwas gesendet wird",
+    purpose: "Zweck",
+    noPurpose: "Nicht angegeben",
+    reason: "Begründung",
+    reasonHint:
+      "Wenige Worte, die der Empfänger mit dem Angebot liest. Ein Notfall braucht sie. In der Quittung steht der Zweck, nicht die Begründung.",
+    reasonMissing: "Ein Notfall braucht eine Begründung.",
+    reasonLong: "Die Begründung ist zu lang.",
     go: "Link erstellen",
     unprotected:
       "Dieser Browser kann seinen Schlüssel nicht selbst schützen (kein Ed25519 in WebCrypto); er liegt im Speicher des Browsers.",
@@ -385,6 +396,7 @@ export const de: Messages = {
     delivered: "Angekommen",
     entries: "Dateien und Ordner",
     root: "Prüfsumme",
+    purpose: "Zweck",
     digits: "Ziffern",
     compared: "von beiden verglichen",
     notCompared: "nicht verglichen",

@@ -12,11 +12,13 @@ import {
   page_check,
   page_failure,
   page_sender_failure,
+  purpose,
   status,
   warning,
 } from "../../../../p2p/protocol/sentences/en.json";
 import type { StateName } from "../../events";
 import type { Code } from "../../protocol/errors";
+import type { PurposeName } from "../../protocol/purposes";
 import { checkOf } from "./check";
 import { many } from "./numbers";
 
@@ -30,6 +32,9 @@ const failuresSender: Failures = { ...failure, ...page_sender_failure };
 export type Details = { readonly [code in keyof typeof detail]: string };
 
 const details: Details = detail;
+
+/** What data is sent for. */
+export type Purposes = { readonly [name in PurposeName]: string };
 
 export const en = {
   language: "English",
@@ -115,6 +120,7 @@ export const en = {
     title: "Reading the list of files",
     text: "If the browser asks whether this page may keep data, allow it.",
   },
+  purposes: purpose as Purposes,
   skipped: (what: string) => `The sender left out: ${what}.`,
   skippedKinds: {
     links: (count: number) => many(count, "symbolic link", "symbolic links", "en-GB"),
@@ -127,6 +133,8 @@ export const en = {
       `${many(count, "name was", "names were", "en-GB")} changed by the sender:`,
     before: (path: string, original: string) => `${path} (before: ${original})`,
     title: (what: string) => `You are offered ${what}`,
+    purpose: (what: string) => `Purpose: ${what}`,
+    reason: (what: string) => `Reason: ${what}`,
     list: "The files",
     saveSingle: (name: string, persisted: boolean) =>
       persisted
@@ -247,6 +255,13 @@ export const en = {
     to: "Only for this contact",
     anybody: "Whoever has the link, once you let them in",
     verify: "Compare check digits by phone before anything is sent",
+    purpose: "What it is for",
+    noPurpose: "Not stated",
+    reason: "Reason",
+    reasonHint:
+      "A few words that the recipient reads with the offer. An emergency needs them. The receipt records the purpose, not the reason.",
+    reasonMissing: "An emergency needs a reason.",
+    reasonLong: "The reason is too long.",
     go: "Create the link",
     unprotected:
       "This browser cannot protect its key by itself (no Ed25519 in WebCrypto), so it is kept in the browser’s storage.",
@@ -379,6 +394,7 @@ export const en = {
     delivered: "Delivered",
     entries: "files and folders",
     root: "Hash of all",
+    purpose: "Purpose",
     digits: "Digits",
     compared: "compared by both",
     notCompared: "not compared",

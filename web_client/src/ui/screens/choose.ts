@@ -1,5 +1,6 @@
 /** What is to be sent, who sends it, and how the link is made. */
 import type { Selected } from "../../events";
+import { MAX_REASON, PURPOSES, PURPOSE_CODES, type PurposeCode } from "../../protocol/purposes";
 import {
   button,
   bytes,
@@ -37,6 +38,28 @@ export function choose(model: Model, { t: all, actions }: Context): Screen {
     h("option", { value: fingerprint }, `${name} (${fingerprint.slice(0, 9)})`),
   );
   const to = h("select", { id: "to" }, h("option", { value: "" }, t.anybody), ...known);
+  const purposes = PURPOSE_CODES.map((code) =>
+    h("option", { value: code }, all.purposes[PURPOSES[code]]),
+  );
+  const purpose = h(
+    "select",
+    { id: "purpose" },
+    h("option", { value: "" }, t.noPurpose),
+    ...purposes,
+  );
+  const reason = h("input", {
+    id: "reason",
+    type: "text",
+    autocomplete: "off",
+    "aria-describedby": "reason-hint",
+  });
+  const check = () => {
+    const missing = purpose.value === "ETREAT" && !reason.value.trim();
+    const long = new TextEncoder().encode(reason.value.trim()).length > MAX_REASON;
+    reason.setCustomValidity(missing ? t.reasonMissing : long ? t.reasonLong : "");
+  };
+  purpose.addEventListener("change", check);
+  reason.addEventListener("input", check);
   const submit = (event: globalThis.Event) => {
     event.preventDefault();
     const options = {
@@ -46,6 +69,8 @@ export function choose(model: Model, { t: all, actions }: Context): Screen {
       expires: Number(expires.value) * 3600,
       verify: verify.checked,
       to: to.value,
+      purpose: (purpose.value || null) as PurposeCode | null,
+      reason: reason.value.trim(),
     };
     actions.command({ command: "send", options });
   };
@@ -77,6 +102,11 @@ export function choose(model: Model, { t: all, actions }: Context): Screen {
         h("p", { class: "hint", id: "passphrase-hint" }, t.passphraseHint),
         h("label", { for: "expires" }, t.expires),
         expires,
+        h("label", { for: "purpose" }, t.purpose),
+        purpose,
+        h("label", { for: "reason" }, t.reason),
+        reason,
+        h("p", { class: "hint", id: "reason-hint" }, t.reasonHint),
         ...(known.length ? [h("label", { for: "to" }, t.to), to] : []),
         h("label", { class: "box" }, verify, ` ${t.verify}`),
       ),

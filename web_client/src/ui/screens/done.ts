@@ -104,6 +104,7 @@ export function receiptSummary(
     [t.recipient, key(receipt.recipient, receipt.recipientKey)],
     [t.delivered, [deliveredOf(receipt, all)]],
     [t.root, [h("code", {}, receipt.root)]],
+    ...(receipt.purpose ? [[t.purpose, [all.purposes[receipt.purpose]]] as [string, Child[]]] : []),
     [t.digits, [receipt.digitsConfirmed ? t.compared : t.notCompared]],
     [t.offered, [receipt.offered]],
     [t.verified, [receipt.verified]],

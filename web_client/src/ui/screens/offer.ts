@@ -25,6 +25,7 @@ export function offered(model: Model, { t: all, actions, answer }: Context): Scr
   const noted = offer.where !== "disk" || offer.tight;
   const folder = actions.canChooseFolder;
   const none = offer.where === "none";
+  const emergency = offer.purpose === "emergency";
   // Which button stands out.
   const [yes, no] = model.peer?.changed ? ["quiet", "primary"] : ["primary", "quiet"];
   const intoFolder = async () => {
@@ -34,6 +35,9 @@ export function offered(model: Model, { t: all, actions, answer }: Context): Scr
   const children = [
     title(t.title(contentOf(offer, all))),
     peerCard(model, all),
+    offer.purpose &&
+      h("p", emergency ? { class: "note" } : {}, t.purpose(all.purposes[offer.purpose])),
+    offer.reason && h("p", {}, t.reason(all.quoted(offer.reason))),
     list(offer, all),
     offer.hidden > 0 && namesOf(t.hidden(offer.hidden), offer.hiddenNames, offer.hidden, all),
     offer.renamed > 0 &&
