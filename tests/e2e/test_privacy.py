@@ -18,8 +18,9 @@ import urllib.parse
 import pytest
 
 from p2p.protocol.codec import decode_base64url
+from tests.confined import die_with_parent
 
-from .harness import ROOT, SECONDS, die_with_parent
+from .harness import ROOT, SECONDS
 
 FAMILY, GIVEN, NUMBER = "Müßiggang", "Łucja-Żaneta", "1970-01-31 Fall 4711"
 REASON = f"Schlaganfall, {GIVEN} wartet"
