@@ -43,6 +43,7 @@ MAX_RECEIPT = 16384
 MAX_FILE = 4 * MAX_RECEIPT
 
 OUTCOMES = ("complete", "incomplete")
+ROLES = ("sender", "recipient")
 
 
 class BadReceipt(ValueError):
@@ -186,7 +187,7 @@ def party(identity: bytes, label: str, software: str, audit_head: str) -> dict[s
 def read_payload(octets: bytes) -> dict[str, Any]:
     """The payload's members, binary ones as bytes. Raises `PeerError`."""
     fields: dict[str, Any] = read_as(_payload, decode_json(octets, MAX_RECEIPT), "receipt")
-    for role in ("sender", "recipient"):
+    for role in ROLES:
         if fields[role]["kid"] != thumbprint(fields[role]["jwk"]["x"]):
             raise PeerError("receipt_key_mismatch")
     return fields

@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 from ..protocol.audit import GENESIS
 from ..protocol.codec import encode_base64url
-from ..protocol.receipt import Receipt
+from ..protocol.receipt import ROLES, Receipt
 from ..protocol.sentences import Detail
 from .home import Home
 from .journal import Journals
 
-ROLES = ("sender", "recipient")
 ENDS = ("transfer", "erased")  # entries that tell how a transfer ended
 
 

@@ -10,9 +10,8 @@ from typing import Any
 from ..protocol.audit import BadLine
 from ..protocol.codec import MAX_INTEGER, decode_base64url
 from ..protocol.labels import shown_label
-from ..protocol.receipt import Receipt
+from ..protocol.receipt import ROLES, Receipt
 from .audit import AuditLog
-from .evidence import ROLES
 from .home import Home
 
 MAX_TEXT = 256  # characters of a member that is shown
