@@ -52,9 +52,10 @@ from .events import (
 )
 from .invitation import CUT_SECONDS, LAST_WORD_SECONDS, GuestInvitation, HostInvitation
 from .lanes.webrtc import ENGINES, EngineName, available, choose_engine
-from .protocol import disclosure
+from .protocol import checkpoint, disclosure
 from .protocol.audit import BadLine, Verified
 from .protocol.audit import verify as verify_log
+from .protocol.checkpoint import BadCheckpoint
 from .protocol.codec import encode_base64url, encode_json
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
 from .protocol.labels import shown_label
@@ -66,7 +67,7 @@ from .protocol.receipt import MAX_FILE, BadReceipt, Receipt, fingerprint, thumbp
 from .protocol.receipt import verify as verify_receipt
 from .protocol.seal import TRANSFER_ID
 from .protocol.sentences import CATALOGUE, LANGUAGES, Detail, Language, os_detail, text
-from .state import history
+from .state import history, retention, witness
 from .state.audit import lines_of
 from .state.evidence import LogCheck, check_log
 from .state.folder import now_text, utc_text
@@ -112,6 +113,7 @@ __all__ = [
     "VERSION",
     "Account",
     "AnnexEntry",
+    "BadCheckpoint",
     "BadIce",
     "BadLine",
     "BadReceipt",
@@ -152,6 +154,7 @@ __all__ = [
     "annex",
     "annex_beside",
     "check_audit",
+    "checkpoint",
     "compare_files",
     "discard",
     "disclose",
@@ -175,6 +178,7 @@ __all__ = [
     "receive",
     "replace_with",
     "resume",
+    "retention",
     "send",
     "serve",
     "shown",
@@ -188,6 +192,7 @@ __all__ = [
     "utc_text",
     "verify_receipt",
     "verify_web",
+    "witness",
     "write_new",
 ]
 

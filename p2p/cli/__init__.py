@@ -14,6 +14,7 @@ from .doctor import doctor
 from .evidence import receipt
 from .help import HELP_NAMES, Main
 from .identity import contacts, identity
+from .retention import audit_checkpoint, audit_prune, audit_witness
 from .server import local_ca_group, serve, verify_web
 from .settings import config
 from .transfers import receive, resume, send, transfers
@@ -37,6 +38,9 @@ def demo() -> None:
 
     raise SystemExit(run())
 
+
+for command in (audit_checkpoint, audit_witness, audit_prune):
+    audit_group.add_command(command)
 
 for command in (
     send,

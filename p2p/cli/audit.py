@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from .. import api
-from ..api import Account, BadLine, Failure, Filter, Home, LogEntry, Party, shown
+from ..api import Account, BadLine, Failure, Filter, Home, LogCheck, LogEntry, Party, shown
 from . import report
 from .language import counted, found, number, size, words
 from .parties import party_text, posing, purpose_text
@@ -84,7 +84,7 @@ def period(command: Command) -> Command:
 
 
 @contextlib.contextmanager
-def _whole(log: Path) -> Iterator[None]:
+def whole(log: Path) -> Iterator[None]:
     """Say where a log's chain does not hold, and exit."""
     with told():
         try:
@@ -100,7 +100,7 @@ def _whole(log: Path) -> Iterator[None]:
 def audit_verify(file: Path | None) -> None:
     """`handover audit verify`."""
     if file is not None:
-        with _whole(file):
+        with whole(file):
             chain = api.check_audit_file(file)
         entries = counted(chain.lines, "entry")
         show(words("receipt", "audit_holds", entries=entries, head=chain.head))
@@ -109,7 +109,7 @@ def audit_verify(file: Path | None) -> None:
     with told():
         home = Home()
     path = shown(str(home.audit.path), 1024)
-    with _whole(home.audit.path):
+    with whole(home.audit.path):
         found = api.check_audit(home)
     if found.misfits:
         say(words("receipt", "audit_misfits" if found.lines else "audit_missing", path=path))
@@ -119,11 +119,8 @@ def audit_verify(file: Path | None) -> None:
             say(words("receipt", "more", count=number(len(found.misfits) - LISTED)))
         say(words("receipt", "audit_advice"))
         raise SystemExit(1)
-    entries = counted(found.lines, "entry")
-    show(words("receipt", "audit_holds", entries=entries, head=found.head))
-    secured = "audit_fixed" if found.fixed else "audit_fitting" if found.receipts else "audit_alone"
-    count, last = number(found.receipts), number(found.fixed)
-    show(words("receipt", secured, count=count, number=last))
+    for sentence in _holds(found):
+        show(sentence)
 
 
 @audit_group.command("list")
@@ -147,7 +144,7 @@ def audit_list(
         names = _Names(home)
         home.audit.note("log_read", {"command": "list"})
     count = 0
-    with _whole(home.audit.path):
+    with whole(home.audit.path):
         for entry in api.log_entries(wanted, home):
             count += 1
             if as_json:
@@ -166,7 +163,7 @@ def audit_show(transfer: str) -> None:
         home = Home()
         names = _Names(home)
         home.audit.note("log_read", {"command": "show"})
-    with _whole(home.audit.path):
+    with whole(home.audit.path):
         told_of = [
             one for one in api.accounts(home=home) if one.transfer.startswith(transfer.lower())
         ]
@@ -191,16 +188,21 @@ def audit_export(span: Period, form: str | None, file: Path) -> None:
         home = Home()
     count = 0
 
-    def lines() -> Iterator[str]:
+    def lines() -> Iterator[str | bytes]:
         nonlocal count
         if form == "csv":
             yield _row(COLUMNS)
+        elif span == Period(None, None):  # as it stands there, so that it can be verified
+            for line in home.audit.walk():
+                count += line.fields is not None
+                yield line.data + b"\n"
+            return
         for entry in api.log_entries(Filter(span.since, span.until), home):
             count += 1
             text = api.encode_json(entry.members).decode() + "\n"
             yield _row(_cells(entry)) if form == "csv" else text
 
-    with _whole(home.audit.path):
+    with whole(home.audit.path):
         report.write(file, lines())
     home.audit.note("exported", {"format": form, "count": count})
     say(words("audit", "exported", entries=counted(count, "entry"), path=shown(str(file), 1024)))
@@ -374,6 +376,23 @@ def _party(party: Party) -> str:
 # --- what is handed over -------------------------------------------------------------------------
 
 
+def _holds(found: LogCheck) -> list[str]:
+    """That a log holds, and what vouches for it."""
+    entries = counted(found.lines, "entry")
+    sentences = [words("receipt", "audit_holds", entries=entries, head=found.head)]
+    if found.pruned:
+        sentences.append(words("receipt", "audit_pruned", entries=counted(found.pruned, "entry")))
+    secured = "audit_fixed" if found.fixed else "audit_fitting" if found.receipts else "audit_alone"
+    if secured != "audit_alone" or not found.witnessed:
+        count, last = number(found.receipts), number(found.fixed)
+        sentences.append(words("receipt", secured, count=count, number=last))
+    if found.checkpoints:
+        key = "audit_witnessed" if found.witnessed else "audit_unwitnessed"
+        count, last = number(found.checkpoints), number(found.witnessed)
+        sentences.append(words("receipt", key, count=count, number=last))
+    return sentences
+
+
 def _state(home: Home) -> tuple[bool, str]:
     """Whether the log holds, and the sentence that says so."""
     path = shown(str(home.audit.path), 1024)
@@ -387,13 +406,7 @@ def _state(home: Home) -> tuple[bool, str]:
         name, reason = checked.misfits[0]
         misfit = words("receipt", "misfit", name=shown(name, 256), reason=reason).strip()
         return False, words("report", "misfits", misfit=misfit)
-    entries = counted(checked.lines, "entry")
-    holds = words("receipt", "audit_holds", entries=entries, head=checked.head)
-    secured = (
-        "audit_fixed" if checked.fixed else "audit_fitting" if checked.receipts else "audit_alone"
-    )
-    count, last = number(checked.receipts), number(checked.fixed)
-    return True, f"{holds} {words('receipt', secured, count=count, number=last)}"
+    return True, " ".join(_holds(checked))
 
 
 def _html(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..api import CODES, Party
+from ..api import CODES, Home, Party, fingerprint, shown
 from .language import found, words
 
 
@@ -26,6 +26,13 @@ def posing(party: Party) -> str:
     return words(
         "receipt", "posing", role=words("receipt", party.role), label=label, contact=contact
     )
+
+
+def key_text(home: Home, key: bytes) -> str:
+    """Whose key it is: a contact's name in quotation marks, else its fingerprint."""
+    contact = next((one for one in home.contacts.all().values() if one.identity == key), None)
+    name = contact.name if contact else ""
+    return words("terminal", "label", label=shown(name)) if name else fingerprint(key)
 
 
 def purpose_text(code: str) -> str:

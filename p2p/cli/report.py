@@ -70,7 +70,7 @@ def grid(heading: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) ->
     yield "</table>\n"
 
 
-def write(file: Path, lines: Iterable[str]) -> None:
+def write(file: Path, lines: Iterable[str | bytes]) -> None:
     """Write what is handed over, for its owner alone; `-` is standard output. Fails with a
     sentence."""
     try:
@@ -78,6 +78,7 @@ def write(file: Path, lines: Iterable[str]) -> None:
             for line in lines:
                 click.echo(line, nl=False)
         else:
-            replace_with(file.absolute(), (line.encode() for line in lines))
+            parts = (line.encode() if isinstance(line, str) else line for line in lines)
+            replace_with(file.absolute(), parts)
     except OSError as error:
         fail(Failure("not_writable", os_detail(error)))

@@ -3,6 +3,9 @@
 Pure: `entry` makes the next line, `walk` goes through a log line by line. A changed, removed or
 inserted line breaks the chain at that place; a log cut off at its end is caught by the heads that
 receipts carry. A line torn by a power cut is closed by a `recovered` entry and accepted as such.
+
+A log whose oldest entries were pruned begins with a *base*: how many lines there were, the hash of
+the last of them, their Merkle tree, and a signed checkpoint of it.
 """
 
 from __future__ import annotations
@@ -10,13 +13,39 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from .codec import Json, decode_json, encode_json, sha256
+from .checkpoint import MAX_NOTE, BadCheckpoint, Note, Tree, decode
+from .codec import (
+    MAX_INTEGER,
+    Json,
+    base64url,
+    decode_json,
+    encode_base64url,
+    encode_json,
+    integer,
+    list_of,
+    members,
+    one_of,
+    read_as,
+    sha256,
+    text,
+)
 from .errors import PeerError
 from .sentences import Detail
 
 GENESIS = "0" * 64
 MAX_LINE = 65536
 RECOVERED = "recovered"
+BASE = "base"  # stands where a line has its `event`
+
+_base = members(
+    {
+        "event": one_of(BASE),
+        "lines": integer(1, MAX_INTEGER),
+        "head": text(64),
+        "tree": list_of(base64url(32), 64),
+        "checkpoint": text(MAX_NOTE),
+    }
+)
 
 
 class BadLine(ValueError):
@@ -27,12 +56,39 @@ class BadLine(ValueError):
         super().__init__(f"line {number}: {reason}")
 
 
+class Base(NamedTuple):
+    """What stands in the place of lines that were pruned; its tree is that of its checkpoint."""
+
+    lines: int
+    head: str  # hash of the last of them, hex
+    nodes: tuple[bytes, ...]  # of their tree, as `Tree` has them
+    note: Note
+
+    def encode(self) -> bytes:
+        """The first line of the log, with its newline."""
+        fields: dict[str, Json] = {
+            "event": BASE,
+            "lines": self.lines,
+            "head": self.head,
+            "tree": [encode_base64url(node) for node in self.nodes],
+            "checkpoint": self.note.encode().decode(),
+        }
+        return encode_json(fields) + b"\n"
+
+    def tree(self) -> Tree:
+        """Their Merkle tree, to grow."""
+        return Tree(self.lines, self.nodes)
+
+
 class Line(NamedTuple):
-    """A line that fits: its number from 1, its hash, and its members, or None of a torn one."""
+    """A line that fits: its number from 1, its hash, its members, or None of a torn one, and its
+    bytes. Of a base: the number and hash of the last line that it stands for."""
 
     number: int
     head: str
     fields: dict[str, Json] | None
+    data: bytes = b""
+    base: Base | None = None
 
 
 class Verified(NamedTuple):
@@ -66,9 +122,13 @@ def walk(lines: Iterable[bytes]) -> Iterator[Line]:
     what is longer than a line may come in parts."""
     head, number, torn = GENESIS, 0, False
     for line in lines:
-        number += 1
         whole = line.endswith(b"\n")
         line = line.removesuffix(b"\n")
+        if not number and (base := read_base(line)):
+            head, number = base.head, base.lines
+            yield Line(number, head, None, line, base)
+            continue
+        number += 1
         if len(line) > MAX_LINE:
             raise BadLine(number, Detail("no_log_entry"))
         fields = _fields(line) if whole else None
@@ -83,9 +143,24 @@ def walk(lines: Iterable[bytes]) -> Iterator[Line]:
         else:
             torn = False
         head = line_hash(line)
-        yield Line(number, head, fields)
+        yield Line(number, head, fields, line)
     if torn:
         raise BadLine(number, Detail("line_cut_off"))
+
+
+def read_base(line: bytes) -> Base | None:
+    """What a first line stands for; None where it is an ordinary one, or says what is not so."""
+    if not line.startswith(b'{"checkpoint":'):  # names are sorted: no entry begins so
+        return None
+    try:
+        fields = read_as(_base, decode_json(line, MAX_LINE), "base")
+        note = decode(fields["checkpoint"].encode())
+        base = Base(fields["lines"], fields["head"], tuple(fields["tree"]), note)
+        tree = base.tree()
+    except (PeerError, BadCheckpoint, ValueError):
+        return None
+    said = note.checkpoint
+    return base if (said.size, said.root) == (tree.size, tree.root()) else None
 
 
 def sequence(line: bytes) -> int | None:

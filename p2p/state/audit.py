@@ -12,6 +12,7 @@ from typing import IO, Any
 from ..protocol import audit
 from ..protocol.codec import MAX_INTEGER, Json, Reader, decode_json, integer, text
 from ..protocol.errors import Failure, PeerError
+from ..storage.durable import replace_with
 from ..storage.strict import open_strictly, unusable
 from .folder import Folder, now_text
 
@@ -92,6 +93,19 @@ class AuditLog:
         for line in self.walk():
             verified = audit.Verified(line.number, line.head)
         return verified
+
+    def prune(self, base: audit.Base) -> None:
+        """Put a base into the place of the lines it stands for. Raises `BadLine`, `Failure`,
+        `OSError`."""
+        with self._folder.locked(), self._opened() as log:
+
+            def rest() -> Iterator[bytes]:
+                yield base.encode()
+                for line in audit.walk(lines_of(log) if log else ()):
+                    if line.number > base.lines:
+                        yield line.data + b"\n"
+
+            replace_with(self.path, rest())
 
     @contextmanager
     def _opened(self, *, append: bool = False) -> Iterator[IO[bytes] | None]:

@@ -7,12 +7,16 @@ there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..protocol.audit import GENESIS
+from ..protocol.checkpoint import BadCheckpoint, Note, Tree, check
 from ..protocol.codec import encode_base64url
 from ..protocol.receipt import ROLES, Receipt
 from ..protocol.sentences import Detail
+from .audit import FILE
+from .checkpoints import cosigned_by
 from .home import Home
 from .journal import Journals
 
@@ -21,16 +25,23 @@ ENDS = ("transfer", "erased")  # entries that tell how a transfer ended
 
 class LogCheck(NamedTuple):
     """A log whose chain holds: how many lines, and its head; how many receipts fit it, and up to
-    which line nothing can have been changed since; and what does not fit."""
+    which line nothing can have been changed since; what does not fit; how many of its lines were
+    pruned; and of its checkpoints how many fit, and up to which line one was cosigned by a witness
+    that counts."""
 
     lines: int
     head: str
     receipts: int
     fixed: int
-    misfits: tuple[tuple[str, Detail], ...]  # (file name of a receipt, what is wrong)
+    misfits: tuple[tuple[str, Detail], ...]  # (file name of a receipt or checkpoint, what is wrong)
+    pruned: int = 0
+    checkpoints: int = 0
+    witnessed: int = 0
 
 
-class _Anchor(NamedTuple):
+class Anchor(NamedTuple):
+    """What a receipt says of this machine's log."""
+
     name: str
     transfer: str
     heads: tuple[str, ...]
@@ -42,19 +53,29 @@ def check_log(home: Home) -> LogCheck:
     """Hold the audit log against every receipt of this machine. Raises `BadLine` where the chain
     does not hold, and `Failure`."""
     anchors, misfits = [], []
-    # The receipts first: what is on the disk now is in the log by then, or its journal is there.
-    identity = home.identity.existing()
+    # These first: what is on the disk now is in the log by then, or its journal is there.
+    own = own_key(home)
     for name, found in home.receipts.all():
         if isinstance(found, Receipt):
-            anchors.append(_anchor(home, name, found, identity.public if identity else b""))
+            anchors.append(anchors_of(home, name, found, own))
         else:
             misfits.append((name, found))
+    checkpoints, roots = list(home.checkpoints.all()), dict[int, bytes]()
+    sizes = {one.checkpoint.size for _, one in checkpoints if isinstance(one, Note)}
     wanted = {head for one in anchors for head in one.heads}
     entered = {one.transfer: 0 for one in anchors}  # the last line that tells of a transfer
     places, lines, last = {GENESIS: 0}, 0, GENESIS
-    for lines, last, fields in home.audit.walk():
+    tree, pruned = Tree(), 0
+    for lines, last, fields, data, base in home.audit.walk():
+        if base is not None:
+            places, pruned, tree = {}, lines, base.tree()
+            checkpoints.append((FILE, base.note))
+        else:
+            tree.append(data)
         if last in wanted:
             places[last] = lines
+        if lines in sizes or base is not None:
+            roots[lines] = tree.root()
         ended = fields is not None and fields["event"] in ENDS
         transfer = fields.get("transfer_id") if fields and ended else None
         if isinstance(transfer, str) and transfer in entered:
@@ -68,13 +89,42 @@ def check_log(home: Home) -> LogCheck:
             misfits.append((one.name, Detail("entry_missing")))
         else:
             fixed, fitting = max(fixed, *there), fitting + 1
-    return LogCheck(lines, last, fitting, fixed, tuple(sorted(misfits)))
+    held, keys = 0, home.checkpoints.witnesses()
+    seen = 0
+    for name, note in checkpoints:
+        wrong = note if isinstance(note, Detail) else _misfit(note, roots)
+        if wrong is not None:
+            misfits.append((name, wrong))
+        elif isinstance(note, Note) and name != FILE:
+            held += 1
+            if cosigned_by(note, keys):
+                seen = max(seen, note.checkpoint.size)
+    wrongs = tuple(sorted(misfits))
+    return LogCheck(lines, last, fitting, fixed, wrongs, pruned, held, seen)
 
 
-def _anchor(home: Home, name: str, receipt: Receipt, own: bytes) -> _Anchor:
+def _misfit(note: Note, roots: Mapping[int, bytes]) -> Detail | None:
+    """What is wrong with a checkpoint of this log, if anything is. It may be by an earlier key of
+    this machine."""
+    try:
+        check(note)
+    except BadCheckpoint as bad:
+        return bad.reason
+    said = note.checkpoint
+    return None if roots.get(said.size) == said.root else Detail("checkpoint_differs")
+
+
+def own_key(home: Home) -> bytes:
+    """This machine's public key, or b"". Raises `Failure`."""
+    identity = home.identity.existing()
+    return identity.public if identity else b""
+
+
+def anchors_of(home: Home, name: str, receipt: Receipt, own: bytes) -> Anchor:
+    """What a receipt says of this machine's log. Raises `Failure`."""
     parties = [receipt.payload[role] for role in ROLES]
     ours = [one for one in parties if one["jwk"]["x"] == own]
     heads = tuple(one["audit_head"] for one in ours or parties)
     transfer = receipt.payload["transfer_id"]
     there = Journals(home).has(transfer)
-    return _Anchor(name, encode_base64url(transfer), heads, bool(ours), there)
+    return Anchor(name, encode_base64url(transfer), heads, bool(ours), there)

@@ -18,6 +18,7 @@ from ..protocol.paths import shown
 from ..storage.durable import replace_whole
 from .audit import FILE as AUDIT
 from .audit import AuditLog
+from .checkpoints import Checkpoints, Witnessed
 from .contacts import FILE as CONTACTS
 from .contacts import Contacts
 from .folder import Folder, default_path, unwritable
@@ -54,6 +55,8 @@ class Home:
         self.identity = IdentityStore(folder, self.audit)
         self.contacts = Contacts(folder, self.audit)
         self.receipts = Receipts(folder)
+        self.checkpoints = Checkpoints(folder)
+        self.witnessed = Witnessed(folder)
 
     def _claim(self) -> None:
         """Mark the folder as ours. Raises `Failure` when it holds anything else, and `OSError`."""

@@ -124,6 +124,11 @@ class Receipts:
             return verify(data) if data is not None else None
         return None
 
+    def remove(self, transfer: bytes) -> None:
+        """Remove a receipt and its annex, for good. Raises `OSError`."""
+        for path in (self.annex_path(transfer), self.path(transfer)):
+            path.unlink(missing_ok=True)
+
     def annex_path(self, transfer: bytes) -> Path:
         """Where a transfer's annex lies: the names a receipt does not tell."""
         return self._folder.path / ANNEXES / f"{transfer.hex()}{ANNEX_ENDING}"

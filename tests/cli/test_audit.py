@@ -206,3 +206,61 @@ def test_an_export_is_the_log_itself(line, home, tmp_path):
     rows = list(csv.reader(io.StringIO(done.stdout)))
     assert [row[2] for row in rows[-2:]] == ["transfer", "exported"]
     assert line.run("audit", "export", tmp_path / "no" / "such").exit_code == 1
+
+
+def test_a_witness_vouches_for_the_log(line, language, home, tmp_path, monkeypatch):
+    """Over files that name nobody, between two computers."""
+    words = CATALOGUE[language]["audit"]
+    here, there = str(home.path), str(tmp_path / "witness")
+    request, answer = tmp_path / "request", tmp_path / "answer"
+    assert line.run("audit", "checkpoint", "--output", request).exit_code == 0
+    monkeypatch.setenv("HANDOVER_HOME", there)
+    done = line.run("audit", "witness", request, "--output", answer)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert answer.stat().st_mode & 0o077 == 0
+    assert "Mary" not in (text := request.read_text() + answer.read_text())
+    assert "Klinik" not in text
+    monkeypatch.setenv("HANDOVER_HOME", here)
+    done = line.run("audit", "checkpoint", "--add", answer)
+    assert done.exit_code == 1
+    assert "--trust" in done.stderr
+    assert line.run("audit", "checkpoint", "--add", answer, "--trust").exit_code == 0
+    witnessed = CATALOGUE[language]["receipt"]["audit_witnessed"]
+    assert witnessed.format(count=1, number=6) in line.run("audit", "verify").stdout
+    assert witnessed.format(count=1, number=6) in line.run("audit", "report").stdout
+    monkeypatch.setenv("HANDOVER_HOME", there)
+    request.write_text("old 5\n\nnonsense\n")
+    done = line.run("audit", "witness", request)
+    assert done.exit_code == 1
+    reason = CATALOGUE[language]["detail"]["no_checkpoint"]
+    assert done.stderr == words["checkpoint_refused"].format(reason=reason) + "\n"
+
+
+def test_what_is_old_goes_only_with_yes(line, language, home, tmp_path):
+    words = CATALOGUE[language]["audit"]
+    log = home.audit.path.read_bytes()
+    done = line.run("audit", "prune")  # nothing is six years old
+    assert (done.exit_code, home.audit.path.read_bytes()) == (0, log)
+    prune = ("audit", "prune", "--before", "2999-12-31")
+    done = line.run(*prune)
+    assert words["prune_yes"] in done.stderr
+    assert (done.exit_code, home.audit.path.read_bytes()) == (0, log)
+    done = line.run(*prune, "--yes")
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (0, words["pruned"])
+    assert list((home.path / "receipts").iterdir()) == []
+    events = [fields["event"] for _, _, fields, _, _ in home.audit.walk() if fields]
+    assert events == ["pruned"]
+    pruned = CATALOGUE[language]["receipt"]["audit_pruned"].partition("{")[0]
+    assert pruned in line.run("audit", "verify").stdout
+    copy = tmp_path / "copy.jsonl"
+    assert line.run("audit", "export", copy).exit_code == 0
+    assert line.run("audit", "verify", copy).exit_code == 0
+
+
+def test_an_export_of_a_log_that_a_crash_has_torn_holds(line, home, tmp_path):
+    with home.audit.path.open("ab") as log:
+        log.write('{"event":"Ä'.encode()[:-1])
+    copy = tmp_path / "copy.jsonl"
+    line.run("audit", "list")  # the next entry closes it
+    assert line.run("audit", "export", copy).exit_code == 0
+    assert line.run("audit", "verify", copy).exit_code == 0

@@ -71,11 +71,11 @@ def replaced(path, make):
 
 @pytest.mark.parametrize("role", ["sender", "recipient"])
 def test_a_log_that_all_receipts_fit_holds(home, role):
-    assert check_log(home) == (0, audit.GENESIS, 0, 0, ())
+    assert check_log(home)[:5] == (0, audit.GENESIS, 0, 0, ())
     home.identity.load()  # which is noted
     for number in range(COUNT):
         receive(home, number, role=role)
-        assert check_log(home) == (number + 2, home.audit.head(), number + 1, number + 1, ())
+        assert check_log(home)[:5] == (number + 2, home.audit.head(), number + 1, number + 1, ())
 
 
 @pytest.mark.parametrize("role", ["sender", "recipient"])
@@ -165,7 +165,7 @@ def test_receipts_of_an_earlier_key_still_bind_the_log(home):
     for number in range(COUNT):
         receive(home, number)
     (home.path / "identity.json").unlink()
-    assert check_log(home)[2:] == (COUNT, COUNT, ())
+    assert check_log(home)[2:5] == (COUNT, COUNT, ())
     assert not (home.path / "identity.json").exists()
     home.identity.load()
     assert not check_log(home).misfits
@@ -179,7 +179,7 @@ def test_a_transfer_from_this_machine_to_itself(home):
     heads = audit.GENESIS, home.audit.head()
     home.receipts.store(transfer, signed(own, own, transfer=transfer, heads=heads))
     home.audit.append("transfer", {"transfer_id": encode_base64url(transfer)})
-    assert check_log(home)[2:] == (1, 2, ())
+    assert check_log(home)[2:5] == (1, 2, ())
     home.receipts.store(transfer, signed(own, own, transfer=transfer, heads=(heads[0], "e" * 64)))
     assert len(check_log(home).misfits) == 1
 

@@ -23,6 +23,7 @@ from nacl.signing import SigningKey
 from p2p import compression
 from p2p.protocol import (
     audit,
+    checkpoint,
     codec,
     disclosure,
     handshake,
@@ -1787,6 +1788,134 @@ def make_same() -> None:
     )
 
 
+def make_checkpoint() -> None:
+    """Trees of lines, proofs that one begins with another, and notes. (RFC 9162, C2SP)"""
+    lines = [f'{{"seq":{number}}}'.encode() for number in range(1, 10)]
+
+    def root(begin: int, end: int) -> bytes:
+        """By the definition in RFC 9162 2.1.1."""
+        if begin == end:
+            return codec.sha256(b"")
+        if end - begin == 1:
+            return codec.sha256(b"\x00" + lines[begin])
+        middle = 1
+        while middle * 2 < end - begin:
+            middle *= 2
+        left, right = root(begin, begin + middle), root(begin + middle, end)
+        return codec.sha256(b"\x01" + left + right)
+
+    def consistent(old: int, before: bytes, new: int, after: bytes, proof: list[bytes]) -> str:
+        try:
+            checkpoint.check_consistency(old, before, new, after, proof)
+        except checkpoint.BadCheckpoint as bad:
+            return bad.reason.code
+        return "ok"
+
+    def case(name: str, old: int, new: int, proof: list[bytes], **changed: bytes) -> Case:
+        before, after = changed.get("before", root(0, old)), changed.get("after", root(0, new))
+        return {
+            "name": name,
+            "old": old,
+            "old_root": before.hex(),
+            "new": new,
+            "new_root": after.hex(),
+            "proof": [node.hex() for node in proof],
+            "expect": consistent(old, before, new, after, proof),
+        }
+
+    def proof(old: int, new: int) -> list[bytes]:
+        return [root(*span) for span in checkpoint.proof_ranges(old, new)]
+
+    zeros = bytes(32)
+    proofs = [
+        *(
+            case(f"{old} of {new}", old, new, proof(old, new))
+            for new in range(1, 10)
+            for old in range(1, new + 1)
+        ),
+        case("none of 3", 0, 3, []),
+        case("none of 3, with a node", 0, 3, [zeros]),
+        case("3 of 7, another old root", 3, 7, proof(3, 7), before=zeros),
+        case("3 of 7, another new root", 3, 7, proof(3, 7), after=zeros),
+        case("3 of 7, a node too few", 3, 7, proof(3, 7)[:-1]),
+        case("3 of 7, a node too many", 3, 7, [*proof(3, 7), zeros]),
+        case("3 of 7, nodes in another order", 3, 7, proof(3, 7)[::-1]),
+        case("3 of 7, no node", 3, 7, []),
+        case("4 of 7, no node", 4, 7, []),
+        case("7 of 3", 7, 3, proof(3, 7)),
+        case("5 of 5, with a node", 5, 5, [zeros]),
+        case("5 of 5, another root", 5, 5, [], after=zeros),
+    ]
+    good = checkpoint.sign(S_KEY, 9, root(0, 9))
+    both = checkpoint.cosign(R_KEY, good, 1_700_000_000)
+    text, signature = good.checkpoint.text().decode(), good.encode().decode().split("\n\n")[1]
+    theirs = both.encode().decode().splitlines()[-1]
+    name, cosignature = both.signatures[1]
+    later = good.with_signature(name, cosignature[:11] + b"\xff" + cosignature[12:])
+    nameless = f"\u2014 handover-witness/x {b64s(76)}\n"
+    origin, size, sum_line = text.splitlines()
+    notes = {
+        "signed": good.encode(),
+        "cosigned": both.encode(),
+        "cosigned by its owner": checkpoint.cosign(S_KEY, good, 0).encode(),
+        "a signature of another kind": good.encode()
+        + f"\u2014 example.org/log {b64s(68)}\n".encode(),
+        "of another size": good.encode().replace(b"\n9\n", b"\n8\n"),
+        "a cosignature of another time": later.encode(),
+        "a cosignature of a key that is not told": good.encode() + nameless.encode(),
+        "not signed by its owner": f"{text}\n{theirs}\n".encode(),
+        "without signatures": text.encode() + b"\n",
+        "without an empty line": f"{text}{signature}".encode(),
+        "with an extension": f"{text}more\n\n{signature}".encode(),
+        "size 09": f"{origin}\n09\n{sum_line}\n\n{signature}".encode(),
+        "size -1": f"{origin}\n-1\n{sum_line}\n\n{signature}".encode(),
+        "size 2^60": f"{origin}\n{2**60}\n{sum_line}\n\n{signature}".encode(),
+        "root of 31 bytes": f"{origin}\n{size}\n{b64s(31)}\n\n{signature}".encode(),
+        "root without padding": f"{origin}\n{size}\n{sum_line[:-1]}\n\n{signature}".encode(),
+        "origin with a space": f"a b\n{size}\n{sum_line}\n\n{signature}".encode(),
+        "no origin": f"\n{size}\n{sum_line}\n\n{signature}".encode(),
+        "a hyphen for the dash": good.encode().replace("\u2014".encode(), b"-"),
+        "a carriage return": good.encode().replace(b"\n9\n", b"\r\n9\r\n"),
+        "no newline at the end": good.encode()[:-1],
+        "a signature too short": f"{text}\n\u2014 {origin} {b64s(4)}\n".encode(),
+        "no UTF-8": good.encode() + b"\xff",
+        "empty": b"",
+        "65 signatures": f"{text}\n{signature * 65}".encode(),
+    }
+
+    def told(data: bytes) -> Any:
+        try:
+            note = checkpoint.decode(data)
+            owner, witnesses = checkpoint.check(note), checkpoint.witnesses(note)
+        except checkpoint.BadCheckpoint as bad:
+            return {"error": bad.reason.code}
+        return {
+            "owner": owner.hex(),
+            "size": note.checkpoint.size,
+            "root": note.checkpoint.root.hex(),
+            "witnesses": {key.hex(): time for key, time in witnesses.items()},
+        }
+
+    trees = [
+        {
+            "name": f"{size} lines",
+            "lines": [line.decode() for line in lines[:size]],
+            "expect": root(0, size).hex(),
+        }
+        for size in range(10)
+    ]
+    written = [
+        {"name": name, "note": data.decode("latin-1"), "expect": told(data)}
+        for name, data in notes.items()
+    ]
+    write("checkpoint", [*trees, *proofs, *written])
+
+
+def b64s(length: int) -> str:
+    """So many zeros in standard base64."""
+    return base64.b64encode(bytes(length)).decode()
+
+
 def make_disclosure() -> None:
     entries = [
         manifest.Entry("a/eins.dcm", "file", 3, 0),
@@ -2705,6 +2834,7 @@ if __name__ == "__main__":
     make_compression()
     make_receipt()
     make_same()
+    make_checkpoint()
     make_disclosure()
     make_audit()
     make_sender()
