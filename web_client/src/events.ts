@@ -40,6 +40,7 @@ export interface PeerMet {
   readonly event: "peer";
   readonly label: string; // what it calls itself, safe to show between quotation marks
   readonly fingerprint: string;
+  readonly keyId: string; // as the audit log names it
   readonly contact: string; // the name it is known by, or ""
   readonly since: string; // when it was first met, RFC 3339, or ""
   readonly verified: boolean; // check digits were compared with it before

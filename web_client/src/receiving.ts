@@ -13,6 +13,7 @@ import { blobOf, contentOf } from "./storage/saving";
 import { failed } from "./transfer/outcome";
 import { LINK_SECONDS, RecipientTransfer } from "./transfer/recipient";
 import { summaryOf } from "./transfer/summary";
+import { Trail, trailed } from "./transfer/trail";
 
 const DELIVERED_SECONDS = 7 * 24 * 3600; // what was not saved by then is erased
 const SAVING_MS = 500; // between two events of how far it is
@@ -22,6 +23,8 @@ type Around = { -readonly [member in keyof Person]: Person[member] } & {
 };
 
 export class Receiving {
+  private readonly trail: Trail;
+  private readonly around: Around;
   private invitation: GuestInvitation | null = null; // once the link could be read
   private transfer: RecipientTransfer | null = null;
   private delivered: Delivered | null = null;
@@ -29,8 +32,13 @@ export class Receiving {
 
   constructor(
     private readonly home: Home,
-    private readonly around: Around,
-  ) {}
+    around: Around,
+  ) {
+    const offered = () => this.transfer?.underway?.offer.transferId;
+    const transferId = () => (offered() ? encodeBase64url(offered()!) : "");
+    this.trail = new Trail(home.audit, "recipient", transferId);
+    this.around = trailed(around, this.trail);
+  }
 
   /** What the page is told, this side hears too. */
   hear(event: Event): void {
@@ -84,7 +92,7 @@ export class Receiving {
     const invitation = this.invitation!;
     around.folders = command.folders;
     const keysOf = (salt: Bytes, share: Bytes) => invitation.storageKeys(salt, share);
-    this.transfer = new RecipientTransfer(home, around, invitation.room, keysOf);
+    this.transfer = new RecipientTransfer(home, around, invitation.room, keysOf, this.trail.run);
     const identity = home.identity.under(command.label);
     await invitation.receive(this.transfer, identity, command.passphrase);
     await this.tellReceipt();

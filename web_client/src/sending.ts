@@ -30,6 +30,7 @@ import {
   recall,
   type Prepared,
 } from "./transfer/sender";
+import { Trail, trailed } from "./transfer/trail";
 
 const OWNER = 32; // bytes of the token that a room is taken again with
 const NAMES = 200; // top names that are shown
@@ -166,23 +167,28 @@ export class Sending {
     prepare: () => Promise<Prepared>,
     { recalled }: { recalled: boolean },
   ): Promise<void> {
-    const { kept, around } = this;
+    const { kept } = this;
     const identity = await kept.identity.under(record.label);
     if (!same(identity.public, record.identity)) throw new Failure("journal_foreign");
+    const trail = new Trail(kept.audit, "sender", () => record.transferId);
+    const around = trailed(this.around, trail);
     const tell = (event: Event) => around.tell(event);
-    const transfer = new SenderTransfer(kept, identity, record, prepare, recalled, tell);
+    const transfer = new SenderTransfer(kept, identity, record, prepare, recalled, tell, trail.run);
     if (recalled) await transfer.recallReceipt();
     if (kept.lasting) void around.persist(); // some browsers ask the person, whom nothing waits for
     this.invitation = new HostInvitation(transfer, around);
-    await this.invitation.run(() => void this.tellLink(record));
+    await this.invitation.run(() => void this.tellLink(record, tell));
     this.invitation = null;
   }
 
-  private async tellLink({ transferId, link, expiresAt, to }: SenderRecord): Promise<void> {
+  private async tellLink(
+    { transferId, link, expiresAt, to }: SenderRecord,
+    tell: (event: Event) => void,
+  ): Promise<void> {
     const contacts = to ? await this.kept.contacts.all() : [];
     const contact = contacts.find((one) => fingerprint(one.identity) === fingerprint(to!));
     const { data } = encodeQr(link, { border: 2 });
-    this.around.tell({
+    tell({
       event: "link",
       transferId,
       link,

@@ -82,6 +82,13 @@ async function exportReceipt(transferId: string): Promise<void> {
   if (document) tell({ event: "receipt", name, document });
 }
 
+/** Save the audit log, which notes that from its next entry on. */
+async function exportAudit(): Promise<void> {
+  const { audit } = await opened();
+  tell({ event: "audit", document: await audit.text() });
+  await audit.note("exported", { format: "jsonl" });
+}
+
 async function tellHistory(): Promise<void> {
   tell({ event: "history", entries: await pastTransfers(await opened()) });
 }
@@ -139,11 +146,12 @@ async function obey(data: Command): Promise<void> {
     case "receipt":
       return exportReceipt(data.transferId);
     case "history":
+      await (await opened()).audit.note("log_read", { command: "history" });
       return tellHistory();
     case "forget":
       return forget(data.transferId);
     case "audit":
-      return tell({ event: "audit", document: await (await opened()).audit.text() });
+      return exportAudit();
   }
 }
 

@@ -3,7 +3,8 @@ import { nowText } from "../clock";
 import { hex, same, type Bytes } from "../protocol/codec";
 import { MAX_LABEL } from "../protocol/handshake";
 import { alike, shownLabel } from "../protocol/labels";
-import { fingerprint } from "../protocol/receipt";
+import { fingerprint, thumbprint } from "../protocol/receipt";
+import type { AuditLog } from "./audit";
 import type { Database } from "./database";
 
 /** `verified` once check digits were compared with them. */
@@ -15,7 +16,10 @@ export interface Contact {
 }
 
 export class Contacts {
-  constructor(private readonly database: Database) {}
+  constructor(
+    private readonly database: Database,
+    private readonly audit: AuditLog,
+  ) {}
 
   /** All of them, by name. */
   async all(): Promise<Contact[]> {
@@ -45,6 +49,10 @@ export class Contacts {
       verified: verified || (known?.verified ?? false),
     };
     await this.database.put("contacts", contact, hex(identity));
+    const event = !known
+      ? "contact_added"
+      : contact.verified !== known.verified && "contact_compared";
+    if (event) await this.audit.note(event, { peer: thumbprint(identity) });
   }
 
   /** Its label; its fingerprint where the label is empty or looks like another contact's. */

@@ -23,6 +23,7 @@ export type Put = readonly [store: StoreName, value: unknown, key: IDBValidKey];
 export interface Database {
   get<T>(store: StoreName, key: IDBValidKey): Promise<T | undefined>;
   getAll<T>(store: StoreName): Promise<T[]>;
+  count(store: StoreName): Promise<number>;
   put(store: StoreName, value: unknown, key: IDBValidKey): Promise<void>;
   /** All of them or none. */
   putTogether(puts: readonly Put[]): Promise<void>;
@@ -41,6 +42,9 @@ class Indexed implements Database {
   }
   getAll<T>(store: StoreName): Promise<T[]> {
     return this.done((database) => database.getAll(store));
+  }
+  count(store: StoreName): Promise<number> {
+    return this.done((database) => database.count(store));
   }
   put(store: StoreName, value: unknown, key: IDBValidKey): Promise<void> {
     return this.done(async (database) => void (await database.put(store, value, key)));
@@ -97,6 +101,9 @@ export class Forgetful implements Database {
   }
   async getAll<T>(store: StoreName): Promise<T[]> {
     return [...this.stores.get(store)!.values()] as T[];
+  }
+  async count(store: StoreName): Promise<number> {
+    return this.stores.get(store)!.size;
   }
   async put(store: StoreName, value: unknown, key: IDBValidKey): Promise<void> {
     this.stores.get(store)!.set(key, value);

@@ -25,12 +25,12 @@ export class Home {
     /** Whether it outlives the page. */
     readonly lasting: boolean,
   ) {
-    this.identity = new OwnIdentity(database);
-    this.contacts = new Contacts(database);
+    this.audit = new AuditLog(database);
+    this.identity = new OwnIdentity(database, this.audit);
+    this.contacts = new Contacts(database, this.audit);
     this.journals = new Journals(database);
     this.sending = new SenderJournals(database);
     this.receipts = new Receipts(database);
-    this.audit = new AuditLog(database);
   }
 
   static async open(): Promise<Home> {

@@ -3,6 +3,8 @@ import sodium from "libsodium-wrappers-sumo";
 
 import { utf8, type Bytes } from "../protocol/codec";
 import { MAX_LABEL, type Identity } from "../protocol/handshake";
+import { thumbprint } from "../protocol/receipt";
+import type { AuditLog } from "./audit";
 import type { Database } from "./database";
 
 type KeyPair =
@@ -10,7 +12,10 @@ type KeyPair =
   | { kind: "sodium"; seed: Bytes }; // a browser whose WebCrypto has no Ed25519
 
 export class OwnIdentity {
-  constructor(private readonly database: Database) {}
+  constructor(
+    private readonly database: Database,
+    private readonly audit: AuditLog,
+  ) {}
 
   /** The name this person gave itself, or "". */
   async label(): Promise<string> {
@@ -34,8 +39,13 @@ export class OwnIdentity {
   /** The identity, made at the first call, under the name given now. */
   async under(name: string): Promise<Identity> {
     const label = fitting(name);
+    const before = await this.database.get<string>("settings", "label");
     await this.database.put("settings", label, "label");
-    const keys = (await this.database.get<KeyPair>("settings", "keys")) ?? (await this.makeKeys());
+    const known = await this.database.get<KeyPair>("settings", "keys");
+    const keys = known ?? (await this.makeKeys());
+    const key_id = thumbprint(await publicOf(keys));
+    if (!known) await this.audit.note("identity_made", { key_id });
+    else if (before !== label) await this.audit.note("label_changed", { key_id });
     if (keys.kind === "sodium") {
       const { privateKey } = sodium.crypto_sign_seed_keypair(keys.seed);
       const sign = async (data: Bytes) => sodium.crypto_sign_detached(data, privateKey);

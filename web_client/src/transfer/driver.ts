@@ -12,7 +12,7 @@ import type { Bytes } from "../protocol/codec";
 import { HandoverError, PeerError, type Code } from "../protocol/errors";
 import type { ChannelBinding, Identity, Secured } from "../protocol/handshake";
 import { shownLabel } from "../protocol/labels";
-import { fingerprint } from "../protocol/receipt";
+import { fingerprint, thumbprint } from "../protocol/receipt";
 import type { Contacts } from "../state/contacts";
 import type { Outcome } from "./outcome";
 
@@ -189,6 +189,7 @@ export async function introduce(
     event: "peer",
     label: shownLabel(peer.label),
     fingerprint: fingerprint(peer.identity),
+    keyId: thumbprint(peer.identity),
     contact: shownLabel(contact?.label ?? ""),
     since: contact?.firstMet ?? "",
     verified: contact?.verified ?? false,

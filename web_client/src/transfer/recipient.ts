@@ -36,6 +36,7 @@ export class RecipientTransfer {
     private readonly person: Person,
     private readonly room: string, // hex; of the link
     private readonly keysOf: KeysOf,
+    private readonly run = "", // of its entries in the audit log
   ) {}
 
   /** What is under way in this page, once it was accepted. */
@@ -135,6 +136,7 @@ export class RecipientTransfer {
     const found = delivered ?? (await this.keepOrErase(code as Code, cleared));
     if (found?.where === "browser" && !found.entries) await this.erase(); // nothing is to be saved
     const details: JsonObject = { role: "recipient", ending, code };
+    if (this.run) details["run"] = this.run;
     const { underway } = this;
     if (underway) {
       const { transferId, manifestHash, sender } = underway.offer;

@@ -83,6 +83,7 @@ export class SenderTransfer {
     private readonly prepareSources: () => Promise<Prepared>,
     readonly recalled: boolean,
     readonly tell: (event: Event) => void,
+    private readonly run = "", // of its entries in the audit log
   ) {
     // Whoever was let in and had not accepted when the page was left was a visitor.
     if (recalled && !current.accepted) this.current = { ...current, ...NOBODY };
@@ -233,6 +234,7 @@ export class SenderTransfer {
     this.over = true;
     const { transferId, peer } = this.current;
     const details: JsonObject = { role: "sender", ending, code, transfer_id: transferId };
+    if (this.run) details["run"] = this.run;
     if (peer) details["peer"] = receipts.thumbprint(peer);
     if (this.prepared && peer) {
       details["entries"] = this.prepared.manifest.entries.length;

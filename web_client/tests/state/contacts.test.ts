@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 
 import { fingerprint } from "../../src/protocol/receipt";
 import { Contacts } from "../../src/state/contacts";
+import { AuditLog } from "../../src/state/audit";
 import { Forgetful } from "../../src/state/database";
 
 beforeAll(() => sodium.ready);
@@ -25,7 +26,8 @@ const IMITATIONS = [
 
 describe("a label that looks like a contact's", () => {
   test.each(IMITATIONS)("%j is told, and pinned by its key", async (imitation) => {
-    const contacts = new Contacts(new Forgetful());
+    const database = new Forgetful();
+    const contacts = new Contacts(database, new AuditLog(database));
     await contacts.pin(ONE, "Klinik Nord", true);
     expect(await contacts.known(OTHER, imitation)).toEqual({
       contact: null,
@@ -36,7 +38,8 @@ describe("a label that looks like a contact's", () => {
   });
 
   test("is told of a contact as well, which keeps its name", async () => {
-    const contacts = new Contacts(new Forgetful());
+    const database = new Forgetful();
+    const contacts = new Contacts(database, new AuditLog(database));
     await contacts.pin(ONE, "Klinik Nord", true);
     await contacts.pin(OTHER, "Mallory", true);
     await contacts.pin(OTHER, "Klinik Nord", true);

@@ -21,6 +21,7 @@ const PEER: PeerMet = {
   event: "peer",
   label: "Dr. S",
   fingerprint: "0000",
+  keyId: "k",
   contact: "",
   since: "",
   verified: false,
