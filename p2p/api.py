@@ -67,7 +67,7 @@ from .protocol.receipt import MAX_FILE, BadReceipt, Receipt, fingerprint, thumbp
 from .protocol.receipt import verify as verify_receipt
 from .protocol.seal import TRANSFER_ID
 from .protocol.sentences import CATALOGUE, LANGUAGES, Detail, Language, os_detail, text
-from .state import history, retention, witness
+from .state import fhir, history, retention, witness
 from .state.audit import lines_of
 from .state.evidence import LogCheck, check_log
 from .state.folder import now_text, utc_text
@@ -92,7 +92,7 @@ from .transfer.recipient import RecipientTransfer
 from .transfer.send import SendDriver
 from .transfer.sender import SenderTransfer
 from .transfer.trail import Trail
-from .version import VERSION
+from .version import SOFTWARE, VERSION
 
 if TYPE_CHECKING:
     from .connect.verify_web import Finding
@@ -108,6 +108,7 @@ __all__ = [
     "MAX_REASON",
     "MIN_LIMIT",
     "PURPOSES",
+    "SOFTWARE",
     "STATUSES",
     "TURN_TTL",
     "VERSION",
@@ -162,6 +163,7 @@ __all__ = [
     "doctor",
     "encode_base64url",
     "encode_json",
+    "fhir",
     "find_link",
     "find_unfinished",
     "fingerprint",

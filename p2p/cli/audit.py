@@ -179,7 +179,7 @@ def audit_show(transfer: str) -> None:
 
 @audit_group.command("export")
 @period
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]))
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "fhir"]))
 @click.argument("file", type=click.Path(path_type=Path))
 def audit_export(span: Period, form: str | None, file: Path) -> None:
     """`handover audit export`."""
@@ -203,9 +203,27 @@ def audit_export(span: Period, form: str | None, file: Path) -> None:
             yield _row(_cells(entry)) if form == "csv" else text
 
     with whole(home.audit.path):
+        if form == "fhir":
+            _export_fhir(home, span, file)
+            return
         report.write(file, lines())
     home.audit.note("exported", {"format": form, "count": count})
     say(words("audit", "exported", entries=counted(count, "entry"), path=shown(str(file), 1024)))
+
+
+def _export_fhir(home: Home, span: Period, file: Path) -> None:
+    """Write what was sent and received, an AuditEvent a line."""
+    identity = home.identity.existing()
+    own = api.thumbprint(identity.public) if identity else ""
+    found = api.accounts(span.since, span.until, home)
+    events = [one for one in found if api.fhir.is_disclosure(one)]
+    lines = (
+        api.encode_json(api.fhir.audit_event(one, own, api.SOFTWARE)) + b"\n" for one in events
+    )
+    report.write(file, lines)
+    home.audit.note("exported", {"format": "fhir", "count": len(events)})
+    transfers = counted(len(events), "transfer")
+    say(words("audit", "exported", entries=transfers, path=shown(str(file), 1024)))
 
 
 @audit_group.command("report")

@@ -11,8 +11,10 @@ import stat
 import time
 from datetime import datetime
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
+from fhir.resources.R4B.auditevent import AuditEvent
 from nacl.signing import SigningKey
 
 from p2p.api import CATALOGUE, Home, encode_base64url, thumbprint
@@ -264,3 +266,49 @@ def test_an_export_of_a_log_that_a_crash_has_torn_holds(line, home, tmp_path):
     line.run("audit", "list")  # the next entry closes it
     assert line.run("audit", "export", copy).exit_code == 0
     assert line.run("audit", "verify", copy).exit_code == 0
+
+
+@pytest.mark.parametrize("role", ["sender", "recipient"])
+@pytest.mark.parametrize("ending", ["complete", "partial", "declined"])
+def test_transfers_become_audit_events_of_fhir(line, tmp_path, role, ending):
+    """Valid by somebody else's reading of R4, with what IHE's profiles demand beside."""
+    made = Home()
+    own = made.identity.load()
+    members = {"role": role, "run": "aa", "transfer_id": encode_base64url(TRANSFER)}
+    members |= {"peer": thumbprint(bytes(OTHER.verify_key)), "purpose": "ETREAT"}
+    made.audit.append("authenticated", members | {"known": "contact", "digits_before": True})
+    if ending != "declined":
+        made.audit.append("accepted", members)
+    made.audit.append(
+        "transfer", members | {"ending": ending, "code": "", "bytes": 9, "entries": 1}
+    )
+    if ending == "complete":
+        keys = (own.key, OTHER) if role == "sender" else (OTHER, own.key)
+        made.receipts.store(TRANSFER, signed(*keys, transfer=TRANSFER, labels=("Klinik", EVIL)))
+    file = tmp_path / "events.ndjson"
+    assert line.run("audit", "export", "--format", "fhir", file).exit_code == 0
+    rows = file.read_text().splitlines()
+    if ending == "declined":  # nothing was disclosed
+        assert rows == []
+        return
+    event: Any = AuditEvent.model_validate_json(rows[0])
+    assert len(rows) == 1
+    profile = "Source" if role == "sender" else "Recipient"
+    assert event.meta.profile[0].endswith(f".PrivacyDisclosure.{profile}")
+    kind = {"sender": ("110106", "R"), "recipient": ("110107", "C")}[role]
+    assert (event.type.code, event.action) == kind
+    assert "disclose" in [one.code for one in event.subtype]
+    assert event.outcome == ("0" if ending == "complete" else "8")
+    assert event.purposeOfEvent[0].coding[0].code == "ETREAT"
+    agents = {one.type.coding[0].code: one for one in event.agent}
+    assert agents.keys() == {"110153", "110152"}  # source, destination
+    for agent in agents.values():
+        assert agent.network.type == "5"
+        assert agent.network.address.endswith(agent.who.identifier.value)
+    mine = agents["110153" if role == "sender" else "110152"]
+    assert mine.who == event.source.observer  # val-audit-source
+    assert mine.who.identifier.value == thumbprint(own.public)
+    patient, data = event.entity
+    assert (patient.type.code, patient.role.code, patient.what.type) == ("1", "1", "Patient")
+    assert (data.type.code, data.role.code) == ("2", "3")
+    assert "\u202e" not in file.read_text()
