@@ -67,7 +67,7 @@ PYTEST = ("pytest", "tests", "--dist", "worksteal")
 REST = (*PYTEST, "--ignore=tests/protocol", "-n", "4")
 TEST = (
     *CHECKS,
-    ("pytest", "tests/protocol", "--cov", "--cov-fail-under=100", "--cov-report=term"),
+    ("pytest", "tests/protocol", "-n", "2", "--cov", "--cov-fail-under=100", "--cov-report=term"),
     (*REST, "-m", "not large and not faults"),
     # Apart, for networks that come and go would disturb the browsers' tests.
     (*REST, "-m", "large or smoke"),
