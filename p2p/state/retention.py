@@ -13,6 +13,7 @@ from ..protocol.receipt import Receipt
 from ..protocol.sentences import Detail
 from .evidence import ENDS, anchors_of, check_log, own_key
 from .home import Home
+from .journal import Journals
 from .witness import tree_of
 
 PRUNED = "pruned"
@@ -29,8 +30,11 @@ class Old(NamedTuple):
 
 def find_old(home: Home, before: str) -> Old:
     """What can be removed of what was noted before some moment (RFC 3339 in UTC). What a receipt
-    that stays refers to stays too. Raises `BadLine`, `Failure`; also where the log and the receipts
-    do not agree, for nobody is to tidy that away."""
+    that stays refers to stays too, and what one may refer to that is still to be signed. Raises
+    `BadLine`, `Failure`; also where the log and the receipts do not agree, for nobody is to tidy
+    that away."""
+    began = [journal.record.began for journal in Journals(home)]
+    before = min([before, *filter(None, began)])
     if check_log(home).misfits:
         raise Failure("not_readable", Detail("log_misfits"))
     receipts = [found for _, found in home.receipts.all() if isinstance(found, Receipt)]

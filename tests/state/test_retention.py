@@ -17,6 +17,8 @@ from p2p.state.evidence import check_log
 from p2p.state.home import Home
 from tests.receipts import signed
 
+from .test_journal import begun, recipient
+
 OTHER = SigningKey(b"\x21" * 32)
 TIME = 1_700_000_000
 
@@ -88,6 +90,12 @@ def test_what_a_receipt_refers_to_stays(home, clock):
     assert (old.until, len(old.transfers)) == (11, 5)
     retention.prune(home, "2030-01-01T00:00:00.000Z")
     assert check_log(home).misfits == ()
+
+
+def test_what_an_unfinished_transfer_may_refer_to_stays(home):
+    """It is to be taken up, and its receipt names a head of before."""
+    begun(home, recipient(home.path, began="2022-01-01T00:00:00.000Z"))
+    assert retention.find_old(home, "2026-01-01T00:00:00.000Z").until == 5
 
 
 def test_a_log_that_does_not_hold_is_not_tidied_away(home):
