@@ -306,14 +306,22 @@ async def test_past_transfers_are_listed_saved_and_erased(host, origin, receiver
     assert saved.read_bytes() == kept.read_bytes()
     done = receiver.run("receipt", "verify", str(saved))
     assert done.returncode == 0, done.stderr
+    await page.click(".card.history > .choices button:first-child")
+    told = (await host.browser.downloaded("handover-receipts.html")).read_text()
+    assert told.startswith("<!doctype html>\n<html")
+    assert told.count("<section>") == 2
+    for text in ("Sent to “Klinik Nord, Befundung”", decode_base64url(transfer_id).hex(), "(UTC)"):
+        assert text in told
+    assert "src=" not in told  # it loads nothing
+    assert not [path.name for path in files if path.name in told]
     await page.click(".past-transfer:nth-of-type(2) .choices button:last-child")
     await page.click(".past-transfer .note .quiet")
     await page.wait_until("document.querySelectorAll('.past-transfer').length === 1")
     assert len(await host.records("receipts")) == 1
-    await page.click(".card.history > .choices button:nth-child(2)")
+    await page.click(".card.history > .choices button:nth-child(3)")
     assert "It cannot be undone" in await page.text(".card.history > .choices .note")
     await page.click(".card.history > .choices .note .primary")  # keep it
-    await page.click(".card.history > .choices button:nth-child(2)")
+    await page.click(".card.history > .choices button:nth-child(3)")
     await page.click(".card.history > .choices .note .quiet")
     await page.wait_until("document.querySelectorAll('.past-transfer').length === 0")
     assert "No receipts are kept here." in await host.text()

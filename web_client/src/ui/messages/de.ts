@@ -355,6 +355,11 @@ export const de: Messages = {
       no: "Behalten",
     }),
     audit: "Audit-Log speichern",
+    page: "Als Seite speichern",
+    pageTitle: "Quittungen von Übertragungen",
+    made: (time) => `Was die Quittungen in diesem Browser sagen. Erstellt ${time} (UTC).`,
+    shows:
+      "Eine Quittung zeigt, dass die Inhaber dieser Schlüssel sie unterschrieben haben. Die Namen sind die, die sie sich selbst geben. Sie beweist nicht, wer davor saß, dass jemand die Dateien angesehen hat oder dass die Zeiten stimmen.",
   },
   done: {
     title: (files) => `Angekommen und geprüft: ${files}`,

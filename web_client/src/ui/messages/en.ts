@@ -355,6 +355,11 @@ export const en = {
       no: "Keep them",
     }),
     audit: "Save the audit log",
+    page: "Save as a page",
+    pageTitle: "Receipts of transfers",
+    made: (time: string) => `What the receipts in this browser say. Made ${time} (UTC).`,
+    shows:
+      "A receipt shows that the holders of these keys signed it. The names are what they call themselves. It does not prove who sat there, that anybody looked at the files, or that the times are right.",
   },
   done: {
     title: (files: string) => `Delivered and verified: ${files}`,

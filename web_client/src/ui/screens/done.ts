@@ -1,5 +1,5 @@
 /** Delivered: saving, what failed, the receipt. */
-import type { ReceiptSummary } from "../../events";
+import type { HistoryEntry, ReceiptSummary } from "../../events";
 import {
   button,
   bytes,
@@ -92,13 +92,32 @@ export function receiptSummary(
   all: Messages,
   proves: Child = null,
 ): HTMLElement {
+  const rows = receiptRows(receipt, all);
+  const list = rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, ...value)]);
+  return h(
+    "details",
+    { class: "list" },
+    h("summary", {}, all.receipt.show),
+    proves,
+    h("dl", { class: "small" }, ...list),
+  );
+}
+
+/** "Sent to “Dr. Weber”". */
+export function headingOf({ sent, receipt }: HistoryEntry, all: Messages): string {
+  const peer = all.quoted(sent ? receipt.recipient : receipt.sender);
+  return (sent ? all.history.sent : all.history.received)(peer);
+}
+
+/** Each thing that a receipt says, by its name. */
+export function receiptRows(receipt: ReceiptSummary, all: Messages): [string, Child[]][] {
   const t = all.receipt;
   const key = (label: string, print: string) => [
     h("b", { dir: "auto" }, all.quoted(label)),
     h("br"),
     h("code", {}, print),
   ];
-  const rows: [string, Child[]][] = [
+  return [
     [t.transfer, [h("code", {}, receipt.id)]],
     [t.sender, key(receipt.sender, receipt.senderKey)],
     [t.recipient, key(receipt.recipient, receipt.recipientKey)],
@@ -110,12 +129,4 @@ export function receiptSummary(
     [t.verified, [receipt.verified]],
     [t.signed, [receipt.confirmed ? t.byBoth : t.byOne]],
   ];
-  const list = rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, ...value)]);
-  return h(
-    "details",
-    { class: "list" },
-    h("summary", {}, t.show),
-    proves,
-    h("dl", { class: "small" }, ...list),
-  );
 }

@@ -1,8 +1,12 @@
 /** What was sent and received in this browser, by its receipts. */
 import type { HistoryEntry } from "../../events";
 import { asking, button, choices, h, title, type Context, type Screen } from "../elements";
-import { deliveredOf, receiptSummary } from "./done";
+import { download } from "../download";
+import { receiptsPage } from "../receipts_page";
+import { deliveredOf, headingOf, receiptSummary } from "./done";
 import type { Model } from "../model";
+
+const PAGE = "handover-receipts.html";
 
 export function history(model: Model, { t: all, actions }: Context): Screen {
   const t = all.history;
@@ -12,6 +16,8 @@ export function history(model: Model, { t: all, actions }: Context): Screen {
     model.history.length === 0 && h("p", {}, t.none),
     ...model.history.map((one) => entry(one, { t: all, actions })),
     choices(
+      model.history.length > 0 &&
+        button(t.page, () => download(PAGE, receiptsPage(model.history, all)), "quiet"),
       button(t.audit, () => actions.command({ command: "audit" }), "quiet"),
       model.history.length > 0 &&
         asking(t.eraseAll, t.eraseAllSure(model.history.length), () =>
@@ -24,12 +30,12 @@ export function history(model: Model, { t: all, actions }: Context): Screen {
 }
 
 function entry(
-  { sent, receipt }: HistoryEntry,
+  one: HistoryEntry,
   { t: all, actions }: Pick<Context, "t" | "actions">,
 ): HTMLElement {
-  const t = all.history;
+  const { history: t } = all;
+  const { receipt } = one;
   const { transferId } = receipt;
-  const peer = all.quoted(sent ? receipt.recipient : receipt.sender);
   const when = new Date(receipt.verified).toLocaleString(all.locale, {
     dateStyle: "medium",
     timeStyle: "short",
@@ -37,7 +43,7 @@ function entry(
   return h(
     "section",
     { class: "past-transfer" },
-    h("h2", {}, (sent ? t.sent : t.received)(peer)),
+    h("h2", {}, headingOf(one, all)),
     h("p", {}, `${when} · ${all.receipt.delivered}: ${deliveredOf(receipt, all)}`),
     !receipt.confirmed && h("p", { class: "note" }, all.receipt.byOneAlone),
     receiptSummary(receipt, all),
