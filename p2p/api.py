@@ -462,7 +462,11 @@ def send(
 
 def _purpose_code(purpose: str, reason: str) -> str:
     """HL7's code of a purpose. Raises `ValueError`."""
-    if len(reason.encode()) > MAX_REASON:
+    try:
+        length = len(reason.encode())
+    except UnicodeEncodeError:
+        raise ValueError("the reason is no text") from None
+    if length > MAX_REASON:
         raise ValueError("the reason is too long")
     code = next((code for code, name in CODES.items() if name == purpose), "")
     if purpose and not code:

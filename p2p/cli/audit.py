@@ -104,6 +104,9 @@ def audit_verify(file: Path | None) -> None:
             chain = api.check_audit_file(file)
         entries = counted(chain.lines, "entry")
         show(words("receipt", "audit_holds", entries=entries, head=chain.head))
+        if chain.pruned:
+            pruned = counted(chain.pruned, "entry")
+            show(words("receipt", "audit_pruned", entries=pruned))
         show(words("receipt", "audit_file_alone"))
         return
     with told():
@@ -213,13 +216,9 @@ def audit_export(span: Period, form: str | None, file: Path) -> None:
 
 def _export_fhir(home: Home, span: Period, file: Path) -> None:
     """Write what was sent and received, an AuditEvent a line."""
-    identity = home.identity.existing()
-    own = api.thumbprint(identity.public) if identity else ""
     found = api.accounts(span.since, span.until, home)
     events = [one for one in found if api.fhir.is_disclosure(one)]
-    lines = (
-        api.encode_json(api.fhir.audit_event(one, own, api.SOFTWARE)) + b"\n" for one in events
-    )
+    lines = (api.encode_json(api.fhir.audit_event(one, api.SOFTWARE)) + b"\n" for one in events)
     report.write(file, lines)
     home.audit.note("exported", {"format": "fhir", "count": len(events)})
     transfers = counted(len(events), "transfer")

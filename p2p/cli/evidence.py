@@ -21,8 +21,8 @@ from ..api import (
     shown,
 )
 from . import report
-from .language import counted, number, words
-from .parties import party_text, posing, purpose_text, quote
+from .language import counted, number, quoted, words
+from .parties import party_text, posing, purpose_text
 from .terminal import say, show, show_table, told, warn
 
 EXIT_ONE_SIGNATURE = EXIT_CODES[Ending.DELIVERED_UNCONFIRMED]
@@ -70,10 +70,16 @@ def _note(form: str, receipt: Receipt) -> None:
 @click.option("--names", is_flag=True)
 def receipt_show(file: Path, annex: Path | None, html: Path | None, names: bool) -> None:
     """`handover receipt show`."""
+    if names and html is None:
+        raise click.UsageError(words("usage", "option_needs", option="--names", other="--html"))
+    for evidence in (file, annex):
+        if html is not None and evidence is not None and html.resolve() == evidence.resolve():
+            path = shown(str(evidence), 1024)
+            raise click.UsageError(words("usage", "same_file", path=path))
     found, parties = _read_receipt(file)
     entries, reason = list[AnnexEntry](), ""
     beside = annex or api.annex_beside(file)
-    if annex is not None or names:  # they are asked for
+    if names or (annex is not None and html is None):  # they are asked for
         with _of_this_receipt():
             entries, reason = _annex(found, beside)
     elif html is None:
@@ -85,7 +91,9 @@ def receipt_show(file: Path, annex: Path | None, html: Path | None, names: bool)
         say(words("audit", "written", path=shown(str(html), 1024)))
         return
     _warn_of(parties)
-    show_table(_rows(found, parties, reason))
+    show_table(_rows(found, parties))
+    if reason:
+        show(words("receipt", "annex_reason") + ": " + quoted(reason))
     if entries:
         show(words("receipt", "annex"))
         for entry in entries:
@@ -112,12 +120,14 @@ def _page(
     yield report.paragraph(words("receipt", f"valid_{verdict}"), "state" if fine else "bad")
     for text in warnings:
         yield report.paragraph(text, "bad")
-    yield report.section("", _rows(found, parties, reason))
+    yield report.section("", _rows(found, parties))
     yield report.section(
         words("receipt", "meaning"),
         (),
         texts=(words("receipt", f"shows_{verdict}"), words("receipt", "shows_not")),
     )
+    if reason:
+        yield report.section("", [(words("receipt", "annex_reason"), quoted(reason))])
     if entries:
         columns = [words("receipt", name) for name in ("entry", "entry_size", "entry_sha256")]
         rows = ((one.path, number(one.size), _fate(one)) for one in entries)
@@ -138,7 +148,7 @@ def _warn_of(parties: tuple[Party, Party]) -> None:
             warn(posing(one))
 
 
-def _rows(found: Receipt, parties: tuple[Party, Party], reason: str = "") -> list[tuple[str, str]]:
+def _rows(found: Receipt, parties: tuple[Party, Party]) -> list[tuple[str, str]]:
     payload = found.payload
     content, times, security = payload["content"], payload["times"], payload["security"]
     amounts = ("delivered_entries", "entries", "delivered_bytes", "bytes")
@@ -148,7 +158,6 @@ def _rows(found: Receipt, parties: tuple[Party, Party], reason: str = "") -> lis
         "transfer": payload["transfer_id"].hex(),
         "outcome": words("outcome", payload["outcome"]),
         **({"purpose": purpose_text(payload["purpose"])} if payload["purpose"] else {}),
-        **({"reason": quote(reason)} if reason else {}),
         **{str(one.role): party_text(one) for one in parties},
         "delivered": words(
             "receipt", "amounts", **{name: number(content[name]) for name in amounts}
@@ -213,6 +222,8 @@ def receipt_verify(
     file: Path, files: Path | None, annex: Path | None, disclosure: Path | None
 ) -> None:
     """`handover receipt verify`."""
+    if annex is not None and files is None:
+        raise click.UsageError(words("usage", "option_needs", option="--annex", other="--files"))
     found, parties = _read_receipt(file)
     verdict, known = _verdict(found, parties)
     show(words("receipt", f"valid_{verdict}"))

@@ -27,6 +27,11 @@ RETENTION_YEARS = 6  # 45 CFR 164.316(b)(2)(i)
 @click.option("--trust", is_flag=True)
 def audit_checkpoint(since: int | None, output: Path | None, add: Path | None, trust: bool) -> None:
     """`handover audit checkpoint`."""
+    if trust and add is None:
+        raise click.UsageError(words("usage", "option_needs", option="--trust", other="--add"))
+    for name, value in (("--since", since), ("--output", output)):
+        if add is not None and value is not None:
+            raise click.UsageError(words("usage", "option_with", option="--add", other=name))
     with told():
         home = Home()
     if add is not None:
@@ -67,13 +72,15 @@ def audit_witness(file: Path, output: Path | None) -> None:
         home = Home()
         document = api.read_document(file)
         try:
-            note, owner = api.witness.cosign_request(home, document, int(time.time()))
+            answer = api.witness.cosign_request(home, document, int(time.time()))
         except BadCheckpoint as bad:
             _refuse(bad)
+    note, owner, first = answer
     home.audit.note("cosigned", {"key_id": api.thumbprint(owner), "lines": note.checkpoint.size})
     _hand_over(output, note.encode())
     entries = counted(note.checkpoint.size, "entry")
-    say(words("audit", "cosigned", entries=entries, who=key_text(home, owner)))
+    sentence = "cosigned_first" if first else "cosigned"
+    say(words("audit", sentence, entries=entries, who=key_text(home, owner)))
 
 
 def _refuse(bad: BadCheckpoint) -> NoReturn:

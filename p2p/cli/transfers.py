@@ -66,7 +66,11 @@ def send(
         _resume(resumed, common)
     if not paths:
         raise click.UsageError(words("usage", "no_paths"))
-    if len(reason.encode()) > api.MAX_REASON:
+    try:
+        length = len(reason.encode())
+    except UnicodeEncodeError:
+        raise click.UsageError(words("usage", "reason_text")) from None
+    if length > api.MAX_REASON:
         raise click.UsageError(words("usage", "reason_long", most=number(api.MAX_REASON)))
     if purpose == "emergency" and not reason.strip():
         raise click.UsageError(words("usage", "reason_missing"))

@@ -104,8 +104,14 @@ class Ice:
                 async with asyncio.timeout(RESOLVE_SECONDS + ANSWER_SECONDS):
                     found = await _first_found(*asking[: len(by_udp)])
             found = found or await _first_found(*asking)
+            portable = await self._portable() if found and found[0].transport == "tcp" else None
+            if portable is not None and not portable.reaches_turn_by_tcp:  # so UDP, or none
+                found = await _first_found(*asking[: len(by_udp)])
         finally:
             await stop(*asking)
+        for tunnel in [one for one in self._tunnels if one.end not in found]:
+            self._tunnels.remove(tunnel)
+            tunnel.close()
         if not found:
             return None
         if found[0].transport == "udp":
@@ -113,8 +119,8 @@ class Ice:
             # peer's where this machine has none itself.
             by_ipv6 = ":" in found[0].host
             return Relay(await self._portable() if by_ipv6 else self._engine, found[0])
-        engine = await self._portable()
-        return Relay(engine, found[0]) if engine.reaches_turn_by_tcp else None
+        assert portable is not None
+        return Relay(portable, found[0])
 
     async def _by_udp(self, server: IceServer) -> list[IceServer]:
         return await _answering(await self._resolve(server, NAME_SECONDS))

@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from .checkpoint import MAX_NOTE, BadCheckpoint, Note, Tree, decode
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+from .checkpoint import MAX_NOTE, BadCheckpoint, Note, Tree, check, decode, sign
 from .codec import (
     MAX_INTEGER,
     Json,
@@ -44,8 +47,10 @@ _base = members(
         "head": text(64),
         "tree": list_of(base64url(32), 64),
         "checkpoint": text(MAX_NOTE),
+        "signature": base64url(64),
     }
 )
+LABEL_BASE = b"handover/1 base"
 
 
 class BadLine(ValueError):
@@ -63,6 +68,8 @@ class Base(NamedTuple):
     head: str  # hash of the last of them, hex
     nodes: tuple[bytes, ...]  # of their tree, as `Tree` has them
     note: Note
+    owner: bytes  # the key that signed both the note and what is said here
+    signature: bytes
 
     def encode(self) -> bytes:
         """The first line of the log, with its newline."""
@@ -72,6 +79,7 @@ class Base(NamedTuple):
             "head": self.head,
             "tree": [encode_base64url(node) for node in self.nodes],
             "checkpoint": self.note.encode().decode(),
+            "signature": encode_base64url(self.signature),
         }
         return encode_json(fields) + b"\n"
 
@@ -92,10 +100,24 @@ class Line(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """A log that holds: how many lines, and its head (hex SHA-256 of the last line)."""
+    """A log that holds: how many lines, its head (hex SHA-256 of the last line), and how many of
+    the lines were pruned."""
 
     lines: int
     head: str
+    pruned: int = 0
+
+
+def make_base(identity: SigningKey, lines: int, head: str, tree: Tree) -> Base:
+    """What is to stand for so many lines, signed by whose log it is."""
+    note, nodes = sign(identity, lines, tree.root()), tuple(tree.nodes)
+    signature = identity.sign(_signed_of_base(lines, head, tree.root())).signature
+    return Base(lines, head, nodes, note, bytes(identity.verify_key), signature)
+
+
+def _signed_of_base(lines: int, head: str, root: bytes) -> bytes:
+    fields: dict[str, Json] = {"lines": lines, "head": head, "root": encode_base64url(root)}
+    return LABEL_BASE + encode_json(fields)
 
 
 def line_hash(line: bytes) -> str:
@@ -113,7 +135,8 @@ def verify(lines: Iterable[bytes]) -> Verified:
     """Check the chain from the first line. Raises `BadLine` with the first bad one."""
     verified = Verified(0, GENESIS)
     for line in walk(lines):
-        verified = Verified(line.number, line.head)
+        pruned = line.number if line.base is not None else verified.pruned
+        verified = Verified(line.number, line.head, pruned)
     return verified
 
 
@@ -149,17 +172,20 @@ def walk(lines: Iterable[bytes]) -> Iterator[Line]:
 
 
 def read_base(line: bytes) -> Base | None:
-    """What a first line stands for; None where it is an ordinary one, or says what is not so."""
+    """What a first line stands for; None where it is an ordinary one, or says what is not so, or
+    is not signed by the key that it names."""
     if not line.startswith(b'{"checkpoint":'):  # names are sorted: no entry begins so
         return None
     try:
         fields = read_as(_base, decode_json(line, MAX_LINE), "base")
         note = decode(fields["checkpoint"].encode())
-        base = Base(fields["lines"], fields["head"], tuple(fields["tree"]), note)
+        said, nodes = note.checkpoint, tuple(fields["tree"])
+        base = Base(fields["lines"], fields["head"], nodes, note, check(note), fields["signature"])
         tree = base.tree()
-    except (PeerError, BadCheckpoint, ValueError):
+        message = _signed_of_base(base.lines, base.head, tree.root())
+        VerifyKey(base.owner).verify(message, base.signature)
+    except (PeerError, BadCheckpoint, BadSignatureError, ValueError):
         return None
-    said = note.checkpoint
     return base if (said.size, said.root) == (tree.size, tree.root()) else None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from nacl.exceptions import BadSignatureError
@@ -164,6 +164,11 @@ class Note:
             f"{DASH} {name} {base64.b64encode(data).decode()}\n" for name, data in self.signatures
         ]
         return self.checkpoint.text() + b"\n" + "".join(lines).encode()
+
+    def only(self, names: Collection[str]) -> Note:
+        """Without the signatures of other keys."""
+        kept = tuple(one for one in self.signatures if one[0] in names)
+        return Note(self.checkpoint, kept)
 
     def with_signature(self, name: str, data: bytes) -> Note:
         """One more signature; another of the same key gives way."""

@@ -12,6 +12,7 @@ from typing import IO, Any
 from ..protocol import audit
 from ..protocol.codec import MAX_INTEGER, Json, Reader, decode_json, integer, text
 from ..protocol.errors import Failure, PeerError
+from ..protocol.sentences import Detail
 from ..storage.durable import replace_with
 from ..storage.strict import open_strictly, unusable
 from .folder import Folder, now_text
@@ -91,19 +92,27 @@ class AuditLog:
         """Check the chain alone. Raises `audit.BadLine`, `Failure`."""
         verified = audit.Verified(0, audit.GENESIS)
         for line in self.walk():
-            verified = audit.Verified(line.number, line.head)
+            pruned = line.number if line.base is not None else verified.pruned
+            verified = audit.Verified(line.number, line.head, pruned)
         return verified
 
     def prune(self, base: audit.Base) -> None:
-        """Put a base into the place of the lines it stands for. Raises `BadLine`, `Failure`,
-        `OSError`."""
+        """Put a base into the place of the lines it stands for. Raises `BadLine`, `OSError`, and
+        `Failure` where it does not stand for them."""
         with self._folder.locked(), self._opened() as log:
 
             def rest() -> Iterator[bytes]:
                 yield base.encode()
+                head = ""
                 for line in audit.walk(lines_of(log) if log else ()):
-                    if line.number > base.lines:
+                    if line.number > base.lines and line.base is None and head == base.head:
                         yield line.data + b"\n"
+                    elif line.number >= base.lines and line.head != base.head:
+                        raise Failure("not_readable", Detail("log_misfits"))  # another came first
+                    else:
+                        head = line.head
+                if head != base.head:
+                    raise Failure("not_readable", Detail("log_misfits"))
 
             replace_with(self.path, rest())
 

@@ -20,7 +20,7 @@ from ..protocol.checkpoint import (
 from ..protocol.codec import base64url, encode_base64url, encode_json, list_of, sha256
 from ..protocol.sentences import Detail, os_detail
 from ..storage.strict import read_strictly, unusable
-from .folder import Folder
+from .folder import Folder, unwritable
 
 CHECKPOINTS, WITNESSES, WITNESSED = "checkpoints", "witnesses.json", "witnessed"
 ENDING = ".checkpoint"
@@ -37,7 +37,7 @@ class Checkpoints:
 
     def store(self, note: Note) -> Path:
         """Keep a checkpoint, in the place of another of the same size. Raises `Failure`."""
-        (self._folder.path / CHECKPOINTS).mkdir(mode=0o700, exist_ok=True)
+        _make(self._folder.path / CHECKPOINTS)
         name = f"{CHECKPOINTS}/{note.checkpoint.size}{ENDING}"
         return self._folder.write(name, note.encode())
 
@@ -92,6 +92,16 @@ class Checkpoints:
                 sizes.append(note.checkpoint.size)
         return max(sizes)
 
+    def provable(self) -> int | None:
+        """Up to which line a proof for every witness that counts can do without the lines before;
+        None where none has cosigned anything. Raises `Failure`."""
+        largest: dict[bytes, int] = {}
+        for _, note in self.all():
+            for key in self.witnesses() if isinstance(note, Note) else ():
+                if isinstance(note, Note) and cosigned_by(note, [key]):
+                    largest[key] = max(largest.get(key, 0), note.checkpoint.size)
+        return min(largest.values(), default=None)
+
 
 class Witnessed:
     """The last checkpoint of each log that this machine cosigned."""
@@ -112,7 +122,7 @@ class Witnessed:
         """Note what is to be cosigned, if it begins with what was seen before. Nothing else may see
         the same log meanwhile. Raises `BadCheckpoint`, `Failure`."""
         new = note.checkpoint
-        (self._folder.path / WITNESSED).mkdir(mode=0o700, exist_ok=True)
+        _make(self._folder.path / WITNESSED)
         with self._folder.locked():
             last = self.last(new.origin)
             if last is not None:
@@ -127,6 +137,13 @@ def cosigned_by(note: Note, keys: Sequence[bytes]) -> bool:
         return not witnesses(note).keys().isdisjoint(keys)
     except BadCheckpoint:
         return False
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise unwritable(error) from None
 
 
 def _of_origin(origin: str) -> str:

@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -16,11 +17,13 @@ from ..protocol.codec import encode_base64url
 from ..protocol.receipt import ROLES, Receipt
 from ..protocol.sentences import Detail
 from .audit import FILE
-from .checkpoints import cosigned_by
+from .checkpoints import CHECKPOINTS, cosigned_by
 from .home import Home
 from .journal import Journals
+from .receipts import RECEIPTS
 
 ENDS = ("transfer", "erased")  # entries that tell how a transfer ended
+PRUNED = "pruned"  # the entry of what was removed
 
 
 class LogCheck(NamedTuple):
@@ -54,10 +57,11 @@ def check_log(home: Home) -> LogCheck:
     does not hold, and `Failure`."""
     anchors, misfits = [], []
     # These first: what is on the disk now is in the log by then, or its journal is there.
-    own = own_key(home)
+    own, parties = own_key(home), set[bytes]()
     for name, found in home.receipts.all():
         if isinstance(found, Receipt):
             anchors.append(anchors_of(home, name, found, own))
+            parties |= {found.sender, found.recipient}
         else:
             misfits.append((name, found))
     checkpoints, roots = list(home.checkpoints.all()), dict[int, bytes]()
@@ -65,17 +69,17 @@ def check_log(home: Home) -> LogCheck:
     wanted = {head for one in anchors for head in one.heads}
     entered = {one.transfer: 0 for one in anchors}  # the last line that tells of a transfer
     places, lines, last = {GENESIS: 0}, 0, GENESIS
-    tree, pruned = Tree(), 0
+    tree, pruned, base_owner, told = Tree(), 0, b"", False
     for lines, last, fields, data, base in home.audit.walk():
         if base is not None:
-            places, pruned, tree = {}, lines, base.tree()
-            checkpoints.append((FILE, base.note))
+            places, pruned, tree, base_owner = {}, lines, base.tree(), base.owner
         else:
             tree.append(data)
         if last in wanted:
             places[last] = lines
-        if lines in sizes or base is not None:
+        if lines in sizes:
             roots[lines] = tree.root()
+        told = told or (fields is not None and fields["event"] == PRUNED)
         ended = fields is not None and fields["event"] in ENDS
         transfer = fields.get("transfer_id") if fields and ended else None
         if isinstance(transfer, str) and transfer in entered:
@@ -92,14 +96,26 @@ def check_log(home: Home) -> LogCheck:
     held, keys = 0, home.checkpoints.witnesses()
     seen = 0
     for name, note in checkpoints:
+        if isinstance(note, Note) and note.checkpoint.size < pruned:
+            continue  # of lines that are no more
         wrong = note if isinstance(note, Detail) else _misfit(note, roots)
         if wrong is not None:
             misfits.append((name, wrong))
-        elif isinstance(note, Note) and name != FILE:
+        elif isinstance(note, Note):
             held += 1
             if cosigned_by(note, keys):
                 seen = max(seen, note.checkpoint.size)
-    wrongs = tuple(sorted(misfits))
+    if pruned and not (told and base_owner in {own, *parties}):
+        misfits.append((FILE, Detail("base_foreign")))
+    # What is gone by now was pruned meanwhile.
+    folders = (RECEIPTS, CHECKPOINTS, "")
+    wrongs = tuple(
+        sorted(
+            (name, why)
+            for name, why in misfits
+            if any(os.path.lexists(home.path / folder / name) for folder in folders)
+        )
+    )
     return LogCheck(lines, last, fitting, fixed, wrongs, pruned, held, seen)
 
 

@@ -34,10 +34,12 @@ def is_disclosure(account: Account) -> bool:
     return moved and bool(account.peer) and bool(account.ended) and account.role in KINDS
 
 
-def audit_event(account: Account, own: str, software: str) -> dict[str, Any]:
-    """The AuditEvent of a transfer that `is_disclosure`; JSON. `own` is this machine's key ID."""
+def audit_event(account: Account, software: str) -> dict[str, Any]:
+    """The AuditEvent of a transfer that `is_disclosure`; JSON."""
     profile, code, display, action = KINDS[account.role]
-    keys = {role: own if role == account.role else account.peer for role in ROLES}
+    keys = {role: account.own if role == account.role else account.peer for role in ROLES}
+    if account.receipt is not None:
+        keys = {role: account.receipt.payload[role]["kid"] for role in ROLES}
     agents = [_agent(account, role, keys[role]) for role in ROLES]
     receipt = account.receipt
     details = {
@@ -89,7 +91,7 @@ def audit_event(account: Account, own: str, software: str) -> dict[str, Any]:
 
 
 def _agent(account: Account, role: str, key: str) -> dict[str, Any]:
-    who: dict[str, Any] = {"identifier": {"system": THUMBPRINT, "value": key}}
+    who: dict[str, Any] = {"identifier": {"system": THUMBPRINT, "value": key or "unknown"}}
     label = account.receipt.payload[role]["label"] if account.receipt is not None else ""
     if label:
         who["display"] = shown_label(label)
@@ -97,7 +99,7 @@ def _agent(account: Account, role: str, key: str) -> dict[str, Any]:
         "type": {"coding": [_coding(DICOM, *AGENTS[role])]},
         "who": who,
         "requestor": role == "sender",
-        "network": {"address": f"{THUMBPRINT}:{key}", "type": URI},
+        "network": {"address": f"{THUMBPRINT}:{key or 'unknown'}", "type": URI},
     }
 
 

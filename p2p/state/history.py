@@ -17,6 +17,7 @@ from .home import Home
 MAX_TEXT = 256  # characters of a member that is shown
 MAX_STEPS = 1000  # of one transfer that are told
 TRANSFER_ID = 16
+IDENTITY = "identity_made"
 EXPORTED = "exported"  # something of the log, or of a receipt
 
 
@@ -99,6 +100,7 @@ class Account:
     ended: str = ""  # "" where the log does not tell of an end
     ending: str = ""
     code: str = ""
+    own: str = ""  # key ID of this machine then, as far as the log tells
     peer: str = ""  # key ID of the last peer that was proven
     known: str = ""  # how it was known when it came: new, contact, changed
     digits: str = ""  # what a person said of them: same, differ
@@ -142,7 +144,9 @@ def accounts(
     found: dict[tuple[str, str], Account] = {}
     last: dict[tuple[str, str], str] = {}
     early: dict[str, list[Entry]] = {}  # run -> entries of before it was known which transfer it is
+    own = ""
     for entry in _holding(home.audit) if broken else entries(home.audit):
+        own = entry.text("key_id") if entry.event == IDENTITY else own
         run = entry.text("run")
         if not entry.transfer:
             if run and len(early.setdefault(run, [])) < MAX_STEPS:
@@ -156,7 +160,7 @@ def accounts(
         key = entry.transfer, entry.text("role")
         for one in (*early.pop(run, ()), entry):
             if key not in found:
-                found[key] = Account(*key, one.time)
+                found[key] = Account(*key, one.time, own=own)
             found[key].hear(one)
         last[key] = entry.time
     for run, told in early.items():

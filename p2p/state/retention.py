@@ -4,19 +4,23 @@ that says what was removed, so that what is left can be checked as before."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from ..protocol.audit import Base, Line
-from ..protocol.checkpoint import sign
+from ..protocol.audit import GENESIS, Line, make_base
+from ..protocol.codec import decode_base64url
 from ..protocol.errors import Failure
 from ..protocol.receipt import Receipt
 from ..protocol.sentences import Detail
-from .evidence import ENDS, anchors_of, check_log, own_key
+from ..storage.durable import locked
+from .evidence import PRUNED, anchors_of, check_log, own_key
+from .history import EXPORTED
 from .home import Home
 from .journal import Journals
 from .witness import tree_of
 
-PRUNED = "pruned"
+_ID = re.compile(r"[A-Za-z0-9_-]{22}")  # of a transfer, base64url
 
 
 class Old(NamedTuple):
@@ -30,18 +34,17 @@ class Old(NamedTuple):
 
 def find_old(home: Home, before: str) -> Old:
     """What can be removed of what was noted before some moment (RFC 3339 in UTC). What a receipt
-    that stays refers to stays too, and what one may refer to that is still to be signed. Raises
-    `BadLine`, `Failure`; also where the log and the receipts do not agree, for nobody is to tidy
-    that away."""
-    began = [journal.record.began for journal in Journals(home)]
-    before = min([before, *filter(None, began)])
+    that stays refers to stays too, and what one may refer to that is still to be signed, all of a
+    transfer that goes on beyond, and what no witness that counts has seen. Raises `BadLine`,
+    `Failure`; also where the log and the receipts do not agree, for nobody is to tidy that away."""
+    began = [journal.record.began for journal in Journals(home)]  # "" of one that is damaged
+    before = min([before, *began])
     if check_log(home).misfits:
         raise Failure("not_readable", Detail("log_misfits"))
     receipts = [found for _, found in home.receipts.all() if isinstance(found, Receipt)]
     anchors = [anchors_of(home, "", one, own_key(home)) for one in receipts]
     wanted = {head for one in anchors for head in one.heads}
-    ended: dict[str, int] = {}
-    places: dict[str, int] = {}
+    spans, places = _Spans(), {GENESIS: 0}
     begins = until = 0
     older = True
     for line in home.audit.walk():
@@ -51,16 +54,50 @@ def find_old(home: Home, before: str) -> Old:
         until = line.number if older else until
         if line.head in wanted:
             places[line.head] = line.number
-        if line.fields and line.fields["event"] in ENDS:
-            ended[str(line.fields.get("transfer_id"))] = line.number
-    gone, needed = [], [until]
-    for receipt, anchor in zip(receipts, anchors, strict=True):
-        if 0 < ended.get(anchor.transfer, 0) <= until and not anchor.open:
-            gone.append(receipt.payload["transfer_id"])
-        else:
-            needed += [places[head] for head in anchor.heads if head in places]
-    until = min(needed)
-    return Old(until, max(0, until - begins), tuple(gone))
+        if line.fields:
+            spans.hear(line.number, line.fields)
+    provable = home.checkpoints.provable()
+    until = until if provable is None else max(begins, min(until, provable))
+    while True:
+        kept = [one for one in anchors if not 0 < spans.last.get(one.transfer, 0) <= until]
+        needed = [places[head] for one in kept for head in one.heads if head in places]
+        lowest = spans.without_halves(min([until, *needed]))
+        if lowest == until:
+            break
+        until = lowest
+    lines = max(0, until - begins)
+    if not lines:
+        return Old(begins, 0, ())
+    return Old(until, lines, tuple(decode_base64url(one) for one in spans.ended(until)))
+
+
+class _Spans:
+    """From which line to which the log tells of each transfer."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, int] = {}
+        self.last: dict[str, int] = {}
+        self._early: dict[str, int] = {}  # run -> its first line, before its transfer is known
+
+    def hear(self, number: int, fields: Mapping[str, Any]) -> None:
+        """One more entry."""
+        transfer, run = fields.get("transfer_id"), str(fields.get("run"))
+        if not isinstance(transfer, str):
+            self._early.setdefault(run, number)
+        elif fields["event"] != EXPORTED:  # which may be years later
+            self.first.setdefault(transfer, self._early.pop(run, number))
+            self.last[transfer] = number
+
+    def without_halves(self, until: int) -> int:
+        """The last line up to which no transfer is told in part."""
+        for one, first in sorted(self.first.items(), key=lambda span: -span[1]):
+            if first <= until < self.last[one]:
+                until = first - 1
+        return until
+
+    def ended(self, until: int) -> list[str]:
+        """Of which transfers no entry comes after a line; those whose ID is one."""
+        return [one for one, last in self.last.items() if last <= until and _ID.fullmatch(one)]
 
 
 def _is_before(line: Line, before: str) -> bool:
@@ -72,22 +109,14 @@ def _is_before(line: Line, before: str) -> bool:
 def prune(home: Home, before: str) -> Old:
     """Remove what `find_old` finds. A crash on the way leaves what can be checked, and be pruned
     again. Raises the same, and `OSError`."""
-    old = find_old(home, before)
-    if not old.lines and not old.transfers:
-        return old
-    members = {"before": before, "lines": old.lines, "receipts": len(old.transfers)}
-    home.audit.append(PRUNED, members)
-    for transfer in old.transfers:
-        home.receipts.remove(transfer)
-    if old.lines:
-        base = _base(home, old.until)
-        home.audit.prune(base)
-        home.checkpoints.forget_before(base.lines)
+    with locked(home.path / ".pruning"):  # two at once would each count on the other's lines
+        old = find_old(home, before)
+        if old.lines:
+            members = {"before": before, "lines": old.lines, "transfers": len(old.transfers)}
+            home.audit.append(PRUNED, members)
+            for transfer in old.transfers:
+                home.receipts.remove(transfer)
+            tree, head = tree_of(home, old.until)
+            home.audit.prune(make_base(home.identity.load().key, old.until, head, tree))
+            home.checkpoints.forget_before(old.until)
     return old
-
-
-def _base(home: Home, lines: int) -> Base:
-    """What is to stand for the lines up to this one."""
-    tree, head = tree_of(home, lines)
-    note = sign(home.identity.load().key, lines, tree.root())
-    return Base(lines, head, tuple(tree.nodes), note)

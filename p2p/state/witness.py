@@ -93,25 +93,27 @@ def _inside(base: Base, begin: int, end: int) -> Tree:
     return Tree(sum(last - first for first, last, _ in found), [node for _, _, node in found])
 
 
-def cosign_request(home: Home, data: bytes, time: int) -> tuple[Note, bytes]:
+def cosign_request(home: Home, data: bytes, time: int) -> tuple[Note, bytes, bool]:
     """Cosign what another machine asks for, at `time` (seconds of POSIX), if its log has only
-    grown since it was seen last: the note, and the key whose log it is. Raises `BadCheckpoint`,
-    `Failure`."""
+    grown since it was seen last: the note, the key whose log it is, and whether it was never seen
+    before. Raises `BadCheckpoint`, `Failure`."""
     old, proof, note = decode_request(data)
     owner = check(note)
     identity = home.identity.load().key
     last = home.witnessed.last(note.checkpoint.origin)
-    if last is not None and last.size != old and last != note.checkpoint:
-        raise BadCheckpoint(Detail("checkpoint_since", size=str(last.size)))
+    known = last.size if last is not None else 0
+    if old != known and last != note.checkpoint:
+        raise BadCheckpoint(Detail("checkpoint_since", size=str(known)))
     # What was seen is on the disk before it is signed: a crash costs a signature, and never two.
     home.witnessed.store(note, () if last == note.checkpoint else proof)
-    return cosign(identity, note, time), owner
+    return cosign(identity, note.only({note.checkpoint.origin}), time), owner, last is None
 
 
 def keep_cosigned(home: Home, note: Note, *, trust: bool) -> tuple[list[bytes], list[bytes]]:
     """Keep a checkpoint of the own log that came back from a witness: the keys that cosigned it and
     count, and those that are not known to be a witness's. With `trust` they count from now on, as
-    those of contacts do. Raises `BadCheckpoint`, `BadLine`, `Failure`."""
+    those of contacts do. What nobody signed who counts is not kept. Raises `BadCheckpoint`,
+    `BadLine`, `Failure`."""
     check(note)
     said = note.checkpoint
     tree, _ = tree_of(home, said.size)
@@ -126,9 +128,11 @@ def keep_cosigned(home: Home, note: Note, *, trust: bool) -> tuple[list[bytes], 
         if key not in known and (trust or key in contacts):
             home.checkpoints.trust(key)
             known.add(key)
-    kept, names = home.checkpoints.read(said.size) or note, set(map(witness_of, keys))
-    for name, data in note.signatures:
-        if name in names:
-            kept = kept.with_signature(name, data)
-    home.checkpoints.store(kept)
-    return [key for key in keys if key in known], [key for key in keys if key not in known]
+    counting = [key for key in keys if key in known]
+    names = {said.origin, *map(witness_of, counting)}
+    kept = home.checkpoints.read(said.size) or note.only(names)
+    for name, data in note.only(names).signatures:
+        kept = kept.with_signature(name, data)
+    if counting:
+        home.checkpoints.store(kept)
+    return counting, [key for key in keys if key not in known]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from p2p.protocol import checkpoint
-from p2p.protocol.audit import Base, entry, read_base, verify, walk
+from p2p.protocol.audit import entry, make_base, read_base, verify, walk
 from p2p.protocol.codec import decode_base64url
 
 from .vectors import cases
@@ -149,15 +149,14 @@ def log(count):
 
 def base_of(lines, at):
     tree = tree_of(line[:-1] for line in lines[:at])
-    head = hashlib.sha256(lines[at - 1][:-1]).hexdigest()
-    return Base(at, head, tuple(tree.nodes), checkpoint.sign(KEY, at, tree.root()))
+    return make_base(KEY, at, hashlib.sha256(lines[at - 1][:-1]).hexdigest(), tree)
 
 
 def test_a_base_stands_for_what_was_pruned():
     lines = log(9)
     base = base_of(lines, 5)
     assert read_base(base.encode()[:-1]) == base
-    assert verify([base.encode(), *lines[5:]]) == verify(lines)
+    assert verify([base.encode(), *lines[5:]]) == (*verify(lines)[:2], 5)
     first, *rest = walk([base.encode(), *lines[5:]])
     assert (first.number, first.base) == (5, base)
     assert first.base is not None
@@ -176,6 +175,7 @@ def test_a_base_stands_for_what_was_pruned():
         {"nodes": (bytes(32),)},
         {"note": checkpoint.sign(KEY, 5, bytes(32))},
         {"note": checkpoint.sign(KEY, 6, bytes(32))},
+        {"signature": bytes(64)},
     ],
 )
 def test_a_base_that_does_not_hold_is_none(change):

@@ -159,7 +159,7 @@ def test_the_audit_log_chains_and_its_head_moves(home):
         home.audit.append("transfer", {"n": number})
         heads.add(home.audit.head())
     assert len(heads) == 5
-    assert home.audit.verify() == (5, home.audit.head())
+    assert home.audit.verify() == (5, home.audit.head(), 0)
     assert stat.S_IMODE(home.audit.path.stat().st_mode) == 0o600
 
 

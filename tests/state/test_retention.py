@@ -7,8 +7,8 @@ import os
 import pytest
 from nacl.signing import SigningKey
 
-from p2p.protocol.audit import BadLine
-from p2p.protocol.checkpoint import BadCheckpoint, decode, encode_request
+from p2p.protocol.audit import BadLine, line_hash, make_base
+from p2p.protocol.checkpoint import BadCheckpoint, Tree, cosign, decode, encode_request
 from p2p.protocol.codec import encode_base64url
 from p2p.protocol.errors import Failure
 from p2p.protocol.manifest import SALT, Entry, Manifest, Results
@@ -144,7 +144,8 @@ def test_a_crash_at_any_step_leaves_what_holds_and_can_be_pruned(home, monkeypat
 def test_a_witness_cosigns_what_has_only_grown(home, tmp_path, clock):
     other = Home(tmp_path / "witness")
     request = witness.make_request(home)
-    note, owner = witness.cosign_request(other, request, TIME)
+    note, owner, first = witness.cosign_request(other, request, TIME)
+    assert first
     assert owner == home.identity.load().public
     mine = other.identity.load().public
     assert witness.keep_cosigned(home, note, trust=False) == ([], [mine])
@@ -152,7 +153,8 @@ def test_a_witness_cosigns_what_has_only_grown(home, tmp_path, clock):
     assert witness.keep_cosigned(home, note, trust=True) == ([mine], [])
     assert check_log(home).witnessed == 11
     transfer(home, 6)
-    again, _ = witness.cosign_request(other, witness.make_request(home), TIME)
+    again, _, first = witness.cosign_request(other, witness.make_request(home), TIME)
+    assert not first
     witness.keep_cosigned(home, again, trust=False)
     assert check_log(home).witnessed == 13
     # The same once more: a crash may have cost the answer.
@@ -166,7 +168,7 @@ def test_a_witness_cosigns_what_has_only_grown(home, tmp_path, clock):
 def test_a_witness_refuses_a_log_that_was_rewritten(home, tmp_path):
     """Whoever has the key and the folder can make a log that holds; the witness saw another."""
     other = Home(tmp_path / "witness")
-    note, _ = witness.cosign_request(other, witness.make_request(home), TIME)
+    note, _, _ = witness.cosign_request(other, witness.make_request(home), TIME)
     witness.keep_cosigned(home, note, trust=True)
     forged = Home(tmp_path / "forged")
     (forged.path / "identity.json").write_bytes((home.path / "identity.json").read_bytes())
@@ -185,12 +187,12 @@ def test_a_witness_refuses_a_log_that_was_rewritten(home, tmp_path):
 
 def test_it_can_be_shown_that_a_pruned_log_has_only_grown(home, tmp_path, clock):
     other = Home(tmp_path / "witness")
-    note, _ = witness.cosign_request(other, witness.make_request(home), TIME)
+    note, _, _ = witness.cosign_request(other, witness.make_request(home), TIME)
     witness.keep_cosigned(home, note, trust=True)
     retention.prune(home, "2023-01-01T00:00:00.000Z")
     for number in range(6, 12):
         transfer(home, number)
-        again, _ = witness.cosign_request(other, witness.make_request(home), TIME)
+        again, _, _ = witness.cosign_request(other, witness.make_request(home), TIME)
         witness.keep_cosigned(home, again, trust=False)
     assert check_log(home).witnessed == 24
     with pytest.raises(BadCheckpoint) as caught:
@@ -218,10 +220,78 @@ def test_a_checkpoint_that_is_none_is_told(home, damage):
     )
 
 
-def test_a_base_whose_checkpoint_is_somebody_s_else_is_told(home):
-    retention.prune(home, "2023-01-01T00:00:00.000Z")
+def test_a_beginning_that_somebody_else_cut_off_is_told(home):
+    """Without this machine's key nobody can say that lines were pruned; and it says so itself."""
     lines = home.audit.path.read_bytes().splitlines(keepends=True)
-    name = encode_base64url(home.identity.load().public).encode()
-    home.audit.path.write_bytes(lines[0].replace(name, b"x" * 43) + b"".join(lines[1:]))
+    forged = make_base(SigningKey(b"\x77" * 32), *_first(home, 4))
+    home.audit.path.write_bytes(forged.encode() + b"".join(lines[4:]))
+    assert [name for name, _ in check_log(home).misfits if name == "audit.jsonl"]
+    unsaid = make_base(home.identity.load().key, *_first_of(lines, 4))
+    home.audit.path.write_bytes(unsaid.encode() + b"".join(lines[4:]))
+    assert [name for name, _ in check_log(home).misfits if name == "audit.jsonl"]
+
+
+def _first_of(lines, count):
+    tree = Tree()
+    for line in lines[:count]:
+        tree.append(line[:-1])
+    return count, line_hash(lines[count - 1][:-1]), tree
+
+
+def _first(home, count):
+    return _first_of(home.audit.path.read_bytes().splitlines(keepends=True), count)
+
+
+def test_two_prunes_at_once_leave_what_holds(home):
+    """The second finds that another came first, whichever base is further."""
+    key = home.identity.load().key
+    bases = [make_base(key, *_first(home, count)) for count in (7, 5)]
+    home.audit.append("pruned", {})
+    home.audit.prune(bases[0])
+    before = home.audit.path.read_bytes()
+    with pytest.raises(Failure, match="audit log"):
+        home.audit.prune(bases[1])
+    home.audit.prune(bases[0])  # the same once more changes nothing
+    assert home.audit.path.read_bytes() == before
+
+
+def test_a_crash_before_the_old_checkpoints_are_forgotten_is_no_forgery(home, monkeypatch):
+    witness.make_checkpoint(home)
+    transfer(home, 6)
+    monkeypatch.setattr(type(home.checkpoints), "forget_before", lambda *_: None)
+    retention.prune(home, "2999-01-01T00:00:00.000Z")
     found = check_log(home)
-    assert found.misfits[0][0] == "audit.jsonl"
+    assert (found.pruned, found.checkpoints, found.misfits) == (13, 0, ())
+
+
+def test_what_no_witness_has_seen_stays(home, tmp_path):
+    other = Home(tmp_path / "witness")
+    note, _, _ = witness.cosign_request(other, witness.make_request(home), TIME)
+    witness.keep_cosigned(home, note, trust=True)
+    for number in range(6, 9):
+        transfer(home, number)
+    retention.prune(home, "2999-01-01T00:00:00.000Z")
+    assert check_log(home).pruned == 11
+    again, _, _ = witness.cosign_request(other, witness.make_request(home), TIME)
+    witness.keep_cosigned(home, again, trust=False)
+    assert check_log(home).misfits == ()
+
+
+def test_a_transfer_is_not_told_in_part(home, clock):
+    members = {"transfer_id": encode_base64url(b"\x09" * 16), "role": "sender", "run": "aa"}
+    home.audit.append("link_opened", {"role": "sender", "run": "aa"})
+    home.audit.append("accepted", members)
+    clock[0] = 2030
+    home.audit.append("transfer", members | {"ending": "failed"})
+    assert retention.find_old(home, "2029-01-01T00:00:00.000Z").until == 11
+
+
+def test_answers_of_strangers_fill_no_checkpoint(home):
+    note = witness.make_checkpoint(home)
+    for number in range(40):
+        note = cosign(SigningKey(bytes([number]) * 32), note, TIME)
+    counting, unknown = witness.keep_cosigned(home, note, trust=False)
+    assert (counting, len(unknown)) == ([], 40)
+    kept = home.checkpoints.read(11)
+    assert kept is not None
+    assert len(kept.signatures) == 1

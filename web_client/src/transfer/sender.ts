@@ -235,6 +235,8 @@ export class SenderTransfer {
     const { transferId, peer } = this.current;
     const details: JsonObject = { role: "sender", ending, code, transfer_id: transferId };
     if (this.run) details["run"] = this.run;
+    const purpose = this.prepared?.manifest.purpose;
+    if (purpose) details["purpose"] = purpose;
     if (peer) details["peer"] = receipts.thumbprint(peer);
     if (this.prepared && peer) {
       details["entries"] = this.prepared.manifest.entries.length;

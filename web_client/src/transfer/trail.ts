@@ -18,7 +18,8 @@ const STATES: { readonly [state in StateName]?: string } = {
   accepted: "accepted",
   resumed: "resumed",
 };
-const CUTS: readonly StateName[] = ["lost", "paused", "sender_paused"];
+// Not `paused`: then this disk is full, and a write to the database may never end (Chromium).
+const CUTS: readonly StateName[] = ["lost", "sender_paused"];
 // A guest that was turned away, by the code of the warning.
 const FAILED: { readonly [code: string]: string } = {
   guesses_left: "guest_unproven",
