@@ -122,6 +122,7 @@ def test_signatures_hold_by_another_library():
     again = checkpoint.cosign(WITNESS, note, TIME + 1)
     assert len(again.signatures) == 2  # the later takes the place of the earlier
     assert checkpoint.witnesses(again) == {bytes(WITNESS.verify_key): TIME + 1}
+    assert again.only({note.checkpoint.origin}) == checkpoint.sign(KEY, 5, b"\x07" * 32)
 
 
 def test_a_request_comes_back_as_it_was():
