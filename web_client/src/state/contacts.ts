@@ -52,7 +52,7 @@ export class Contacts {
     const event = !known
       ? "contact_added"
       : contact.verified !== known.verified && "contact_compared";
-    if (event) await this.audit.note(event, { peer: thumbprint(identity) });
+    if (event) void this.audit.note(event, { peer: thumbprint(identity) });
   }
 
   /** Its label; its fingerprint where the label is empty or looks like another contact's. */

@@ -44,8 +44,8 @@ export class OwnIdentity {
     const known = await this.database.get<KeyPair>("settings", "keys");
     const keys = known ?? (await this.makeKeys());
     const key_id = thumbprint(await publicOf(keys));
-    if (!known) await this.audit.note("identity_made", { key_id });
-    else if (before !== label) await this.audit.note("label_changed", { key_id });
+    if (!known) void this.audit.note("identity_made", { key_id });
+    else if (before !== label) void this.audit.note("label_changed", { key_id });
     if (keys.kind === "sodium") {
       const { privateKey } = sodium.crypto_sign_seed_keypair(keys.seed);
       const sign = async (data: Bytes) => sodium.crypto_sign_detached(data, privateKey);
