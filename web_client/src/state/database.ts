@@ -1,7 +1,8 @@
 /** The IndexedDB database, and what stands in for it where the browser refuses one. */
 import { openDB, type IDBPDatabase } from "idb";
 
-import { diskFailure } from "../storage/settling";
+import { Failure } from "../protocol/errors";
+import { CLEARED, diskFailure } from "../storage/settling";
 
 const STORES = [
   "settings",
@@ -80,12 +81,12 @@ class Indexed implements Database {
     }
   }
 
-  /** Throws `DOMException` where the database is another one by now: somebody deleted this one. */
+  /** Throws `Failure` where the database is another one by now: somebody, or the browser, deleted this one. */
   private async reopen(): Promise<void> {
     const again = await open();
     if ((await again.get("settings", MARK)) !== this.mark) {
       again.close();
-      throw new DOMException("", "InvalidStateError");
+      throw new Failure("disk_error", CLEARED);
     }
     this.database.close();
     this.database = again;

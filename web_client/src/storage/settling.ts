@@ -38,6 +38,9 @@ export function settleEntries(
   return [results, refused];
 }
 
+/** The detail of a disk's failure where what was stored is gone. */
+export const CLEARED = "data_cleared";
+
 const FULL = ["QuotaExceededError", "NS_ERROR_FILE_NO_DEVICE_SPACE"]; // the second in Firefox
 
 /** What a failing disk means: a full one may have space again. */

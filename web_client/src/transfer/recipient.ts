@@ -8,10 +8,11 @@
 import { clock, sleep } from "../clock";
 import type { Delivered, Person } from "../events";
 import { encodeBase64url, hex, sha256, type JsonObject } from "../protocol/codec";
-import { FAILURES, HandoverError, Next, type Code } from "../protocol/errors";
+import { FAILURES, Failure, HandoverError, Next, type Code } from "../protocol/errors";
 import { thumbprint } from "../protocol/receipt";
 import type { Home } from "../state/home";
 import type { Journal } from "../state/journal";
+import { CLEARED } from "../storage/settling";
 import type { Connected } from "./driver";
 import type { Outcome } from "./outcome";
 import { AT_PEER } from "../protocol/session";
@@ -96,16 +97,22 @@ export class RecipientTransfer {
     }
   }
 
+  /**
+   * The store first: what is written to the database while the disk is full can cost Chromium all of it, for
+   * which it then makes an empty one. Throws `Failure` (data_cleared) where that has happened.
+   */
   private async takesData(): Promise<boolean> {
     const { underway } = this;
     if (!underway) return true;
+    if (!(await underway.destination.takesData())) return false;
     try {
       const journal = underway.journal();
       if (journal) await this.home.journals.write(journal);
-    } catch {
+      return true;
+    } catch (error) {
+      if (error instanceof Failure && error.detail === CLEARED) throw error;
       return false;
     }
-    return underway.destination.takesData();
   }
 
   /** How it ends where all is delivered and signed here; null before. */
@@ -132,7 +139,7 @@ export class RecipientTransfer {
   /** It has ended: see to what is there, note it and tell it. */
   async end({ ending, code, detail: reason, delivered }: Outcome): Promise<void> {
     const cleared = code === "disk_error" && reason !== "enospc" && (await this.wasCleared());
-    const detail = cleared ? "data_cleared" : reason;
+    const detail = cleared ? CLEARED : reason;
     const found = delivered ?? (await this.keepOrErase(code as Code, cleared));
     if (found?.where === "browser" && !found.entries) await this.erase(); // nothing is to be saved
     const details: JsonObject = { role: "recipient", ending, code };
@@ -141,6 +148,8 @@ export class RecipientTransfer {
     if (underway) {
       const { transferId, manifestHash, sender } = underway.offer;
       details["transfer_id"] = encodeBase64url(transferId);
+      const { purpose } = underway.manifest;
+      if (purpose) details["purpose"] = purpose;
       details["peer"] = thumbprint(sender);
       details["bytes"] = underway.total;
       details["manifest_sha256"] = encodeBase64url(manifestHash);

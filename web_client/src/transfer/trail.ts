@@ -18,7 +18,7 @@ const STATES: { readonly [state in StateName]?: string } = {
   accepted: "accepted",
   resumed: "resumed",
 };
-// Not `paused`: then this disk is full, and a write to the database may never end (Chromium).
+// Not `paused`: then this disk is full, and what is written to the database may cost Chromium all of it.
 const CUTS: readonly StateName[] = ["lost", "sender_paused"];
 // A guest that was turned away, by the code of the warning.
 const FAILED: { readonly [code: string]: string } = {

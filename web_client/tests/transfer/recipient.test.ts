@@ -289,6 +289,37 @@ describe("a disk that is full", () => {
     expect(await next.ended).toMatchObject({ ending: "complete", delivered: { files: 2 } });
   });
 
+  test("gets nothing written to the database before it takes data again", async () => {
+    const { transfer, remote, ended } = await halfway();
+    full = true;
+    remote.range(1, HALF, FILES[1]!);
+    await expect(ended).rejects.toMatchObject({ code: "disk_paused" });
+    expect(goesOn(transfer, new Failure("disk_paused", "enospc"), true)).toBe(true);
+    const write = vi.spyOn(home.journals, "write");
+    let stopped = false;
+    const ready = transfer.ready(() => stopped);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(write).not.toHaveBeenCalled();
+    stopped = true;
+    await ready;
+  });
+
+  test("that has cost the browser its database is said", async () => {
+    const { transfer, remote, ended, visitor } = await halfway();
+    full = true;
+    remote.range(1, HALF, FILES[1]!);
+    await expect(ended).rejects.toMatchObject({ code: "disk_paused" });
+    expect(goesOn(transfer, new Failure("disk_paused", "enospc"), true)).toBe(true);
+    full = false;
+    const gone = new Failure("disk_error", "data_cleared");
+    vi.spyOn(home.journals, "write").mockRejectedValue(gone);
+    vi.spyOn(home.journals, "read").mockRejectedValue(gone);
+    await expect(transfer.ready(() => false)).rejects.toBe(gone);
+    await transfer.end(failed(gone));
+    expect(visitor.last("ended")).toMatchObject({ code: "disk_error", detail: "data_cleared" });
+    vi.restoreAllMocks();
+  });
+
   test("of the sender's is not looked at here", async () => {
     const { transfer, remote, ended } = await halfway();
     remote.say("abort", { code: "disk_paused" });
