@@ -63,6 +63,7 @@ class PageSender:
     ) -> str:
         """Say who one is, and make the link; it. `to`: the label of the contact it is for."""
         await self.page.wait_for(".card.choose")
+        await self.page.wait_until("document.querySelector('.card.choose .busy').hidden")
         await self.page.fill("#label", label)
         if passphrase is not None or verify or to:
             await self._open_options()

@@ -52,6 +52,7 @@ def receipt_of(last):
 
 PUBLIC = """async ({ pair }) =>
   [...new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey))]"""
+LINES = "(lines) => lines.map((line) => new TextDecoder().decode(line))"
 
 
 async def test_a_folder_and_files_arrive_at_the_command_line(
@@ -101,9 +102,16 @@ async def test_a_page_receives_what_a_page_sends(host, at, origin, files, other)
     await host.open(origin)
     await host.choose(*files)
     await host.page.wait_for(".card.choose")
+    await host.page.fill("#label", NAME)
     await host.state_purpose("ETREAT")
     await host.page.click("form .primary")
     assert await host.shows(".card.choose")  # an emergency needs a reason
+    await host.choose(files[0])  # once more, and the form is made anew with what stands in it
+    await host.page.wait_for(".card.choose [role=alert]")  # it is there already
+    await host.page.click("details.options > summary")
+    await host.page.click("form .primary")
+    await host.page.wait_until("document.querySelector('details.options').open")  # for the reason
+    assert await host.shows(".card.choose")
     await host.page.fill("#reason", "Schlaganfall, im OP")
     link = await host.make_link()
     visitor = await at(other)
@@ -123,6 +131,10 @@ async def test_a_page_receives_what_a_page_sends(host, at, origin, files, other)
         assert {name: read.read(name) for name in read.namelist()} == {
             path.name: path.read_bytes() for path in files
         }
+    for side in (host, visitor):
+        lines = await side.records("audit", then=LINES)
+        entry = next(one for one in map(json.loads, lines) if one["event"] == "transfer")
+        assert entry["purpose"] == "ETREAT"
     (record,) = await visitor.records("receipts", "getAllKeys()")
     saved = await host.save_receipt(str(record))
     assert receipts.verify(saved.read_bytes()).confirmed

@@ -23,7 +23,7 @@ from .test_memory import renderers
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SIZE = 40_000_000
-LIMIT = ("--limit", "12M")  # so slow that a part of it can be met
+LIMIT = ("--limit", "6M")  # so slow that a part of it can be met
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -63,7 +63,7 @@ def going_on(receiving, part=0.0):
     assert after[0] >= 0.8 * part * told[-1]["total"]
 
 
-async def half_way(host, origin, receiver, paths, out, part=0.4, limit="12M"):
+async def half_way(host, origin, receiver, paths, out, part=0.4, limit="6M"):
     """A transfer of which this part is there; and how it ends at the other side."""
     link = await host.send(origin, paths)
     receiving = receiver.receive(link, out, "--auto", "--limit", limit)

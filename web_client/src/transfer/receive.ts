@@ -200,7 +200,7 @@ export class Receive {
     else {
       await earlier?.destination.discard();
       progress.underway = null;
-      const begun = await this.begin(offer, tape.total);
+      const begun = await this.begin(offer);
       if (!begun) return;
       progress.underway = begun;
       await this.journal();
@@ -217,7 +217,7 @@ export class Receive {
   }
 
   /** Reserve space and ask the person; null when there is no yes. */
-  private async begin(offer: OfferKey, total: number): Promise<Underway | null> {
+  private async begin(offer: OfferKey): Promise<Underway | null> {
     const { person, room, keysOf } = this.around;
     const layout = new Layout(this.manifest);
     const keys = keysOf(sodium.randombytes_buf(STORAGE_SALT), this.manifest.salt);
@@ -236,10 +236,10 @@ export class Receive {
       return null;
     }
     if (typeof answer !== "object") {
-      return new Underway(room, offer, total, container!, space, keys);
+      return new Underway(room, offer, this.manifest, container!, space, keys);
     }
     const folder = new FolderDestination(this.manifest, answer);
-    return new Underway(room, offer, total, folder, null, keys);
+    return new Underway(room, offer, this.manifest, folder, null, keys);
   }
 
   /** Space in the browser; null when there is none but a folder can be chosen. */

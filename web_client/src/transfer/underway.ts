@@ -32,17 +32,20 @@ export class Underway {
   durable = 0; // bytes of the tape that are on the disk, and noted so
   signed: Signed | null = null;
   delivered: Delivered | null = null;
+  readonly total: number; // bytes of the tape
   private work: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly room: string,
     readonly offer: OfferKey,
-    readonly total: number,
+    readonly manifest: Manifest,
     readonly destination: Destination,
     readonly space: Space | null, // null: in a folder
     readonly keys: StorageKeys,
     readonly startedAt = Date.now(),
-  ) {}
+  ) {
+    this.total = tapeOf(manifest).total;
+  }
 
   /**
    * What the journal says was under way before a reload or a crash; null where there is nothing of it.
@@ -55,8 +58,7 @@ export class Underway {
     manifest: Manifest,
   ): Promise<Underway | null> {
     const journal = await home.journals.read(room);
-    const { total } = tapeOf(manifest);
-    if (!journal || journal.delivered || journal.total !== total) return null;
+    if (!journal || journal.delivered || journal.total !== tapeOf(manifest).total) return null;
     const keys = keysOf(journal.salt, manifest.salt);
     let space: Space;
     try {
@@ -67,7 +69,7 @@ export class Underway {
     }
     const destination = new Container(manifest, room, space.store);
     const { startedAt } = journal;
-    const recalled = new Underway(room, journal, total, destination, space, keys, startedAt);
+    const recalled = new Underway(room, journal, manifest, destination, space, keys, startedAt);
     recalled.durable = journal.durable;
     return recalled;
   }

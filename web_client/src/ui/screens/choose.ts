@@ -52,6 +52,7 @@ export function choose(model: Model, { t: all, actions }: Context): Screen {
     type: "text",
     autocomplete: "off",
     "aria-describedby": "reason-hint",
+    invalid: () => (options.open = true), // where it can be seen
   });
   const check = () => {
     const missing = purpose.value === "ETREAT" && !reason.value.trim();
@@ -60,9 +61,28 @@ export function choose(model: Model, { t: all, actions }: Context): Screen {
   };
   purpose.addEventListener("change", check);
   reason.addEventListener("input", check);
+  const options = h(
+    "details",
+    { class: "list options" },
+    h("summary", {}, t.options),
+    h("label", { for: "passphrase" }, t.passphrase),
+    passphrase,
+    h("p", { class: "hint", id: "passphrase-hint" }, t.passphraseHint),
+    h("label", { for: "expires" }, t.expires),
+    expires,
+    h("label", { for: "purpose" }, t.purpose),
+    purpose,
+    h("label", { for: "reason" }, t.reason),
+    reason,
+    h("p", { class: "hint", id: "reason-hint" }, t.reasonHint),
+    ...(known.length ? [h("label", { for: "to" }, t.to), to] : []),
+    h("label", { class: "box" }, verify, ` ${t.verify}`),
+  );
   const submit = (event: globalThis.Event) => {
     event.preventDefault();
-    const options = {
+    check(); // what was typed may have been put back without an event
+    if (!reason.reportValidity()) return;
+    const how = {
       origin: location.origin,
       label: label.value.trim(),
       passphrase: passphrase.value.trim() || null,
@@ -72,7 +92,7 @@ export function choose(model: Model, { t: all, actions }: Context): Screen {
       purpose: (purpose.value || null) as PurposeCode | null,
       reason: reason.value.trim(),
     };
-    actions.command({ command: "send", options });
+    actions.command({ command: "send", options: how });
   };
   const heading = title("");
   const reading = h("p", { class: "busy", role: "status" }, t.reading);
@@ -93,23 +113,7 @@ export function choose(model: Model, { t: all, actions }: Context): Screen {
       h("label", { for: "label" }, t.label),
       label,
       h("p", { class: "hint", id: "label-hint" }, t.labelHint),
-      h(
-        "details",
-        { class: "list options" },
-        h("summary", {}, t.options),
-        h("label", { for: "passphrase" }, t.passphrase),
-        passphrase,
-        h("p", { class: "hint", id: "passphrase-hint" }, t.passphraseHint),
-        h("label", { for: "expires" }, t.expires),
-        expires,
-        h("label", { for: "purpose" }, t.purpose),
-        purpose,
-        h("label", { for: "reason" }, t.reason),
-        reason,
-        h("p", { class: "hint", id: "reason-hint" }, t.reasonHint),
-        ...(known.length ? [h("label", { for: "to" }, t.to), to] : []),
-        h("label", { class: "box" }, verify, ` ${t.verify}`),
-      ),
+      options,
       go,
     ),
     !model.protected && h("p", { class: "small" }, t.unprotected),
