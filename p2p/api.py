@@ -60,8 +60,7 @@ from .protocol.codec import encode_base64url, encode_json
 from .protocol.errors import EXIT_CODES, EXIT_USAGE, Ending, Failure, HandoverError
 from .protocol.labels import shown_label
 from .protocol.link import SECRET_BYTES, find_link, parse_link, read_origin
-from .protocol.manifest import EMERGENCY, MAX_REASON, STATUSES
-from .protocol.manifest import PURPOSES as CODES
+from .protocol.manifest import EMERGENCY, MAX_REASON, PURPOSES, STATUSES
 from .protocol.paths import shown
 from .protocol.receipt import MAX_FILE, BadReceipt, Receipt, fingerprint, thumbprint
 from .protocol.receipt import verify as verify_receipt
@@ -99,7 +98,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CATALOGUE",
-    "CODES",
     "DEFAULT_EXPIRES",
     "ENGINES",
     "EXIT_CODES",
@@ -176,7 +174,6 @@ __all__ = [
     "parties",
     "read_document",
     "read_receipt",
-    "reason",
     "receive",
     "replace_with",
     "resume",
@@ -199,7 +196,6 @@ __all__ = [
 ]
 
 DEFAULT_EXPIRES = 24 * 3600.0
-PURPOSES = tuple(CODES.values())
 
 FileLike = str | os.PathLike[str] | None
 HomeLike = Home | str | os.PathLike[str] | None  # None: the default data folder
@@ -399,8 +395,9 @@ def send(
     `limit`: bytes a second. `direct_ports`: TCP ports to listen on, first and last. `relay_only`:
     the peer does not learn this side's addresses. `no_relay`: no relay is used. `proxy`: to
     servers, by TCP, as a URL; "none" for none, else as the environment says. `label`: what the
-    other side sees, in the place of this machine's. `purpose`: what it is for, one of `PURPOSES`,
-    or ""; both sides sign it, and `reason`, at most 256 bytes, is shown to the other side with it.
+    other side sees, in the place of this machine's. `purpose`: what it is for, a name of
+    `PURPOSES` or ""; both sides sign it, and `reason`, at most 256 bytes, is shown to the other
+    side with it.
     `interactive`: whether anybody can answer; else a question that is needed ends it at once.
 
     Raises `Failure` when the data folder cannot be used, and `ValueError` for a purpose that is
@@ -468,7 +465,7 @@ def _purpose_code(purpose: str, reason: str) -> str:
         raise ValueError("the reason is no text") from None
     if length > MAX_REASON:
         raise ValueError("the reason is too long")
-    code = next((code for code, name in CODES.items() if name == purpose), "")
+    code = next((code for code, name in PURPOSES.items() if name == purpose), "")
     if purpose and not code:
         raise ValueError("no purpose of that name")
     if code == EMERGENCY and not reason.strip():
@@ -937,17 +934,12 @@ class AnnexEntry:
     status: str  # a key of the catalogue under `status`
 
 
-def reason(receipt: Receipt, home: HomeLike = None, *, annex_file: FileLike = None) -> str:
-    """Why it was sent, in the sender's words, from this annex, else from this machine's; safe to
-    show, or "". Raises `Failure`, and `BadReceipt` for an annex that is not this receipt's."""
-    return shown_label(_annex(receipt, home, annex_file).manifest.reason, MAX_REASON)
-
-
 def annex(
     receipt: Receipt, home: HomeLike = None, *, annex_file: FileLike = None
-) -> list[AnnexEntry]:
-    """The entries of a receipt, from this annex, else from this machine's. Raises `Failure`, and
-    `BadReceipt` for an annex that is not this receipt's."""
+) -> tuple[list[AnnexEntry], str]:
+    """The entries of a receipt, from this annex, else from this machine's; and why they were sent,
+    in the sender's words, safe to show, or "". Raises `Failure`, and `BadReceipt` for an annex that
+    is not this receipt's."""
     manifest, results, _ = _annex(receipt, home, annex_file)
     found = []
     for index, entry in enumerate(manifest.entries):
@@ -955,7 +947,7 @@ def annex(
         delivered = not status and entry.kind == "file"
         name, hexed = shown(entry.path, 1024), digest.hex() if delivered else ""
         found.append(AnnexEntry(name, entry.size, hexed, STATUSES[status]))
-    return found
+    return found, shown_label(manifest.reason, MAX_REASON)
 
 
 def check_audit(home: HomeLike = None) -> LogCheck:

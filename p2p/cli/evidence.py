@@ -81,10 +81,10 @@ def receipt_show(file: Path, annex: Path | None, html: Path | None, names: bool)
     beside = annex or api.annex_beside(file)
     if names or (annex is not None and html is None):  # they are asked for
         with _of_this_receipt():
-            entries, reason = _annex(found, beside)
+            entries, reason = api.annex(found, annex_file=beside)
     elif html is None:
         with contextlib.suppress(Failure, BadReceipt):
-            entries, reason = _annex(found, beside)
+            entries, reason = api.annex(found, annex_file=beside)
     if html is not None:
         report.write(html, _page(found, parties, entries, reason))
         _note("html", found)
@@ -98,11 +98,6 @@ def receipt_show(file: Path, annex: Path | None, html: Path | None, names: bool)
         show(words("receipt", "annex"))
         for entry in entries:
             show(f"  {entry.path}  {entry.size}  {_fate(entry)}")
-
-
-def _annex(found: Receipt, file: Path | None) -> tuple[list[AnnexEntry], str]:
-    """What stands in the annex alone: the entries, and why they were sent."""
-    return api.annex(found, annex_file=file), api.reason(found, annex_file=file)
 
 
 def _fate(entry: AnnexEntry) -> str:

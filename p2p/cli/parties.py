@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..api import CODES, Home, Party, fingerprint, shown
+from ..api import PURPOSES, Home, Party, fingerprint, shown
 from .language import found, words
 
 
@@ -37,4 +37,4 @@ def key_text(home: Home, key: bytes) -> str:
 
 def purpose_text(code: str) -> str:
     """What data was sent for, by its code, or ""."""
-    return found("purpose", CODES.get(code, ""), code)
+    return found("purpose", PURPOSES.get(code, ""), code)

@@ -35,7 +35,9 @@ RECENT = 10  # ended transfers that are listed
 @click.option("--passphrase", is_flag=True)
 @click.option("--follow", is_flag=True)
 @click.option("--strict-names", is_flag=True)
-@click.option("--purpose", type=click.Choice(api.PURPOSES), metavar="PURPOSE", cls=Setting)
+@click.option(
+    "--purpose", type=click.Choice(list(api.PURPOSES.values())), metavar="PURPOSE", cls=Setting
+)
 @click.option("--reason", default="", envvar="HANDOVER_REASON")
 @click.option("--local-ca/--no-local-ca", default=None)
 @tls_files()

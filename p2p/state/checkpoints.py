@@ -95,9 +95,9 @@ class Checkpoints:
     def provable(self) -> int | None:
         """Up to which line a proof for every witness that counts can do without the lines before;
         None where none has cosigned anything. Raises `Failure`."""
-        largest: dict[bytes, int] = {}
+        largest, keys = dict[bytes, int](), self.witnesses()
         for _, note in self.all():
-            for key in self.witnesses() if isinstance(note, Note) else ():
+            for key in keys:
                 if isinstance(note, Note) and cosigned_by(note, [key]):
                     largest[key] = max(largest.get(key, 0), note.checkpoint.size)
         return min(largest.values(), default=None)

@@ -81,11 +81,13 @@ class _Spans:
 
     def hear(self, number: int, fields: Mapping[str, Any]) -> None:
         """One more entry."""
-        transfer, run = fields.get("transfer_id"), str(fields.get("run"))
+        transfer, run = fields.get("transfer_id"), fields.get("run")
         if not isinstance(transfer, str):
-            self._early.setdefault(run, number)
+            if isinstance(run, str):
+                self._early.setdefault(run, number)
         elif fields["event"] != EXPORTED:  # which may be years later
-            self.first.setdefault(transfer, self._early.pop(run, number))
+            began = self._early.pop(run, number) if isinstance(run, str) else number
+            self.first.setdefault(transfer, began)
             self.last[transfer] = number
 
     def without_halves(self, until: int) -> int:

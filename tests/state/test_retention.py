@@ -12,6 +12,7 @@ from p2p.protocol.checkpoint import BadCheckpoint, Tree, cosign, decode, encode_
 from p2p.protocol.codec import encode_base64url
 from p2p.protocol.errors import Failure
 from p2p.protocol.manifest import SALT, Entry, Manifest, Results
+from p2p.protocol.sentences import Detail
 from p2p.state import audit, retention, witness
 from p2p.state.evidence import check_log
 from p2p.state.home import Home
@@ -284,6 +285,24 @@ def test_a_transfer_is_not_told_in_part(home, clock):
     clock[0] = 2030
     home.audit.append("transfer", members | {"ending": "failed"})
     assert retention.find_old(home, "2029-01-01T00:00:00.000Z").until == 11
+
+
+def test_entries_that_name_no_run_hold_nothing_back(home, clock):
+    """As those of the log itself, and of an older version."""
+    home.audit.append("log_read", {})
+    clock[0] = 2030
+    for number in range(9, 11):
+        transfer(home, number)
+    assert retention.find_old(home, "2029-01-01T00:00:00.000Z").until == 12
+
+
+def test_a_base_by_the_key_of_a_peer_is_told(home):
+    home.audit.append("pruned", {})
+    lines = home.audit.path.read_bytes().splitlines(keepends=True)
+    forged = make_base(OTHER, *_first_of(lines, 4))
+    home.audit.path.write_bytes(forged.encode() + b"".join(lines[4:]))
+    misfits = check_log(home).misfits
+    assert ("audit.jsonl", Detail("base_foreign")) in misfits
 
 
 def test_answers_of_strangers_fill_no_checkpoint(home):
