@@ -42,12 +42,14 @@ PACKAGES = {
     "jq": "jq",
     "microsocks": "microsocks",
     "openssl": "openssl",
+    "rsyslogd": "rsyslog",
     "nft": "nftables",
     "sysctl": "procps",
     "tinyproxy": "tinyproxy",
     "turnserver": "coturn",
     "unzip": "unzip",
     "/etc/protocols": "netbase",  # what `ip rule` calls UDP
+    "/usr/share/doc/rsyslog-gnutls": "rsyslog-gnutls",
     "/usr/include/stdio.h": "libc6-dev",
     # Without any font a page's text has no size, and nothing on it can be clicked.
     "/usr/share/fonts/truetype": "fonts-dejavu-core",

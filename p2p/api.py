@@ -35,6 +35,9 @@ from .connect.doctor import Check, Doctor, Opening
 from .connect.proxies import Proxies
 from .connect.rendezvous import open_rendezvous, open_server, open_stun
 from .connect.seats import OWNER
+from .connect.syslog import PORT as SYSLOG_PORT
+from .connect.syslog import Server as SyslogServer
+from .connect.syslog import SyslogFailed, own_name
 from .events import (
     Completed,
     DigitsShown,
@@ -95,6 +98,8 @@ from .version import SOFTWARE, VERSION
 
 if TYPE_CHECKING:
     from .connect.verify_web import Finding
+    from .forwarding import Forwarding
+    from .state.dicom_audit import AuditMessage
 
 __all__ = [
     "CATALOGUE",
@@ -108,6 +113,7 @@ __all__ = [
     "PURPOSES",
     "SOFTWARE",
     "STATUSES",
+    "SYSLOG_PORT",
     "TURN_TTL",
     "VERSION",
     "Account",
@@ -145,6 +151,8 @@ __all__ = [
     "QuestionDropped",
     "Receipt",
     "StateChanged",
+    "SyslogFailed",
+    "SyslogServer",
     "Tls",
     "Transfer",
     "Unfinished",
@@ -155,6 +163,7 @@ __all__ = [
     "check_audit",
     "checkpoint",
     "compare_files",
+    "dicom_messages",
     "discard",
     "disclose",
     "disclosure",
@@ -165,6 +174,7 @@ __all__ = [
     "find_link",
     "find_unfinished",
     "fingerprint",
+    "forward_audit",
     "has_annex",
     "ice_configuration",
     "local_authority",
@@ -781,6 +791,26 @@ def accounts(
     """The transfers whose last entry lies in this time (RFC 3339, UTC; "": open), the oldest first;
     of a log that is `broken` as far as it holds. Raises `BadLine`, `Failure`."""
     return history.accounts(_home(home), since, until, broken=broken)
+
+
+def dicom_messages(home: HomeLike = None) -> Iterator[tuple[LogEntry, list[AuditMessage]]]:
+    """The entries of this machine's audit log, each with the DICOM audit messages it makes. Raises
+    `BadLine`, `Failure`."""
+    from .state.dicom_audit import messages  # 0.02 s
+
+    own = _home(home)
+    return messages(history.entries(own.audit), own, own_name())
+
+
+def forward_audit(server: SyslogServer, home: HomeLike = None) -> Forwarding:
+    """Send a syslog server what it has not read yet of the audit log, as DICOM audit messages, and
+    wait until it has. Raises `SyslogFailed`, `BadLine`, `Failure`."""
+    from .forwarding import forward  # 0.02 s
+
+    try:
+        return forward(_home(home), server)
+    except OSError as error:
+        raise Failure("home_unwritable", os_detail(error)) from None
 
 
 def tidy(home: HomeLike = None) -> None:

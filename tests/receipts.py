@@ -24,10 +24,16 @@ def signed(
     labels: tuple[str, str] = ("Klinik", "Praxis"),
     by: int = 2,
     root: bytes | None = None,
+    missing: int = 0,
 ) -> bytes:
-    """A receipt of these keys, which each of the first `by` has signed, the recipient first."""
+    """A receipt of these keys, which each of the first `by` has signed, the recipient first. `missing`:
+    entries, of one byte each, that did not arrive."""
     payload = json.loads(decode_base64url(json.loads(GOOD)["payload"]))
     payload["transfer_id"] = encode_base64url(transfer)
+    if missing:
+        payload["outcome"] = "incomplete"
+        payload["content"]["delivered_entries"] -= missing
+        payload["content"]["delivered_bytes"] -= missing
     if root is not None:
         payload["content"]["root"] = encode_base64url(root)
     keys = {"sender": sender, "recipient": recipient}

@@ -12,6 +12,7 @@ from ..api import VERSION
 from .audit import audit_group
 from .doctor import doctor
 from .evidence import receipt
+from .forwarding import audit_forward
 from .help import HELP_NAMES, Main
 from .identity import contacts, identity
 from .retention import audit_checkpoint, audit_prune, audit_witness
@@ -39,7 +40,7 @@ def demo() -> None:
     raise SystemExit(run())
 
 
-for command in (audit_checkpoint, audit_witness, audit_prune):
+for command in (audit_checkpoint, audit_witness, audit_forward, audit_prune):
     audit_group.add_command(command)
 
 for command in (

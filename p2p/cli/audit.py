@@ -182,7 +182,7 @@ def audit_show(transfer: str) -> None:
 
 @audit_group.command("export")
 @period
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "fhir"]))
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "fhir", "dicom"]))
 @click.argument("file", type=click.Path(path_type=Path))
 def audit_export(span: Period, form: str | None, file: Path) -> None:
     """`handover audit export`."""
@@ -195,6 +195,12 @@ def audit_export(span: Period, form: str | None, file: Path) -> None:
         nonlocal count
         if form == "csv":
             yield _row(COLUMNS)
+        elif form == "dicom":
+            for entry, made in api.dicom_messages(home):
+                if Filter(span.since, span.until).takes(entry):
+                    count += len(made)
+                    yield from (f"{one.xml}\n" for one in made)
+            return
         elif span == Period(None, None):  # as it stands there, so that it can be verified
             for line in home.audit.walk():
                 count += line.fields is not None
@@ -211,7 +217,8 @@ def audit_export(span: Period, form: str | None, file: Path) -> None:
             return
         report.write(file, lines())
     home.audit.note("exported", {"format": form, "count": count})
-    say(words("audit", "exported", entries=counted(count, "entry"), path=shown(str(file), 1024)))
+    what = counted(count, "message" if form == "dicom" else "entry")
+    say(words("audit", "exported", entries=what, path=shown(str(file), 1024)))
 
 
 def _export_fhir(home: Home, span: Period, file: Path) -> None:

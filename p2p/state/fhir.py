@@ -75,7 +75,9 @@ def audit_event(account: Account, software: str) -> dict[str, Any]:
                 "role": _coding(f"{HL7}/object-role", "1", "Patient"),
             },
             {
-                "what": {"identifier": {"system": "urn:ietf:rfc:3986", "value": _uuid(account)}},
+                "what": {
+                    "identifier": {"system": "urn:ietf:rfc:3986", "value": transfer_uri(account)}
+                },
                 "type": _coding(f"{HL7}/audit-entity-type", "2", "System Object"),
                 "role": _coding(f"{HL7}/object-role", "3", "Report"),
                 "detail": [
@@ -107,7 +109,7 @@ def _coding(system: str, code: str, display: str) -> dict[str, str]:
     return {"system": system, "code": code, "display": display}
 
 
-def _uuid(account: Account) -> str:
-    """The transfer's ID, 128 random bits, in the form of a UUID."""
+def transfer_uri(account: Account) -> str:
+    """The transfer's ID, 128 random bits, in the form of a UUID (RFC 9562)."""
     one = account.transfer
     return f"urn:uuid:{one[:8]}-{one[8:12]}-{one[12:16]}-{one[16:20]}-{one[20:]}"

@@ -136,47 +136,72 @@ class Account:
                 self.ended, self.ending, self.code = entry.time, "erased", ""
 
 
+class Accounts:
+    """Transfers, by the entries of a whole log, heard one after the other."""
+
+    def __init__(self) -> None:
+        self.own = ""  # key ID of this machine, as far as the log tells
+        self._found: dict[
+            tuple[str, str], tuple[Account, str]
+        ] = {}  # and the time of its last entry
+        self._early: dict[
+            str, list[Entry]
+        ] = {}  # by run, of before it was known which transfer it is
+
+    def hear(self, entry: Entry) -> Account | None:
+        """The transfer that one more entry is about; None where it is about none, or it is not yet
+        known about which."""
+        self.own = entry.text("key_id") if entry.event == IDENTITY else self.own
+        run, role = entry.text("run"), entry.text("role")
+        if not entry.transfer:
+            if run and len(self._early.setdefault(run, [])) < MAX_STEPS:
+                self._early[run].append(entry)
+            return None
+        if entry.event == EXPORTED:  # long after, and by whoever has its receipt
+            for one in ROLES:
+                if (entry.transfer, one) in self._found:
+                    self._found[entry.transfer, one][0].hear(entry)
+            return None
+        return self._told((entry.transfer, role), [*self._early.pop(run, ()), entry])
+
+    def _told(self, key: tuple[str, str], entries: list[Entry]) -> Account:
+        """Those of a transfer and a role; the transfer may be named by its run."""
+        account = Account(*key, entries[0].time, own=self.own)
+        account = self._found[key][0] if key in self._found else account
+        for entry in entries:
+            account.hear(entry)
+        self._found[key] = account, entries[-1].time
+        return account
+
+    def all(self) -> list[tuple[Account, str]]:
+        """Each with the time of its last entry, also those that never came to know their ID."""
+        for run, entries in self._early.items():
+            account = self._told(("", run), entries)
+            account.transfer, account.role, account.own = "", entries[0].text("role"), ""
+        self._early = {}
+        return list(self._found.values())
+
+
 def accounts(
     home: Home, since: str = "", until: str = "", *, broken: bool = False
 ) -> list[Account]:
     """The transfers whose last entry lies in this time, the oldest first; of a log that is `broken`
     as far as it holds. Raises `audit.BadLine`, `Failure`."""
-    found: dict[tuple[str, str], Account] = {}
-    last: dict[tuple[str, str], str] = {}
-    early: dict[str, list[Entry]] = {}  # run -> entries of before it was known which transfer it is
-    own = ""
+    heard = Accounts()
     for entry in _holding(home.audit) if broken else entries(home.audit):
-        own = entry.text("key_id") if entry.event == IDENTITY else own
-        run = entry.text("run")
-        if not entry.transfer:
-            if run and len(early.setdefault(run, [])) < MAX_STEPS:
-                early[run].append(entry)
-            continue
-        if entry.event == EXPORTED:  # long after, and by whoever has its receipt
-            for role in ROLES:
-                if (entry.transfer, role) in found:
-                    found[entry.transfer, role].hear(entry)
-            continue
-        key = entry.transfer, entry.text("role")
-        for one in (*early.pop(run, ()), entry):
-            if key not in found:
-                found[key] = Account(*key, one.time, own=own)
-            found[key].hear(one)
-        last[key] = entry.time
-    for run, told in early.items():
-        key = "", run
-        found[key] = Account("", told[0].text("role"), told[0].time)
-        for one in told:
-            found[key].hear(one)
-        last[key] = told[-1].time
+        heard.hear(entry)
     wanted = [
-        account
-        for key, account in found.items()
-        if since <= last[key] and (not until or last[key] < until)
+        account for account, last in heard.all() if since <= last and (not until or last < until)
     ]
-    for account in filter(lambda one: one.transfer, wanted):
-        account.receipt = home.receipts.read(bytes.fromhex(account.transfer))
+    for account in wanted:
+        add_receipt(account, home)
     return sorted(wanted, key=lambda one: one.began)
+
+
+def add_receipt(account: Account, home: Home) -> None:
+    """Let a transfer have its receipt, where this machine keeps one. Raises `Failure`."""
+    if account.transfer:
+        account.receipt = home.receipts.read(bytes.fromhex(account.transfer))
 
 
 def _holding(audit: AuditLog) -> Iterator[Entry]:

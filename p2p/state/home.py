@@ -22,6 +22,7 @@ from .checkpoints import Checkpoints, Witnessed
 from .contacts import FILE as CONTACTS
 from .contacts import Contacts
 from .folder import Folder, default_path, unwritable
+from .forwarding import Forwarded
 from .identity import FILE as IDENTITY
 from .identity import IdentityStore
 from .receipts import ANNEXES, RECEIPTS, Receipts
@@ -57,6 +58,7 @@ class Home:
         self.receipts = Receipts(folder)
         self.checkpoints = Checkpoints(folder)
         self.witnessed = Witnessed(folder)
+        self.forwarded = Forwarded(folder)
 
     def _claim(self) -> None:
         """Mark the folder as ours. Raises `Failure` when it holds anything else, and `OSError`."""

@@ -268,6 +268,31 @@ def test_an_export_of_a_log_that_a_crash_has_torn_holds(line, home, tmp_path):
     assert line.run("audit", "verify", copy).exit_code == 0
 
 
+def test_messages_of_dicom_are_written_one_a_line(line, home, tmp_path):
+    file = tmp_path / "messages"
+    done = line.run("audit", "export", "--format", "dicom", file)
+    lines = file.read_text().splitlines()
+    assert f"Exported {len(lines)} messages to" in done.stderr
+    assert all(
+        one.startswith('<?xml version="1.0" encoding="UTF-8"?><AuditMessage>') for one in lines
+    )
+    done = line.run("audit", "export", "--format", "dicom", "--from", "2999-01-01", file)
+    assert "Exported 0 messages to" in done.stderr
+
+
+@pytest.mark.parametrize("server", ["", ":", "host:0", "host:port", "[::1", "::1:99999x", "[]:1"])
+def test_a_syslog_server_has_a_host_and_a_port(line, server):
+    assert line.run("audit", "forward", server).exit_code == 2
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:1", "[::1]:1", "host.invalid", "::1", "a..b"])
+def test_a_syslog_server_that_is_not_there_is_told(line, home, server):
+    """Whatever it is called; an address of IPv6 may stand without brackets where no port follows."""
+    done = line.run("audit", "forward", server)
+    assert done.exit_code == 1
+    assert "Nothing is lost" in done.stderr
+
+
 @pytest.mark.parametrize("role", ["sender", "recipient"])
 @pytest.mark.parametrize("ending", ["complete", "partial", "declined"])
 def test_transfers_become_audit_events_of_fhir(line, tmp_path, role, ending):

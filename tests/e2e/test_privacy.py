@@ -25,7 +25,7 @@ from .harness import ROOT, SECONDS
 FAMILY, GIVEN, NUMBER = "Müßiggang", "Łucja-Żaneta", "1970-01-31 Fall 4711"
 REASON = f"Schlaganfall, {GIVEN} wartet"
 PASSPHRASE = "Zwölf-Boxkämpfer"
-KINDS = ("jsonl", "csv", "html", "disclosures", "table", "receipt")
+KINDS = ("jsonl", "csv", "fhir", "dicom", "html", "disclosures", "table", "receipt")
 SERVE = ("serve", "--listen", "127.0.0.1:0", "--log-level", "debug")
 
 
@@ -82,6 +82,8 @@ def test_what_is_kept_and_handed_over_names_nobody(sender, recipient, server, tm
         commands = (
             ("audit", "export", where["jsonl"]),
             ("audit", "export", where["csv"]),
+            ("audit", "export", "--format", "fhir", where["fhir"]),
+            ("audit", "export", "--format", "dicom", where["dicom"]),
             ("audit", "report", "--html", where["html"], "--disclosures", where["disclosures"]),
             ("audit", "report", "--csv", where["table"]),
             ("receipt", "show", receipt, "--html", where["receipt"]),

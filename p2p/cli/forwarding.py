@@ -1,0 +1,59 @@
+"""`audit forward`: the log to a syslog server."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from .. import api
+from ..api import Home, shown
+from .audit import whole
+from .language import counted, words
+from .options import both_or_none
+from .terminal import say, told
+
+_SERVER = re.compile(
+    r"(?P<host>[^:\[\]\s]+)(:(?P<port>[0-9]{1,5}))?"
+    r"|\[(?P<host6>[0-9A-Fa-f:.]+)\](:(?P<port6>[0-9]{1,5}))?"
+    r"|(?P<alone6>(?=.*:.*:)[0-9A-Fa-f:.]+)"
+)
+
+
+@click.command("forward")
+@click.argument("server", metavar="HOST[:PORT]")
+@click.option("--ca", type=click.Path(path_type=Path))
+@click.option("--tls-cert", type=click.Path(path_type=Path))
+@click.option("--tls-key", type=click.Path(path_type=Path))
+def audit_forward(
+    server: str, ca: Path | None, tls_cert: Path | None, tls_key: Path | None
+) -> None:
+    """`handover audit forward`."""
+    host, port = _address(server)
+    certificate, key = both_or_none(tls_cert, tls_key) or (None, None)
+    with told():
+        home = Home()
+    name = shown(f"{host}:{port}", 256)
+    with whole(home.audit.path):
+        try:
+            done = api.forward_audit(api.SyslogServer(host, port, ca, certificate, key), home)
+        except api.SyslogFailed as failed:
+            say(words("audit", "forward_failed", server=name, reason=failed.reason))
+            raise SystemExit(1) from None
+    if done.rewritten:
+        say(words("audit", "forward_rewritten", server=name))
+    if not done.entries:
+        say(words("audit", "forward_nothing", server=name))
+        return
+    entries, messages = counted(done.entries, "entry"), counted(done.messages, "message")
+    say(words("audit", "forwarded", entries=entries, messages=messages, server=name))
+
+
+def _address(server: str) -> tuple[str, int]:
+    """Host and port; an IPv6 address with a port stands in brackets. Raises `UsageError`."""
+    found = _SERVER.fullmatch(server)
+    port = int(found["port"] or found["port6"] or api.SYSLOG_PORT) if found else 0
+    if found is None or not 0 < port < 65536:
+        raise click.UsageError(words("usage", "address"))
+    return found["host"] or found["host6"] or found["alone6"], port

@@ -1,0 +1,51 @@
+"""Up to where the log has been forwarded. The log itself is the queue: what a server has not read
+stays in it, whatever crashes or is switched off meanwhile."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..protocol.audit import GENESIS
+from ..protocol.codec import MAX_INTEGER, encode_json, integer, list_of, members, text
+from .folder import Folder
+
+FILE = "forwarded.json"
+MAX_SERVERS = 64
+MAX_FILE = 64 * 1024
+_SHAPE = list_of(
+    members({"server": text(512), "line": integer(0, MAX_INTEGER), "head": text(64)}), MAX_SERVERS
+)
+
+
+class Place(NamedTuple):
+    """A line of the log, counted from 1, and its hash, hex."""
+
+    line: int
+    head: str
+
+
+BEGINNING = Place(0, GENESIS)
+
+
+class Forwarded:
+    """The last line that each server has read."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def last(self, server: str) -> Place:
+        """`BEGINNING` for one that has read nothing. Raises `Failure`."""
+        return self._all().get(server, BEGINNING)
+
+    def store(self, server: str, place: Place) -> None:
+        """Note that a server has read everything up to here. Raises `Failure`."""
+        with self._folder.locked():
+            known = self._all()
+            known.pop(server, None)
+            kept = [*known.items(), (server, place)][-MAX_SERVERS:]
+            told = [{"server": name, "line": at.line, "head": at.head} for name, at in kept]
+            self._folder.write(FILE, encode_json(told))
+
+    def _all(self) -> dict[str, Place]:
+        found = self._folder.read_json(FILE, MAX_FILE, "forwarded_file", _SHAPE)
+        return {one["server"]: Place(one["line"], one["head"]) for one in found or ()}

@@ -1,0 +1,249 @@
+"""The audit log to a real rsyslog by TLS: everything is read once it says so, whoever fails."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import threading
+import time
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from p2p.api import SyslogFailed, SyslogServer, forward_audit
+from p2p.state.home import Home
+from tests.confined import die_with_parent
+
+from .harness import SECONDS
+
+pytestmark = pytest.mark.process
+
+CONFIGURATION = """
+global(
+  workDirectory="{folder}" maxMessageSize="64k"
+  defaultNetstreamDriver="gtls" defaultNetstreamDriverCAFile="{folder}/authority.pem"
+  defaultNetstreamDriverCertFile="{folder}/server.pem"
+  defaultNetstreamDriverKeyFile="{folder}/server.key"
+)
+module(
+  load="imtcp" streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="{mode}"
+)
+input(type="imtcp" address="127.0.0.1" port="{port}")
+template(name="told" type="string" string="%pri% %timestamp:::date-rfc3339% %app-name% %msgid% %msg%\\n")
+action(type="omfile" file="{folder}/messages" template="told" flushOnTXEnd="on" asyncWriting="off")
+"""
+
+
+class Rsyslog:
+    """A server that writes what it reads into a file."""
+
+    def __init__(self, folder, mode="anon"):
+        self.folder = folder
+        self._process: Any = None
+        folder.mkdir()
+        self._issue("authority", "-addext", "keyUsage=critical,keyCertSign")
+        self.authority = folder / "authority.pem"
+        issuer = ("-CA", str(self.authority), "-CAkey", str(folder / "authority.key"))
+        alone = ("-addext", "basicConstraints=critical,CA:FALSE")
+        for name in ("server", "client"):
+            self._issue(name, *issuer, *alone, "-addext", "subjectAltName=DNS:localhost")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.port = taken.getsockname()[1]
+        text = CONFIGURATION.format(folder=folder, mode=mode, port=self.port)
+        (folder / "rsyslog.conf").write_text(text)
+
+    def _issue(self, name, *how):
+        made = (
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            f"/CN={name}",
+        )
+        files = (
+            "-keyout",
+            str(self.folder / f"{name}.key"),
+            "-out",
+            str(self.folder / f"{name}.pem"),
+        )
+        subprocess.run(
+            ("openssl", "req", "-x509", *made, *how, *files), check=True, capture_output=True
+        )
+
+    @property
+    def name(self):
+        return f"localhost:{self.port}"
+
+    def start(self):
+        """Until it listens."""
+        with (self.folder / "output").open("ab") as output:
+            self._process = subprocess.Popen(
+                ("rsyslogd", "-n", "-f", self.folder / "rsyslog.conf", "-i", self.folder / "pid"),
+                stdout=output,
+                stderr=output,
+                preexec_fn=die_with_parent,
+            )
+        ends = time.monotonic() + SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert time.monotonic() < ends, (self.folder / "output").read_text()
+                time.sleep(0.05)
+
+    def send_signal(self, number):
+        self._process.send_signal(number)
+
+    def stop(self, number=signal.SIGTERM):
+        """In order, and so with everything written that was read; or not."""
+        if self._process is not None:
+            self.send_signal(number)
+            self._process.wait(SECONDS)
+            self._process = None
+            (self.folder / "pid").unlink(missing_ok=True)
+
+    def messages(self):
+        """What it read, once it was stopped in order: (header, message)."""
+        try:
+            lines = (self.folder / "messages").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [line.split(" \ufeff", 1) for line in lines]
+
+
+@pytest.fixture
+def rsyslog(tmp_path):
+    server = Rsyslog(tmp_path / "rsyslog")
+    yield server
+    server.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def log(sender):
+    """The log of somebody who adds and removes contacts."""
+    home = Home(sender.home)
+    home.identity.load()
+    for number in range(20):
+        home.audit.append("contact_added", {"peer": f"key-{number}"})
+    return home
+
+
+def forwarding(peer, rsyslog, *options):
+    done = peer.run("audit", "forward", rsyslog.name, "--ca", rsyslog.authority, *options)
+    return done.returncode, done.stderr
+
+
+def exported(peer, path):
+    """The messages of the whole log."""
+    done = peer.run("audit", "export", "--format", "dicom", path)
+    assert done.returncode == 0, done.stderr
+    return path.read_text().splitlines()
+
+
+def test_a_server_reads_everything_once_and_in_order(sender, rsyslog, log, tmp_path):
+    rsyslog.start()
+    code, told = forwarding(sender, rsyslog)
+    assert (code, told) == (0, f"{rsyslog.name} has read 21 entries, as 21 messages.\n")
+    assert forwarding(sender, rsyslog)[1].endswith(" has read 1 entry, as 1 message.\n")  # of that
+    assert forwarding(sender, rsyslog) == (0, f"Nothing new for {rsyslog.name}.\n")
+    log.audit.append("contact_removed", {"peer": "key-1"})
+    assert forwarding(sender, rsyslog) == (0, f"{rsyslog.name} has read 1 entry, as 1 message.\n")
+    rsyslog.stop()
+    found = rsyslog.messages()
+    assert [message for _, message in found] == exported(sender, tmp_path / "messages")
+    for header, message in found:
+        priority, moment, *rest = header.split()
+        assert (priority, rest) == ("85", ["handover", "DICOM+RFC3881"])
+        root = etree.fromstring(message.encode())
+        assert root.find("EventIdentification").get("EventDateTime") == moment
+
+
+def test_what_a_dead_server_did_not_read_waits_in_the_log(sender, rsyslog, log):
+    code, told = forwarding(sender, rsyslog)
+    assert code == 1
+    assert "has not confirmed what was sent: connection refused. Nothing is lost" in told
+    rsyslog.start()
+    for _ in range(2):
+        assert forwarding(sender, rsyslog)[0] == 0
+    rsyslog.stop(signal.SIGKILL)  # between two
+    log.audit.append("contact_removed", {"peer": "key-1"})
+    assert forwarding(sender, rsyslog)[0] == 1
+    rsyslog.start()
+    assert forwarding(sender, rsyslog) == (0, f"{rsyslog.name} has read 1 entry, as 1 message.\n")
+
+
+def test_a_server_that_dies_while_it_reads_is_sent_it_again(sender, rsyslog, log, tmp_path):
+    for number in range(900):
+        log.audit.append("contact_added", {"peer": "k" * 200 + str(number)})
+    rsyslog.start()
+    server = SyslogServer("localhost", rsyslog.port, rsyslog.authority)
+    failures = []
+
+    def run():
+        try:
+            forward_audit(server, sender.home)
+        except SyslogFailed as failed:
+            failures.append(failed)
+
+    stopped = threading.Timer(0.3, rsyslog.send_signal, (signal.SIGSTOP,))
+    stopped.start()
+    thread = threading.Thread(target=run)
+    stopped.join()
+    thread.start()
+    time.sleep(1)
+    assert thread.is_alive()  # nobody reads
+    rsyslog.stop(signal.SIGKILL)
+    thread.join(SECONDS)
+    assert len(failures) == 1
+    rsyslog.start()
+    assert forwarding(sender, rsyslog)[0] == 0
+    rsyslog.stop()
+    wanted = exported(sender, tmp_path / "messages")
+    assert {message for _, message in rsyslog.messages()} >= set(
+        wanted[:-1]
+    )  # all but of the forwarding itself
+
+
+def test_a_log_that_was_rewritten_is_told_and_sent_whole(sender, rsyslog, log):
+    rsyslog.start()
+    assert forwarding(sender, rsyslog)[0] == 0
+    log.audit.path.unlink()
+    log.audit.append("contact_added", {"peer": "another"})
+    code, told = forwarding(sender, rsyslog)
+    assert code == 0
+    assert told.startswith(f"This is not the log that {rsyslog.name} knew")
+    rsyslog.stop()
+    assert "another" in rsyslog.messages()[-1][1]
+
+
+def test_nothing_is_sent_to_a_server_that_is_not_trusted(sender, rsyslog, log, tmp_path):
+    rsyslog.start()
+    done = sender.run("audit", "forward", rsyslog.name)
+    assert done.returncode == 1
+    assert "its certificate is not trusted here" in done.stderr
+    done = sender.run("audit", "forward", f"127.0.0.1:{rsyslog.port}", "--ca", rsyslog.authority)
+    assert done.returncode == 1  # by another name
+    rsyslog.stop()
+    assert rsyslog.messages() == []
+
+
+def test_a_server_that_asks_for_a_certificate_is_shown_one(sender, log, tmp_path):
+    rsyslog = Rsyslog(tmp_path / "strict", "x509/certvalid")
+    rsyslog.start()
+    try:
+        assert forwarding(sender, rsyslog)[0] == 1
+        own = (
+            "--tls-cert",
+            rsyslog.folder / "client.pem",
+            "--tls-key",
+            rsyslog.folder / "client.key",
+        )
+        assert forwarding(sender, rsyslog, *own)[0] == 0
+    finally:
+        rsyslog.stop()
+    assert len(rsyslog.messages()) == 21
