@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from signaling.ice import TTL_SECONDS as TURN_TTL
 from signaling.ice import BadIce, IceConfiguration, SecretFile
 
+from . import stamping
+from .connect import timestamps
 from .connect.certificates import Tls, local_authority, tls_from_files, tls_from_local_ca
 from .connect.doctor import Check, Doctor, Opening
 from .connect.proxies import Proxies
@@ -38,6 +40,7 @@ from .connect.seats import OWNER
 from .connect.syslog import PORT as SYSLOG_PORT
 from .connect.syslog import Server as SyslogServer
 from .connect.syslog import SyslogFailed, own_name
+from .connect.timestamps import BadStamp, Stamp, StampFailed
 from .events import (
     Completed,
     DigitsShown,
@@ -69,10 +72,11 @@ from .protocol.receipt import MAX_FILE, BadReceipt, Receipt, fingerprint, thumbp
 from .protocol.receipt import verify as verify_receipt
 from .protocol.seal import TRANSFER_ID
 from .protocol.sentences import CATALOGUE, LANGUAGES, Detail, Language, os_detail, text
+from .stamping import StampCheck, Stamped
 from .state import fhir, history, retention, witness
 from .state.audit import lines_of
 from .state.evidence import LogCheck, check_log
-from .state.folder import now_text, utc_text
+from .state.folder import now_text, stamp_of, utc_text
 from .state.history import Account, Filter
 from .state.history import Entry as LogEntry
 from .state.home import Home
@@ -122,6 +126,7 @@ __all__ = [
     "BadIce",
     "BadLine",
     "BadReceipt",
+    "BadStamp",
     "Check",
     "Completed",
     "Detail",
@@ -150,6 +155,10 @@ __all__ = [
     "Question",
     "QuestionDropped",
     "Receipt",
+    "Stamp",
+    "StampCheck",
+    "StampFailed",
+    "Stamped",
     "StateChanged",
     "SyslogFailed",
     "SyslogServer",
@@ -161,6 +170,8 @@ __all__ = [
     "annex",
     "annex_beside",
     "check_audit",
+    "check_stamp",
+    "check_stamps",
     "checkpoint",
     "compare_files",
     "dicom_messages",
@@ -192,6 +203,8 @@ __all__ = [
     "serve",
     "shown",
     "shown_label",
+    "stamp_audit",
+    "stamp_of",
     "text",
     "thumbprint",
     "tidy",
@@ -205,6 +218,7 @@ __all__ = [
     "write_new",
 ]
 
+MAX_TRUSTED = 1024 * 1024  # bytes of certificates
 DEFAULT_EXPIRES = 24 * 3600.0
 
 FileLike = str | os.PathLike[str] | None
@@ -811,6 +825,48 @@ def forward_audit(server: SyslogServer, home: HomeLike = None) -> Forwarding:
         return forward(_home(home), server)
     except OSError as error:
         raise Failure("home_unwritable", os_detail(error)) from None
+
+
+async def stamp_audit(
+    url: str, ca: Path | None = None, proxy: str = "", home: HomeLike = None
+) -> Stamped:
+    """Have a time stamp authority (RFC 3161) stamp this machine's audit log as it is now, and every
+    receipt that has no time stamp. `ca`: a further certificate to trust for https. `proxy`: as of
+    `send`. Raises `StampFailed`, `BadLine`, `Failure`."""
+    try:
+        return await stamping.stamp(_home(home), timestamps.Authority(url, ca, Proxies(proxy)))
+    except OSError as error:
+        raise Failure("home_unwritable", os_detail(error)) from None
+
+
+def check_stamps(trusted: Path, home: HomeLike = None) -> StampCheck:
+    """Check the time stamps of this machine's receipts and audit log. `trusted`: a file of the
+    authority's certificates, PEM. Raises `Failure`."""
+    try:
+        return stamping.check(_home(home), _trusted(trusted))
+    except OSError as error:
+        raise Failure("not_readable", os_detail(error)) from None
+
+
+def check_stamp(receipt_file: Path, trusted: Path) -> Stamp | None:
+    """What the time stamp beside a receipt says; None where there is none. Raises `BadStamp`,
+    `Failure`."""
+    path = stamp_of(receipt_file)
+    if not os.path.lexists(path):
+        return None
+    answer = stamping.read_stamp(path, own=False)
+    if isinstance(answer, Detail):
+        raise Failure("not_readable", Detail("unusable", file=shown(str(path), 1024), why=answer))
+    return timestamps.check(
+        answer, read_strictly(receipt_file, MAX_FILE, own=False), _trusted(trusted)
+    )
+
+
+def _trusted(file: Path) -> bytes:
+    try:
+        return read_strictly(file, MAX_TRUSTED, own=False)
+    except OSError as error:
+        raise Failure("certificate_unusable", os_detail(error, "unreadable")) from None
 
 
 def tidy(home: HomeLike = None) -> None:

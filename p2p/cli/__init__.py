@@ -18,6 +18,7 @@ from .identity import contacts, identity
 from .retention import audit_checkpoint, audit_prune, audit_witness
 from .server import local_ca_group, serve, verify_web
 from .settings import config
+from .stamping import audit_stamp
 from .transfers import receive, resume, send, transfers
 
 
@@ -40,7 +41,7 @@ def demo() -> None:
     raise SystemExit(run())
 
 
-for command in (audit_checkpoint, audit_witness, audit_forward, audit_prune):
+for command in (audit_checkpoint, audit_witness, audit_forward, audit_stamp, audit_prune):
     audit_group.add_command(command)
 
 for command in (

@@ -17,7 +17,7 @@ import click
 from .. import api
 from ..api import Account, BadLine, Failure, Filter, Home, LogCheck, LogEntry, Party, shown
 from . import report
-from .language import counted, found, number, size, words
+from .language import counted, found, number, quoted, size, words
 from .parties import party_text, posing, purpose_text
 from .terminal import say, show, show_json, show_table, told
 
@@ -97,8 +97,11 @@ def whole(log: Path) -> Iterator[None]:
 
 @audit_group.command("verify")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-def audit_verify(file: Path | None) -> None:
+@click.option("--timestamp-ca", type=click.Path(path_type=Path))
+def audit_verify(file: Path | None, timestamp_ca: Path | None) -> None:
     """`handover audit verify`."""
+    if file is not None and timestamp_ca is not None:
+        raise click.UsageError(words("usage", "option_with", option="FILE", other="--timestamp-ca"))
     if file is not None:
         with whole(file):
             chain = api.check_audit_file(file)
@@ -124,6 +127,27 @@ def audit_verify(file: Path | None) -> None:
         raise SystemExit(1)
     for sentence in _holds(found):
         show(sentence)
+    if timestamp_ca is not None:
+        _check_stamps(home, timestamp_ca)
+
+
+def _check_stamps(home: Home, trusted: Path) -> None:
+    """Say what the time stamps show. Exits where one does not hold."""
+    with told():
+        found = api.check_stamps(trusted, home)
+    for name, reason in found.misfits[:LISTED]:
+        say(words("audit", "stamp_wrong", file=shown(name, 256), reason=reason))
+    if len(found.misfits) > LISTED:
+        say(words("receipt", "more", count=number(len(found.misfits) - LISTED)))
+    receipts = counted(found.receipts, "receipt")
+    if found.last is None:
+        show(words("receipt", "audit_unstamped", receipts=receipts))
+    else:
+        last = {"time": when(found.last.time), "authority": quoted(found.last.authority)}
+        count = number(found.lines)
+        show(words("receipt", "audit_stamped", number=count, receipts=receipts, **last))
+    if found.misfits:
+        raise SystemExit(1)
 
 
 @audit_group.command("list")
@@ -290,6 +314,11 @@ class _Names:
 
 def _key(home: Home, peer: str) -> str:
     return _Names(home).key(peer)
+
+
+def when(moment: datetime) -> str:
+    """A moment in the same form."""
+    return _when(api.utc_text(moment))
 
 
 def _when(time: str) -> str:

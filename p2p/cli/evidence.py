@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ..api import (
     EXIT_CODES,
     AnnexEntry,
     BadReceipt,
+    BadStamp,
     Ending,
     Failure,
     Home,
@@ -21,6 +23,7 @@ from ..api import (
     shown,
 )
 from . import report
+from .audit import when
 from .language import counted, number, quoted, words
 from .parties import party_text, posing, purpose_text
 from .terminal import say, show, show_table, told, warn
@@ -213,8 +216,13 @@ def _check_disclosure(found: Receipt, file: Path) -> None:
 @click.option("--files", type=click.Path(path_type=Path))
 @click.option("--annex", type=click.Path(path_type=Path))
 @click.option("--disclosure", type=click.Path(path_type=Path))
+@click.option("--timestamp-ca", type=click.Path(path_type=Path))
 def receipt_verify(
-    file: Path, files: Path | None, annex: Path | None, disclosure: Path | None
+    file: Path,
+    files: Path | None,
+    annex: Path | None,
+    disclosure: Path | None,
+    timestamp_ca: Path | None,
 ) -> None:
     """`handover receipt verify`."""
     if annex is not None and files is None:
@@ -226,7 +234,9 @@ def receipt_verify(
     show_table(_rows(found, parties))
     if disclosure is not None:
         _check_disclosure(found, disclosure)
-    checked = files is None or _check_files(found, files, annex or api.annex_beside(file))
+    checked = _check_stamp(file, timestamp_ca)
+    if files is not None:
+        checked = _check_files(found, files, annex or api.annex_beside(file)) and checked
     show(words("receipt", f"shows_{verdict}"))
     show(words("receipt", "shows_not"))
     if not checked:
@@ -236,6 +246,28 @@ def receipt_verify(
         raise SystemExit(EXIT_ONE_SIGNATURE)
     if not known:
         raise SystemExit(EXIT_NOT_ALL_CHECKED)
+
+
+def _check_stamp(file: Path, trusted: Path | None) -> bool:
+    """Say what the time stamp beside a receipt shows; whether everything that was asked for could
+    be told. Exits where it is none of this receipt."""
+    there = os.path.lexists(api.stamp_of(file))
+    if trusted is None:
+        if there:
+            show_table([(words("receipt", "stamp"), words("receipt", "stamp_unchecked"))])
+        return True
+    with told():
+        try:
+            found = api.check_stamp(file, trusted)
+        except BadStamp as bad:
+            say(words("receipt", "stamp_invalid", reason=bad.reason))
+            raise SystemExit(1) from None
+    if found is None:
+        say(words("receipt", "no_stamp"))
+        return False
+    told_of = words("receipt", "stamped", time=when(found.time), authority=quoted(found.authority))
+    show_table([(words("receipt", "stamp"), told_of)])
+    return True
 
 
 def _check_files(found: Receipt, files: Path, annex: Path | None) -> bool:

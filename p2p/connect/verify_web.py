@@ -6,8 +6,6 @@ compares what one server hands out now, here, with what is installed here.
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -16,19 +14,17 @@ from typing import Literal
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
-from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
 
-from ..protocol.errors import Failure
 from ..protocol.link import read_origin
 from ..protocol.paths import shown
-from ..protocol.sentences import Detail, os_detail
-from .proxies import NONE, Proxies, connectable, first_that_reaches, refused_by_proxy
+from ..protocol.sentences import Detail
+from .http import body, session
+from .proxies import NONE, Proxies, first_that_reaches
 
 NO_PROXIES = Proxies(NONE)
-REQUEST_SECONDS, ALL_SECONDS = 15.0, 120.0
+ALL_SECONDS = 120.0
 MAX_PAGE = 1 << 18  # of a page that is not ours, as far as it is searched for references
 MAX_REFERENCES = 20  # that are listed
-_CHUNK = 1 << 16
 # With one of these the same bytes make another page: another script or place is brought in, or
 # what is compared here is not what a browser unpacks.
 _UNWANTED = ("Link", "Refresh", "Content-Encoding", "Service-Worker-Allowed")
@@ -73,71 +69,18 @@ async def _compare(
     ca: Path | None,
     proxy: str,
 ) -> list[Finding]:
-    context = ssl.create_default_context()
-    if ca is not None:
-        try:
-            context.load_verify_locations(ca)
-        except OSError:  # ssl.SSLError is one
-            raise Failure("not_readable", Detail("certificate_file", path=shown(str(ca)))) from None
-    try:
-        async with (
-            asyncio.timeout(ALL_SECONDS),
-            aiohttp.ClientSession(
-                connector=_connector(proxy, context),
-                timeout=aiohttp.ClientTimeout(REQUEST_SECONDS),
-                # The second is what browsers say where they hold the origin for secure.
-                headers={"Accept-Encoding": "identity", "Sec-Fetch-Mode": "navigate"},
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            ) as session,
-        ):
-            findings = []
-            for path, wanted in shipped.items():
-                async with session.get(origin + path, allow_redirects=False) as answer:
-                    limit = max(len(wanted), MAX_PAGE if path == "/" else 0)
-                    got = await _body(answer, limit)
-                    findings.append(_judge(path, wanted, headers(path), answer, got))
-                if path == "/":
-                    findings += _references(origin, got, shipped)
-            return findings
-    except ProxyError as error:
-        raise refused_by_proxy(error.error_code, str(error)) from None
-    except (ProxyConnectionError, ProxyTimeoutError):
-        raise Failure("server_unreachable", Detail("proxy_unreachable")) from None
-    except aiohttp.ClientConnectorCertificateError as error:
-        why = getattr(error.certificate_error, "verify_message", "") or Detail("wrong_host")
-        raise Failure(
-            "certificate_untrusted", why if isinstance(why, Detail) else shown(why)
-        ) from None
-    except TimeoutError:
-        raise Failure("server_unreachable", Detail("no_answer")) from None
-    except aiohttp.ClientSSLError:
-        raise Failure("server_unreachable", Detail("no_tls")) from None
-    except aiohttp.ClientConnectorError as error:
-        number = error.os_error.errno  # negative where it is the name service's
-        known = bool(number and number > 0)
-        why = os_detail(error.os_error) if known else Detail("no_such_host")
-        raise Failure("server_unreachable", why) from None
-    except (aiohttp.ClientError, OSError, ValueError):
-        raise Failure("server_unreachable", Detail("no_web_server")) from None
-
-
-def _connector(proxy: str, context: ssl.SSLContext) -> aiohttp.BaseConnector:
-    if not proxy:
-        return aiohttp.TCPConnector(ssl=context)
-    url, lookup = connectable(proxy)
-    connector: aiohttp.BaseConnector = ProxyConnector.from_url(
-        url, rdns=lookup or None, ssl=context
-    )
-    return connector
-
-
-async def _body(answer: aiohttp.ClientResponse, limit: int) -> bytes:
-    """At most one byte more than `limit`: enough to differ."""
-    got = bytearray()
-    while len(got) <= limit and (chunk := await answer.content.read(_CHUNK)):
-        got += chunk
-    return bytes(got[: limit + 1])
+    # The second is what browsers say where they hold the origin for secure.
+    headers_sent = {"Accept-Encoding": "identity", "Sec-Fetch-Mode": "navigate"}
+    async with session(ca, proxy, ALL_SECONDS, headers_sent) as client:
+        findings = []
+        for path, wanted in shipped.items():
+            async with client.get(origin + path, allow_redirects=False) as answer:
+                limit = max(len(wanted), MAX_PAGE if path == "/" else 0)
+                got = await body(answer, limit)
+                findings.append(_judge(path, wanted, headers(path), answer, got))
+            if path == "/":
+                findings += _references(origin, got, shipped)
+        return findings
 
 
 def _judge(

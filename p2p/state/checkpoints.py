@@ -20,7 +20,7 @@ from ..protocol.checkpoint import (
 from ..protocol.codec import base64url, encode_base64url, encode_json, list_of, sha256
 from ..protocol.sentences import Detail, os_detail
 from ..storage.strict import read_strictly, unusable
-from .folder import Folder, unwritable
+from .folder import Folder, stamp_of, unwritable
 
 CHECKPOINTS, WITNESSES, WITNESSED = "checkpoints", "witnesses.json", "witnessed"
 ENDING = ".checkpoint"
@@ -40,6 +40,10 @@ class Checkpoints:
         _make(self._folder.path / CHECKPOINTS)
         name = f"{CHECKPOINTS}/{note.checkpoint.size}{ENDING}"
         return self._folder.write(name, note.encode())
+
+    def path(self, note: Note) -> Path:
+        """Where a checkpoint lies."""
+        return self._folder.path / CHECKPOINTS / f"{note.checkpoint.size}{ENDING}"
 
     def read(self, size: int) -> Note | None:
         """The checkpoint of this size, if there is one that can be read."""
@@ -67,7 +71,9 @@ class Checkpoints:
         """Remove those of lines that are no more. Raises `OSError`."""
         for name, found in list(self.all()):
             if not isinstance(found, Note) or found.checkpoint.size < size:
-                (self._folder.path / CHECKPOINTS / name).unlink(missing_ok=True)
+                path = self._folder.path / CHECKPOINTS / name
+                stamp_of(path).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
     def witnesses(self) -> list[bytes]:
         """The keys whose cosignatures count. Raises `Failure`."""

@@ -31,6 +31,11 @@ def utc_text(moment: datetime) -> str:
     return text.replace("+00:00", "Z")
 
 
+def stamp_of(path: Path) -> Path:
+    """Where the time stamp of a file lies."""
+    return path.with_name(f"{path.name}.tsr")
+
+
 def default_path() -> Path:
     """`HANDOVER_HOME`, or the platform's place for a user's data. Raises `Failure`
     (home_unwritable) where there is neither."""

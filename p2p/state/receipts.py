@@ -39,7 +39,7 @@ from ..protocol.receipt import MAX_FILE, BadReceipt, Receipt, verify
 from ..protocol.sentences import Detail, os_detail
 from ..protocol.sentences import text as sentence
 from ..storage.strict import read_strictly, unusable
-from .folder import Folder
+from .folder import Folder, stamp_of
 
 RECEIPTS, ANNEXES = "receipts", "annexes"
 ENDING = ".receipt.json"
@@ -106,9 +106,14 @@ class Receipts:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
+    @property
+    def folder(self) -> Path:
+        """Where they lie."""
+        return self._folder.path / RECEIPTS
+
     def path(self, transfer: bytes) -> Path:
         """Where a transfer's receipt lies."""
-        return self._folder.path / RECEIPTS / f"{transfer.hex()}{ENDING}"
+        return self.folder / f"{transfer.hex()}{ENDING}"
 
     def store(self, transfer: bytes, receipt: bytes) -> Path:
         """Keep a receipt, half or whole."""
@@ -125,8 +130,9 @@ class Receipts:
         return None
 
     def remove(self, transfer: bytes) -> None:
-        """Remove a receipt and its annex, for good. Raises `OSError`."""
-        for path in (self.annex_path(transfer), self.path(transfer)):
+        """Remove a receipt, its annex and its time stamp, for good. Raises `OSError`."""
+        receipt = self.path(transfer)
+        for path in (self.annex_path(transfer), stamp_of(receipt), receipt):
             path.unlink(missing_ok=True)
 
     def annex_path(self, transfer: bytes) -> Path:
@@ -172,7 +178,7 @@ class Receipts:
     def all(self) -> Iterator[tuple[str, Receipt | Detail]]:
         """Each receipt by the name of its file; or why it cannot be read, or is none. Raises
         `Failure`."""
-        folder = self._folder.path / RECEIPTS
+        folder = self.folder
         try:
             names = sorted(one for one in os.listdir(folder) if one.endswith(ENDING))
         except OSError as error:

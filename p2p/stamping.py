@@ -1,0 +1,104 @@
+"""Time stamps of what is kept as evidence: receipts, and checkpoints of the audit log.
+
+The stamp of a file lies beside it. What is stamped of a checkpoint is its text: cosignatures may
+come to it later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from .connect import timestamps
+from .connect.timestamps import MAX_STAMP, Authority, BadStamp, Stamp
+from .protocol.checkpoint import Note
+from .protocol.receipt import MAX_FILE, Receipt
+from .protocol.sentences import Detail, os_detail
+from .state import witness
+from .state.folder import stamp_of
+from .state.home import Home
+from .storage.durable import locked, replace_whole
+from .storage.strict import read_strictly
+from .tasks import in_thread
+
+
+class Stamped(NamedTuple):
+    """What was stamped: receipts, and the log up to which line."""
+
+    receipts: int
+    lines: int
+
+
+class StampCheck(NamedTuple):
+    """How many receipts have a time stamp that holds; up to which line the log has, and when; and
+    which stamps do not hold, and why."""
+
+    receipts: int
+    lines: int
+    last: Stamp | None
+    misfits: tuple[tuple[str, str], ...]
+
+
+async def stamp(home: Home, authority: Authority) -> Stamped:
+    """Have everything stamped that is not yet, and the log as it is now. Raises `StampFailed`,
+    `BadLine`, `Failure`, `OSError`; what was stamped before that stays so."""
+    note = await in_thread(witness.make_checkpoint, home)
+    done = 0
+    with locked(home.path / ".stamping"):
+        for path, octets in await in_thread(lambda: list(_missing(home, note))):
+            answer = await timestamps.request(authority, octets)
+            await in_thread(replace_whole, stamp_of(path), answer)
+            done += path.parent == home.receipts.folder
+    return Stamped(done, note.checkpoint.size)
+
+
+def _missing(home: Home, note: Note) -> Iterator[tuple[Path, bytes]]:
+    """What has no time stamp, or that of another state of it."""
+    for path, octets in (*_receipts(home), (home.checkpoints.path(note), note.checkpoint.text())):
+        found = read_stamp(stamp_of(path))
+        if not isinstance(found, bytes) or not timestamps.is_of(found, octets):
+            yield path, octets
+
+
+def _receipts(home: Home) -> Iterator[tuple[Path, bytes]]:
+    for name, found in home.receipts.all():
+        if isinstance(found, Receipt):
+            path = home.receipts.folder / name
+            yield path, read_strictly(path, MAX_FILE)
+
+
+def read_stamp(path: Path, *, own: bool = True) -> bytes | Detail:
+    """The time stamp in a file, or why there is none. `own`: one of the data folder."""
+    try:
+        return read_strictly(path, MAX_STAMP, own=own)
+    except FileNotFoundError:
+        return Detail("no_stamp")
+    except OSError as error:
+        return Detail("unreadable_because", why=os_detail(error))
+
+
+def check(home: Home, trusted: bytes) -> StampCheck:
+    """Check every time stamp there is. `trusted`: certificates, PEM. Raises `Failure`, `OSError`.
+    That the checkpoints fit the log, `check_log` says."""
+    misfits, receipts, lines, last = [], 0, 0, None
+    notes = [
+        (home.checkpoints.path(note), note)
+        for _, note in home.checkpoints.all()
+        if isinstance(note, Note)
+    ]
+    texts = [(path, note.checkpoint.text()) for path, note in notes]
+    sizes = {path: note.checkpoint.size for path, note in notes}
+    for path, octets in (*_receipts(home), *texts):
+        answer = read_stamp(stamp_of(path))
+        if not isinstance(answer, bytes):
+            continue  # nothing was promised of it
+        try:
+            found = timestamps.check(answer, octets, trusted)
+        except BadStamp as bad:
+            misfits.append((stamp_of(path).name, bad.reason))
+            continue
+        if path in sizes and sizes[path] > lines:
+            lines, last = sizes[path], found
+        receipts += path not in sizes
+    return StampCheck(receipts, lines, last, tuple(misfits))
