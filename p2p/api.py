@@ -18,6 +18,7 @@ import asyncio
 import errno
 import os
 import shutil
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -203,6 +204,7 @@ __all__ = [
     "serve",
     "shown",
     "shown_label",
+    "signed_evidence",
     "stamp_audit",
     "stamp_of",
     "text",
@@ -837,6 +839,39 @@ async def stamp_audit(
         return await stamping.stamp(_home(home), timestamps.Authority(url, ca, Proxies(proxy)))
     except OSError as error:
         raise Failure("home_unwritable", os_detail(error)) from None
+
+
+async def signed_evidence(
+    since: str = "",
+    until: str = "",
+    home: HomeLike = None,
+    *,
+    certificate: tuple[Path, Path] | None = None,
+    authority: str = "",
+    ca: Path | None = None,
+    proxy: str = "",
+) -> AsyncIterator[bytes]:
+    """What became of the transfers whose last entry lies in this time, as signed evidence of
+    electronic registered delivery (ETSI EN 319 522-3, JAdES), a line of JSON for each event. Signed
+    with `certificate` and its key (PEM), else with this machine's identity; with an `authority`
+    (RFC 3161; `ca`, `proxy`: as of `stamp_audit`), each with a time stamp. Raises `BadLine`,
+    `Failure`, `StampFailed`."""
+    from .state import erds, jades  # 0.1 s
+
+    own = _home(home)
+    identity = own.identity.load()
+    by_files = certificate and jades.signer_of_files(*certificate)
+    signer = by_files or jades.signer_of_identity(identity.key)
+    stamps = timestamps.Authority(authority, ca, Proxies(proxy)) if authority else None
+    issuer, now = thumbprint(identity.public), int(time.time())
+    records = (
+        record
+        for account in history.accounts(own, since, until)
+        if account.transfer
+        for record in erds.evidence(account, issuer, SOFTWARE)
+    )
+    async for line in stamping.sign_evidence(records, signer, now, stamps):
+        yield line
 
 
 def check_stamps(trusted: Path, home: HomeLike = None) -> StampCheck:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import csv
 import functools
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,9 +16,21 @@ from typing import Any, TypeVar
 import click
 
 from .. import api
-from ..api import Account, BadLine, Failure, Filter, Home, LogCheck, LogEntry, Party, shown
+from ..api import (
+    Account,
+    BadLine,
+    Failure,
+    Filter,
+    Home,
+    LogCheck,
+    LogEntry,
+    Party,
+    StampFailed,
+    shown,
+)
 from . import report
 from .language import counted, found, number, quoted, size, words
+from .options import both_or_none
 from .parties import party_text, posing, purpose_text
 from .terminal import say, show, show_json, show_table, told
 
@@ -206,10 +219,30 @@ def audit_show(transfer: str) -> None:
 
 @audit_group.command("export")
 @period
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "fhir", "dicom"]))
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "fhir", "dicom", "erds"]))
+@click.option("--certificate", type=click.Path(path_type=Path))
+@click.option("--key", type=click.Path(path_type=Path))
+@click.option("--authority", metavar="URL")
 @click.argument("file", type=click.Path(path_type=Path))
-def audit_export(span: Period, form: str | None, file: Path) -> None:
+def audit_export(
+    span: Period,
+    form: str | None,
+    certificate: Path | None,
+    key: Path | None,
+    authority: str | None,
+    file: Path,
+) -> None:
     """`handover audit export`."""
+    for option, value in (
+        ("--certificate", certificate),
+        ("--key", key),
+        ("--authority", authority),
+    ):
+        if value is not None and form != "erds":
+            raise click.UsageError(
+                words("usage", "option_needs", option=option, other="--format=erds")
+            )
+    signing = both_or_none(certificate, key, "--certificate", "--key")
     form = form or ("csv" if file.suffix.lower() == ".csv" else "jsonl")
     with told():
         home = Home()
@@ -239,6 +272,9 @@ def audit_export(span: Period, form: str | None, file: Path) -> None:
         if form == "fhir":
             _export_fhir(home, span, file)
             return
+        if form == "erds":
+            _export_erds(home, span, signing, authority or "", file)
+            return
         report.write(file, lines())
     home.audit.note("exported", {"format": form, "count": count})
     what = counted(count, "message" if form == "dicom" else "entry")
@@ -254,6 +290,37 @@ def _export_fhir(home: Home, span: Period, file: Path) -> None:
     home.audit.note("exported", {"format": "fhir", "count": len(events)})
     transfers = counted(len(events), "transfer")
     say(words("audit", "exported", entries=transfers, path=shown(str(file), 1024)))
+
+
+def _export_erds(
+    home: Home, span: Period, signing: tuple[Path, Path] | None, authority: str, file: Path
+) -> None:
+    """Write signed evidence of what became of each transfer, an event a line."""
+    count = 0
+
+    def lines() -> Iterator[bytes]:
+        nonlocal count
+        found = api.signed_evidence(
+            span.since, span.until, home, certificate=signing, authority=authority
+        )
+        with asyncio.Runner() as runner:
+            while (line := runner.run(_next(found))) is not None:
+                count += 1
+                yield line
+
+    try:
+        report.write(file, lines())
+    except StampFailed as failed:
+        name = shown(authority, 256)
+        say(words("audit", "evidence_unstamped", authority=name, reason=failed.reason))
+        raise SystemExit(1) from None
+    home.audit.note("exported", {"format": "erds", "count": count})
+    events = counted(count, "event")
+    say(words("audit", "exported", entries=events, path=shown(str(file), 1024)))
+
+
+async def _next(lines: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(lines, None)
 
 
 @audit_group.command("report")

@@ -177,10 +177,14 @@ def names(**how: Any) -> Callable[[Command], Command]:
     return click.option("--name", "names", multiple=True, **how)
 
 
-def both_or_none(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
-    """The two, or None for neither. Raises `UsageError` for one."""
+def both_or_none(
+    certificate: Path | None, key: Path | None, *names: str
+) -> tuple[Path, Path] | None:
+    """The two, or None for neither. `names`: of the options, where they are not `--tls-cert` and
+    `--tls-key`. Raises `UsageError` for one."""
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
-        raise click.UsageError(words("usage", "tls_pair"))
+        first, second = names or ("--tls-cert", "--tls-key")
+        raise click.UsageError(words("usage", "pair", first=first, second=second))
     return certificate, key

@@ -133,6 +133,12 @@ def check(answer: bytes, data: bytes, trusted: bytes) -> Stamp:
     return Stamp(found.tst_info.gen_time, _name(found))
 
 
+def token_of(answer: bytes) -> bytes:
+    """The time stamp alone (TimeStampToken, DER) in an answer of `request`."""
+    token: bytes = _decoded(answer).time_stamp_token()
+    return token
+
+
 def is_of(answer: bytes, data: bytes) -> bool:
     """Whether this is a time stamp of these octets, whoever signed it."""
     found = _decoded(answer)

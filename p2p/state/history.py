@@ -107,6 +107,7 @@ class Account:
     entries: int | None = None
     size: int | None = None  # bytes
     purpose: str = ""  # a key of `PURPOSES`, or ""
+    manifest: str = ""  # SHA-256, base64url, or ""
     moved: bool = False  # whether files may have moved
     steps: list[tuple[str, str]] = field(default_factory=list)  # (time, event)
     receipt: Receipt | None = None
@@ -122,6 +123,7 @@ class Account:
             if value is not None:
                 setattr(self, name, value)
         self.purpose = entry.text("purpose") or self.purpose
+        self.manifest = entry.text("manifest_sha256") or self.manifest
         match entry.event:
             case "authenticated":
                 self.known = entry.text("known")

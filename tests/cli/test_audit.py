@@ -280,6 +280,27 @@ def test_messages_of_dicom_are_written_one_a_line(line, home, tmp_path):
     assert "Exported 0 messages to" in done.stderr
 
 
+def test_evidence_is_signed_by_a_certificate_that_fits(line, home, tmp_path):
+    file = tmp_path / "evidence"
+    done = line.run("audit", "export", "--format", "erds", file)
+    assert done.exit_code == 0
+    assert {"payload", "protected", "signature"} == set(
+        json.loads(file.read_text().splitlines()[0])
+    )
+    for wrong in (("--certificate", file), ("--key", file)):
+        assert line.run("audit", "export", "--format", "erds", *wrong, file).exit_code == 2
+        assert line.run("audit", "export", *wrong, file).exit_code == 2
+    before = file.read_bytes()
+    pair = ("--certificate", file, "--key", file)
+    done = line.run("audit", "export", "--format", "erds", *pair, file)
+    assert done.exit_code != 0
+    assert "cannot be used" in done.stderr
+    assert file.read_bytes() == before
+    done = line.run("audit", "export", "--format", "erds", "--authority", "x", tmp_path / "other")
+    assert done.exit_code == 1
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("server", ["", ":", "host:0", "host:port", "[::1", "::1:99999x", "[]:1"])
 def test_a_syslog_server_has_a_host_and_a_port(line, server):
     assert line.run("audit", "forward", server).exit_code == 2

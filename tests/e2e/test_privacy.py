@@ -25,7 +25,7 @@ from .harness import ROOT, SECONDS
 FAMILY, GIVEN, NUMBER = "Müßiggang", "Łucja-Żaneta", "1970-01-31 Fall 4711"
 REASON = f"Schlaganfall, {GIVEN} wartet"
 PASSPHRASE = "Zwölf-Boxkämpfer"
-KINDS = ("jsonl", "csv", "fhir", "dicom", "html", "disclosures", "table", "receipt")
+KINDS = ("jsonl", "csv", "fhir", "dicom", "erds", "html", "disclosures", "table", "receipt")
 SERVE = ("serve", "--listen", "127.0.0.1:0", "--log-level", "debug")
 
 
@@ -84,6 +84,7 @@ def test_what_is_kept_and_handed_over_names_nobody(sender, recipient, server, tm
             ("audit", "export", where["csv"]),
             ("audit", "export", "--format", "fhir", where["fhir"]),
             ("audit", "export", "--format", "dicom", where["dicom"]),
+            ("audit", "export", "--format", "erds", where["erds"]),
             ("audit", "report", "--html", where["html"], "--disclosures", where["disclosures"]),
             ("audit", "report", "--csv", where["table"]),
             ("receipt", "show", receipt, "--html", where["receipt"]),
@@ -93,6 +94,10 @@ def test_what_is_kept_and_handed_over_names_nobody(sender, recipient, server, tm
             assert done.returncode == 0, done
         for path in (*where.values(), receipt, peer.home / "audit.jsonl"):
             artefacts[f"{peer.home.name} {path.name}"] = path.read_bytes()
+        signed = [json.loads(line) for line in where["erds"].read_text().splitlines()]
+        payloads = [decode_base64url(one["payload"]) for one in signed]
+        assert len(payloads) == (3 if peer is sender else 2)
+        artefacts[f"{peer.home.name} evidence"] = b"\n".join(payloads)
         told = [peer.run("audit", *words).stdout for words in (("list",), ("report",))]
         artefacts[f"{peer.home.name} output"] = "".join(told).encode()
         payload = decode_base64url(json.loads(receipt.read_bytes())["payload"])

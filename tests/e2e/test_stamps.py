@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
 import subprocess
 
 import pytest
 
-from p2p.protocol.codec import encode_base64url
+from p2p.protocol.codec import decode_base64url, encode_base64url
 from p2p.state.home import Home
 from tests.authority import TimeStampAuthority
 from tests.receipts import STRANGER, signed
@@ -187,3 +189,26 @@ def test_a_stamp_goes_with_what_it_is_of(sender, home, authority):
     done = sender.run("audit", "prune", "--before", "2999-01-01", "--yes")
     assert done.returncode == 0, done.stderr
     assert list(home.receipts.folder.glob("*.tsr")) == []
+
+
+def test_evidence_of_delivery_has_a_stamp_of_its_signature(sender, home, authority, tmp_path):
+    """As baseline B-T has it: of the characters of the signature."""
+    file = tmp_path / "evidence"
+    done = sender.run("audit", "export", "--format", "erds", "--authority", authority.url, file)
+    assert (done.returncode, done.stderr) == (0, f"Exported 1 event to {file}.\n")
+    (line,) = file.read_text().splitlines()
+    document = json.loads(line)
+    (encoded,) = document["header"]["etsiU"]
+    (token,) = json.loads(decode_base64url(encoded))["sigTst"]["tstTokens"]
+    (authority.folder / "token").write_bytes(base64.b64decode(token["val"]))
+    (authority.folder / "signature").write_text(document["signature"])
+    authority.run(
+        *("openssl", "ts", "-verify", "-data", "signature", "-token_in", "-in", "token"),
+        *("-CAfile", "root.pem", "-untrusted", "stamps.pem"),
+    )
+    authority.answers = [(500, b"")]
+    other = tmp_path / "other"
+    done = sender.run("audit", "export", "--format", "erds", "--authority", authority.url, other)
+    assert done.returncode == 1
+    assert "No time stamp from" in done.stderr
+    assert not other.exists()
