@@ -82,7 +82,7 @@ from .state.history import Account, Filter
 from .state.history import Entry as LogEntry
 from .state.home import Home
 from .state.journal import Journal, Journals, SenderRecord
-from .state.receipts import Annex, read_annex
+from .state.receipts import Annex, read_annex, read_opened
 from .state.receipts import beside as annex_beside
 from .storage.comparison import compare
 from .storage.durable import replace_with
@@ -123,6 +123,7 @@ __all__ = [
     "VERSION",
     "Account",
     "AnnexEntry",
+    "Annexes",
     "BadCheckpoint",
     "BadIce",
     "BadLine",
@@ -170,6 +171,7 @@ __all__ = [
     "accounts",
     "annex",
     "annex_beside",
+    "annexes",
     "check_audit",
     "check_stamp",
     "check_stamps",
@@ -192,6 +194,7 @@ __all__ = [
     "local_authority",
     "log_entries",
     "needs_passphrase",
+    "open_annex",
     "os_detail",
     "parties",
     "read_document",
@@ -200,6 +203,7 @@ __all__ = [
     "replace_with",
     "resume",
     "retention",
+    "seal_annexes",
     "send",
     "serve",
     "shown",
@@ -990,6 +994,44 @@ def write_new(file: str | os.PathLike[str], document: bytes) -> None:
 def has_annex(receipt: Receipt, home: HomeLike = None) -> bool:
     """Whether this machine has the annex of a receipt. Raises `Failure`."""
     return os.path.lexists(_home(home).receipts.annex_path(receipt.payload["transfer_id"]))
+
+
+def open_annex(receipt: Receipt, home: HomeLike = None, *, annex_file: FileLike = None) -> bytes:
+    """The annex of a receipt, from this file, else this machine's, as a file that anybody can read.
+    Raises `Failure`, and `BadReceipt` for an annex that is not this receipt's."""
+    _annex(receipt, home, annex_file)
+    path = _home(home).receipts.annex_path(receipt.payload["transfer_id"])
+    return read_opened(Path(annex_file) if annex_file is not None else path)
+
+
+@dataclass(frozen=True)
+class Annexes:
+    """How many annexes this machine keeps sealed, and how many open; whether it seals new ones."""
+
+    sealed: int
+    open: int
+    sealing: bool
+
+
+def annexes(home: HomeLike = None) -> Annexes:
+    """How this machine keeps annexes. Raises `Failure`."""
+    receipts = _home(home).receipts
+    found = [sealed for _, sealed in receipts.annexes()]
+    return Annexes(sum(found), len(found) - sum(found), bool(receipts.sealing.key()))
+
+
+def seal_annexes(sealed: bool, home: HomeLike = None) -> Annexes:
+    """Seal this machine's annexes, those there are and those to come, or open them. Where there is
+    no keyring, none is sealed. Raises `Failure`; then some may be sealed and some open."""
+    receipts = _home(home).receipts
+    key = receipts.sealing.begin() if sealed else b""
+    if key or not sealed:
+        for path, is_sealed in list(receipts.annexes()):
+            if is_sealed != sealed:
+                receipts.reseal(path, key)
+    if not sealed:  # once the keyring has given its key
+        receipts.sealing.stop()
+    return annexes(home)
 
 
 def _annex(receipt: Receipt, home: HomeLike, file: FileLike) -> Annex:

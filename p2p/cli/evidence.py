@@ -15,6 +15,7 @@ from ..api import (
     AnnexEntry,
     BadReceipt,
     BadStamp,
+    Detail,
     Ending,
     Failure,
     Home,
@@ -80,14 +81,19 @@ def receipt_show(file: Path, annex: Path | None, html: Path | None, names: bool)
             path = shown(str(evidence), 1024)
             raise click.UsageError(words("usage", "same_file", path=path))
     found, parties = _read_receipt(file)
-    entries, reason = list[AnnexEntry](), ""
+    entries, reason, unread = list[AnnexEntry](), "", ""
     beside = annex or api.annex_beside(file)
     if names or (annex is not None and html is None):  # they are asked for
         with _of_this_receipt():
             entries, reason = api.annex(found, annex_file=beside)
     elif html is None:
-        with contextlib.suppress(Failure, BadReceipt):
+        try:
             entries, reason = api.annex(found, annex_file=beside)
+        except BadReceipt:
+            pass
+        except Failure as failure:
+            sealed = isinstance(failure.detail, Detail) and failure.detail.code == "annex_sealed"
+            unread = words("receipt", "annex_sealed") if sealed else ""
     if html is not None:
         report.write(html, _page(found, parties, entries, reason))
         _note("html", found)
@@ -95,6 +101,8 @@ def receipt_show(file: Path, annex: Path | None, html: Path | None, names: bool)
         return
     _warn_of(parties)
     show_table(_rows(found, parties))
+    if unread:
+        say(unread)
     if reason:
         show(words("receipt", "annex_reason") + ": " + quoted(reason))
     if entries:
@@ -172,6 +180,35 @@ def _rows(found: Receipt, parties: tuple[Party, Party]) -> list[tuple[str, str]]
         "signed": words("receipt", "by_both" if found.confirmed else "by_one"),
     }
     return [(words("receipt", name), value) for name, value in rows.items()]
+
+
+@receipt.command("annex")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--annex", type=click.Path(path_type=Path))
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True)
+def receipt_annex(file: Path, annex: Path | None, output: Path) -> None:
+    """`handover receipt annex`."""
+    found, _ = _read_receipt(file)
+    with _of_this_receipt():
+        document = api.open_annex(found, annex_file=annex or api.annex_beside(file))
+    with told():
+        api.write_new(output, document)
+    _note("annex", found)
+    say(words("audit", "written", path=shown(str(output), 1024)))
+
+
+@receipt.command("annexes")
+@click.option("--seal/--open", "sealed", default=None)
+def receipt_annexes(sealed: bool | None) -> None:
+    """`handover receipt annexes`."""
+    with told():
+        found = api.annexes() if sealed is None else api.seal_annexes(sealed)
+    counts = {"sealed": number(found.sealed), "open": number(found.open)}
+    show(words("receipt", "annexes", **counts))
+    show(words("receipt", "annexes_are_sealed" if found.sealing else "annexes_are_open"))
+    if sealed and not found.sealing:
+        say(words("receipt", "no_keyring"))
+        raise SystemExit(1)
 
 
 @receipt.command("disclose")

@@ -38,8 +38,9 @@ from ..protocol.paths import MAX_PATH
 from ..protocol.receipt import MAX_FILE, BadReceipt, Receipt, verify
 from ..protocol.sentences import Detail, os_detail
 from ..protocol.sentences import text as sentence
-from ..storage.strict import read_strictly, unusable
+from ..storage.strict import open_strictly, read_strictly, unusable
 from .folder import Folder, stamp_of
+from .sealing import SEALED, Sealing, is_sealed, opened, seal
 
 RECEIPTS, ANNEXES = "receipts", "annexes"
 ENDING = ".receipt.json"
@@ -105,6 +106,7 @@ class Receipts:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
+        self.sealing = Sealing(folder)
 
     @property
     def folder(self) -> Path:
@@ -168,8 +170,26 @@ class Receipts:
         annex: dict[str, Json] = {"salt": encode_base64url(manifest.salt), "entries": entries}
         if manifest.reason:
             annex["reason"] = manifest.reason
-        name = self.annex_path(transfer).relative_to(self._folder.path)
-        self._folder.write(str(name), encode_json(annex))
+        self._write_annex(self.annex_path(transfer), encode_json(annex), self.sealing.key())
+
+    def _write_annex(self, path: Path, data: bytes, key: bytes) -> None:
+        name = path.relative_to(self._folder.path)
+        self._folder.write(str(name), seal(data, key) if key else data)
+
+    def annexes(self) -> Iterator[tuple[Path, bool]]:
+        """Each annex, and whether it is sealed. Raises `Failure`."""
+        folder = self._folder.path / ANNEXES
+        try:
+            names = sorted(one for one in os.listdir(folder) if one.endswith(ANNEX_ENDING))
+            for path in (folder / name for name in names if not name.startswith(".")):
+                with open(open_strictly(path), "rb") as file:
+                    yield path, is_sealed(file.read(len(SEALED)))
+        except OSError as error:
+            raise unusable(folder, "annexes_folder", error) from None
+
+    def reseal(self, path: Path, key: bytes) -> None:
+        """Seal an annex to a key, or with b"" leave it open. Raises `Failure`."""
+        self._write_annex(path, read_opened(path, own=True), key)
 
     def annex(self, transfer: bytes) -> Annex:
         """What the annex says. Raises `Failure`."""
@@ -196,15 +216,23 @@ def beside(receipt: Path) -> Path | None:
     return next((place for place in places if os.path.lexists(place)), None)
 
 
-def read_annex(path: Path, *, own: bool = True) -> Annex:
-    """What the annex in a file says; `own`: one of the data folder. Raises `Failure`."""
+def read_opened(path: Path, *, own: bool = False) -> bytes:
+    """The octets of an annex, opened where it is sealed. Raises `Failure`."""
     try:
-        data = read_strictly(path, MAX_ANNEX, own=own)
-        stored = read_as(_annex, decode_json(data, MAX_ANNEX), "annex")
+        return opened(read_strictly(path, MAX_ANNEX, own=own))
     except FileNotFoundError:
         raise Failure("not_readable", Detail("annex_missing")) from None
     except OSError as error:
         raise unusable(path, "annex_file", error) from None
+    except PeerError:
+        raise unusable(path, "annex_file") from None
+
+
+def read_annex(path: Path, *, own: bool = True) -> Annex:
+    """What the annex in a file says; `own`: one of the data folder. Raises `Failure`."""
+    data = read_opened(path, own=own)
+    try:
+        stored = read_as(_annex, decode_json(data, MAX_ANNEX), "annex")
     except PeerError:
         raise unusable(path, "annex_file") from None
     entries, placed = [], {}
