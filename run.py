@@ -52,6 +52,7 @@ PACKAGES = {
     "unzip": "unzip",
     "/etc/protocols": "netbase",  # what `ip rule` calls UDP
     "/usr/share/doc/rsyslog-gnutls": "rsyslog-gnutls",
+    "/usr/share/doc/rsyslog-openssl": "rsyslog-openssl",
     "/usr/include/stdio.h": "libc6-dev",
     # Without any font a page's text has no size, and nothing on it can be clicked.
     "/usr/share/fonts/truetype": "fonts-dejavu-core",

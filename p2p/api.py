@@ -210,10 +210,12 @@ __all__ = [
     "shown_label",
     "signed_evidence",
     "stamp_audit",
+    "stamp_authority",
     "stamp_of",
     "text",
     "thumbprint",
     "tidy",
+    "timestamps",
     "tls_from_files",
     "tls_from_local_ca",
     "unfinished",
@@ -822,25 +824,39 @@ def dicom_messages(home: HomeLike = None) -> Iterator[tuple[LogEntry, list[Audit
     return messages(history.entries(own.audit), own, own_name())
 
 
-def forward_audit(server: SyslogServer, home: HomeLike = None) -> Forwarding:
+def forward_audit(
+    server: SyslogServer,
+    home: HomeLike = None,
+    *,
+    unconfirmed: bool = False,
+    rewritten: Callable[[], None] = lambda: None,
+) -> Forwarding:
     """Send a syslog server what it has not read yet of the audit log, as DICOM audit messages, and
-    wait until it has. Raises `SyslogFailed`, `BadLine`, `Failure`."""
+    wait until it confirms that; or, `unconfirmed`, until it closes the connection. `rewritten` is
+    called where it knew another log; then all is sent. Raises `SyslogFailed`, `BadLine`,
+    `Failure`."""
     from .forwarding import forward  # 0.02 s
 
     try:
-        return forward(_home(home), server)
+        return forward(_home(home), server, rewritten, unconfirmed=unconfirmed)
     except OSError as error:
         raise Failure("home_unwritable", os_detail(error)) from None
 
 
-async def stamp_audit(
-    url: str, ca: Path | None = None, proxy: str = "", home: HomeLike = None
-) -> Stamped:
-    """Have a time stamp authority (RFC 3161) stamp this machine's audit log as it is now, and every
-    receipt that has no time stamp. `ca`: a further certificate to trust for https. `proxy`: as of
-    `send`. Raises `StampFailed`, `BadLine`, `Failure`."""
+def stamp_authority(
+    url: str, trusted: Path, ca: Path | None = None, proxy: str = ""
+) -> timestamps.Authority:
+    """A time stamp authority (RFC 3161). `trusted`: a file of the certificates that vouch for its
+    stamps, PEM. `ca`: a further certificate to trust for https. `proxy`: as of `send`. Raises
+    `Failure`."""
+    return timestamps.Authority(url, _trusted(trusted), ca, Proxies(proxy))
+
+
+async def stamp_audit(authority: timestamps.Authority, home: HomeLike = None) -> Stamped:
+    """Have an authority stamp this machine's audit log as it is now, and every receipt that has no
+    time stamp. Raises `StampFailed`, `BadLine`, `Failure`."""
     try:
-        return await stamping.stamp(_home(home), timestamps.Authority(url, ca, Proxies(proxy)))
+        return await stamping.stamp(_home(home), authority)
     except OSError as error:
         raise Failure("home_unwritable", os_detail(error)) from None
 
@@ -851,30 +867,26 @@ async def signed_evidence(
     home: HomeLike = None,
     *,
     certificate: tuple[Path, Path] | None = None,
-    authority: str = "",
-    ca: Path | None = None,
-    proxy: str = "",
+    authority: timestamps.Authority | None = None,
 ) -> AsyncIterator[bytes]:
     """What became of the transfers whose last entry lies in this time, as signed evidence of
     electronic registered delivery (ETSI EN 319 522-3, JAdES), a line of JSON for each event. Signed
-    with `certificate` and its key (PEM), else with this machine's identity; with an `authority`
-    (RFC 3161; `ca`, `proxy`: as of `stamp_audit`), each with a time stamp. Raises `BadLine`,
-    `Failure`, `StampFailed`."""
+    with `certificate` and its key (PEM), else with this machine's identity; with an `authority`,
+    each with a time stamp. Raises `BadLine`, `Failure`, `StampFailed`."""
     from .state import erds, jades  # 0.1 s
 
     own = _home(home)
     identity = own.identity.load()
     by_files = certificate and jades.signer_of_files(*certificate)
     signer = by_files or jades.signer_of_identity(identity.key)
-    stamps = timestamps.Authority(authority, ca, Proxies(proxy)) if authority else None
     issuer, now = thumbprint(identity.public), int(time.time())
     records = (
         record
-        for account in history.accounts(own, since, until)
+        for account in history.accounts(own, since, until, unreadable=True)
         if account.transfer
         for record in erds.evidence(account, issuer, SOFTWARE)
     )
-    async for line in stamping.sign_evidence(records, signer, now, stamps):
+    async for line in stamping.sign_evidence(records, signer, now, authority):
         yield line
 
 
@@ -894,8 +906,9 @@ def check_stamp(receipt_file: Path, trusted: Path) -> Stamp | None:
     if not os.path.lexists(path):
         return None
     answer = stamping.read_stamp(path, own=False)
-    if isinstance(answer, Detail):
-        raise Failure("not_readable", Detail("unusable", file=shown(str(path), 1024), why=answer))
+    if not isinstance(answer, bytes):
+        why = answer or Detail("no_stamp")
+        raise Failure("not_readable", Detail("unusable", file=shown(str(path), 1024), why=why))
     return timestamps.check(
         answer, read_strictly(receipt_file, MAX_FILE, own=False), _trusted(trusted)
     )
@@ -904,8 +917,8 @@ def check_stamp(receipt_file: Path, trusted: Path) -> Stamp | None:
 def _trusted(file: Path) -> bytes:
     try:
         return read_strictly(file, MAX_TRUSTED, own=False)
-    except OSError as error:
-        raise Failure("certificate_unusable", os_detail(error, "unreadable")) from None
+    except OSError:
+        raise Failure("not_readable", Detail("certificate_file", path=shown(str(file)))) from None
 
 
 def tidy(home: HomeLike = None) -> None:

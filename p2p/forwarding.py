@@ -1,11 +1,15 @@
-"""The audit log to a syslog server, as DICOM audit messages: whatever it has not read yet."""
+"""The audit log to a syslog server, as DICOM audit messages: whatever was not sent yet."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from .connect import syslog
-from .connect.syslog import Message, Server
+from .connect.syslog import Message, Server, SyslogFailed
+from .protocol.audit import BadLine
+from .protocol.sentences import Detail
 from .state import dicom_audit, history
 from .state.forwarding import BEGINNING, Place
 from .state.home import Home
@@ -16,52 +20,73 @@ MSGID = "DICOM+RFC3881"  # PS3.15, A.6.2
 
 
 class Forwarding(NamedTuple):
-    """What was sent. `rewritten`: the log is not the one that the server knew; all was sent."""
+    """What was sent, and whether the server has confirmed that it has read all of it."""
 
     entries: int
     messages: int
-    rewritten: bool
+    confirmed: bool
 
 
-def forward(home: Home, server: Server) -> Forwarding:
-    """Send what a server has not read yet, and note how far that is, batch by batch. After a
-    failure, a batch is sent again. Raises `SyslogFailed`, `BadLine`, `Failure`, `OSError`. In a
-    thread."""
-    name = f"{server.host}:{server.port}"
-    with locked(home.path / ".forwarding"):
-        last = home.forwarded.last(name)
-        rewritten = not _is_there(home, last)
-        if rewritten:
-            last = BEGINNING
-        batch, entries, sent, place = list[Message](), 0, 0, last
+def forward(
+    home: Home, server: Server, rewritten: Callable[[], None], *, unconfirmed: bool = False
+) -> Forwarding:
+    """Send what a server has not read yet, and note how far that is, batch by batch. A batch that
+    it does not confirm is sent again the next time; but `unconfirmed` ones count as well where it
+    only closed. `rewritten` is called where the log is not the one that the server knew: then all
+    of it is sent. Raises `SyslogFailed`, `BadLine` once everything before is sent, `Failure`,
+    `OSError`. In a thread."""
+    try:
+        with locked(home.path / ".forwarding", wait=False):
+            return _forward(home, server, rewritten, unconfirmed)
+    except TimeoutError:
+        raise SyslogFailed(Detail("another_run")) from None
+
+
+def _forward(
+    home: Home, server: Server, rewritten: Callable[[], None], unconfirmed: bool
+) -> Forwarding:
+    name = server.name
+    last = home.forwarded.last(name)
+    if not _is_there(home, last):
+        rewritten()
+        last = BEGINNING
+    batch, entries, sent, place, confirmed = list[Message](), 0, 0, last, True
+
+    def deliver() -> None:
+        nonlocal batch, sent, confirmed, last
+        if batch:
+            confirmed = syslog.send(server, batch) and confirmed
+            if not (confirmed or unconfirmed):
+                raise SyslogFailed(Detail("not_confirmed"))
+        home.forwarded.store(name, place)
+        sent += len(batch)
+        if last == BEGINNING:  # the first time
+            home.audit.note(history.EXPORTED, {"format": "syslog", "count": sent})
+        last, batch = place, []
+
+    bad: BadLine | None = None
+    try:
         log = history.entries(home.audit)
-        for entry, made in dicom_audit.messages(log, home, syslog.own_name()):
-            if entry.number <= last.line:
-                continue
+        for entry, made in dicom_audit.messages(log, home, syslog.own_name(), last.line):
             batch += [Message(one.time, MSGID, one.xml) for one in made]
             entries, place = entries + 1, Place(entry.number, entry.head)
             if len(batch) >= BATCH:
-                sent += _send(home, server, name, batch, place)
-                batch = []
-        if place != last:
-            sent += _send(home, server, name, batch, place)
-        if last == BEGINNING and entries:
-            home.audit.note(history.EXPORTED, {"format": "syslog", "count": sent})  # the first time
-    return Forwarding(entries, sent, rewritten)
-
-
-def _send(home: Home, server: Server, name: str, batch: list[Message], place: Place) -> int:
-    if batch:
-        syslog.send(server, batch)
-    home.forwarded.store(name, place)
-    return len(batch)
+                deliver()
+    except BadLine as found:  # which keeps nothing of before
+        bad = found
+    if place != last:
+        deliver()
+    if bad is not None:
+        raise bad
+    return Forwarding(entries, sent, confirmed)
 
 
 def _is_there(home: Home, place: Place) -> bool:
-    """Whether the log still has that line, or has pruned it."""
+    """Whether the log still has that line, or has pruned it, as far as it can be read."""
     end = 0
-    for line in home.audit.walk():
-        end = line.number
-        if end == place.line and line.base is None:
-            return line.head == place.head
+    with suppress(BadLine):
+        for line in home.audit.walk():
+            end = line.number
+            if end == place.line:
+                return line.head == place.head
     return end >= place.line

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .connect import timestamps
-from .connect.timestamps import MAX_STAMP, Authority, BadStamp, Stamp
+from .connect.timestamps import MAX_STAMP, Authority, BadStamp, Stamp, StampFailed
 from .protocol.checkpoint import Note
 from .protocol.codec import encode_json
 from .protocol.receipt import MAX_FILE, Receipt
@@ -47,13 +47,20 @@ class StampCheck(NamedTuple):
 async def stamp(home: Home, authority: Authority) -> Stamped:
     """Have everything stamped that is not yet, and the log as it is now. Raises `StampFailed`,
     `BadLine`, `Failure`, `OSError`; what was stamped before that stays so."""
+    try:
+        with locked(home.path / ".stamping", wait=False):
+            return await _stamp(home, authority)
+    except TimeoutError:
+        raise StampFailed(Detail("another_run")) from None
+
+
+async def _stamp(home: Home, authority: Authority) -> Stamped:
     note = await in_thread(witness.make_checkpoint, home)
     done = 0
-    with locked(home.path / ".stamping"):
-        for path, octets in await in_thread(lambda: list(_missing(home, note))):
-            answer = await timestamps.request(authority, octets)
-            await in_thread(replace_whole, stamp_of(path), answer)
-            done += path.parent == home.receipts.folder
+    for path, octets in await in_thread(lambda: list(_missing(home, note))):
+        answer = await timestamps.request(authority, octets)
+        await in_thread(replace_whole, stamp_of(path), answer)
+        done += path.parent == home.receipts.folder
     return Stamped(done, note.checkpoint.size)
 
 
@@ -90,12 +97,13 @@ async def sign_evidence(
         yield encode_json(signed) + b"\n"
 
 
-def read_stamp(path: Path, *, own: bool = True) -> bytes | Detail:
-    """The time stamp in a file, or why there is none. `own`: one of the data folder."""
+def read_stamp(path: Path, *, own: bool = True) -> bytes | Detail | None:
+    """The time stamp in a file, or why it cannot be read; None where there is none. `own`: one of
+    the data folder."""
     try:
         return read_strictly(path, MAX_STAMP, own=own)
     except FileNotFoundError:
-        return Detail("no_stamp")
+        return None
     except OSError as error:
         return Detail("unreadable_because", why=os_detail(error))
 
@@ -103,7 +111,7 @@ def read_stamp(path: Path, *, own: bool = True) -> bytes | Detail:
 def check(home: Home, trusted: bytes) -> StampCheck:
     """Check every time stamp there is. `trusted`: certificates, PEM. Raises `Failure`, `OSError`.
     That the checkpoints fit the log, `check_log` says."""
-    misfits, receipts, lines, last = [], 0, 0, None
+    misfits, receipts, lines, last = list[tuple[str, str]](), 0, 0, None
     notes = [
         (home.checkpoints.path(note), note)
         for _, note in home.checkpoints.all()
@@ -113,8 +121,11 @@ def check(home: Home, trusted: bytes) -> StampCheck:
     sizes = {path: note.checkpoint.size for path, note in notes}
     for path, octets in (*_receipts(home), *texts):
         answer = read_stamp(stamp_of(path))
-        if not isinstance(answer, bytes):
-            continue  # nothing was promised of it
+        if answer is None:
+            continue
+        if isinstance(answer, Detail):
+            misfits.append((stamp_of(path).name, answer))
+            continue
         try:
             found = timestamps.check(answer, octets, trusted)
         except BadStamp as bad:

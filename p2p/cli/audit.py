@@ -152,7 +152,7 @@ def _check_stamps(home: Home, trusted: Path) -> None:
         say(words("audit", "stamp_wrong", file=shown(name, 256), reason=reason))
     if len(found.misfits) > LISTED:
         say(words("receipt", "more", count=number(len(found.misfits) - LISTED)))
-    receipts = counted(found.receipts, "receipt")
+    receipts = number(found.receipts)
     if found.last is None:
         show(words("receipt", "audit_unstamped", receipts=receipts))
     else:
@@ -223,6 +223,7 @@ def audit_show(transfer: str) -> None:
 @click.option("--certificate", type=click.Path(path_type=Path))
 @click.option("--key", type=click.Path(path_type=Path))
 @click.option("--authority", metavar="URL")
+@click.option("--timestamp-ca", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
 def audit_export(
     span: Period,
@@ -230,6 +231,7 @@ def audit_export(
     certificate: Path | None,
     key: Path | None,
     authority: str | None,
+    timestamp_ca: Path | None,
     file: Path,
 ) -> None:
     """`handover audit export`."""
@@ -243,6 +245,9 @@ def audit_export(
                 words("usage", "option_needs", option=option, other="--format=erds")
             )
     signing = both_or_none(certificate, key, "--certificate", "--key")
+    if (authority is None) != (timestamp_ca is None):
+        pair = {"first": "--authority", "second": "--timestamp-ca"}
+        raise click.UsageError(words("usage", "pair", **pair))
     form = form or ("csv" if file.suffix.lower() == ".csv" else "jsonl")
     with told():
         home = Home()
@@ -273,7 +278,10 @@ def audit_export(
             _export_fhir(home, span, file)
             return
         if form == "erds":
-            _export_erds(home, span, signing, authority or "", file)
+            stamps = (
+                api.stamp_authority(authority, timestamp_ca) if authority and timestamp_ca else None
+            )
+            _export_erds(home, span, signing, stamps, file)
             return
         report.write(file, lines())
     home.audit.note("exported", {"format": form, "count": count})
@@ -293,7 +301,11 @@ def _export_fhir(home: Home, span: Period, file: Path) -> None:
 
 
 def _export_erds(
-    home: Home, span: Period, signing: tuple[Path, Path] | None, authority: str, file: Path
+    home: Home,
+    span: Period,
+    signing: tuple[Path, Path] | None,
+    authority: api.timestamps.Authority | None,
+    file: Path,
 ) -> None:
     """Write signed evidence of what became of each transfer, an event a line."""
     count = 0
@@ -311,8 +323,7 @@ def _export_erds(
     try:
         report.write(file, lines())
     except StampFailed as failed:
-        name = shown(authority, 256)
-        say(words("audit", "evidence_unstamped", authority=name, reason=failed.reason))
+        say(words("audit", "evidence_unstamped", reason=failed.reason))
         raise SystemExit(1) from None
     home.audit.note("exported", {"format": "erds", "count": count})
     events = counted(count, "event")

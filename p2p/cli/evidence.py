@@ -271,13 +271,15 @@ def receipt_verify(
     show_table(_rows(found, parties))
     if disclosure is not None:
         _check_disclosure(found, disclosure)
-    checked = _check_stamp(file, timestamp_ca)
-    if files is not None:
-        checked = _check_files(found, files, annex or api.annex_beside(file)) and checked
+    stamped = _check_stamp(file, timestamp_ca)
+    checked = files is None or _check_files(found, files, annex or api.annex_beside(file))
     show(words("receipt", f"shows_{verdict}"))
     show(words("receipt", "shows_not"))
     if not checked:
         say(words("receipt", "not_checked"))
+    if not stamped:
+        say(words("receipt", "no_stamp"))
+    if not (checked and stamped):
         raise SystemExit(EXIT_NOT_ALL_CHECKED)
     if not found.confirmed:
         raise SystemExit(EXIT_ONE_SIGNATURE)
@@ -286,8 +288,8 @@ def receipt_verify(
 
 
 def _check_stamp(file: Path, trusted: Path | None) -> bool:
-    """Say what the time stamp beside a receipt shows; whether everything that was asked for could
-    be told. Exits where it is none of this receipt."""
+    """Say what the time stamp beside a receipt shows; whether there is one, where that was asked
+    for. Exits where it shows nothing of this receipt."""
     there = os.path.lexists(api.stamp_of(file))
     if trusted is None:
         if there:
@@ -300,7 +302,6 @@ def _check_stamp(file: Path, trusted: Path | None) -> bool:
             say(words("receipt", "stamp_invalid", reason=bad.reason))
             raise SystemExit(1) from None
     if found is None:
-        say(words("receipt", "no_stamp"))
         return False
     told_of = words("receipt", "stamped", time=when(found.time), authority=quoted(found.authority))
     show_table([(words("receipt", "stamp"), told_of)])

@@ -12,7 +12,7 @@ from ..api import Home, shown
 from .audit import whole
 from .language import counted, words
 from .options import both_or_none
-from .terminal import say, told
+from .terminal import say, show, told
 
 _SERVER = re.compile(
     r"(?P<host>[^:\[\]\s]+)(:(?P<port>[0-9]{1,5}))?"
@@ -26,28 +26,42 @@ _SERVER = re.compile(
 @click.option("--ca", type=click.Path(path_type=Path))
 @click.option("--tls-cert", type=click.Path(path_type=Path))
 @click.option("--tls-key", type=click.Path(path_type=Path))
+@click.option("--unconfirmed", is_flag=True)
+@click.option("--forget", is_flag=True)
 def audit_forward(
-    server: str, ca: Path | None, tls_cert: Path | None, tls_key: Path | None
+    server: str,
+    ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    unconfirmed: bool,
+    forget: bool,
 ) -> None:
     """`handover audit forward`."""
-    host, port = _address(server)
     certificate, key = both_or_none(tls_cert, tls_key) or (None, None)
+    to = api.SyslogServer(*_address(server), ca, certificate, key)
+    name = shown(to.name, 256)
     with told():
         home = Home()
-    name = shown(f"{host}:{port}", 256)
+        if forget:
+            home.forwarded.forget(to.name)
+            show(words("audit", "forward_forgotten", server=name))
+            return
+
+    def rewritten() -> None:
+        say(words("audit", "forward_rewritten", server=name))
+
     with whole(home.audit.path):
         try:
-            done = api.forward_audit(api.SyslogServer(host, port, ca, certificate, key), home)
+            done = api.forward_audit(to, home, unconfirmed=unconfirmed, rewritten=rewritten)
         except api.SyslogFailed as failed:
             say(words("audit", "forward_failed", server=name, reason=failed.reason))
             raise SystemExit(1) from None
-    if done.rewritten:
-        say(words("audit", "forward_rewritten", server=name))
     if not done.entries:
-        say(words("audit", "forward_nothing", server=name))
+        show(words("audit", "forward_nothing", server=name))
         return
     entries, messages = counted(done.entries, "entry"), counted(done.messages, "message")
-    say(words("audit", "forwarded", entries=entries, messages=messages, server=name))
+    sentence = "forwarded" if done.confirmed else "forward_unconfirmed"
+    show(words("audit", sentence, entries=entries, messages=messages, server=name))
 
 
 def _address(server: str) -> tuple[str, int]:

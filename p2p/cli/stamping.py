@@ -8,26 +8,27 @@ from pathlib import Path
 import click
 
 from .. import api
-from ..api import Home, StampFailed, shown
+from ..api import Home, StampFailed
 from .audit import whole
 from .language import counted, words
-from .terminal import say, told
+from .terminal import say, show, told
 
 
 @click.command("stamp")
-@click.option("--authority", required=True, metavar="URL", envvar="HANDOVER_AUTHORITY")
+@click.option("--authority", required=True, metavar="URL")
+@click.option("--timestamp-ca", required=True, type=click.Path(path_type=Path))
 @click.option("--ca", type=click.Path(path_type=Path))
 @click.option("--proxy", metavar="URL", default="", envvar="HANDOVER_PROXY")
-def audit_stamp(authority: str, ca: Path | None, proxy: str) -> None:
+def audit_stamp(authority: str, timestamp_ca: Path, ca: Path | None, proxy: str) -> None:
     """`handover audit stamp`."""
     with told():
         home = Home()
+        asked = api.stamp_authority(authority, timestamp_ca, ca, proxy)
     with whole(home.audit.path):
         try:
-            done = asyncio.run(api.stamp_audit(authority, ca, proxy, home))
+            done = asyncio.run(api.stamp_audit(asked, home))
         except StampFailed as failed:
-            name = shown(authority, 256)
-            say(words("audit", "stamp_failed", authority=name, reason=failed.reason))
+            say(words("audit", "stamp_failed", reason=failed.reason))
             raise SystemExit(1) from None
     entries, receipts = counted(done.lines, "entry"), counted(done.receipts, "receipt")
-    say(words("audit", "stamped", entries=entries, receipts=receipts))
+    show(words("audit", "stamped", entries=entries, receipts=receipts))

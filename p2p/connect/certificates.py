@@ -34,6 +34,23 @@ class Tls:
     left_out: Sequence[str] = ()  # hosts that the local authority cannot vouch for
 
 
+def client_context(ca: Path | None, *, alone: bool = False) -> ssl.SSLContext:
+    """Trust in the system's authorities, and in `ca` (PEM); or `alone` in that, where it is given.
+    Raises `Failure` (not_readable)."""
+    if ca is None:
+        return ssl.create_default_context()
+    try:
+        # Neither a pipe nor a device is waited for.
+        data = read_strictly(ca, MAX_PEM, own=False).decode("ascii", "ignore")
+        if alone:
+            return ssl.create_default_context(cadata=data)
+        context = ssl.create_default_context()
+        context.load_verify_locations(cadata=data)
+    except (OSError, ValueError):  # ssl.SSLError is an OSError
+        raise Failure("not_readable", Detail("certificate_file", path=shown(str(ca)))) from None
+    return context
+
+
 def tls_from_files(certificate: Path, key: Path) -> Tls:
     """A certificate chain and its key, PEM. Raises `Failure` (certificate_unusable)."""
     from signaling.certificates import KeyLocked, from_pem

@@ -14,6 +14,7 @@ from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, Prox
 from ..protocol.errors import Failure
 from ..protocol.paths import shown
 from ..protocol.sentences import Detail, os_detail
+from .certificates import client_context
 from .proxies import connectable, refused_by_proxy
 
 REQUEST_SECONDS = 15.0
@@ -25,13 +26,8 @@ async def session(
     ca: Path | None, proxy: str, seconds: float, headers: Mapping[str, str]
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """A session of so many seconds at most, without cookies, which unpacks nothing. `ca`: a further
-    certificate to trust. `proxy`: its URL, or "". What goes wrong inside is `Failure`."""
-    context = ssl.create_default_context()
-    if ca is not None:
-        try:
-            context.load_verify_locations(ca)
-        except OSError:  # ssl.SSLError is one
-            raise Failure("not_readable", Detail("certificate_file", path=shown(str(ca)))) from None
+    certificate to trust. `proxy`: its URL, or "". What goes wrong is `Failure`."""
+    context = client_context(ca)
     try:
         async with (
             asyncio.timeout(seconds),

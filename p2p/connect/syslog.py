@@ -1,7 +1,8 @@
 """Messages to a syslog server: RFC 5424 over TLS, RFC 5425.
 
-Neither says what a server has read. So a batch counts as delivered once the server has closed the
-connection, in order, in answer to its end: by then it has read everything before that.
+Neither says what a server has read. But a server that answers the end of a batch by TLS's
+`close_notify` (RFC 8446, 6.1) has read everything before it, and nobody between the two can make
+that up. Some servers close without it, and so might whatever cuts a connection: that is told apart.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..protocol.errors import Failure
+from ..protocol.paths import shown
 from ..protocol.sentences import Detail, os_detail
+from .certificates import client_context, tls_from_files
 
 PORT = 6514  # RFC 5425, 4.1
 PRIORITY = 10 * 8 + 5  # security messages, normal but significant: DICOM PS3.15, A.6.2
 APP_NAME = "handover"
 MAX_NAME = 255  # characters of HOSTNAME, RFC 5424, 6
 SECONDS = 15.0  # for each step of the network
+MAX_ANSWERS = 64  # of a server that is to say nothing
 
 
 class SyslogFailed(Exception):
@@ -50,6 +53,11 @@ class Server(NamedTuple):
     certificate: Path | None = None
     key: Path | None = None
 
+    @property
+    def name(self) -> str:
+        """Host and port, as a person writes them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 def encode(message: Message, host: str) -> bytes:
     """A message as RFC 5424 has it, framed by its length (RFC 5425, 4.3)."""
@@ -64,42 +72,91 @@ def own_name() -> str:
     return name[:MAX_NAME] or "-"
 
 
-def send(server: Server, messages: Iterable[Message]) -> None:
-    """Send a batch, in order, and wait until the server has read it. Raises `SyslogFailed`; then it
-    may have read any part of it. Raises `Failure` (certificate_unusable). In a thread."""
+def send(server: Server, messages: Iterable[Message]) -> bool:
+    """Send a batch, in order, and wait until the server closes; whether it has confirmed that it
+    has read everything. Raises `SyslogFailed`; then it may have read any part of it. Raises
+    `Failure` for files that cannot be used. In a thread."""
     host, context = own_name(), _context(server)
     try:
-        with (
-            socket.create_connection((server.host, server.port), SECONDS) as connection,
-            context.wrap_socket(connection, server_hostname=server.host) as stream,
-        ):
+        with socket.create_connection((server.host, server.port), SECONDS) as connection:
+            stream = _Stream(connection, context, server.host)
             for message in messages:
-                stream.sendall(encode(message, host))
-            with contextlib.suppress(ssl.SSLEOFError):  # many close without a word by TLS
-                stream.unwrap()
-    except ssl.SSLCertVerificationError:
-        raise SyslogFailed(Detail("certificate_foreign")) from None
-    except ssl.SSLError:  # its errno is OpenSSL's
-        raise SyslogFailed(Detail("no_tls")) from None
+                stream.send(encode(message, host))
+            return stream.close()
+    except ssl.SSLCertVerificationError as error:
+        why = shown(error.verify_message)
+        raise SyslogFailed(Detail("certificate_foreign_because", why=why)) from None
+    except ssl.SSLError as error:  # its errno is OpenSSL's
+        refused = "ALERT" in (error.reason or "")
+        raise SyslogFailed(Detail("tls_refused" if refused else "no_tls")) from None
+    except (socket.gaierror, UnicodeError):
+        raise SyslogFailed(Detail("no_such_host")) from None
     except TimeoutError:
         raise SyslogFailed(Detail("no_answer")) from None
     except OSError as error:
         raise SyslogFailed(os_detail(error, "no_answer")) from None
-    except UnicodeError:  # a host that is no name
-        raise SyslogFailed(Detail("no_answer")) from None
+
+
+class _Stream:
+    """TLS over a connection, told apart to its very end: an `SSLSocket` takes the alert by which a
+    server refuses a certificate for an end in order, for so does OpenSSL's SSL_shutdown."""
+
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext, host: str) -> None:
+        self._connection = connection
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=host)
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self._exchange()
+        self._flush()
+
+    def send(self, data: bytes) -> None:
+        """Send octets. Raises `OSError`."""
+        self._tls.write(data)
+        self._flush()
+
+    def close(self) -> bool:
+        """Send `close_notify`, and wait for the other's; False where the connection ends without.
+        Raises `OSError`."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._tls.unwrap()
+        self._flush()
+        for _ in range(MAX_ANSWERS):
+            try:
+                if not self._tls.read(4096):
+                    return True
+            except ssl.SSLWantReadError:
+                self._exchange()
+            except ssl.SSLZeroReturnError:
+                return True
+            except ssl.SSLEOFError:
+                return False
+        return False
+
+    def _exchange(self) -> None:
+        """Send what is to be sent, and take what comes."""
+        self._flush()
+        data = self._connection.recv(1 << 16)
+        if data:
+            self._in.write(data)
+        else:
+            self._in.write_eof()
+
+    def _flush(self) -> None:
+        if data := self._out.read():
+            self._connection.sendall(data)
 
 
 def _context(server: Server) -> ssl.SSLContext:
-    """Raises `Failure` (certificate_unusable) for files that cannot be used."""
-    try:
-        context = ssl.create_default_context(cafile=server.authority)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # Python 3.13 refuses what many a facility's authority leaves out, such as its key usage.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if server.certificate is not None:
-            context.load_cert_chain(server.certificate, server.key, password=lambda: "")
-    except (ssl.SSLError, ValueError):
-        raise Failure("certificate_unusable", Detail("certificate_not_a_pair")) from None
-    except OSError as error:
-        raise Failure("certificate_unusable", os_detail(error, "unreadable")) from None
+    """Raises `Failure` (not_readable, certificate_unusable)."""
+    context = client_context(server.authority, alone=True)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Python 3.13 refuses what many a facility's authority leaves out, such as its key usage.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if server.certificate is not None and server.key is not None:
+        tls_from_files(server.certificate, server.key)  # which says what is wrong with them
+        context.load_cert_chain(server.certificate, server.key)
     return context

@@ -41,10 +41,11 @@ class BadStamp(Exception):
 
 
 class Authority(NamedTuple):
-    """A time stamp authority: its address; whom its TLS certificate is trusted by besides the
-    system's authorities; and how it is reached."""
+    """A time stamp authority: its address; the certificates that vouch for its stamps (PEM, as of
+    `check`); a further certificate to trust for https; and how it is reached."""
 
     url: str
+    trusted: bytes
     ca: Path | None = None
     proxies: Proxies = NO_PROXIES
 
@@ -58,7 +59,8 @@ class Stamp(NamedTuple):
 
 async def request(authority: Authority, data: bytes) -> bytes:
     """A time stamp of octets that are not empty, as the authority's whole answer (TimeStampResp,
-    DER); it is of these octets, and who signed it is for `check`. Raises `StampFailed`."""
+    DER), which `check` holds for good. Raises `StampFailed`, and `Failure` for files that cannot be
+    used."""
     client = _library()
     asked = (
         client.TimestampRequestBuilder()
@@ -68,30 +70,38 @@ async def request(authority: Authority, data: bytes) -> bytes:
         .cert_request(cert_request=True)
         .build()
     )
-    parts = urlsplit(authority.url)
     try:
+        parts = urlsplit(authority.url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         raise StampFailed(Detail("no_such_host")) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise StampFailed(Detail("no_such_host"))
-    ways = authority.proxies.ways(parts.scheme, parts.hostname, port)
     try:
+        ways = authority.proxies.ways(parts.scheme, parts.hostname, port)
         answer = await first_that_reaches(
             ways, lambda proxy: _ask(authority, asked.as_bytes(), proxy), None
         )
     except Failure as failure:
+        if failure.code == "not_readable":
+            raise
         raise StampFailed(failure.detail or Detail("no_answer")) from None
-    found = _decoded(answer)
-    if found is None or found.tst_info.nonce != asked.nonce or not _is_of(found, data):
-        raise StampFailed(Detail("no_stamp"))
+    try:
+        check(answer, data, authority.trusted)
+    except BadStamp as bad:
+        raise StampFailed(bad.reason) from None
+    if _decoded(answer).tst_info.nonce != asked.nonce:
+        raise StampFailed(Detail("stamp_of_another"))
     return answer
 
 
 async def _ask(authority: Authority, query: bytes, proxy: str) -> bytes:
     from .http import body, session  # a third of what a start takes
 
-    headers = {"Content-Type": "application/timestamp-query"}  # RFC 3161, 3.4
+    headers = {  # RFC 3161, 3.4
+        "Content-Type": "application/timestamp-query",
+        "Accept-Encoding": "identity",
+    }
     async with (
         session(authority.ca, proxy, SECONDS, headers) as client,
         client.post(authority.url, data=query, allow_redirects=False) as answer,
@@ -105,7 +115,7 @@ def check(answer: bytes, data: bytes, trusted: bytes) -> Stamp:
     """What a time stamp says of octets. `trusted`: certificates, PEM; those that are self-signed
     are the roots, others may lie between. The authority's certificate has to have been valid at the
     time that it states; whether it was revoked is not looked up. Raises `BadStamp`, and `Failure`
-    (certificate_unusable) for `trusted`."""
+    (not_readable) for `trusted`."""
     from cryptography import x509  # 0.05 s
 
     try:
@@ -113,9 +123,9 @@ def check(answer: bytes, data: bytes, trusted: bytes) -> Stamp:
     except StampFailed as failed:
         raise BadStamp(failed.reason) from None
     try:
-        certificates = x509.load_pem_x509_certificates(trusted)
+        certificates = list(dict.fromkeys(x509.load_pem_x509_certificates(trusted)))
     except ValueError:
-        raise Failure("certificate_unusable", Detail("certificate_not_a_pair")) from None
+        raise Failure("not_readable", Detail("trusted_certificates")) from None
     found = _decoded(answer)
     if found is None:
         raise BadStamp(Detail("no_stamp"))
@@ -123,14 +133,15 @@ def check(answer: bytes, data: bytes, trusted: bytes) -> Stamp:
         raise BadStamp(Detail("stamp_of_another"))
     builder = client.VerifierBuilder()
     roots = [one for one in certificates if one.subject == one.issuer] or certificates
-    for one in certificates:
-        add = builder.add_root_certificate if one in roots else builder.add_intermediate_certificate
-        builder = add(one)
     try:
+        for one in certificates:
+            root = one in roots
+            add = builder.add_root_certificate if root else builder.add_intermediate_certificate
+            builder = add(one)
         builder.build().verify_message(found, data)
+        return Stamp(found.tst_info.gen_time, _signer(found))
     except (client.VerificationError, ValueError):
         raise BadStamp(Detail("stamp_untrusted")) from None
-    return Stamp(found.tst_info.gen_time, _name(found))
 
 
 def token_of(answer: bytes) -> bytes:
@@ -170,11 +181,15 @@ def _is_of(found: Any, data: bytes) -> bool:
     return name is not None and hashlib.new(name, data).digest() == imprint.message
 
 
-def _name(found: Any) -> str:
+def _signer(found: Any) -> str:
+    """The name in the certificate that the signature names, or "". Raises `ValueError`."""
     from cryptography import x509
 
+    (signer,) = found.signed_data.signer_infos
     for one in found.signed_data.certificates:
         certificate = x509.load_der_x509_certificate(bytes(one))
-        for name in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME):
-            return str(name.value)
+        named = certificate.issuer, certificate.serial_number
+        if named == (signer.issuer, signer.serial_number):
+            for name in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME):
+                return str(name.value)
     return ""

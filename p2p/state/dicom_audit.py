@@ -9,14 +9,16 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
+from ..protocol.errors import Failure
 from ..protocol.labels import shown_label
 from ..protocol.receipt import ROLES
 from .fhir import KINDS, OUTCOMES, THUMBPRINT, is_disclosure, transfer_uri
-from .history import Account, Accounts, Entry, add_receipt
+from .history import Account, Accounts, Entry, add_receipt, own_id
 from .home import Home
 
 Code = tuple[str, str, str]  # code, its system, what it means
@@ -72,20 +74,25 @@ class AuditMessage(NamedTuple):
 
 
 def messages(
-    entries: Iterable[Entry], home: Home, source: str
+    entries: Iterable[Entry], home: Home, source: str, after: int = 0
 ) -> Iterator[tuple[Entry, list[AuditMessage]]]:
-    """The messages of each entry of a whole log. `source`: this machine, by a name that whoever
-    reads them knows. Raises `Failure`, and whatever `entries` raises."""
-    accounts, runs, time = Accounts(), set[str](), BEGINNING
+    """The messages of each entry after a line; `entries` are those of the whole log. `source`: this
+    machine, by a name that whoever reads them knows. A receipt that cannot be read counts as none.
+    Raises `Failure`, and whatever `entries` raises."""
+    accounts, runs, time = Accounts(own_id(home)), set[str](), BEGINNING
     for entry in entries:
         account = accounts.hear(entry)
         time = entry.time if _is_time(entry.time) else time
-        made = _Maker(entry, time, accounts.own, source)
         run = entry.text("run")
-        found = []
-        if run and run not in runs:
+        begins = bool(run) and run not in runs
+        if begins:
             runs.add(run)
-            found.append(made.activity(_START))
+        if entry.event == "transfer":
+            runs.discard(run)
+        if entry.number <= after:
+            continue
+        made = _Maker(entry, time, accounts.own, source)
+        found = [made.activity(_START)] if begins else []
         if entry.event in _OUTCOMES:
             found.append(made.authentication(_OUTCOMES[entry.event]))
         elif entry.event in _ALERTS:
@@ -94,10 +101,11 @@ def messages(
             found.append(made.log_used())
         elif entry.event == "transfer":
             if account is not None:
-                add_receipt(account, home)
+                with suppress(Failure):
+                    add_receipt(account, home)
                 found += made.disclosures(account)
+                account.receipt = None  # a log has many
             if run:
-                runs.discard(run)
                 found.append(made.activity(_STOP))
         yield entry, [AuditMessage(time, _text(one)) for one in found]
 
@@ -116,7 +124,7 @@ class _Maker:
         return self._end(message)
 
     def authentication(self, outcome: str) -> ET.Element:
-        """User Authentication, A.5.3.11: a peer has proven to be somebody, or has not."""
+        """User Authentication, A.5.3.12: a peer has proven to be somebody, or has not."""
         name = self._entry.event
         message = self._begin("110114", "User Authentication", "E", outcome, _LOGIN, name)
         self._participant(message, self._entry.text("peer") or "unknown", True, network=True)
@@ -124,7 +132,7 @@ class _Maker:
         return self._end(message)
 
     def alert(self, kind: Code) -> ET.Element:
-        """Security Alert, A.5.3.10: what decides who is trusted, or what is kept, has changed."""
+        """Security Alert, A.5.3.11: what decides who is trusted, or what is kept, has changed."""
         message = self._begin("110113", "Security Alert", "E", "0", kind)
         self._participant(message, self._own, True)
         self._end(message)
@@ -143,11 +151,10 @@ class _Maker:
         return message
 
     def disclosures(self, account: Account) -> list[ET.Element]:
-        """Export or Import, A.5.3.5 and A.5.3.6: files have gone to another organization, or come
+        """Export or Import, A.5.3.4 and A.5.3.5: files have gone to another organization, or come
         from one, or were about to. What arrived and what failed is told apart (A.5.2)."""
         if not is_disclosure(account):
             return []
-        outcome = OUTCOMES.get(account.ending, "8")
         details = {
             "ending": account.ending,
             "code": account.code,
@@ -156,14 +163,17 @@ class _Maker:
             "bytes": account.size,
         }
         if account.receipt is None:
-            return [self._disclosure(account, outcome, details)]
+            return [self._disclosure(account, OUTCOMES.get(account.ending, "8"), details)]
         payload = account.receipt.payload
         content = payload["content"]
         signed = "both" if account.receipt.confirmed else "recipient"
         details |= {"root": content["root"].hex(), "signed": signed}
         arrived = {"entries": content["delivered_entries"], "bytes": content["delivered_bytes"]}
         failed = content["entries"] - content["delivered_entries"]
-        found = [self._disclosure(account, "0" if failed else outcome, details | arrived)]
+        found = []
+        if arrived["entries"] or not failed:
+            sure = "0" if account.receipt.confirmed else "4"
+            found.append(self._disclosure(account, sure, details | arrived))
         if failed:
             rest = {"entries": failed, "bytes": content["bytes"] - content["delivered_bytes"]}
             found.append(self._disclosure(account, "8", details | rest))

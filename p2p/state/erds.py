@@ -29,7 +29,6 @@ _STEPS = {
     ("sender", "accepted"): "ConsignmentAcceptance",
     ("recipient", "accepted"): "ConsignmentAcceptance",
 }
-_ARRIVED = ("complete", "incomplete", "delivered_unconfirmed")
 
 
 def evidence(account: Account, own: str, software: str) -> Iterator[dict[str, Any]]:
@@ -46,13 +45,15 @@ def evidence(account: Account, own: str, software: str) -> Iterator[dict[str, An
 
 
 def _endings(account: Account) -> tuple[str, ...]:
+    """By what the receipt says has arrived, where there is one."""
+    if account.receipt is not None and account.ended:
+        content = account.receipt.payload["content"]
+        arrived, all_entries = content["delivered_entries"], content["entries"]
+        found = ("ContentHandover",) if arrived or not all_entries else ()
+        return found if arrived == all_entries else (*found, "ContentHandoverFailure")
     match account.ending:
         case "":
             return ()
-        case "incomplete":
-            return "ContentHandover", "ContentHandoverFailure"
-        case ending if ending in _ARRIVED:
-            return ("ContentHandover",)
         case "declined":
             return ("ConsignmentRejection",)
         case "expired" if not account.moved:

@@ -1,8 +1,9 @@
-"""Up to where the log has been forwarded. The log itself is the queue: what a server has not read
+"""Up to where the log has been forwarded. The log itself is the queue: what a server was not sent
 stays in it, whatever crashes or is switched off meanwhile."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..protocol.audit import GENESIS
@@ -28,23 +29,37 @@ BEGINNING = Place(0, GENESIS)
 
 
 class Forwarded:
-    """The last line that each server has read."""
+    """The last line that each server was sent."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
     def last(self, server: str) -> Place:
-        """`BEGINNING` for one that has read nothing. Raises `Failure`."""
+        """`BEGINNING` for one that was sent nothing. Raises `Failure`."""
         return self._all().get(server, BEGINNING)
 
     def store(self, server: str, place: Place) -> None:
-        """Note that a server has read everything up to here. Raises `Failure`."""
+        """Note that a server was sent everything up to here. Raises `Failure`."""
         with self._folder.locked():
             known = self._all()
             known.pop(server, None)
-            kept = [*known.items(), (server, place)][-MAX_SERVERS:]
-            told = [{"server": name, "line": at.line, "head": at.head} for name, at in kept]
-            self._folder.write(FILE, encode_json(told))
+            self._write({**known, server: place})
+
+    def forget(self, server: str) -> None:
+        """Forget a server; what it was not sent is kept back no longer. Raises `Failure`."""
+        with self._folder.locked():
+            known = self._all()
+            known.pop(server, None)
+            self._write(known)
+
+    def lowest(self) -> int | None:
+        """Up to which line every server was sent the log; None for no server. Raises `Failure`."""
+        return min((place.line for place in self._all().values()), default=None)
+
+    def _write(self, known: Mapping[str, Place]) -> None:
+        kept = list(known.items())[-MAX_SERVERS:]
+        told = [{"server": name, "line": at.line, "head": at.head} for name, at in kept]
+        self._folder.write(FILE, encode_json(told))
 
     def _all(self) -> dict[str, Place]:
         found = self._folder.read_json(FILE, MAX_FILE, "forwarded_file", _SHAPE)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..protocol.audit import BadLine
 from ..protocol.codec import MAX_INTEGER, decode_base64url
+from ..protocol.errors import Failure
 from ..protocol.labels import shown_label
-from ..protocol.receipt import ROLES, Receipt
+from ..protocol.receipt import ROLES, Receipt, thumbprint
 from .audit import AuditLog
 from .home import Home
 
@@ -141,8 +142,9 @@ class Account:
 class Accounts:
     """Transfers, by the entries of a whole log, heard one after the other."""
 
-    def __init__(self) -> None:
-        self.own = ""  # key ID of this machine, as far as the log tells
+    def __init__(self, own: str = "") -> None:
+        """`own`: the key ID of this machine, until the log tells of another."""
+        self.own = own
         self._found: dict[
             tuple[str, str], tuple[Account, str]
         ] = {}  # and the time of its last entry
@@ -185,19 +187,32 @@ class Accounts:
 
 
 def accounts(
-    home: Home, since: str = "", until: str = "", *, broken: bool = False
+    home: Home,
+    since: str = "",
+    until: str = "",
+    *,
+    broken: bool = False,
+    unreadable: bool = False,
 ) -> list[Account]:
     """The transfers whose last entry lies in this time, the oldest first; of a log that is `broken`
-    as far as it holds. Raises `audit.BadLine`, `Failure`."""
-    heard = Accounts()
+    as far as it holds. `unreadable`: a receipt that cannot be read counts as none. Raises
+    `audit.BadLine`, `Failure`."""
+    heard = Accounts(own_id(home))
     for entry in _holding(home.audit) if broken else entries(home.audit):
         heard.hear(entry)
     wanted = [
         account for account, last in heard.all() if since <= last and (not until or last < until)
     ]
     for account in wanted:
-        add_receipt(account, home)
+        with suppress(Failure) if unreadable else nullcontext():
+            add_receipt(account, home)
     return sorted(wanted, key=lambda one: one.began)
+
+
+def own_id(home: Home) -> str:
+    """The key ID of this machine now, or "" where it has no key yet. Raises `Failure`."""
+    identity = home.identity.existing()
+    return thumbprint(identity.public) if identity else ""
 
 
 def add_receipt(account: Account, home: Home) -> None:

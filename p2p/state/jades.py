@@ -7,10 +7,12 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -29,6 +31,7 @@ from ..protocol.sentences import Detail, os_detail
 from ..storage.strict import read_strictly
 
 MAX_PEM = 256 * 1024
+RSA_BITS = 2048  # at least
 # A certificate without a known end, RFC 5280, 4.1.2.5, from a time before any that is signed.
 FROM, UNTIL = datetime(2020, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 # By the curve: the algorithm (RFC 7518, 3.4), its hash, and the size of its numbers in octets.
@@ -89,15 +92,25 @@ def signer_of_files(certificate: Path, key: Path) -> Signer:
     (certificate_unusable)."""
     try:
         chain = x509.load_pem_x509_certificates(read_strictly(certificate, MAX_PEM, own=False))
-        private = load_pem_private_key(read_strictly(key, MAX_PEM, own=False), None)
+        private: Any = load_pem_private_key(read_strictly(key, MAX_PEM, own=False), None)
+        fits = _octets(private.public_key()) == _octets(chain[0].public_key())
     except OSError as error:
         raise Failure("certificate_unusable", os_detail(error, "unreadable")) from None
     except TypeError:
         raise Failure("certificate_unusable", Detail("key_locked")) from None
-    except ValueError:
+    except UnsupportedAlgorithm:
+        raise Failure("certificate_unusable", Detail("key_kind")) from None
+    except (ValueError, AttributeError):
         raise Failure("certificate_unusable", Detail("certificate_not_a_pair")) from None
-    if _public(private) != _octets(chain[0].public_key()):
+    if not fits:
         raise Failure("certificate_unusable", Detail("certificate_not_a_pair"))
+    try:
+        for one, above in pairwise(chain):
+            one.verify_directly_issued_by(above)
+    except (ValueError, TypeError, InvalidSignature):
+        raise Failure("certificate_unusable", Detail("chain_order")) from None
+    if not chain[0].not_valid_before_utc <= datetime.now(UTC) <= chain[0].not_valid_after_utc:
+        raise Failure("certificate_unusable", Detail("certificate_expired"))
     ders = tuple(one.public_bytes(Encoding.DER) for one in chain)
     match private:
         case ed25519.Ed25519PrivateKey():
@@ -105,16 +118,16 @@ def signer_of_files(certificate: Path, key: Path) -> Signer:
         case ec.EllipticCurvePrivateKey() if private.curve.name in _CURVES:
             name, digest, size = _CURVES[private.curve.name]
             return Signer(name, ders, lambda data: _ecdsa(private, digest, size, data))
-        case rsa.RSAPrivateKey():
+        case rsa.RSAPrivateKey() if private.key_size >= RSA_BITS and not _is_pss(chain[0]):
             return Signer(
                 "RS256", ders, lambda data: private.sign(data, padding.PKCS1v15(), hashes.SHA256())
             )
     raise Failure("certificate_unusable", Detail("key_kind"))
 
 
-def _public(private: Any) -> bytes:
-    public = getattr(private, "public_key", None)
-    return _octets(public()) if public else b""
+def _is_pss(certificate: x509.Certificate) -> bool:
+    """Whether its key is for another kind of RSA signature alone (RFC 4055, 1.2)."""
+    return certificate.public_key_algorithm_oid.dotted_string == "1.2.840.113549.1.1.10"
 
 
 def _octets(public: Any) -> bytes:

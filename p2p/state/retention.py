@@ -35,7 +35,8 @@ class Old(NamedTuple):
 def find_old(home: Home, before: str) -> Old:
     """What can be removed of what was noted before some moment (RFC 3339 in UTC). What a receipt
     that stays refers to stays too, and what one may refer to that is still to be signed, all of a
-    transfer that goes on beyond, and what no witness that counts has seen. Raises `BadLine`,
+    transfer that goes on beyond, what no witness that counts has seen, and what a syslog server was
+    not sent yet. Raises `BadLine`,
     `Failure`; also where the log and the receipts do not agree, for nobody is to tidy that away."""
     began = [journal.record.began for journal in Journals(home)]  # "" of one that is damaged
     before = min([before, *began])
@@ -56,8 +57,8 @@ def find_old(home: Home, before: str) -> Old:
             places[line.head] = line.number
         if line.fields:
             spans.hear(line.number, line.fields)
-    provable = home.checkpoints.provable()
-    until = until if provable is None else max(begins, min(until, provable))
+    for sent in (home.checkpoints.provable(), home.forwarded.lowest()):
+        until = until if sent is None else max(begins, min(until, sent))
     while True:
         kept = [one for one in anchors if not 0 < spans.last.get(one.transfer, 0) <= until]
         needed = [places[head] for one in kept for head in one.heads if head in places]

@@ -242,10 +242,14 @@ class FileLock:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock at `path` inside. Raises `OSError`."""
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock at `path` inside. Raises `OSError`: `TimeoutError` where it is taken and is not
+    to be waited for."""
     lock = FileLock(path)
-    lock.acquire()
+    if wait:
+        lock.acquire()
+    elif not lock.try_acquire():
+        raise TimeoutError
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from lxml import etree
 
 from p2p.api import SyslogFailed, SyslogServer, forward_audit
 from p2p.state.home import Home
+from p2p.storage.durable import locked
 from tests.confined import die_with_parent
 
 from .harness import SECONDS
@@ -23,12 +25,12 @@ pytestmark = pytest.mark.process
 CONFIGURATION = """
 global(
   workDirectory="{folder}" maxMessageSize="64k"
-  defaultNetstreamDriver="gtls" defaultNetstreamDriverCAFile="{folder}/authority.pem"
+  defaultNetstreamDriver="{driver}" defaultNetstreamDriverCAFile="{folder}/authority.pem"
   defaultNetstreamDriverCertFile="{folder}/server.pem"
   defaultNetstreamDriverKeyFile="{folder}/server.key"
 )
 module(
-  load="imtcp" streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="{mode}"
+  load="imtcp" streamDriver.name="{driver}" streamDriver.mode="1" streamDriver.authMode="{mode}"
 )
 input(type="imtcp" address="127.0.0.1" port="{port}")
 template(name="told" type="string" string="%pri% %timestamp:::date-rfc3339% %app-name% %msgid% %msg%\\n")
@@ -39,7 +41,7 @@ action(type="omfile" file="{folder}/messages" template="told" flushOnTXEnd="on" 
 class Rsyslog:
     """A server that writes what it reads into a file."""
 
-    def __init__(self, folder, mode="anon"):
+    def __init__(self, folder, mode="anon", driver="ossl"):
         self.folder = folder
         self._process: Any = None
         folder.mkdir()
@@ -51,7 +53,7 @@ class Rsyslog:
             self._issue(name, *issuer, *alone, "-addext", "subjectAltName=DNS:localhost")
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.port = taken.getsockname()[1]
-        text = CONFIGURATION.format(folder=folder, mode=mode, port=self.port)
+        text = CONFIGURATION.format(folder=folder, mode=mode, port=self.port, driver=driver)
         (folder / "rsyslog.conf").write_text(text)
 
     def _issue(self, name, *how):
@@ -135,7 +137,7 @@ def log(sender):
 
 def forwarding(peer, rsyslog, *options):
     done = peer.run("audit", "forward", rsyslog.name, "--ca", rsyslog.authority, *options)
-    return done.returncode, done.stderr
+    return done.returncode, done.stdout + done.stderr
 
 
 def exported(peer, path):
@@ -166,7 +168,10 @@ def test_a_server_reads_everything_once_and_in_order(sender, rsyslog, log, tmp_p
 def test_what_a_dead_server_did_not_read_waits_in_the_log(sender, rsyslog, log):
     code, told = forwarding(sender, rsyslog)
     assert code == 1
-    assert "has not confirmed what was sent: connection refused. Nothing is lost" in told
+    assert (
+        "has not confirmed that it has read new entries: connection refused. Nothing is lost"
+        in told
+    )
     rsyslog.start()
     for _ in range(2):
         assert forwarding(sender, rsyslog)[0] == 0
@@ -216,7 +221,7 @@ def test_a_log_that_was_rewritten_is_told_and_sent_whole(sender, rsyslog, log):
     log.audit.append("contact_added", {"peer": "another"})
     code, told = forwarding(sender, rsyslog)
     assert code == 0
-    assert told.startswith(f"This is not the log that {rsyslog.name} knew")
+    assert f"This is not the log that {rsyslog.name} knew" in told
     rsyslog.stop()
     assert "another" in rsyslog.messages()[-1][1]
 
@@ -225,7 +230,7 @@ def test_nothing_is_sent_to_a_server_that_is_not_trusted(sender, rsyslog, log, t
     rsyslog.start()
     done = sender.run("audit", "forward", rsyslog.name)
     assert done.returncode == 1
-    assert "its certificate is not trusted here" in done.stderr
+    assert "its certificate is not trusted here: " in done.stderr
     done = sender.run("audit", "forward", f"127.0.0.1:{rsyslog.port}", "--ca", rsyslog.authority)
     assert done.returncode == 1  # by another name
     rsyslog.stop()
@@ -247,3 +252,119 @@ def test_a_server_that_asks_for_a_certificate_is_shown_one(sender, log, tmp_path
     finally:
         rsyslog.stop()
     assert len(rsyslog.messages()) == 21
+
+
+def test_a_server_that_closes_without_a_word_has_not_confirmed(sender, log, tmp_path):
+    """As rsyslog does with GnuTLS."""
+    rsyslog = Rsyslog(tmp_path / "gnutls", driver="gtls")
+    rsyslog.start()
+    try:
+        code, told = forwarding(sender, rsyslog)
+        assert code == 1
+        assert "without confirming that it has read them. If it never confirms" in told
+        assert not (sender.home / "forwarded.json").exists()
+        code, told = forwarding(sender, rsyslog, "--unconfirmed")
+    finally:
+        rsyslog.stop()
+    assert (code, told) == (
+        0,
+        f"Sent to {rsyslog.name}: 21 entries, as 21 messages. It has closed the connection "
+        "without confirming that it has read all of it.\n",
+    )
+    assert len(rsyslog.messages()) == 42
+
+
+class Cutter:
+    """Stands between the two, passes on a part, and closes as if all had been read."""
+
+    def __init__(self, port, passed):
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._port, self._passed = port, passed
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        client, _ = self._listening.accept()
+        with client, self._listening, socket.create_connection(("127.0.0.1", self._port)) as server:
+            back = threading.Thread(target=self._pass, args=(server, client), daemon=True)
+            back.start()
+            left = self._passed
+            client.settimeout(2)
+            while True:  # everything is taken
+                try:
+                    data = client.recv(65536)
+                except TimeoutError:
+                    break
+                if not data:
+                    break
+                server.sendall(data[:left])
+                left -= min(left, len(data))
+            client.shutdown(socket.SHUT_WR)
+
+    @staticmethod
+    def _pass(source, target):
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+        except OSError:
+            pass
+
+
+def test_a_connection_that_was_cut_is_no_confirmation(sender, rsyslog, log):
+    rsyslog.start()
+    cutter = Cutter(rsyslog.port, 12_000)
+    done = sender.run("audit", "forward", f"localhost:{cutter.port}", "--ca", rsyslog.authority)
+    assert done.returncode == 1
+    assert "Nothing is lost" in done.stderr
+    rsyslog.stop()
+    assert len(rsyslog.messages()) < 21
+
+
+def test_what_was_not_sent_yet_is_not_pruned(sender, rsyslog, log):
+    rsyslog.start()
+    assert forwarding(sender, rsyslog)[0] == 0
+    for number in range(5):
+        log.audit.append("contact_added", {"peer": f"later-{number}"})
+    prune = ("audit", "prune", "--before", "2999-01-01", "--yes")
+    assert sender.run(*prune).returncode == 0
+    assert forwarding(sender, rsyslog)[0] == 0
+    rsyslog.stop()
+    told = "".join(message for _, message in rsyslog.messages())
+    assert [number for number in range(5) if f"later-{number}" in told] == [0, 1, 2, 3, 4]
+    log.audit.append("contact_added", {"peer": "kept back"})
+    before = len(log.audit.path.read_bytes().splitlines())
+    done = sender.run("audit", "forward", rsyslog.name, "--forget")
+    assert done.stdout.startswith(f"{rsyslog.name} is forgotten.")
+    assert sender.run(*prune).returncode == 0
+    assert len(log.audit.path.read_bytes().splitlines()) < before
+
+
+def test_a_bad_line_keeps_back_nothing_before_it(sender, rsyslog, log):
+    rsyslog.start()
+    lines = log.audit.path.read_bytes().splitlines(keepends=True)
+    log.audit.path.write_bytes(b"".join([*lines[:15], b'{"event":"forged"}\n', *lines[15:]]))
+    code, told = forwarding(sender, rsyslog)
+    assert code == 1
+    assert "line 16" in told
+    rsyslog.stop()
+    assert len(rsyslog.messages()) == 15
+
+
+def test_two_at_once_do_not_wait_for_each_other(sender, rsyslog, log):
+    rsyslog.start()
+    with locked(sender.home / ".forwarding"):
+        code, told = forwarding(sender, rsyslog)
+    assert code == 1
+    assert "another run of this command is at it" in told
+
+
+def test_a_pipe_is_not_waited_for(sender, rsyslog, log, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    done = sender.run("audit", "forward", rsyslog.name, "--ca", pipe)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Cannot read the certificate ")
+    both = ("--tls-cert", pipe, "--tls-key", pipe)
+    done = sender.run("audit", "forward", rsyslog.name, "--ca", rsyslog.authority, *both)
+    assert done.returncode == 1
+    assert "cannot be used" in done.stderr

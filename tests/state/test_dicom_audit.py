@@ -15,6 +15,7 @@ from pydicom.sr.codedict import codes
 from rnc2rng import parser, serializer
 
 from p2p.protocol.codec import encode_base64url
+from p2p.protocol.receipt import thumbprint
 from p2p.state.dicom_audit import messages
 from p2p.state.history import Entry, entries
 from p2p.state.home import Home
@@ -176,6 +177,46 @@ def test_what_arrived_and_what_failed_are_told_apart(home, schema):
     assert counts[0] == payload["delivered_entries"]
     assert sum(counts) == payload["entries"]
     assert sum(int(details(one)["bytes"]) for one in exports) == payload["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("receipt", "outcomes"),
+    [
+        ({"by": 1}, ["4"]),  # delivered, and the sender has not signed
+        ({"by": 1, "missing": 1}, ["4", "8"]),
+        ({"missing": 4}, ["8"]),  # nothing has arrived
+    ],
+)
+def test_an_outcome_is_by_the_receipt(home, schema, receipt, outcomes):
+    told(home, "delivered_unconfirmed", **receipt)
+    exports = [one for one in made(home) if kind(one)[0] == "Export"]
+    for message in exports:
+        holds(schema, message)
+    assert [kind(one)[1] for one in exports] == outcomes
+
+
+def test_a_receipt_that_cannot_be_read_holds_nothing_up(home):
+    told(home)
+    home.receipts.path(ONE).unlink()
+    home.receipts.path(ONE).mkdir()
+    assert ("Export", "0") in [kind(one) for one in made(home)]
+
+
+def test_what_comes_after_a_line_is_told_as_in_the_whole(home):
+    told(home)
+    home.audit.append("log_read", {})
+    whole = list(messages(entries(home.audit), home, "ct"))
+    for after in range(len(whole) + 1):
+        assert list(messages(entries(home.audit), home, "ct", after)) == whole[after:]
+
+
+def test_a_pruned_log_knows_whose_it_is(home):
+    told(home)
+    own = thumbprint(home.identity.load().public)
+    lines = [entry for entry in entries(home.audit) if entry.event != "identity_made"]
+    for _, found in messages(lines, home, "ct"):
+        for one in found:
+            assert own in one.xml
 
 
 def test_what_was_received_is_an_import(home, schema):

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import subprocess
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -147,6 +148,12 @@ def test_a_transfer_from_its_submission_to_its_handover(home):
             ["ConsignmentAcceptance", "ContentHandover", "ContentHandoverFailure"],
         ),
         ("delivered_unconfirmed", {"by": 1}, ["ConsignmentAcceptance", "ContentHandover"]),
+        (
+            "delivered_unconfirmed",
+            {"by": 1, "missing": 1},
+            ["ConsignmentAcceptance", "ContentHandover", "ContentHandoverFailure"],
+        ),
+        ("incomplete", {"missing": 4}, ["ConsignmentAcceptance", "ContentHandoverFailure"]),
         ("declined", {"accepted": False, "receipt": False}, ["ConsignmentRejection"]),
         ("partial", {"receipt": False}, ["ConsignmentAcceptance", "ContentHandoverFailure"]),
         ("failed", {"receipt": False}, ["ConsignmentAcceptance", "ContentHandoverFailure"]),
@@ -280,6 +287,11 @@ def test_what_cannot_sign_is_refused(tmp_path):
         jades.signer_of_files(key, key)
     with pytest.raises(Failure, match="no such file"):
         jades.signer_of_files(tmp_path / "none", key)
+    turned = tmp_path / "turned"
+    leaf = chain.read_bytes().partition(b"-----END CERTIFICATE-----\n")
+    turned.write_bytes(b"".join(leaf[:2]) * 2)
+    with pytest.raises(Failure, match="followed by"):
+        jades.signer_of_files(turned, key)
     locked = tmp_path / "locked"
     subprocess.run(
         ("openssl", "ec", "-aes128", "-passout", "pass:abcd", "-in", key, "-out", locked),
@@ -288,10 +300,35 @@ def test_what_cannot_sign_is_refused(tmp_path):
     )
     with pytest.raises(Failure, match="passphrase"):
         jades.signer_of_files(chain, locked)
-    other = tmp_path / "other"
-    other.mkdir()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ("ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"),
+        ("ec", "-pkeyopt", "ec_paramgen_curve:wap-wsg-idm-ecid-wtls7"),
+        ("rsa:1024",),
+        ("rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"),
+        ("ed448",),
+    ],
+    ids=["secp256k1", "wtls7", "rsa-1024", "rsa-pss", "ed448"],
+)
+def test_a_key_of_another_kind_is_refused(tmp_path, kind):
     with pytest.raises(Failure, match="kind"):
-        jades.signer_of_files(*of_files(other, "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"))
+        jades.signer_of_files(*of_files(tmp_path, *kind))
+
+
+def test_a_certificate_that_has_expired_signs_nothing(tmp_path, monkeypatch):
+    pair = of_files(tmp_path, *KINDS["ES256"])
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2999, 1, 1, tzinfo=UTC)
+
+    monkeypatch.setattr(jades, "datetime", Later)
+    with pytest.raises(Failure, match="not valid now"):
+        jades.signer_of_files(*pair)
 
 
 def test_a_stamp_is_added_beside_the_signature():

@@ -326,6 +326,7 @@ export type Command =
   | { readonly command: "history" }
   | { readonly command: "forget"; readonly transferId: string } // "": all
   | { readonly command: "audit" }
+  | { readonly command: "exported"; readonly count: number } // receipts as a page
   | {
       readonly command: "start";
       readonly passphrase: string | null;

@@ -77,9 +77,12 @@ async function check(origin: string): Promise<void> {
 
 /** Save the receipt of a transfer that is kept. */
 async function exportReceipt(transferId: string): Promise<void> {
-  const document = await (await opened()).receipts.read(transferId);
+  const { receipts, audit } = await opened();
+  const document = await receipts.read(transferId);
   const name = `${hex(decodeBase64url(transferId))}.receipt.json`; // as on the command line
-  if (document) tell({ event: "receipt", name, document });
+  if (!document) return;
+  tell({ event: "receipt", name, document });
+  await audit.note("exported", { format: "receipt", count: 1, transfer_id: transferId });
 }
 
 /** Save the audit log, which notes that from its next entry on. */
@@ -152,6 +155,8 @@ async function obey(data: Command): Promise<void> {
       return forget(data.transferId);
     case "audit":
       return exportAudit();
+    case "exported":
+      return (await opened()).audit.note("exported", { format: "html", count: data.count });
   }
 }
 

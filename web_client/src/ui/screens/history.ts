@@ -17,7 +17,14 @@ export function history(model: Model, { t: all, actions }: Context): Screen {
     ...model.history.map((one) => entry(one, { t: all, actions })),
     choices(
       model.history.length > 0 &&
-        button(t.page, () => download(PAGE, receiptsPage(model.history, all)), "quiet"),
+        button(
+          t.page,
+          () => {
+            download(PAGE, receiptsPage(model.history, all));
+            actions.command({ command: "exported", count: model.history.length });
+          },
+          "quiet",
+        ),
       button(t.audit, () => actions.command({ command: "audit" }), "quiet"),
       model.history.length > 0 &&
         asking(t.eraseAll, t.eraseAllSure(model.history.length), () =>
