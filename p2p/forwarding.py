@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple
 
 from .connect import syslog
@@ -47,7 +46,10 @@ def _forward(
 ) -> Forwarding:
     name = server.name
     last = home.forwarded.last(name)
-    if not _is_there(home, last):
+    there, end = _look_for(home, last)
+    if there and end == last.line:  # mostly, where this runs every minute
+        return Forwarding(0, 0, True)
+    if not there:
         rewritten()
         last = BEGINNING
     batch, entries, sent, place, confirmed = list[Message](), 0, 0, last, True
@@ -81,12 +83,17 @@ def _forward(
     return Forwarding(entries, sent, confirmed)
 
 
-def _is_there(home: Home, place: Place) -> bool:
-    """Whether the log still has that line, or has pruned it, as far as it can be read."""
-    end = 0
-    with suppress(BadLine):
+def _look_for(home: Home, place: Place) -> tuple[bool, int]:
+    """Whether the log still has that line, or has pruned it, as far as it can be read; and its last
+    line, or -1 where it cannot be read to its end."""
+    end, there = 0, place == BEGINNING
+    try:
         for line in home.audit.walk():
             end = line.number
             if end == place.line:
-                return line.head == place.head
-    return end >= place.line
+                there = line.head == place.head
+            elif line.base is not None and end > place.line:
+                there = True
+    except BadLine:
+        return there, -1
+    return there, end

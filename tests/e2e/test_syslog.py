@@ -346,8 +346,10 @@ def test_a_bad_line_keeps_back_nothing_before_it(sender, rsyslog, log):
     code, told = forwarding(sender, rsyslog)
     assert code == 1
     assert "line 16" in told
+    for _ in range(2):  # and it is told each time
+        assert forwarding(sender, rsyslog)[0] == 1
     rsyslog.stop()
-    assert len(rsyslog.messages()) == 15
+    assert len(rsyslog.messages()) == 15  # once each
 
 
 def test_two_at_once_do_not_wait_for_each_other(sender, rsyslog, log):
