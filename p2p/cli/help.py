@@ -92,7 +92,7 @@ def _describe(command: click.Command, name: str = "") -> None:
 def _describe_option(option: click.Option, command: str) -> None:
     word = max(option.opts, key=len).removeprefix("--")
     option.help = found("option", f"{command} {word}", "") or words("option", word)
-    option.show_default = default_of(command, word) or True
+    option.show_default = not option.required and (default_of(command, word) or True)
     option.show_envvar = option.envvar is not None
 
 
