@@ -78,7 +78,7 @@ from .state import fhir, history, retention, witness
 from .state.audit import lines_of
 from .state.evidence import LogCheck, check_log
 from .state.folder import now_text, stamp_of, utc_text
-from .state.history import Account, Filter
+from .state.history import Account, Filter, Transfers
 from .state.history import Entry as LogEntry
 from .state.home import Home
 from .state.journal import Journal, Journals, SenderRecord
@@ -166,6 +166,7 @@ __all__ = [
     "SyslogServer",
     "Tls",
     "Transfer",
+    "Transfers",
     "Unfinished",
     "Warned",
     "accounts",
@@ -809,9 +810,10 @@ def log_entries(wanted: Filter | None = None, home: HomeLike = None) -> Iterator
 
 def accounts(
     since: str = "", until: str = "", home: HomeLike = None, *, broken: bool = False
-) -> list[Account]:
-    """The transfers whose last entry lies in this time (RFC 3339, UTC; "": open), the oldest first;
-    of a log that is `broken` as far as it holds. Raises `BadLine`, `Failure`."""
+) -> Transfers:
+    """The transfers whose last entry lies in this time (RFC 3339, UTC; "": open), in the order of
+    those entries; of a log that is `broken` as far as it holds. Each time they are told, the log is
+    read. Raises `BadLine`, `Failure`, also while they are told."""
     return history.accounts(_home(home), since, until, broken=broken)
 
 

@@ -7,7 +7,7 @@ import contextlib
 import csv
 import functools
 import io
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from ..api import (
     LogEntry,
     Party,
     StampFailed,
+    Transfers,
     shown,
 )
 from . import report
@@ -292,11 +293,17 @@ def audit_export(
 def _export_fhir(home: Home, span: Period, file: Path) -> None:
     """Write what was sent and received, an AuditEvent a line."""
     found = api.accounts(span.since, span.until, home)
-    events = [one for one in found if api.fhir.is_disclosure(one)]
-    lines = (api.encode_json(api.fhir.audit_event(one, api.SOFTWARE)) + b"\n" for one in events)
-    report.write(file, lines)
-    home.audit.note("exported", {"format": "fhir", "count": len(events)})
-    transfers = counted(len(events), "transfer")
+    count = 0
+
+    def lines() -> Iterator[bytes]:
+        nonlocal count
+        for one in filter(api.fhir.is_disclosure, found):
+            count += 1
+            yield api.encode_json(api.fhir.audit_event(one, api.SOFTWARE)) + b"\n"
+
+    report.write(file, lines())
+    home.audit.note("exported", {"format": "fhir", "count": count})
+    transfers = counted(count, "transfer")
     say(words("audit", "exported", entries=transfers, path=shown(str(file), 1024)))
 
 
@@ -355,15 +362,16 @@ def audit_report(
         (table, _csv(accounts, names)),
         (disclosures, _disclosures(accounts, names)),
     )
-    for file, lines in wanted:
-        if file is not None:
-            report.write(file, lines)
-            say(words("audit", "written", path=shown(str(file), 1024)))
-    if not any(file for file, _ in wanted):
-        show(state[1])
-        for one in accounts:
-            show("")
-            show_table(_rows(one, names))
+    with told():  # the log is read again
+        for file, lines in wanted:
+            if file is not None:
+                report.write(file, lines)
+                say(words("audit", "written", path=shown(str(file), 1024)))
+        if not any(file for file, _ in wanted):
+            show(state[1])
+            for one in accounts:
+                show("")
+                show_table(_rows(one, names))
     if not state[0]:
         raise SystemExit(1)
 
@@ -541,7 +549,7 @@ def _state(home: Home) -> tuple[bool, str]:
 
 
 def _html(
-    accounts: Sequence[Account], names: _Names, state: tuple[bool, str], span: Period
+    accounts: Transfers, names: _Names, state: tuple[bool, str], span: Period
 ) -> Iterator[str]:
     whole = words("report", "begin"), words("report", "now")
     first, last = (f"{day:%Y-%m-%d}" if day else "" for day in (span.first, span.last))

@@ -92,8 +92,7 @@ def receipt_show(file: Path, annex: Path | None, html: Path | None, names: bool)
         except BadReceipt:
             pass
         except Failure as failure:
-            sealed = isinstance(failure.detail, Detail) and failure.detail.code == "annex_sealed"
-            unread = words("receipt", "annex_sealed") if sealed else ""
+            unread = words("receipt", "annex_sealed") if _is_sealed(failure) else ""
     if html is not None:
         report.write(html, _page(found, parties, entries, reason))
         _note("html", found)
@@ -272,14 +271,14 @@ def receipt_verify(
     if disclosure is not None:
         _check_disclosure(found, disclosure)
     stamped = _check_stamp(file, timestamp_ca)
-    checked = files is None or _check_files(found, files, annex or api.annex_beside(file))
+    missed = "" if files is None else _check_files(found, files, annex or api.annex_beside(file))
     show(words("receipt", f"shows_{verdict}"))
     show(words("receipt", "shows_not"))
-    if not checked:
-        say(words("receipt", "not_checked"))
+    if missed:
+        say(words("receipt", missed))
     if not stamped:
         say(words("receipt", "no_stamp"))
-    if not (checked and stamped):
+    if missed or not stamped:
         raise SystemExit(EXIT_NOT_ALL_CHECKED)
     if not found.confirmed:
         raise SystemExit(EXIT_ONE_SIGNATURE)
@@ -308,17 +307,27 @@ def _check_stamp(file: Path, trusted: Path | None) -> bool:
     return True
 
 
-def _check_files(found: Receipt, files: Path, annex: Path | None) -> bool:
-    """Say whether the files are as delivered; whether that could be told. Exits where they are
-    not."""
+def _check_files(found: Receipt, files: Path, annex: Path | None) -> str:
+    """Say whether the files are as delivered; or why that cannot be told, by a sentence's code.
+    Exits where they are not."""
     if annex is None and not api.has_annex(found):
-        return False
+        return "not_checked"
     with _of_this_receipt():
-        wrong = api.compare_files(found, files, annex_file=annex)
+        try:
+            wrong = api.compare_files(found, files, annex_file=annex)
+        except Failure as failure:
+            if _is_sealed(failure):
+                return "not_checked_sealed"
+            raise
     for path, why in wrong:
         say(words("receipt", "altered", path=shown(path, 1024), why=why))
     if wrong:
         say(words("receipt", "count_altered", entries=counted(len(wrong), "entry")))
         raise SystemExit(1)
     show_table([(words("receipt", "files"), words("receipt", "unaltered"))])
-    return True
+    return ""
+
+
+def _is_sealed(failure: Failure) -> bool:
+    """Whether an annex could not be read because it is sealed."""
+    return isinstance(failure.detail, Detail) and failure.detail.code == "annex_sealed"

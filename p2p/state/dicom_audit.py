@@ -104,7 +104,7 @@ def messages(
                 with suppress(Failure):
                     add_receipt(account, home)
                 found += made.disclosures(account)
-                account.receipt = None  # a log has many
+                accounts.end((account.transfer, account.role))  # a log has many
             if run:
                 found.append(made.activity(_STOP))
         yield entry, [AuditMessage(time, _text(one)) for one in found]

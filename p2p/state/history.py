@@ -139,15 +139,16 @@ class Account:
                 self.ended, self.ending, self.code = entry.time, "erased", ""
 
 
+Key = tuple[str, str]  # of an account: transfer and role, or "" and the run
+
+
 class Accounts:
     """Transfers, by the entries of a whole log, heard one after the other."""
 
     def __init__(self, own: str = "") -> None:
         """`own`: the key ID of this machine, until the log tells of another."""
         self.own = own
-        self._found: dict[
-            tuple[str, str], tuple[Account, str]
-        ] = {}  # and the time of its last entry
+        self._found: dict[Key, Account] = {}
         self._early: dict[
             str, list[Entry]
         ] = {}  # by run, of before it was known which transfer it is
@@ -156,34 +157,86 @@ class Accounts:
         """The transfer that one more entry is about; None where it is about none, or it is not yet
         known about which."""
         self.own = entry.text("key_id") if entry.event == IDENTITY else self.own
-        run, role = entry.text("run"), entry.text("role")
-        if not entry.transfer:
+        run, transfer = entry.text("run"), entry.transfer
+        if not transfer:
             if run and len(self._early.setdefault(run, [])) < MAX_STEPS:
                 self._early[run].append(entry)
             return None
         if entry.event == EXPORTED:  # long after, and by whoever has its receipt
-            for one in ROLES:
-                if (entry.transfer, one) in self._found:
-                    self._found[entry.transfer, one][0].hear(entry)
+            for role in ROLES:
+                if (transfer, role) in self._found:
+                    self._found[transfer, role].hear(entry)
             return None
-        return self._told((entry.transfer, role), [*self._early.pop(run, ()), entry])
-
-    def _told(self, key: tuple[str, str], entries: list[Entry]) -> Account:
-        """Those of a transfer and a role; the transfer may be named by its run."""
-        account = Account(*key, entries[0].time, own=self.own)
-        account = self._found[key][0] if key in self._found else account
-        for entry in entries:
-            account.hear(entry)
-        self._found[key] = account, entries[-1].time
+        key = transfer, entry.text("role")
+        account = self._found.get(key)
+        if account is None:
+            began = self._early[run][0] if run in self._early else entry
+            account = self._found[key] = Account(*key, began.time, own=self.own)
+        for one in (*self._early.pop(run, ()), entry):
+            account.hear(one)
         return account
 
-    def all(self) -> list[tuple[Account, str]]:
-        """Each with the time of its last entry, also those that never came to know their ID."""
-        for run, entries in self._early.items():
-            account = self._told(("", run), entries)
-            account.transfer, account.role, account.own = "", entries[0].text("role"), ""
-        self._early = {}
-        return list(self._found.values())
+    def end(self, key: Key) -> Account | None:
+        """Give up a transfer of which nothing more is to be heard."""
+        if key[0]:
+            return self._found.pop(key, None)
+        entries = self._early.pop(key[1], None)
+        if not entries:
+            return None
+        account = Account("", entries[0].text("role"), entries[0].time)
+        for entry in entries:
+            account.hear(entry)
+        return account
+
+
+class Transfers:
+    """The transfers whose last entry lies in some time, in the order of those entries: counted at
+    once, and told one by one, as often as wanted, each with all that is known of it, and held no
+    longer. What is noted meanwhile is not in them."""
+
+    def __init__(
+        self, home: Home, since: str, until: str, *, broken: bool, unreadable: bool
+    ) -> None:
+        self._home, self._broken, self._unreadable = home, broken, unreadable
+        last: dict[Key, tuple[int, str]] = {}  # line, and the time that counts
+        runs: dict[str, tuple[int, str]] = {}  # of which it is not known which transfer they are
+        for entry in self._entries():
+            run, transfer, at = entry.text("run"), entry.transfer, (entry.number, entry.time)
+            if transfer and entry.event == EXPORTED:
+                for key in ((transfer, role) for role in ROLES):
+                    if key in last:
+                        last[key] = entry.number, last[key][1]
+            elif transfer:
+                last[transfer, entry.text("role")] = at
+                runs.pop(run, None)
+            elif run:
+                runs[run] = at
+        self._ends: dict[int, list[tuple[Key, bool]]] = {}  # by line; and whether it is wanted
+        self._count = 0
+        for key, (line, time) in (*last.items(), *((("", run), at) for run, at in runs.items())):
+            wanted = since <= time and (not until or time < until)
+            self._ends.setdefault(line, []).append((key, wanted))
+            self._count += wanted
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Account]:
+        """Raises `audit.BadLine`, `Failure`."""
+        heard, end = Accounts(own_id(self._home)), max(self._ends, default=0)
+        for entry in self._entries():
+            if entry.number > end:
+                return
+            heard.hear(entry)
+            for key, wanted in self._ends.get(entry.number, ()):
+                account = heard.end(key)
+                if account is not None and wanted:
+                    with suppress(Failure) if self._unreadable else nullcontext():
+                        add_receipt(account, self._home)
+                    yield account
+
+    def _entries(self) -> Iterator[Entry]:
+        return _holding(self._home.audit) if self._broken else entries(self._home.audit)
 
 
 def accounts(
@@ -193,20 +246,11 @@ def accounts(
     *,
     broken: bool = False,
     unreadable: bool = False,
-) -> list[Account]:
-    """The transfers whose last entry lies in this time, the oldest first; of a log that is `broken`
-    as far as it holds. `unreadable`: a receipt that cannot be read counts as none. Raises
-    `audit.BadLine`, `Failure`."""
-    heard = Accounts(own_id(home))
-    for entry in _holding(home.audit) if broken else entries(home.audit):
-        heard.hear(entry)
-    wanted = [
-        account for account, last in heard.all() if since <= last and (not until or last < until)
-    ]
-    for account in wanted:
-        with suppress(Failure) if unreadable else nullcontext():
-            add_receipt(account, home)
-    return sorted(wanted, key=lambda one: one.began)
+) -> Transfers:
+    """The transfers whose last entry lies in this time; of a log that is `broken` as far as it
+    holds. `unreadable`: a receipt that cannot be read counts as none. Raises `audit.BadLine`,
+    `Failure`."""
+    return Transfers(home, since, until, broken=broken, unreadable=unreadable)
 
 
 def own_id(home: Home) -> str:

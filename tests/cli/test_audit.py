@@ -268,6 +268,23 @@ def test_an_export_of_a_log_that_a_crash_has_torn_holds(line, home, tmp_path):
     assert line.run("audit", "verify", copy).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("report",), ("report", "--html"), ("export", "--format", "fhir"), ("show", "0")],
+    ids=" ".join,
+)
+def test_a_receipt_that_cannot_be_read_is_told(line, home, tmp_path, command):
+    for receipt in home.receipts.folder.iterdir():
+        receipt.unlink()
+        receipt.mkdir()
+    (name,) = [one.name[:8] for one in home.receipts.folder.iterdir()][:1]
+    words = ("show", name) if command[0] == "show" else command
+    file = () if words[0] == "show" or words == ("report",) else (tmp_path / "out",)
+    done = line.run("audit", *words, *file)
+    assert done.exit_code == 1
+    assert "Cannot read the receipt" in done.stderr
+
+
 def test_messages_of_dicom_are_written_one_a_line(line, home, tmp_path):
     file = tmp_path / "messages"
     done = line.run("audit", "export", "--format", "dicom", file)

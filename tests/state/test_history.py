@@ -9,8 +9,8 @@ from nacl.signing import SigningKey
 
 from p2p.protocol.audit import BadLine
 from p2p.protocol.codec import encode_base64url
-from p2p.state import audit
-from p2p.state.history import Filter, accounts, entries
+from p2p.state import audit, history
+from p2p.state.history import Accounts, Filter, accounts, entries
 from p2p.state.home import Home
 from tests.receipts import STRANGER, signed
 
@@ -54,7 +54,7 @@ def test_entries_are_filtered(home):
 def test_a_transfer_is_told_from_the_first_word_of_it(home):
     """Also of before it was known which transfer it is."""
     told(home)
-    first, second = accounts(home)
+    second, first = accounts(home)  # in the order of their last entries
     assert (first.transfer, first.role) == (ONE.hex(), "recipient")
     assert [event for _, event in first.steps] == [
         "link_opened",
@@ -100,6 +100,32 @@ def test_an_attempt_that_came_to_no_transfer_and_one_that_was_erased_are_told(ho
     assert (second.transfer, second.ending, second.ended) == (ONE.hex(), "erased", TIMES[2])
 
 
+def test_transfers_are_told_as_often_as_wanted_and_held_no_longer(home, monkeypatch):
+    """With what was handed over of them since, and without what is noted meanwhile."""
+    told(home)
+    members = {"format": "annex", "count": 1, "transfer_id": encode_base64url(ONE)}
+    home.audit.append("exported", members)
+    found = accounts(home)
+    assert len(found) == 2
+    home.audit.append("transfer", {"role": "sender", "transfer_id": encode_base64url(TWO)})
+    for _ in range(2):
+        second, first = found
+        assert first.steps[-1] == (TIMES[6], "exported")
+        assert (first.ended, second.ended) == (TIMES[4], "")
+    assert len(accounts(home, until=TIMES[5])) == 1  # an export is no entry that counts
+    largest = 0
+    for number in range(40):
+        base = {"role": "sender", "transfer_id": encode_base64url(bytes([number]) * 16)}
+        monkeypatch.setattr(audit, "now_text", lambda: TIMES[7])
+        home.audit.append("accepted", base)
+        home.audit.append("transfer", base)
+    hearing = Accounts()
+    monkeypatch.setattr(history, "Accounts", lambda own: hearing)
+    for _ in accounts(home):
+        largest = max(largest, len(hearing._found))
+    assert largest < 5
+
+
 def test_the_log_is_not_held_while_it_is_read(home):
     """Whoever lets it run through a pager holds nobody up; what comes meanwhile is not in it."""
     told(home)
@@ -112,7 +138,7 @@ def test_the_log_is_not_held_while_it_is_read(home):
 def test_the_receipt_stands_beside_it(home):
     told(home)
     home.receipts.store(ONE, signed(SigningKey(b"\x07" * 32), STRANGER, transfer=ONE))
-    receipt = accounts(home)[0].receipt
+    (receipt,) = [one.receipt for one in accounts(home) if one.transfer == ONE.hex()]
     assert receipt is not None
     assert receipt.payload["transfer_id"] == ONE
 
