@@ -1021,32 +1021,47 @@ def open_annex(receipt: Receipt, home: HomeLike = None, *, annex_file: FileLike 
 
 @dataclass(frozen=True)
 class Annexes:
-    """How many annexes this machine keeps sealed, and how many open; whether it seals new ones."""
+    """How many annexes this machine keeps sealed, and how many open; whether new ones are sealed, a
+    state of `Sealing`; and what could not be read or changed, by the name of its file, and why."""
 
     sealed: int
     open: int
-    sealing: bool
+    state: str
+    failed: tuple[tuple[str, str], ...] = ()
 
 
 def annexes(home: HomeLike = None) -> Annexes:
-    """How this machine keeps annexes. Raises `Failure`."""
-    receipts = _home(home).receipts
-    found = [sealed for _, sealed in receipts.annexes()]
-    return Annexes(sum(found), len(found) - sum(found), bool(receipts.sealing.key()))
+    """How this machine keeps annexes. Asks the keyring, which may ask a person. Raises
+    `Failure`."""
+    own = _home(home)
+    return _annexes(own, {}, own.receipts.sealing.state())
+
+
+def _annexes(home: Home, failed: dict[str, str], state: str) -> Annexes:
+    found = list(home.receipts.annexes())
+    failed = failed | {path.name: one for path, one in found if isinstance(one, Detail)}
+    sealed = sum(one is True for _, one in found)
+    still_open = sum(one is False for _, one in found)
+    return Annexes(sealed, still_open, state, tuple(failed.items()))
 
 
 def seal_annexes(sealed: bool, home: HomeLike = None) -> Annexes:
     """Seal this machine's annexes, those there are and those to come, or open them. Where there is
-    no keyring, none is sealed. Raises `Failure`; then some may be sealed and some open."""
-    receipts = _home(home).receipts
+    no keyring, none is sealed. Raises `Failure`."""
+    own = _home(home)
+    receipts, failed = own.receipts, dict[str, str]()
     key = receipts.sealing.begin() if sealed else b""
     if key or not sealed:
-        for path, is_sealed in list(receipts.annexes()):
-            if is_sealed != sealed:
-                receipts.reseal(path, key)
-    if not sealed:  # once the keyring has given its key
+        for path, found in list(receipts.annexes()):
+            if found is not sealed and not isinstance(found, Detail):
+                try:
+                    receipts.reseal(path, key)
+                except Failure as failure:
+                    failed[path.name] = failure.detail or str(failure)
+    if not sealed:
         receipts.sealing.stop()
-    return annexes(home)
+    state = receipts.sealing.state(ask=False) if key or not sealed else "locked"
+    return _annexes(own, failed, state)
 
 
 def _annex(receipt: Receipt, home: HomeLike, file: FileLike) -> Annex:

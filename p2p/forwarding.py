@@ -12,7 +12,7 @@ from .protocol.sentences import Detail
 from .state import dicom_audit, history
 from .state.forwarding import BEGINNING, Place
 from .state.home import Home
-from .storage.durable import locked
+from .storage.durable import Taken, locked
 
 BATCH = 1000  # messages after which the server has to have read everything
 MSGID = "DICOM+RFC3881"  # PS3.15, A.6.2
@@ -37,7 +37,7 @@ def forward(
     try:
         with locked(home.path / ".forwarding", wait=False):
             return _forward(home, server, rewritten, unconfirmed)
-    except TimeoutError:
+    except Taken:
         raise SyslogFailed(Detail("another_run")) from None
 
 
@@ -57,9 +57,13 @@ def _forward(
     def deliver() -> None:
         nonlocal batch, sent, confirmed, last
         if batch:
+            if last == BEGINNING:
+                home.forwarded.store(name, last)  # from now on nothing is pruned before it is read
             confirmed = syslog.send(server, batch) and confirmed
             if not (confirmed or unconfirmed):
                 raise SyslogFailed(Detail("not_confirmed"))
+        elif last == BEGINNING:
+            return  # nothing was asked of anybody yet
         home.forwarded.store(name, place)
         sent += len(batch)
         if last == BEGINNING:  # the first time
@@ -84,8 +88,8 @@ def _forward(
 
 
 def _look_for(home: Home, place: Place) -> tuple[bool, int]:
-    """Whether the log still has that line, or has pruned it, as far as it can be read; and its last
-    line, or -1 where it cannot be read to its end."""
+    """Whether the log still has that line, or has pruned it; and its last line, or -1 where it
+    cannot be read to its end. Raises `BadLine` for one before that line."""
     end, there = 0, place == BEGINNING
     try:
         for line in home.audit.walk():
@@ -95,5 +99,7 @@ def _look_for(home: Home, place: Place) -> tuple[bool, int]:
             elif line.base is not None and end > place.line:
                 there = True
     except BadLine:
+        if end < place.line:  # what it knew cannot be looked for
+            raise
         return there, -1
     return there, end

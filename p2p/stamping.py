@@ -19,7 +19,7 @@ from .protocol.sentences import Detail, os_detail
 from .state import witness
 from .state.folder import stamp_of
 from .state.home import Home
-from .storage.durable import locked, replace_whole
+from .storage.durable import Taken, locked, replace_whole
 from .storage.strict import read_strictly
 from .tasks import in_thread
 
@@ -50,7 +50,7 @@ async def stamp(home: Home, authority: Authority) -> Stamped:
     try:
         with locked(home.path / ".stamping", wait=False):
             return await _stamp(home, authority)
-    except TimeoutError:
+    except Taken:
         raise StampFailed(Detail("another_run")) from None
 
 

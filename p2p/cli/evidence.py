@@ -204,9 +204,14 @@ def receipt_annexes(sealed: bool | None) -> None:
         found = api.annexes() if sealed is None else api.seal_annexes(sealed)
     counts = {"sealed": number(found.sealed), "open": number(found.open)}
     show(words("receipt", "annexes", **counts))
-    show(words("receipt", "annexes_are_sealed" if found.sealing else "annexes_are_open"))
-    if sealed and not found.sealing:
+    refused = sealed and found.state != "sealed"
+    if not refused:
+        show(words("receipt", f"annexes_{found.state}"))
+    for name, reason in found.failed:
+        say(words("receipt", "annex_failed", name=shown(name, 256), reason=reason))
+    if refused:
         say(words("receipt", "no_keyring"))
+    if refused or found.failed:
         raise SystemExit(1)
 
 

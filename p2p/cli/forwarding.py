@@ -43,9 +43,12 @@ def audit_forward(
     with told():
         home = Home()
         if forget:
-            home.forwarded.forget(to.name)
-            show(words("audit", "forward_forgotten", server=name))
-            return
+            if home.forwarded.forget(to.name):
+                show(words("audit", "forward_forgotten", server=name))
+                return
+            known = ", ".join(home.forwarded.servers()) or words("audit", "forward_nobody")
+            say(words("audit", "forward_unknown", server=name, known=shown(known, 512)))
+            raise SystemExit(1)
 
     def rewritten() -> None:
         say(words("audit", "forward_rewritten", server=name))
@@ -56,7 +59,7 @@ def audit_forward(
         except api.SyslogFailed as failed:
             say(words("audit", "forward_failed", server=name, reason=failed.reason))
             raise SystemExit(1) from None
-    if not done.entries:
+    if not done.messages:
         show(words("audit", "forward_nothing", server=name))
         return
     entries, messages = counted(done.entries, "entry"), counted(done.messages, "message")

@@ -109,8 +109,11 @@ def audit_prune(before: datetime | None, yes: bool) -> None:
     with whole(home.audit.path):
         old = api.retention.find_old(home, since)
     day = f"{moment:%Y-%m-%d}"
+    if old.waits_for:
+        say(words("audit", "prune_waits", server=shown(old.waits_for, 256)))
     if not old.lines and not old.transfers:
-        say(words("audit", "nothing_old", day=day))
+        if not old.waits_for:
+            say(words("audit", "nothing_old", day=day))
         return
     entries, transfers = counted(old.lines, "entry"), counted(len(old.transfers), "transfer")
     say(words("audit", "old", day=day, entries=entries, transfers=transfers))

@@ -42,6 +42,8 @@ def client_context(ca: Path | None, *, alone: bool = False) -> ssl.SSLContext:
     try:
         # Neither a pipe nor a device is waited for.
         data = read_strictly(ca, MAX_PEM, own=False).decode("ascii", "ignore")
+        if not data.strip():  # which would be taken for the system's
+            raise ValueError("no certificate")
         if alone:
             return ssl.create_default_context(cadata=data)
         context = ssl.create_default_context()

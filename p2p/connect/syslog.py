@@ -1,8 +1,9 @@
 """Messages to a syslog server: RFC 5424 over TLS, RFC 5425.
 
-Neither says what a server has read. But a server that answers the end of a batch by TLS's
-`close_notify` (RFC 8446, 6.1) has read everything before it, and nobody between the two can make
-that up. Some servers close without it, and so might whatever cuts a connection: that is told apart.
+Neither says what a server has read. But one that answers our `close_notify` (RFC 8446, 6.1) by its
+own, and then ends the connection with nothing unread, has read everything, and nobody between the
+two can make that up. Some servers close without it, and so might whatever cuts a connection: that
+is told apart.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import os
 import socket
 import ssl
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +25,9 @@ PORT = 6514  # RFC 5425, 4.1
 PRIORITY = 10 * 8 + 5  # security messages, normal but significant: DICOM PS3.15, A.6.2
 APP_NAME = "handover"
 MAX_NAME = 255  # characters of HOSTNAME, RFC 5424, 6
-SECONDS = 15.0  # for each step of the network
+SECONDS = 15.0  # for each step of the network, ...
+BATCH_SECONDS = 120.0  # ... and for all of a batch
+MAX_FRAME = 1 << 16  # octets that are taken at once
 MAX_ANSWERS = 64  # of a server that is to say nothing
 
 
@@ -86,6 +90,8 @@ def send(server: Server, messages: Iterable[Message]) -> bool:
     except ssl.SSLCertVerificationError as error:
         why = shown(error.verify_message)
         raise SyslogFailed(Detail("certificate_foreign_because", why=why)) from None
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        raise SyslogFailed(Detail("closed_early")) from None
     except ssl.SSLError as error:  # its errno is OpenSSL's
         refused = "ALERT" in (error.reason or "")
         raise SyslogFailed(Detail("tls_refused" if refused else "no_tls")) from None
@@ -98,11 +104,11 @@ def send(server: Server, messages: Iterable[Message]) -> bool:
 
 
 class _Stream:
-    """TLS over a connection, told apart to its very end: an `SSLSocket` takes the alert by which a
-    server refuses a certificate for an end in order, for so does OpenSSL's SSL_shutdown."""
+    """TLS over a connection, told apart to its very end. An `SSLSocket` cannot: it takes the alert
+    by which a server refuses a certificate for an end in order, as OpenSSL's SSL_shutdown does."""
 
     def __init__(self, connection: socket.socket, context: ssl.SSLContext, host: str) -> None:
-        self._connection = connection
+        self._connection, self._ends = connection, time.monotonic() + BATCH_SECONDS
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_hostname=host)
         while True:
@@ -110,44 +116,78 @@ class _Stream:
                 self._tls.do_handshake()
                 break
             except ssl.SSLWantReadError:
-                self._exchange()
+                self._flush()
+                self._take()
         self._flush()
 
     def send(self, data: bytes) -> None:
         """Send octets. Raises `OSError`."""
         self._tls.write(data)
-        self._flush()
+        try:
+            self._flush()
+        except OSError:
+            self._look()  # perhaps it has said why
+            raise
 
     def close(self) -> bool:
-        """Send `close_notify`, and wait for the other's; False where the connection ends without.
-        Raises `OSError`."""
+        """Send `close_notify`, and wait for the other's, and for the end of the connection; False
+        where that comes alone. Raises `OSError`."""
+        self._look()
         with contextlib.suppress(ssl.SSLWantReadError):
             self._tls.unwrap()
         self._flush()
         for _ in range(MAX_ANSWERS):
             try:
                 if not self._tls.read(4096):
-                    return True
+                    break
             except ssl.SSLWantReadError:
-                self._exchange()
+                self._take()
             except ssl.SSLZeroReturnError:
-                return True
+                break
             except ssl.SSLEOFError:
                 return False
-        return False
+        else:
+            raise ssl.SSLEOFError
+        # To its end: a server that has left anything unread resets the connection.
+        self._connection.shutdown(socket.SHUT_WR)
+        while self._receive():
+            pass
+        return True
 
-    def _exchange(self) -> None:
-        """Send what is to be sent, and take what comes."""
-        self._flush()
-        data = self._connection.recv(1 << 16)
-        if data:
+    def _look(self) -> None:
+        """What has come by now. A server that closes before it is asked to has not read all.
+        Raises `OSError`."""
+        self._connection.setblocking(False)
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            data = self._connection.recv(MAX_FRAME)
+            self._in.write(data) if data else self._in.write_eof()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            while self._tls.read(4096):
+                pass
+            raise ssl.SSLEOFError
+
+    def _take(self) -> None:
+        """Wait for what comes."""
+        if data := self._receive():
             self._in.write(data)
         else:
             self._in.write_eof()
 
+    def _receive(self) -> bytes:
+        self._connection.settimeout(self._left())
+        return self._connection.recv(MAX_FRAME)
+
     def _flush(self) -> None:
         if data := self._out.read():
+            self._connection.settimeout(self._left())
             self._connection.sendall(data)
+
+    def _left(self) -> float:
+        """Seconds, for the next step. Raises `TimeoutError`."""
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return min(left, SECONDS)
 
 
 def _context(server: Server) -> ssl.SSLContext:

@@ -45,16 +45,20 @@ class Forwarded:
             known.pop(server, None)
             self._write({**known, server: place})
 
-    def forget(self, server: str) -> None:
-        """Forget a server; what it was not sent is kept back no longer. Raises `Failure`."""
+    def forget(self, server: str) -> bool:
+        """Forget a server; what it was not sent is kept back no longer. Whether it was known.
+        Raises `Failure`."""
         with self._folder.locked():
             known = self._all()
-            known.pop(server, None)
+            if server not in known:
+                return False
+            known.pop(server)
             self._write(known)
+        return True
 
-    def lowest(self) -> int | None:
-        """Up to which line every server was sent the log; None for no server. Raises `Failure`."""
-        return min((place.line for place in self._all().values()), default=None)
+    def servers(self) -> dict[str, Place]:
+        """The last line that each server was sent. Raises `Failure`."""
+        return self._all()
 
     def _write(self, known: Mapping[str, Place]) -> None:
         kept = list(known.items())[-MAX_SERVERS:]

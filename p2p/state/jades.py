@@ -107,7 +107,7 @@ def signer_of_files(certificate: Path, key: Path) -> Signer:
     try:
         for one, above in pairwise(chain):
             one.verify_directly_issued_by(above)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         raise Failure("certificate_unusable", Detail("chain_order")) from None
     if not chain[0].not_valid_before_utc <= datetime.now(UTC) <= chain[0].not_valid_after_utc:
         raise Failure("certificate_unusable", Detail("certificate_expired"))

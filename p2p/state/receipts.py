@@ -173,23 +173,32 @@ class Receipts:
         self._write_annex(self.annex_path(transfer), encode_json(annex), self.sealing.key())
 
     def _write_annex(self, path: Path, data: bytes, key: bytes) -> None:
+        """Raises `Failure`."""
         name = path.relative_to(self._folder.path)
         self._folder.write(str(name), seal(data, key) if key else data)
 
-    def annexes(self) -> Iterator[tuple[Path, bool]]:
-        """Each annex, and whether it is sealed. Raises `Failure`."""
+    def annexes(self) -> Iterator[tuple[Path, bool | Detail]]:
+        """Each annex, and whether it is sealed, or why that cannot be told. Raises `Failure`."""
         folder = self._folder.path / ANNEXES
         try:
             names = sorted(one for one in os.listdir(folder) if one.endswith(ANNEX_ENDING))
-            for path in (folder / name for name in names if not name.startswith(".")):
-                with open(open_strictly(path), "rb") as file:
-                    yield path, is_sealed(file.read(len(SEALED)))
         except OSError as error:
             raise unusable(folder, "annexes_folder", error) from None
+        for path in (folder / name for name in names if not name.startswith(".")):
+            try:
+                with open(open_strictly(path), "rb") as file:
+                    yield path, is_sealed(file.read(len(SEALED)))
+            except FileNotFoundError:
+                continue  # it was pruned meanwhile
+            except OSError as error:
+                yield path, Detail("unreadable_because", why=os_detail(error))
 
     def reseal(self, path: Path, key: bytes) -> None:
         """Seal an annex to a key, or with b"" leave it open. Raises `Failure`."""
-        self._write_annex(path, read_opened(path, own=True), key)
+        data = read_opened(path, own=True)  # which may ask a person
+        with self._folder.locked():
+            if os.path.lexists(path):  # else it was pruned meanwhile
+                self._write_annex(path, data, key)
 
     def annex(self, transfer: bytes) -> Annex:
         """What the annex says. Raises `Failure`."""

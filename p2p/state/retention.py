@@ -30,6 +30,7 @@ class Old(NamedTuple):
     until: int
     lines: int
     transfers: tuple[bytes, ...]
+    waits_for: str = ""  # a syslog server that keeps the rest back, for it has not read it yet
 
 
 def find_old(home: Home, before: str) -> Old:
@@ -46,6 +47,8 @@ def find_old(home: Home, before: str) -> Old:
     anchors = [anchors_of(home, "", one, own_key(home)) for one in receipts]
     wanted = {head for one in anchors for head in one.heads}
     spans, places = _Spans(), {GENESIS: 0}
+    servers = home.forwarded.servers()
+    read = {place.head: 0 for place in servers.values()}  # up to which line, where the log has it
     begins = until = 0
     older = True
     for line in home.audit.walk():
@@ -53,12 +56,18 @@ def find_old(home: Home, before: str) -> Old:
             begins = until = line.number
         older = older and _is_before(line, before)
         until = line.number if older else until
+        if line.head in read:
+            read[line.head] = line.number
         if line.head in wanted:
             places[line.head] = line.number
         if line.fields:
             spans.hear(line.number, line.fields)
-    for sent in (home.checkpoints.provable(), home.forwarded.lowest()):
-        until = until if sent is None else max(begins, min(until, sent))
+    provable = home.checkpoints.provable()
+    until = until if provable is None else max(begins, min(until, provable))
+    waits_for = ""
+    for name, place in servers.items():
+        if read[place.head] < until:
+            until, waits_for = max(begins, read[place.head]), name
     while True:
         kept = [one for one in anchors if not 0 < spans.last.get(one.transfer, 0) <= until]
         needed = [places[head] for one in kept for head in one.heads if head in places]
@@ -68,8 +77,9 @@ def find_old(home: Home, before: str) -> Old:
         until = lowest
     lines = max(0, until - begins)
     if not lines:
-        return Old(begins, 0, ())
-    return Old(until, lines, tuple(decode_base64url(one) for one in spans.ended(until)))
+        return Old(begins, 0, (), waits_for)
+    transfers = tuple(decode_base64url(one) for one in spans.ended(until))
+    return Old(until, lines, transfers, waits_for)
 
 
 class _Spans:

@@ -7,9 +7,10 @@ logged in. Opening takes the keyring, and so this user on this computer.
 from __future__ import annotations
 
 import base64
+import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, PublicKey, SealedBox
@@ -25,18 +26,23 @@ from ..protocol.codec import (
     read_as,
     text,
 )
-from ..protocol.errors import Failure
+from ..protocol.errors import Failure, PeerError
 from ..protocol.sentences import Detail
 from .folder import Folder
 
 FILE = "annex-key.json"
 SERVICE = "Handover annexes"  # under which the private half is kept, by the name of the public one
-SECONDS = 3.0  # for a keyring, which may ask a person
+# For a keyring, which may ask a person: at the end of a transfer; and where a person waits for it.
+BRIEF, PATIENT = 3.0, 60.0
 MAX_FILE = 1024
+MAX_HOST = 255
 SAFE = 1  # the least priority of a keyring that its library recommends
 SEALED = b'{"box":'  # what a sealed annex begins with
 
-_state = members({"public": base64url_upto(PublicKey.SIZE)})
+T = TypeVar("T")
+_WEAK = bytes(PublicKey.SIZE)  # which libsodium does not seal to
+
+_state = members({"public": base64url_upto(PublicKey.SIZE), "host": text(MAX_HOST)})
 
 
 class Sealing:
@@ -50,31 +56,61 @@ class Sealing:
         """The public key to seal to, made at the first call; b"" where annexes are not sealed.
         Raises `Failure`."""
         known = self._read()
-        return self.begin() if known is None else known
+        return self.begin(BRIEF) if known is None else known
 
-    def begin(self) -> bytes:
-        """Seal from now on; the key, or b"" where there is no keyring. Raises `Failure`."""
+    def begin(self, seconds: float | None = None) -> bytes:
+        """Seal from now on; the key, whose private half the keyring has, or b"" where there is no
+        keyring, or it does not answer within `seconds`, or as long as a person may take. Raises
+        `Failure`."""
+        seconds = PATIENT if seconds is None else seconds
+        key = self._read() or b""
+        if key:
+            answered, has = _ask(lambda keyring: _has(keyring, key), seconds)
+            if not answered:
+                return b""
+            key = key if has else b""  # the keyring is another one
+        made = key or _make(seconds)
         with self._folder.locked():
-            key = self._read() or _make()
-            if key:
-                self._write(key)
-        return key
+            known = self._read()
+            if not key and known and made and seconds == BRIEF:
+                return known  # another process was first
+            if made:
+                self._write(made)
+        return made
 
     def stop(self) -> None:
         """Seal none from now on. Raises `Failure`."""
         with self._folder.locked():
             self._write(b"")
 
+    def state(self, *, ask: bool = True) -> str:
+        """Whether new annexes are sealed: "sealed", "open", "undecided"; or, where the keyring is
+        to be asked, "locked" where they are and it does not give the key now. Raises `Failure`."""
+        key = self._read()
+        if not key:
+            return "undecided" if key is None else "open"
+        has = not ask or _ask(lambda keyring: _has(keyring, key), PATIENT)[1]
+        return "sealed" if has else "locked"
+
     def _read(self) -> bytes | None:
-        """b"" where a person does not want it; None where nothing was decided."""
-        found = self._folder.read_json(FILE, MAX_FILE, "annex_key_file", _state)
-        if found is None:
+        """b"" where a person does not want it; None where nothing was decided: also in the copy of
+        a folder on another machine, and where what was noted is damaged."""
+        try:
+            found = self._folder.read_json(FILE, MAX_FILE, "annex_key_file", _state)
+        except Failure:
+            return None
+        if found is None or (found["public"] and found["host"] != _host()):
             return None
         public: bytes = found["public"]
-        return public if len(public) == PublicKey.SIZE else b""
+        return public if len(public) in (0, PublicKey.SIZE) and public != _WEAK else None
 
     def _write(self, public: bytes) -> None:
-        self._folder.write(FILE, encode_json({"public": encode_base64url(public)}))
+        noted = {"public": encode_base64url(public), "host": _host()}
+        self._folder.write(FILE, encode_json(noted))
+
+
+def _host() -> str:
+    return socket.gethostname()[:MAX_HOST]
 
 
 def seal(data: bytes, public: bytes) -> bytes:
@@ -97,40 +133,50 @@ def opened(data: bytes) -> bytes:
         return data
     shape = members({"box": text(len(data)), "sealed_for": base64url(PublicKey.SIZE)})
     found = read_as(shape, decode_json(data, len(data)), "annex")
-    name = encode_base64url(found["sealed_for"])
-    secret = _ask(lambda keyring: keyring.get_password(SERVICE, name))
+    public: bytes = found["sealed_for"]
+    _, private = _ask(lambda keyring: _private(keyring, public), PATIENT)
+    if private is None:
+        raise Failure("not_readable", Detail("annex_sealed"))
     try:
-        private = PrivateKey(decode_base64url(secret)) if isinstance(secret, str) else None
-        if private is not None:
-            plain: bytes = SealedBox(private).decrypt(base64.b64decode(found["box"]))
-            return plain
+        plain: bytes = SealedBox(private).decrypt(base64.b64decode(found["box"]))
     except (CryptoError, ValueError):
-        pass
-    raise Failure("not_readable", Detail("annex_sealed"))
+        raise PeerError("annex") from None
+    return plain
 
 
-def _make() -> bytes:
+def _private(keyring: Any, public: bytes) -> PrivateKey | None:
+    """The private half of a key, where the keyring has it."""
+    secret = keyring.get_password(SERVICE, encode_base64url(public))
+    private = PrivateKey(decode_base64url(secret)) if secret else None
+    return private if private and bytes(private.public_key) == public else None
+
+
+def _has(keyring: Any, public: bytes) -> bool:
+    return _private(keyring, public) is not None
+
+
+def _make(seconds: float) -> bytes:
     """A new key, whose private half is in the keyring; its public one, or b""."""
     private = PrivateKey.generate()
     public, secret = bytes(private.public_key), encode_base64url(bytes(private))
-    name = encode_base64url(public)
 
-    def keep(keyring: Any) -> str | None:
-        keyring.set_password(SERVICE, name, secret)
-        found: str | None = keyring.get_password(SERVICE, name)
-        return found
+    def keep(keyring: Any) -> bool:
+        keyring.set_password(SERVICE, encode_base64url(public), secret)
+        return _has(keyring, public)
 
-    return public if _ask(keep) == secret else b""
+    return public if _ask(keep, seconds)[1] else b""
 
 
-def _ask(question: Callable[[Any], str | None]) -> str | None:
-    """What the keyring says; None where there is none that is safe, or it does not answer."""
-    found: list[str | None] = []
+def _ask(question: Callable[[Any], T], seconds: float) -> tuple[bool, T | None]:
+    """Whether there is a keyring that is safe, and that answers; and what it says."""
+    found: list[T] = []
 
     def ask() -> None:
         try:
             import keyring  # 0.1 s
+            from keyring.core import init_backend, recommended
 
+            init_backend(recommended)  # else several that are not safe count as one that is
             backend = keyring.get_keyring()
             if backend.priority >= SAFE:
                 found.append(question(backend))
@@ -139,5 +185,5 @@ def _ask(question: Callable[[Any], str | None]) -> str | None:
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(SECONDS)
-    return found[0] if found else None
+    asking.join(seconds)
+    return (True, found[0]) if found else (False, None)

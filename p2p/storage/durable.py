@@ -241,15 +241,19 @@ class FileLock:
         self._lock.release()
 
 
+class Taken(OSError):
+    """A lock is held by another."""
+
+
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock at `path` inside. Raises `OSError`: `TimeoutError` where it is taken and is not
-    to be waited for."""
+    """Hold the lock at `path` inside. Raises `OSError`: `Taken` where it is not to be waited
+    for."""
     lock = FileLock(path)
     if wait:
         lock.acquire()
     elif not lock.try_acquire():
-        raise TimeoutError
+        raise Taken
     try:
         yield
     finally:

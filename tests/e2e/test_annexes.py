@@ -6,9 +6,14 @@ import json
 import os
 import shutil
 
+import keyring
 import pytest
 
+from p2p.api import annexes, seal_annexes
+from p2p.state import sealing
+from p2p.state.home import Home
 from tests.e2e.test_privacy import spellings
+from tests.keyrings import Hanging
 
 from .harness import Peer
 
@@ -92,9 +97,9 @@ def test_names_are_encrypted_on_the_disk_and_known_at_the_desktop(
     done = elsewhere.run("receipt", "verify", receipt, "--files", out)
     assert done.returncode == 9
     assert "The files were not checked: the annex, which has their names, is sealed" in done.stderr
-    assert elsewhere.run("receipt", "annexes", "--open").returncode == 1
     kept = elsewhere.run("receipt", "annexes").stdout
-    assert kept.startswith("Annexes here: 1 sealed, 0 open.\nNew ones are sealed: ")
+    assert kept.startswith("Annexes here: 1 sealed, 0 open.\nNew ones are sealed, but the keyring")
+    assert elsewhere.run("receipt", "annexes", "--seal").returncode == 1
 
     # An open copy is what others need.
     taken = tmp_path / "taken"
@@ -114,7 +119,8 @@ def test_names_are_encrypted_on_the_disk_and_known_at_the_desktop(
 def test_where_nobody_is_logged_in_new_annexes_are_sealed_all_the_same(
     sender, logged_in, elsewhere, study, tmp_path
 ):
-    assert "0 sealed, 0 open.\nNew ones are sealed" in logged_in.run("receipt", "annexes").stdout
+    assert "New ones are sealed if" in logged_in.run("receipt", "annexes").stdout
+    assert logged_in.run("receipt", "annexes", "--seal").returncode == 0
     transfer(sender, elsewhere, study, tmp_path / "out")
     assert named(logged_in.home) == []
     (receipt,) = logged_in.receipts()
@@ -134,6 +140,46 @@ def test_annexes_are_opened_and_sealed_again(sender, logged_in, study, tmp_path)
     assert REASON in logged_in.run("receipt", "show", receipt).stdout
 
 
+def test_nothing_is_sealed_to_a_key_that_is_lost(sender, logged_in, study, tmp_path):
+    """The keyring was reset, or the data folder is a copy on another computer."""
+    transfer(sender, logged_in, study, tmp_path / "out")
+    assert logged_in.run("receipt", "annexes", "--open").returncode == 0
+    assert logged_in.run("receipt", "annexes", "--seal").returncode == 0
+    logged_in.run("receipt", "annexes", "--open")
+    assert logged_in.run("receipt", "annexes", "--seal").returncode == 0
+    (receipt,) = logged_in.receipts()
+    copy = tmp_path / "copy.json"
+    logged_in.run("receipt", "annex", receipt, "--output", copy)
+    shutil.rmtree(tmp_path / "person" / ".local" / "share" / "keyrings")
+    assert "New ones are sealed, but" in logged_in.run("receipt", "annexes").stdout
+    (annex,) = (logged_in.home / "annexes").iterdir()
+    annex.write_bytes(copy.read_bytes())
+    done = logged_in.run("receipt", "annexes", "--seal")  # with a new key
+    assert (done.returncode, done.stdout.startswith("Annexes here: 1 sealed, 0 open.")) == (0, True)
+    assert REASON in logged_in.run("receipt", "show", receipt).stdout
+    noted = json.loads((logged_in.home / "annex-key.json").read_text())
+    for other in (noted | {"host": "another"}, noted | {"public": "AAAA"}, {"public": 1}):
+        (logged_in.home / "annex-key.json").write_text(json.dumps(other))
+        assert "New ones are sealed if" in logged_in.run("receipt", "annexes").stdout
+        assert logged_in.run("receipt", "annexes", "--seal").returncode == 0
+
+
+def test_what_cannot_be_opened_holds_up_nothing_else(sender, logged_in, study, tmp_path):
+    transfer(sender, logged_in, study, tmp_path / "out")
+    annexes = logged_in.home / "annexes"
+    (good,) = annexes.iterdir()
+    foreign = json.loads(good.read_text()) | {"sealed_for": "A" * 43}
+    text = json.dumps(foreign, separators=(",", ":"), sort_keys=True)
+    (annexes / f"{'0' * 32}.annex.json").write_text(text)
+    (annexes / f"{'1' * 32}.annex.json").mkdir()
+    done = logged_in.run("receipt", "annexes", "--open")
+    assert done.returncode == 1
+    assert done.stdout.startswith("Annexes here: 1 sealed, 1 open.\nNew ones are not sealed")
+    assert "00000000.annex.json was left as it is: the annex: it is sealed" in done.stderr
+    assert "11111111.annex.json was left as it is: " in done.stderr
+    assert PATIENT in good.read_text()
+
+
 @pytest.mark.parametrize("kind", ["Forgetful", "Hanging", "Broken", "Open"])
 def test_a_keyring_that_is_no_good_seals_nothing(sender, recipient, study, tmp_path, kind):
     """Names that nobody could read any more would be lost."""
@@ -142,6 +188,8 @@ def test_a_keyring_that_is_no_good_seals_nothing(sender, recipient, study, tmp_p
     receiving = recipient.receive(link, tmp_path / "out", "--auto", **backend)
     assert [process.end()[0] for process in (receiving, sending)] == [0, 0]
     assert len(named(recipient.home)) == 1
+    if kind == "Hanging":
+        return  # a person is given a minute
     done = recipient.run("receipt", "annexes", "--seal", **backend)
     assert done.returncode == 1
     assert "Nothing was sealed" in done.stderr
@@ -162,6 +210,18 @@ def test_a_sealed_annex_that_is_damaged_is_told(sender, logged_in, study, tmp_pa
     annex.write_text(text[:-50] if damage == "cut" else text)
     (receipt,) = logged_in.receipts()
     done = logged_in.run("receipt", "verify", receipt, "--files", tmp_path / "out")
-    assert done.returncode == 1
-    assert "Cannot read" in done.stderr
+    assert done.returncode == (9 if damage == "key" else 1)
+    assert ("The files were not checked" if damage == "key" else "Cannot read") in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_keyring_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
+    """By a person's command as well, which then says what to do."""
+    monkeypatch.setattr(sealing, "PATIENT", 0.2)
+    monkeypatch.setattr(sealing, "BRIEF", 0.1)
+    keyring.set_keyring(Hanging())
+    monkeypatch.setattr("keyring.core.init_backend", lambda _: None)
+    home = Home(tmp_path / "home")
+    assert home.receipts.sealing.key() == b""
+    assert seal_annexes(True, home).state == "locked"
+    assert annexes(home).state == "undecided"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -14,6 +16,7 @@ import pytest
 from lxml import etree
 
 from p2p.api import SyslogFailed, SyslogServer, forward_audit
+from p2p.connect.syslog import Message, send
 from p2p.state.home import Home
 from p2p.storage.durable import locked
 from tests.confined import die_with_parent
@@ -262,7 +265,6 @@ def test_a_server_that_closes_without_a_word_has_not_confirmed(sender, log, tmp_
         code, told = forwarding(sender, rsyslog)
         assert code == 1
         assert "without confirming that it has read them. If it never confirms" in told
-        assert not (sender.home / "forwarded.json").exists()
         code, told = forwarding(sender, rsyslog, "--unconfirmed")
     finally:
         rsyslog.stop()
@@ -326,13 +328,18 @@ def test_what_was_not_sent_yet_is_not_pruned(sender, rsyslog, log):
     for number in range(5):
         log.audit.append("contact_added", {"peer": f"later-{number}"})
     prune = ("audit", "prune", "--before", "2999-01-01", "--yes")
-    assert sender.run(*prune).returncode == 0
+    done = sender.run(*prune)
+    assert done.returncode == 0
+    assert f"Entries that {rsyslog.name} has not read yet are kept." in done.stderr
     assert forwarding(sender, rsyslog)[0] == 0
     rsyslog.stop()
     told = "".join(message for _, message in rsyslog.messages())
     assert [number for number in range(5) if f"later-{number}" in told] == [0, 1, 2, 3, 4]
     log.audit.append("contact_added", {"peer": "kept back"})
     before = len(log.audit.path.read_bytes().splitlines())
+    done = sender.run("audit", "forward", "localhost", "--forget")
+    assert done.returncode == 1
+    assert done.stderr.endswith(f" is not among the servers that are known: {rsyslog.name}.\n")
     done = sender.run("audit", "forward", rsyslog.name, "--forget")
     assert done.stdout.startswith(f"{rsyslog.name} is forgotten.")
     assert sender.run(*prune).returncode == 0
@@ -358,6 +365,77 @@ def test_two_at_once_do_not_wait_for_each_other(sender, rsyslog, log):
         code, told = forwarding(sender, rsyslog)
     assert code == 1
     assert "another run of this command is at it" in told
+
+
+def test_what_a_server_never_read_is_not_pruned(sender, rsyslog, log):
+    """Not even what it was to be sent first."""
+    assert forwarding(sender, rsyslog)[0] == 1
+    done = sender.run("audit", "prune", "--before", "2999-01-01", "--yes")
+    assert "has not read yet are kept" in done.stderr
+    rsyslog.start()
+    assert " has read 21 entries" in forwarding(sender, rsyslog)[1]
+
+
+class Hasty:
+    """A server that ends the session by itself after some octets: at a restart, or at a limit."""
+
+    def __init__(self, rsyslog, taken, version):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(rsyslog.folder / "server.pem", rsyslog.folder / "server.key")
+        context.minimum_version = context.maximum_version = version
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port, self._taken = self._listening.getsockname()[1], taken
+        self._thread = threading.Thread(target=self._run, args=(context,), daemon=True)
+        self._thread.start()
+
+    def _run(self, context):
+        connection, _ = self._listening.accept()
+        into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(into, out, server_side=True)
+        with connection, self._listening:
+            taken, shaken = 0, False
+            while not shaken or taken < self._taken:
+                try:
+                    if not shaken:
+                        tls.do_handshake()
+                        shaken = True
+                    else:
+                        taken += len(tls.read(min(64, self._taken - taken)))
+                except ssl.SSLWantReadError:
+                    connection.sendall(out.read())
+                    into.write(connection.recv(256))
+            with contextlib.suppress(ssl.SSLError):
+                tls.unwrap()
+            with contextlib.suppress(OSError):  # the other side may be gone
+                connection.sendall(out.read())
+            time.sleep(0.3)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("taken", [0, 300, 5000])
+def test_a_server_that_ends_the_session_by_itself_confirms_nothing(rsyslog, version, taken):
+    hasty = Hasty(rsyslog, taken, version)
+    messages = [Message("2026-11-27T10:00:00.000Z", "X", "x" * 1000)] * 20
+    with pytest.raises(SyslogFailed):
+        send(SyslogServer("localhost", hasty.port, rsyslog.authority), messages)
+
+
+def test_an_authority_that_is_empty_trusts_nobody(sender, rsyslog, log, tmp_path):
+    """Not everybody."""
+    empty = tmp_path / "empty"
+    for content in ("", "ä"):
+        empty.write_text(content)
+        done = sender.run("audit", "forward", rsyslog.name, "--ca", empty)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Cannot read the certificate")
+
+
+def test_entries_without_a_message_ask_nobody(sender, log):
+    log.audit.path.unlink()
+    log.audit.append("listed", {})
+    done = sender.run("audit", "forward", "nowhere.invalid")
+    assert (done.returncode, done.stdout) == (0, "Nothing new for nowhere.invalid:6514.\n")
+    assert not (sender.home / "forwarded.json").exists()
 
 
 def test_a_pipe_is_not_waited_for(sender, rsyslog, log, tmp_path):
