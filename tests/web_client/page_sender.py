@@ -37,6 +37,7 @@ class PageSender:
 
     async def choose(self, *paths: Path) -> None:
         """Choose files or one folder, by the page's own field: no dialog can be clicked here."""
+        await self.read()
         await self.page.evaluate(
             "void (window.showOpenFilePicker = window.showDirectoryPicker = undefined)"
         )
@@ -47,6 +48,11 @@ class PageSender:
             await self.page.click(f"{buttons}:nth-child(1)")
             await self.page.wait_until("document.querySelector('input[type=file]') !== null")
             await self.page.choose_files("input[type=file]", paths)
+
+    async def read(self) -> None:
+        """Until what was chosen is read: till then the card is made anew, and a click may miss."""
+        busy = "document.querySelector('.card.choose .busy')"
+        await self.page.wait_until(f"({busy}?.hidden ?? true)")
 
     async def drop(self, *paths: Path) -> None:
         """Drop them on the page. Chromium gives handles for them, which outlive a reload."""
@@ -63,7 +69,7 @@ class PageSender:
     ) -> str:
         """Say who one is, and make the link; it. `to`: the label of the contact it is for."""
         await self.page.wait_for(".card.choose")
-        await self.page.wait_until("document.querySelector('.card.choose .busy').hidden")
+        await self.read()
         await self.page.fill("#label", label)
         if passphrase is not None or verify or to:
             await self._open_options()

@@ -281,6 +281,7 @@ async def test_one_is_left_out_again_and_a_name_is_taken_once(host, origin, file
     await host.choose(other)
     await host.page.wait_for(".card.choose [role=alert]")
     assert f"already: {other.name}." in await host.text()
+    await host.read()
     await host.page.click(f"[aria-label='Leave out {other.name}']")
     await host.page.wait_until("document.querySelectorAll('.tree li').length === 2")
     assert (await host.title()).startswith("Send 2 files, ")
