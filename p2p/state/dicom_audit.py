@@ -90,6 +90,8 @@ def messages(
         if entry.event == "transfer":
             runs.discard(run)
         if entry.number <= after:
+            if account is not None and entry.event == "transfer":
+                accounts.end((account.transfer, account.role))  # a log has many
             continue
         made = _Maker(entry, time, accounts.own, source)
         found = [made.activity(_START)] if begins else []
@@ -104,7 +106,7 @@ def messages(
                 with suppress(Failure):
                     add_receipt(account, home)
                 found += made.disclosures(account)
-                accounts.end((account.transfer, account.role))  # a log has many
+                accounts.end((account.transfer, account.role))
             if run:
                 found.append(made.activity(_STOP))
         yield entry, [AuditMessage(time, _text(one)) for one in found]
