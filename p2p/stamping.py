@@ -7,6 +7,8 @@ come to it later.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,20 +58,24 @@ async def stamp(home: Home, authority: Authority) -> Stamped:
 
 async def _stamp(home: Home, authority: Authority) -> Stamped:
     note = await in_thread(witness.make_checkpoint, home)
-    done = 0
-    for path, octets in await in_thread(lambda: list(_missing(home, note))):
+    checkpoint, done = home.checkpoints.path(note), 0
+    for path in await in_thread(lambda: list(_missing(home, note))):
+        whole = path == checkpoint
+        octets = note.checkpoint.text() if whole else await in_thread(read_strictly, path, MAX_FILE)
         answer = await timestamps.request(authority, octets)
-        await in_thread(replace_whole, stamp_of(path), answer)
-        done += path.parent == home.receipts.folder
+        with suppress(IsADirectoryError):  # `check` tells what lies there
+            await in_thread(replace_whole, stamp_of(path), answer)
+            done += not whole
     return Stamped(done, note.checkpoint.size)
 
 
-def _missing(home: Home, note: Note) -> Iterator[tuple[Path, bytes]]:
+def _missing(home: Home, note: Note) -> Iterator[Path]:
     """What has no time stamp, or that of another state of it."""
-    for path, octets in (*_receipts(home), (home.checkpoints.path(note), note.checkpoint.text())):
+    last = home.checkpoints.path(note), note.checkpoint.text()
+    for path, octets in chain(_receipts(home), [last]):
         found = read_stamp(stamp_of(path))
         if not isinstance(found, bytes) or not timestamps.is_of(found, octets):
-            yield path, octets
+            yield path
 
 
 def _receipts(home: Home) -> Iterator[tuple[Path, bytes]]:
@@ -119,7 +125,7 @@ def check(home: Home, trusted: bytes) -> StampCheck:
     ]
     texts = [(path, note.checkpoint.text()) for path, note in notes]
     sizes = {path: note.checkpoint.size for path, note in notes}
-    for path, octets in (*_receipts(home), *texts):
+    for path, octets in chain(_receipts(home), texts):
         answer = read_stamp(stamp_of(path))
         if answer is None:
             continue

@@ -225,6 +225,8 @@ def audit_show(transfer: str) -> None:
 @click.option("--key", type=click.Path(path_type=Path))
 @click.option("--authority", metavar="URL")
 @click.option("--timestamp-ca", type=click.Path(path_type=Path))
+@click.option("--ca", type=click.Path(path_type=Path))
+@click.option("--proxy", metavar="URL", default="", envvar="HANDOVER_PROXY")
 @click.argument("file", type=click.Path(path_type=Path))
 def audit_export(
     span: Period,
@@ -233,6 +235,8 @@ def audit_export(
     key: Path | None,
     authority: str | None,
     timestamp_ca: Path | None,
+    ca: Path | None,
+    proxy: str,
     file: Path,
 ) -> None:
     """`handover audit export`."""
@@ -279,9 +283,9 @@ def audit_export(
             _export_fhir(home, span, file)
             return
         if form == "erds":
-            stamps = (
-                api.stamp_authority(authority, timestamp_ca) if authority and timestamp_ca else None
-            )
+            stamps = None
+            if authority is not None and timestamp_ca is not None:
+                stamps = api.stamp_authority(authority, timestamp_ca, ca, proxy)
             _export_erds(home, span, signing, stamps, file)
             return
         report.write(file, lines())

@@ -92,7 +92,9 @@ def receipt_show(file: Path, annex: Path | None, html: Path | None, names: bool)
         except BadReceipt:
             pass
         except Failure as failure:
-            unread = words("receipt", "annex_sealed") if _is_sealed(failure) else ""
+            there = beside is not None or api.has_annex(found)
+            told_of = words("receipt", "annex_sealed") if _is_sealed(failure) else str(failure)
+            unread = told_of if there else ""
     if html is not None:
         report.write(html, _page(found, parties, entries, reason))
         _note("html", found)

@@ -55,28 +55,29 @@ class Sealing:
     def key(self) -> bytes:
         """The public key to seal to, made at the first call; b"" where annexes are not sealed.
         Raises `Failure`."""
-        known = self._read()
-        return self.begin(BRIEF) if known is None else known
+        public, ours = self._noted()
+        return public if public is not None and (ours or not public) else self.begin(BRIEF)
 
     def begin(self, seconds: float | None = None) -> bytes:
         """Seal from now on; the key, whose private half the keyring has, or b"" where there is no
         keyring, or it does not answer within `seconds`, or as long as a person may take. Raises
         `Failure`."""
         seconds = PATIENT if seconds is None else seconds
-        key = self._read() or b""
+        before, _ = self._noted()
+        key = before or b""
         if key:
             answered, has = _ask(lambda keyring: _has(keyring, key), seconds)
             if not answered:
                 return b""
-            key = key if has else b""  # the keyring is another one
-        made = key or _make(seconds)
+            key = key if has else b""  # the folder, or the keyring, is another one
+        key = key or _make(seconds)
         with self._folder.locked():
-            known = self._read()
-            if not key and known and made and seconds == BRIEF:
-                return known  # another process was first
-            if made:
-                self._write(made)
-        return made
+            now, _ = self._noted()
+            if now and now != before:
+                return now  # another process was first
+            if key:
+                self._write(key)
+        return key
 
     def stop(self) -> None:
         """Seal none from now on. Raises `Failure`."""
@@ -86,23 +87,26 @@ class Sealing:
     def state(self, *, ask: bool = True) -> str:
         """Whether new annexes are sealed: "sealed", "open", "undecided"; or, where the keyring is
         to be asked, "locked" where they are and it does not give the key now. Raises `Failure`."""
-        key = self._read()
-        if not key:
-            return "undecided" if key is None else "open"
-        has = not ask or _ask(lambda keyring: _has(keyring, key), PATIENT)[1]
-        return "sealed" if has else "locked"
+        public, ours = self._noted()
+        if public == b"":
+            return "open"
+        has = public and (not ask or _ask(lambda keyring: _has(keyring, public), PATIENT)[1])
+        if has:
+            return "sealed"
+        return "locked" if public and ours else "undecided"
 
-    def _read(self) -> bytes | None:
-        """b"" where a person does not want it; None where nothing was decided: also in the copy of
-        a folder on another machine, and where what was noted is damaged."""
+    def _noted(self) -> tuple[bytes | None, bool]:
+        """The key that was noted, b"" where a person does not want it, or None where nothing was
+        decided, or what was noted is damaged; and whether this machine noted it, as far as its name
+        tells, and not one whose folder this is a copy of."""
         try:
             found = self._folder.read_json(FILE, MAX_FILE, "annex_key_file", _state)
         except Failure:
-            return None
-        if found is None or (found["public"] and found["host"] != _host()):
-            return None
-        public: bytes = found["public"]
-        return public if len(public) in (0, PublicKey.SIZE) and public != _WEAK else None
+            return None, False
+        public: bytes | None = found["public"] if found else None
+        if public is None or len(public) not in (0, PublicKey.SIZE) or public == _WEAK:
+            return None, False
+        return public, found["host"] == _host()
 
     def _write(self, public: bytes) -> None:
         noted = {"public": encode_base64url(public), "host": _host()}
@@ -138,7 +142,7 @@ def opened(data: bytes) -> bytes:
     if private is None:
         raise Failure("not_readable", Detail("annex_sealed"))
     try:
-        plain: bytes = SealedBox(private).decrypt(base64.b64decode(found["box"]))
+        plain: bytes = SealedBox(private).decrypt(base64.b64decode(found["box"], validate=True))
     except (CryptoError, ValueError):
         raise PeerError("annex") from None
     return plain

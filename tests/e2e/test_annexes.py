@@ -140,7 +140,7 @@ def test_annexes_are_opened_and_sealed_again(sender, logged_in, study, tmp_path)
     assert REASON in logged_in.run("receipt", "show", receipt).stdout
 
 
-def test_nothing_is_sealed_to_a_key_that_is_lost(sender, logged_in, study, tmp_path):
+def test_nothing_is_sealed_to_a_key_that_is_lost(sender, logged_in, elsewhere, study, tmp_path):
     """The keyring was reset, or the data folder is a copy on another computer."""
     transfer(sender, logged_in, study, tmp_path / "out")
     assert logged_in.run("receipt", "annexes", "--open").returncode == 0
@@ -158,10 +158,16 @@ def test_nothing_is_sealed_to_a_key_that_is_lost(sender, logged_in, study, tmp_p
     assert (done.returncode, done.stdout.startswith("Annexes here: 1 sealed, 0 open.")) == (0, True)
     assert REASON in logged_in.run("receipt", "show", receipt).stdout
     noted = json.loads((logged_in.home / "annex-key.json").read_text())
-    for other in (noted | {"host": "another"}, noted | {"public": "AAAA"}, {"public": 1}):
+    for other in (noted | {"public": "AAAA"}, {"public": 1}):
         (logged_in.home / "annex-key.json").write_text(json.dumps(other))
         assert "New ones are sealed if" in logged_in.run("receipt", "annexes").stdout
         assert logged_in.run("receipt", "annexes", "--seal").returncode == 0
+    noted = json.loads((logged_in.home / "annex-key.json").read_text())
+    (logged_in.home / "annex-key.json").write_text(json.dumps(noted | {"host": "another"}))
+    assert "New ones are sealed: " in logged_in.run("receipt", "annexes").stdout  # a new name alone
+    assert "New ones are sealed if" in elsewhere.run("receipt", "annexes").stdout
+    assert logged_in.run("receipt", "annexes", "--seal").returncode == 0
+    assert json.loads((logged_in.home / "annex-key.json").read_text()) == noted
 
 
 def test_what_cannot_be_opened_holds_up_nothing_else(sender, logged_in, study, tmp_path):
