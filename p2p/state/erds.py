@@ -45,7 +45,7 @@ def evidence(account: Account, own: str, software: str) -> Iterator[dict[str, An
 
 
 def _endings(account: Account) -> tuple[str, ...]:
-    """By what the receipt says has arrived, where there is one."""
+    """By what the receipt says has arrived; by the log, where there is none any more."""
     if account.receipt is not None and account.ended:
         content = account.receipt.payload["content"]
         arrived, all_entries = content["delivered_entries"], content["entries"]
@@ -54,6 +54,10 @@ def _endings(account: Account) -> tuple[str, ...]:
     match account.ending:
         case "":
             return ()
+        case "complete" | "delivered_unconfirmed":
+            return ("ContentHandover",)
+        case "incomplete":
+            return "ContentHandover", "ContentHandoverFailure"
         case "declined":
             return ("ConsignmentRejection",)
         case "expired" if not account.moved:

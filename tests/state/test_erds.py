@@ -154,6 +154,14 @@ def test_a_transfer_from_its_submission_to_its_handover(home):
             ["ConsignmentAcceptance", "ContentHandover", "ContentHandoverFailure"],
         ),
         ("incomplete", {"missing": 4}, ["ConsignmentAcceptance", "ContentHandoverFailure"]),
+        # Where the receipt is there no more, or cannot be read.
+        ("complete", {"receipt": False}, ["ConsignmentAcceptance", "ContentHandover"]),
+        ("delivered_unconfirmed", {"receipt": False}, ["ConsignmentAcceptance", "ContentHandover"]),
+        (
+            "incomplete",
+            {"receipt": False},
+            ["ConsignmentAcceptance", "ContentHandover", "ContentHandoverFailure"],
+        ),
         ("declined", {"accepted": False, "receipt": False}, ["ConsignmentRejection"]),
         ("partial", {"receipt": False}, ["ConsignmentAcceptance", "ContentHandoverFailure"]),
         ("failed", {"receipt": False}, ["ConsignmentAcceptance", "ContentHandoverFailure"]),
