@@ -19,7 +19,8 @@ MSGID = "DICOM+RFC3881"  # PS3.15, A.6.2
 
 
 class Forwarding(NamedTuple):
-    """What was sent, and whether the server has confirmed that it has read all of it."""
+    """Of how many entries messages were sent, and how many; whether the server has confirmed that
+    it has read all of them."""
 
     entries: int
     messages: int
@@ -75,7 +76,7 @@ def _forward(
         log = history.entries(home.audit)
         for entry, made in dicom_audit.messages(log, home, syslog.own_name(), last.line):
             batch += [Message(one.time, MSGID, one.xml) for one in made]
-            entries, place = entries + 1, Place(entry.number, entry.head)
+            entries, place = entries + bool(made), Place(entry.number, entry.head)
             if len(batch) >= BATCH:
                 deliver()
     except BadLine as found:  # which keeps nothing of before

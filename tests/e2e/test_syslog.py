@@ -172,6 +172,7 @@ def test_a_server_reads_everything_once_and_in_order(sender, rsyslog, log, tmp_p
     assert told == f"{rsyslog.name} has read 21 entries, as 21 messages.\n"
     assert forwarded(sender, rsyslog).endswith(" has read 1 entry, as 1 message.\n")  # of that
     assert forwarded(sender, rsyslog) == f"Nothing new for {rsyslog.name}.\n"
+    log.audit.append("listed", {})  # makes no message
     log.audit.append("contact_removed", {"peer": "key-1"})
     assert forwarded(sender, rsyslog) == f"{rsyslog.name} has read 1 entry, as 1 message.\n"
     rsyslog.stop()
