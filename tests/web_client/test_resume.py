@@ -179,25 +179,41 @@ async def test_a_cut_cable_is_said_and_waited_out(far, open_browser, tmp_path, s
             sender.close()
 
 
+async def offered(at, scan, kind, sender):
+    """A sender that offers, and its recipient, before any byte: what waits here holds up others."""
+    visitor = await at(kind)
+    sending, link = sender.send(scan, *AUTO)
+    await visitor.open(link)
+    await visitor.start()
+    await visitor.offered()
+    return sending, visitor, link
+
+
+async def died(sending, visitor, _):
+    """The sender is killed as soon as the recipient has a part, which is given."""
+    await visitor.accept()
+    part = await visitor.come_to(0.3)
+    kill_hard(sending)
+    return part
+
+
 async def test_a_sender_that_died_and_is_started_again_goes_on(at, tmp_path, scan):
     """By the same link, without a hand on the page. Both browsers wait at once."""
     senders = [Peer(tmp_path / kind) for kind in KINDS]
 
-    async def goes_on(kind, sender):
-        visitor = await at(kind)
-        sending, link = sender.send(scan, *AUTO)
-        await visitor.take(link)
-        part = await visitor.come_to(0.3)
-        kill_hard(sending)
-        sending.process.wait()
+    async def goes_on(one, sender, part):
+        _, visitor, link = one
         again = sender.start("resume", "--auto")
-        assert again.wait_for("link")["link"] == link
+        assert (await asyncio.to_thread(again.wait_for, "link"))["link"] == link
         await arrived_as(visitor, scan, finish(again, 150))
         told = [event["durable"] for event in again.events if event["event"] == "progress"]
         assert told[0] >= 0.8 * part * SIZE
 
     try:
-        await asyncio.gather(*map(goes_on, KINDS, senders))
+        ours = zip(KINDS, senders, strict=True)
+        both = await asyncio.gather(*(offered(at, scan, *one) for one in ours))
+        parts = await asyncio.gather(*(died(*one) for one in both))
+        await asyncio.gather(*map(goes_on, both, senders, parts))
     finally:
         for sender in senders:
             sender.close()
@@ -206,12 +222,7 @@ async def test_a_sender_that_died_and_is_started_again_goes_on(at, tmp_path, sca
 async def test_a_sender_that_died_is_waited_for_until_the_person_stops(at, sender, scan):
     """The causes are named; what was there is erased, as was said. Both browsers wait at once."""
 
-    async def waits(kind):
-        visitor = await at(kind)
-        sending, link = sender.send(scan, *AUTO)
-        await visitor.take(link)
-        await visitor.come_to(0.3)
-        kill_hard(sending)
+    async def waits(visitor):
         again = "textContent.includes('Trying again; nothing is lost.')"
         await visitor.page.wait_until(f"document.querySelector('.note').{again}", 40)
         await visitor.page.wait_until("document.body.innerText.includes('common causes')", 30)
@@ -221,7 +232,9 @@ async def test_a_sender_that_died_is_waited_for_until_the_person_stops(at, sende
         assert "Stopped on this side" in await visitor.ended()
         await visitor.nothing_left()
 
-    await asyncio.gather(*map(waits, KINDS))
+    both = await asyncio.gather(*(offered(at, scan, kind, sender) for kind in KINDS))
+    await asyncio.gather(*(died(*one) for one in both))
+    await asyncio.gather(*(waits(visitor) for _, visitor, _ in both))
 
 
 async def test_what_was_delivered_can_be_saved_after_a_reload(sender, visitor, tmp_path):
