@@ -44,6 +44,7 @@ PACKAGES = {
     "jq": "jq",
     "microsocks": "microsocks",
     "openssl": "openssl",
+    "redis-server": "redis-server",
     "rsyslogd": "rsyslog",
     "nft": "nftables",
     "sysctl": "procps",

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from signaling.ice import TTL_SECONDS as TURN_TTL
 from signaling.ice import BadIce, IceConfiguration, SecretFile
+from signaling.store import Store
 
 from . import stamping
 from .connect import timestamps
@@ -162,6 +163,7 @@ __all__ = [
     "StampFailed",
     "Stamped",
     "StateChanged",
+    "Store",
     "SyslogFailed",
     "SyslogServer",
     "Tls",
@@ -201,6 +203,7 @@ __all__ = [
     "read_document",
     "read_receipt",
     "receive",
+    "redis_store",
     "replace_with",
     "resume",
     "retention",
@@ -1171,16 +1174,30 @@ async def serve(
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     ice: IceConfiguration | None = None,
     stun: tuple[str, int] | None = None,
+    store: Store | None = None,
 ) -> AsyncIterator[int]:
     """The signaling server on its own, for as long as the context lasts; gives its port.
 
     Who asks, by which name and by which scheme is told by proxies in the networks
     `trusted_proxies`, and else by the connection alone. `ice`: the STUN and TURN servers that peers
-    are told of. `stun`: where it answers STUN binding requests itself. Raises `Failure`
-    (server_unreachable) when it cannot listen.
+    are told of. `stun`: where it answers STUN binding requests itself. `store`: what it shares with
+    other nodes (`redis_store`), for one server. Raises `Failure` (cannot_listen) when it cannot
+    listen.
     """
-    async with open_stun(stun), open_server(listen, tls, trusted_proxies, ice) as server:
+    async with (
+        open_stun(stun),
+        open_server(listen, tls, trusted_proxies, ice, store) as server,
+    ):
         yield server.port
+
+
+def redis_store(url: str) -> Store:
+    """What several nodes share, for `serve`: a Redis or Valkey server, by its URL (`redis://`,
+    `rediss://` or `unix://`, with user, password and parameters as redis-py has them). Raises
+    `ValueError` for what is none. It is connected to later, and waited for if it is not there."""
+    from signaling.redis_store import RedisStore
+
+    return RedisStore(url)
 
 
 def ice_configuration(

@@ -60,6 +60,7 @@ RETAKE_SECONDS = 5.0  # before a room is asked for anew
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 6.0  # a server lets an address knock in vain ten times a minute
 LISTED_SECONDS = 0.3  # that a link waits for the list of what is sent
 DISARM_SECONDS = 1.0  # for a host to withdraw a link after the last guess
+LEFT_SECONDS = 10.0  # in which an introduction that broke off is tried again; a server may be gone
 PROBES = 3  # connections that may come to nothing before the handshake is through
 LATE_SECONDS = 2.0  # well before a host takes large packets for lost
 CAPABILITIES = [RESUME, LANES, MANY_LANES, ZSTD_FRAMES]  # of a recipient, ...
@@ -571,6 +572,7 @@ class GuestInvitation:
         self._keys, self._proxies = derive_keys(link.secret), Proxies(options.proxy)
         self._loaded: tuple[PskSecrets, Engine] | None = None
         self._proven = False  # the host was, and so the passphrase is right
+        self._left = False  # the last attempt was over before a connection was open
 
     async def prepare(self) -> tuple[PskSecrets, Engine]:
         """Stretch the passphrase and load the engine; once. Raises `Failure` (engine_missing)."""
@@ -639,6 +641,7 @@ class GuestInvitation:
         """A host that is proven, until the context ends. Raises `Failure`."""
         secrets, engine = await self.prepare()
         again = self._transfer.underway is not None
+        began = time.monotonic()
         for left in reversed(range(1 if again else PROBES)):
             # The host writes the first description, whoever sends the files.
             transports = Transports(
@@ -656,6 +659,9 @@ class GuestInvitation:
                     # The path may carry only small packets, which the host now uses.
                     if failure.code == "connection_lost_early" and left:
                         continue
+                    if self._left and left and time.monotonic() - began < LEFT_SECONDS:
+                        await asyncio.sleep(FIRST_BACKOFF)
+                        continue
                     raise
                 self._proven = True
                 yield Connected(transports, binding, secured, transports.open, reachable, private)
@@ -668,7 +674,8 @@ class GuestInvitation:
     ) -> tuple[ChannelBinding, Secured, bytes]:
         link, options = self.link, self._options
         began = time.monotonic()
-        passed_3 = opened = False
+        passed_3 = opened = self._left = False
+        attempt: Attempt | None = None
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 async with GuestSeat(link.origin, self._keys, self._proxies) as attempt:
@@ -705,4 +712,5 @@ class GuestInvitation:
                 raise Failure("passphrase_wrong") from None
             if opened:
                 raise Failure("connection_lost_early") from None
+            self._left = attempt is not None and attempt.over
             raise Failure("no_connection", Detail(transports.obstacle)) from None

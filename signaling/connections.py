@@ -11,6 +11,7 @@ import contextlib
 import hmac
 import ipaddress
 import logging
+import math
 import os
 import socket
 import ssl
@@ -189,13 +190,17 @@ class Connections:
 
     # --- what an address may take
 
+    def rekey(self, key: bytes) -> None:
+        """Name addresses by this key from now on, as other nodes do."""
+        self._key, self._key_ends = key, math.inf
+
     def origin_of(self, address: Address) -> Origin:
         """Keys for an address and its network that are never written and change every day."""
         now = time.monotonic()
         if now >= self._key_ends:
             self._key, self._key_ends = os.urandom(32), now + KEY_SECONDS
         packed = address.packed
-        own, around = (4, 3) if isinstance(address, ipaddress.IPv4Address) else (8, 6)
+        own, around = (4, 3) if isinstance(address, ipaddress.IPv4Address) else (7, 6)
         return Origin(
             hmac.digest(self._key, packed[:own], "sha256"),
             hmac.digest(self._key, packed[:around], "sha256"),

@@ -67,6 +67,7 @@ ERRORS: Final = (
     "full",  # the server has as many rooms as it takes
     "expired",
     "going_away",  # the server is stopping; come back
+    "unavailable",  # what its nodes share cannot be reached; come back
     "token_required",  # to create rooms here; `sign_in`, if any, is where to get one
 )
 

@@ -1,21 +1,23 @@
-"""The rules of rooms, and their memory. No I/O and no clock: `now` is monotonic seconds.
+"""The rules of rooms, and the memory of one node. No I/O and no clock: `now` is monotonic seconds.
 
-A room has one host's seat and at most two attempts at once. It holds hashes and an expiry,
-nothing else; what passes through is not kept.
+A room has one host's seat and at most two attempts at once. It holds hashes, an expiry, and where
+its peers sit, nothing else; what passes through is not kept.
 """
 
 from __future__ import annotations
 
-import hashlib
+import enum
+import heapq
 import hmac
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
 class Limits:
     """What one node takes. Reasons: security considerations in PROTOCOL.md.
 
-    An address is one of IPv4, or a /64 of IPv6: the least that belongs to one customer.
+    An address is one of IPv4, or a /56 of IPv6: what one customer is given (RFC 6177).
     """
 
     rooms: int = 10_000
@@ -58,13 +60,25 @@ class Refused(Exception):
         super().__init__(code)
 
 
-@dataclass
-class Attempt:
-    """A guest in a room. `messages` and `size` count what each side has sent."""
+class Seat(NamedTuple):
+    """Where a peer sits: at which node, and which of the seats there. A guest's seat has the id of
+    its attempt."""
 
-    ends: float
-    messages: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
-    size: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
+    node: bytes
+    id: bytes
+
+
+class Kind(enum.IntEnum):
+    """What a seat is told on account of another one."""
+
+    ATTEMPT = 1  # a guest has come
+    ENVELOPE = 2
+    LEFT = 3  # the attempt is over
+    REPLACED = 4  # the host has come back, and sits elsewhere
+    FULL = 5  # the room gave way to another
+
+
+Told = list[tuple[Seat, Kind]]  # who is to be told what, as the room is another one now
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,7 @@ class Origin:
     network: bytes
 
 
-@dataclass
+@dataclass(slots=True)
 class Room:
     """A meeting place. Only hashes of the two tokens are kept."""
 
@@ -84,8 +98,15 @@ class Room:
     owner_hash: bytes
     origin: Origin
     ends: float
+    host: Seat | None
     away: bool = False  # its host is, and that ends it
-    attempts: dict[bytes, Attempt] = field(default_factory=dict)
+    attempts: dict[bytes, tuple[Seat, float]] = field(default_factory=dict)  # until when
+
+    def left(self) -> Told:
+        """All attempts are over."""
+        told: Told = [(seat, Kind.LEFT) for seat, _ in self.attempts.values()]
+        self.attempts.clear()
+        return told
 
 
 @dataclass(frozen=True)
@@ -96,10 +117,6 @@ class FormerRoom:
     reason: str  # of `messages.REASONS`
     ends: float  # when it is forgotten
     network: bytes
-
-
-def _same(token: bytes, hashed: bytes) -> bool:
-    return hmac.compare_digest(hashlib.sha256(token).digest(), hashed)
 
 
 class _Waiting:
@@ -147,7 +164,8 @@ class _Waiting:
 
 
 class Rooms:
-    """All rooms of this node, in memory."""
+    """All rooms of this node, in memory. Every operation takes the same time, however many there
+    are."""
 
     def __init__(self, limits: Limits, owner_hash: bytes | None = None) -> None:
         """With `owner_hash` there is room for the host of this owner token only."""
@@ -157,76 +175,82 @@ class Rooms:
         self._former_of: dict[bytes, int] = {}  # network -> how many of them
         self._per_address: dict[bytes, int] = {}
         self._waiting = _Waiting()
+        self._ends: list[tuple[float, bytes]] = []  # a heap; what has changed since is in it too
 
     def __len__(self) -> int:
         return len(self._rooms)
 
     def create(
-        self, room: bytes, join_hash: bytes, owner: bytes, ttl: int, origin: Origin, now: float
-    ) -> bytes | None:
-        """Take the host's seat; again with the same owner token.
-
-        The room that gave way, if one had to. Raises `Refused`.
-        """
+        self,
+        room: bytes,
+        join_hash: bytes,
+        owner_hash: bytes,
+        ttl: int,
+        origin: Origin,
+        host: Seat,
+        now: float,
+    ) -> Told:
+        """Take the host's seat; again with the same owner token. Raises `Refused`."""
         known = self._rooms.get(room)
         if known is not None and known.ends > now:
-            if not _same(owner, known.owner_hash):
+            if not hmac.compare_digest(owner_hash, known.owner_hash):
                 raise Refused("room_taken")
-            known.attempts.clear()
-            known.ends, known.away = now + ttl, False
-            return None
-        if self._owner_hash is not None and not _same(owner, self._owner_hash):
+            told = known.left()  # they wait for somebody who is gone
+            if known.host is not None:
+                told.append((known.host, Kind.REPLACED))
+            known.ends, known.host, known.away = now + ttl, host, False
+            self._note_end(room, known)
+            return told
+        if self._owner_hash is not None and not hmac.compare_digest(owner_hash, self._owner_hash):
             raise Refused("room_taken")  # the only one that there is
         self.close(room)
         if self._per_address.get(origin.address, 0) >= self._limits.rooms_per_address:
             raise Refused("rate_limited")
-        gone = None
-        if len(self._rooms) >= self._limits.rooms:
-            gone = self._waiting.oldest_of_most()
-            if gone is None:
-                raise Refused("full")
-            self.close(gone)
-        owner_hash = hashlib.sha256(owner).digest()
-        self._rooms[room] = Room(join_hash, owner_hash, origin, now + ttl)
+        told = self._make_room() if len(self._rooms) >= self._limits.rooms else []
+        self._rooms[room] = made = Room(join_hash, owner_hash, origin, now + ttl, host)
+        self._note_end(room, made)
         self._forget(room)
         self._per_address[origin.address] = self._per_address.get(origin.address, 0) + 1
         self._waiting.add(origin.network, room)
-        return gone
+        return told
 
-    def join(self, room: bytes, token: bytes, attempt: bytes, now: float) -> None:
-        """Begin an attempt. Raises `Refused`: not_found also for a wrong token; for the right one
-        of a room that is over with the reason."""
+    def _make_room(self) -> Told:
+        """One of them gives way. Raises `Refused` where none can."""
+        name = self._waiting.oldest_of_most()
+        if name is None:
+            raise Refused("full")
+        host = self._rooms[name].host
+        self.close(name)
+        return [] if host is None else [(host, Kind.FULL)]
+
+    def join(self, room: bytes, join_hash: bytes, guest: Seat, now: float) -> Seat | None:
+        """Begin an attempt; where the host sits, or None while it is away. Raises `Refused`:
+        not_found also for a wrong token; for the right one of a room that is over with the
+        reason."""
         known = self._rooms.get(room)
-        if known is None or known.ends <= now or not _same(token, known.join_hash):
-            raise Refused("not_found", self._why_over(room, token, now))
+        same = known is not None and hmac.compare_digest(join_hash, known.join_hash)
+        if known is None or known.ends <= now or not same:
+            raise Refused("not_found", self._why_over(room, join_hash, now))
         self._waiting.remove(known.origin.network, room)
+        for attempt, (_, ends) in list(known.attempts.items()):
+            if ends <= now:
+                del known.attempts[attempt]
+        if known.host is None:
+            return None
         if len(known.attempts) >= self._limits.attempts_per_room:
             raise Refused("busy")
-        known.attempts[attempt] = Attempt(now + self._limits.attempt_seconds)
+        known.attempts[guest.id] = guest, now + self._limits.attempt_seconds
+        return known.host
 
-    def _why_over(self, room: bytes, token: bytes, now: float) -> str | None:
+    def _why_over(self, room: bytes, join_hash: bytes, now: float) -> str | None:
         """Why there is no such room any more, for who has its token."""
         known, former = self._rooms.get(room), self._former.get(room)
         if known is not None:  # it is swept out soon
-            over = known.ends <= now and not known.away and _same(token, known.join_hash)
-            return "expired" if over else None
-        if former is None or former.ends <= now or not _same(token, former.join_hash):
+            same = hmac.compare_digest(join_hash, known.join_hash)
+            return "expired" if known.ends <= now and not known.away and same else None
+        if former is None or former.ends <= now:
             return None
-        return former.reason
-
-    def pass_on(self, room: bytes, attempt: bytes, size: int, *, from_host: bool) -> None:
-        """Count an envelope. Raises `Refused`: the attempt is over or has had its share."""
-        known = self._rooms.get(room)
-        found = known.attempts.get(attempt) if known else None
-        if found is None:
-            raise Refused("not_found")
-        found.messages[from_host] += 1
-        found.size[from_host] += size
-        if (
-            found.messages[from_host] > self._limits.attempt_messages
-            or found.size[from_host] > self._limits.attempt_bytes
-        ):
-            raise Refused("rate_limited")
+        return former.reason if hmac.compare_digest(join_hash, former.join_hash) else None
 
     def leave(self, room: bytes, attempt: bytes) -> None:
         """End an attempt."""
@@ -234,18 +258,26 @@ class Rooms:
         if known is not None:
             known.attempts.pop(attempt, None)
 
-    def away(self, room: bytes, now: float) -> None:
+    def away(self, room: bytes, host: Seat, now: float) -> Told:
         """The host's connection is gone: keep the room a while for it to come back."""
         known = self._rooms.get(room)
-        if known is not None:
-            away = now + self._limits.away_seconds
-            known.ends, known.away = min(known.ends, away), away < known.ends
+        if known is None or known.host != host:
+            return []
+        away = now + self._limits.away_seconds
+        known.host, known.away = None, away < known.ends
+        known.ends = min(known.ends, away)
+        self._note_end(room, known)
+        return known.left()
 
-    def finish(self, room: bytes, now: float) -> None:
-        """Forget a room, but for the reason why it is over: its host says so, or its time is up."""
+    def finish(self, room: bytes, host: Seat, now: float) -> Told:
+        """Forget a room, but for the reason why it is over: its host says so."""
         known = self._rooms.get(room)
-        if known is None:
-            return
+        if known is None or known.host != host:
+            return []
+        self._end(room, known, now)
+        return known.left()
+
+    def _end(self, room: bytes, known: Room, now: float) -> None:
         # A host looks at a clock of its own, and says so when it sees that the time is up.
         reason = "closed" if known.ends > now + SAME_TIME else "expired"
         self.close(room)
@@ -278,12 +310,17 @@ class Rooms:
 
     def expire(self, now: float) -> list[bytes]:
         """Forget what is over; the rooms that were."""
-        over = [name for name, room in self._rooms.items() if room.ends <= now]
-        for name in over:
-            if self._rooms[name].away:
+        over = []
+        while self._ends and self._ends[0][0] <= now:
+            name = heapq.heappop(self._ends)[1]
+            room = self._rooms.get(name)
+            if room is None or room.ends > now:  # closed, or its end was put off
+                continue
+            over.append(name)
+            if room.away:
                 self.close(name)
             else:
-                self.finish(name, now)
+                self._end(name, room, now)
         while self._former:
             oldest = next(iter(self._former))
             if self._former[oldest].ends > now:
@@ -291,14 +328,11 @@ class Rooms:
             self._forget(oldest)
         return over
 
-    def overdue(self, now: float) -> list[tuple[bytes, bytes]]:
-        """(room, attempt) of attempts that have had their time."""
-        return [
-            (name, attempt)
-            for name, room in self._rooms.items()
-            for attempt, one in room.attempts.items()
-            if one.ends <= now
-        ]
+    def _note_end(self, name: bytes, room: Room) -> None:
+        heapq.heappush(self._ends, (room.ends, name))
+        if len(self._ends) > 2 * len(self._rooms) + 1000:  # mostly what has changed since
+            self._ends = [(one.ends, name) for name, one in self._rooms.items()]
+            heapq.heapify(self._ends)
 
 
 class Rates:

@@ -261,7 +261,7 @@ async def test_a_link_is_told_once_the_seat_is_had_and_before_anybody_waits(plac
         assert host.told[0].link == str(
             make_link(place.origin, SECRET, host.transfer.identity.public, passphrase=False)
         )
-        assert len(place.server._rooms) == 1
+        assert place.server.rooms == 1
 
 
 @virtual_time
@@ -340,7 +340,7 @@ async def test_a_seat_that_cannot_be_kept_ends_no_transfer_and_is_taken_again_fo
             session.fail("connection_lost")
             await asyncio.sleep(30)
             assert not host.task.done(), "a cut one needs the room again, and waits for it"
-        await host.until(lambda: len(place.server._rooms) == 1)
+        await host.until(lambda: place.server.rooms == 1)
         await place.guest(host, again=True)
         (await host.admitted()).ends.set_result(COMPLETE)
         assert (await host.task).code == ""
@@ -395,7 +395,7 @@ async def test_a_stop_closes_the_room(place):
         with pytest.raises(asyncio.CancelledError):
             await host.task
         await asyncio.sleep(0.5)
-        assert len(place.server._rooms) == 0
+        assert place.server.rooms == 0
 
 
 @virtual_time
@@ -461,7 +461,7 @@ async def test_a_server_is_left_once_both_have_met(place):
         await place.guest(host)
         await host.admitted()
         await asyncio.sleep(1)
-        (room,) = place.server._rooms._rooms.values()
+        (room,) = place.server._store._rooms._rooms.values()
         assert not room.attempts
 
 

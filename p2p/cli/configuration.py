@@ -24,6 +24,7 @@ from .language import language, words
 FILE = "handover.toml"
 MAX_FILE = 64 * 1024
 VARIABLE = "HANDOVER_CONFIG"  # names one file to read instead of both
+SECRET = ("proxy", "redis-url")  # keys whose URL may have a password
 SERVE = "serve"  # the table of the server's keys; all others stand above it
 
 
@@ -88,9 +89,13 @@ def in_force(program: click.Group) -> list[InForce]:
 
 
 def _shown(setting: Setting, value: Any) -> Any:
-    """A value without the password of a proxy."""
-    if setting.key != "proxy" or not isinstance(value, str):
-        return value
+    """A value without a password."""
+    secret = setting.key in SECRET and isinstance(value, str)
+    return shown_url(value) if secret else value
+
+
+def shown_url(value: str) -> str:
+    """A URL without its password."""
     try:
         parts = urlsplit(value)
         login, at, host = parts.netloc.rpartition("@")

@@ -14,7 +14,7 @@ import click
 
 from .. import api
 from ..api import TURN_TTL, Failure, Home, os_detail
-from .configuration import SERVE, Setting
+from .configuration import SERVE, Setting, shown_url
 from .language import counted, words
 from .options import Address, Duration, Network, both_or_none, names, tls_files
 from .terminal import say, show, show_table, told
@@ -33,6 +33,7 @@ LEVELS = ("debug", "info", "warning", "error")
 @click.option("--local-ca", is_flag=True, **SET)
 @names(**SET)
 @click.option("--trusted-proxy", "trusted", type=Network(), multiple=True, **SET)
+@click.option("--redis-url", default="", **SET)
 @click.option("--ice", "urls", multiple=True, **SET)
 @click.option("--stun-listen", type=Address(), **SET)
 @click.option("--turn-secret-file", type=click.Path(path_type=Path), **SET)
@@ -45,6 +46,7 @@ def serve(
     local_ca: bool,
     names: tuple[str, ...],
     trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...],
+    redis_url: str,
     urls: tuple[str, ...],
     stun_listen: tuple[str, int] | None,
     turn_secret_file: Path | None,
@@ -62,6 +64,7 @@ def serve(
         raise click.UsageError(words("usage", "name_needs_ca"))
     stun_port = stun_listen[1] if stun_listen else 0
     ice = _ice_servers(urls, turn_secret_file, int(turn_ttl), stun_port)
+    store = _shared_store(redis_url) if redis_url else None
     for url in ice.nameless:
         say(words("server", "nameless", url=url))
     with told():
@@ -73,7 +76,7 @@ def serve(
             left_out(tls)
 
     async def serve_until_stopped() -> None:
-        async with api.serve(listen, tls, trusted, ice, stun_listen) as port:
+        async with api.serve(listen, tls, trusted, ice, stun_listen, store) as port:
             scheme = "https" if tls else "http"
             say(words("server", "serving", port=port, scheme=scheme))
             stop = asyncio.Event()
@@ -93,6 +96,15 @@ def _ice_servers(
         return api.ice_configuration(urls, secrets, ttl, stun_port)
     except api.BadIce as bad:
         raise click.UsageError(words("usage", bad.code, what=str(bad))) from None
+
+
+def _shared_store(url: str) -> api.Store:
+    """Raises `UsageError`."""
+    try:
+        return api.redis_store(url)
+    except ValueError:
+        what = shown_url(url)
+        raise click.UsageError(words("usage", "redis_url", what=what)) from None
 
 
 def _tell_authority(authority: Authority, tell: Callable[[str], None]) -> None:

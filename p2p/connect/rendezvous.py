@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from signaling.app import Server
     from signaling.ice import IceConfiguration
     from signaling.proxies import Network
+    from signaling.store import Store
 
 EVERYWHERE = ("", "0.0.0.0", "::")
 # Of a transfer's own server, where it is free: a page finds what an earlier one left, and erases
@@ -46,12 +47,14 @@ async def open_server(
     tls: Tls | None,
     trusted: Sequence[Network] = (),
     ice: IceConfiguration | None = None,
+    store: Store | None = None,
 ) -> AsyncIterator[Server]:
-    """A signaling server in this process, which believes proxies in the networks `trusted` and
-    tells peers of the STUN and TURN servers `ice`. Raises `Failure` when it cannot listen."""
+    """A signaling server in this process, which believes proxies in the networks `trusted`, tells
+    peers of the STUN and TURN servers `ice`, and shares `store` with other nodes. Raises `Failure`
+    when it cannot listen."""
     from signaling.app import Server
 
-    server = Server(trusted=trusted, ice=ice)
+    server = Server(trusted=trusted, ice=ice, store=store)
     try:
         await server.start(*listen, tls.context if tls else None)
     except OSError as error:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from p2p import api
 from p2p.cli import configuration, main
 from p2p.cli.configuration import Setting
+from signaling.redis_store import RedisStore
 
 SERVER = "https://handover.hospital.example"
 
@@ -112,9 +113,14 @@ def test_the_server_has_a_table_of_its_own(line, files, monkeypatch):
     )
     line.run("serve")
     assert taken["ice"] == (("stun:a.example", "turn:b.example"), None, 1800, 3478)
-    address, _, trusted, _, stun = taken["serve"]
+    address, _, trusted, _, stun, store = taken["serve"]
     assert (address, str(trusted[0])) == (("127.0.0.1", 8443), "10.0.0.0/8")
-    assert stun == ("", 3478)
+    assert (stun, store) == (("", 3478), None)
+    line.run("serve", env={"HANDOVER_SERVE_REDIS_URL": "redis://h:hunter2@redis.example/0"})
+    assert isinstance(taken["serve"][-1], RedisStore)
+    result = line.run("serve", "--redis-url", "http://h:hunter2@redis.example")
+    assert result.exit_code == 2
+    assert "http://h:***@redis.example is not the URL of a Redis server" in result.stderr
     line.run("serve", env={"HANDOVER_SERVE_ICE": "stun:c.example stun:d.example"})
     assert taken["ice"][0] == ("stun:c.example", "stun:d.example")
 

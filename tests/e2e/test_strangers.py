@@ -341,7 +341,7 @@ async def test_cancelled_sends_leave_no_rooms_behind(tmp_path):
         await asyncio.wait_for(waiting.wait(), 20)
         sending.transfer.cancel()
         assert (await sending.result()).code == "cancelled"
-    assert len(server._rooms) == 0
+    assert server.rooms == 0
     await server.stop()
 
 

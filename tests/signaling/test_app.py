@@ -82,7 +82,7 @@ async def test_envelopes_pass_both_ways_and_the_server_says_who_left(start):
 
 async def test_both_sides_are_told_of_the_servers_for_each_attempt(start):
     server = await start()
-    server._ice = IceConfiguration(("stun:a.example", "turn:b.example"), lambda: b"secret")
+    server._rooms._ice = IceConfiguration(("stun:a.example", "turn:b.example"), lambda: b"secret")
     async with await raw(server) as sender, await raw(server) as recipient:
         created = await say(sender, create())
         assert created == {"type": "created"}

@@ -111,6 +111,36 @@ test("a server that says nothing is slow, and in the end there was no connection
   expect(transfer.outcome?.code).toBe("no_connection");
 });
 
+const left =
+  (after: number) =>
+  (socket: ServedSocket, { type }: { [name: string]: unknown }) => {
+    if (type !== "join") return;
+    socket.say(JOINED);
+    setTimeout(() => socket.say({ type: "left", attempt: JOINED.attempt }), after);
+  };
+
+test("an introduction that broke off is tried again: a server may have gone", async () => {
+  ServedSocket.answer = left(2000);
+  ServedSocket.reachable = true;
+  const transfer = new Asked();
+  const { over } = guest(transfer);
+  await vi.advanceTimersByTimeAsync(20_000);
+  await over;
+  expect(transfer.outcome?.code).toBe("no_connection");
+  expect(ServedSocket.made.map((socket) => socket.madeAt)).toHaveLength(3);
+});
+
+test("one that broke off late is not: both sides have tried what they could", async () => {
+  ServedSocket.answer = left(11_000);
+  ServedSocket.reachable = true;
+  const transfer = new Asked();
+  const { over } = guest(transfer);
+  await vi.advanceTimersByTimeAsync(12_000);
+  await over;
+  expect(transfer.outcome?.code).toBe("no_connection");
+  expect(ServedSocket.made).toHaveLength(1);
+});
+
 test("a passphrase that cannot be one is refused before anybody is asked", async () => {
   const transfer = new Asked();
   const { over } = guest(transfer, { link: { ...LINK, passphrase: true }, passphrase: "" });

@@ -136,6 +136,8 @@ const addressOf = (origin: string): string => `${origin.replace(/^http/, "ws")}$
 
 /** A guest's attempt. */
 export class GuestSeat implements Seat {
+  over = false; // the server has said so
+
   private constructor(
     private readonly socket: WebSocket,
     private readonly inbox: Inbox,
@@ -168,6 +170,7 @@ export class GuestSeat implements Seat {
 
   async recv(): Promise<Bytes | null> {
     const message = await this.inbox.next().catch(() => null);
+    this.over ||= message?.type !== "envelope";
     return message?.type === "envelope" ? (message["body"] as Bytes) : null;
   }
 

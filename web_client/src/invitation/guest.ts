@@ -39,6 +39,7 @@ import { SOFTWARE } from "../version";
 const SLOW_SECONDS = 5; // without a connection, after which people are told the usual causes
 const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5];
 const DISARM_SECONDS = 1; // for a host to withdraw a link after the last guess
+const LEFT_SECONDS = 10; // in which an introduction that broke off is tried again; a server may be gone
 const PROBES = 3; // connections that may come to nothing before the handshake is through
 const CAPABILITIES = [RESUME, LANES, ZSTD_FRAMES]; // of a recipient
 const LATE_SECONDS = 2; // well before a host takes large packets for lost
@@ -52,6 +53,7 @@ export class GuestInvitation {
   private staying: Promise<void> | null = null; // until the server was told
   private heard: () => void = () => {};
   private stopped = false;
+  private left = false; // the last attempt was over before a connection was open
   private wake: () => void = () => {}; // from a pause or an attempt, when it is stopped
 
   constructor(
@@ -126,6 +128,7 @@ export class GuestInvitation {
     let backoff = FIRST_BACKOFF;
     let [lostAt, heard, there] = [clock(), clock(), clock()];
     let probes = PROBES;
+    const began = clock();
     for (;;) {
       let proven = false; // whether the host of this session is
       let failure: unknown = null;
@@ -140,6 +143,10 @@ export class GuestInvitation {
       } catch (error) {
         const probing = !proven && !this.stopped && !transfer.underway;
         if (probing && brokeOff(error) && --probes) continue;
+        if (probing && this.left && clock() - began < LEFT_SECONDS && --probes) {
+          await sleep(FIRST_BACKOFF);
+          continue;
+        }
         if (this.stopped && !transfer.unconfirmed) throw error;
         failure = error;
       }
@@ -191,6 +198,7 @@ export class GuestInvitation {
     first: boolean, // nothing is under way yet, so the passphrase may be wrong
   ): Promise<Connected> {
     let [opened, passed3, over] = [false, false, false];
+    this.left = false;
     let seat: GuestSeat | null = null;
     const check = () => {
       if (over) throw new LaneLost(); // nobody waits for it any more
@@ -266,6 +274,7 @@ export class GuestInvitation {
         throw new Failure("not_found", "link_disabled");
       }
       if (opened) throw new Failure("connection_lost_early");
+      this.left = (seat as GuestSeat | null)?.over ?? false;
       throw new Failure("no_connection", transports.obstacle);
     } finally {
       over = true;

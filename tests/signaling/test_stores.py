@@ -1,0 +1,376 @@
+"""What every store does, and Redis among several nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+
+import pytest
+
+from signaling.memory_store import MemoryStore
+from signaling.redis_store import RedisStore
+from signaling.rooms import Kind, Limits, Origin, Refused, Seat
+from signaling.store import Node, Unavailable, Word
+from tests.redis_server import RedisServer
+
+JOIN, OWNER = (hashlib.sha256(token).digest() for token in (b"j" * 32, b"o" * 32))
+HERE, OTHER = (Origin(name * 32, name * 32) for name in (b"1", b"2"))
+ROOM = b"r" * 16
+
+pytestmark = pytest.mark.process
+
+
+class Heard:
+    """What one node is told."""
+
+    def __init__(self, store):
+        self.words: asyncio.Queue[Word] = asyncio.Queue()
+        self.store, self.keys, self.cuts = store, [], 0
+
+    async def start(self):
+        def cut_off():
+            self.cuts += 1
+
+        await self.store.start(Node(self.words.put_nowait, self.keys.append, cut_off))
+        async with asyncio.timeout(10):
+            while not self.store.ready():
+                await asyncio.sleep(0.01)
+        return self
+
+    async def word(self):
+        async with asyncio.timeout(5):
+            return await self.words.get()
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory):
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def node(request, redis):
+    """Makes nodes; a store in memory has one."""
+    made: list[Heard] = []
+    if request.param == "redis":
+        redis.ask("FLUSHALL")
+
+    async def make(**limits):
+        if request.param == "memory":
+            made[:] = made or [await Heard(MemoryStore(Limits(**limits))).start()]
+            return made[0]
+        made.append(await Heard(RedisStore(redis.url, Limits(**limits))).start())
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.store.stop()
+
+
+each = pytest.mark.parametrize("node", ["memory", "redis"], indirect=True)
+shared = pytest.mark.parametrize("node", ["redis"], indirect=True)
+
+
+def seat_of(node):
+    return Seat(node.store.name, os.urandom(16))
+
+
+async def create(node, room=ROOM, owner=OWNER, ttl=60, origin=HERE, join=JOIN):
+    """The seat that was taken, and who is to be told."""
+    seat = seat_of(node)
+    return seat, await node.store.create(room, join, owner, ttl, origin, seat.id)
+
+
+async def join(node, room=ROOM, token=JOIN, origin=HERE):
+    """The guest's seat, and the host's."""
+    seat = seat_of(node)
+    return seat, await node.store.join(room, token, origin, seat.id)
+
+
+async def refusal(doing):
+    with pytest.raises(Refused) as caught:
+        await doing
+    return caught.value.code, caught.value.reason
+
+
+@each
+async def test_a_guest_finds_the_host_and_one_reaches_the_other(node):
+    one, two = await node(), await node()
+    host, told = await create(one)
+    assert told == []
+    guest, found = await join(two)
+    assert found == host
+    assert await two.store.send(host, Kind.ATTEMPT, guest.id)
+    word = await one.word()
+    assert (word.kind, word.seat, word.attempt, word.node) == (
+        Kind.ATTEMPT,
+        host.id,
+        guest.id,
+        guest.node,
+    )
+    body = os.urandom(9 * 1024)
+    assert await one.store.send(Seat(word.node, word.attempt), Kind.ENVELOPE, guest.id, body)
+    word = await two.word()
+    assert (word.kind, word.seat, word.body) == (Kind.ENVELOPE, guest.id, body)
+
+
+@each
+async def test_only_the_owner_takes_the_seat_again_and_who_was_there_is_named(node):
+    one, two = await node(), await node()
+    host, _ = await create(one)
+    guest, _ = await join(two)
+    assert await refusal(create(two, owner=JOIN)) == ("room_taken", None)
+    again, told = await create(two)
+    assert sorted(told) == sorted([(guest, Kind.LEFT), (host, Kind.REPLACED)])
+    assert (await join(one))[1] == again
+    assert await one.store.away(ROOM, host.id) == [], "it has nothing to say any more"
+    assert (await join(one))[1] == again
+
+
+@each
+async def test_of_many_who_want_a_seat_at_once_one_gets_it(node):
+    nodes = [await node() for _ in range(4)]
+    owners = [hashlib.sha256(bytes([n])).digest() for n in range(40)]
+    tries = [create(nodes[n % 4], owner=owner) for n, owner in enumerate(owners)]
+    got = await asyncio.gather(*tries, return_exceptions=True)
+    assert sum(not isinstance(one, Refused) for one in got) == 1
+    tries = [join(nodes[n % 4]) for n in range(20)]
+    got = await asyncio.gather(*tries, return_exceptions=True)
+    assert sum(not isinstance(one, Refused) for one in got) == 2
+    assert {one.code for one in got if isinstance(one, Refused)} == {"busy"}
+
+
+@each
+async def test_a_wrong_token_and_an_unknown_room_look_the_same(node):
+    one = await node()
+    await create(one)
+    assert await refusal(join(one, token=OWNER)) == ("not_found", None)
+    assert await refusal(join(one, room=b"x" * 16)) == ("not_found", None)
+
+
+@each
+async def test_an_attempt_makes_room_when_it_is_left_and_when_its_time_is_up(node):
+    one = await node(attempt_seconds=1.0)
+    await create(one)
+    guest, _ = await join(one)
+    await join(one)
+    assert await refusal(join(one)) == ("busy", None)
+    await one.store.leave(ROOM, guest)
+    await join(one)
+    assert await refusal(join(one)) == ("busy", None)
+    await asyncio.sleep(1.1)
+    await join(one)
+
+
+@each
+async def test_a_room_ends_with_its_time_and_is_free_for_anyone(node):
+    one = await node()
+    await create(one, ttl=1)
+    await asyncio.sleep(1.1)
+    assert await refusal(join(one)) == ("not_found", "expired")
+    assert await refusal(join(one, token=OWNER)) == ("not_found", None)
+    seat, told = await create(one, owner=JOIN)
+    assert [kind for _, kind in told if kind is not Kind.REPLACED] == []
+    assert (await join(one))[1] == seat
+
+
+@each
+async def test_a_room_that_was_finished_says_so_to_who_has_its_token(node):
+    one, two = await node(), await node()
+    host, _ = await create(one)
+    guest, _ = await join(two)
+    assert await one.store.finish(ROOM, os.urandom(16)) == []
+    assert await one.store.finish(ROOM, host.id) == [(guest, Kind.LEFT)]
+    assert await one.store.finish(ROOM, host.id) == []
+    assert await refusal(join(two)) == ("not_found", "closed")
+    assert await refusal(join(two, token=OWNER)) == ("not_found", None)
+    host, _ = await create(two)
+    assert (await join(one))[1] == host
+
+
+@each
+async def test_a_host_that_sees_its_time_up_a_little_early_has_not_withdrawn_the_link(node):
+    one = await node()
+    host, _ = await create(one, ttl=3)
+    await one.store.finish(ROOM, host.id)
+    assert await refusal(join(one)) == ("not_found", "expired")
+
+
+@each
+async def test_a_host_that_is_away_is_waited_for_but_not_for_ever(node):
+    one, two = await node(away_seconds=1.0), await node(away_seconds=1.0)
+    host, _ = await create(one)
+    guest, _ = await join(two)
+    assert await one.store.away(ROOM, host.id) == [(guest, Kind.LEFT)]
+    assert await refusal(join(two)) == ("not_found", None)
+    assert await refusal(create(two, owner=JOIN)) == ("room_taken", None)
+    again, told = await create(two)
+    assert told == []
+    assert (await join(one))[1] == again
+    await two.store.away(ROOM, again.id)
+    await asyncio.sleep(1.1)
+    assert await refusal(join(one)) == ("not_found", None), "nobody knows why"
+    await create(one, owner=JOIN)
+
+
+@each
+async def test_an_address_has_so_many_rooms_and_no_more_wherever_it_makes_them(node):
+    limits = {"rooms_per_address": 3, "away_seconds": 1.0}
+    one, two = await node(**limits), await node(**limits)
+    await create(one, room=b"1" * 16)
+    for name, where in ((b"2", two), (b"3", one)):
+        await create(where, room=name * 16)
+    assert await refusal(create(two, room=b"4" * 16)) == ("rate_limited", None)
+    await create(two, room=b"1" * 16)  # it has that one
+    await create(two, room=b"5" * 16, origin=OTHER)
+    again, _ = await create(one, room=b"1" * 16)
+    await one.store.finish(b"1" * 16, again.id)
+    await create(two, room=b"4" * 16)
+    assert await refusal(create(one, room=b"6" * 16)) == ("rate_limited", None)
+
+
+@each
+async def test_guesses_are_counted_by_address_wherever_they_are_made(node):
+    limits = {"failed_joins_per_minute": 4}
+    one, two = await node(**limits), await node(**limits)
+    await create(one)
+    for n in range(4):
+        assert (await refusal(join((one, two)[n % 2], token=OWNER)))[0] == "not_found"
+    assert (await refusal(join(two, token=OWNER)))[0] == "rate_limited"
+    assert (await refusal(join(one, room=b"x" * 16)))[0] == "rate_limited"
+    assert (await refusal(join(one, token=OWNER, origin=OTHER)))[0] == "not_found"
+    await join(one)  # a right one passes all the same
+
+
+@each
+async def test_right_joins_are_counted_by_address_and_room(node):
+    one = await node(joins_per_minute=3)
+    await create(one)
+    for _ in range(3):
+        guest, _ = await join(one)
+        await one.store.leave(ROOM, guest)
+    assert await refusal(join(one)) == ("rate_limited", None)
+    await join(one, origin=OTHER)
+
+
+@shared
+async def test_nodes_count_addresses_under_one_key(node):
+    one, two = await node(), await node()
+    for _ in range(100):
+        if one.keys and two.keys:
+            break
+        await asyncio.sleep(0.02)
+    assert one.keys == two.keys
+    assert len(one.keys[0]) == 32
+
+
+@shared
+async def test_nobody_is_reached_at_a_node_that_is_gone(node):
+    one, two = await node(), await node()
+    host, _ = await create(one)
+    await one.store.stop()
+    guest, found = await join(two)
+    assert found == host
+    assert not await two.store.send(host, Kind.ATTEMPT, guest.id)
+    await create(two)
+
+
+@shared
+async def test_a_redis_that_restarts_empty_is_told_which_rooms_there_are(node, redis):
+    one, two = await node(), await node()
+    host, _ = await create(one)
+    redis.stop()
+    with pytest.raises(Unavailable):
+        await two.store.send(host, Kind.ATTEMPT, b"a" * 16)
+    redis.start()
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                _, found = await join(two)
+                break
+            except (Refused, Unavailable):
+                await asyncio.sleep(0.5)
+    assert found == host
+    assert (one.cuts, two.cuts) == (2, 2)
+
+
+@shared
+async def test_a_host_that_has_moved_meanwhile_is_not_taken_back(node, redis):
+    one, two = await node(), await node()
+    old, _ = await create(one)
+    new, _ = await create(two)
+    one.store._up.clear()
+    await one.store._register()  # as after a fail-over
+    one.store._up.set()
+    assert (await join(two))[1] == new
+    await one.store._register()
+    assert (await one.word()).kind is Kind.REPLACED
+    assert (await join(one))[1] == new
+    assert old.id != new.id
+
+
+@shared
+async def test_a_redis_that_does_not_answer_is_waited_for_a_little(node, redis):
+    one = await node()
+    redis.pause()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(Unavailable):
+        await create(one)
+    assert 1.5 < loop.time() - began < 7
+    waiting = asyncio.create_task(create(one))
+    await asyncio.sleep(1)
+    redis.go_on()
+    assert {kind for _, kind in (await waiting)[1]} <= {Kind.REPLACED}, "the first was late"
+
+
+@shared
+async def test_words_that_are_none_are_dropped(node, redis):
+    one = await node()
+    for data in (b"", b"\x00", b"\x02" * 30, b"\x63" + bytes(60), bytes(70)):
+        await one.store._ask("PUBLISH", f"handover:node:{one.store.name.hex()}", data)
+    host, _ = await create(one)
+    assert await one.store._ask(
+        "PUBLISH",
+        f"handover:node:{one.store.name.hex()}",
+        b"\x01" + one.store.name + host.id + b"a" * 16,
+    )
+    assert (await one.word()).attempt == b"a" * 16
+    assert one.words.empty()
+
+
+@shared
+async def test_redis_holds_no_token_no_room_and_no_envelope(node, redis):
+    one, two = await node(), await node()
+    host, _ = await create(one)
+    guest, _ = await join(two)
+    await one.store.send(guest, Kind.ENVELOPE, guest.id, b"envelope")
+    await two.word()
+    held = redis.everything()
+    assert JOIN in held
+    for planted in (b"j" * 32, b"o" * 32, ROOM, ROOM.hex().encode(), b"envelope"):
+        assert planted not in held
+    await one.store.finish(ROOM, host.id)
+
+
+async def test_a_redis_with_tls_and_a_password(tmp_path):
+    from signaling.certificates import open_authority
+
+    authority = open_authority(tmp_path / "ca", [], [])
+    (tmp_path / "redis.pem").write_bytes(authority.issue([], ["127.0.0.1"]).pem)
+    (tmp_path / "users.acl").write_text(
+        "user default off\n"
+        "user handover on >secret ~handover:* &handover:* +@all -@admin -@dangerous\n"
+    )
+    acl = ("--aclfile", str(tmp_path / "users.acl"))
+    server = RedisServer(tmp_path, *acl, pem=tmp_path / "redis.pem")
+    url = f"rediss://handover:secret@127.0.0.1:{server.port}/0?ssl_ca_certs={authority.path}"
+    try:
+        one = await Heard(RedisStore(url)).start()
+        host, _ = await create(one)
+        assert (await join(one))[1] == host
+        await one.store.stop()
+    finally:
+        server.stop()
