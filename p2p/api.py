@@ -37,7 +37,7 @@ from .connect import timestamps
 from .connect.certificates import Tls, local_authority, tls_from_files, tls_from_local_ca
 from .connect.doctor import Check, Doctor, Opening
 from .connect.proxies import Proxies
-from .connect.rendezvous import open_rendezvous, open_server, open_stun
+from .connect.rendezvous import READY_DAYS, open_rendezvous, open_server, open_stun
 from .connect.seats import OWNER
 from .connect.syslog import PORT as SYSLOG_PORT
 from .connect.syslog import Server as SyslogServer
@@ -117,6 +117,7 @@ __all__ = [
     "MAX_REASON",
     "MIN_LIMIT",
     "PURPOSES",
+    "READY_DAYS",
     "SOFTWARE",
     "STATUSES",
     "SYSLOG_PORT",
@@ -1175,18 +1176,28 @@ async def serve(
     ice: IceConfiguration | None = None,
     stun: tuple[str, int] | None = None,
     store: Store | None = None,
+    *,
+    metrics: tuple[str, int] | None = None,
+    ready_days: int = READY_DAYS,
+    drain: float = 0.0,
+    home: HomeLike = None,
 ) -> AsyncIterator[int]:
     """The signaling server on its own, for as long as the context lasts; gives its port.
 
     Who asks, by which name and by which scheme is told by proxies in the networks
     `trusted_proxies`, and else by the connection alone. `ice`: the STUN and TURN servers that peers
     are told of. `stun`: where it answers STUN binding requests itself. `store`: what it shares with
-    other nodes (`redis_store`), for one server. Raises `Failure` (cannot_listen) when it cannot
-    listen.
+    other nodes (`redis_store`), for one server. `metrics`: where `/metrics`, `/healthz` and
+    `/readyz` are answered; a node is not ready with a certificate that expires in less than
+    `ready_days`. The certificate is read anew when its files change, and one of the local authority
+    in `home` is renewed. When the context ends, nobody new is taken, and attempts under way have
+    `drain` seconds to end. Raises `Failure` (cannot_listen) when it cannot listen.
     """
+    local_ca = _home(home).local_ca if tls is not None and tls.kind == "local-ca" else None
+    asked = metrics, ready_days, local_ca, drain
     async with (
         open_stun(stun),
-        open_server(listen, tls, trusted_proxies, ice, store) as server,
+        open_server(listen, tls, trusted_proxies, ice, store, *asked) as server,
     ):
         yield server.port
 

@@ -677,14 +677,19 @@ class GuestInvitation:
         passed_3 = opened = self._left = False
         attempt: Attempt | None = None
         try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                async with GuestSeat(link.origin, self._keys, self._proxies) as attempt:
+            async with (
+                asyncio.timeout(HANDSHAKE_SECONDS) as timeout,
+                GuestSeat(link.origin, self._keys, self._proxies) as attempt,
+            ):
+                attempt.outcome = "no_connection"
+                try:
                     if not again:
                         options.emit(StateChanged("opened"))
                     binding = await transports.connect_guest(
                         attempt, self._keys, passphrase=link.passphrase, host_sends=not self._sends
                     )
                     opened, began = True, time.monotonic()
+                    attempt.outcome = "connection_lost_early"
                     entropy = new_entropy()
                     handshake = GuestHandshake(
                         binding,
@@ -704,9 +709,16 @@ class GuestInvitation:
                     await control.send(handshake.receive_2(message_2))
                     # A late one may have crossed the host's decision to connect anew.
                     passed_3 = time.monotonic() - began < LATE_SECONDS
+                    if passed_3 and link.passphrase and not self._proven:
+                        attempt.outcome = "passphrase_wrong"
                     message_4 = await race(receive_early(control), transports.hear_no_data())
                     secured = handshake.receive_4(message_4)
+                    attempt.outcome = transports.path
                     return binding, secured, b"" if self._sends else entropy.session
+                except asyncio.CancelledError:
+                    if not timeout.expired():
+                        attempt.outcome = "cancelled"
+                    raise
         except (LaneLost, TimeoutError):
             if passed_3 and link.passphrase and not self._proven:
                 raise Failure("passphrase_wrong") from None

@@ -13,6 +13,7 @@ import ssl
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -27,10 +28,12 @@ from .proxies import Network, Proxies
 from .rooms import Limits, Rates, Refused
 from .seats import Seat, Seats
 from .store import Node, Store, Unavailable
+from .tally import Tally
 
 logger = logging.getLogger("handover.signaling")
 
 LOOK_SECONDS = 1.0
+WARN_DAYS = 14
 PING_SECONDS = 20.0
 
 
@@ -55,7 +58,10 @@ class Server:
         self.port = 0
         self._store = store or MemoryStore(self.limits, owner_hash)
         own = owner_hash is not None
-        self._rooms = Seats(self.limits, self._store, ice or IceConfiguration(), guest, own=own)
+        self.tally = Tally()
+        self.certificate_expires: datetime | None = None
+        ice = ice or IceConfiguration()
+        self._rooms = Seats(self.limits, self._store, ice, self.tally, guest, own=own)
         self._proxies = Proxies(trusted)
         self._connections = Connections(self.limits, Rates(self.limits), self._proxies)
         self._seats: set[Seat] = set()
@@ -70,6 +76,21 @@ class Server:
     def rooms(self) -> int:
         """How many rooms have their host here."""
         return len(self._rooms)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    @property
+    def store_ready(self) -> bool:
+        """Whether what is shared with other nodes answers."""
+        return self._store.ready()
+
+    @property
+    def draining(self) -> bool:
+        """Whether it takes nobody new."""
+        return self._rooms.draining
 
     # --- starting and stopping
 
@@ -105,6 +126,23 @@ class Server:
             self._connections.accept(listener, self._runner.server, tls)
         )
         logger.info("listening on port %d", self.port)
+
+    def certificate(self, expires: datetime) -> None:
+        """The certificate that is served from now on, and until when it is good."""
+        self.certificate_expires = expires
+        left = (expires - datetime.now(UTC)).total_seconds() / 86_400
+        level = logging.INFO if left > WARN_DAYS else logging.WARNING
+        logger.log(level, "certificate expires %s", expires.isoformat())
+
+    async def drain(self, seconds: float) -> None:
+        """Take nobody new, send away who waits, and let attempts that are under way end, but not
+        for longer than this."""
+        logger.info("draining")
+        self._rooms.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._rooms.under_way:
+                    await asyncio.sleep(0.05)
 
     async def stop(self, *, replaced: bool = False) -> None:
         """Tell everyone, and close, within `shutdown_seconds` twice. Where it is not `replaced`,
@@ -221,7 +259,7 @@ class Server:
         try:
             await self._serve(seat, ws)
         finally:
-            self._rooms.vacate(seat)
+            self._rooms.vacate(seat, ws.close_code)
             seat.hang_up()
             connection.end_within(2 * self.limits.shutdown_seconds + self.limits.write_seconds)
             try:
@@ -250,14 +288,17 @@ class Server:
             try:
                 await self._rooms.act(seat, messages.decode(frame.data, messages.FROM_PEER))
             except messages.BadMessage:
+                self.tally.count("refusals", "bad_message")
                 seat.say("error", code="bad_message")
                 return
             except Refused as refusal:
                 logger.info("refused: %s", refusal.code)
+                self.tally.count("refusals", refusal.code)
                 seat.say("error", code=refusal.code, reason=refusal.reason)
                 return
             except Unavailable:
-                logger.warning("refused: the store does not answer")
+                logger.warning("refused: unavailable")
+                self.tally.count("refusals", "unavailable")
                 seat.say("error", code="unavailable")
                 return
             if not seat.room and not seat.stays:

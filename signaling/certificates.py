@@ -79,6 +79,7 @@ class Served:
 
     context: ssl.SSLContext
     hosts: tuple[str, ...]
+    expires: datetime
     pem: bytes = field(repr=False)
     left_out: tuple[str, ...] = ()
 
@@ -89,12 +90,14 @@ def from_pem(chain: bytes, key: bytes) -> Served:
     pem = chain if chain == key else chain + b"\n" + key
     context = server_context(pem)
     leaf = x509.load_pem_x509_certificates(chain)[0]
+    expires = leaf.not_valid_after_utc
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:  # browsers have not looked at the common name for years
-        return Served(context, (), pem)
+        return Served(context, (), expires, pem)
     addresses = map(str, names.get_values_for_type(x509.IPAddress))
-    return Served(context, (*names.get_values_for_type(x509.DNSName), *addresses), pem)
+    hosts = (*names.get_values_for_type(x509.DNSName), *addresses)
+    return Served(context, hosts, expires, pem)
 
 
 def own_names() -> list[str]:
@@ -178,7 +181,8 @@ class Authority:
         )
         pem = certificate.public_bytes(serialization.Encoding.PEM) + _private(key)
         left_out = tuple(host for host in wanted if not self.permits(host))
-        return Served(server_context(pem), tuple(map(str, hosts)), pem, left_out)
+        expires = certificate.not_valid_after_utc
+        return Served(server_context(pem), tuple(map(str, hosts)), expires, pem, left_out)
 
 
 def open_authority(

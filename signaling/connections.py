@@ -122,6 +122,9 @@ class Connections:
         self._most = limits.connections
         self._key, self._key_ends = b"", 0.0
 
+    def __len__(self) -> int:
+        return len(self._all)
+
     async def accept(
         self, listener: socket.socket, manager: web.Server, tls: ssl.SSLContext | None
     ) -> None:

@@ -72,6 +72,18 @@ ERRORS: Final = (
 )
 
 
+# How an attempt ended, as a guest says by the code that it closes its connection with.
+OUTCOMES: Final = {
+    4000: "direct",
+    4001: "tls",
+    4002: "relayed",
+    4010: "no_connection",
+    4011: "connection_lost_early",
+    4012: "passphrase_wrong",
+    4013: "cancelled",
+    4014: "failed",
+}
+CONNECTED: Final = ("direct", "tls", "relayed")
 REASONS: Final = ("expired", "closed")  # why a room is `not_found`, to who has its join token
 
 

@@ -22,6 +22,7 @@ from . import messages, rooms, store
 from .connections import Connection
 from .ice import IceConfiguration
 from .rooms import Kind, Limits, Refused
+from .tally import Tally
 
 logger = logging.getLogger("handover.signaling")
 
@@ -49,7 +50,8 @@ class Seat:
         self.strays = 0
         self.links: dict[bytes, _Link] = {}  # by attempt
         self.timer: asyncio.TimerHandle | None = None  # of its room, or of its attempt
-        self.hung_up = False
+        self.hung_up = self.over = False  # the latter: a guest's attempt is
+        self.joined = 0.0  # when a guest did, by the loop's clock
         self._created = False
         self._socket, self._limits = socket, limits
         self._unsent: asyncio.Queue[str | bytes | None] = asyncio.Queue()
@@ -118,6 +120,7 @@ class Seats:
         limits: Limits,
         shared: store.Store,
         ice: IceConfiguration,
+        tally: Tally,
         guest: tuple[bytes, bytes] | None = None,
         *,
         own: bool = False,
@@ -125,7 +128,8 @@ class Seats:
         """Pages of the `guest` may `stay`: the room, and the SHA-256 of its join token. With `own`,
         a transfer's own server, that is the guest of whatever room is made."""
         self.guest, self._own = guest, own
-        self._limits, self._store, self._ice = limits, shared, ice
+        self.draining = False
+        self._limits, self._store, self._ice, self._tally = limits, shared, ice, tally
         self._by_id: dict[bytes, Seat] = {}
         self._rooms = 0
         self._errands: set[asyncio.Task[None]] = set()
@@ -139,9 +143,13 @@ class Seats:
     async def act(self, seat: Seat, message: messages.Message) -> None:
         """Raises `BadMessage`, `Refused`, `Unavailable`."""
         kind = message["type"]
+        if seat.over:  # it has yet to hear so
+            return
         if seat.stays:
             raise messages.BadMessage
         if not seat.room:
+            if self.draining and kind in ("create", "join"):
+                raise Refused("going_away")
             if kind == "create":
                 await self._create(seat, message)
             elif kind == "join":
@@ -178,6 +186,7 @@ class Seats:
         if self._own:
             self.guest = (room, join_hash)
         logger.info("room created, %d in all", self._rooms)
+        self._tally.count("rooms_created")
         seat.say_created()
         await self._send(told)
 
@@ -190,6 +199,8 @@ class Seats:
         seconds = self._limits.attempt_seconds
         loop = asyncio.get_running_loop()
         seat.timer = loop.call_later(seconds, self._soon, self._leave, seat, seat.id)
+        seat.joined = loop.time()
+        self._tally.count("attempts")
         seat.say("joined", attempt=seat.id, ice=self._told(seat))
         if not await self._store.send(host, Kind.ATTEMPT, seat.id):
             raise Refused("not_found")
@@ -211,6 +222,7 @@ class Seats:
         if link.messages > limits.attempt_messages or link.size > limits.attempt_bytes:
             await self._leave(seat, attempt)
             raise Refused("rate_limited")
+        self._tally.count("envelopes")
         if not await self._store.send(link.other, Kind.ENVELOPE, attempt, body):
             await self._leave(seat, attempt)
 
@@ -267,13 +279,17 @@ class Seats:
                     self._soon(self._leave, seat, attempt)
 
     def _left(self, seat: Seat, attempt: bytes) -> None:
-        """An attempt is over: say so to the seat, and to a guest for good."""
+        """An attempt is over: say so to the seat. A guest then hangs up, and says how it went."""
         if seat.links.pop(attempt, None) is None:
             return
         seat.say("left", attempt=attempt)
         if not seat.is_host:
             self._forget(seat)
-            seat.hang_up()
+            seat.over = True
+            loop = asyncio.get_running_loop()
+            seat.timer = loop.call_later(self._limits.shutdown_seconds, seat.hang_up)
+        elif self.draining and not seat.links:
+            self._send_away(seat)
 
     def _end(self, seat: Seat, code: str | None) -> None:
         """A host's seat is nobody's any more."""
@@ -288,8 +304,30 @@ class Seats:
         for attempt in list(seat.links):
             self._soon(self._leave, seat, attempt)
 
-    def vacate(self, seat: Seat) -> None:
-        """Its connection is gone. A room outlives its host's, so that it can come back."""
+    def drain(self) -> None:
+        """Take nobody new, and send away who has no attempt under way; others once it is over."""
+        self.draining = True
+        for seat in list(self._by_id.values()):
+            if not seat.links:
+                self._send_away(seat)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether there is an attempt."""
+        return any(seat.links for seat in self._by_id.values())
+
+    def _send_away(self, seat: Seat) -> None:
+        seat.say("error", code="going_away")
+        seat.hang_up(WSCloseCode.GOING_AWAY)
+
+    def vacate(self, seat: Seat, code: int | None = None) -> None:
+        """Its connection is gone, by this code. A room outlives its host's, so that it can come
+        back."""
+        outcome = messages.OUTCOMES.get(code or 0)
+        if outcome is not None and seat.joined:
+            self._tally.count("outcomes", outcome)
+            if outcome in messages.CONNECTED:
+                self._tally.connected(asyncio.get_running_loop().time() - seat.joined)
         if self._by_id.get(seat.id) is not seat:
             return
         self._forget(seat)

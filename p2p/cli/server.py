@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import api
-from ..api import TURN_TTL, Failure, Home, os_detail
+from ..api import READY_DAYS, TURN_TTL, Failure, Home, os_detail
 from .configuration import SERVE, Setting, shown_url
 from .language import counted, words
 from .options import Address, Duration, Network, both_or_none, names, tls_files
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 SET: Any = {"cls": Setting, "table": SERVE}
 LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("text", "json")
+DRAIN_SECONDS = 30.0  # as long as an attempt may take
 
 
 @click.command()
@@ -38,7 +43,11 @@ LEVELS = ("debug", "info", "warning", "error")
 @click.option("--stun-listen", type=Address(), **SET)
 @click.option("--turn-secret-file", type=click.Path(path_type=Path), **SET)
 @click.option("--turn-ttl", type=Duration(), default=float(TURN_TTL), **SET)
+@click.option("--metrics-listen", type=Address(), **SET)
+@click.option("--ready-days", type=click.IntRange(0, 3650), default=READY_DAYS, **SET)
+@click.option("--drain", type=Duration(), default=DRAIN_SECONDS, **SET)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", **SET)
+@click.option("--log-format", type=click.Choice(FORMATS), default="text", **SET)
 def serve(
     listen: tuple[str, int],
     tls_cert: Path | None,
@@ -51,12 +60,14 @@ def serve(
     stun_listen: tuple[str, int] | None,
     turn_secret_file: Path | None,
     turn_ttl: float,
+    metrics_listen: tuple[str, int] | None,
+    ready_days: int,
+    drain: float,
     log_level: str,
+    log_format: str,
 ) -> None:
     """`handover serve`."""
-    logging.basicConfig(
-        level=log_level.upper(), force=True, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    logging.basicConfig(level=log_level.upper(), force=True, handlers=[_handler(log_format)])
     files = both_or_none(tls_cert, tls_key)
     if local_ca and files:
         raise click.UsageError(words("usage", "one_tls"))
@@ -75,17 +86,54 @@ def serve(
             tls = api.tls_from_local_ca(folder, names, strict=True)
             left_out(tls)
 
+    if tls is not None and tls.expires < datetime.now(UTC):
+        say(words("server", "expired", day=f"{tls.expires:%Y-%m-%d}"))
+
     async def serve_until_stopped() -> None:
-        async with api.serve(listen, tls, trusted, ice, stun_listen, store) as port:
+        stopped, serving = asyncio.Event(), asyncio.current_task()
+        assert serving is not None
+
+        def stop() -> None:
+            if stopped.is_set():  # asked a second time: at once
+                serving.cancel()
+            stopped.set()
+
+        served = api.serve(
+            listen,
+            tls,
+            trusted,
+            ice,
+            stun_listen,
+            store,
+            metrics=metrics_listen,
+            ready_days=ready_days,
+            drain=drain,
+        )
+        async with served as port:
             scheme = "https" if tls else "http"
             say(words("server", "serving", port=port, scheme=scheme))
-            stop = asyncio.Event()
             for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, stop.set)
-            await stop.wait()
+                asyncio.get_running_loop().add_signal_handler(number, stop)
+            await stopped.wait()
 
-    with told():
+    with told(), suppress(asyncio.CancelledError):
         asyncio.run(serve_until_stopped())
+
+
+class _JsonLines(logging.Formatter):
+    """A log record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        level = record.levelname.lower()
+        return json.dumps({"time": at, "level": level, "message": record.getMessage()})
+
+
+def _handler(log_format: str) -> logging.Handler:
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    handler.setFormatter(_JsonLines() if log_format == "json" else text)
+    return handler
 
 
 def _ice_servers(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
 import ssl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +22,11 @@ from .addresses import reachable
 if TYPE_CHECKING:
     from signaling.certificates import Authority, Served
 
+logger = logging.getLogger("handover.signaling")
+
 MAX_PEM = 1024 * 1024  # bytes of a chain or a key
+RENEW_SECONDS = 10.0  # between looks at the files
+RENEW_BEFORE = timedelta(days=30)  # that a certificate of the local authority expires
 
 
 @dataclass(frozen=True)
@@ -28,10 +36,12 @@ class Tls:
     context: ssl.SSLContext
     hosts: Sequence[str]  # names and addresses that its certificate is good for
     kind: Literal["local-ca", "files"]
+    expires: datetime  # when its certificate does, in UTC
     pem: bytes = field(repr=False)  # the certificate chain and the private key
     certificate: str = ""  # files: where they are
     key: str = ""
     left_out: Sequence[str] = ()  # hosts that the local authority cannot vouch for
+    names: Sequence[str] = ()  # local-ca: further ones of this machine
 
 
 def client_context(ca: Path | None, *, alone: bool = False) -> ssl.SSLContext:
@@ -67,7 +77,49 @@ def tls_from_files(certificate: Path, key: Path) -> Tls:
         raise Failure("certificate_unusable", Detail("certificate_not_a_pair")) from None
     except OSError as error:
         raise Failure("certificate_unusable", os_detail(error, "unreadable")) from None
-    return Tls(served.context, served.hosts, "files", served.pem, str(certificate), str(key))
+    kept = served.expires, served.pem, str(certificate), str(key)
+    return Tls(served.context, served.hosts, "files", *kept)
+
+
+async def renewed(tls: Tls, folder: Path) -> AsyncIterator[Tls]:
+    """What is in force from now on, whenever that is another certificate: of files that have
+    changed, or of the local authority in `folder` before the last one expires. Files that cannot be
+    used are logged, and the certificate before goes on being served."""
+    from signaling.tls import load
+
+    changed = await asyncio.to_thread(_changed, tls)
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        if tls.kind == "files":
+            now = await asyncio.to_thread(_changed, tls)
+            if now == changed:
+                continue
+            changed = now
+        elif tls.expires - datetime.now(UTC) > RENEW_BEFORE:
+            continue
+        try:
+            if tls.kind == "files":
+                new = await asyncio.to_thread(tls_from_files, Path(tls.certificate), Path(tls.key))
+            else:
+                new = await asyncio.to_thread(tls_from_local_ca, folder, tls.names)
+        except Failure as failure:
+            logger.warning("the new certificate cannot be used: %s", failure.code)
+            continue
+        load(tls.context, new.pem)
+        tls = replace(new, context=tls.context)
+        yield tls
+
+
+def _changed(tls: Tls) -> tuple[object, ...]:
+    """What is another one once the files are others."""
+    if tls.kind != "files":
+        return ()
+    found: list[object] = []
+    for path in (tls.certificate, tls.key):
+        with suppress(OSError):  # it is being replaced
+            stat = os.stat(path)
+            found.append((stat.st_mtime_ns, stat.st_ino, stat.st_size))
+    return tuple(found)
 
 
 def tls_from_local_ca(folder: Path, names: Sequence[str] = (), *, strict: bool = False) -> Tls:
@@ -75,7 +127,8 @@ def tls_from_local_ca(folder: Path, names: Sequence[str] = (), *, strict: bool =
     none. Raises `Failure`; with `strict` also when the authority cannot vouch for one of them."""
     served = _issue(local_authority(folder, names if strict else ()), folder, names)
     left_out = tuple(served.left_out)
-    return Tls(served.context, served.hosts, "local-ca", served.pem, left_out=left_out)
+    kept = served.expires, served.pem
+    return Tls(served.context, served.hosts, "local-ca", *kept, left_out=left_out, names=names)
 
 
 def local_authority(folder: Path, names: Sequence[str] = ()) -> Authority:

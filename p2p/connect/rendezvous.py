@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import socket
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,8 +17,9 @@ from ..protocol.errors import Failure
 from ..protocol.link import read_origin
 from ..protocol.paths import shown
 from ..protocol.sentences import Detail, os_detail
+from ..tasks import stop
 from .addresses import is_loopback, reachable
-from .certificates import Tls
+from .certificates import Tls, renewed
 
 if TYPE_CHECKING:
     from signaling.app import Server
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from signaling.proxies import Network
     from signaling.store import Store
 
+READY_DAYS = 7  # that a certificate is good for at least
 EVERYWHERE = ("", "0.0.0.0", "::")
 # Of a transfer's own server, where it is free: a page finds what an earlier one left, and erases
 # it, only at the same address. Below every system's range for outgoing connections.
@@ -48,10 +52,16 @@ async def open_server(
     trusted: Sequence[Network] = (),
     ice: IceConfiguration | None = None,
     store: Store | None = None,
+    metrics: tuple[str, int] | None = None,
+    ready_days: int = READY_DAYS,
+    local_ca: Path | None = None,
+    drain: float = 0.0,
 ) -> AsyncIterator[Server]:
     """A signaling server in this process, which believes proxies in the networks `trusted`, tells
-    peers of the STUN and TURN servers `ice`, and shares `store` with other nodes. Raises `Failure`
-    when it cannot listen."""
+    peers of the STUN and TURN servers `ice`, and shares `store` with other nodes. `metrics`: where
+    its operator's machines ask; it is not ready there with a certificate that expires in less than
+    `ready_days`. The certificate is renewed by what `tls` names, or by the authority in `local_ca`.
+    In the end it drains for so many seconds at most. Raises `Failure` when it cannot listen."""
     from signaling.app import Server
 
     server = Server(trusted=trusted, ice=ice, store=store)
@@ -59,10 +69,40 @@ async def open_server(
         await server.start(*listen, tls.context if tls else None)
     except OSError as error:
         raise Failure("cannot_listen", os_detail(error)) from None
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(server.stop)
+        if metrics is not None:
+            await stack.enter_async_context(_open_operations(server, metrics, ready_days))
+        if tls is not None:
+            keeping = asyncio.create_task(_keep_certificate(server, tls, local_ca or Path()))
+            stack.push_async_callback(stop, keeping)
         yield server
+        if drain:
+            await server.drain(drain)
+
+
+@asynccontextmanager
+async def _open_operations(
+    server: Server, listen: tuple[str, int], ready_days: int
+) -> AsyncIterator[None]:
+    from signaling.operations import Operations
+
+    operations = Operations(server, ready_days)
+    try:
+        await operations.start(*listen)
+    except OSError as error:
+        raise Failure("cannot_listen", os_detail(error)) from None
+    try:
+        yield
     finally:
-        await server.stop()
+        await operations.stop()
+
+
+async def _keep_certificate(server: Server, tls: Tls, local_ca: Path) -> None:
+    """Serve what replaces it, and log how long it is good."""
+    server.certificate(tls.expires)
+    async for renewal in renewed(tls, local_ca):
+        server.certificate(renewal.expires)
 
 
 @asynccontextmanager

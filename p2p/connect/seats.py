@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.frames import CloseCode
 from websockets.protocol import Event
 
 from signaling import messages
@@ -187,6 +188,7 @@ _CODES = {
 }
 
 
+_CLOSE_CODES = {outcome: code for code, outcome in messages.OUTCOMES.items()}
 _REASONS = {"expired": Detail("link_expired"), "closed": Detail("link_closed")}
 
 
@@ -220,6 +222,7 @@ class Attempt:
         self.ice, self.local = ice, local
         self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()  # `put` bounds it
         self.over = False
+        self.outcome = ""  # of `messages.OUTCOMES`: what a guest tells the server, if anything
         self._say = say
         self._envelopes = self._bytes = 0
 
@@ -381,18 +384,22 @@ class GuestSeat:
         except BaseException:
             await uncancelled(self._socket.close())
             raise
-        attempt = Attempt(answer["attempt"], self._say, ice, local=local)
+        attempt = self._attempt = Attempt(answer["attempt"], self._say, ice, local=local)
         self._tasks = [
             asyncio.create_task(self._read(attempt)),
             asyncio.create_task(self._write()),
         ]
         return attempt
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, _: object, error: BaseException | None, *__: object) -> None:
         try:
             await stop(*self._tasks)
         finally:
-            await uncancelled(self._socket.close())
+            outcome = self._attempt.outcome
+            if outcome and isinstance(error, HandoverError):
+                outcome = "failed"
+            code = _CLOSE_CODES.get(outcome, CloseCode.NORMAL_CLOSURE)
+            await uncancelled(self._socket.close(code))
 
     async def _join(self) -> messages.Message:
         try:

@@ -102,20 +102,22 @@ def test_the_server_has_a_table_of_its_own(line, files, monkeypatch):
 
     monkeypatch.setattr(api, "ice_configuration", ice_configuration)
 
-    def serve(*given):
-        taken["serve"] = given
+    def serve(*given, **named):
+        taken["serve"], taken["named"] = given, named
         raise api.Failure("server_unreachable", "of the test")
 
     monkeypatch.setattr(api, "serve", serve)
     files(
         'listen = ":1"\n[serve]\nlisten = "127.0.0.1:8443"\nturn-ttl = "30m"\nstun-listen = ":3478"\n'
-        'ice = ["stun:a.example", "turn:b.example"]\ntrusted-proxy = ["10.0.0.0/8"]'
+        'ice = ["stun:a.example", "turn:b.example"]\ntrusted-proxy = ["10.0.0.0/8"]\n'
+        'metrics-listen = "127.0.0.1:9464"\nready-days = 21\ndrain = "1m"'
     )
     line.run("serve")
     assert taken["ice"] == (("stun:a.example", "turn:b.example"), None, 1800, 3478)
     address, _, trusted, _, stun, store = taken["serve"]
     assert (address, str(trusted[0])) == (("127.0.0.1", 8443), "10.0.0.0/8")
     assert (stun, store) == (("", 3478), None)
+    assert taken["named"] == {"metrics": ("127.0.0.1", 9464), "ready_days": 21, "drain": 60.0}
     line.run("serve", env={"HANDOVER_SERVE_REDIS_URL": "redis://h:hunter2@redis.example/0"})
     assert isinstance(taken["serve"][-1], RedisStore)
     result = line.run("serve", "--redis-url", "http://h:hunter2@redis.example")

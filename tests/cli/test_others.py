@@ -299,7 +299,7 @@ def test_the_page_of_a_server(line, language, monkeypatch, verdict):
 
 def test_a_server_that_cannot_listen(line, language, monkeypatch):
     @asynccontextmanager
-    async def serve(*given):
+    async def serve(*given, **named):
         raise api.Failure("cannot_listen", api.Detail("eaddrinuse"))
         yield
 

@@ -32,7 +32,7 @@ async def place(server=None, listen=("", 0), address=None, served=None, hosts=No
     async with AsyncExitStack() as stack:
         tls = None
         if served:
-            tls = Tls(served.context, hosts or served.hosts, "local-ca", served.pem)
+            tls = Tls(served.context, hosts or served.hosts, "local-ca", served.expires, served.pem)
         found = await open_rendezvous(stack, server, listen, address, tls, b"o" * 32)
         origins = [one.rpartition(":")[0] for one in (found.origin, *found.others)]
         return origins, found

@@ -23,6 +23,7 @@ from websockets.exceptions import (
 from p2p.connect import seats
 from p2p.connect.proxies import NONE, Proxies
 from p2p.connect.seats import Attempt, GuestSeat, HostSeat, is_nobody_there
+from p2p.lanes import LaneLost
 from p2p.protocol.errors import Failure, PeerError
 from p2p.protocol.link import derive_keys
 from p2p.protocol.sentences import Detail
@@ -74,8 +75,8 @@ class Socket:
     async def __anext__(self):
         return await self.recv()
 
-    async def close(self):
-        self.closed = True
+    async def close(self, code=1000):
+        self.closed, self.code = True, code
 
 
 CREATED = messages.encode("created")
@@ -479,6 +480,31 @@ async def test_a_guest_is_told_why_a_link_leads_to_nobody(monkeypatch, reason, d
         async with GuestSeat(ORIGIN, KEYS):
             pass
     assert caught.value.detail == detail
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "code"),
+    [
+        ("", None, 1000),
+        ("direct", None, 4000),
+        ("tls", None, 4001),
+        ("relayed", None, 4002),
+        ("no_connection", TimeoutError(), 4010),
+        ("passphrase_wrong", LaneLost(), 4012),
+        ("no_connection", PeerError("knock_missing"), 4014),
+        ("", PeerError("knock_missing"), 1000),
+    ],
+)
+@virtual_time
+async def test_a_guest_tells_the_server_how_it_went(monkeypatch, outcome, error, code):
+    socket = Socket(JOINED)
+    Servers(monkeypatch, socket)
+    with pytest.raises(type(error)) if error else contextlib.nullcontext():
+        async with GuestSeat(ORIGIN, KEYS) as attempt:
+            attempt.outcome = outcome
+            if error:
+                raise error
+    assert socket.code == code
 
 
 @pytest.mark.parametrize("end", [None, "gibberish", messages.encode("error", code="going_away")])

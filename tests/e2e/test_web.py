@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import datetime
 
 import pytest
 
@@ -231,3 +233,13 @@ def test_the_link_stands_last_and_whole_below_what_is_sent(sender, some, columns
     assert any("█" in line for line in lines[:at]) == fits
     terminal.interrupt()
     assert terminal.end() == 8
+
+
+def test_a_log_of_json_lines(sender):
+    """Each line is an object, with the time in UTC."""
+    with serving(sender, "--log-format", "json") as (port, said):
+        pass
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    assert lines[0]["level"] == "info"
+    assert lines[0]["message"] == f"listening on port {port}"
+    assert datetime.fromisoformat(lines[0]["time"]).tzinfo is not None

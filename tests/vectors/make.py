@@ -2790,8 +2790,10 @@ def make_catalogues() -> None:
         ],
     )
     from p2p.protocol import session
+    from signaling.messages import OUTCOMES
 
     lists = {
+        "outcomes": [f"{code} {name}" for code, name in OUTCOMES.items()],
         "sender states": [state.value for state in session.SenderState],
         "recipient states": [state.value for state in session.RecipientState],
         "bottlenecks": list(session.BOTTLENECKS),

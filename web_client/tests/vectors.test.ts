@@ -458,6 +458,7 @@ test("the failures are those of the vectors, in their order", () => {
 
 /** The lists that both languages hold, by their name in the vectors. */
 const CATALOGUES: { [name: string]: readonly string[] } = {
+  outcomes: Object.entries(signaling.OUTCOMES).map(([name, code]) => `${code} ${name}`),
   "recipient states": session.RECIPIENT_STATES,
   "sender states": session.SENDER_STATES,
   bottlenecks: session.BOTTLENECKS,

@@ -15,11 +15,13 @@ import { isLoopback } from "../protocol/signal";
 import {
   FROM_SERVER,
   MAX_TTL,
+  OUTCOMES,
   PATH,
   SUBPROTOCOL,
   decode,
   encode,
   type Message,
+  type Outcome,
 } from "./signaling_messages";
 
 const OPEN_SECONDS = 10;
@@ -179,11 +181,12 @@ export class GuestSeat implements Seat {
     this.socket.send(encode("envelope", { attempt: this.attempt, body: envelope }));
   }
 
-  /** The attempt is over. */
-  close(): void {
+  /** The attempt is over: the server is told how, if there was one. */
+  close(outcome?: Outcome): void {
     this.socket.onclose = this.socket.onmessage = null;
     this.inbox.put(null);
-    this.socket.close();
+    if (outcome) this.socket.close(OUTCOMES[outcome]);
+    else this.socket.close();
   }
 }
 

@@ -13,6 +13,19 @@ export const MAX_BODY = 9 * 1024; // bytes of a sealed envelope, before base64ur
 export const MAX_TTL = 24 * 3600;
 const [ROOM, JOIN, JOIN_HASH, OWNER, ATTEMPT] = [16, 32, 32, 32, 16]; // bytes
 
+/** How an attempt ended, as a guest says by the code that it closes its connection with. */
+export const OUTCOMES = {
+  direct: 4000,
+  tls: 4001,
+  relayed: 4002,
+  no_connection: 4010,
+  connection_lost_early: 4011,
+  passphrase_wrong: 4012,
+  cancelled: 4013,
+  failed: 4014,
+} as const;
+export type Outcome = keyof typeof OUTCOMES;
+
 const MAX_TOKEN = 256; // characters that allow a host to create rooms; of a path where one gets them
 
 /**

@@ -7,6 +7,7 @@ import sodium from "libsodium-wrappers-sumo";
 
 import { clock, sleep } from "../clock";
 import { GuestSeat, stayingAt } from "../connect/rendezvous";
+import type { Outcome as AttemptOutcome } from "../connect/signaling_messages";
 import { Transports } from "../connect/transports";
 import type { Event } from "../events";
 import { LaneLost } from "../lanes/lane";
@@ -200,6 +201,7 @@ export class GuestInvitation {
     let [opened, passed3, over] = [false, false, false];
     this.left = false;
     let seat: GuestSeat | null = null;
+    let ended: AttemptOutcome = "no_connection";
     const check = () => {
       if (over) throw new LaneLost(); // nobody waits for it any more
     };
@@ -216,6 +218,7 @@ export class GuestInvitation {
       connection.onLost = () => lose();
       check();
       opened = true;
+      ended = "connection_lost_early";
       const began = clock();
       const random = () => sodium.randombytes_buf(32);
       const entropy = {
@@ -240,7 +243,9 @@ export class GuestInvitation {
       connection.control.send(message3);
       // A late one may have crossed the host's decision to connect anew.
       passed3 = clock() - began < LATE_SECONDS;
+      if (passed3 && link.passphrase && first) ended = "passphrase_wrong";
       const secured = handshake.receive4(await frames.next());
+      ended = connection.path;
       const early = () => frames.rest();
       const stayed = () => this.staying ?? Promise.resolve();
       const { open } = transports;
@@ -268,7 +273,10 @@ export class GuestInvitation {
     try {
       return await Promise.race([work(), lost]);
     } catch (error) {
-      if (!(error instanceof LaneLost)) throw error;
+      if (!(error instanceof LaneLost)) {
+        ended = this.stopped ? "cancelled" : "failed";
+        throw error;
+      }
       if (passed3 && link.passphrase && first) {
         if (await this.isOpen()) throw new Failure("passphrase_wrong");
         throw new Failure("not_found", "link_disabled");
@@ -278,7 +286,7 @@ export class GuestInvitation {
       throw new Failure("no_connection", transports.obstacle);
     } finally {
       over = true;
-      (seat as GuestSeat | null)?.close();
+      (seat as GuestSeat | null)?.close(ended);
     }
   }
 }
