@@ -33,7 +33,7 @@ from signaling.ice import BadIce, IceConfiguration, SecretFile
 from signaling.store import Store
 
 from . import stamping
-from .connect import timestamps
+from .connect import server_check, timestamps
 from .connect.certificates import Tls, local_authority, tls_from_files, tls_from_local_ca
 from .connect.doctor import Check, Doctor, Opening
 from .connect.proxies import Proxies
@@ -177,6 +177,7 @@ __all__ = [
     "annex_beside",
     "annexes",
     "check_audit",
+    "check_server",
     "check_stamp",
     "check_stamps",
     "checkpoint",
@@ -1200,6 +1201,24 @@ async def serve(
         open_server(listen, tls, trusted_proxies, ice, store, *asked) as server,
     ):
         yield server.port
+
+
+def check_server(
+    listen: tuple[str, int],
+    tls: Tls | None,
+    ice: IceConfiguration,
+    store: Store | None,
+    others: Sequence[tuple[str, int]] = (),
+    *,
+    proxied: bool = False,
+    ready_days: int = READY_DAYS,
+) -> AsyncIterator[Check]:
+    """Whether a server would serve as it is configured, one check after the other. Takes what
+    `serve` takes; `others` are further addresses that it is to listen on, `proxied` whether it
+    trusts a proxy. A store is not to be used again."""
+    return server_check.check_server(
+        listen, tls, ice, store, others, proxied=proxied, ready_days=ready_days
+    )
 
 
 def redis_store(url: str) -> Store:

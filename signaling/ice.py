@@ -105,14 +105,15 @@ class IceConfiguration:
             raise BadIce("ice_many", str(most))
         if turn and secret is None:
             raise BadIce("ice_secret", turn[0])
-        self._urls, self._turn = urls, frozenset(turn)
+        self.urls, self._turn = urls, frozenset(turn)
+        self.relays = bool(turn)
         self._secret, self._ttl, self._own_port = secret, ttl, own_port
         self.nameless = tuple(url for url in turn if _BY_ADDRESS.match(url))
 
     def told(self, now: float, host: str = "") -> dict[str, Any] | None:
         """The member `ice` of a message to a peer, or None for no servers; `now` is seconds since
         the epoch. `host`: where the peer says that it reached this server, as its header `Host`."""
-        urls = list(self._urls)
+        urls = list(self.urls)
         if self._own_port and (own := _own_url(host, self._own_port)) and own not in urls:
             urls.append(own)
         if not urls:

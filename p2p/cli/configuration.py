@@ -62,11 +62,12 @@ def paths() -> list[Path]:
     return [machine / FILE, user_config_path("handover", appauthor=False) / FILE]
 
 
-def load(program: click.Group) -> dict[str, Any]:
-    """What the files say, as the `default_map` of the program. Raises `UsageError`."""
+def load(program: click.Group, named: Path | None = None) -> dict[str, Any]:
+    """What the files say, or the one that is named, as the `default_map` of the program. Raises
+    `UsageError`."""
     return {
         command: {setting.name: value for setting, (value, _) in given.items()}
-        for command, given in _given(program).items()
+        for command, given in _given(program, named).items()
     }
 
 
@@ -86,6 +87,37 @@ def in_force(program: click.Group) -> list[InForce]:
         kept = _shown(setting, value) if where else None
         found.setdefault((setting.table, setting.key), InForce(setting, kept, where))
     return sorted(found.values(), key=lambda one: (one.setting.table, one.setting.key))
+
+
+def given(context: click.Context, named: Path | None) -> list[InForce]:
+    """Every setting of the command that runs, as it has it; `named` is the file that it was to
+    read. Raises `UsageError`."""
+    program = context.find_root().command
+    assert isinstance(program, click.Group)
+    found = _given(program, named)[context.info_name or ""]
+    settings = []
+    for setting in context.command.params:
+        if not isinstance(setting, Setting):
+            continue
+        source = context.get_parameter_source(setting.name or "")
+        value = _shown(setting, _typed(setting, context.params.get(setting.name or "")))
+        if source is ParameterSource.COMMANDLINE:
+            where = f"--{setting.key}"
+        elif source is ParameterSource.ENVIRONMENT:
+            where = str(setting.envvar)
+        elif source is ParameterSource.DEFAULT_MAP:
+            value, where = _shown(setting, found[setting][0]), str(found[setting][1])
+        else:
+            value, where = None, ""
+        settings.append(InForce(setting, value, where))
+    return settings
+
+
+def _typed(setting: Setting, value: Any) -> Any:
+    """A value as a person types it."""
+    if setting.type.name == "host:port" and value is not None:
+        return f"{value[0]}:{value[1]}"
+    return f"{value:.0f}s" if setting.type.name == "duration" else value
 
 
 def _shown(setting: Setting, value: Any) -> Any:
@@ -114,14 +146,17 @@ def _settings(program: click.Group) -> Iterator[tuple[str, click.Command, Settin
                 yield name, command, one
 
 
-def _given(program: click.Group) -> dict[str, dict[Setting, tuple[Any, Path]]]:
+def _given(
+    program: click.Group, named: Path | None = None
+) -> dict[str, dict[Setting, tuple[Any, Path]]]:
     """By command, what the files say of its settings, and which file."""
     known: dict[str, dict[str, list[tuple[str, click.Command, Setting]]]] = {"": {}, SERVE: {}}
     given: dict[str, dict[Setting, tuple[Any, Path]]] = {name: {} for name in program.commands}
     for found in _settings(program):
         known[found[2].table].setdefault(found[2].key, []).append(found)
-    for path in paths():
-        for table, key, value in _entries(path):
+    needed = named is not None or bool(os.environ.get(VARIABLE))
+    for path in paths() if named is None else [named.absolute()]:
+        for table, key, value in _entries(path, needed):
             if key not in known[table]:
                 raise _bad(path, "config_key", _full(table, key))
             for name, command, setting in known[table][key]:
@@ -129,8 +164,8 @@ def _given(program: click.Group) -> dict[str, dict[Setting, tuple[Any, Path]]]:
     return given
 
 
-def _entries(path: Path) -> Iterator[tuple[str, str, Any]]:
-    """(table, key, value) of one file; none where there is none."""
+def _entries(path: Path, needed: bool) -> Iterator[tuple[str, str, Any]]:
+    """(table, key, value) of one file; none where there is none, unless it is needed."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_FILE + 1)
@@ -138,7 +173,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str, Any]]:
             raise ValueError(f"> {MAX_FILE} B")
         read = tomllib.loads(data.decode())
     except (FileNotFoundError, NotADirectoryError):
-        if os.environ.get(VARIABLE):
+        if needed:
             raise _bad(path, "config_unreadable", Detail("enoent").text_in(language())) from None
         return
     except OSError as error:

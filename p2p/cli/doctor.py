@@ -59,7 +59,7 @@ def doctor(
     def took(check: Check) -> None:
         if check.verdict == "fails":
             failed.add(check.name)
-        _tell(check, tell)
+        tell_check(check, tell)
         if as_json:
             show_json({"event": "check", **_members(check)})
 
@@ -105,7 +105,8 @@ def _head() -> str:
     return f"handover {VERSION}, {now}, {platform.system()} {platform.release()}"
 
 
-def _tell(check: Check, tell: Callable[[str, str], None]) -> None:
+def tell_check(check: Check, tell: Callable[[str, str], None]) -> None:
+    """One line, as text and in colour."""
     verdict, name = words("doctor", check.verdict), words("doctor_name", check.name)
     rest = f"{name:20} {_sentence(check)}"
     mark = f"{verdict:10}"

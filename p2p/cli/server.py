@@ -7,7 +7,7 @@ import ipaddress
 import json
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +17,11 @@ import click
 
 from .. import api
 from ..api import READY_DAYS, TURN_TTL, Failure, Home, os_detail
-from .configuration import SERVE, Setting, shown_url
+from .configuration import SERVE, Setting, given, load, shown_url
+from .doctor import tell_check
 from .language import counted, words
 from .options import Address, Duration, Network, both_or_none, names, tls_files
+from .settings import row
 from .terminal import say, show, show_table, told
 from .transfers import left_out
 
@@ -32,7 +34,24 @@ FORMATS = ("text", "json")
 DRAIN_SECONDS = 30.0  # as long as an attempt may take
 
 
+def _read_file(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    """`--config`: this file says what the settings are, and no other does."""
+    if path is not None:
+        program = context.find_root().command
+        assert isinstance(program, click.Group)
+        context.default_map = load(program, path)[SERVE]
+    return path
+
+
 @click.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    callback=_read_file,
+    is_eager=True,
+)
+@click.option("--check", is_flag=True)
 @click.option("--listen", type=Address(), default=":8080", **SET)
 @tls_files(**SET)
 @click.option("--local-ca", is_flag=True, **SET)
@@ -48,7 +67,11 @@ DRAIN_SECONDS = 30.0  # as long as an attempt may take
 @click.option("--drain", type=Duration(), default=DRAIN_SECONDS, **SET)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", **SET)
 @click.option("--log-format", type=click.Choice(FORMATS), default="text", **SET)
+@click.pass_context
 def serve(
+    context: click.Context,
+    config: Path | None,
+    check: bool,
     listen: tuple[str, int],
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -89,6 +112,17 @@ def serve(
     if tls is not None and tls.expires < datetime.now(UTC):
         say(words("server", "expired", day=f"{tls.expires:%Y-%m-%d}"))
 
+    if check:
+        show_table([row(one) for one in given(context, config)])
+        show("")
+        others = [one for one in (stun_listen, metrics_listen) if one is not None]
+        checks = api.check_server(
+            listen, tls, ice, store, others, proxied=bool(trusted), ready_days=ready_days
+        )
+        with told():
+            good = asyncio.run(_follow(checks))
+        raise SystemExit(0 if good else 1)
+
     async def serve_until_stopped() -> None:
         stopped, serving = asyncio.Event(), asyncio.current_task()
         assert serving is not None
@@ -118,6 +152,15 @@ def serve(
 
     with told(), suppress(asyncio.CancelledError):
         asyncio.run(serve_until_stopped())
+
+
+async def _follow(checks: AsyncIterator[api.Check]) -> bool:
+    """Tell them; whether none failed."""
+    good = True
+    async for check in checks:
+        tell_check(check, lambda line, styled: show(styled or line))
+        good &= check.verdict != "fails"
+    return good
 
 
 class _JsonLines(logging.Formatter):

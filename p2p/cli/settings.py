@@ -34,10 +34,11 @@ def config_show(context: click.Context, as_json: bool) -> None:
         show(words("config", "read", path=shown(str(path), 1024), there=there))
     for table in ("", "serve"):
         show(f"\n[{table}]" if table else "")
-        show_table([_row(one) for one in settings if one.setting.table == table])
+        show_table([row(one) for one in settings if one.setting.table == table])
 
 
-def _row(one: InForce) -> tuple[str, str]:
+def row(one: InForce) -> tuple[str, str]:
+    """A key, its value, and where that comes from."""
     key = one.setting.key
     if not one.source:
         command = "serve" if one.setting.table else "send"
