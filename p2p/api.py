@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from signaling.ice import TTL_SECONDS as TURN_TTL
 from signaling.ice import BadIce, IceConfiguration, SecretFile
+from signaling.policy import BadPolicy, Policy, new_token
 from signaling.store import Store
 
 from . import stamping
@@ -129,6 +130,7 @@ __all__ = [
     "BadCheckpoint",
     "BadIce",
     "BadLine",
+    "BadPolicy",
     "BadReceipt",
     "BadStamp",
     "Check",
@@ -155,6 +157,7 @@ __all__ = [
     "Outcome",
     "Party",
     "PeerMet",
+    "Policy",
     "Progressed",
     "Question",
     "QuestionDropped",
@@ -199,6 +202,7 @@ __all__ = [
     "local_authority",
     "log_entries",
     "needs_passphrase",
+    "new_token",
     "open_annex",
     "os_detail",
     "parties",
@@ -212,6 +216,7 @@ __all__ = [
     "seal_annexes",
     "send",
     "serve",
+    "server_policy",
     "shown",
     "shown_label",
     "signed_evidence",
@@ -419,6 +424,7 @@ def send(
     label: str = "",
     purpose: str = "",
     reason: str = "",
+    token: str = "",
     engine: EngineName | None = None,
     home: HomeLike = None,
     interactive: bool = True,
@@ -436,6 +442,7 @@ def send(
     other side sees, in the place of this machine's. `purpose`: what it is for, a name of
     `PURPOSES` or ""; both sides sign it, and `reason`, at most 256 bytes, is shown to the other
     side with it.
+    `token`: what `server` lets people create links by, where it asks for one.
     `interactive`: whether anybody can answer; else a question that is needed ends it at once.
 
     Raises `Failure` when the data folder cannot be used, and `ValueError` for a purpose that is
@@ -461,6 +468,7 @@ def send(
         label=label,
         purpose=code,
         reason=reason,
+        token=token,
     )
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     named = [os.fspath(path) for path in several]
@@ -686,6 +694,7 @@ def resume(
     no_relay: bool = False,
     proxy: str = "",
     label: str = "",
+    token: str = "",
     engine: EngineName | None = None,
     home: HomeLike = None,
     interactive: bool = True,
@@ -725,6 +734,7 @@ def resume(
         no_relay=no_relay,
         proxy=proxy,
         label=label,
+        token=token,
     ).taken_up(record.options)
     journal.record = record = replace(record, options=options.begun_with())
     if not isinstance(record, SenderRecord):
@@ -1177,6 +1187,7 @@ async def serve(
     ice: IceConfiguration | None = None,
     stun: tuple[str, int] | None = None,
     store: Store | None = None,
+    policy: Policy | None = None,
     *,
     metrics: tuple[str, int] | None = None,
     ready_days: int = READY_DAYS,
@@ -1188,17 +1199,18 @@ async def serve(
     Who asks, by which name and by which scheme is told by proxies in the networks
     `trusted_proxies`, and else by the connection alone. `ice`: the STUN and TURN servers that peers
     are told of. `stun`: where it answers STUN binding requests itself. `store`: what it shares with
-    other nodes (`redis_store`), for one server. `metrics`: where `/metrics`, `/healthz` and
-    `/readyz` are answered; a node is not ready with a certificate that expires in less than
-    `ready_days`. The certificate is read anew when its files change, and one of the local authority
-    in `home` is renewed. When the context ends, nobody new is taken, and attempts under way have
-    `drain` seconds to end. Raises `Failure` (cannot_listen) when it cannot listen.
+    other nodes (`redis_store`), for one server. `policy`: who may create links (`server_policy`);
+    without, anyone. `metrics`: where `/metrics`, `/healthz` and `/readyz` are answered; a node is
+    not ready with a certificate that expires in less than `ready_days`. The certificate is read
+    anew when its files change, and one of the local authority in `home` is renewed. When the
+    context ends, nobody new is taken, and attempts under way have `drain` seconds to end. Raises
+    `Failure` (cannot_listen) when it cannot listen.
     """
     local_ca = _home(home).local_ca if tls is not None and tls.kind == "local-ca" else None
     asked = metrics, ready_days, local_ca, drain
     async with (
         open_stun(stun),
-        open_server(listen, tls, trusted_proxies, ice, store, *asked) as server,
+        open_server(listen, tls, trusted_proxies, ice, store, policy, *asked) as server,
     ):
         yield server.port
 
@@ -1219,6 +1231,25 @@ def check_server(
     return server_check.check_server(
         listen, tls, ice, store, others, proxied=proxied, ready_days=ready_days
     )
+
+
+def server_policy(
+    tokens: Path | None = None,
+    issuer: str = "",
+    audience: str = "",
+    claim: tuple[str, str] | None = None,
+) -> Policy | None:
+    """Who may create links, for `serve`: holders of a token whose hash is in the file `tokens`
+    (`new_token`), and of tokens of the OpenID provider `issuer` for `audience`, with this claim
+    where it is given. None for anyone. Raises `BadPolicy`."""
+    from signaling.policy import AnyOf, OpenIdProvider, TokenFile
+
+    policies: list[Policy] = []
+    if tokens is not None:
+        policies.append(TokenFile(tokens))
+    if issuer:
+        policies.append(OpenIdProvider(issuer, audience, claim))
+    return AnyOf(policies) if policies else None
 
 
 def redis_store(url: str) -> Store:

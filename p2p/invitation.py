@@ -191,7 +191,8 @@ class HostInvitation:
         self._link_made: LinkMade | None = self._make_links(rendezvous, secret, link)
         own = rendezvous.port != 0  # a server of this machine is never behind a proxy
         proxies = Proxies(NONE if own else options.proxy)
-        self._seat = HostSeat(rendezvous.reached, self._keys, expires, owner, proxies)
+        token = "" if own else options.token
+        self._seat = HostSeat(rendezvous.reached, self._keys, expires, owner, proxies, token)
 
     def _make_links(self, rendezvous: Rendezvous, secret: bytes, link: str) -> LinkMade:
         """The links to show; the one that was shown before a restart stays the first."""

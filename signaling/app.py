@@ -24,6 +24,7 @@ from .apart import listen
 from .connections import Connection, Connections
 from .ice import IceConfiguration
 from .memory_store import MemoryStore
+from .policy import Policy
 from .proxies import Network, Proxies
 from .rooms import Limits, Rates, Refused
 from .seats import Seat, Seats
@@ -48,12 +49,13 @@ class Server:
         guest: tuple[bytes, bytes] | None = None,
         ice: IceConfiguration | None = None,
         store: Store | None = None,
+        policy: Policy | None = None,
     ) -> None:
         """`trusted` are networks of proxies whose word on who asks is taken. With `owner_hash`,
         SHA-256 of an owner token, there is no room for any other host, and pages of its guest may
         `stay`. `guest` is the room, and the SHA-256 of its join token. `ice`: what peers are told
         of STUN and TURN servers. `store`: what is shared with other nodes; without, there are
-        none."""
+        none. `policy`: who may create rooms; without, anyone."""
         self.limits = limits or Limits()
         self.port = 0
         self._store = store or MemoryStore(self.limits, owner_hash)
@@ -61,7 +63,7 @@ class Server:
         self.tally = Tally()
         self.certificate_expires: datetime | None = None
         ice = ice or IceConfiguration()
-        self._rooms = Seats(self.limits, self._store, ice, self.tally, guest, own=own)
+        self._rooms = Seats(self.limits, self._store, ice, self.tally, policy, guest, own=own)
         self._proxies = Proxies(trusted)
         self._connections = Connections(self.limits, Rates(self.limits), self._proxies)
         self._seats: set[Seat] = set()

@@ -41,9 +41,11 @@ class MemoryStore:
         ttl: int,
         origin: Origin,
         host: bytes,
+        *,
+        again: bool = False,
     ) -> Told:
         seat, now = Seat(self.name, host), time.monotonic()
-        return self._rooms.create(room, join_hash, owner_hash, ttl, origin, seat, now)
+        return self._rooms.create(room, join_hash, owner_hash, ttl, origin, seat, now, again=again)
 
     async def join(self, room: bytes, join_hash: bytes, origin: Origin, attempt: bytes) -> Seat:
         now, limits, address = time.monotonic(), self._limits, origin.address

@@ -22,12 +22,15 @@ MAX_TTL = 24 * 3600  # seconds a room may live
 MAX_ICE_URLS, MAX_ICE_URL = 8, 320  # servers that peers are told of; characters of each one's URL
 ROOM, JOIN, JOIN_HASH, OWNER, ATTEMPT = 16, 32, 32, 32, 16  # bytes
 
-MAX_TOKEN = 256  # characters that allow a host to create rooms; of a path where one gets them
+MAX_TOKEN = 8192  # characters that allow a host to create rooms: a JWT with many groups fits
+MAX_TEXT = 256  # of a path where one gets them, and of a reason
 
 Message = dict[str, Any]
 OPTIONAL_TEXT: Final = "optional text"
+OPTIONAL_LONG: Final = "optional long text"
 # Member -> length of the bytes, or (least, most) of an integer, or str, or dict for an object that
-# may be missing and that the peer reads itself, or OPTIONAL_TEXT of at most MAX_TOKEN characters.
+# may be missing and that the peer reads itself, or OPTIONAL_TEXT of at most MAX_TEXT characters, or
+# OPTIONAL_LONG of at most MAX_TOKEN.
 Shape = dict[str, Any]
 
 FROM_PEER: Final[dict[str, Shape]] = {
@@ -37,7 +40,7 @@ FROM_PEER: Final[dict[str, Shape]] = {
         "join_hash": JOIN_HASH,
         "owner": OWNER,
         "ttl": (1, MAX_TTL),
-        "token": OPTIONAL_TEXT,
+        "token": OPTIONAL_LONG,
     },
     # Guest: begin an attempt. Consumes nothing.
     "join": {"room": ROOM, "join": JOIN},
@@ -114,8 +117,9 @@ def _member(value: object, shape: object) -> Any:
         if not isinstance(value, str) or len(value) > 32:
             raise BadMessage
         return value
-    if shape is OPTIONAL_TEXT:
-        if value is not None and not (isinstance(value, str) and 0 < len(value) <= MAX_TOKEN):
+    if shape in (OPTIONAL_TEXT, OPTIONAL_LONG):
+        most = MAX_TEXT if shape is OPTIONAL_TEXT else MAX_TOKEN
+        if value is not None and not (isinstance(value, str) and 0 < len(value) <= most):
             raise BadMessage
         return value
     if shape is dict:
@@ -148,7 +152,8 @@ def decode(text: str | bytes, shapes: dict[str, Shape]) -> Message:
     if not isinstance(kind, str) or kind not in shapes:
         raise BadMessage
     shape = shapes[kind]
-    needed = {name for name, one in shape.items() if one not in (dict, OPTIONAL_TEXT)}
+    optional = (dict, OPTIONAL_TEXT, OPTIONAL_LONG)
+    needed = {name for name, one in shape.items() if one not in optional}
     if not needed <= value.keys():
         raise BadMessage
     if shapes is FROM_PEER and not value.keys() <= {"type", *shape}:

@@ -41,8 +41,8 @@ KEY_SECONDS = 86_400  # that addresses are counted under one key
 RENEWED_AT_ONCE = 50
 
 # KEYS: room. ARGV: prefix, join hash, owner hash, seat, ttl ms, rooms of an address, its key, that
-# of its network, former ms, former rooms of a network. Answers with the seats of those who were in
-# the room: guests, and at the end the host's, or nothing.
+# of its network, former ms, former rooms of a network, whether it must be there already. Answers
+# with the seats of those who were in the room: guests, and at the end the host's, or nothing.
 _CREATE = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -57,6 +57,8 @@ if live then
     table.insert(answer, guest)
   end
   table.insert(answer, known[3] or '')
+elseif ARGV[11] == '1' then
+  return {'token_required'}
 else
   address = ARGV[7]
   local rooms = p .. 'rooms:' .. address
@@ -242,6 +244,8 @@ class RedisStore:
         ttl: int,
         origin: Origin,
         host: bytes,
+        *,
+        again: bool = False,
     ) -> Told:
         limits, seat = self._limits, Seat(self.name, host)
         answer = await self._call(
@@ -256,6 +260,7 @@ class RedisStore:
             origin.network.hex(),
             int(limits.former_seconds * 1000),
             limits.former_rooms_per_network,
+            int(again),
         )
         if answer[0] != b"ok":
             raise Refused(answer[0].decode())

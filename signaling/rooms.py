@@ -189,8 +189,11 @@ class Rooms:
         origin: Origin,
         host: Seat,
         now: float,
+        *,
+        again: bool = False,
     ) -> Told:
-        """Take the host's seat; again with the same owner token. Raises `Refused`."""
+        """Take the host's seat; again with the same owner token, and with `again` only so. Raises
+        `Refused`."""
         known = self._rooms.get(room)
         if known is not None and known.ends > now:
             if not hmac.compare_digest(owner_hash, known.owner_hash):
@@ -201,6 +204,8 @@ class Rooms:
             known.ends, known.host, known.away = now + ttl, host, False
             self._note_end(room, known)
             return told
+        if again:
+            raise Refused("token_required")
         if self._owner_hash is not None and not hmac.compare_digest(owner_hash, self._owner_hash):
             raise Refused("room_taken")  # the only one that there is
         self.close(room)

@@ -21,6 +21,7 @@ from aiohttp import WSCloseCode, web
 from . import messages, rooms, store
 from .connections import Connection
 from .ice import IceConfiguration
+from .policy import Policy
 from .rooms import Kind, Limits, Refused
 from .tally import Tally
 
@@ -121,14 +122,17 @@ class Seats:
         shared: store.Store,
         ice: IceConfiguration,
         tally: Tally,
+        policy: Policy | None = None,
         guest: tuple[bytes, bytes] | None = None,
         *,
         own: bool = False,
     ) -> None:
-        """Pages of the `guest` may `stay`: the room, and the SHA-256 of its join token. With `own`,
-        a transfer's own server, that is the guest of whatever room is made."""
+        """`policy`: who may create rooms; without, anyone. Pages of the `guest` may `stay`: the
+        room, and the SHA-256 of its join token. With `own`, a transfer's own server, that is the
+        guest of whatever room is made."""
         self.guest, self._own = guest, own
         self.draining = False
+        self._policy = policy
         self._limits, self._store, self._ice, self._tally = limits, shared, ice, tally
         self._by_id: dict[bytes, Seat] = {}
         self._rooms = 0
@@ -171,9 +175,13 @@ class Seats:
     async def _create(self, seat: Seat, message: messages.Message) -> None:
         room, join_hash, ttl = message["room"], message["join_hash"], message["ttl"]
         owner_hash = hashlib.sha256(message["owner"]).digest()
+        # Who has the room already may come back when a token has expired.
+        again = self._policy is not None and not await self._policy.allows(message["token"] or "")
         self._by_id[seat.id] = seat  # before: a guest may be quicker than the store's answer
         try:
-            told = await self._store.create(room, join_hash, owner_hash, ttl, seat.origin, seat.id)
+            told = await self._store.create(
+                room, join_hash, owner_hash, ttl, seat.origin, seat.id, again=again
+            )
         except BaseException as error:
             del self._by_id[seat.id]
             if isinstance(error, store.Unavailable):  # it may have been done all the same

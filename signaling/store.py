@@ -64,9 +64,12 @@ class Store(Protocol):
         ttl: int,
         origin: Origin,
         host: bytes,
+        *,
+        again: bool = False,
     ) -> Told:
         """Take the host's seat of a room for `ttl` seconds; again with the same owner's hash, from
-        any node. Raises `Refused` (room_taken, rate_limited, full)."""
+        any node, and with `again` only so. Raises `Refused` (room_taken, rate_limited, full,
+        token_required)."""
 
     async def join(self, room: bytes, join_hash: bytes, origin: Origin, attempt: bytes) -> Seat:
         """Begin an attempt; where the host sits. Raises `Refused`: not_found also for a wrong

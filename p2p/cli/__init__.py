@@ -16,7 +16,7 @@ from .forwarding import audit_forward
 from .help import HELP_NAMES, Main
 from .identity import contacts, identity
 from .retention import audit_checkpoint, audit_prune, audit_witness
-from .server import local_ca_group, serve, verify_web
+from .server import local_ca_group, serve, token, verify_web
 from .settings import config
 from .stamping import audit_stamp
 from .transfers import receive, resume, send, transfers
@@ -50,6 +50,7 @@ for command in (
     resume,
     transfers,
     serve,
+    token,
     verify_web,
     local_ca_group,
     identity,

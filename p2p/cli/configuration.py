@@ -117,6 +117,8 @@ def _typed(setting: Setting, value: Any) -> Any:
     """A value as a person types it."""
     if setting.type.name == "host:port" and value is not None:
         return f"{value[0]}:{value[1]}"
+    if setting.type.name == "name=value" and value is not None:
+        return "=".join(value)
     return f"{value:.0f}s" if setting.type.name == "duration" else value
 
 

@@ -16,7 +16,7 @@ WIDEST, NARROWEST = 100, 30  # columns
 # The commands of each task, in the order in which they are listed.
 TASKS = {
     "transfer": ("send", "receive", "resume", "transfers"),
-    "server": ("serve", "local-ca", "verify-web"),
+    "server": ("serve", "token", "local-ca", "verify-web"),
     "who": ("identity", "contacts"),
     "evidence": ("receipt", "audit"),
     "setup": ("doctor", "config"),

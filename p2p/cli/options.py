@@ -35,6 +35,20 @@ class Duration(click.ParamType[Any]):
         return float(seconds)
 
 
+class Claim(click.ParamType[Any]):
+    name = "name=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, wanted = str(value).partition("=")
+        if not (name and equals and wanted):
+            self.fail(words("usage", "claim"), param, ctx)
+        return name, wanted
+
+
 class Address(click.ParamType[Any]):
     name = "host:port"
 

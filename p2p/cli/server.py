@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import api
-from ..api import READY_DAYS, TURN_TTL, Failure, Home, os_detail
+from ..api import READY_DAYS, TURN_TTL, Failure, Home, os_detail, shown
 from .configuration import SERVE, Setting, given, load, shown_url
 from .doctor import tell_check
 from .language import counted, words
-from .options import Address, Duration, Network, both_or_none, names, tls_files
+from .options import Address, Claim, Duration, Network, both_or_none, names, tls_files
 from .settings import row
 from .terminal import say, show, show_table, told
 from .transfers import left_out
@@ -58,6 +58,10 @@ def _read_file(context: click.Context, _: click.Parameter, path: Path | None) ->
 @names(**SET)
 @click.option("--trusted-proxy", "trusted", type=Network(), multiple=True, **SET)
 @click.option("--redis-url", default="", **SET)
+@click.option("--allowed-tokens", type=click.Path(path_type=Path), **SET)
+@click.option("--oidc-issuer", metavar="URL", default="", **SET)
+@click.option("--oidc-audience", default="", **SET)
+@click.option("--oidc-claim", type=Claim(), **SET)
 @click.option("--ice", "urls", multiple=True, **SET)
 @click.option("--stun-listen", type=Address(), **SET)
 @click.option("--turn-secret-file", type=click.Path(path_type=Path), **SET)
@@ -79,6 +83,10 @@ def serve(
     names: tuple[str, ...],
     trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...],
     redis_url: str,
+    allowed_tokens: Path | None,
+    oidc_issuer: str,
+    oidc_audience: str,
+    oidc_claim: tuple[str, str] | None,
     urls: tuple[str, ...],
     stun_listen: tuple[str, int] | None,
     turn_secret_file: Path | None,
@@ -99,6 +107,7 @@ def serve(
     stun_port = stun_listen[1] if stun_listen else 0
     ice = _ice_servers(urls, turn_secret_file, int(turn_ttl), stun_port)
     store = _shared_store(redis_url) if redis_url else None
+    policy = _policy(allowed_tokens, oidc_issuer, oidc_audience, oidc_claim)
     for url in ice.nameless:
         say(words("server", "nameless", url=url))
     with told():
@@ -139,6 +148,7 @@ def serve(
             ice,
             stun_listen,
             store,
+            policy,
             metrics=metrics_listen,
             ready_days=ready_days,
             drain=drain,
@@ -196,6 +206,37 @@ def _shared_store(url: str) -> api.Store:
     except ValueError:
         what = shown_url(url)
         raise click.UsageError(words("usage", "redis_url", what=what)) from None
+
+
+def _policy(
+    tokens: Path | None, issuer: str, audience: str, claim: tuple[str, str] | None
+) -> api.Policy | None:
+    """Raises `UsageError`."""
+    if bool(issuer) != bool(audience) or (claim and not issuer):
+        raise click.UsageError(words("usage", "oidc_pair"))
+    try:
+        return api.server_policy(tokens, issuer, audience, claim)
+    except api.BadPolicy as bad:
+        raise click.UsageError(words("usage", "policy", what=shown(str(bad), 1024))) from None
+
+
+@click.command("token")
+@click.argument("name")
+@click.option("--add-to", type=click.Path(path_type=Path))
+def token(name: str, add_to: Path | None) -> None:
+    """`handover token`."""
+    if not name.isprintable() or "#" in name:
+        raise click.UsageError(words("usage", "token_name"))
+    made, line = api.new_token(name)
+    with told():
+        if add_to is not None:
+            try:
+                with open(add_to, "a", encoding="utf-8") as file:
+                    file.write(f"{line}\n")
+            except OSError as error:
+                raise Failure("not_writable", os_detail(error)) from None
+    show(made)
+    say(words("server", "token_added" if add_to else "token_line", line=line))
 
 
 def _tell_authority(authority: Authority, tell: Callable[[str], None]) -> None:

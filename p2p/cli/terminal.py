@@ -420,6 +420,16 @@ def read_passphrase(wanted: bool, file: Path | None, as_json: bool, *, twice: bo
     return passphrase
 
 
+def read_token(file: Path | None, as_json: bool) -> str:
+    """From a file, or the environment; "" for none. Never from an argument."""
+    if file is None:
+        return os.environ.get("HANDOVER_TOKEN", "").strip()
+    try:
+        return text_of(file.read_bytes()).strip()
+    except (OSError, UnicodeDecodeError):
+        fail(Failure("not_readable", shown(str(file))), as_json)
+
+
 def text_of(data: bytes) -> str:
     """A text as editors save it: UTF-8 or UTF-16, with a byte order mark or without. Raises
     `UnicodeDecodeError`."""

@@ -18,7 +18,7 @@ from .configuration import Setting
 from .language import found, number, quoted, size, words
 from .options import COMMON, OPTION_OF, Address, Common, Duration, both_or_none, common, tls_files
 from .process import run
-from .terminal import ask_link, read_passphrase, say, show, show_json, told
+from .terminal import ask_link, read_passphrase, read_token, say, show, show_json, told
 
 OWN_SERVER = ("listen", "address", "local_ca", "tls_cert", "tls_key")  # options of `send`
 RECENT = 10  # ended transfers that are listed
@@ -41,6 +41,7 @@ RECENT = 10  # ended transfers that are listed
 @click.option("--reason", default="", envvar="HANDOVER_REASON")
 @click.option("--local-ca/--no-local-ca", default=None)
 @tls_files()
+@click.option("--token-file", type=click.Path(path_type=Path), cls=Setting)
 @common
 @click.pass_context
 def send(
@@ -60,12 +61,13 @@ def send(
     local_ca: bool | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    token_file: Path | None,
     common: Common,
 ) -> None:
     """`handover send`."""
     if resumed is not None:
         _only_common(context)
-        _resume(resumed, common)
+        _resume(resumed, common, token_file)
     if not paths:
         raise click.UsageError(words("usage", "no_paths"))
     try:
@@ -87,6 +89,7 @@ def send(
             server = None
     if local_ca and files:
         raise click.UsageError(words("usage", "one_tls"))
+    token = read_token(token_file, common.as_json)
     with told(common.as_json):
         api.tidy()
         tls = None if server else _tls(files, local_ca, [address] if address else [], common)
@@ -103,6 +106,7 @@ def send(
             purpose=purpose or "",
             reason=reason.strip(),
             tls=tls,
+            token=token,
             interactive=interactive,
             **common.arguments(secret),
         ),
@@ -124,7 +128,7 @@ def _only_common(context: click.Context) -> None:
         raise click.UsageError(words("usage", "resume_paths"))
     for one in context.command.params:
         name = str(one.name)
-        if _typed(context, name) and name not in {"paths", "resumed", *COMMON}:
+        if _typed(context, name) and name not in {"paths", "resumed", "token_file", *COMMON}:
             raise click.UsageError(words("usage", "resume_option", option=one.opts[0]))
 
 
@@ -193,8 +197,9 @@ def receive(link: str | None, output: Path | None, allow_hidden: bool, common: C
 
 @click.command("resume")
 @click.argument("wanted", metavar="[ID]", required=False)
+@click.option("--token-file", type=click.Path(path_type=Path), cls=Setting)
 @common
-def resume(wanted: str | None, common: Common) -> None:
+def resume(wanted: str | None, token_file: Path | None, common: Common) -> None:
     """`handover resume`."""
     with told(common.as_json):
         unfinished = api.unfinished()
@@ -206,10 +211,10 @@ def resume(wanted: str | None, common: Common) -> None:
             say(words("transfers", "choose"))
             raise SystemExit(EXIT_USAGE)
         return
-    _resume(wanted, common)
+    _resume(wanted, common, token_file)
 
 
-def _resume(wanted: str, common: Common) -> NoReturn:
+def _resume(wanted: str, common: Common, token_file: Path | None) -> NoReturn:
     with told(common.as_json):
         unfinished = api.find_unfinished(wanted)
     secret = None
@@ -217,7 +222,7 @@ def _resume(wanted: str, common: Common) -> NoReturn:
         _no_passphrase(common)
     elif unfinished.state == "unfinished":
         secret = read_passphrase(True, common.passphrase_file, common.as_json, twice=False)
-    arguments = common.arguments(secret)
+    arguments = {**common.arguments(secret), "token": read_token(token_file, common.as_json)}
     # What it was begun with counts for more than what is configured.
     typed = click.get_current_context()
     for name in unfinished.options:

@@ -24,6 +24,7 @@ from .certificates import Tls, renewed
 if TYPE_CHECKING:
     from signaling.app import Server
     from signaling.ice import IceConfiguration
+    from signaling.policy import Policy
     from signaling.proxies import Network
     from signaling.store import Store
 
@@ -52,19 +53,21 @@ async def open_server(
     trusted: Sequence[Network] = (),
     ice: IceConfiguration | None = None,
     store: Store | None = None,
+    policy: Policy | None = None,
     metrics: tuple[str, int] | None = None,
     ready_days: int = READY_DAYS,
     local_ca: Path | None = None,
     drain: float = 0.0,
 ) -> AsyncIterator[Server]:
     """A signaling server in this process, which believes proxies in the networks `trusted`, tells
-    peers of the STUN and TURN servers `ice`, and shares `store` with other nodes. `metrics`: where
-    its operator's machines ask; it is not ready there with a certificate that expires in less than
-    `ready_days`. The certificate is renewed by what `tls` names, or by the authority in `local_ca`.
-    In the end it drains for so many seconds at most. Raises `Failure` when it cannot listen."""
+    peers of the STUN and TURN servers `ice`, shares `store` with other nodes, and has rooms for
+    those whom `policy` allows. `metrics`: where its operator's machines ask; it is not ready there
+    with a certificate that expires in less than `ready_days`. The certificate is renewed by what
+    `tls` names, or by the authority in `local_ca`. In the end it drains for so many seconds at
+    most. Raises `Failure` when it cannot listen."""
     from signaling.app import Server
 
-    server = Server(trusted=trusted, ice=ice, store=store)
+    server = Server(trusted=trusted, ice=ice, store=store, policy=policy)
     try:
         await server.start(*listen, tls.context if tls else None)
     except OSError as error:

@@ -262,7 +262,10 @@ class HostSeat:
         ttl: float,
         owner: bytes,
         proxies: Proxies = NO_PROXIES,
+        token: str = "",
     ) -> None:
+        """`token`: what the server is given where it asks for one, and not before."""
+        self._token, self._asked = token, False
         self._origin, self._keys, self._owner = origin, keys, owner
         self._proxies = proxies
         self._ends = asyncio.get_running_loop().time() + ttl
@@ -286,6 +289,9 @@ class HostSeat:
                     on_state(True)
                     await self._converse(socket)
             except Failure as failure:
+                if failure.code == "token_required" and self._token and not self._asked:
+                    self._asked = True
+                    continue
                 # Once it was there, a server that refuses may be a proxy whose server restarts.
                 if failure.code == "expired" or not self.ready.is_set():
                     raise
@@ -323,6 +329,7 @@ class HostSeat:
                 join_hash=hashlib.sha256(self._keys.join).digest(),
                 owner=self._owner,
                 ttl=min(int(left), messages.MAX_TTL),
+                token=self._token if self._asked else None,
             )
         )
         async with asyncio.timeout(OPEN_SECONDS):

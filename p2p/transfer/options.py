@@ -48,6 +48,7 @@ class Options:
     relay_only: bool = False  # by relays alone: the peer does not learn an address of this side
     purpose: str = ""  # a sender's: a key of `PURPOSES`, or ""
     reason: str = ""  # a sender's, in its own words
+    token: str = ""  # that a server lets a host create rooms by
 
     def begun_with(self) -> dict[str, Any]:
         """What the transfer goes on with when it is taken up again: by the API's names, and none

@@ -114,12 +114,12 @@ def test_the_server_has_a_table_of_its_own(line, files, monkeypatch):
     )
     line.run("serve")
     assert taken["ice"] == (("stun:a.example", "turn:b.example"), None, 1800, 3478)
-    address, _, trusted, _, stun, store = taken["serve"]
+    address, _, trusted, _, stun, store, policy = taken["serve"]
     assert (address, str(trusted[0])) == (("127.0.0.1", 8443), "10.0.0.0/8")
-    assert (stun, store) == (("", 3478), None)
+    assert (stun, store, policy) == (("", 3478), None, None)
     assert taken["named"] == {"metrics": ("127.0.0.1", 9464), "ready_days": 21, "drain": 60.0}
     line.run("serve", env={"HANDOVER_SERVE_REDIS_URL": "redis://h:hunter2@redis.example/0"})
-    assert isinstance(taken["serve"][-1], RedisStore)
+    assert isinstance(taken["serve"][5], RedisStore)
     result = line.run("serve", "--redis-url", "http://h:hunter2@redis.example")
     assert result.exit_code == 2
     assert "http://h:***@redis.example is not the URL of a Redis server" in result.stderr

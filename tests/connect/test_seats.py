@@ -464,6 +464,30 @@ async def test_a_guest_joins_and_talks_and_is_told_when_it_is_over(monkeypatch):
     assert socket.closed
 
 
+@virtual_time
+async def test_a_token_is_given_where_it_is_asked_for_and_not_before(monkeypatch):
+    asks = Socket(messages.encode("error", code="token_required"))
+    takes = Socket(CREATED)
+    Servers(monkeypatch, asks, takes)
+    seat = HostSeat(ORIGIN, KEYS, 60.0, OWNER, token="a token")
+    task = asyncio.create_task(seat.run(lambda there: None))
+    await seat.ready.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert asks.sent[0]["token"] is None
+    assert takes.sent[0]["token"] == "a token"
+
+
+@virtual_time
+async def test_a_token_that_is_not_known_is_the_end(monkeypatch):
+    no = messages.encode("error", code="token_required")
+    for token in ("", "a token"):
+        Servers(monkeypatch, Socket(no), Socket(no))
+        with pytest.raises(Failure) as caught:
+            await HostSeat(ORIGIN, KEYS, 60.0, OWNER, token=token).run(lambda there: None)
+        assert caught.value.code == "token_required"
+
+
 @pytest.mark.parametrize(
     ("reason", "detail"),
     [

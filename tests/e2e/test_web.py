@@ -243,3 +243,23 @@ def test_a_log_of_json_lines(sender):
     assert lines[0]["level"] == "info"
     assert lines[0]["message"] == f"listening on port {port}"
     assert datetime.fromisoformat(lines[0]["time"]).tzinfo is not None
+
+
+def test_a_server_that_only_holders_of_a_token_may_use(sender, recipient, tmp_path, out):
+    """The token is made by the command, kept in a file, and asked for by the server alone."""
+    tokens, mine, study = tmp_path / "tokens", tmp_path / "token", tmp_path / "scan.raw"
+    study.write_bytes(b"scan")
+    made = sender.run("token", "Reading room", "--add-to", tokens)
+    assert made.returncode == 0
+    mine.write_text(made.stdout)
+    assert made.stdout.strip() not in tokens.read_text() + made.stderr
+    assert tokens.read_text().endswith(" Reading room\n")
+    with serving(sender, "--allowed-tokens", str(tokens)) as (port, _):
+        server = ("--server", f"http://127.0.0.1:{port}", "--auto")
+        for given in ({}, {"HANDOVER_TOKEN": "wrong"}):
+            code, last = sender.start("send", study, *server, **given).end()
+            assert (code, last["code"]) == (1, "token_required")
+        for given in ({"HANDOVER_TOKEN": made.stdout}, {"HANDOVER_TOKEN_FILE": str(mine)}):
+            sending, link = sender.send(study, *server, **given)
+            receiving = recipient.receive(link, out / given.popitem()[0], "--auto")
+            assert receiving.end()[1]["event"] == sending.end()[1]["event"] == "complete"

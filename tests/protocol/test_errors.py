@@ -146,7 +146,13 @@ def test_every_phrase_is_said_somewhere_and_every_phrase_that_is_said_is_there()
     python = " ".join(source.read_text(encoding="utf-8") for source in SOURCES)
     page = " ".join(source.read_text(encoding="utf-8") for source in PAGE.rglob("*.ts"))
     system = [name.lower() for name in errno.errorcode.values()]
-    server = ["rate_limited", "full", "room_taken", "bad_message"]  # PROTOCOL.md names them
+    server = [
+        "rate_limited",
+        "full",
+        "room_taken",
+        "bad_message",
+        "unavailable",
+    ]  # PROTOCOL.md names them
     for code in CATALOGUE["en"]["detail"]:
         said = f'"{code}"' in python or f'"{code}"' in page
         peer = code.startswith("peer_") and code.removeprefix("peer_") in FAILURES

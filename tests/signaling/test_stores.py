@@ -77,10 +77,10 @@ def seat_of(node):
     return Seat(node.store.name, os.urandom(16))
 
 
-async def create(node, room=ROOM, owner=OWNER, ttl=60, origin=HERE, join=JOIN):
+async def create(node, room=ROOM, owner=OWNER, ttl=60, origin=HERE, join=JOIN, again=False):
     """The seat that was taken, and who is to be told."""
     seat = seat_of(node)
-    return seat, await node.store.create(room, join, owner, ttl, origin, seat.id)
+    return seat, await node.store.create(room, join, owner, ttl, origin, seat.id, again=again)
 
 
 async def join(node, room=ROOM, token=JOIN, origin=HERE):
@@ -127,6 +127,18 @@ async def test_only_the_owner_takes_the_seat_again_and_who_was_there_is_named(no
     assert (await join(one))[1] == again
     assert await one.store.away(ROOM, host.id) == [], "it has nothing to say any more"
     assert (await join(one))[1] == again
+
+
+@each
+async def test_who_may_make_no_room_may_come_back_to_one_that_is_there(node):
+    one, two = await node(), await node()
+    assert await refusal(create(one, again=True)) == ("token_required", None)
+    await create(one)
+    again, _ = await create(two, again=True)
+    assert (await join(one))[1] == again
+    assert await refusal(create(two, owner=JOIN, again=True)) == ("room_taken", None)
+    await two.store.finish(ROOM, again.id)
+    assert await refusal(create(one, again=True)) == ("token_required", None)
 
 
 @each

@@ -26,15 +26,16 @@ export const OUTCOMES = {
 } as const;
 export type Outcome = keyof typeof OUTCOMES;
 
-const MAX_TOKEN = 256; // characters that allow a host to create rooms; of a path where one gets them
+const MAX_TOKEN = 8192; // characters that allow a host to create rooms: a JWT with many groups fits
+const MAX_TEXT = 256; // of a path where one gets them, and of a reason
 
 /**
  * Member -> length of the bytes, null for a body, [least, most] of an integer, "text", "object" for one that
- * may be missing and that the peer reads itself, or "token" for a text that may be missing.
+ * may be missing and that the peer reads itself, or "token" and "optional" for texts that may be missing.
  */
 type Shape = {
   readonly [member: string]:
-    number | null | readonly [number, number] | "text" | "object" | "token";
+    number | null | readonly [number, number] | "text" | "object" | "token" | "optional";
 };
 type Shapes = { readonly [type: string]: Shape };
 
@@ -52,7 +53,7 @@ export const FROM_SERVER: Shapes = {
   attempt: { attempt: ATTEMPT, ice: "object" },
   envelope: { attempt: ATTEMPT, body: null },
   left: { attempt: ATTEMPT },
-  error: { code: "text", sign_in: "token", reason: "token" },
+  error: { code: "text", sign_in: "optional", reason: "optional" },
 };
 
 export type Message = { type: string; [member: string]: string | number | Bytes | object | null };
@@ -66,9 +67,10 @@ function member(value: unknown, shape: Shape[string]): string | number | Bytes |
     if (typeof value !== "object" || Array.isArray(value)) throw new BadMessage();
     return value;
   }
-  if (shape === "token") {
+  if (shape === "token" || shape === "optional") {
     if (value === undefined || value === null) return null;
-    const fits = typeof value === "string" && value.length > 0 && value.length <= MAX_TOKEN;
+    const most = shape === "token" ? MAX_TOKEN : MAX_TEXT;
+    const fits = typeof value === "string" && value.length > 0 && value.length <= most;
     if (!fits) throw new BadMessage();
     return value;
   }
