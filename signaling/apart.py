@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ from typing import Any
 
 logger = logging.getLogger("handover.signaling")
 
+SYSTEMD_SOCKET = 3
 STOP_SECONDS = 6.0  # what `Limits` takes to stop, and some more
 STAY_SECONDS = 600.0  # at most, for a page that has something to save
 DESERTED_SECONDS = 15.0  # without one: it may be loaded anew
@@ -43,6 +45,18 @@ def listen(host: str, port: int) -> socket.socket:
             return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family)
+
+
+def inherited() -> socket.socket | None:
+    """The listening socket that systemd has started this process with (sd_listen_fds(3)), if there
+    is one. Raises `OSError` for what is none."""
+    pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
+    if pid != str(os.getpid()) or count != "1":
+        return None
+    listener = socket.socket(fileno=SYSTEMD_SOCKET)
+    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+    return listener
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from . import messages
 from . import web_assets as pages
-from .apart import listen
+from .apart import inherited, listen
 from .connections import Connection, Connections
 from .ice import IceConfiguration
 from .memory_store import MemoryStore
@@ -109,8 +109,9 @@ class Server:
         return app
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
-        """Listen. Raises `OSError` when the address is not to be had."""
-        await self.serve(listen(host, port), tls)
+        """Listen, at the socket that systemd gives where it does. Raises `OSError` when the address
+        is not to be had."""
+        await self.serve(inherited() or listen(host, port), tls)
 
     async def serve(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Begin to accept from a socket that listens already; it is closed at the end."""
