@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from p2p.protocol.link import derive_keys, parse_link
+from signaling.messages import encode_bytes
 from tests.balancer import Balancer
 from tests.confined import die_with_parent
 from tests.faults.harness import Faults, compile_c
@@ -55,6 +57,14 @@ class Node:
     @property
     def origin(self):
         return f"http://127.0.0.1:{self.port}"
+
+    def stop(self):
+        """Told to, as an operator does; everything it has said, at debug level."""
+        self.process.terminate()
+        assert self.process.stderr
+        said = self.process.stderr.read()
+        assert self.process.wait(20) == 0
+        return "".join(self.lines) + said
 
     def kill(self):
         self.process.kill()
@@ -121,9 +131,18 @@ def test_the_peers_may_be_at_different_nodes(node, redis, sender, recipient, out
     receiving = recipient.receive(by(link, two), out, "--auto")
     arrived(sending, receiving, scan, out)
     again = recipient.receive(by(link, two), out / "again", "--auto")
-    assert again.end()[1]["code"] in ("not_found", "expired"), (
-        "the other node knows that it is over"
-    )
+    assert again.end()[1]["code"] in (
+        "not_found",
+        "expired",
+    )  # the other node knows that it is over
+    keys = derive_keys(parse_link(link).secret)
+    planted = [link.partition("#")[2], scan.name, "127.0.0.1"]
+    planted += [form for key in (keys.room, keys.join) for form in (key.hex(), encode_bytes(key))]
+    said = [each.stop() for each in (one, two)]
+    assert "room created" in said[0]
+    assert "refused" in said[1]
+    for log in said:
+        assert not [text for text in planted if text in log]
 
 
 def test_a_node_that_is_killed_is_left_for_another(
