@@ -8,6 +8,7 @@ links   emulated links with delay and loss, beside TCP and the bare engine
 slow    a CT over a slow line
 stages  CPU seconds for a gigabyte, by stage and side
 strangers  hostile sockets at the server of a running transfer
+server  a signaling server with many who wait, one node and two, beside a mailbox server
 relay   two sites behind NAT through coturn, beside coturn's own load generator
 """
 
@@ -17,6 +18,7 @@ import argparse
 import sys
 
 from . import links, local, relay, stages
+from . import server as signaling
 from . import strangers as hostile
 from .measure import Missing
 
@@ -28,6 +30,7 @@ WHATS = {
     "slow": links.slow,
     "stages": stages.stages,
     "strangers": hostile.strangers,
+    "server": signaling.server,
     "relay": relay.relay,
 }
 
@@ -84,6 +87,9 @@ def main() -> None:
     add("--counts", nargs="+", type=int, default=hostile.COUNTS, help="of sockets")
     add("--paces", type=float, default=1000, help="things that all strangers do, a second")
     add("--addresses", type=int, default=20, help="that they come from")
+    add = own["server"].add_argument
+    add("--counts", nargs="+", type=int, default=(1000, 9000), help="of hosts that wait")
+    add("--pairs", type=int, default=signaling.PAIRS, help="that are introduced, many at once")
     words = sys.argv[1:]
     if not words or (words[0].startswith("--") and words[0] != "--help"):
         words = ["local", *words]
