@@ -252,6 +252,8 @@ def server(options: argparse.Namespace) -> None:
             "mailbox server": lambda: _mailbox(Path(folder)),
         }
         for name, running in kinds.items():
+            if options.only and not any(word in name for word in options.only):
+                continue
             for count in options.counts:
                 say(f"{name}: {count} wait")
                 with contextlib.ExitStack() as stack:
@@ -355,7 +357,7 @@ def _nodes(folder: Path, count: int) -> Iterator[_Place]:
             if not shutil.which("redis-server"):
                 raise Missing("redis-server is not installed (apt install redis-server)")
             port = _free_port()
-            command = ("redis-server", "--port", str(port), "--save", "", "--appendonly", "no")
+            command = ("redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "")
             process = always.enter_context(_serving(port, *command, place=folder))
             url, redis = f"redis://127.0.0.1:{port}/0", [process.pid]
         environ = {**os.environ, "HANDOVER_SERVE_REDIS_URL": url, "HANDOVER_CONFIG": os.devnull}

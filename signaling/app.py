@@ -258,17 +258,15 @@ class Server:
         connection = _connection(request)
         seat = Seat(ws, connection, self.limits)
         self._seats.add(seat)
-        writing = asyncio.create_task(seat.write())
+        ws.headers.clear()  # they were sent; who waits takes no more memory than it must
         try:
             await self._serve(seat, ws)
         finally:
             self._rooms.vacate(seat, ws.close_code)
-            seat.hang_up()
             connection.end_within(2 * self.limits.shutdown_seconds + self.limits.write_seconds)
             try:
-                await asyncio.wait([writing])
+                await seat.closed()
             finally:
-                writing.cancel()
                 self._seats.discard(seat)
         return ws
 

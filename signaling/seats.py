@@ -55,8 +55,9 @@ class Seat:
         self.joined = 0.0  # when a guest did, by the loop's clock
         self._created = False
         self._socket, self._limits = socket, limits
-        self._unsent: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        self._unsent: list[str | bytes] = []
         self._unsent_bytes = 0
+        self._writing: asyncio.Task[None] | None = None
         self._code = WSCloseCode.OK
 
     @property
@@ -83,34 +84,54 @@ class Seat:
         """Close it once it was told everything."""
         if not self.hung_up:
             self.hung_up, self._code = True, code
-            self._unsent.put_nowait(None)
+            self._write_on()
+
+    async def closed(self) -> None:
+        """Hang up, and wait until that is done; it takes a bounded time."""
+        self.hang_up()
+        writing = self._writing
+        if writing is not None:
+            try:
+                await asyncio.wait([writing])
+            finally:
+                writing.cancel()
 
     def _put(self, item: str | bytes) -> None:
         self._unsent_bytes += len(item)
         if (
-            self._unsent.qsize() >= self._limits.unsent_messages
+            len(self._unsent) >= self._limits.unsent_messages
             or self._unsent_bytes > self._limits.unsent_bytes
         ):
             self.connection.abort()
         elif not self.hung_up:
-            self._unsent.put_nowait(item)
+            self._unsent.append(item)
+            self._write_on()
 
-    async def write(self) -> None:
-        """Send what it is told, until it is hung up or does not take it in time."""
+    def _write_on(self) -> None:
+        """Have what is there sent; who waits takes no task."""
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        """Send what it is told, until there is nothing more, or it does not take it in time."""
         try:
-            while (item := await self._unsent.get()) is not None:
+            while self._unsent:
+                item = self._unsent.pop(0)
                 async with asyncio.timeout(self._limits.write_seconds):
                     if isinstance(item, str):
                         await self._socket.send_str(item)
                     else:
                         await self._socket.pong(item)
                 self._unsent_bytes -= len(item)
-            async with asyncio.timeout(self._limits.shutdown_seconds):
-                await self._socket.close(code=self._code)
+            if self.hung_up:
+                async with asyncio.timeout(self._limits.shutdown_seconds):
+                    await self._socket.close(code=self._code)
         except TimeoutError:
             self.connection.abort()
         except (ConnectionError, RuntimeError):  # it is gone
             pass
+        finally:
+            self._writing = None
 
 
 class Seats:

@@ -36,3 +36,14 @@ def test_the_stages_are_all_there():
     found = {(line[1].strip(), line[2].strip()): line[3] for line in lines if len(line) > 3}
     for side, stage in (("sender", "seal"), ("sender", "TLS, send"), ("recipient", "open")):
         assert float(found[side, stage].split()[0]) > 0, done.stdout
+
+
+def test_a_server_under_load_makes_a_table():
+    words = ("server", "--counts", "40", "--pairs", "20", "--only", "node")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("|") for line in done.stdout.splitlines() if "node" in line]
+    assert [line[1].strip() for line in lines] == ["one node", "two nodes, Redis"], done.stderr
+    assert all(float(line[5]) > 0 and float(line[9]) > 0 for line in lines)
