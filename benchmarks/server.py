@@ -360,16 +360,18 @@ def _nodes(folder: Path, count: int) -> Iterator[_Place]:
             command = ("redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "")
             process = always.enter_context(_serving(port, *command, place=folder))
             url, redis = f"redis://127.0.0.1:{port}/0", [process.pid]
-        environ = {**os.environ, "HANDOVER_SERVE_REDIS_URL": url, "HANDOVER_CONFIG": os.devnull}
-        os.environ.update(environ)
+        os.environ["HANDOVER_SERVE_REDIS_URL"], os.environ["HANDOVER_CONFIG"] = url, os.devnull
+        os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
 
         def start() -> list[int]:
             pids = []
             for port in ports:
                 listen = ("serve", "--listen", f"127.0.0.1:{port}", "--log-level", "error")
                 command = (sys.executable, "-m", "p2p", *listen)
-                place = running.enter_context(_serving(port, *command, place=Path.cwd()))
-                pids.append(place.pid)
+                own = folder / str(port)
+                own.mkdir(exist_ok=True)
+                process = running.enter_context(_serving(port, *command, place=own))
+                pids.append(process.pid)
             return pids + redis
 
         def stop() -> None:

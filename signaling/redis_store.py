@@ -357,6 +357,8 @@ class RedisStore:
                 if self._up.is_set() or not told:
                     told = True
                     logger.warning("Redis does not answer (%s)", type(error).__name__)
+            except Exception as error:  # one word must not make this node deaf
+                logger.error("a word of another node failed: %s", type(error).__name__)
             if self._up.is_set():
                 self._up.clear()
             await asyncio.sleep(RETRY_SECONDS)

@@ -204,11 +204,13 @@ class Seats:
                 room, join_hash, owner_hash, ttl, seat.origin, seat.id, again=again
             )
         except BaseException as error:
-            del self._by_id[seat.id]
+            self._by_id.pop(seat.id, None)
             if isinstance(error, store.Unavailable):  # it may have been done all the same
                 seat.room = room
                 self._soon(self._away, seat)
             raise
+        if seat.id not in self._by_id:  # it has been taken from there already
+            return
         seat.room, seat.is_host = room, True
         seat.timer = asyncio.get_running_loop().call_later(ttl, self._end, seat, "expired")
         self._rooms += 1

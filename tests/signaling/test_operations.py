@@ -10,13 +10,15 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.exceptions import ConnectionClosed
 
 from p2p.protocol.link import derive_keys
 from signaling import messages
 from signaling.app import Server
 from signaling.operations import Operations
 from signaling.redis_store import RedisStore
-from signaling.rooms import Limits
+from signaling.rooms import Kind, Limits
+from signaling.store import Word
 
 from .test_app import KEYS, create, join, raw, say
 
@@ -199,3 +201,21 @@ async def test_metrics_are_nowhere_else(place):
         for path in ("/metrics", "/readyz"):
             async with session.get(url + path) as answer:
                 assert answer.status == 404
+
+
+async def test_a_seat_that_is_taken_over_before_it_was_had_is_counted_as_none(place):
+    """Another node was quicker than the store's answer."""
+    server, operations = await place()
+    create_room = server._store.create
+
+    async def taken_over(*given, **named):
+        told = await create_room(*given, **named)
+        server._rooms.take(Word(Kind.REPLACED, given[-1]))
+        return told
+
+    server._store.create = taken_over
+    async with await raw(server) as sender:
+        await sender.send(create())
+        with pytest.raises(ConnectionClosed):
+            await sender.recv()
+    assert (await measured(operations))["handover_rooms",] == 0
