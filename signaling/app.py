@@ -287,7 +287,10 @@ class Server:
             if frame.type is not WSMsgType.TEXT:
                 return
             try:
-                await self._rooms.act(seat, messages.decode(frame.data, messages.FROM_PEER))
+                message = messages.decode(frame.data, messages.FROM_PEER)
+                if not seat.room:  # what follows takes as long as the store does
+                    seat.connection.end_within(self.limits.first_message_seconds)
+                await self._rooms.act(seat, message)
             except messages.BadMessage:
                 self.tally.count("refusals", "bad_message")
                 seat.say("error", code="bad_message")

@@ -20,6 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
+from . import proxy_protocol
 from .proxies import Address, Proxies, Seen, parse_address
 from .rooms import Limits, Origin, Rates
 
@@ -62,6 +63,7 @@ class Connection(web.RequestHandler):
             lingering_time=0,
         )
         self.origin = origin  # None: a trusted proxy's, whose requests say whose they are
+        self.client: Address | None = None  # whose it is, as a trusted proxy says (PROXY protocol)
         self.accepted = loop.time()
         self.seen: Seen  # who makes the request that is at work
         self.opening: asyncio.Task[Any] | None = None
@@ -155,7 +157,8 @@ class Connections:
         tls: ssl.SSLContext | None,
     ) -> None:
         address = parse_address(host)
-        origin = None if self._proxies.trusts(address) else self.origin_of(address)
+        trusted = self._proxies.trusts(address)
+        origin = None if trusted else self.origin_of(address)
         if not self._admit(origin):
             plain.close()
             return
@@ -163,10 +166,15 @@ class Connections:
         self._all.add(connection)
         self._newcomers[connection] = None
         connection.end_within(self.limits.first_message_seconds)
-        self._open(connection, plain, tls)
+        self._open(connection, plain, tls, trusted=trusted)
 
     def _open(
-        self, connection: Connection, plain: socket.socket, tls: ssl.SSLContext | None
+        self,
+        connection: Connection,
+        plain: socket.socket,
+        tls: ssl.SSLContext | None,
+        *,
+        trusted: bool,
     ) -> None:
         options: dict[str, Any] = {}
         if tls is not None:
@@ -179,10 +187,22 @@ class Connections:
                 plain.close()
                 self.forget(connection)
 
-        connection.opening = loop.create_task(
-            loop.connect_accepted_socket(lambda: connection, plain, ssl=tls, **options)
-        )
+        async def begin() -> None:
+            if trusted:
+                self._introduce(connection, await proxy_protocol.read(plain))
+            await loop.connect_accepted_socket(lambda: connection, plain, ssl=tls, **options)
+
+        connection.opening = loop.create_task(begin())
         connection.opening.add_done_callback(opened)
+
+    def _introduce(self, connection: Connection, client: Address | None) -> None:
+        """A trusted proxy has said whose a connection is. Raises `ConnectionRefusedError` where
+        that one has had its share."""
+        connection.client = client
+        if client is None or self._proxies.trusts(client):
+            return
+        if not self.readdress(connection, self.origin_of(client)):
+            raise ConnectionRefusedError
 
     async def end(self) -> None:
         """Cut off all that are left."""

@@ -57,7 +57,8 @@ class Proxies:
 
     def look(self, request: web.Request) -> Seen:
         """Who asks."""
-        peer = parse_address(_end(request, "peername"))
+        told: Address | None = getattr(request.protocol, "client", None)  # by the PROXY protocol
+        peer = told or parse_address(_end(request, "peername"))
         forwarded = any(name in request.headers for name in FORWARDING)
         if not self.trusts(peer):
             sure = not forwarded and (request.secure or _is_local(request, peer))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import random
 import ssl
 import time
 from collections.abc import Callable
@@ -188,6 +189,11 @@ _CODES = {
 }
 
 
+def _scattered(seconds: float) -> float:
+    """Half of it to all: those whom a server lost at once are not all back at once."""
+    return seconds * (0.5 + random.random() / 2)  # noqa: S311 - nobody gains by guessing it
+
+
 _CLOSE_CODES = {outcome: code for code, outcome in messages.OUTCOMES.items()}
 _REASONS = {"expired": Detail("link_expired"), "closed": Detail("link_closed")}
 
@@ -303,7 +309,7 @@ class HostSeat:
             self._attempts.clear()
             self._outbox = asyncio.Queue(MAX_WAITING)
             on_state(False)
-            await asyncio.sleep(backoff)
+            await asyncio.sleep(_scattered(backoff))
             backoff = min(backoff * 2, LAST_BACKOFF)
 
     def extend(self, ttl: float) -> None:

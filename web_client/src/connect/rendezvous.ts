@@ -285,7 +285,9 @@ export class HostSeat {
       this.attempts.clear();
       if (this.closed) return;
       this.events.onServer(false);
-      await Promise.race([sleep(backoff), new Promise<void>((wake) => (this.hangUp = wake))]);
+      // Half of it to all: those whom a server lost at once are not all back at once.
+      const wait = backoff * (0.5 + Math.random() / 2);
+      await Promise.race([sleep(wait), new Promise<void>((wake) => (this.hangUp = wake))]);
       backoff = Math.min(2 * backoff, LAST_BACKOFF);
     }
   }

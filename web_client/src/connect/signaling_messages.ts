@@ -124,7 +124,8 @@ export function decode(text: unknown, shapes: Shapes): Message {
   const message: Message = { type };
   for (const [name, one] of Object.entries(shape)) {
     const there = Object.hasOwn(value!, name);
-    if (!there && one !== "object" && one !== "token") throw new BadMessage();
+    const optional = one === "object" || one === "token" || one === "optional";
+    if (!there && !optional) throw new BadMessage();
     message[name] = member(there ? value![name] : null, one);
   }
   return message;
