@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed
 
 from p2p.protocol.link import derive_keys
-from signaling import messages
+from signaling import messages, redis_store
 from signaling.app import Server
 from signaling.operations import Operations
 from signaling.redis_store import RedisStore
@@ -144,7 +144,8 @@ async def test_a_node_is_ready_while_it_can_serve(place):
     assert (await measured(operations))["handover_certificate_expiry_timestamp_seconds",] > 1e9
 
 
-async def test_a_node_without_its_store_is_not_ready(place, unused_tcp_port, caplog):
+async def test_a_node_without_its_store_is_not_ready(place, unused_tcp_port, caplog, monkeypatch):
+    monkeypatch.setattr(redis_store, "WAIT_SECONDS", 1.0)
     caplog.set_level(logging.WARNING)
     server, operations = await place(RedisStore(f"redis://127.0.0.1:{unused_tcp_port}/0"))
     status, text = await ask(operations, "/readyz")
