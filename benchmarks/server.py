@@ -2,9 +2,10 @@
 
 Hosts wait at the server. Then pairs are introduced, while they wait: a guest joins, four envelopes
 go each way in turns, and the guest leaves. First one pair after the other, for the times; then many
-at once, for the rate. At the end the server is killed and started again, and every host comes back
-as the program does (after 0.5 s, doubling to 5, or half of that). CPU seconds are the server's own,
-with Redis's.
+at once, for the rate. "In floods" is how many times as long an introduction takes, by the median,
+while one address sends pings, opens silent connections, or announces giant frames. At the end the
+server is killed and started again, and every host comes back as the program does (after 0.5 s,
+doubling to 5, or half of that). CPU seconds are the server's own, with Redis's.
 
 The peers are bare WebSockets of this process, from many addresses of 127.0.0.0/8. The mailbox
 server is magic-wormhole's, with its own messages for the same: both sides claim a nameplate, open
@@ -45,6 +46,8 @@ TURNS = 4  # envelopes each way
 SIZE = 700  # bytes of one, as descriptions have
 AT_ONCE = 100
 PAIRS, TIMED = 3000, 400
+FLOODS = ("pings", "silence", "giant frames")
+SOCKETS, PACES = 100, 3000.0  # of a flood, and things that it does a second
 BACKOFF, LAST_BACKOFF = 0.5, 5.0
 
 
@@ -269,7 +272,7 @@ def server(options: argparse.Namespace) -> None:
     table(
         (
             *("server", "wait", "KB each", "created/CPU s", "introduced/CPU s", "at once/s"),
-            *("envelope p50, p99 ms", "introduction p50, p99 ms", "all back s"),
+            *("envelope p50, p99 ms", "introduction p50, p99 ms", "in floods", "all back s"),
         ),
         rows,
     )
@@ -306,6 +309,10 @@ async def _row(place: _Place, count: int, options: argparse.Namespace) -> list[s
         began = time.perf_counter()
         timed.append(await load.introduce(number, hosts[number]))
         whole.append(time.perf_counter() - began)
+    floods = [
+        f"{await _flooded(load, hosts, kind) / statistics.median(whole):.1f}"
+        for kind in (FLOODS if type(load) is Load else ())
+    ]
     cpu, began = place.cpu(), time.perf_counter()
     # Each host once: an address may join one room 30 times a minute.
     pairs = min(options.pairs, count)
@@ -319,8 +326,26 @@ async def _row(place: _Place, count: int, options: argparse.Namespace) -> list[s
     return [
         *(f"{each:.1f}", f"{created:.0f}", f"{pairs / spent:.0f}", f"{pairs / seconds:.0f}"),
         *(_quantiles([one for some in timed for one in some]), _quantiles(whole)),
+        ", ".join(floods) or "-",
         back,
     ]
+
+
+async def _flooded(load: Load, hosts: list[Wire], kind: str) -> float:
+    """The median of an introduction, in seconds, while one address sends what it can."""
+    module = (sys.executable, "-m", "benchmarks.strangers", kind, str(SOCKETS))
+    flood = subprocess.Popen([*module, str(load.ports[0]), str(PACES), "1"])
+    try:
+        await asyncio.sleep(2)
+        times = []
+        for number in range(min(TIMED, len(hosts))):
+            began = time.perf_counter()
+            await load.introduce(number, hosts[number])
+            times.append(time.perf_counter() - began)
+        return statistics.median(times)
+    finally:
+        flood.kill()
+        flood.wait()
 
 
 async def _reconnect(place: _Place, count: int) -> float:

@@ -42,6 +42,7 @@ class Tls:
     key: str = ""
     left_out: Sequence[str] = ()  # hosts that the local authority cannot vouch for
     names: Sequence[str] = ()  # local-ca: further ones of this machine
+    version: tuple[object, ...] = ()  # files: what is another one once they are others
 
 
 def client_context(ca: Path | None, *, alone: bool = False) -> ssl.SSLContext:
@@ -67,6 +68,7 @@ def tls_from_files(certificate: Path, key: Path) -> Tls:
     """A certificate chain and its key, PEM. Raises `Failure` (certificate_unusable)."""
     from signaling.certificates import KeyLocked, from_pem
 
+    version = _version(certificate, key)  # before they are read: what comes later is found later
     try:
         # Others may own them, or have linked them there; neither a pipe nor a device is waited for.
         chain, private = (read_strictly(path, MAX_PEM, own=False) for path in (certificate, key))
@@ -78,7 +80,7 @@ def tls_from_files(certificate: Path, key: Path) -> Tls:
     except OSError as error:
         raise Failure("certificate_unusable", os_detail(error, "unreadable")) from None
     kept = served.expires, served.pem, str(certificate), str(key)
-    return Tls(served.context, served.hosts, "files", *kept)
+    return Tls(served.context, served.hosts, "files", *kept, version=version)
 
 
 async def renewed(tls: Tls, folder: Path) -> AsyncIterator[Tls]:
@@ -87,14 +89,14 @@ async def renewed(tls: Tls, folder: Path) -> AsyncIterator[Tls]:
     used are logged, and the certificate before goes on being served."""
     from signaling.tls import load
 
-    changed = await asyncio.to_thread(_changed, tls)
+    version = tls.version
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         if tls.kind == "files":
-            now = await asyncio.to_thread(_changed, tls)
-            if now == changed:
+            now = await asyncio.to_thread(_version, tls.certificate, tls.key)
+            if now == version:
                 continue
-            changed = now
+            version = now
         elif tls.expires - datetime.now(UTC) > RENEW_BEFORE:
             continue
         try:
@@ -110,12 +112,10 @@ async def renewed(tls: Tls, folder: Path) -> AsyncIterator[Tls]:
         yield tls
 
 
-def _changed(tls: Tls) -> tuple[object, ...]:
-    """What is another one once the files are others."""
-    if tls.kind != "files":
-        return ()
+def _version(*paths: str | Path) -> tuple[object, ...]:
+    """What is another one once these files are others."""
     found: list[object] = []
-    for path in (tls.certificate, tls.key):
+    for path in paths:
         with suppress(OSError):  # it is being replaced
             stat = os.stat(path)
             found.append((stat.st_mtime_ns, stat.st_ino, stat.st_size))

@@ -61,7 +61,9 @@ async def test_new_files_are_served_without_a_restart(files, caplog):
         files()
         second = await until(server.port, {first})
         files(b"no certificate")
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(10):
+            while "cannot be used" not in caplog.text:
+                await asyncio.sleep(0.02)
         assert await asyncio.to_thread(serial, server.port) == second
         path.unlink()
         await asyncio.sleep(0.3)

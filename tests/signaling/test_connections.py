@@ -191,6 +191,27 @@ async def test_a_frame_that_says_it_is_giant_is_refused_unread(start):
     writer.close()
 
 
+@pytest.mark.parametrize("piece", [b"", b"x", b"x" * 100])
+async def test_a_message_in_pieces_has_the_same_limits(start, piece):
+    """Pieces without an end, empty ones too: what they hold is bounded, and what they take."""
+    server = await start(bytes_per_minute=256 * 1024)
+    reader, writer = await plain(server)
+    writer.write(UPGRADE + b"\x01\x80mask")
+    ending = asyncio.create_task(ends(reader, 20))
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        while not ending.done() and sent < 10_000_000:
+            pieces = (b"\x00" + bytes([128 | len(piece)]) + b"\0\0\0\0" + piece) * 500
+            writer.write(pieces)
+            sent += len(pieces)
+            await writer.drain()
+            await asyncio.sleep(0)
+    assert await ending < 20
+    assert sent < 10_000_000
+    assert await works(server)
+    writer.close()
+
+
 async def test_a_full_server_lets_the_oldest_silent_connection_go(start):
     server = await start(connections=4)
     async with await ws(server) as host:
