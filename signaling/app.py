@@ -125,14 +125,18 @@ class Server:
         assert self._runner.server is not None
         rekey, rooms = self._connections.rekey, self._rooms
         await self._store.start(Node(rooms.take, rekey, rooms.cut_off))
+        self._connections.tls = tls
         self._accepting = asyncio.create_task(
-            self._connections.accept(listener, self._runner.server, tls)
+            self._connections.accept(listener, self._runner.server)
         )
         logger.info("listening on port %d", self.port)
 
-    def certificate(self, expires: datetime) -> None:
-        """The certificate that is served from now on, and until when it is good."""
+    def certificate(self, expires: datetime, tls: ssl.SSLContext | None = None) -> None:
+        """Until when the certificate is good. With `tls`, that is what connections get that come
+        from now on: a context of its own, for one keeps a certificate for each type of key."""
         self.certificate_expires = expires
+        if tls is not None:
+            self._connections.tls = tls
         left = (expires - datetime.now(UTC)).total_seconds() / 86_400
         level = logging.INFO if left > WARN_DAYS else logging.WARNING
         logger.log(level, "certificate expires %s", expires.isoformat())

@@ -117,6 +117,7 @@ class Connections:
 
     def __init__(self, limits: Limits, rates: Rates, proxies: Proxies) -> None:
         self.limits, self.rates = limits, rates
+        self.tls: ssl.SSLContext | None = None  # of those that come from now on
         self._proxies = proxies
         self._all: set[Connection] = set()
         self._newcomers: dict[Connection, None] = {}  # without a seat, the oldest first
@@ -127,9 +128,7 @@ class Connections:
     def __len__(self) -> int:
         return len(self._all)
 
-    async def accept(
-        self, listener: socket.socket, manager: web.Server, tls: ssl.SSLContext | None
-    ) -> None:
+    async def accept(self, listener: socket.socket, manager: web.Server) -> None:
         """Take connections until cancelled."""
         descriptors = raise_descriptors()
         if descriptors is not None:
@@ -143,19 +142,13 @@ class Connections:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             try:
-                self._take(plain, str(peer[0]), manager, tls)
+                self._take(plain, str(peer[0]), manager)
             except Exception as error:  # one connection must not end all
                 logger.error("a connection was not taken: %s", type(error).__name__)
                 plain.close()
             await asyncio.sleep(0)  # sock_accept does not yield while there are more
 
-    def _take(
-        self,
-        plain: socket.socket,
-        host: str,
-        manager: web.Server,
-        tls: ssl.SSLContext | None,
-    ) -> None:
+    def _take(self, plain: socket.socket, host: str, manager: web.Server) -> None:
         address = parse_address(host)
         trusted = self._proxies.trusts(address)
         origin = None if trusted else self.origin_of(address)
@@ -166,16 +159,10 @@ class Connections:
         self._all.add(connection)
         self._newcomers[connection] = None
         connection.end_within(self.limits.first_message_seconds)
-        self._open(connection, plain, tls, trusted=trusted)
+        self._open(connection, plain, trusted=trusted)
 
-    def _open(
-        self,
-        connection: Connection,
-        plain: socket.socket,
-        tls: ssl.SSLContext | None,
-        *,
-        trusted: bool,
-    ) -> None:
+    def _open(self, connection: Connection, plain: socket.socket, *, trusted: bool) -> None:
+        tls = self.tls
         options: dict[str, Any] = {}
         if tls is not None:
             options["ssl_handshake_timeout"] = self.limits.first_message_seconds

@@ -69,6 +69,9 @@ class MemoryStore:
     async def away(self, room: bytes, host: bytes) -> Told:
         return self._rooms.away(room, Seat(self.name, host), time.monotonic())
 
+    async def lost(self, room: bytes, host: Seat) -> Told:
+        return self._rooms.away(room, host, time.monotonic())
+
     async def finish(self, room: bytes, host: bytes) -> Told:
         return self._rooms.finish(room, Seat(self.name, host), time.monotonic())
 

@@ -112,16 +112,25 @@ def _bytes(value: object, length: int | None) -> bytes:
     return data
 
 
+def _text(value: str) -> str:
+    """What can be written as UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadMessage from None
+    return value
+
+
 def _member(value: object, shape: object) -> Any:
     if shape is str:
         if not isinstance(value, str) or len(value) > 32:
             raise BadMessage
-        return value
+        return _text(value)
     if shape in (OPTIONAL_TEXT, OPTIONAL_LONG):
         most = MAX_TEXT if shape is OPTIONAL_TEXT else MAX_TOKEN
         if value is not None and not (isinstance(value, str) and 0 < len(value) <= most):
             raise BadMessage
-        return value
+        return value and _text(value)
     if shape is dict:
         if not isinstance(value, dict | None):
             raise BadMessage

@@ -159,18 +159,24 @@ class OpenIdProvider:
     async def _known(self, kid: str) -> Any:
         """The provider's keys, with this one among them if it has it; None where it is not
         reached."""
-        async with self._fetching:
-            now = time.monotonic()
-            missing = bool(kid) and self._keys is not None and not self._has(kid)
-            due = now - self._fetched > KEYS_SECONDS or missing
-            if due and now - self._sought > (UNKNOWN_SECONDS if self._keys is not None else 1.0):
-                self._sought = now
+        if self._fresh(kid):
+            return self._keys
+        async with self._fetching:  # who waited meanwhile finds what came of it
+            least = 1.0 if self._keys is None else UNKNOWN_SECONDS
+            if not self._fresh(kid) and time.monotonic() - self._sought > least:
                 try:
-                    self._keys = await self._fetch()
-                    self._fetched = now
+                    async with asyncio.timeout(PROVIDER_SECONDS):
+                        self._keys = await self._fetch()
+                    self._fetched = time.monotonic()
                 except Exception as error:  # whatever a provider does, it is not this server's end
                     logger.warning("the OpenID provider's keys: %s", type(error).__name__)
+                self._sought = time.monotonic()
         return self._keys
+
+    def _fresh(self, kid: str) -> bool:
+        """Whether its keys are here, with this one among them."""
+        late = time.monotonic() - self._fetched > KEYS_SECONDS
+        return self._keys is not None and not late and (not kid or self._has(kid))
 
     def _has(self, kid: str) -> bool:
         return any(key.kid == kid for key in self._keys.keys)
@@ -179,8 +185,7 @@ class OpenIdProvider:
         import aiohttp
         from joserfc.jwk import KeySet
 
-        timeout = aiohttp.ClientTimeout(total=PROVIDER_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
+        async with aiohttp.ClientSession(trust_env=True) as session:
             about = await self._get(
                 session, f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
             )

@@ -47,7 +47,7 @@ _CREATE = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local p, room = ARGV[1], KEYS[1]
-local known = redis.call('HMGET', room, 'owner', 'ends', 'seat', 'address', 'keep')
+local known = redis.call('HMGET', room, 'owner', 'ends', 'seat', 'address', 'keep', 'until')
 local live = known[2] and tonumber(known[2]) > now and known[1]
 if live and known[1] ~= ARGV[3] then return {'room_taken'} end
 local address, keep = known[4], known[5]
@@ -56,7 +56,7 @@ if live then
   for _, guest in ipairs(redis.call('ZRANGE', room .. ':attempts', 0, -1)) do
     table.insert(answer, guest)
   end
-  table.insert(answer, known[3] or '')
+  table.insert(answer, known[3] ~= ARGV[4] and known[3] or '')
 elseif ARGV[11] == '1' then
   return {'token_required'}
 else
@@ -74,7 +74,9 @@ else
   table.insert(answer, '')
 end
 local ends = now + tonumber(ARGV[5])
+if ARGV[11] == '1' then ends = math.min(ends, tonumber(known[6])) end
 redis.call('HSET', room, 'seat', ARGV[4], 'ends', ends)
+if ARGV[11] ~= '1' then redis.call('HSET', room, 'until', ends) end
 redis.call('HDEL', room, 'away')
 redis.call('PEXPIREAT', room, ends + tonumber(keep))
 redis.call('DEL', room .. ':attempts')
@@ -88,13 +90,15 @@ _RENEW = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local room = KEYS[1]
-local known = redis.call('HMGET', room, 'owner', 'ends', 'seat')
+local known = redis.call('HMGET', room, 'owner', 'ends', 'seat', 'reason')
 local live = known[2] and tonumber(known[2]) > now and known[1]
+if known[4] then return 0 end
 if live and (known[1] ~= ARGV[3] or (known[3] ~= '' and known[3] ~= ARGV[4])) then return 0 end
 local ends = now + tonumber(ARGV[5])
 if not live then
   redis.call('DEL', room)
-  redis.call('HSET', room, 'join', ARGV[2], 'owner', ARGV[3], 'address', ARGV[6], 'keep', 0)
+  redis.call('HSET', room, 'join', ARGV[2], 'owner', ARGV[3], 'address', ARGV[6], 'keep', 0,
+    'until', ends)
   local rooms = ARGV[1] .. 'rooms:' .. ARGV[6]
   redis.call('ZADD', rooms, ends, room)
   if redis.call('PTTL', rooms) < ends - now then redis.call('PEXPIREAT', rooms, ends) end
@@ -247,13 +251,29 @@ class RedisStore:
         *,
         again: bool = False,
     ) -> Told:
-        limits, seat = self._limits, Seat(self.name, host)
+        seat = Seat(self.name, host)
+        ends = asyncio.get_running_loop().time() + ttl
+        own = _Registration(join_hash, owner_hash, ends, origin.address, seat)
+        before, self._own[room] = self._own.get(room), own  # before a later one can be answered
+        try:
+            return await self._created(room, own, ttl, origin, again=again)
+        except BaseException:
+            if self._own.get(room) is own:
+                del self._own[room]
+                if before is not None:
+                    self._own[room] = before
+            raise
+
+    async def _created(
+        self, room: bytes, own: _Registration, ttl: int, origin: Origin, *, again: bool
+    ) -> Told:
+        limits = self._limits
         answer = await self._call(
             self._create,
             room,
-            join_hash,
-            owner_hash,
-            _packed(seat),
+            own.join_hash,
+            own.owner_hash,
+            _packed(own.host),
             ttl * 1000,
             limits.rooms_per_address,
             origin.address.hex(),
@@ -264,8 +284,6 @@ class RedisStore:
         )
         if answer[0] != b"ok":
             raise Refused(answer[0].decode())
-        ends = asyncio.get_running_loop().time() + ttl
-        self._own[room] = _Registration(join_hash, owner_hash, ends, origin.address, seat)
         *guests, former = answer[1:]
         told = _left(guests)
         if former:
@@ -299,6 +317,10 @@ class RedisStore:
         seat = self._deregister(room, host)
         keep = int(self._limits.away_seconds * 1000)
         return _left(await self._call(self._away, room, _packed(seat), keep))
+
+    async def lost(self, room: bytes, host: Seat) -> Told:
+        keep = int(self._limits.away_seconds * 1000)
+        return _left(await self._call(self._away, room, _packed(host), keep))
 
     async def finish(self, room: bytes, host: bytes) -> Told:
         seat = self._deregister(room, host)
@@ -403,11 +425,15 @@ class RedisStore:
 
     async def _register(self) -> None:
         """Say again which rooms have their host here: Redis may have forgotten them."""
-        rooms = list(self._own)
-        with suppress(Unavailable, Refused):
-            for first in range(0, len(rooms), RENEWED_AT_ONCE):
-                some = rooms[first : first + RENEWED_AT_ONCE]
-                await asyncio.gather(*map(self._register_one, some))
+        left = list(self._own)
+        while left:
+            some, left = left[:RENEWED_AT_ONCE], left[RENEWED_AT_ONCE:]
+            done = await asyncio.gather(*map(self._register_one, some), return_exceptions=True)
+            failed = [room for room, one in zip(some, done, strict=True) if one is not None]
+            if failed:  # it is slow, full, or a replica still
+                logger.warning("rooms are not registered yet: %d", len(failed) + len(left))
+                left += failed
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _register_one(self, room: bytes) -> None:
         known = self._own.get(room)

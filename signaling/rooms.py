@@ -99,6 +99,7 @@ class Room:
     origin: Origin
     ends: float
     host: Seat | None
+    until: float  # for which whoever may make rooms has made it
     away: bool = False  # its host is, and that ends it
     attempts: dict[bytes, tuple[Seat, float]] = field(default_factory=dict)  # until when
 
@@ -199,9 +200,13 @@ class Rooms:
             if not hmac.compare_digest(owner_hash, known.owner_hash):
                 raise Refused("room_taken")
             told = known.left()  # they wait for somebody who is gone
-            if known.host is not None:
+            if known.host not in (None, host):
                 told.append((known.host, Kind.REPLACED))
             known.ends, known.host, known.away = now + ttl, host, False
+            if again:
+                known.ends = min(known.ends, known.until)
+            else:
+                known.until = known.ends
             self._note_end(room, known)
             return told
         if again:
@@ -212,7 +217,7 @@ class Rooms:
         if self._per_address.get(origin.address, 0) >= self._limits.rooms_per_address:
             raise Refused("rate_limited")
         told = self._make_room() if len(self._rooms) >= self._limits.rooms else []
-        self._rooms[room] = made = Room(join_hash, owner_hash, origin, now + ttl, host)
+        self._rooms[room] = made = Room(join_hash, owner_hash, origin, now + ttl, host, now + ttl)
         self._note_end(room, made)
         self._forget(room)
         self._per_address[origin.address] = self._per_address.get(origin.address, 0) + 1

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +22,12 @@ from . import messages, rooms, store
 from .connections import Connection
 from .ice import IceConfiguration
 from .policy import Policy
-from .rooms import Kind, Limits, Refused
+from .rooms import Kind, Limits, Refused, Told
 from .tally import Tally
 
 logger = logging.getLogger("handover.signaling")
+
+AGAIN_SECONDS = 1.0  # until the store is told again what it has not heard
 
 
 @dataclass(slots=True)
@@ -189,7 +191,7 @@ class Seats:
             self._stray(seat, message["attempt"])
             await self._leave(seat, message["attempt"])
         elif kind == "close" and seat.is_host:
-            await self._finish(seat)
+            self._finish(seat)
         else:
             raise messages.BadMessage
 
@@ -207,11 +209,14 @@ class Seats:
             self._by_id.pop(seat.id, None)
             if isinstance(error, store.Unavailable):  # it may have been done all the same
                 seat.room = room
-                self._soon(self._away, seat)
+                self._soon(self._persist, self._store.away, seat)
             raise
+        seat.room = room
         if seat.id not in self._by_id:  # it has been taken from there already
+            await self._send(told)
+            self._soon(self._persist, self._store.away, seat)
             return
-        seat.room, seat.is_host = room, True
+        seat.is_host = True
         seat.timer = asyncio.get_running_loop().call_later(ttl, self._end, seat, "expired")
         self._rooms += 1
         if self._own:
@@ -234,6 +239,7 @@ class Seats:
         self._tally.count("attempts")
         seat.say("joined", attempt=seat.id, ice=self._told(seat))
         if not await self._store.send(host, Kind.ATTEMPT, seat.id):
+            await self._send(await self._store.lost(room, host))
             raise Refused("not_found")
 
     def _stay(self, seat: Seat, message: messages.Message) -> None:
@@ -264,10 +270,10 @@ class Seats:
             if not seat.is_host or seat.strays > self._limits.stray_messages:
                 raise messages.BadMessage
 
-    async def _finish(self, seat: Seat) -> None:
+    def _finish(self, seat: Seat) -> None:
         self._forget(seat)
         self._leave_all(seat)
-        await self._send(await self._store.finish(seat.room, seat.id))
+        self._soon(self._persist, self._store.finish, seat)
 
     async def _leave(self, seat: Seat, attempt: bytes) -> None:
         """End an attempt, from here."""
@@ -329,7 +335,7 @@ class Seats:
         if code is not None:
             seat.say("error", code=code)
         seat.hang_up()
-        self._soon(self._away, seat)
+        self._soon(self._persist, self._store.away, seat)
 
     def _leave_all(self, seat: Seat) -> None:
         for attempt in list(seat.links):
@@ -364,11 +370,15 @@ class Seats:
         self._forget(seat)
         self._leave_all(seat)
         if seat.is_host:
-            self._soon(self._away, seat)
+            self._soon(self._persist, self._store.away, seat)
 
-    async def _away(self, seat: Seat) -> None:
-        with suppress(store.Unavailable):
-            await self._send(await self._store.away(seat.room, seat.id))
+    async def _persist(self, say: Callable[[bytes, bytes], Awaitable[Told]], seat: Seat) -> None:
+        """Say to the store what becomes of a host's seat, until it has heard."""
+        while True:
+            with suppress(store.Unavailable):
+                await self._send(await say(seat.room, seat.id))
+                return
+            await asyncio.sleep(AGAIN_SECONDS)
 
     def _forget(self, seat: Seat) -> None:
         """Nothing more reaches this seat."""
@@ -382,7 +392,7 @@ class Seats:
 
     # --- errands
 
-    async def _send(self, told: rooms.Told) -> None:
+    async def _send(self, told: Told) -> None:
         for seat, kind in told:
             with suppress(store.Unavailable):
                 await self._store.send(seat, kind, b"")

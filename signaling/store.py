@@ -44,8 +44,8 @@ class Node:
 class Store(Protocol):
     """Seats are named by the caller: `host` is 16 random bytes, as `attempt` is for a guest.
 
-    Each of `create`, `away` and `finish` returns who is to be told what on account of it; the
-    caller sends that. Everything may raise `Unavailable`.
+    Each of `create`, `away`, `lost` and `finish` returns who is to be told what on account of it;
+    the caller sends that. Everything may raise `Unavailable`.
     """
 
     name: bytes  # of this node
@@ -80,6 +80,9 @@ class Store(Protocol):
 
     async def away(self, room: bytes, host: bytes) -> Told:
         """This seat's host is gone, perhaps to come back."""
+
+    async def lost(self, room: bytes, host: Seat) -> Told:
+        """Nobody was found at this host's seat, at whichever node: as if it had gone now."""
 
     async def finish(self, room: bytes, host: bytes) -> Told:
         """This seat's host says that the room is finished."""

@@ -14,18 +14,13 @@ def server_context(pem: bytes) -> ssl.SSLContext:
     """What a server listens with. `pem` is its certificate chain, the server's own first, and the
     private key. Raises `ssl.SSLError`, `OSError`; `KeyLocked` for a key with a passphrase."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    load(context, pem)
-    return context
-
-
-def load(context: ssl.SSLContext, pem: bytes) -> None:
-    """Have connections that come from now on see this certificate. Raises as `server_context`."""
     with _nowhere() as file:  # the ssl module takes certificates from files only
         file.write(pem)
         file.flush()
         memory = isinstance(file.name, int)
         name = f"{_DESCRIPTORS}/{file.name}" if memory else file.name
         context.load_cert_chain(name, password=_no_passphrase)
+    return context
 
 
 class KeyLocked(ValueError):

@@ -8,7 +8,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -87,8 +87,6 @@ async def renewed(tls: Tls, folder: Path) -> AsyncIterator[Tls]:
     """What is in force from now on, whenever that is another certificate: of files that have
     changed, or of the local authority in `folder` before the last one expires. Files that cannot be
     used are logged, and the certificate before goes on being served."""
-    from signaling.tls import load
-
     version = tls.version
     while True:
         await asyncio.sleep(RENEW_SECONDS)
@@ -104,12 +102,13 @@ async def renewed(tls: Tls, folder: Path) -> AsyncIterator[Tls]:
                 new = await asyncio.to_thread(tls_from_files, Path(tls.certificate), Path(tls.key))
             else:
                 new = await asyncio.to_thread(tls_from_local_ca, folder, tls.names)
-        except Failure as failure:
-            logger.warning("the new certificate cannot be used: %s", failure.code)
+        except Exception as error:  # whatever is in a file, the next one may be better
+            why = error.code if isinstance(error, Failure) else type(error).__name__
+            logger.warning("the new certificate cannot be used: %s", why)
             continue
-        load(tls.context, new.pem)
-        tls = replace(new, context=tls.context)
-        yield tls
+        if tls.kind == "files" or new.expires > tls.expires:  # else the authority's own end is near
+            tls = new
+            yield tls
 
 
 def _version(*paths: str | Path) -> tuple[object, ...]:

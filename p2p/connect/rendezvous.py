@@ -105,7 +105,7 @@ async def _keep_certificate(server: Server, tls: Tls, local_ca: Path) -> None:
     """Serve what replaces it, and log how long it is good."""
     server.certificate(tls.expires)
     async for renewal in renewed(tls, local_ca):
-        server.certificate(renewal.expires)
+        server.certificate(renewal.expires, renewal.context)
 
 
 @asynccontextmanager

@@ -10,6 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from p2p.connect import certificates, rendezvous
 from p2p.connect.certificates import tls_from_files, tls_from_local_ca
@@ -97,3 +100,24 @@ async def test_a_certificate_that_expires_soon_is_a_warning(files, caplog):
     async with rendezvous.open_server(("127.0.0.1", 0), tls):
         await asyncio.sleep(0.02)
     assert "certificate expires" in caplog.text
+
+
+async def test_a_certificate_with_another_kind_of_key_takes_its_place(files):
+    """OpenSSL keeps one of each kind, in one context."""
+    path = files()
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name)
+    made = made.public_key(key.public_key()).serial_number(7)
+    made = made.not_valid_before(now).not_valid_after(now + timedelta(days=90))
+    shown = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    async with rendezvous.open_server(("127.0.0.1", 0), tls_from_files(path, path)) as server:
+        first = await asyncio.to_thread(serial, server.port)
+        files(shown + secret)
+        assert await until(server.port, {first}) == 7

@@ -13,12 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed
 
 from p2p.protocol.link import derive_keys
-from signaling import messages, redis_store
+from signaling import messages, redis_store, seats
 from signaling.app import Server
 from signaling.operations import Operations
 from signaling.redis_store import RedisStore
 from signaling.rooms import Kind, Limits
-from signaling.store import Word
+from signaling.store import Unavailable, Word
 
 from .test_app import KEYS, create, join, raw, say
 
@@ -227,3 +227,25 @@ async def test_a_seat_that_is_taken_over_before_it_was_had_is_counted_as_none(pl
         with pytest.raises(ConnectionClosed):
             await sender.recv()
     assert (await measured(operations))["handover_rooms",] == 0
+
+
+async def test_what_becomes_of_a_room_is_said_until_the_store_has_heard(place, monkeypatch):
+    monkeypatch.setattr(seats, "AGAIN_SECONDS", 0.05)
+    server, _ = await place()
+    finish, tries = server._store.finish, []
+
+    async def at_first_not(*given):
+        tries.append(given)
+        if len(tries) < 4:
+            raise Unavailable
+        return await finish(*given)
+
+    server._store.finish = at_first_not
+    async with await raw(server) as sender:
+        await say(sender, create())
+        await sender.send(messages.encode("close"))
+        async with asyncio.timeout(5):
+            while len(tries) < 4:
+                await asyncio.sleep(0.02)
+    async with await raw(server) as guest:
+        assert (await say(guest, join()))["reason"] == "closed"

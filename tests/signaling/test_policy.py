@@ -19,6 +19,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
 from signaling import messages
+from signaling import policy as policy_module
 from signaling.app import Server
 from signaling.certificates import open_authority
 from signaling.policy import AnyOf, BadPolicy, OpenIdProvider, TokenFile, new_token
@@ -275,3 +276,47 @@ def test_no_text_is_let_in_or_breaks_it(text):
     policy._keys = KeySet([ECKey.generate_key("P-256", {"kid": os.urandom(4).hex()})])
     policy._fetched = policy._sought = time.monotonic()
     assert not asyncio.run(policy.allows(token))
+
+
+async def test_a_token_that_is_no_text_is_a_bad_message(tokens):
+    server = Server(Limits(), policy=TokenFile(tokens[0]))
+    await server.start("127.0.0.1", 0)
+    async with await raw(server) as sender:
+        told = await say(sender, json.dumps({**json.loads(create()), "token": "\ud800"}))
+        assert told == {"type": "error", "code": "bad_message"}
+    await server.stop()
+
+
+async def test_who_has_a_good_token_does_not_wait_for_a_provider_that_hangs(provider, monkeypatch):
+    async with provider() as there:
+        policy = OpenIdProvider(there.issuer, AUDIENCE)
+        assert await policy.allows(there.token())
+        policy._sought -= 61
+
+        async def hangs():
+            await asyncio.sleep(60)
+
+        monkeypatch.setattr(policy, "_fetch", hangs)
+        stranger = ECKey.generate_key("P-256", {"kid": "unknown"}, auto_kid=False)
+        waiting = asyncio.create_task(policy.allows(there.token(stranger)))
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(2):
+            assert await policy.allows(there.token())
+        waiting.cancel()
+
+
+async def test_many_who_wait_for_a_provider_wait_once(monkeypatch):
+    monkeypatch.setattr(policy_module, "PROVIDER_SECONDS", 0.3)
+    policy, asked = OpenIdProvider("https://127.0.0.1:1/realm", AUDIENCE), []
+
+    async def hangs():
+        asked.append(1)
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(policy, "_fetch", hangs)
+    key = ECKey.generate_key("P-256", {"kid": "first"}, auto_kid=False)
+    there = Provider(key)
+    async with asyncio.timeout(5):
+        got = await asyncio.gather(*(policy.allows(there.token()) for _ in range(50)))
+    assert not any(got)
+    assert len(asked) == 1

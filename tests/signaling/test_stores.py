@@ -211,6 +211,38 @@ async def test_a_host_that_sees_its_time_up_a_little_early_has_not_withdrawn_the
 
 
 @each
+async def test_a_create_that_is_done_twice_displaces_nobody(node):
+    """As when the answer to the first comes too late."""
+    one = await node()
+    seat = seat_of(one)
+    for _ in range(2):
+        assert await one.store.create(ROOM, JOIN, OWNER, 60, HERE, seat.id) == []
+    assert (await join(one))[1] == seat
+
+
+@each
+async def test_who_may_make_no_room_any_more_gets_no_more_time(node):
+    one = await node()
+    await create(one, ttl=2)
+    await create(one, ttl=60, again=True)
+    await join(one)
+    await asyncio.sleep(2.1)
+    assert await refusal(join(one)) == ("not_found", "expired")
+
+
+@each
+async def test_a_seat_where_nobody_was_found_is_left(node):
+    one, two = await node(away_seconds=1.0), await node(away_seconds=1.0)
+    host, _ = await create(one)
+    guest, found = await join(two)
+    assert await two.store.lost(ROOM, found) == [(guest, Kind.LEFT)]
+    assert await refusal(join(two)) == ("not_found", None)
+    assert await two.store.lost(ROOM, host) == []
+    await asyncio.sleep(1.1)
+    await create(two, owner=JOIN)
+
+
+@each
 async def test_a_host_that_is_away_is_waited_for_but_not_for_ever(node):
     one, two = await node(away_seconds=1.0), await node(away_seconds=1.0)
     host, _ = await create(one)
@@ -313,14 +345,70 @@ async def test_a_host_that_has_moved_meanwhile_is_not_taken_back(node, redis):
     one, two = await node(), await node()
     old, _ = await create(one)
     new, _ = await create(two)
-    one.store._up.clear()
-    await one.store._register()  # as after a fail-over
-    one.store._up.set()
-    assert (await join(two))[1] == new
     await one.store._register()
     assert (await one.word()).kind is Kind.REPLACED
     assert (await join(one))[1] == new
     assert old.id != new.id
+
+
+@shared
+async def test_rooms_are_registered_until_all_are(node, monkeypatch):
+    """A replica that takes over takes no writes for a while."""
+    one, two = await node(rooms_per_address=200), await node()
+    rooms = [bytes([n]) * 16 for n in range(120)]
+    for room in rooms:
+        await create(one, room=room)
+    await one.store._command("FLUSHALL")
+    refused: list[bytes] = []
+    call = one.store._call
+
+    async def at_first_not(script, room, *arguments):
+        if len(refused) < 70:
+            refused.append(room)
+            raise Unavailable
+        return await call(script, room, *arguments)
+
+    monkeypatch.setattr(one.store, "_call", at_first_not)
+    await one.store._register()
+    for room in rooms:
+        await join(two, room=room, origin=OTHER)
+
+
+@shared
+async def test_a_room_that_was_finished_elsewhere_is_not_made_again(node):
+    one, two = await node(), await node()
+    await create(one)
+    new, _ = await create(two)
+    await two.store.finish(ROOM, new.id)
+    await one.store._register()
+    assert await refusal(join(one)) == ("not_found", "closed")
+
+
+@shared
+async def test_of_two_creates_at_once_the_later_one_is_kept(node, redis):
+    """Also where the earlier one is answered last; and none is kept that was refused."""
+    one, two = await node(), await node()
+    call, late = one.store._call, asyncio.Event()
+
+    async def slowly(script, room, *arguments):
+        answer = await call(script, room, *arguments)
+        if not late.is_set():
+            late.set()
+            await asyncio.sleep(0.5)
+        return answer
+
+    one.store._call = slowly
+    first = asyncio.create_task(create(one))
+    await late.wait()
+    later, _ = await create(one)
+    await first
+    await one.store._command("FLUSHALL")
+    await one.store._register()
+    assert (await join(two))[1] == later
+    await refusal(create(two, owner=JOIN))
+    assert not two.store._own
+    await one.store.away(ROOM, later.id)
+    assert not one.store._own
 
 
 @shared
