@@ -62,13 +62,13 @@ elseif ARGV[11] == '1' then
 else
   address = ARGV[7]
   local rooms = p .. 'rooms:' .. address
-  redis.call('ZREMRANGEBYSCORE', rooms, '-inf', now)
-  if redis.call('ZCARD', rooms) >= tonumber(ARGV[6]) and not redis.call('ZSCORE', rooms, room) then
-    return {'rate_limited'}
-  end
+  local others = redis.call('ZCOUNT', rooms, '(' .. now, '+inf')
+  if others >= tonumber(ARGV[6]) then return {'rate_limited'} end
+  -- The first to write, for a full Redis refuses that one only.
   local count = redis.call('INCR', p .. 'former:' .. ARGV[8])
   if count == 1 then redis.call('PEXPIRE', p .. 'former:' .. ARGV[8], ARGV[9]) end
   keep = count <= tonumber(ARGV[10]) and ARGV[9] or '0'
+  redis.call('ZREMRANGEBYSCORE', rooms, '-inf', now)
   redis.call('DEL', room)
   redis.call('HSET', room, 'join', ARGV[2], 'owner', ARGV[3], 'address', address, 'keep', keep)
   table.insert(answer, '')

@@ -427,6 +427,20 @@ async def test_a_redis_that_does_not_answer_is_waited_for_a_little(node, redis):
 
 
 @shared
+async def test_a_redis_that_is_full_takes_no_room_and_forgets_none(node, redis):
+    one = await node()
+    host, _ = await create(one)
+    redis.ask("CONFIG", "SET", "maxmemory", "100kb")
+    try:
+        assert await refusal(create(one, room=b"x" * 16)) == ("full", None)
+        assert await refusal(create(one, room=b"x" * 16, origin=OTHER)) == ("full", None)
+    finally:
+        redis.ask("CONFIG", "SET", "maxmemory", "0")
+    assert (await join(one))[1] == host
+    assert list(one.store._own) == [ROOM]
+
+
+@shared
 async def test_words_that_are_none_are_dropped(node, redis):
     one = await node()
     for data in (b"", b"\x00", b"\x02" * 30, b"\x63" + bytes(60), bytes(70)):

@@ -2247,7 +2247,7 @@ def make_signaling() -> None:
                 case(f"{kind}: {member} = {json.dumps(bad)}", json.dumps({**value, member: bad}))
     create = json.loads(messages.encode("create", **good["create"]))
     tokens: list[Any] = ["t", "x" * messages.MAX_TOKEN, "x" * (messages.MAX_TOKEN + 1)]
-    for token in (*tokens, "", 1, [], True):
+    for token in (*tokens, "", 1, [], True, "\ud800"):
         text = json.dumps({**create, "token": token})
         case(f"create: token of {len(json.dumps(token))}: {text[-12:-2]}", text)
     for text in (

@@ -71,7 +71,7 @@ function member(value: unknown, shape: Shape[string]): string | number | Bytes |
     if (value === undefined || value === null) return null;
     const most = shape === "token" ? MAX_TOKEN : MAX_TEXT;
     const fits = typeof value === "string" && value.length > 0 && value.length <= most;
-    if (!fits) throw new BadMessage();
+    if (!fits || /\p{Surrogate}/u.test(value)) throw new BadMessage();
     return value;
   }
   if (shape === "text") {
