@@ -12,6 +12,7 @@ import pytest
 from p2p.protocol import receipt as receipts
 from p2p.protocol.codec import decode_base64url, encode_base64url
 from tests.e2e.harness import Peer, sha256sums
+from tests.e2e.test_web import serving
 
 from .browsers import KINDS
 from .page_sender import NAME
@@ -53,6 +54,34 @@ def receipt_of(last):
 PUBLIC = """async ({ pair }) =>
   [...new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey))]"""
 LINES = "(lines) => lines.map((line) => new TextDecoder().decode(line))"
+
+
+async def test_a_server_asks_the_page_for_a_token(host, sender, receiver, files, tmp_path):
+    """Again where it does not know the one it is given; the recipient needs none."""
+    tokens = tmp_path / "tokens"
+    made = sender.run("token", "Notaufnahme", "--add-to", tokens)
+    with serving(sender, "--allowed-tokens", str(tokens)) as (port, _):
+        await host.open(f"http://127.0.0.1:{port}")
+        await host.choose(files[0])
+        await host.page.wait_for(".card.choose")
+        await host.read()
+        await host.page.fill("#label", NAME)
+        await host.page.click("form .primary")
+        await host.page.wait_for("#token")
+        assert not await host.shows("[role=alert]")
+        await host.page.fill("#token", "a wrong one")
+        await host.page.click("form .primary")
+        await host.page.wait_for(".card.token [role=alert]")
+        assert "did not accept that token" in await host.text()
+        await host.page.fill("#token", made.stdout.strip())
+        await host.page.click("form .primary")
+        await host.page.wait_for(".card.link")
+        link = str(await host.page.evaluate("document.querySelector('#made').value"))
+        ending = finish(receiver.receive(link, tmp_path / "out", "--auto"))
+        await host.admit()
+        assert (await host.sent()).startswith("Delivered and verified: 1 file")
+        assert (await ending)[0] == 0
+    assert digest(tmp_path / "out" / files[0].name) == digest(files[0])
 
 
 async def test_a_folder_and_files_arrive_at_the_command_line(

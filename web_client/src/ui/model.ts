@@ -87,6 +87,7 @@ export interface Model {
   readonly sent: Sent | null;
   readonly question: number; // the last one
   readonly signIn: string; // where the server gives tokens, or ""
+  readonly tokenRefused: boolean; // the server did not know the last one
   readonly again: EventOf<"choose_again"> | null;
   readonly differences: EventOf<"differences"> | null;
   readonly history: readonly HistoryEntry[];
@@ -133,6 +134,7 @@ export const START: Model = {
   sent: null,
   question: 0,
   signIn: "",
+  tokenRefused: false,
   again: null,
   differences: null,
   history: [],
@@ -181,7 +183,9 @@ export function reduce(model: Model, event: Event): Model {
       return { ...model, peer: event };
     case "question": {
       const screen = event.kind === "accept" ? "offer" : event.kind;
-      return { ...model, screen, signIn: event.signIn ?? "", question: event.number };
+      const tokenRefused = screen === "token" && model.screen === "token";
+      const signIn = event.signIn ?? "";
+      return { ...model, screen, signIn, tokenRefused, question: event.number };
     }
     case "offer":
       return { ...model, offer: event };

@@ -287,6 +287,8 @@ export const de: Messages = {
     signIn: "Anmelden",
     label: "Ihr Token",
     hint: "Sie bekommen es vom Betreiber des Servers oder nach dem Anmelden.",
+    refused:
+      "Der Server hat dieses Token nicht angenommen. Prüfen Sie es, oder lassen Sie sich ein anderes geben.",
     go: "Weiter",
     stop: "Nicht senden",
   },

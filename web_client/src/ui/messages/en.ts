@@ -294,6 +294,7 @@ export const en = {
     signIn: "Sign in",
     label: "Token",
     hint: "You get it from whoever runs the server, or after signing in.",
+    refused: "The server did not accept that token. Check it, or ask for another one.",
     go: "Continue",
     stop: "Do not send",
   },

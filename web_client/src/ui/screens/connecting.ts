@@ -46,7 +46,7 @@ export function digits(model: Model, { t, answer }: Context): Screen {
 }
 
 /** The server lets only some create links: by a token, or after they have signed in. */
-export function token({ signIn }: Model, { t: all, answer }: Context): Screen {
+export function token({ signIn, tokenRefused }: Model, { t: all, answer }: Context): Screen {
   const t = all.token;
   const field = h("input", {
     id: "token",
@@ -63,6 +63,7 @@ export function token({ signIn }: Model, { t: all, answer }: Context): Screen {
   const children = [
     title(t.title),
     h("p", {}, t.text),
+    tokenRefused && h("p", { role: "alert", class: "warning" }, t.refused),
     path && h("p", {}, h("a", { class: "button primary", href: path, target: "_blank" }, t.signIn)),
     h(
       "form",
