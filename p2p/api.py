@@ -28,9 +28,11 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from signaling.access import Access, BadAccess, new_token
 from signaling.ice import TTL_SECONDS as TURN_TTL
 from signaling.ice import BadIce, IceConfiguration, SecretFile
-from signaling.policy import BadPolicy, Policy, new_token
+from signaling.messages import MAX_TTL as MAX_EXPIRES
+from signaling.policy import Policy, Relay, Require
 from signaling.store import Store
 
 from . import stamping
@@ -53,6 +55,7 @@ from .events import (
     Listed,
     Offered,
     PeerMet,
+    PolicyTold,
     Progressed,
     Question,
     QuestionDropped,
@@ -115,6 +118,7 @@ __all__ = [
     "EXIT_CODES",
     "EXIT_USAGE",
     "LANGUAGES",
+    "MAX_EXPIRES",
     "MAX_REASON",
     "MIN_LIMIT",
     "PURPOSES",
@@ -124,13 +128,14 @@ __all__ = [
     "SYSLOG_PORT",
     "TURN_TTL",
     "VERSION",
+    "Access",
     "Account",
     "AnnexEntry",
     "Annexes",
+    "BadAccess",
     "BadCheckpoint",
     "BadIce",
     "BadLine",
-    "BadPolicy",
     "BadReceipt",
     "BadStamp",
     "Check",
@@ -158,10 +163,13 @@ __all__ = [
     "Party",
     "PeerMet",
     "Policy",
+    "PolicyTold",
     "Progressed",
     "Question",
     "QuestionDropped",
     "Receipt",
+    "Relay",
+    "Require",
     "Stamp",
     "StampCheck",
     "StampFailed",
@@ -216,7 +224,7 @@ __all__ = [
     "seal_annexes",
     "send",
     "serve",
-    "server_policy",
+    "server_access",
     "shown",
     "shown_label",
     "signed_evidence",
@@ -531,6 +539,7 @@ async def _host(
     expires: float,
     tls: Tls | None,
     check: Callable[[], None],
+    age: float = 0.0,
 ) -> Outcome:
     """Wait behind a link until its transfer has ended."""
     options, home = transfer.options, transfer.options.home
@@ -572,6 +581,7 @@ async def _host(
                     link=record.link,
                     owner=record.owner,
                     expires=left,
+                    age=age,
                     to=to,
                 )
                 if not transfer.recalled:
@@ -741,12 +751,14 @@ def resume(
         journal.release()
         transfer._start(_join(RecipientTransfer(options, None, verify=verify), record.link))
         return transfer
-    left = datetime.fromisoformat(record.expires).timestamp() - journal.written - journal.age
+    now = journal.written + journal.age
+    left = datetime.fromisoformat(record.expires).timestamp() - now
+    age = now - datetime.fromisoformat(record.began).timestamp()
     if record.accepted:  # the link is that one's alone, and stays good for it
         left = journal.left
     sender = SenderTransfer(options, record, _no_sources, journal=journal, verify=verify)
     listen = (record.host, record.port)
-    transfer._start(_host(sender, listen, min(left, CUT_SECONDS), tls, lambda: None))
+    transfer._start(_host(sender, listen, min(left, CUT_SECONDS), tls, lambda: None, age))
     return transfer
 
 
@@ -1187,6 +1199,7 @@ async def serve(
     ice: IceConfiguration | None = None,
     stun: tuple[str, int] | None = None,
     store: Store | None = None,
+    access: Access | None = None,
     policy: Policy | None = None,
     *,
     metrics: tuple[str, int] | None = None,
@@ -1199,18 +1212,19 @@ async def serve(
     Who asks, by which name and by which scheme is told by proxies in the networks
     `trusted_proxies`, and else by the connection alone. `ice`: the STUN and TURN servers that peers
     are told of. `stun`: where it answers STUN binding requests itself. `store`: what it shares with
-    other nodes (`redis_store`), for one server. `policy`: who may create links (`server_policy`);
-    without, anyone. `metrics`: where `/metrics`, `/healthz` and `/readyz` are answered; a node is
-    not ready with a certificate that expires in less than `ready_days`. The certificate is read
-    anew when its files change, and one of the local authority in `home` is renewed. When the
-    context ends, nobody new is taken, and attempts under way have `drain` seconds to end. Raises
-    `Failure` (cannot_listen) when it cannot listen.
+    other nodes (`redis_store`), for one server. `access`: who may create links (`server_access`);
+    without, anyone. `policy`: what is asked of transfers. `metrics`:
+    where `/metrics`, `/healthz` and `/readyz` are answered; a node is not ready with a certificate
+    that expires in less than `ready_days`. The certificate is read anew when its files change, and
+    one of the local authority in `home` is renewed. When the context ends, nobody new is taken, and
+    attempts under way have `drain` seconds to end. Raises `Failure` (cannot_listen) when it cannot
+    listen.
     """
     local_ca = _home(home).local_ca if tls is not None and tls.kind == "local-ca" else None
     asked = metrics, ready_days, local_ca, drain
     async with (
         open_stun(stun),
-        open_server(listen, tls, trusted_proxies, ice, store, policy, *asked) as server,
+        open_server(listen, tls, trusted_proxies, ice, store, access, policy, *asked) as server,
     ):
         yield server.port
 
@@ -1233,23 +1247,23 @@ def check_server(
     )
 
 
-def server_policy(
+def server_access(
     tokens: Path | None = None,
     issuer: str = "",
     audience: str = "",
     claim: tuple[str, str] | None = None,
-) -> Policy | None:
+) -> Access | None:
     """Who may create links, for `serve`: holders of a token whose hash is in the file `tokens`
     (`new_token`), and of tokens of the OpenID provider `issuer` for `audience`, with this claim
-    where it is given. None for anyone. Raises `BadPolicy`."""
-    from signaling.policy import AnyOf, OpenIdProvider, TokenFile
+    where it is given. None for anyone. Raises `BadAccess`."""
+    from signaling.access import AnyOf, OpenIdProvider, TokenFile
 
-    policies: list[Policy] = []
+    accesses: list[Access] = []
     if tokens is not None:
-        policies.append(TokenFile(tokens))
+        accesses.append(TokenFile(tokens))
     if issuer:
-        policies.append(OpenIdProvider(issuer, audience, claim))
-    return AnyOf(policies) if policies else None
+        accesses.append(OpenIdProvider(issuer, audience, claim))
+    return AnyOf(accesses) if accesses else None
 
 
 def redis_store(url: str) -> Store:

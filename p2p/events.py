@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from .protocol.errors import Ending
+from .protocol.labels import shown_label
 from .protocol.manifest import STATUSES, Skipped
+from .protocol.policy import Policy, Relay, Require
 from .protocol.sentences import Language, text
 
 PathKind = Literal["direct", "tls", "relayed"]  # what carries a connection
@@ -71,6 +73,24 @@ class LinkMade(_Event):
     files: int | None = None
     folders: int | None = None
     size: int | None = None  # bytes
+
+
+@dataclass(frozen=True)
+class PolicyTold(_Event):
+    """What the signaling server's operator asks of transfers; None for what it does not. `operator`
+    is what it calls itself, safe to show between quotation marks, or ""."""
+
+    event: ClassVar[str] = "policy"
+    operator: str
+    max_expires: int | None  # seconds that a link may live
+    require: Require | None
+    relay: Relay | None
+
+    @classmethod
+    def of(cls, policy: Policy) -> PolicyTold:
+        """What a server said."""
+        operator = shown_label(policy.operator)
+        return cls(operator, policy.max_expires, policy.require, policy.relay)
 
 
 @dataclass(frozen=True)
@@ -270,6 +290,7 @@ class Failed(_Event):
 
 Event = (
     LinkMade
+    | PolicyTold
     | Listed
     | StateChanged
     | PeerMet

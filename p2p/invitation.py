@@ -21,7 +21,7 @@ from .connect.proxies import NONE, Proxies
 from .connect.rendezvous import Rendezvous
 from .connect.seats import Attempt, GuestSeat, HostSeat, is_nobody_there
 from .connect.transports import Transports, receive_early
-from .events import LinkMade, Listed, PeerMet, Question, StateChanged, StateName, Warned
+from .events import LinkMade, Listed, PeerMet, PolicyTold, Question, StateChanged, StateName, Warned
 from .lanes import Lane, LaneLost
 from .lanes.webrtc import LARGE_PACKET, SMALL_PACKET, Engine, load
 from .protocol import session as sessions
@@ -41,6 +41,7 @@ from .protocol.handshake import (
     Secured,
 )
 from .protocol.link import Link, PskSecrets, derive_keys, make_link, parse_link, psk_secrets
+from .protocol.policy import Policy
 from .protocol.sentences import Detail
 from .state.contacts import Contact
 from .state.identity import Identity
@@ -56,6 +57,7 @@ CUT_SECONDS = 24 * 3600.0  # how long a recipient that was cut off may take to c
 LAST_WORD_SECONDS = 60.0  # after a restart, when only the recipient's last word is missing
 MAX_ATTEMPTS = 2  # unproven guests at once
 PROBE_SECONDS = 4.0  # for the answer to the handshake's large packet
+LOOK_SECONDS = 1.0  # between two looks whether the link is good yet
 RETAKE_SECONDS = 5.0  # before a room is asked for anew
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 6.0  # a server lets an address knock in vain ten times a minute
 LISTED_SECONDS = 0.3  # that a link waits for the list of what is sent
@@ -66,10 +68,27 @@ LATE_SECONDS = 2.0  # well before a host takes large packets for lost
 CAPABILITIES = [RESUME, LANES, MANY_LANES, ZSTD_FRAMES]  # of a recipient, ...
 
 
-def capabilities(options: Options) -> list[str]:
+def capabilities(options: Options, *, relay_only: bool) -> list[str]:
     """... and direct lanes, where they are allowed."""
-    allowed = options.direct_ports is not None and not options.relay_only
+    allowed = options.direct_ports is not None and not relay_only
     return CAPABILITIES + ([DIRECT] if allowed else [])
+
+
+def _keep_to(
+    policy: Policy, options: Options, transfer: HostedTransfer | JoinedTransfer, no_passphrase: str
+) -> None:
+    """Do what the server's operator asks. `no_passphrase`: why it cannot be done where one is
+    required, a code of the catalogue under `detail`; "" where there is one. Raises `Failure`."""
+    if policy.require == "passphrase" and no_passphrase:
+        raise Failure("not_allowed", Detail(no_passphrase))
+    if policy.require == "digits":
+        transfer.compare_digits("policy_digits")
+    if policy.require == "either" and no_passphrase:
+        transfer.compare_digits("policy_either")
+    if policy.relay == "required" and options.no_relay:
+        raise Failure("not_allowed", Detail("policy_relay"))
+    if policy.relay == "forbidden" and options.relay_only:
+        raise Failure("not_allowed", Detail("policy_no_relay"))
 
 
 def new_entropy() -> Entropy:
@@ -101,6 +120,10 @@ class HostedTransfer(Protocol):
     @property
     def verify(self) -> bool:
         """Whether this side wants the check digits compared."""
+
+    def compare_digits(self, why: str) -> None:
+        """This side has to want that; `why` is a code of the catalogue under `detail`. Raises
+        `Failure` where nobody is there to do so."""
 
     @property
     def peer(self) -> bytes:
@@ -171,16 +194,18 @@ class HostInvitation:
         link: str,
         owner: bytes,
         expires: float,
+        age: float = 0.0,
         to: Contact | None = None,
     ) -> None:
         """`open_session` makes the session with a guest that is proven. `sends`: whether the host
         is the sender. `link`: what was shown before a restart, or "". `owner`: the token that the
-        room is taken again with. `expires`: seconds that the link is good for. `to`: the only
-        contact it is for. Raises `Failure`."""
+        room is taken again with. `expires`: seconds that the link is good for; `age`: that it has
+        been. `to`: the only contact it is for. Raises `Failure`."""
         self._options, self._transfer, self._open_session = options, transfer, open_session
         self._identity, self._sends = transfer.identity, sends
         self._keys = derive_keys(secret)
-        self._expires, self._to = expires, to
+        self._age, self._to = age, to
+        self._policy = Policy()
         self._failed_attempts = 0
         self._packet = LARGE_PACKET
         self._claimed = asyncio.Lock()  # held by the guest that is being admitted or served
@@ -227,12 +252,12 @@ class HostInvitation:
         await asyncio.wait({self._transfer.prepare()}, timeout=LISTED_SECONDS)
         while True:
             try:
-                await self._seat.run(self._on_server)
+                await self._seat.run(self._on_server, self._on_policy)
             except Failure as failure:
                 # A transfer under way does not need the server, a cut one needs it again.
                 while (self._attempts and not self._transfer.cut) or self._ended:
                     await asyncio.sleep(0.2)
-                if not self._transfer.cut:
+                if not self._transfer.cut or failure.code == "not_allowed":
                     raise failure from None
                 self._on_server(False)
                 await asyncio.sleep(RETAKE_SECONDS)
@@ -248,6 +273,19 @@ class HostInvitation:
             waiting = self._transfer.cut or "waiting"
             self._options.emit(StateChanged(waiting if there else "server_lost"))
 
+    def _on_policy(self, policy: Policy) -> None:
+        """The server says what its operator asks. Raises `Failure`."""
+        options, transfer = self._options, self._transfer
+        if policy != self._policy:
+            self._policy = policy
+            options.emit(PolicyTold.of(policy))
+        if transfer.peer:  # it was agreed on before
+            return
+        if policy.max_expires is not None:
+            self._seat.shorten(policy.max_expires - self._age)
+        missing = "policy_passphrase" if options.passphrase is None else ""
+        _keep_to(policy, options, transfer, missing)
+
     async def _meet(self) -> None:
         """Take attempts as they come, until one has become the transfer and ended."""
         options, transfer, attempts = self._options, self._transfer, self._attempts
@@ -256,20 +294,18 @@ class HostInvitation:
         stretching = asyncio.to_thread(psk_secrets, self._keys, options.passphrase)
         secrets = asyncio.create_task(stretching)
         loading = asyncio.create_task(asyncio.to_thread(load, engine))
-        ends, reached = time.monotonic() + self._expires, -1
+        reached = -1
         taking = asyncio.create_task(self._seat.attempts.get())
         try:
             while True:
                 every: list[asyncio.Task[Any]] = [preparing, secrets, loading]
                 needed = [task for task in every if not task.done()]
                 waiting: set[asyncio.Task[Any]] = {taking, *attempts, *needed}
-                left = None if attempts else max(0.0, ends - time.monotonic())
+                # Now and then: the server's operator may let it live less long.
+                left = None if attempts else min(self._seat.left, LOOK_SECONDS)
                 done, _ = await asyncio.wait(
                     waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED
                 )
-                if not done:
-                    self._ended = transfer.give_up()
-                    return
                 for task in needed:
                     if task in done:
                         task.result()  # what cannot be sent ends it before anyone comes
@@ -285,8 +321,7 @@ class HostInvitation:
                     if transfer.cut and further:
                         reached = transfer.durable
                         self._seat.extend(CUT_SECONDS)
-                        ends = time.monotonic() + CUT_SECONDS
-                if not attempts and time.monotonic() > ends:
+                if not attempts and not self._seat.left:
                     self._ended = transfer.give_up()
                     return
                 disarmed = self._guesses_left <= 0
@@ -388,7 +423,9 @@ class HostInvitation:
                     software=SOFTWARE,
                     verify=self._transfer.verify,
                     entropy=entropy,
-                    capabilities=() if self._sends else capabilities(options),
+                    capabilities=()
+                    if self._sends
+                    else capabilities(options, relay_only=transports.relay_only),
                     fill=fill,
                 )
                 control = transports.control
@@ -519,6 +556,10 @@ class JoinedTransfer(Protocol):
     def verify(self) -> bool:
         """Whether this side wants the check digits compared."""
 
+    def compare_digits(self, why: str) -> None:
+        """This side has to want that; `why` is a code of the catalogue under `detail`. Raises
+        `Failure` where nobody is there to do so."""
+
     @property
     def underway(self) -> object | None:
         """What was agreed on with the host; None while nothing was."""
@@ -572,6 +613,7 @@ class GuestInvitation:
         self.link, self._sends = link, sends
         self._keys, self._proxies = derive_keys(link.secret), Proxies(options.proxy)
         self._loaded: tuple[PskSecrets, Engine] | None = None
+        self._policy = Policy()
         self._proven = False  # the host was, and so the passphrase is right
         self._left = False  # the last attempt was over before a connection was open
 
@@ -670,6 +712,15 @@ class GuestInvitation:
             finally:
                 await uncancelled(transports.close())
 
+    def _note_policy(self, policy: Policy) -> None:
+        """The server says what its operator asks. Raises `Failure`."""
+        if policy != self._policy:
+            self._policy = policy
+            self._options.emit(PolicyTold.of(policy))
+        if self._transfer.underway is None:
+            missing = "" if self.link.passphrase else "policy_passphrase_link"
+            _keep_to(policy, self._options, self._transfer, missing)
+
     async def _shake_hands(
         self, transports: Transports, secrets: PskSecrets, again: bool
     ) -> tuple[ChannelBinding, Secured, bytes]:
@@ -683,6 +734,7 @@ class GuestInvitation:
                 GuestSeat(link.origin, self._keys, self._proxies) as attempt,
             ):
                 attempt.outcome = "no_connection"
+                self._note_policy(attempt.policy)
                 try:
                     if not again:
                         options.emit(StateChanged("opened"))
@@ -702,7 +754,9 @@ class GuestInvitation:
                         software=SOFTWARE,
                         verify=self._transfer.verify,
                         entropy=entropy,
-                        capabilities=() if self._sends else capabilities(options),
+                        capabilities=()
+                        if self._sends
+                        else capabilities(options, relay_only=transports.relay_only),
                     )
                     control = transports.control
                     await control.send(handshake.message_1())

@@ -20,6 +20,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from . import messages
 from . import web_assets as pages
+from .access import Access
 from .apart import inherited, listen
 from .connections import Connection, Connections
 from .ice import IceConfiguration
@@ -49,13 +50,15 @@ class Server:
         guest: tuple[bytes, bytes] | None = None,
         ice: IceConfiguration | None = None,
         store: Store | None = None,
+        access: Access | None = None,
         policy: Policy | None = None,
     ) -> None:
         """`trusted` are networks of proxies whose word on who asks is taken. With `owner_hash`,
         SHA-256 of an owner token, there is no room for any other host, and pages of its guest may
         `stay`. `guest` is the room, and the SHA-256 of its join token. `ice`: what peers are told
         of STUN and TURN servers. `store`: what is shared with other nodes; without, there are
-        none. `policy`: who may create rooms; without, anyone."""
+        none. `access`: who may create rooms; without, anyone. `policy`: what is asked of
+        transfers; without, nothing."""
         self.limits = limits or Limits()
         self.port = 0
         self._store = store or MemoryStore(self.limits, owner_hash)
@@ -63,7 +66,10 @@ class Server:
         self.tally = Tally()
         self.certificate_expires: datetime | None = None
         ice = ice or IceConfiguration()
-        self._rooms = Seats(self.limits, self._store, ice, self.tally, policy, guest, own=own)
+        self._rooms = Seats(
+            self.limits, self._store, ice, self.tally, access, policy, guest, own=own
+        )
+        self._policy = policy or Policy()
         self._proxies = Proxies(trusted)
         self._connections = Connections(self.limits, Rates(self.limits), self._proxies)
         self._seats: set[Seat] = set()
@@ -98,11 +104,12 @@ class Server:
 
     def application(self) -> web.Application:
         """The aiohttp application: `/` (also for links that a filter has mangled), its assets,
-        `/healthz` and the WebSocket."""
+        `/policy`, `/healthz` and the WebSocket."""
         app = web.Application(middlewares=[self._guard], client_max_size=1024)
         app.on_response_prepare.append(self._protect)
         app.router.add_get("/", self._page)
         app.router.add_get("/assets/{name}", self._asset)
+        app.router.add_get("/policy", self._tell_policy)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get(messages.PATH, self._signal)
         app.router.add_get(pages.MANGLED_LINK, self._page)
@@ -237,6 +244,9 @@ class Server:
         if origin is not None and not self._connections.take(origin, "served", most, len(body)):
             raise web.HTTPTooManyRequests
         return web.Response(body=body, headers=pages.client_headers(path))
+
+    async def _tell_policy(self, request: web.Request) -> web.Response:
+        return web.json_response(self._policy.told() or {})
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "rooms": len(self._rooms)})

@@ -24,6 +24,8 @@ ROOM, JOIN, JOIN_HASH, OWNER, ATTEMPT = 16, 32, 32, 32, 16  # bytes
 
 MAX_TOKEN = 8192  # characters that allow a host to create rooms: a JWT with many groups fits
 MAX_TEXT = 256  # of a path where one gets them, and of a reason
+MIN_EXPIRES = 60  # seconds that an operator lets links live, at least
+MAX_OPERATOR = 64  # bytes of what an operator is called
 
 Message = dict[str, Any]
 OPTIONAL_TEXT: Final = "optional text"
@@ -54,8 +56,8 @@ FROM_PEER: Final[dict[str, Shape]] = {
     "stay": {"room": ROOM, "join": JOIN},
 }
 FROM_SERVER: Final[dict[str, Shape]] = {
-    "created": {},
-    "joined": {"attempt": ATTEMPT, "ice": dict},
+    "created": {"policy": dict},
+    "joined": {"attempt": ATTEMPT, "ice": dict, "policy": dict},
     "attempt": {"attempt": ATTEMPT, "ice": dict},
     "envelope": {"attempt": ATTEMPT, "body": None},
     "left": {"attempt": ATTEMPT},

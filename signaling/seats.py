@@ -19,6 +19,7 @@ from typing import Any
 from aiohttp import WSCloseCode, web
 
 from . import messages, rooms, store
+from .access import Access
 from .connections import Connection
 from .ice import IceConfiguration
 from .policy import Policy
@@ -72,11 +73,11 @@ class Seat:
         """Tell it, soon."""
         self._put(messages.encode(kind, **members))
 
-    def say_created(self) -> None:
+    def say_created(self, policy: dict[str, Any] | None) -> None:
         """Before anything else, once."""
         if not self._created:
             self._created = True
-            self.say("created")
+            self.say("created", policy=policy)
 
     def pong(self, data: bytes) -> None:
         """Answer a ping, soon."""
@@ -145,17 +146,18 @@ class Seats:
         shared: store.Store,
         ice: IceConfiguration,
         tally: Tally,
+        access: Access | None = None,
         policy: Policy | None = None,
         guest: tuple[bytes, bytes] | None = None,
         *,
         own: bool = False,
     ) -> None:
-        """`policy`: who may create rooms; without, anyone. Pages of the `guest` may `stay`: the
-        room, and the SHA-256 of its join token. With `own`, a transfer's own server, that is the
-        guest of whatever room is made."""
+        """`access`: who may create rooms; without, anyone. `policy`: what peers are told. Pages
+        of the `guest` may `stay`: the room, and the SHA-256 of its join token. With `own`, a
+        transfer's own server, that is the guest of whatever room is made."""
         self.guest, self._own = guest, own
         self.draining = False
-        self._policy = policy
+        self._access, self._policy = access, policy or Policy()
         self._limits, self._store, self._ice, self._tally = limits, shared, ice, tally
         self._by_id: dict[bytes, Seat] = {}
         self._rooms = 0
@@ -196,10 +198,11 @@ class Seats:
             raise messages.BadMessage
 
     async def _create(self, seat: Seat, message: messages.Message) -> None:
-        room, join_hash, ttl = message["room"], message["join_hash"], message["ttl"]
+        room, join_hash = message["room"], message["join_hash"]
+        ttl = min(message["ttl"], self._policy.max_expires)
         owner_hash = hashlib.sha256(message["owner"]).digest()
         # Who has the room already may come back when a token has expired.
-        again = self._policy is not None and not await self._policy.allows(message["token"] or "")
+        again = self._access is not None and not await self._access.allows(message["token"] or "")
         self._by_id[seat.id] = seat  # before: a guest may be quicker than the store's answer
         try:
             told = await self._store.create(
@@ -223,7 +226,7 @@ class Seats:
             self.guest = (room, join_hash)
         logger.info("room created, %d in all", self._rooms)
         self._tally.count("rooms_created")
-        seat.say_created()
+        seat.say_created(self._policy.told())
         await self._send(told)
 
     async def _join(self, seat: Seat, message: messages.Message) -> None:
@@ -237,7 +240,8 @@ class Seats:
         seat.timer = loop.call_later(seconds, self._soon, self._leave, seat, seat.id)
         seat.joined = loop.time()
         self._tally.count("attempts")
-        seat.say("joined", attempt=seat.id, ice=self._told(seat))
+        told = self._policy.told()
+        seat.say("joined", attempt=seat.id, ice=self._told(seat), policy=told)
         if not await self._store.send(host, Kind.ATTEMPT, seat.id):
             await self._send(await self._store.lost(room, host))
             raise Refused("not_found")
@@ -302,7 +306,7 @@ class Seats:
             self._left(seat, word.attempt or seat.id)
         elif word.kind is Kind.ATTEMPT:
             if word.attempt not in seat.links:
-                seat.say_created()
+                seat.say_created(self._policy.told())
                 seat.links[word.attempt] = _Link(rooms.Seat(word.node, word.attempt))
                 seat.say("attempt", attempt=word.attempt, ice=self._told(seat))
         else:

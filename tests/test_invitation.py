@@ -19,7 +19,7 @@ import p2p
 from p2p import invitation
 from p2p.connect.rendezvous import Rendezvous
 from p2p.connect.seats import GuestSeat, HostSeat
-from p2p.events import LinkMade, PeerMet, StateChanged, StateName, Warned
+from p2p.events import LinkMade, PeerMet, PolicyTold, StateChanged, StateName, Warned
 from p2p.invitation import GuestInvitation, HostInvitation
 from p2p.lanes.webrtc import LARGE_PACKET, SMALL_PACKET
 from p2p.protocol import link as links
@@ -36,6 +36,7 @@ from p2p.storage.listing import Listing
 from p2p.transfer.options import Options
 from p2p.transfer.sender import SenderTransfer
 from signaling.app import Server
+from signaling.policy import Policy
 from signaling.rooms import Limits
 from tests.lanes.memory import Network
 from tests.virtual_time import virtual_time
@@ -100,6 +101,9 @@ class Joined:
         moved, ends = self.script.pop(0)
         return JoinedScript(moved, ends)
 
+    def compare_digits(self, why):
+        self.verify = True
+
     def broke_off(self, failure, *, proven, silence, away, idle):
         self.broken.append((failure.code if failure else "", proven, silence, away))
         return self.lasts
@@ -123,12 +127,23 @@ class JoinedScript:
 class Host:
     """Somebody who waits behind a link; `sessions` are those with guests, the latest last."""
 
-    def __init__(self, place, *, sends=True, expires=3600.0, to=None, shown="", **options):
+    def __init__(
+        self,
+        place,
+        *,
+        sends=True,
+        expires=3600.0,
+        age=0.0,
+        to=None,
+        shown="",
+        name="host",
+        **options,
+    ):
         self.told: list[Any] = []
         self.sessions: list[ScriptedSession] = []
         self.contact, self.compared = "", False  # what the next guest turns out to be
         self.lost_early = self.settling = False  # and what its session does
-        home = Home(place.folder / "host")
+        home = Home(place.folder / name)
         given = {"home": home, "emit": self.told.append, "auto": True, "direct_ports": None}
         record = SenderRecord(transfer_id=b"\x11" * 16, owner=OWNER)
         self.transfer = SenderTransfer(Options(**{**given, **options}), record, self.list)
@@ -144,6 +159,7 @@ class Host:
             link=shown,
             owner=OWNER,
             expires=expires,
+            age=age,
             to=to,
         )
         self.link = self.invitation.link
@@ -188,10 +204,10 @@ class Host:
 class Place:
     """A server, a network, and all who came."""
 
-    def __init__(self, tmp_path, monkeypatch, limits=None):
-        self.folder, self.limits = tmp_path, limits
+    def __init__(self, tmp_path, monkeypatch, limits=None, policy=None):
+        self.folder, self.limits, self.policy = tmp_path, limits, policy
         self.network = Network()
-        self.server, self.port = Server(limits), 0
+        self.server, self.port = Server(limits, policy=policy), 0
         self.hosts: list[Host] = []
         self.stack = AsyncExitStack()  # of guests
         monkeypatch.setattr(invitation, "load", lambda engine: self.network.engine)
@@ -217,7 +233,7 @@ class Place:
         """The server is gone for so long, and has forgotten everything."""
         await self.server.stop()
         await asyncio.sleep(pause)
-        self.server = Server(self.limits)
+        self.server = Server(self.limits, policy=self.policy)
         await self.server.start("127.0.0.1", self.port)
 
     async def host(self, **options):
@@ -1036,3 +1052,176 @@ async def test_only_a_missing_signature_is_no_end_and_the_transfer_says_what_is(
     transfer.script, transfer.lasts = [(False, unconfirmed)], COMPLETE
     assert await Away(tmp_path, transfer, [None]).invitation.run() == COMPLETE
     assert transfer.broken == [("", True, 0, 0)]
+
+
+# --- what a server's operator asks ----------------------------------------------------------------
+
+
+@pytest.fixture
+def under(tmp_path, monkeypatch):
+    """A server whose operator asks this."""
+
+    def make(**asked):
+        return Place(tmp_path, monkeypatch, policy=Policy(**asked))
+
+    return make
+
+
+async def refusal(place, **options):
+    """What ends a host before its link is told."""
+    host = Host(place, name="refused", **options)
+    with pytest.raises(Failure) as caught:
+        await host.task
+    assert place.server.rooms == 0
+    assert not any(isinstance(event, LinkMade) for event in host.told)
+    return caught.value.code, caught.value.detail
+
+
+def asked(told):
+    return [event for event in told if isinstance(event, PolicyTold)]
+
+
+@virtual_time
+async def test_both_are_told_once_what_is_asked(under):
+    async with under(operator="The “Example”", max_expires=600) as place:
+        host, told = await place.host(), list[Any]()
+        assert type(host.told[0]) is PolicyTold, "before the link is"
+        await place.guest(host, told=told)
+        (await host.admitted()).ends.set_result(COMPLETE)
+        said = PolicyTold("The 'Example'", 600, None, None)
+        assert asked(host.told) == asked(told) == [said]
+
+
+@virtual_time
+async def test_a_server_that_asks_for_nothing_is_not_mentioned(place):
+    async with place:
+        host, told = await place.host(), list[Any]()
+        await place.guest(host, told=told)
+        assert asked(host.told) == asked(told) == []
+
+
+@virtual_time
+async def test_no_link_is_made_without_the_passphrase_that_is_required(under):
+    async with under(require="passphrase") as place:
+        assert await refusal(place) == ("not_allowed", Detail("policy_passphrase"))
+        host = await place.host(passphrase="correct horse")
+        assert not host.transfer.verify
+        await place.guest(host, passphrase="correct horse")
+        assert not (await host.admitted()).connected.secured.peer.verify
+
+
+@virtual_time
+async def test_no_link_without_a_passphrase_is_opened_where_one_is_required(under):
+    """The host may be one that does not care."""
+    async with under() as place:
+        host = await place.host()
+        place.server._rooms._policy = Policy(require="passphrase")
+        assert await place.turned_away(host) == "not_allowed"
+        place.server._rooms._policy = Policy()
+
+
+@pytest.mark.parametrize(
+    ("require", "passphrase", "compared"),
+    [
+        ("digits", None, True),
+        ("digits", "correct horse", True),
+        ("either", None, True),
+        ("either", "correct horse", False),
+    ],
+)
+@virtual_time
+async def test_digits_that_are_required_are_asked_for_by_both(under, require, passphrase, compared):
+    async def answer(question):
+        return True
+
+    async with under(require=require) as place:
+        host = await place.host(ask=answer, passphrase=passphrase)
+        await place.guest(host, passphrase=passphrase)
+        session = await host.admitted()
+        assert host.transfer.verify is session.connected.secured.peer.verify is compared
+
+
+@pytest.mark.parametrize("require", ["digits", "either"])
+@virtual_time
+async def test_nobody_who_could_compare_them_makes_no_link(under, require):
+    async with under(require=require) as place:
+        assert await refusal(place, ask=None) == ("not_allowed", Detail(f"policy_{require}"))
+
+
+@pytest.mark.parametrize(
+    ("relay", "options", "detail"),
+    [
+        ("required", {"no_relay": True}, "policy_relay"),
+        ("forbidden", {"relay_only": True}, "policy_no_relay"),
+    ],
+)
+@virtual_time
+async def test_options_that_contradict_it_are_refused_on_both_sides(under, relay, options, detail):
+    async with under(relay=relay) as place:
+        assert await refusal(place, **options) == ("not_allowed", Detail(detail))
+        host = await place.host()
+        assert await place.turned_away(host, **options) == "not_allowed"
+
+
+@virtual_time
+async def test_a_link_lives_no_longer_than_the_operator_lets_it(under):
+    async with under(max_expires=60) as place:
+        host, began = await place.host(), time.monotonic()
+        with pytest.raises(Failure) as caught:
+            await host.task
+        assert caught.value.code == "expired"
+        assert time.monotonic() - began == pytest.approx(60, abs=1.5)
+
+
+@virtual_time
+async def test_nor_longer_in_all_when_its_program_is_started_again(under):
+    async with under(max_expires=60) as place:
+        host, began = await place.host(age=45.0), time.monotonic()
+        with pytest.raises(Failure) as caught:
+            await host.task
+        assert caught.value.code == "expired"
+        assert time.monotonic() - began == pytest.approx(15, abs=1.5)
+
+
+@virtual_time
+async def test_a_guest_that_was_cut_off_has_so_long_to_come_back(under):
+    async with under(max_expires=60) as place:
+        host = await place.host()
+        await place.guest(host)
+        session = await host.admitted()
+        await asyncio.sleep(100)
+        session.fail("connection_lost")
+        began = time.monotonic()
+        with pytest.raises(Failure) as caught:
+            await host.task
+        assert caught.value.code == "connection_lost"
+        assert time.monotonic() - began == pytest.approx(60, abs=7)
+
+
+@virtual_time
+async def test_a_transfer_under_way_outlives_rules_that_came_later(place):
+    async with place:
+        host = await place.host()
+        await place.guest(host)
+        session = await host.admitted()
+        place.policy = Policy(require="passphrase")
+        await place.restart(pause=1)
+        await asyncio.sleep(30)
+        assert not host.task.done()
+        session.fail("connection_lost")
+        await host.until(lambda: host.states()[-1] == "lost")
+        await place.guest(host, again=True)
+        (await host.admitted()).ends.set_result(COMPLETE)
+        assert (await host.task).code == ""
+        assert len(asked(host.told)) == 1
+
+
+@virtual_time
+async def test_who_waits_under_rules_that_came_later_is_told_and_stops(place):
+    async with place:
+        host = await place.host()
+        place.policy = Policy(require="passphrase")
+        await place.restart(pause=1)
+        with pytest.raises(Failure) as caught:
+            await host.task
+        assert caught.value.code == "not_allowed"

@@ -11,12 +11,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from .. import api
-from ..api import READY_DAYS, TURN_TTL, Failure, Home, os_detail, shown
+from ..api import (
+    MAX_EXPIRES,
+    READY_DAYS,
+    TURN_TTL,
+    Failure,
+    Home,
+    Relay,
+    Require,
+    os_detail,
+    shown,
+)
 from .configuration import SERVE, Setting, given, load, shown_url
 from .doctor import tell_check
 from .language import counted, words
@@ -31,6 +41,8 @@ if TYPE_CHECKING:
 SET: Any = {"cls": Setting, "table": SERVE}
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
+REQUIRE: tuple[Require, ...] = get_args(Require)
+RELAY: tuple[Relay, ...] = get_args(Relay)
 DRAIN_SECONDS = 30.0  # as long as an attempt may take
 
 
@@ -62,6 +74,10 @@ def _read_file(context: click.Context, _: click.Parameter, path: Path | None) ->
 @click.option("--oidc-issuer", metavar="URL", default="", **SET)
 @click.option("--oidc-audience", default="", **SET)
 @click.option("--oidc-claim", type=Claim(), **SET)
+@click.option("--operator", metavar="NAME", default="", **SET)
+@click.option("--max-expires", type=Duration(), default=float(MAX_EXPIRES), **SET)
+@click.option("--require", type=click.Choice(REQUIRE), **SET)
+@click.option("--relay", type=click.Choice(RELAY), **SET)
 @click.option("--ice", "urls", multiple=True, **SET)
 @click.option("--stun-listen", type=Address(), **SET)
 @click.option("--turn-secret-file", type=click.Path(path_type=Path), **SET)
@@ -87,6 +103,10 @@ def serve(
     oidc_issuer: str,
     oidc_audience: str,
     oidc_claim: tuple[str, str] | None,
+    operator: str,
+    max_expires: float,
+    require: Require | None,
+    relay: Relay | None,
     urls: tuple[str, ...],
     stun_listen: tuple[str, int] | None,
     turn_secret_file: Path | None,
@@ -107,7 +127,8 @@ def serve(
     stun_port = stun_listen[1] if stun_listen else 0
     ice = _ice_servers(urls, turn_secret_file, int(turn_ttl), stun_port)
     store = _shared_store(redis_url) if redis_url else None
-    policy = _policy(allowed_tokens, oidc_issuer, oidc_audience, oidc_claim)
+    policy = _policy(operator, int(max_expires), require, relay, relays=ice.relays)
+    access = _access(allowed_tokens, oidc_issuer, oidc_audience, oidc_claim)
     for url in ice.nameless:
         say(words("server", "nameless", url=url))
     with told():
@@ -148,6 +169,7 @@ def serve(
             ice,
             stun_listen,
             store,
+            access,
             policy,
             metrics=metrics_listen,
             ready_days=ready_days,
@@ -209,15 +231,27 @@ def _shared_store(url: str) -> api.Store:
 
 
 def _policy(
+    operator: str, max_expires: int, require: Require | None, relay: Relay | None, *, relays: bool
+) -> api.Policy:
+    """`relays`: whether peers are told of any. Raises `UsageError`."""
+    if relay is not None and relays != (relay == "required"):
+        raise click.UsageError(words("usage", f"relay_{relay}"))
+    try:
+        return api.Policy(operator, max_expires, require, relay)
+    except ValueError as error:
+        raise click.UsageError(words("usage", f"policy_{error}")) from None
+
+
+def _access(
     tokens: Path | None, issuer: str, audience: str, claim: tuple[str, str] | None
-) -> api.Policy | None:
+) -> api.Access | None:
     """Raises `UsageError`."""
     if bool(issuer) != bool(audience) or (claim and not issuer):
         raise click.UsageError(words("usage", "oidc_pair"))
     try:
-        return api.server_policy(tokens, issuer, audience, claim)
-    except api.BadPolicy as bad:
-        raise click.UsageError(words("usage", "policy", what=shown(str(bad), 1024))) from None
+        return api.server_access(tokens, issuer, audience, claim)
+    except api.BadAccess as bad:
+        raise click.UsageError(words("usage", "access", what=shown(str(bad), 1024))) from None
 
 
 @click.command("token")

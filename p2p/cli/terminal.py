@@ -34,6 +34,7 @@ from ..api import (
     Listed,
     Offered,
     PeerMet,
+    PolicyTold,
     Progressed,
     Question,
     StateChanged,
@@ -133,6 +134,9 @@ class Human:
                 peer = "sender" if self._role == "recipient" else "recipient"
                 self._line(words("terminal", peer, name=quoted(event.label), known=_known(event)))
                 self._line(words("terminal", "key", fingerprint=event.fingerprint))
+            case PolicyTold():
+                for line in _policy_lines(event):
+                    self._line(line)
             case DigitsShown():
                 self._line(words("terminal", "digits", digits=event.digits))
             case Offered():
@@ -259,6 +263,24 @@ def _known(peer: PeerMet) -> str:
         return words("terminal", "new")
     known = "known_checked" if peer.verified else "known"
     return words("terminal", known, contact=peer.contact, date=shown(day(peer.since)))
+
+
+def _policy_lines(policy: PolicyTold) -> list[str]:
+    """What the server's operator asks, a sentence each."""
+    lines = [words("policy", "operator", name=quoted(policy.operator))] if policy.operator else []
+    if policy.max_expires is not None:
+        lines.append(words("policy", "max_expires", time=_duration(policy.max_expires)))
+    if policy.require is not None:
+        lines.append(words("policy", policy.require))
+    if policy.relay is not None:
+        lines.append(words("policy", f"relay_{policy.relay}"))
+    return lines
+
+
+def _duration(seconds: int) -> str:
+    """In the largest unit that divides it, of hours and minutes; else to the minute."""
+    hours, rest = divmod(seconds, 3600)
+    return counted(seconds // 60, "minute") if rest or not hours else counted(hours, "hour")
 
 
 def _bar() -> Any:

@@ -22,6 +22,7 @@ from .addresses import is_loopback, reachable
 from .certificates import Tls, renewed
 
 if TYPE_CHECKING:
+    from signaling.access import Access
     from signaling.app import Server
     from signaling.ice import IceConfiguration
     from signaling.policy import Policy
@@ -53,6 +54,7 @@ async def open_server(
     trusted: Sequence[Network] = (),
     ice: IceConfiguration | None = None,
     store: Store | None = None,
+    access: Access | None = None,
     policy: Policy | None = None,
     metrics: tuple[str, int] | None = None,
     ready_days: int = READY_DAYS,
@@ -61,13 +63,13 @@ async def open_server(
 ) -> AsyncIterator[Server]:
     """A signaling server in this process, which believes proxies in the networks `trusted`, tells
     peers of the STUN and TURN servers `ice`, shares `store` with other nodes, and has rooms for
-    those whom `policy` allows. `metrics`: where its operator's machines ask; it is not ready there
-    with a certificate that expires in less than `ready_days`. The certificate is renewed by what
-    `tls` names, or by the authority in `local_ca`. In the end it drains for so many seconds at
-    most. Raises `Failure` when it cannot listen."""
+    those whom `access` allows. `policy`: what is asked of transfers. `metrics`: where its
+    operator's machines ask; it is not ready there with a certificate that expires in less than
+    `ready_days`. The certificate is renewed by what `tls` names, or by the authority in `local_ca`.
+    In the end it drains for so many seconds at most. Raises `Failure` when it cannot listen."""
     from signaling.app import Server
 
-    server = Server(trusted=trusted, ice=ice, store=store, policy=policy)
+    server = Server(trusted=trusted, ice=ice, store=store, access=access, policy=policy)
     try:
         await server.start(*listen, tls.context if tls else None)
     except OSError as error:

@@ -28,6 +28,7 @@ from signaling import messages
 from ..protocol.errors import Failure, HandoverError, PeerError
 from ..protocol.ice import IceServers, read_ice
 from ..protocol.link import LinkKeys
+from ..protocol.policy import Policy, read_policy
 from ..protocol.sentences import Detail, detail_of, os_detail
 from ..tasks import stop, uncancelled
 from .addresses import is_loopback
@@ -50,7 +51,7 @@ _REFUSED = Detail("econnrefused")  # why a server cannot be reached
 MAX_WAITING = 256  # messages that nobody has read, or sent, yet
 # What one attempt may bring: four times what a server passes on.
 MAX_ENVELOPES, MAX_ENVELOPE_BYTES = 256, 256 * 1024
-NO_SERVERS, NO_PROXIES = IceServers(), Proxies(NONE)
+NO_SERVERS, NO_POLICY, NO_PROXIES = IceServers(), Policy(), Proxies(NONE)
 MAX_ATTEMPTS = 8  # that the host knows of, or has not looked at yet
 # What a server may send: as much at once, and so much a second for as long as it lasts. It holds
 # for everything that arrives, control frames and pieces of frames included.
@@ -194,6 +195,7 @@ def _scattered(seconds: float) -> float:
     return seconds * (0.5 + random.random() / 2)  # noqa: S311 - nobody gains by guessing it
 
 
+_FINAL = ("expired", "not_allowed")  # for a host, whatever comes back
 _CLOSE_CODES = {outcome: code for code, outcome in messages.OUTCOMES.items()}
 _REASONS = {"expired": Detail("link_expired"), "closed": Detail("link_closed")}
 
@@ -220,12 +222,14 @@ class Attempt:
         attempt: bytes,
         say: Callable[[str], None],
         ice: IceServers = NO_SERVERS,
+        policy: Policy = NO_POLICY,
         *,
         local: bool = False,
     ) -> None:
-        """`ice`: which the server told of; `local`: it is this very machine."""
+        """`ice`: which the server told of; `policy`: what its operator asks; `local`: it is this
+        very machine."""
         self.id = attempt
-        self.ice, self.local = ice, local
+        self.ice, self.policy, self.local = ice, policy, local
         self.inbox: asyncio.Queue[bytes | None] = asyncio.Queue()  # `put` bounds it
         self.over = False
         self.outcome = ""  # of `messages.OUTCOMES`: what a guest tells the server, if anything
@@ -279,9 +283,15 @@ class HostSeat:
         self._outbox: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
         self.attempts: asyncio.Queue[Attempt] = asyncio.Queue(MAX_ATTEMPTS)
         self.ready = asyncio.Event()
+        self.policy = NO_POLICY
 
-    async def run(self, on_state: Callable[[bool], None]) -> None:
-        """Hold the seat until cancelled; `on_state` says when the server goes and comes.
+    async def run(
+        self,
+        on_state: Callable[[bool], None],
+        on_policy: Callable[[Policy], None] = lambda policy: None,
+    ) -> None:
+        """Hold the seat until cancelled. `on_state` says when the server goes and comes, and
+        `on_policy` before it comes what its operator asks; it may raise `Failure`.
 
         Raises `Failure` when the room cannot be had in the first place, or has expired.
         """
@@ -290,6 +300,11 @@ class HostSeat:
             try:
                 async with await open_connection(self._origin, self._proxies) as socket:
                     await self._take(socket)
+                    try:
+                        on_policy(self.policy)
+                    except Failure:
+                        await socket.send(messages.encode("close"))
+                        raise
                     backoff = FIRST_BACKOFF
                     self.ready.set()
                     on_state(True)
@@ -299,7 +314,7 @@ class HostSeat:
                     self._asked = True
                     continue
                 # Once it was there, a server that refuses may be a proxy whose server restarts.
-                if failure.code == "expired" or not self.ready.is_set():
+                if failure.code in _FINAL or not self.ready.is_set():
                     raise
             except (WebSocketException, TimeoutError):
                 if not self.ready.is_set():
@@ -312,9 +327,19 @@ class HostSeat:
             await asyncio.sleep(_scattered(backoff))
             backoff = min(backoff * 2, LAST_BACKOFF)
 
+    @property
+    def left(self) -> float:
+        """Seconds that the room is to live yet."""
+        return max(0.0, self._ends - asyncio.get_running_loop().time())
+
     def extend(self, ttl: float) -> None:
-        """The room is to live so long from now on."""
-        self._ends = asyncio.get_running_loop().time() + ttl
+        """The room is to live so long from now on, or as long as the operator lets it."""
+        most = self.policy.max_expires or ttl
+        self._ends = asyncio.get_running_loop().time() + min(ttl, most)
+
+    def shorten(self, ttl: float) -> None:
+        """The room is to live no longer than that from now on."""
+        self._ends = min(self._ends, asyncio.get_running_loop().time() + ttl)
 
     async def close(self) -> None:
         """The room is finished: tell the server, if it is there, and forget it."""
@@ -325,7 +350,7 @@ class HostSeat:
             await asyncio.sleep(0.01)
 
     async def _take(self, socket: ClientConnection) -> None:
-        left = self._ends - asyncio.get_running_loop().time()
+        left = self.left
         if left < 1:
             raise Failure("expired")
         await socket.send(
@@ -344,6 +369,7 @@ class HostSeat:
             raise _failure(answer)
         if answer["type"] != "created":
             raise Failure("server_refused", Detail("unexpected_answer"))
+        self.policy = _policy(answer)
 
     async def _converse(self, socket: ClientConnection) -> None:
         async def write() -> None:
@@ -366,7 +392,8 @@ class HostSeat:
         kind = message["type"]
         if kind == "attempt" and len(self._attempts) < MAX_ATTEMPTS and not self.attempts.full():
             local = _is_local(self._origin)
-            attempt = Attempt(message["attempt"], self._say, _ice(message, local), local=local)
+            ice, policy = _ice(message, local), self.policy
+            attempt = Attempt(message["attempt"], self._say, ice, policy, local=local)
             self._attempts[attempt.id] = attempt
             self.attempts.put_nowait(attempt)
         elif kind == "envelope" and message["attempt"] in self._attempts:
@@ -393,11 +420,12 @@ class GuestSeat:
         local = _is_local(self._origin)
         try:
             answer = await self._join()
-            ice = _ice(answer, local)
+            ice, policy = _ice(answer, local), _policy(answer)
         except BaseException:
             await uncancelled(self._socket.close())
             raise
-        attempt = self._attempt = Attempt(answer["attempt"], self._say, ice, local=local)
+        say = self._say
+        attempt = self._attempt = Attempt(answer["attempt"], say, ice, policy, local=local)
         self._tasks = [
             asyncio.create_task(self._read(attempt)),
             asyncio.create_task(self._write()),
@@ -457,6 +485,14 @@ def _ice(message: messages.Message, local: bool) -> IceServers:
     """Raises `Failure`."""
     try:
         return read_ice(message["ice"], local=local)
+    except PeerError:
+        raise Failure("server_refused", Detail("unexpected_answer")) from None
+
+
+def _policy(message: messages.Message) -> Policy:
+    """Raises `Failure`."""
+    try:
+        return read_policy(message["policy"])
     except PeerError:
         raise Failure("server_refused", Detail("unexpected_answer")) from None
 

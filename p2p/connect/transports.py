@@ -30,6 +30,7 @@ from ..protocol.codec import sha256
 from ..protocol.errors import PeerError
 from ..protocol.handshake import MAX_HANDSHAKE_MESSAGE, ChannelBinding
 from ..protocol.link import LinkKeys
+from ..protocol.policy import Policy
 from ..protocol.signal import (
     MAX_CANDIDATES,
     MAX_RELAYED_CANDIDATES,
@@ -215,6 +216,7 @@ class Transports:
             raise unexpected(knock, "knock_missing")
         self.knocked = True
         self.on_knock()
+        self._restrict(attempt.policy)
         self._relay_only = self._relay_only or knock.relay_only
         self._to_browser = knock.kind == "browser"
         if self._to_browser or self._relay_only:
@@ -230,9 +232,17 @@ class Transports:
         """Knock, and connect by what comes through first. Raises `LaneLost`, `PeerError`."""
         signals = SealedSignals(attempt, keys, host=False)
         nonce = os.urandom(NONCE)
+        self._restrict(attempt.policy)
         await signals.send(Knock(nonce, "native", self._relay_only))
         await self._connect(attempt, signals, nonce, host=False)
         return self._binding(attempt, keys, False, passphrase, host_sends)
+
+    def _restrict(self, policy: Policy) -> None:
+        """Use no way that the server's operator forbids."""
+        if policy.relay == "required":
+            self._relay_only, self._ports = True, None
+        elif policy.relay == "forbidden":
+            self._no_relay, self.obstacle = True, "relay_forbidden"
 
     async def _connect(
         self, attempt: Attempt, signals: SealedSignals, nonce_guest: bytes, *, host: bool

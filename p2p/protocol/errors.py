@@ -68,6 +68,7 @@ FAILURES: dict[str, FailureKind] = {
     "server_refused": FailureKind(_F, Next.RETRY),
     "cannot_listen": FailureKind(_F),
     "token_required": FailureKind(_F),
+    "not_allowed": FailureKind(_F),
     "address_invalid": FailureKind(_F),
     "certificate_untrusted": FailureKind(_F),
     "no_web_client": FailureKind(_F),

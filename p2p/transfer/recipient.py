@@ -24,7 +24,7 @@ from ..protocol.codec import sha256
 from ..protocol.errors import LOCAL_PAUSES, Ending, Failure, HandoverError, Next, PeerError
 from ..protocol.manifest import Manifest, Results, decode_manifest
 from ..protocol.paths import shown
-from ..protocol.sentences import os_detail
+from ..protocol.sentences import Detail, os_detail
 from ..protocol.tape import Tape
 from ..state.folder import now_text, unwritable
 from ..state.identity import Identity
@@ -154,6 +154,13 @@ class RecipientTransfer:
     def verify(self) -> bool:
         """Whether this side wants the check digits compared."""
         return self._verify or bool(self.underway and self.underway.record.verify)
+
+    def compare_digits(self, why: str) -> None:
+        """This side has to want that; `why` is a code of the catalogue under `detail`. Raises
+        `Failure` where nobody is there to do so."""
+        if self.options.ask is None:
+            raise Failure("not_allowed", Detail(why))
+        self._verify = True
 
     # -- what an earlier process left
 

@@ -23,6 +23,7 @@ from ..protocol.codec import sha256
 from ..protocol.errors import Ending, Failure, HandoverError, Next
 from ..protocol.manifest import SALT, Manifest, Results, decode_manifest, encode_manifest
 from ..protocol.paths import shown
+from ..protocol.sentences import Detail
 from ..protocol.tape import Tape
 from ..state.folder import unwritable
 from ..state.identity import Identity
@@ -102,6 +103,13 @@ class SenderTransfer:
     def verify(self) -> bool:
         """Whether this side wants the check digits compared."""
         return self._verify or self.record.verify
+
+    def compare_digits(self, why: str) -> None:
+        """This side has to want that; `why` is a code of the catalogue under `detail`. Raises
+        `Failure` where nobody is there to do so."""
+        if self.options.ask is None and not self.record.confirmed:
+            raise Failure("not_allowed", Detail(why))
+        self._verify = True
 
     def identify(self, identity: Identity) -> None:
         """Who this side is; first of all. Raises `Failure`."""

@@ -12,7 +12,17 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..events import Event, LinkMade, Listed, Offered, PeerMet, Question, StateChanged, Warned
+from ..events import (
+    Event,
+    LinkMade,
+    Listed,
+    Offered,
+    PeerMet,
+    PolicyTold,
+    Question,
+    StateChanged,
+    Warned,
+)
 from ..protocol.errors import HandoverError
 from ..protocol.sentences import os_detail
 from ..state.audit import AuditLog
@@ -26,6 +36,7 @@ _STATES = {
     "accepted": "accepted",
     "resumed": "resumed",
 }
+POLICY = ("operator", "max_expires", "require", "relay")
 _CUTS = ("lost", "paused", "sender_paused")
 # A guest that was turned away, by the code of the warning.
 _FAILED = {
@@ -53,6 +64,9 @@ def entry_of(event: Event) -> Entry | None:
             if files is None or folders is None:
                 return "link_made", {}
             return "link_made", {"entries": files + folders, "bytes": size}
+        case PolicyTold():
+            told = event.as_json()
+            return "policy", {name: told[name] for name in POLICY if told[name]}
         case StateChanged(state) if state in _STATES:
             return _STATES[state], {}
         case StateChanged(state) if state in _CUTS:

@@ -98,7 +98,7 @@ def test_the_server_has_a_table_of_its_own(line, files, monkeypatch):
 
     def ice_configuration(*given):
         taken["ice"] = given
-        return SimpleNamespace(nameless=())
+        return SimpleNamespace(nameless=(), relays=True)
 
     monkeypatch.setattr(api, "ice_configuration", ice_configuration)
 
@@ -110,13 +110,15 @@ def test_the_server_has_a_table_of_its_own(line, files, monkeypatch):
     files(
         'listen = ":1"\n[serve]\nlisten = "127.0.0.1:8443"\nturn-ttl = "30m"\nstun-listen = ":3478"\n'
         'ice = ["stun:a.example", "turn:b.example"]\ntrusted-proxy = ["10.0.0.0/8"]\n'
-        'metrics-listen = "127.0.0.1:9464"\nready-days = 21\ndrain = "1m"'
+        'metrics-listen = "127.0.0.1:9464"\nready-days = 21\ndrain = "1m"\n'
+        'operator = "Example Hospital"\nmax-expires = "1h"\nrequire = "digits"\nrelay = "required"'
     )
     line.run("serve")
     assert taken["ice"] == (("stun:a.example", "turn:b.example"), None, 1800, 3478)
-    address, _, trusted, _, stun, store, policy = taken["serve"]
+    address, _, trusted, _, stun, store, access, policy = taken["serve"]
     assert (address, str(trusted[0])) == (("127.0.0.1", 8443), "10.0.0.0/8")
-    assert (stun, store, policy) == (("", 3478), None, None)
+    assert (stun, store, access) == (("", 3478), None, None)
+    assert policy == api.Policy("Example Hospital", 3600, "digits", "required")
     assert taken["named"] == {"metrics": ("127.0.0.1", 9464), "ready_days": 21, "drain": 60.0}
     line.run("serve", env={"HANDOVER_SERVE_REDIS_URL": "redis://h:hunter2@redis.example/0"})
     assert isinstance(taken["serve"][5], RedisStore)

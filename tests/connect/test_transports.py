@@ -18,6 +18,7 @@ from p2p.protocol.errors import PeerError
 from p2p.protocol.handshake import MAX_HANDSHAKE_MESSAGE, ChannelBinding
 from p2p.protocol.ice import IceServer, IceServers
 from p2p.protocol.link import derive_keys
+from p2p.protocol.policy import Policy
 from p2p.protocol.signal import Candidates, Description, DirectEndpoint, Knock
 from signaling import messages
 from tests.lanes.memory import MemoryConnection, MemoryTls, Network
@@ -42,7 +43,7 @@ class Passed(NamedTuple):
 TURN = IceServer("turn", "192.0.2.9", 3478, "udp", "name", "word")
 
 
-def attempts(ice=IceServers()):  # noqa: B008 - it is frozen
+def attempts(ice=IceServers(), policy=Policy()):  # noqa: B008 - they are frozen
     """Both ends of an attempt at a server that passes everything on, and tells of these."""
     ends: dict[bool, Attempt] = {}
 
@@ -52,7 +53,7 @@ def attempts(ice=IceServers()):  # noqa: B008 - it is frozen
         ends[not host].put(message["body"] if message["type"] == "envelope" else None)
 
     for host in (True, False):
-        ends[host] = Attempt(ATTEMPT, partial(say, host), ice)
+        ends[host] = Attempt(ATTEMPT, partial(say, host), ice, policy)
     return Passed(ends[True], ends[False])
 
 
@@ -99,9 +100,10 @@ async def meet(
     ice=IceServers(),  # noqa: B008 - it is frozen
     relay_only=(False, False),
     no_relay=(False, False),
+    policy=Policy(),  # noqa: B008 - it is frozen
 ):
     """Connect a host and a guest; the guest's first message is `1`."""
-    passed, began = attempts(ice), asyncio.get_running_loop().time()
+    passed, began = attempts(ice, policy), asyncio.get_running_loop().time()
     host, guest = (
         Transports(network.engine, *one[:1], offerer=one[1], relay_only=one[2], no_relay=one[3])
         for one in zip(ports, (host_offers, not host_offers), relay_only, no_relay, strict=True)
@@ -327,6 +329,26 @@ async def test_no_relay_is_asked_while_the_direct_connection_opens(network, rela
     assert further.ice == by_side(network)[0].ice != (), "it finds its outer address the same way"
     await further.close()
     await part(met)
+
+
+@virtual_time
+async def test_a_relay_that_is_required_carries_it_and_nothing_else_is_tried(network, relay):
+    met = await meet(network, ice=relay, policy=Policy(relay="required"))
+    assert met.host.path == "relayed"
+    assert met.host.relay_only
+    assert met.guest.relay_only
+    assert all(one.relay_only for one in network.made if TURN in one.ice)
+    assert not MemoryTls.listening
+    assert met.host.peer_addresses == []
+    await part(met)
+
+
+@virtual_time
+async def test_a_relay_that_is_forbidden_is_not_asked(network, relay):
+    network.carries, network.fails_after = 0, 5.0
+    with pytest.raises(LaneLost):
+        await meet(network, ice=relay, ports=(None, None), policy=Policy(relay="forbidden"))
+    assert not any(TURN in one.ice for one in network.made)
 
 
 @pytest.mark.parametrize("who", [(True, False), (False, True), (True, True)])

@@ -312,8 +312,8 @@ async def test_a_link_that_expires_during_its_transfer_does_not_end_it(tmp_path)
 async def test_a_seat_that_cannot_be_kept_does_not_end_a_transfer(tmp_path, monkeypatch):
     real = HostSeat.run
 
-    async def run(self, on_state):
-        holding = asyncio.create_task(real(self, on_state))
+    async def run(self, on_state, on_policy):
+        holding = asyncio.create_task(real(self, on_state, on_policy))
         await one.accepted()
         holding.cancel()
         raise p2p.Failure("server_refused", "status 502")

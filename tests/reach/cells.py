@@ -41,10 +41,12 @@ def internet(
     families: Sequence[Family] = IPV4_ONLY,
     mtu: int = MTU,
     icmp: bool = True,
+    asked: Sequence[str] = (),
 ) -> Iterator[Internet]:
     """Two sites, a signaling server, and a relay whose credentials are good for so long; of it,
     peers are told as a STUN server only, or not at all. `own`: the signaling server answers STUN
-    itself, `both`: so does the relay. The rest: see `Internet`."""
+    itself, `both`: so does the relay. `asked`: what its operator asks, as options. The rest: see
+    `Internet`."""
     net = Internet(sites, folder, families, mtu, icmp=icmp)
     try:
         urls = net.relay() if servers in ("turn", "stun", "both") else ()
@@ -56,7 +58,7 @@ def internet(
         ice += ["--stun-listen", ":3478"] if servers in ("own", "both") else []
         secrets = ("--turn-secret-file", secret, "--turn-ttl", ttl)
         tls = ("--tls-cert", net.certificate, "--tls-key", net.key)
-        with server.serving("serve", "--listen", ":443", *tls, *ice, *secrets):
+        with server.serving("serve", "--listen", ":443", *tls, *ice, *secrets, *asked):
             yield net
     finally:
         net.close()

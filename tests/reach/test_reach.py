@@ -206,6 +206,13 @@ def test_whoever_wants_a_relay_only_gets_no_other_path(tmp_path, who):
     assert (found.path, found.ended) == ("relayed", "relayed")
 
 
+@pytest.mark.parametrize("end", [FAST, *KINDS])
+def test_an_operator_who_requires_a_relay_has_it_carry_everything(tmp_path, end):
+    asked = ("--relay", "required")
+    found = cell(tmp_path, ("open", "open"), ends=(FAST, end), asked=asked)
+    assert (found.path, found.ended) == ("relayed", "relayed")
+
+
 def test_without_a_relay_it_is_said_soon_that_there_is_no_path(tmp_path):
     found = cell(tmp_path, ("symmetric", "symmetric"), servers="none")
     assert found.path == "no_connection"

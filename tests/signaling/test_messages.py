@@ -34,7 +34,7 @@ def test_anything_is_a_message_or_bad(text):
 
 def test_a_peer_ignores_what_a_newer_server_adds():
     text = json.dumps({"type": "created", "ice_servers": []})
-    assert messages.decode(text, messages.FROM_SERVER) == {"type": "created"}
+    assert messages.decode(text, messages.FROM_SERVER) == {"type": "created", "policy": None}
 
 
 def test_bytes_go_through():

@@ -1,322 +1,116 @@
-"""Who may create rooms: tokens by their hash, and tokens of a real provider over https."""
+"""What an operator asks of transfers: told to peers and pages, and links end when it says so."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
-import logging
-import os
-import time
-from contextlib import asynccontextmanager
+from contextlib import suppress
 from typing import Any
 
+import aiohttp
 import pytest
-from aiohttp import web
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from joserfc import jwt
-from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
+from p2p.protocol import policy as peers
 from signaling import messages
-from signaling import policy as policy_module
 from signaling.app import Server
-from signaling.certificates import open_authority
-from signaling.policy import AnyOf, BadPolicy, OpenIdProvider, TokenFile, new_token
+from signaling.policy import Policy
 from signaling.rooms import Limits
 
 from .test_app import create, join, raw, say
 
-AUDIENCE = "handover"
+ASKED: dict[str, Any] = {
+    "operator": "Example Hospital",
+    "max_expires": 3600,
+    "require": "either",
+    "relay": "required",
+}
 
 
 @pytest.fixture
-def tokens(tmp_path):
-    """(file, a token that is in it)."""
-    token, line = new_token("reading room")
-    path = tmp_path / "tokens"
-    path.write_text(f"# who may send\n\n{line}\n{'a' * 64}\n")
-    return path, token
+async def start():
+    servers = []
 
+    async def begin(policy):
+        servers.append(Server(Limits(), policy=policy))
+        await servers[-1].start("127.0.0.1", 0)
+        return servers[-1]
 
-async def test_only_holders_of_a_token_may(tokens):
-    path, token = tokens
-    policy = TokenFile(path)
-    assert await policy.allows(token)
-    for wrong in ("", token[:-1], token + "x", "a" * 64):
-        assert not await policy.allows(wrong)
-    assert token not in path.read_text()
-
-
-async def test_the_file_is_read_again_and_one_that_is_damaged_changes_nothing(tokens, caplog):
-    path, token = tokens
-    policy = TokenFile(path)
-    other, line = new_token("second")
-    beside = path.with_name("new")
-    beside.write_text(line)
-    beside.replace(path)
-    assert await policy.allows(other)
-    assert not await policy.allows(token)
-    beside.write_text("nonsense")
-    beside.replace(path)
-    assert await policy.allows(other)
-    path.unlink()
-    assert await policy.allows(other)
-    assert "the file of tokens cannot be read" in caplog.text
-    assert str(path) not in caplog.text
-
-
-@pytest.mark.parametrize("text", ["x", "a" * 63, "A" * 64, f"{'a' * 64}x", "\x00", "\xff" * 9])
-def test_a_file_that_is_none_is_refused(tmp_path, text):
-    path = tmp_path / "tokens"
-    path.write_text(text, encoding="latin-1")
-    with pytest.raises(BadPolicy):
-        TokenFile(path)
-    with pytest.raises(BadPolicy):
-        TokenFile(tmp_path / "none")
-
-
-async def test_a_server_with_tokens_asks_for_one_and_guests_need_none(tokens):
-    path, token = tokens
-    server = Server(Limits(), policy=TokenFile(path))
-    await server.start("127.0.0.1", 0)
-    refused = {"type": "error", "code": "token_required"}
-    with_token = json.dumps({**json.loads(create()), "token": token})
-    try:
-        for wrong in (create(), json.dumps({**json.loads(create()), "token": "x"})):
-            async with await raw(server) as sender:
-                assert await say(sender, wrong) == refused
-        async with await raw(server) as sender, await raw(server) as recipient:
-            assert await say(sender, with_token) == {"type": "created"}
-            assert (await say(recipient, join()))["type"] == "joined"
-            path.write_text("")  # the token is taken back: who is there already stays
-            async with await raw(server) as again:
-                assert await say(again, create()) == {"type": "created"}
-            async with await raw(server) as other:
-                assert await say(other, create(owner=b"x" * 32)) != {"type": "created"}
-    finally:
+    yield begin
+    for server in servers:
         await server.stop()
 
 
-class Provider:
-    """An OpenID provider on loopback."""
-
-    def __init__(self, key):
-        self.issuer, self.asked = "", 0
-        self.keys: list[Any] = [key]
-        self.about: dict[str, Any] = {}
-
-    async def configuration(self, request):
-        about = {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/keys"} | self.about
-        return web.json_response(about)
-
-    async def jwks(self, request):
-        self.asked += 1
-        return web.json_response(KeySet(self.keys).as_dict(private=False))
-
-    def token(self, key=None, *, alg="ES256", without=(), **claims):
-        now = int(time.time())
-        given = {"iss": self.issuer, "aud": AUDIENCE, "exp": now + 300, "sub": "somebody", **claims}
-        key = key or self.keys[0]
-        header = {"alg": alg, "kid": key.kid}
-        kept = {name: value for name, value in given.items() if name not in without}
-        return jwt.encode(header, kept, key, algorithms=[alg])
+async def told(server):
+    """What a host, a guest and a page are told."""
+    async with await raw(server) as host, await raw(server) as guest:
+        to_host = (await say(host, create())).get("policy")
+        to_guest = (await say(guest, join())).get("policy")
+    url = f"http://127.0.0.1:{server.port}/policy"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert answer.headers["Cache-Control"] == "no-store"
+        return to_host, to_guest, await answer.json()
 
 
-@pytest.fixture
-def provider(tmp_path, monkeypatch):
-    """Runs one, with a certificate that is trusted here."""
-    authority = open_authority(tmp_path / "ca", [], [])
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
-    monkeypatch.setenv("no_proxy", "*")
-
-    @asynccontextmanager
-    async def run():
-        made = Provider(ECKey.generate_key("P-256", {"kid": "first"}, auto_kid=False))
-        app = web.Application()
-        app.router.add_get("/realm/.well-known/openid-configuration", made.configuration)
-        app.router.add_get("/realm/keys", made.jwks)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=authority.issue([], []).context)
-        await site.start()
-        port = runner.addresses[0][1]
-        made.issuer = f"https://127.0.0.1:{port}/realm"
-        try:
-            yield made
-        finally:
-            await runner.cleanup()
-
-    return run
+async def test_everybody_is_told_the_same(start):
+    assert await told(await start(Policy(**ASKED))) == (ASKED,) * 3
 
 
-async def test_a_token_of_the_provider_is_good_for_its_audience_and_its_time(provider):
-    async with provider() as there:
-        policy = OpenIdProvider(there.issuer, AUDIENCE)
-        now = int(time.time())
-        for good in ({}, {"aud": ["x", AUDIENCE]}, {"exp": now - 30}, {"nbf": now + 30}):
-            assert await policy.allows(there.token(**good)), good
-        for bad in (
-            {"aud": "another"},
-            {"iss": "https://example.org"},
-            {"exp": now - 120},
-            {"nbf": now + 120},
-            {"without": ("exp",)},
-            {"without": ("aud",)},
-            {"without": ("iss",)},
-        ):
-            assert not await policy.allows(there.token(**bad)), bad
-        assert there.asked == 1
+async def test_a_server_that_asks_for_nothing_says_nothing(start):
+    assert await told(await start(None)) == (None, None, {})
 
 
-async def test_a_claim_that_is_demanded_must_be_there(provider):
-    async with provider() as there:
-        policy = OpenIdProvider(there.issuer, AUDIENCE, ("groups", "radiology"))
-        for good in ("radiology", ["surgery", "radiology"]):
-            assert await policy.allows(there.token(groups=good))
-        for bad in ({}, {"groups": "surgery"}, {"groups": ["radiology2"]}, {"groups": None}):
-            assert not await policy.allows(there.token(**bad))
+async def test_a_link_lives_no_longer_than_the_operator_lets_it(start):
+    server = await start(Policy(max_expires=60))
+    async with await raw(server) as host:
+        await say(host, create(ttl=messages.MAX_TTL))
+        (seat,) = server._rooms._by_id.values()
+        assert seat.timer is not None
+        left = seat.timer.when() - asyncio.get_running_loop().time()
+        assert 50 < left <= 60
+        store: Any = server._store
+        (room,) = store._rooms._rooms.values()
+        assert room.ends - asyncio.get_running_loop().time() <= 60
 
 
-async def test_a_forged_token_is_refused(provider):
-    """Another's key under the provider's name, its public key as a secret, no signature at all."""
-    async with provider() as there:
-        policy = OpenIdProvider(there.issuer, AUDIENCE)
-        own = there.keys[0]
-        other = ECKey.generate_key("P-256", {"kid": "first"}, auto_kid=False)
-        secret = own.as_pem(private=False)
-        real = there.token()
-        head, body, signature = real.split(".")
-        unsigned = messages.encode_bytes(b'{"alg":"none","kid":"first"}')
-        forged = [
-            there.token(other),
-            f"{head}.{body}.{signature[:-4]}AAAA",
-            f"{unsigned}.{body}.",
-            f"{head}.{body}",
-            f"{head}.{body}.{signature}.{signature}",
-            real + "=",
-            _hmac(there, secret),
-        ]
-        for one in forged:
-            assert not await policy.allows(one), one
-        assert await policy.allows(real)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"operator": "x" * 65},
+        {"operator": "ä" * 33},
+        {"operator": "a\nb"},
+        {"max_expires": 59},
+        {"max_expires": messages.MAX_TTL + 1},
+    ],
+)
+def test_what_cannot_be_told_is_refused(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        Policy(**bad)
 
 
-def _hmac(there, secret):
-    head = messages.encode_bytes(b'{"alg":"HS256","kid":"first"}')
-    body = there.token().split(".")[1]
-    mac = hmac.digest(secret, f"{head}.{body}".encode(), "sha256")
-    return f"{head}.{body}.{messages.encode_bytes(mac)}"
+@given(
+    st.builds(
+        dict,
+        operator=st.text(max_size=64),
+        max_expires=st.integers(1, messages.MAX_TTL),
+        require=st.sampled_from(["passphrase", "digits", "either", None]),
+        relay=st.sampled_from(["forbidden", "required", None]),
+    )
+)
+def test_peers_read_what_a_server_tells(asked):
+    with suppress(ValueError):
+        policy = Policy(**asked)
+        told = json.loads(json.dumps(policy.told()))
+        read = peers.read_policy(told)
+        assert (read.operator, read.require, read.relay) == (
+            asked["operator"],
+            asked["require"],
+            asked["relay"],
+        )
+        assert (read.max_expires or messages.MAX_TTL) == asked["max_expires"]
 
 
-async def test_keys_are_rotated_and_strangers_do_not_make_it_ask(provider, monkeypatch):
-    async with provider() as there:
-        policy = OpenIdProvider(there.issuer, AUDIENCE)
-        assert await policy.allows(there.token())
-        new = OKPKey.generate_key("Ed25519", {"kid": "second"}, auto_kid=False)
-        there.keys.append(new)
-        for _ in range(20):  # it has asked just now
-            assert not await policy.allows(there.token(new, alg="Ed25519"))
-        assert there.asked == 1
-        policy._sought -= 61
-        assert await policy.allows(there.token(new, alg="Ed25519"))
-        assert there.asked == 2
-        policy._fetched -= 3601
-        policy._sought -= 61
-        there.keys.pop(0)
-        assert not await policy.allows(there.token(there.keys[0], alg="Ed25519", aud="x"))
-        assert there.asked == 3
-
-
-async def test_a_provider_with_rsa(provider):
-    async with provider() as there:
-        there.keys = [RSAKey.generate_key(2048, {"kid": "rsa"}, auto_kid=False)]
-        policy = OpenIdProvider(there.issuer, AUDIENCE)
-        for alg in ("RS256", "PS256"):
-            assert await policy.allows(there.token(alg=alg))
-
-
-async def test_a_provider_that_is_away_or_says_nonsense_lets_nobody_in(provider, caplog):
-    caplog.set_level(logging.WARNING)
-    async with provider() as there:
-        token = there.token()
-        for about in (
-            {"issuer": "https://example.org"},
-            {"jwks_uri": "http://127.0.0.1/keys"},
-            {"jwks_uri": f"{there.issuer}/nothing"},
-            {"jwks_uri": 7},
-        ):
-            there.about = about
-            policy = OpenIdProvider(there.issuer, AUDIENCE)
-            assert not await policy.allows(token)
-    policy = OpenIdProvider(there.issuer, AUDIENCE)
-    assert not await policy.allows(token)
-    assert there.issuer not in caplog.text
-    for issuer in ("http://example.org", "https://", "https://x/?a", "x"):
-        with pytest.raises(BadPolicy):
-            OpenIdProvider(issuer, AUDIENCE)
-    with pytest.raises(BadPolicy):
-        OpenIdProvider("https://example.org", "")
-
-
-async def test_either_kind_will_do(provider, tokens):
-    path, token = tokens
-    async with provider() as there:
-        policy = AnyOf([TokenFile(path), OpenIdProvider(there.issuer, AUDIENCE)])
-        assert await policy.allows(token)
-        assert await policy.allows(there.token())
-        assert not await policy.allows("")
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
-@given(st.one_of(st.text(max_size=300), st.lists(st.text(max_size=40), min_size=3, max_size=3)))
-def test_no_text_is_let_in_or_breaks_it(text):
-    token = ".".join(text) if isinstance(text, list) else text
-    policy = OpenIdProvider("https://127.0.0.1:1/realm", AUDIENCE)
-    policy._keys = KeySet([ECKey.generate_key("P-256", {"kid": os.urandom(4).hex()})])
-    policy._fetched = policy._sought = time.monotonic()
-    assert not asyncio.run(policy.allows(token))
-
-
-async def test_a_token_that_is_no_text_is_a_bad_message(tokens):
-    server = Server(Limits(), policy=TokenFile(tokens[0]))
-    await server.start("127.0.0.1", 0)
-    async with await raw(server) as sender:
-        told = await say(sender, json.dumps({**json.loads(create()), "token": "\ud800"}))
-        assert told == {"type": "error", "code": "bad_message"}
-    await server.stop()
-
-
-async def test_who_has_a_good_token_does_not_wait_for_a_provider_that_hangs(provider, monkeypatch):
-    async with provider() as there:
-        policy = OpenIdProvider(there.issuer, AUDIENCE)
-        assert await policy.allows(there.token())
-        policy._sought -= 61
-
-        async def hangs():
-            await asyncio.sleep(60)
-
-        monkeypatch.setattr(policy, "_fetch", hangs)
-        stranger = ECKey.generate_key("P-256", {"kid": "unknown"}, auto_kid=False)
-        waiting = asyncio.create_task(policy.allows(there.token(stranger)))
-        await asyncio.sleep(0.1)
-        async with asyncio.timeout(2):
-            assert await policy.allows(there.token())
-        waiting.cancel()
-
-
-async def test_many_who_wait_for_a_provider_wait_once(monkeypatch):
-    monkeypatch.setattr(policy_module, "PROVIDER_SECONDS", 0.3)
-    policy, asked = OpenIdProvider("https://127.0.0.1:1/realm", AUDIENCE), []
-
-    async def hangs():
-        asked.append(1)
-        await asyncio.sleep(60)
-
-    monkeypatch.setattr(policy, "_fetch", hangs)
-    key = ECKey.generate_key("P-256", {"kid": "first"}, auto_kid=False)
-    there = Provider(key)
-    async with asyncio.timeout(5):
-        got = await asyncio.gather(*(policy.allows(there.token()) for _ in range(50)))
-    assert not any(got)
-    assert len(asked) == 1
+def test_both_know_the_same_bounds():
+    assert (messages.MIN_EXPIRES, messages.MAX_TTL) == (peers.MIN_EXPIRES, peers.MAX_EXPIRES)
+    assert messages.MAX_OPERATOR == peers.MAX_OPERATOR

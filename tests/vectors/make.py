@@ -31,6 +31,7 @@ from p2p.protocol import (
     link,
     manifest,
     noise,
+    policy,
     receipt,
     seal,
     signal,
@@ -647,6 +648,47 @@ def make_ice() -> None:
     ):
         case(wrong)
     write("ice", cases)
+
+
+def make_policy() -> None:
+    """What a server says that its operator asks."""
+    whole = {
+        "operator": "Example Hospital",
+        "max_expires": 3600,
+        "require": "passphrase",
+        "relay": "required",
+    }
+    good: list[Any] = [
+        None,
+        {},
+        whole,
+        *({name: value} for name, value in whole.items()),
+        *({"require": one} for one in ("digits", "either")),
+        {"relay": "forbidden"},
+        *({"max_expires": one} for one in (60, 86_400)),
+        *({"operator": one} for one in ("x" * 64, "ä" * 32, "\u202e", "日")),
+    ]
+    bad: list[Any] = [
+        [],
+        "passphrase",
+        1,
+        {**whole, "more": 1},
+        *({"require": one} for one in ("", "none", "Digits", None, True, ["digits"])),
+        *({"relay": one} for one in ("", "allowed", None, 1)),
+        *({"max_expires": one} for one in (0, 59, 86_401, -1, None, "3600", True, 60.5)),
+        *({"operator": one} for one in ("", "x" * 65, "ä" * 33, "\ud800", None, 1, ["x"])),
+    ]
+    cases: list[Case] = []
+    for told in good + bad:
+
+        def read(told: Any = told) -> str:
+            policy.read_policy(told)
+            return "ok"
+
+        name = f"{len(cases)}: {json.dumps(told)[:60]}"
+        cases.append({"name": name, "policy": told, "expect": outcome(read)})
+    assert [c["expect"] == "ok" for c in cases] == [True] * len(good) + [False] * len(bad)
+    write("policy", cases)
 
 
 def make_envelope() -> None:
@@ -2825,6 +2867,7 @@ if __name__ == "__main__":
     make_kdf()
     make_signal()
     make_ice()
+    make_policy()
     make_envelope()
     make_handshake()
     make_manifest()

@@ -6,6 +6,7 @@ import type { state } from "../../p2p/protocol/sentences/en.json";
 import type { Code, Ending, Values } from "./protocol/errors";
 import type { IceServer } from "./protocol/ice_server";
 import type { Skipped, StatusName } from "./protocol/manifest";
+import type { Policy } from "./protocol/policy";
 import type { PurposeCode, PurposeName } from "./protocol/purposes";
 import type { Bottleneck } from "./protocol/session";
 
@@ -123,6 +124,11 @@ export interface Selected {
   readonly count: number; // of top names
   readonly busy: boolean; // folders are still being read
   readonly refused: readonly string[]; // names that were chosen already, safe to show
+}
+
+/** What the server's operator asks of transfers; `operator` is safe to show. */
+export interface PolicyTold extends Policy {
+  readonly event: "policy";
 }
 
 /** The link stands. */
@@ -252,6 +258,7 @@ export type Event =
       readonly unfinished: readonly Unfinished[];
     }
   | Selected
+  | PolicyTold
   | LinkMade
   | Warned
   | Sent
@@ -397,6 +404,7 @@ export type RtcCall =
       readonly op: "answer";
       readonly connection: number;
       readonly ice: readonly IceServer[];
+      readonly relayOnly: boolean;
       readonly sdp: string;
     }
   | { readonly op: "candidate"; readonly connection: number; readonly line: string }

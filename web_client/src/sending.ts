@@ -177,7 +177,7 @@ export class Sending {
     if (recalled) await transfer.recallReceipt();
     if (kept.lasting) void around.persist(); // some browsers ask the person, whom nothing waits for
     this.invitation = new HostInvitation(transfer, around);
-    await this.invitation.run(() => void this.tellLink(record, tell));
+    await this.invitation.run(() => void this.tellLink(transfer.record, tell));
     this.invitation = null;
   }
 

@@ -2,9 +2,11 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import { meet } from "./connect/meeting";
+import { policyHere } from "./connect/policy";
 import { WorkerSockets } from "./connect/sockets";
 import { decodeBase64url, hex } from "./protocol/codec";
 import type { Answer, Command, Event, Question } from "./events";
+import { policyTold } from "./invitation/policy";
 import { PeerConnections } from "./lanes/webrtc/connection";
 import { Receiving } from "./receiving";
 import { Sending, eraseExpired } from "./sending";
@@ -60,6 +62,11 @@ async function forSending(): Promise<Sending> {
   return (sending ??= new Sending(kept, { ...person, peerConnections, openSocket }));
 }
 
+/** What this server's operator asks, for a page that has no link yet. */
+async function tellPolicy(): Promise<void> {
+  tell(policyTold(await policyHere(self.location.origin)));
+}
+
 /** What a page cannot find out itself: whether peers would meet, and what there is room for. */
 async function check(origin: string): Promise<void> {
   const began = performance.now();
@@ -110,6 +117,7 @@ async function obey(data: Command): Promise<void> {
   switch (data.command) {
     case "open":
       await sodium.ready;
+      void tellPolicy();
       receiving = new Receiving(await opened(), { ...person, peerConnections });
       return receiving.open(data.link);
     case "start":
@@ -121,6 +129,7 @@ async function obey(data: Command): Promise<void> {
     case "discard":
       return receiving!.discard();
     case "home":
+      void tellPolicy(); // nobody waits for it
       return (await forSending()).home();
     case "pick":
       return (await forSending()).pick(data.picked, data.choice, data.last);

@@ -5,10 +5,12 @@ import { afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import type { Event } from "../src/events";
 import { GuestInvitation } from "../src/invitation/guest";
 import { PeerConnections } from "../src/lanes/webrtc/connection";
-import type { Link } from "../src/protocol/link";
+import { decodeBase64url } from "../src/protocol/codec";
+import { deriveKeys, type Link } from "../src/protocol/link";
+import { Sealer } from "../src/protocol/signal";
 import type { Outcome } from "../src/transfer/outcome";
 import type { RecipientTransfer } from "../src/transfer/recipient";
-import { JOINED, ServedSocket } from "./connect/server";
+import { ATTEMPT, JOINED, ServedSocket } from "./connect/server";
 import { signer } from "./protocol/pair";
 
 beforeAll(() => sodium.ready);
@@ -109,6 +111,64 @@ test("a server that says nothing is slow, and in the end there was no connection
   await vi.advanceTimersByTimeAsync(15_000);
   await over;
   expect(transfer.outcome?.code).toBe("no_connection");
+});
+
+const joinedUnder = (policy: unknown) => {
+  ServedSocket.answer = (socket, { type }) => type === "join" && socket.say({ ...JOINED, policy });
+  ServedSocket.reachable = true;
+};
+
+test("a link without a passphrase is not opened where one is required, and it is told", async () => {
+  joinedUnder({ require: "passphrase", operator: "Example\u202e Hospital" });
+  const transfer = new Asked();
+  const { over, told } = guest(transfer);
+  await over;
+  expect(transfer.outcome).toMatchObject({ code: "not_allowed", detail: "policy_passphrase_link" });
+  expect(told).toContainEqual({
+    event: "policy",
+    operator: "Example Hospital",
+    max_expires: null,
+    require: "passphrase",
+    relay: null,
+  });
+});
+
+test("what is under way goes on under rules that came later", async () => {
+  joinedUnder({ require: "passphrase" });
+  const transfer = new Asked(true);
+  transfer.underway = {};
+  const { invitation, over } = guest(transfer);
+  await vi.advanceTimersByTimeAsync(3000);
+  expect(transfer.outcome).toBe(null);
+  invitation.stop();
+  await over;
+});
+
+test("a relay that is required is asked for, and one that is forbidden is not used", async () => {
+  const ice = { servers: [{ url: "turn:192.0.2.1", username: "u", credential: "c" }], ttl: 60 };
+  const answer = (policy: unknown) => {
+    ServedSocket.answer = (socket, { type }) =>
+      type === "join" && socket.say({ ...JOINED, ice, policy });
+  };
+  ServedSocket.reachable = true;
+  const keys = deriveKeys(LINK.secret);
+  for (const [relay, relayOnly] of [
+    ["required", true],
+    ["forbidden", false],
+  ] as const) {
+    ServedSocket.reset();
+    answer({ relay });
+    const transfer = new Asked();
+    const { over } = guest(transfer);
+    await vi.advanceTimersByTimeAsync(10);
+    const host = new Sealer(keys.signalToHost, keys.room, ATTEMPT, "to_host");
+    const { body } = ServedSocket.made[0]!.sent[1] as { body: string };
+    expect(host.open(decodeBase64url(body))).toMatchObject({ type: "knock", relayOnly });
+    await vi.advanceTimersByTimeAsync(25_000);
+    await over;
+    const why = relay === "forbidden" ? "no_relay" : "relay_unused";
+    expect(transfer.outcome).toMatchObject({ code: "no_connection", detail: why });
+  }
 });
 
 const left =

@@ -17,6 +17,7 @@ import * as receipt from "../src/protocol/receipt";
 import * as seal from "../src/protocol/seal";
 import * as session from "../src/protocol/session";
 import * as ice from "../src/protocol/ice";
+import * as policy from "../src/protocol/policy";
 import * as signal from "../src/protocol/signal";
 import * as signaling from "../src/connect/signaling_messages";
 import { FAILURES, HandoverError, type Code } from "../src/protocol/errors";
@@ -114,6 +115,10 @@ vectors("ice", (one) => {
     const found = () => ice.readIce(one.ice, { local }).length > 0;
     expect(outcome(found)).toEqual(one.expect[where]);
   }
+});
+
+vectors("policy", (one) => {
+  expect(outcome(() => policy.readPolicy(one.policy) && "ok")).toEqual(one.expect);
 });
 
 const asJson = (found: signal.Signal) => JSON.parse(codec.fromUtf8(signal.encodeSignal(found)));

@@ -11,6 +11,7 @@ import { Failure, type Code } from "../protocol/errors";
 import { readIce } from "../protocol/ice";
 import { type IceServer } from "../protocol/ice_server";
 import type { LinkKeys } from "../protocol/link";
+import { NO_POLICY, readPolicy, type Policy } from "../protocol/policy";
 import { isLoopback } from "../protocol/signal";
 import {
   FROM_SERVER,
@@ -108,10 +109,20 @@ function serversOf(answer: Message, origin: string): IceServer[] {
   }
 }
 
+/** Throws `Failure` (server_refused). */
+function policyOf(answer: Message): Policy {
+  try {
+    return readPolicy(answer["policy"] as Json | null);
+  } catch {
+    throw new Failure("server_refused", "unexpected_answer");
+  }
+}
+
 /** One attempt's envelopes, at whichever end. */
 export interface Seat {
   readonly attempt: Bytes;
   readonly ice: readonly IceServer[]; // that the server told of
+  readonly policy: Policy; // of its operator
   /** The next envelope; null once the server says, in whatever way, that the attempt is over. */
   recv(): Promise<Bytes | null>;
   /** Pass an envelope to the other side. */
@@ -145,6 +156,7 @@ export class GuestSeat implements Seat {
     private readonly inbox: Inbox,
     readonly attempt: Bytes,
     readonly ice: readonly IceServer[], // that the server told of
+    readonly policy: Policy,
   ) {}
 
   /** Join. Throws `Failure`. */
@@ -158,7 +170,8 @@ export class GuestSeat implements Seat {
     try {
       const answer = await inbox.next();
       if (answer?.type === "joined") {
-        return new GuestSeat(socket, inbox, answer["attempt"] as Bytes, serversOf(answer, origin));
+        const [ice, policy] = [serversOf(answer, origin), policyOf(answer)];
+        return new GuestSeat(socket, inbox, answer["attempt"] as Bytes, ice, policy);
       }
       if (answer === null) throw new Failure("server_unreachable", "no_answer");
       throw refusal(answer.type === "error" ? answer : { type: "error", code: "bad_message" });
@@ -201,6 +214,7 @@ export class Attempt implements Seat {
   constructor(
     readonly attempt: Bytes,
     readonly ice: readonly IceServer[],
+    readonly policy: Policy,
     private readonly say: (text: string) => void,
   ) {}
 
@@ -237,6 +251,8 @@ export class Attempt implements Seat {
 
 /** What a host is told of its seat. */
 export interface SeatEvents {
+  /** What its operator asks, before it comes. May throw `Failure`. */
+  onPolicy(policy: Policy): void;
   /** The server comes and goes. */
   onServer(there: boolean): void;
   onAttempt(attempt: Attempt): void;
@@ -250,6 +266,7 @@ export class HostSeat {
   private closed = false;
   private taken = false; // the room was, at least once
   private endsAt: number;
+  private policy = NO_POLICY;
   /** What lets this host create rooms, where the server wants that. */
   token = "";
 
@@ -277,7 +294,7 @@ export class HostSeat {
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
         // Once it was there, a server that refuses may be a proxy whose server restarts.
-        if (error.code === "expired") throw error;
+        if (error.code === "expired" || error.code === "not_allowed") throw error;
         // No room that was just drawn is another's: the server has room for one transfer alone.
         if (!this.taken) throw error.detail === "room_taken" ? serverOfOne() : error;
       }
@@ -292,9 +309,19 @@ export class HostSeat {
     }
   }
 
-  /** The room is to live so long from now on. */
+  /** Seconds that the room is to live yet. */
+  get left(): number {
+    return Math.max(0, this.endsAt - clock());
+  }
+
+  /** The room is to live so long from now on, or as long as the operator lets it. */
   extend(ttl: number): void {
-    this.endsAt = clock() + ttl;
+    this.endsAt = clock() + Math.min(ttl, this.policy.max_expires ?? ttl);
+  }
+
+  /** The room is to live no longer than that from now on. */
+  shorten(ttl: number): void {
+    this.endsAt = Math.min(this.endsAt, clock() + ttl);
   }
 
   /** The network may be another: the server would not be missed before long. */
@@ -331,6 +358,12 @@ export class HostSeat {
           if (had) return this.takeIn(message, give);
           if (message.type !== "created") {
             return give(new Failure("server_refused", "unexpected_answer"));
+          }
+          try {
+            this.policy = policyOf(message);
+            this.events.onPolicy(this.policy);
+          } catch (error) {
+            return give(error as Failure);
           }
           clearTimeout(late);
           had = this.taken = true;
@@ -372,7 +405,8 @@ export class HostSeat {
       } catch (error) {
         return give(error as Failure);
       }
-      const attempt = new Attempt(message["attempt"] as Bytes, ice, (text) => this.say(text));
+      const say = (text: string) => this.say(text);
+      const attempt = new Attempt(message["attempt"] as Bytes, ice, this.policy, say);
       this.attempts.set(key, attempt);
       return this.events.onAttempt(attempt);
     }

@@ -48,8 +48,8 @@ export const FROM_PEER: Shapes = {
   stay: { room: ROOM, join: JOIN },
 };
 export const FROM_SERVER: Shapes = {
-  created: {},
-  joined: { attempt: ATTEMPT, ice: "object" },
+  created: { policy: "object" },
+  joined: { attempt: ATTEMPT, ice: "object", policy: "object" },
   attempt: { attempt: ATTEMPT, ice: "object" },
   envelope: { attempt: ATTEMPT, body: null },
   left: { attempt: ATTEMPT },

@@ -61,7 +61,8 @@ export class Transports {
   knocked = false;
   onKnock: () => void = () => {};
   private withheld = false; // the browser gave a connection no candidate
-  private offersRelay = false; // the server does
+  private offersRelay = false; // the server does, ...
+  private needsRelay = false; // ... or its operator lets nothing else be used
   private relayDescribed = false; // the other side has: it reached one
   private directFailed: () => void = () => {};
   private closed = false; // no way is opened any more
@@ -94,11 +95,14 @@ export class Transports {
   async connectGuest(seat: Seat, keys: LinkKeys, given: Given): Promise<Opened> {
     const { say, opening } = this.meet(seat, keys, { host: false });
     const nonceGuest = sodium.randombytes_buf(NONCE);
-    const ways = [this.answerWay(this.direct, this.stun, false, nonceGuest, say)];
+    const relayOnly = this.needsRelay;
+    const ways: Promise<Way>[] = [];
+    if (!relayOnly) ways.push(this.answerWay(this.direct, this.stun, false, nonceGuest, say));
     if (this.offersRelay) {
       ways.push(this.answerWay(this.relayed, seat.ice, true, nonceGuest, say));
     }
-    say({ type: "knock", nonceGuest, kind: "browser", relayOnly: false });
+    if (!ways.length) throw new LaneLost();
+    say({ type: "knock", nonceGuest, kind: "browser", relayOnly });
     const way = await Promise.race([firstOf(ways), this.listen(seat, opening)]);
     this.close(way.connection);
     const { own, remote, connection, frames } = way;
@@ -112,7 +116,7 @@ export class Transports {
       ...given,
     };
     const { maxMessageSize } = remote;
-    return { connection, binding, frames, relayOnly: false, maxMessageSize };
+    return { connection, binding, frames, relayOnly, maxMessageSize };
   }
 
   /**
@@ -127,7 +131,8 @@ export class Transports {
     if (knock.type !== "knock") throw new PeerError("knock_missing");
     this.knocked = true;
     this.onKnock();
-    const { relayOnly, nonceGuest } = knock;
+    const { nonceGuest } = knock;
+    const relayOnly = knock.relayOnly || this.needsRelay;
     const nonces = { guest: nonceGuest, host: sodium.randombytes_buf(NONCE) };
     const late = relayOnly ? Promise.resolve() : this.late();
     const ways: Promise<Way>[] = [];
@@ -158,12 +163,13 @@ export class Transports {
     keys: LinkKeys,
     { host }: { host: boolean },
   ): { say: (signal: Signal) => void; opening: Sealer } {
-    const { attempt, ice } = seat;
+    const { attempt, ice, policy } = seat;
     const toHost = new Sealer(keys.signalToHost, keys.room, attempt, "to_host");
     const toGuest = new Sealer(keys.signalToGuest, keys.room, attempt, "to_guest");
     const [sealing, opening] = host ? [toGuest, toHost] : [toHost, toGuest];
     this.stun = stunOf(ice);
-    this.offersRelay = ice.some(isTurn);
+    this.offersRelay = policy.relay !== "forbidden" && ice.some(isTurn);
+    this.needsRelay = policy.relay === "required";
     const say = (signal: Signal) => seat.send(sealing.seal(signal, sodium.randombytes_buf(24)));
     return { say, opening };
   }
@@ -184,7 +190,8 @@ export class Transports {
     const remote = await inbox.next();
     this.relayDescribed ||= relayed;
     const { connection, tell, lost } = this.make(ice, relayed, say);
-    const answered = answer(connection, remote, nonceGuest, tell, () => inbox.next());
+    const next = () => inbox.next();
+    const answered = answer(connection, remote, nonceGuest, tell, next, this.needsRelay);
     const descriptions = await Promise.race([answered, lost]);
     return { connection, frames: new EarlyFrames(connection), ...descriptions };
   }

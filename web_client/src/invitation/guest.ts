@@ -32,10 +32,12 @@ import {
   type PskSecrets,
   type StorageKeys,
 } from "../protocol/link";
+import { NO_POLICY, isSame, type Policy } from "../protocol/policy";
 import type { Connected } from "../transfer/driver";
 import { failed, type Outcome } from "../transfer/outcome";
 import type { RecipientTransfer } from "../transfer/recipient";
 import { SOFTWARE } from "../version";
+import { mustCompare, policyTold } from "./policy";
 
 const SLOW_SECONDS = 5; // without a connection, after which people are told the usual causes
 const [FIRST_BACKOFF, LAST_BACKOFF] = [0.5, 5];
@@ -54,6 +56,8 @@ export class GuestInvitation {
   private staying: Promise<void> | null = null; // until the server was told
   private heard: () => void = () => {};
   private stopped = false;
+  private policy = NO_POLICY; // of the server's operator
+  private verify = false; // it asks that digits are compared
   private left = false; // the last attempt was over before a connection was open
   private wake: () => void = () => {}; // from a pause or an attempt, when it is stopped
 
@@ -193,6 +197,16 @@ export class GuestInvitation {
     }
   }
 
+  /** The server says what its operator asks. Throws `Failure`. */
+  private onPolicy(policy: Policy, first: boolean): void {
+    if (!isSame(policy, this.policy)) {
+      this.policy = policy;
+      this.tell(policyTold(policy));
+    }
+    const missing = this.link.passphrase ? "" : "policy_passphrase_link";
+    if (first) this.verify = mustCompare(policy, missing);
+  }
+
   private async shakeHands(
     transports: Transports,
     identity: Identity,
@@ -212,6 +226,7 @@ export class GuestInvitation {
       if (over) joined.close();
       check();
       seat = joined;
+      this.onPolicy(joined.policy, first);
       const given = { passphrase: link.passphrase, hostSends: true };
       const way = await transports.connectGuest(seat, keys, given);
       const { connection, binding, frames } = way;
@@ -233,7 +248,7 @@ export class GuestInvitation {
         commitment: link.commitment,
         identity,
         software: SOFTWARE,
-        verify: false,
+        verify: this.verify,
         capabilities: CAPABILITIES,
         entropy,
       });
@@ -251,7 +266,9 @@ export class GuestInvitation {
       const { open } = transports;
       const sessionPrivate = entropy.session;
       const { maxMessageSize, relayOnly } = way;
+      const { verify } = this;
       return {
+        verify,
         binding,
         identity,
         secured,

@@ -5,7 +5,7 @@
  */
 import sodium from "libsodium-wrappers-sumo";
 
-import { clock, sleep } from "../clock";
+import { sleep } from "../clock";
 import { HostSeat, type Attempt, type OpenSocket } from "../connect/rendezvous";
 import { Transports, type Opened } from "../connect/transports";
 import type { Answer, Event, Question, WarningCode } from "../events";
@@ -21,10 +21,12 @@ import {
   type Secured,
 } from "../protocol/handshake";
 import { deriveKeys, parseLink, type LinkKeys } from "../protocol/link";
+import { NO_POLICY, isSame, type Policy } from "../protocol/policy";
 import type { Connected } from "../transfer/driver";
 import { asFailure, failed, type Outcome } from "../transfer/outcome";
 import { Send } from "../transfer/send";
 import { CUT_SECONDS, type SenderTransfer } from "../transfer/sender";
+import { mustCompare, policyTold } from "./policy";
 import { SOFTWARE } from "../version";
 
 const MAX_ATTEMPTS = 2; // unproven guests at once
@@ -60,7 +62,7 @@ export class HostInvitation {
   private claimed: Promise<void> = Promise.resolve(); // until the guest that is admitted or served is gone
   private serving: Bytes | null = null; // the identity of that guest, ...
   private session: Send | null = null; // ... and its session
-  private endsAt: number; // of the link, by the clock of this page
+  private policy = NO_POLICY; // of the server's operator
   private furthest: number; // that the transfer has come
   private lookedAt = Date.now();
   private stopped = false;
@@ -78,9 +80,9 @@ export class HostInvitation {
     [this.keys, this.passphrase] = [deriveKeys(secret), passphrase];
     const rest = Math.max(1, (expiresAt - Date.now()) / 1000);
     const left = transfer.receipt ? LAST_WORD_SECONDS : rest;
-    this.endsAt = clock() + left;
     this.furthest = transfer.durable;
     this.seat = new HostSeat(origin, this.keys, left, owner, around.openSocket, {
+      onPolicy: (policy) => this.onPolicy(policy),
       onServer: (there) => this.onServer(there),
       onAttempt: (attempt) => this.onAttempt(attempt),
     });
@@ -141,7 +143,8 @@ export class HostInvitation {
         // A transfer under way does not need the server, a cut one needs it again.
         while (!this.over && this.attempts.size && !this.transfer.cut) await sleep(0.2);
         if (this.over) return;
-        if (!this.transfer.cut) return this.giveUp(failure);
+        const final = failure instanceof Failure && failure.code === "not_allowed";
+        if (!this.transfer.cut || final) return this.giveUp(failure);
         this.onServer(false);
         await sleep(RETAKE_SECONDS);
       }
@@ -154,6 +157,22 @@ export class HostInvitation {
     if (!this.serving) this.tellState(there ? (this.transfer.cut ?? "waiting") : "server_lost");
   }
 
+  /** The server says what its operator asks. Throws `Failure`. */
+  private onPolicy(policy: Policy): void {
+    const { transfer } = this;
+    if (!isSame(policy, this.policy)) {
+      this.policy = policy;
+      this.around.tell(policyTold(policy));
+    }
+    if (transfer.peer) return; // it was agreed on before
+    const missing = this.passphrase ? "" : "policy_passphrase";
+    if (mustCompare(policy, missing)) void transfer.note({ verify: true }).catch(() => {});
+    if (policy.max_expires === null) return;
+    this.seat.shorten(policy.max_expires);
+    const expiresAt = Math.round(Date.now() + this.seat.left * 1000);
+    if (expiresAt < transfer.record.expiresAt) void transfer.note({ expiresAt }).catch(() => {});
+  }
+
   private keepTime(): void {
     const { transfer } = this;
     const now = Date.now();
@@ -163,11 +182,10 @@ export class HostInvitation {
     if (transfer.cut && !transfer.receipt && transfer.durable > this.furthest) {
       this.furthest = transfer.durable;
       this.seat.extend(CUT_SECONDS);
-      this.endsAt = clock() + CUT_SECONDS;
-      const ended = { durable: transfer.durable, expiresAt: now + CUT_SECONDS * 1000 };
+      const ended = { durable: transfer.durable, expiresAt: now + this.seat.left * 1000 };
       void transfer.note(ended).catch(() => {});
     }
-    if (this.attempts.size || clock() < this.endsAt) return;
+    if (this.attempts.size || this.seat.left) return;
     try {
       this.conclude(transfer.giveUp());
     } catch (failure) {
@@ -314,6 +332,7 @@ export class HostInvitation {
       binding,
       identity: this.transfer.identity,
       secured,
+      verify: this.transfer.record.verify,
       sessionPrivate: new Uint8Array(0),
       connection,
       open: transports.open,

@@ -232,17 +232,17 @@ export type Members<S extends Shape> = { [name in keyof S]: ReturnType<S[name]> 
 /** An integer from `low` to `high`. */
 export function integer(low: number, high: number): Reader<number> {
   return (value) => {
-    if (typeof value !== "number" || !(low <= value && value <= high)) throw new Malformed();
-    return value;
+    const fits = Number.isInteger(value) && low <= Number(value) && Number(value) <= high;
+    if (!fits) throw new Malformed(); // not all that is read comes from strict JSON
+    return value as number;
   };
 }
 
 /** A string of at most `limit` UTF-8 bytes. */
 export function text(limit: number, { empty = true } = {}): Reader<string> {
   return (value) => {
-    if (typeof value !== "string" || utf8(value).length > limit || !(value || empty)) {
-      throw new Malformed();
-    }
+    const fits = typeof value === "string" && value.isWellFormed() && (value || empty);
+    if (!fits || utf8(value).length > limit) throw new Malformed();
     return value;
   };
 }

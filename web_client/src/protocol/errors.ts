@@ -50,6 +50,7 @@ export const FAILURES = {
   server_refused: leadsTo("failed", RETRY),
   cannot_listen: leadsTo("failed"),
   token_required: leadsTo("failed"),
+  not_allowed: leadsTo("failed"),
   address_invalid: leadsTo("failed"),
   certificate_untrusted: leadsTo("failed"),
   no_web_client: leadsTo("failed"),

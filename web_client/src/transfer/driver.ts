@@ -24,6 +24,7 @@ export interface Connected {
   readonly binding: ChannelBinding;
   readonly identity: Identity; // this side's
   readonly secured: Secured;
+  readonly verify: boolean; // this side wants the check digits compared
   readonly sessionPrivate: Bytes; // of x_R, at the recipient; at the sender none
   readonly connection: Connection;
   readonly open: () => Connection; // a further direct one

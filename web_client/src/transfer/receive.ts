@@ -71,8 +71,8 @@ export class Receive {
     private readonly connected: Connected,
     private readonly around: Surroundings,
   ) {
-    const { secured, identity, connection, open, binding } = connected;
-    this.session = new RecipientSession(secured, identity, clock(), { verify: false });
+    const { secured, identity, connection, open, binding, verify } = connected;
+    this.session = new RecipientSession(secured, identity, clock(), { verify });
     this.opener = new Opener(secured.suite, connected.sessionPrivate);
     const said = {
       signal: (number: number, signal: Signal) =>

@@ -20,6 +20,7 @@ const STATES: { readonly [state in StateName]?: string } = {
 };
 // Not `paused`: then this disk is full, and what is written to the database may cost Chromium all of it.
 const CUTS: readonly StateName[] = ["lost", "sender_paused"];
+const POLICY = ["operator", "max_expires", "require", "relay"] as const;
 // A guest that was turned away, by the code of the warning.
 const FAILED: { readonly [code: string]: string } = {
   guesses_left: "guest_unproven",
@@ -33,6 +34,10 @@ export type Entry = readonly [name: string, members: JsonObject];
 /** The entry of an event; null where it makes none. */
 export function entryOf(event: Event): Entry | null {
   switch (event.event) {
+    case "policy": {
+      const asked = POLICY.filter((name) => event[name] !== null);
+      return ["policy", Object.fromEntries(asked.map((name) => [name, event[name]]))];
+    }
     case "link":
       return ["link_made", {}];
     case "state": {

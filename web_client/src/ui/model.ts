@@ -8,6 +8,7 @@ import type {
   LinkMade,
   Offer,
   PeerMet,
+  PolicyTold,
   Progress,
   ReceiptSummary,
   Selected,
@@ -52,6 +53,7 @@ export interface Model {
   readonly persisted: boolean; // ... and the browser will delete nothing of it by itself
   readonly earlier: { readonly durable: number; readonly total: number } | null;
   readonly slow: boolean;
+  readonly policy: PolicyTold | null; // of the server
   readonly peer: PeerMet | null;
   readonly folderRefused: boolean; // the browser refused the folder that was chosen
   readonly erased: boolean; // what had arrived by this link is not here any more, ...
@@ -106,6 +108,7 @@ export const START: Model = {
   persisted: false,
   earlier: null,
   slow: false,
+  policy: null,
   peer: null,
   folderRefused: false,
   erased: false,
@@ -179,6 +182,8 @@ export function reduce(model: Model, event: Event): Model {
       return { ...model, trouble: event.silent ? "silent" : "" };
     case "slow":
       return { ...model, slow: true };
+    case "policy":
+      return { ...model, policy: event };
     case "peer":
       return { ...model, peer: event };
     case "question": {

@@ -57,6 +57,7 @@ export class View {
   private announcedAt = 0;
   private announced = "";
   private readonly main = h("main", { tabindex: "-1" });
+  private readonly operator = h("p", { class: "small operator" });
   private readonly status = h("p", { class: "unseen", role: "status", id: "status" });
   private readonly typed = new Map<string, string>(); // field -> what stood there
   private readonly steps = h("ol", { class: "steps" });
@@ -116,6 +117,7 @@ export class View {
       ),
       h("section", { "aria-label": t.stepsTitle }, this.steps),
       this.main,
+      this.operator,
       this.status,
     );
   }
@@ -140,6 +142,7 @@ export class View {
       model.history.length,
       model.warned,
       model.selected?.refused.length,
+      screen === "choose" && JSON.stringify(model.policy),
       screen === "choose" && model.selected?.names.map(({ number }) => number).join("/"),
       screen === "choose_again" && `${model.selected?.files} ${model.selected?.size}`,
       (screen === "link" || screen === "admit") && model.peer?.digits,
@@ -170,6 +173,7 @@ export class View {
       else if (held) (this.alike(held) ?? title)?.focus(); // the same screen, made anew
     }
     this.update(model);
+    this.showOperator(model);
     this.showTitle(model);
     this.announce(model);
   }
@@ -202,6 +206,13 @@ export class View {
       ),
     );
     this.steps.replaceChildren(...items);
+  }
+
+  private showOperator({ policy }: Model): void {
+    const { t } = this;
+    const named = policy?.operator ? t.policy.operator(t.quoted(policy.operator)) : "";
+    this.operator.textContent = named;
+    this.operator.hidden = !named;
   }
 
   private showTitle(model: Model): void {

@@ -7,6 +7,8 @@ import { WorkerSockets, PageSockets } from "../../src/connect/sockets";
 import type { SocketCall } from "../../src/events";
 import { encodeBase64url, sha256, utf8 } from "../../src/protocol/codec";
 import { deriveKeys, type LinkKeys } from "../../src/protocol/link";
+import { Failure } from "../../src/protocol/errors";
+import { NO_POLICY, type Policy } from "../../src/protocol/policy";
 import { ATTEMPT, ServedSocket } from "./server";
 
 const OWNER = new Uint8Array(32).fill(5);
@@ -28,9 +30,11 @@ afterEach(() => {
 function seated(
   ttl = 3600,
   openSocket = (url: string, protocol: string) => new ServedSocket(url, protocol),
+  asked: (policy: Policy) => void = () => {},
 ) {
   const [servers, attempts]: [boolean[], Attempt[]] = [[], []];
   const seat = new HostSeat("https://example.org", keys, ttl, OWNER, openSocket as never, {
+    onPolicy: (policy) => asked(policy),
     onServer: (there) => servers.push(there),
     onAttempt: (attempt) => attempts.push(attempt),
   });
@@ -66,6 +70,43 @@ test("takes the room, and no more is said of the link than its hashes", async ()
   seat.close();
   expect(await ended).toBe("closed");
   expect(last().sent.at(-1)).toEqual({ type: "close" });
+});
+
+const saying = (policy: unknown) => {
+  ServedSocket.answer = (socket, { type }) =>
+    type === "create" && socket.say({ type: "created", policy });
+};
+
+test("what the operator asks is told before the server is there", async () => {
+  saying({ max_expires: 600 });
+  const order: unknown[] = [];
+  const { seat, servers } = seated(3600, undefined, (policy) => order.push(policy, servers.length));
+  await soon();
+  expect(order).toEqual([{ ...NO_POLICY, max_expires: 600 }, 0]);
+  seat.shorten(600);
+  expect(seat.left).toBe(600);
+  seat.extend(3600); // no longer than that
+  expect(seat.left).toBe(600);
+});
+
+test("what the operator asks and this side cannot do ends it, whenever it is said", async () => {
+  const refuse = (policy: Policy) => {
+    if (policy.require) throw new Failure("not_allowed", "policy_passphrase");
+  };
+  const { servers, ended } = seated(3600, undefined, refuse);
+  await soon();
+  saying({ require: "passphrase" }); // it was restarted, with other rules
+  last().close();
+  await soon(1000);
+  expect(servers).toEqual([true, false]);
+  expect(await ended).toBe("not_allowed policy_passphrase");
+});
+
+test("a policy that is none is refused, as is one that asks for what nobody knows", async () => {
+  for (const policy of [[], { require: "iris scan" }, { operator: 1 }]) {
+    saying(policy);
+    expect(await seated().ended).toBe("server_refused unexpected_answer");
+  }
 });
 
 test("brings each attempt its envelopes, and its end", async () => {

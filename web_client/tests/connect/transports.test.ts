@@ -9,6 +9,7 @@ import { LaneLost } from "../../src/lanes/lane";
 import { PeerConnections } from "../../src/lanes/webrtc/connection";
 import type { Bytes } from "../../src/protocol/codec";
 import type { IceServer } from "../../src/protocol/ice_server";
+import { NO_POLICY } from "../../src/protocol/policy";
 import { deriveKeys } from "../../src/protocol/link";
 import { Sealer, type Description, type Knock, type Signal } from "../../src/protocol/signal";
 
@@ -38,6 +39,7 @@ class Attempt {
     const seat = {
       attempt: ATTEMPT,
       ice,
+      policy: NO_POLICY,
       send: (envelope: Bytes) => this.said.push(this.opening.open(envelope)),
       recv: async () => {
         while (!this.waiting.length) await new Promise<void>((resolve) => (this.wake = resolve));

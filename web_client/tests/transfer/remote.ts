@@ -72,6 +72,7 @@ export class Remote extends Pair {
         hostSends: true,
       },
       identity: this.recipient,
+      verify: false,
       secured: this.secured,
       sessionPrivate: this.keys.privateKey,
       connection: this.connection as unknown as Connection,

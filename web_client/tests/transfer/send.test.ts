@@ -170,6 +170,7 @@ class Parties {
           passphrase: false,
           hostSends: true,
         },
+        verify: false,
         identity: own,
         secured,
         sessionPrivate: number ? keys.privateKey : new Uint8Array(0),

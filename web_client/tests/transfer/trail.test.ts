@@ -50,6 +50,20 @@ async function logged(role: "sender" | "recipient", work: (around: any) => Promi
   return { entries, told, text };
 }
 
+test("what a server's operator asks is noted, and nothing that it does not", async () => {
+  const { entries } = await logged("sender", async (around) => {
+    const asked = { operator: null, max_expires: 3600, require: "digits", relay: null };
+    around.tell({ event: "policy", ...asked });
+  });
+  const { seq, time, prev, run, ...entry } = entries[0];
+  expect(entry).toEqual({
+    event: "policy",
+    role: "sender",
+    max_expires: 3600,
+    require: "digits",
+  });
+});
+
 test("a transfer is told in order, by the names of the command line", async () => {
   const { entries, told, text } = await logged("recipient", async (around) => {
     around.tell({ event: "state", state: "opened" });

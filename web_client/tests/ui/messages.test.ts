@@ -138,6 +138,7 @@ const WHY_NOT = ["link_unknown", "link_expired", "link_closed", "link_disabled"]
 const FILLED: { [code in Code]?: readonly (keyof typeof LANGUAGES.en.details)[] } = {
   no_connection: OBSTACLES,
   not_found: WHY_NOT,
+  not_allowed: ["policy_passphrase", "policy_passphrase_link"],
 };
 
 describe.each(Object.entries(LANGUAGES))("in %s", (_, { failures, statuses, details }) => {

@@ -73,10 +73,11 @@ export class Connection {
     this.ask({ op: "accept", connection: this.number, sdp: sdp.build(description) });
   }
 
-  /** Take the offerer's description; this side's SDP. */
-  answer(description: Description): Promise<string> {
+  /** Take the offerer's description; this side's SDP, with `relayOnly` by relays alone. */
+  answer(description: Description, relayOnly: boolean): Promise<string> {
     const { number: connection, ice } = this;
-    return this.described({ op: "answer", connection, ice, sdp: sdp.build(description) });
+    const call = { op: "answer", connection, ice, relayOnly } as const;
+    return this.described({ ...call, sdp: sdp.build(description) });
   }
 
   private async described(call: RtcCall): Promise<string> {

@@ -51,13 +51,17 @@ export async function offer(
   return { own, remote };
 }
 
-/** Answer a description and wait for the lanes. Throws `PeerError`, `LaneLost`. */
+/**
+ * Answer a description and wait for the lanes; with `relayOnly` by relays alone. Throws `PeerError`,
+ * `LaneLost`.
+ */
 export async function answer(
   connection: Connection,
   remote: Signal,
   nonceGuest: Bytes,
   say: Say,
   expect: Expect,
+  relayOnly = false,
 ): Promise<Descriptions> {
   if (
     remote.type !== "description" ||
@@ -67,7 +71,7 @@ export async function answer(
     throw new PeerError("description_of_another_attempt");
   }
   const begin = collect(connection);
-  const own = sdp.readOwn(await connection.answer(remote), nonceGuest, remote.nonceHost);
+  const own = sdp.readOwn(await connection.answer(remote, relayOnly), nonceGuest, remote.nonceHost);
   say(own);
   begin(say);
   await Promise.race([connection.opened(), listen(connection, remote, expect)]);

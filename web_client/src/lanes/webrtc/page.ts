@@ -18,8 +18,9 @@ export class PagePeerConnections {
     const pc = this.open.get(call.connection);
     try {
       if (call.op === "offer") await this.offer(call.connection, call.ice, call.relayOnly);
-      else if (call.op === "answer") await this.answer(call.connection, call.sdp, call.ice);
-      else if (call.op === "accept") {
+      else if (call.op === "answer") {
+        await this.answer(call.connection, call.sdp, call.ice, call.relayOnly);
+      } else if (call.op === "accept") {
         await pc?.setRemoteDescription({ type: "answer", sdp: call.sdp });
       } else if (call.op === "candidate") {
         await pc?.addIceCandidate({ candidate: call.line, sdpMid: "0" });
@@ -41,8 +42,13 @@ export class PagePeerConnections {
     await this.describe(connection, this.make(connection, ice, relayOnly));
   }
 
-  private async answer(connection: number, sdp: string, ice: readonly IceServer[]): Promise<void> {
-    const pc = this.make(connection, ice, false);
+  private async answer(
+    connection: number,
+    sdp: string,
+    ice: readonly IceServer[],
+    relayOnly: boolean,
+  ): Promise<void> {
+    const pc = this.make(connection, ice, relayOnly);
     await pc.setRemoteDescription({ type: "offer", sdp });
     await this.describe(connection, pc);
   }

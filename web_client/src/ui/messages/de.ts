@@ -7,6 +7,7 @@ import {
   page_check,
   page_failure,
   page_sender_failure,
+  policy,
   purpose,
   status,
   warning,
@@ -14,6 +15,7 @@ import {
 import type { Details, Failures, Messages, Purposes } from "./en";
 import { checkOf } from "./check";
 import { many } from "./numbers";
+import { policyWords } from "./policy";
 
 const failures: Failures = { ...failure, ...page_failure };
 const failuresSender: Failures = { ...failure, ...page_sender_failure };
@@ -43,6 +45,7 @@ export const de: Messages = {
         ? `noch etwa ${many(Math.round(seconds / 60), "Minute", "Minuten", "de-DE")}`
         : `noch etwa ${many(Math.round(seconds / 3600), "Stunde", "Stunden", "de-DE")}`,
 
+  policy: policyWords(policy),
   welcome: {
     title: "Jemand sendet Ihnen Dateien",
     text: "Sie kommen direkt vom Computer des Absenders auf diesen, durchgehend verschlüsselt.",
@@ -243,6 +246,7 @@ export const de: Messages = {
     passphraseHint:
       "Lassen Sie es leer, wenn Sie keines brauchen. Sagen Sie es dem Empfänger am Telefon, nicht auf dem Weg, den der Link nimmt.",
     expires: "Der Link gilt",
+    minutes: (count) => many(count, "Minute", "Minuten", "de-DE"),
     hours: (count) => many(count, "Stunde", "Stunden", "de-DE"),
     to: "Nur für diesen Kontakt",
     anybody: "Wer den Link hat, sobald Sie ihn einlassen",

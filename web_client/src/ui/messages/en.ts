@@ -12,6 +12,7 @@ import {
   page_check,
   page_failure,
   page_sender_failure,
+  policy,
   purpose,
   status,
   warning,
@@ -21,6 +22,7 @@ import type { Code } from "../../protocol/errors";
 import type { PurposeName } from "../../protocol/purposes";
 import { checkOf } from "./check";
 import { many } from "./numbers";
+import { policyWords } from "./policy";
 
 /** Every failure's sentence. */
 export type Failures = { readonly [code in Code]: string };
@@ -59,6 +61,7 @@ export const en = {
         ? `about ${many(Math.round(seconds / 60), "minute", "minutes", "en-GB")} left`
         : `about ${many(Math.round(seconds / 3600), "hour", "hours", "en-GB")} left`,
 
+  policy: policyWords(policy),
   welcome: {
     title: "Someone is sending you files",
     text: "They come straight from the sender’s computer to this one, encrypted from end to end.",
@@ -251,6 +254,7 @@ export const en = {
     passphraseHint:
       "Leave it empty for none. Tell it to the recipient by phone, not by the way the link goes.",
     expires: "The link is good for",
+    minutes: (count: number) => many(count, "minute", "minutes", "en-GB"),
     hours: (count: number) => many(count, "hour", "hours", "en-GB"),
     to: "Only for this contact",
     anybody: "Whoever has the link, once you let them in",

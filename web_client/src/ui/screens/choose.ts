@@ -22,18 +22,35 @@ export function choose(model: Model, { t: all, actions }: Context): Screen {
   const t = all.choose;
   const selected = model.selected!;
   const label = labelField(model);
+  const asked = model.policy;
+  const require = asked?.require ?? null;
   const passphrase = h("input", {
     id: "passphrase",
     type: "text",
     autocomplete: "off",
     spellcheck: "false",
+    required: require === "passphrase",
     "aria-describedby": "passphrase-hint",
+    invalid: () => (options.open = true), // where it can be seen
   });
-  const hours = HOURS.map((one) =>
-    h("option", { value: String(one), selected: one === 24 }, t.hours(one)),
+  const most = asked?.max_expires ?? Infinity; // seconds
+  const allowed = HOURS.map((one) => one * 3600).filter((one) => one < most);
+  if (most < Infinity) allowed.push(most);
+  const longest = allowed.at(-1)!;
+  const times = allowed.map((one) =>
+    h(
+      "option",
+      { value: String(one), selected: one === longest },
+      one % 3600 ? t.minutes(Math.floor(one / 60)) : t.hours(one / 3600),
+    ),
   );
-  const expires = h("select", { id: "expires" }, ...hours);
-  const verify = h("input", { id: "verify", type: "checkbox" });
+  const expires = h("select", { id: "expires" }, ...times);
+  const verify = h("input", {
+    id: "verify",
+    type: "checkbox",
+    checked: require === "digits",
+    disabled: require === "digits",
+  });
   const known = model.contacts.map(({ name, fingerprint }) =>
     h("option", { value: fingerprint }, `${name} (${fingerprint.slice(0, 9)})`),
   );
@@ -63,8 +80,9 @@ export function choose(model: Model, { t: all, actions }: Context): Screen {
   reason.addEventListener("input", check);
   const options = h(
     "details",
-    { class: "list options" },
+    { class: "list options", open: require !== null },
     h("summary", {}, t.options),
+    require && h("p", { class: "note" }, all.policy[require]),
     h("label", { for: "passphrase" }, t.passphrase),
     passphrase,
     h("p", { class: "hint", id: "passphrase-hint" }, t.passphraseHint),
@@ -86,7 +104,7 @@ export function choose(model: Model, { t: all, actions }: Context): Screen {
       origin: location.origin,
       label: label.value.trim(),
       passphrase: passphrase.value.trim() || null,
-      expires: Number(expires.value) * 3600,
+      expires: Number(expires.value || longest), // what was chosen before may be gone
       verify: verify.checked,
       to: to.value,
       purpose: (purpose.value || null) as PurposeCode | null,
