@@ -84,6 +84,65 @@ async def test_a_server_asks_the_page_for_a_token(host, sender, receiver, files,
     assert digest(tmp_path / "out" / files[0].name) == digest(files[0])
 
 
+EXPIRES = "[...document.querySelectorAll('#expires option')].map((one) => one.value).join()"
+
+
+async def test_a_page_keeps_to_what_the_operator_asks(host, at, sender, receiver, files, tmp_path):
+    """It says who runs the server, offers no longer time, and has the digits compared."""
+    asked = ("--operator", "Example Hospital", "--max-expires", "90m", "--require", "either")
+    with serving(sender, *asked) as (port, _):
+        origin = f"http://127.0.0.1:{port}"
+        await host.open(origin)
+        await host.page.wait_for(".operator:not([hidden])")
+        said = await host.page.evaluate("document.querySelector('.operator').textContent")
+        assert said == "This server is run by “Example Hospital”."
+        await host.choose(files[0])
+        await host.page.wait_for(".card.choose .options[open]")
+        assert "or that both sides compare the check digits" in await host.text()
+        assert await host.page.evaluate(EXPIRES) == "3600,5400"
+        link = await host.make_link()
+        visitor = await at(host.browser.kind)
+        await visitor.open(link)
+        await visitor.page.wait_for(".operator:not([hidden])")
+        await visitor.start()
+        await visitor.page.wait_for(".card.digits")
+        await visitor.page.click(".card.digits .choices .primary")
+        await host.compared(same=True)
+        await visitor.accept()
+        assert (await host.sent()).startswith("Delivered and verified: 1 file")
+        noted = [one for one in await log_of(host) if one["event"] == "policy"]  # of one browser
+        told = {"operator": "Example Hospital", "max_expires": 5400, "require": "either"}
+        assert [one["role"] for one in noted] == ["sender", "recipient"]
+        assert all(told.items() <= one.items() for one in noted)
+        code, last = receiver.receive(link, tmp_path / "out", "--auto").end()
+        assert (code, last["code"]) in ((1, "not_found"), (1, "not_allowed"))
+    assert host.page.errors == visitor.page.errors == []
+
+
+async def test_a_page_asks_for_the_passphrase_that_the_operator_requires(
+    host, sender, receiver, files, tmp_path
+):
+    with serving(sender, "--require", "passphrase") as (port, _):
+        await host.open(f"http://127.0.0.1:{port}")
+        await host.choose(files[0])
+        await host.page.wait_for(".card.choose .options[open]")
+        await host.read()
+        await host.page.fill("#label", NAME)
+        await host.page.click("form .primary")
+        assert await host.shows(".card.choose #passphrase:invalid")
+        link = await host.make_link(passphrase="correct horse")
+        secret = {"HANDOVER_PASSPHRASE": "correct horse"}
+        ending = finish(receiver.receive(link, tmp_path / "out", "--auto", **secret))
+        await host.admit()
+        assert (await host.sent()).startswith("Delivered and verified: 1 file")
+        assert (await ending)[0] == 0
+
+
+async def log_of(person):
+    """The entries of a browser's audit log."""
+    return [json.loads(line) for line in await person.records("audit", then=LINES)]
+
+
 async def test_a_folder_and_files_arrive_at_the_command_line(
     host, origin, receiver, study, files, tmp_path, engine
 ):

@@ -7,6 +7,8 @@ import os
 import pytest
 import pytest_asyncio
 
+from tests.e2e.test_web import serving
+
 from .recipient import Recipient, finish
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
@@ -88,6 +90,21 @@ async def test_states_of_sending_that_goes_well(host, look, origin, receiver, se
     await look(host, "send-history-none")
     assert page.errors == []
     assert len(look.seen) == 14
+
+
+async def test_states_under_an_operator_who_asks_for_much(host, look, receiver, some):
+    """A long name, and rules that the form shows."""
+    name = "Universitätsklinikum Beispielstadt, Zentrum für Radiologie"
+    asked = ("--operator", name, "--max-expires", "90m", "--require", "digits")
+    with serving(receiver, *asked) as (port, _):
+        await host.open(f"http://127.0.0.1:{port}")
+        await host.page.wait_for(".operator:not([hidden])")
+        await look(host, "operator-home")
+        await host.choose(*sorted(some.iterdir()))
+        await host.page.wait_for(".card.choose .options[open]")
+        assert await host.page.evaluate("document.querySelector('#verify').disabled")
+        await look(host, "operator-choose")
+    assert host.page.errors == []
 
 
 async def test_states_of_sending_that_does_not(host, look, at, origin, receiver, some, tmp_path):

@@ -57,7 +57,7 @@ export class View {
   private announcedAt = 0;
   private announced = "";
   private readonly main = h("main", { tabindex: "-1" });
-  private readonly operator = h("p", { class: "small operator" });
+  private readonly operator = h("footer", { class: "small operator" });
   private readonly status = h("p", { class: "unseen", role: "status", id: "status" });
   private readonly typed = new Map<string, string>(); // field -> what stood there
   private readonly steps = h("ol", { class: "steps" });
