@@ -209,6 +209,8 @@ class Server:
             shared = seen.proxy == "trusted"  # for many people, one after the other
             began = asyncio.get_running_loop().time() if shared else connection.accepted
             connection.end_at(began + self.limits.page_seconds)
+        else:
+            connection.end_at(connection.accepted + self.limits.first_message_seconds)
         origin = self._connections.origin_of(seen.address)
         if seen.proxy == "trusted" and not self._connections.readdress(connection, origin):
             raise web.HTTPTooManyRequests

@@ -32,8 +32,8 @@ KEY_SECONDS = 86_400.0
 
 logger = logging.getLogger("handover.signaling")
 
-# aiohttp's own would log addresses, as often as anybody sends nonsense.
-_SILENT = logging.Logger("handover.signaling.http", logging.CRITICAL + 1)
+# aiohttp's own would log addresses and requests, as often as anybody sends nonsense.
+SILENT = logging.Logger("handover.signaling.http", logging.CRITICAL + 1)
 
 
 def raise_descriptors() -> int | None:
@@ -57,7 +57,7 @@ class Connection(web.RequestHandler):
         super().__init__(
             manager,
             loop=loop,
-            logger=_SILENT,
+            logger=SILENT,
             access_log=None,  # type: ignore[arg-type]  # its own annotation forgets None
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             lingering_time=0,

@@ -21,6 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from .apart import listen
+from .connections import SILENT
 from .tally import CONNECT_SECONDS
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Operations:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, logger=SILENT, handle_signals=False)
         await self._runner.setup()
         listener = listen(host, port)
         self.port = listener.getsockname()[1]

@@ -3,7 +3,8 @@
 It holds hashes, names of nodes and expiries. What one seat says to another passes by publish and
 subscribe, a channel for each node, and is kept nowhere. Every operation is one script, so no two
 nodes can take the same seat, and times are Redis's own, so clocks of nodes do not matter. Keys are
-not known beforehand in all scripts: no Redis Cluster.
+not known beforehand in all scripts: no Redis Cluster. A node that has shown no sign of life for a
+while is dead: where it matters how many rooms there are, those of its hosts count no more.
 
 Redis may restart empty, or be another machine that has missed the last writes. Each node therefore
 registers its rooms anew whenever it has heard nothing for a while, unless their hosts have moved.
@@ -25,7 +26,7 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from .rooms import SAME_TIME, Kind, Limits, Origin, Refused, Seat, Told
+from .rooms import SAME_TIME, Kind, Limits, Origin, Refused, Seat, Told, Waiting
 from .store import Node, Unavailable, Word
 
 logger = logging.getLogger("handover.signaling")
@@ -34,7 +35,8 @@ NAME = 16  # bytes of a node's name, and of a seat's id
 PREFIX = "handover:"
 ANSWER_SECONDS = 2.0  # for a command to be answered
 WAIT_SECONDS = 7.0  # for Redis to come back, while a peer waits; for 10 s at most
-BEAT_SECONDS = 5.0  # between signs of life on the channel; three missed ones are too many
+BEAT_SECONDS = 5.0  # between signs of life; three missed ones on the channel are too many
+ALIVE_SECONDS = 60.0  # that a node is taken to be after the last one
 RETRY_SECONDS = 0.5
 POOL = 16  # connections
 KEY_SECONDS = 86_400  # that addresses are counted under one key
@@ -50,6 +52,9 @@ local p, room = ARGV[1], KEYS[1]
 local known = redis.call('HMGET', room, 'owner', 'ends', 'seat', 'address', 'keep', 'until')
 local live = known[2] and tonumber(known[2]) > now and known[1]
 if live and known[1] ~= ARGV[3] then return {'room_taken'} end
+local function hex(bytes)
+  return (bytes:gsub('.', function(char) return string.format('%02x', char:byte()) end))
+end
 local address, keep = known[4], known[5]
 local answer = {'ok'}
 if live then
@@ -63,6 +68,17 @@ else
   address = ARGV[7]
   local rooms = p .. 'rooms:' .. address
   local others = redis.call('ZCOUNT', rooms, '(' .. now, '+inf')
+  if others >= tonumber(ARGV[6]) then
+    for _, other in ipairs(redis.call('ZRANGE', rooms, 0, -1)) do
+      local seat = redis.call('HGET', other, 'seat')
+      local node = seat and seat ~= '' and hex(seat:sub(1, 16))
+      if node and redis.call('EXISTS', p .. 'alive:' .. node) == 0 then
+        redis.call('DEL', other, other .. ':attempts')
+        redis.call('ZREM', rooms, other)
+      end
+    end
+    others = redis.call('ZCOUNT', rooms, '(' .. now, '+inf')
+  end
   if others >= tonumber(ARGV[6]) then return {'rate_limited'} end
   -- The first to write, for a full Redis refuses that one only.
   local count = redis.call('INCR', p .. 'former:' .. ARGV[8])
@@ -185,6 +201,7 @@ class _Registration:
     owner_hash: bytes
     ends: float  # by the loop's clock
     address: bytes
+    network: bytes
     host: Seat
 
 
@@ -218,13 +235,16 @@ class RedisStore:
             self._redis.register_script, (_CREATE, _RENEW, _JOIN, _AWAY, _FINISH)
         )
         self._own: dict[bytes, _Registration] = {}
+        self._room_of: dict[bytes, bytes] = {}  # by seat
+        self._waiting = Waiting()  # rooms of this node
         self._key = b""
         self._up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, node: Node) -> None:
         self._node = node
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep_key())]
+        works = self._listen(), self._keep_key(), self._show_life()
+        self._tasks = [asyncio.create_task(work) for work in works]
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -253,16 +273,49 @@ class RedisStore:
     ) -> Told:
         seat = Seat(self.name, host)
         ends = asyncio.get_running_loop().time() + ttl
-        own = _Registration(join_hash, owner_hash, ends, origin.address, seat)
-        before, self._own[room] = self._own.get(room), own  # before a later one can be answered
+        own = _Registration(join_hash, owner_hash, ends, origin.address, origin.network, seat)
+        before = self._own.get(room)
+        if before is None and len(self._own) >= self._limits.rooms:
+            self._make_room()
+        self._note(room, own)  # before a later one can be answered
         try:
             return await self._created(room, own, ttl, origin, again=again)
         except BaseException:
             if self._own.get(room) is own:
-                del self._own[room]
+                self._drop(room)
                 if before is not None:
-                    self._own[room] = before
+                    self._note(room, before)
             raise
+
+    def _note(self, room: bytes, own: _Registration) -> None:
+        """A room has its host here."""
+        self._drop(room)
+        self._own[room] = own
+        self._room_of[own.host.id] = room
+        self._waiting.add(own.network, room)
+
+    def _drop(self, room: bytes) -> None:
+        """It has not, any more."""
+        own = self._own.pop(room, None)
+        if own is not None:
+            del self._room_of[own.host.id]
+            self._waiting.remove(own.network, room)
+
+    def _make_room(self) -> None:
+        """One of this node's gives way. Raises `Refused` where none can."""
+        room = self._waiting.oldest_of_most()
+        if room is None:
+            raise Refused("full")
+        host = self._own[room].host
+        self._drop(room)
+        self._node.take(Word(Kind.FULL, host.id))
+
+    def _give(self, word: Word) -> None:
+        """A word to a seat of this node; a room that somebody has come to is no waiting one."""
+        room = self._room_of.get(word.seat)
+        if word.kind is Kind.ATTEMPT and room is not None:
+            self._waiting.remove(self._own[room].network, room)
+        self._node.take(word)
 
     async def _created(
         self, room: bytes, own: _Registration, ttl: int, origin: Origin, *, again: bool
@@ -330,7 +383,7 @@ class RedisStore:
     def _deregister(self, room: bytes, host: bytes) -> Seat:
         seat, known = Seat(self.name, host), self._own.get(room)
         if known is not None and known.host == seat:
-            del self._own[room]
+            self._drop(room)
         return seat
 
     async def _call(self, script: Any, room: bytes, *arguments: object) -> Any:
@@ -364,7 +417,7 @@ class RedisStore:
 
     async def send(self, to: Seat, kind: Kind, attempt: bytes, body: bytes = b"") -> bool:
         if to.node == self.name:
-            self._node.take(Word(kind, to.id, attempt, body, self.name))
+            self._give(Word(kind, to.id, attempt, body, self.name))
             return True
         parts = (bytes([kind]), self.name, to.id, attempt or bytes(NAME), body)
         return bool(await self._ask("PUBLISH", _channel(to.node), b"".join(parts)))
@@ -421,7 +474,7 @@ class RedisStore:
             node, seat, attempt = (rest[n * NAME : (n + 1) * NAME] for n in range(3))
             if len(attempt) == NAME:
                 said = b"" if attempt == bytes(NAME) else attempt
-                self._node.take(Word(kind, seat, said, rest[3 * NAME :], node))
+                self._give(Word(kind, seat, said, rest[3 * NAME :], node))
 
     async def _register(self) -> None:
         """Say again which rooms have their host here: Redis may have forgotten them."""
@@ -441,7 +494,7 @@ class RedisStore:
             return
         left = int((known.ends - asyncio.get_running_loop().time()) * 1000)
         if left <= 0:
-            del self._own[room]
+            self._drop(room)
             return
         kept = await self._call(
             self._renew,
@@ -453,8 +506,17 @@ class RedisStore:
             known.address.hex(),
         )
         if not kept and self._own.get(room) is known:  # its host has come back elsewhere
-            del self._own[room]
+            self._drop(room)
             self._node.take(Word(Kind.REPLACED, known.host.id))
+
+    async def _show_life(self) -> None:
+        """Say that this node is there, as long as it is."""
+        alive, milliseconds = f"{PREFIX}alive:{self.name.hex()}", int(ALIVE_SECONDS * 1000)
+        while True:
+            await self._up.wait()
+            with suppress(Unavailable):
+                await self._ask("SET", alive, 1, "PX", milliseconds)
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def _keep_key(self) -> None:
         """The key that all nodes count addresses under, which is another one every day."""

@@ -20,7 +20,7 @@ class Limits:
     An address is one of IPv4, or a /56 of IPv6: what one customer is given (RFC 6177).
     """
 
-    rooms: int = 10_000
+    rooms: int = 10_000  # whose hosts are here
     rooms_per_address: int = 20
     former_rooms: int = 10_000  # of which it is known why they are over, ...
     former_rooms_per_network: int = 1_000  # ... so that no one network pushes out the others'
@@ -120,7 +120,7 @@ class FormerRoom:
     network: bytes
 
 
-class _Waiting:
+class Waiting:
     """Rooms that nobody with the right token ever joined, by network: who has most gives way.
 
     Every operation takes the same time, however many rooms there are.
@@ -175,7 +175,7 @@ class Rooms:
         self._former: dict[bytes, FormerRoom] = {}  # the oldest first
         self._former_of: dict[bytes, int] = {}  # network -> how many of them
         self._per_address: dict[bytes, int] = {}
-        self._waiting = _Waiting()
+        self._waiting = Waiting()
         self._ends: list[tuple[float, bytes]] = []  # a heap; what has changed since is in it too
 
     def __len__(self) -> int:

@@ -320,3 +320,35 @@ async def test_many_who_wait_for_a_provider_wait_once(monkeypatch):
         got = await asyncio.gather(*(access.allows(there.token()) for _ in range(50)))
     assert not any(got)
     assert len(asked) == 1
+
+
+def test_a_file_of_tokens_has_a_mebibyte(tmp_path):
+    path = tmp_path / "tokens"
+    line = "a" * 64 + "\n"
+    path.write_text(line + "#" * (access_module.MAX_TOKENS_FILE - len(line)))
+    TokenFile(path)
+    path.write_text(line + "#" * (access_module.MAX_TOKENS_FILE - len(line) + 1))
+    with pytest.raises(BadAccess):
+        TokenFile(path)
+
+
+@pytest.mark.parametrize(
+    ("size", "good"), [(access_module.MAX_DOCUMENT // 2, True), (access_module.MAX_DOCUMENT, False)]
+)
+async def test_a_document_of_a_provider_has_a_mebibyte(provider, size, good):
+    async with provider() as there:
+        there.about = {"padding": "x" * size}
+        assert await OpenIdProvider(there.issuer, AUDIENCE).allows(there.token()) is good
+
+
+async def test_a_provider_leads_nowhere_else(provider, monkeypatch):
+    real = Provider.configuration
+
+    async def elsewhere(self, request):
+        if not request.query:
+            raise web.HTTPFound(f"{request.path}?again=1")
+        return await real(self, request)
+
+    monkeypatch.setattr(Provider, "configuration", elsewhere)
+    async with provider() as there:
+        assert not await OpenIdProvider(there.issuer, AUDIENCE).allows(there.token())

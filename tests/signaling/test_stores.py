@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from signaling import redis_store
 from signaling.memory_store import MemoryStore
 from signaling.redis_store import RedisStore
 from signaling.rooms import Kind, Limits, Origin, Refused, Seat
@@ -488,3 +489,70 @@ async def test_a_redis_with_tls_and_a_password(tmp_path):
         await one.store.stop()
     finally:
         server.stop()
+
+
+@each
+async def test_of_a_network_so_many_rooms_that_are_over_are_remembered(node):
+    one = await node(former_rooms_per_network=2)
+    for name, origin in ((b"1", HERE), (b"2", HERE), (b"3", HERE), (b"4", OTHER)):
+        host, _ = await create(one, room=name * 16, origin=origin)
+        await one.store.finish(name * 16, host.id)
+    told = [(await refusal(join(one, room=name * 16)))[1] for name in (b"1", b"2", b"3", b"4")]
+    assert told == ["closed", "closed", None, "closed"]
+
+
+@each
+async def test_why_a_room_is_over_is_remembered_for_a_while(node):
+    one = await node(former_seconds=0.5)
+    host, _ = await create(one)
+    await one.store.finish(b"r" * 16, host.id)
+    assert await refusal(join(one)) == ("not_found", "closed")
+    await asyncio.sleep(0.6)
+    assert await refusal(join(one)) == ("not_found", None)
+
+
+@shared
+async def test_redis_forgets_a_room_that_is_over(node, redis):
+    one = await node(former_seconds=0.5)
+    host, _ = await create(one, ttl=1)
+    await one.store.finish(b"r" * 16, host.id)
+    assert b"room:" in redis.everything()
+    await asyncio.sleep(0.6)
+    held = redis.everything()
+    assert b"handover:room:" not in held
+    assert JOIN not in held
+
+
+@each
+async def test_a_full_node_lets_a_waiting_room_go_and_none_that_somebody_came_to(node):
+    one = await node(rooms=2)
+    await create(one, room=b"1" * 16)
+    second, _ = await create(one, room=b"2" * 16)
+    guest, host = await join(one, room=b"1" * 16)
+    await one.store.send(host, Kind.ATTEMPT, guest.id)
+    assert (await one.word()).kind is Kind.ATTEMPT
+    _, told = await create(one, room=b"3" * 16, origin=OTHER)
+    for seat, kind in told:
+        await one.store.send(seat, kind, b"")
+    word = await one.word()
+    assert (word.kind, word.seat) == (Kind.FULL, second.id)
+    guest, host = await join(one, room=b"3" * 16)
+    await one.store.send(host, Kind.ATTEMPT, guest.id)
+    assert await refusal(create(one, room=b"4" * 16)) == ("full", None)
+
+
+@shared
+async def test_rooms_of_a_node_that_died_make_way_where_an_address_has_too_many(node, monkeypatch):
+    monkeypatch.setattr(redis_store, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(redis_store, "ALIVE_SECONDS", 0.5)
+    one, other = await node(rooms_per_address=2), await node(rooms_per_address=2)
+    await create(one, room=b"1" * 16)
+    await create(other, room=b"2" * 16)
+    await asyncio.sleep(0.8)
+    assert await refusal(create(other, room=b"3" * 16)) == ("rate_limited", None)
+    await one.store.stop()
+    await asyncio.sleep(0.8)
+    await create(other, room=b"3" * 16)
+    assert await refusal(create(other, room=b"4" * 16)) == ("rate_limited", None)
+    assert await refusal(join(other, room=b"1" * 16)) == ("not_found", None)
+    await join(other, room=b"2" * 16)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from p2p.connect.ice import _ask
 from p2p.protocol.ice import IceServer, read_ice
+from signaling import stun as stun_module
 from signaling.ice import BadIce, IceConfiguration
 from signaling.stun import MAX_REQUEST, _Answers, answer, serve_stun
 
@@ -131,3 +132,21 @@ def test_there_is_room_for_it_among_the_others():
     IceConfiguration(urls)
     with pytest.raises(BadIce):
         IceConfiguration(urls, own_port=3478)
+
+
+async def test_connections_are_bounded_in_number_and_in_time(monkeypatch):
+    monkeypatch.setattr(stun_module, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(stun_module, "ANSWER_SECONDS", 0.6)
+    loop = asyncio.get_running_loop()
+    async with serve_stun("127.0.0.1", 0) as port, asyncio.timeout(5):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        began = loop.time()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b""
+        assert loop.time() - began < 0.4
+        writer.close()
+        for silent, _ in held:
+            assert await silent.read() == b""
+        assert 0.3 < loop.time() - began < 3
+        for _, one in held:
+            one.close()
