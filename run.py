@@ -8,6 +8,8 @@ Sets up an environment in .venv, then runs a task in it.
   test           runs the checks and all tests; installs the Debian packages they need (as root)
   test --quick   leaves out what needs processes, browsers, WebRTC engines or broken networks
   bench ...      measures transfers; `bench --help` lists what
+  sbom [FILE]    writes the bill of materials of what is shipped (CycloneDX)
+  audit          asks PyPI and npm for known vulnerabilities of what is pinned
 
 Needs Python 3.11 and pip, nothing else: it gets uv, picks the newest Python that runs here (or that
 uv can fetch), and installs exactly what requirements.txt pins, by hash.
@@ -188,6 +190,15 @@ def call(*command: str) -> int:
     return subprocess.run([program, *command[1:]], cwd=ROOT).returncode
 
 
+def audit() -> int:
+    """Ask for known vulnerabilities; where nobody answers, that is a failure too. For a person to
+    read: a registry must be reached, so no test depends on it."""
+    audit = [*get_uv(), "tool", "run", "pip-audit", "--strict", "--disable-pip", "--require-hashes"]
+    found = subprocess.run([*audit, "-r", "requirements.txt"], cwd=ROOT).returncode
+    page = call("python", "hatch_build.py", "audit", "--omit", "dev")
+    return found or page
+
+
 def main() -> int:
     """The task's exit code."""
     task, *rest = sys.argv[1:] or [""]
@@ -195,7 +206,8 @@ def main() -> int:
         print(__doc__, end="")
         return 0
     quick = (task, *rest) == ("test", "--quick")
-    if task not in ("setup", "demo", "test", "bench") or (rest and task != "bench" and not quick):
+    tasks = ("setup", "demo", "test", "bench", "sbom", "audit")
+    if task not in tasks or (rest and task not in ("bench", "sbom") and not quick):
         print(__doc__, end="", file=sys.stderr)
         return 2
     if sys.version_info < (3, 11):
@@ -208,6 +220,10 @@ def main() -> int:
         return call("handover", "demo")
     if task == "bench":
         return call("python", "-m", "benchmarks", *rest)
+    if task == "sbom":
+        return call("python", "-m", "deploy.sbom", *map(os.path.abspath, rest))
+    if task == "audit":
+        return audit()
     if task == "test":
         missing = [one for one in SUPPORTED if not installed_python(one)]
         if missing and not quick:
