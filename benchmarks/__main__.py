@@ -90,6 +90,8 @@ def main() -> None:
     add = own["server"].add_argument
     add("--counts", nargs="+", type=int, default=(1000, 9000), help="of hosts that wait")
     add("--pairs", type=int, default=signaling.PAIRS, help="that are introduced, many at once")
+    add("--nodes", type=int, default=2, help="of the server that has several")
+    add("--crowd", type=int, default=0, help="further hosts that wait, in processes of their own")
     add("--only", nargs="+", metavar="WORD", help="servers with one of these words in the name")
     words = sys.argv[1:]
     if not words or (words[0].startswith("--") and words[0] != "--help"):

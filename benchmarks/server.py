@@ -45,6 +45,7 @@ from .rivals import WORMHOLE, _free_port, _serving, environment
 TURNS = 4  # envelopes each way
 SIZE = 700  # bytes of one, as descriptions have
 AT_ONCE = 100
+MOST_SOCKETS, FIRST_OF_CROWD = 15_000, 20_000_000  # of a process; a number
 PAIRS, TIMED = 3000, 400
 FLOODS = ("pings", "silence", "giant frames")
 SOCKETS, PACES = 100, 3000.0  # of a flood, and things that it does a second
@@ -126,8 +127,9 @@ class Load:
 
     path = messages.PATH
 
-    def __init__(self, ports: list[int]) -> None:
-        self.ports, self._addresses = ports, itertools.count()
+    def __init__(self, ports: list[int], first: int = 0) -> None:
+        """`first`: the number of the first address."""
+        self.ports, self._addresses = ports, itertools.count(first)
 
     async def wire(self, node: int) -> Wire:
         """Connected, from the next address."""
@@ -245,15 +247,19 @@ async def _many(count: int, act: Callable[[int], Awaitable[Any]]) -> list[Any]:
     return await asyncio.gather(*(one(number) for number in range(count)))
 
 
-def server(options: argparse.Namespace) -> None:
-    """A signaling server with many who wait, one node and two, beside a mailbox server."""
+def _raise_descriptors() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def server(options: argparse.Namespace) -> None:
+    """A signaling server with many who wait, one node and several, beside a mailbox server."""
+    _raise_descriptors()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         kinds: dict[str, Callable[[], AbstractContextManager[_Place]]] = {
             "one node": lambda: _nodes(Path(folder), 1),
-            "two nodes, Redis": lambda: _nodes(Path(folder), 2),
+            f"{options.nodes} nodes, Redis": lambda: _nodes(Path(folder), options.nodes),
             "mailbox server": lambda: _mailbox(Path(folder)),
         }
         for name, running in kinds.items():
@@ -267,7 +273,10 @@ def server(options: argparse.Namespace) -> None:
                     except Missing as missing:
                         say(str(missing))
                         continue
-                    rows.append([name, str(count), *asyncio.run(_row(place, count, options))])
+                    if options.crowd:
+                        stack.enter_context(_crowd(place.load.ports, options.crowd))
+                    waiting = str(count + options.crowd)
+                    rows.append([name, waiting, *asyncio.run(_row(place, count, options))])
     print(f"{machine()}\n")
     table(
         (
@@ -292,6 +301,33 @@ class _Place:
     def memory(self) -> float:
         """Bytes that are resident."""
         return float(sum(psutil.Process(pid).memory_info().rss for pid in self.pids))
+
+
+@contextlib.contextmanager
+def _crowd(ports: list[int], count: int) -> Iterator[None]:
+    """So many more hosts wait, in processes of their own: one has not so many sockets."""
+    begins = range(0, count, MOST_SOCKETS)
+    command = (sys.executable, "-m", "benchmarks.server", *map(str, ports))
+    with contextlib.ExitStack() as stack:
+        for begin in begins:
+            some = min(MOST_SOCKETS, count - begin)
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [*command, str(FIRST_OF_CROWD + begin), str(some)], stdout=subprocess.PIPE
+                )
+            )
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline(), "they could not wait"
+        yield
+
+
+async def _wait(ports: list[int], first: int, count: int) -> None:
+    """Be a part of the crowd until killed."""
+    load = Load(ports, first)
+    hosts = await _many(count, lambda number: load.host(first + number))
+    print(len(hosts), flush=True)
+    await asyncio.Event().wait()
 
 
 async def _row(place: _Place, count: int, options: argparse.Namespace) -> list[str]:
@@ -319,7 +355,7 @@ async def _row(place: _Place, count: int, options: argparse.Namespace) -> list[s
     await _many(pairs, lambda number: load.introduce(number, hosts[number]))
     spent, seconds = place.cpu() - cpu, time.perf_counter() - began
     back = "-"
-    if type(load) is Load:
+    if type(load) is Load and not options.crowd:  # which does not come back
         back = f"{await _reconnect(place, count):.1f}"
     for host in hosts:
         host.close()
@@ -424,3 +460,9 @@ def _mailbox(folder: Path) -> Iterator[_Place]:
             return [process.pid]
 
         yield _Place(Mailbox([port]), start, running.close)
+
+
+if __name__ == "__main__":  # a part of a crowd
+    _raise_descriptors()
+    *ports, first, count = map(int, sys.argv[1:])
+    asyncio.run(_wait(ports, first, count))
