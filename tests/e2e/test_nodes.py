@@ -163,9 +163,11 @@ def test_a_node_that_is_killed_is_left_for_another(
     arrived(sending, receiving, scan, out)
 
 
-def test_a_redis_that_is_restarted_empty_ends_nothing(
-    node, redis, sender, recipient, third, out, scan
+@pytest.mark.parametrize("disk", [(), ("--appendonly", "yes")], ids=["empty", "from its disk"])
+def test_a_redis_that_is_restarted_ends_nothing(
+    node, tmp_path, disk, sender, recipient, third, out, scan
 ):
+    redis = RedisServer(tmp_path, *disk)
     one, two = node(redis.url), node(redis.url)
     waiting, later = sender.send(scan, "--auto", "--server", one.origin)
     sending, link = third.send(scan, "--auto", "--server", one.origin, *SLOW)
@@ -179,6 +181,7 @@ def test_a_redis_that_is_restarted_empty_ends_nothing(
     arrived(
         waiting, recipient.receive(by(later, two), out / "later", "--auto"), scan, out / "later"
     )
+    redis.stop()
 
 
 def test_a_redis_that_is_silent_for_half_a_minute_ends_nothing(
