@@ -121,3 +121,50 @@ async def test_a_certificate_with_another_kind_of_key_takes_its_place(files):
         first = await asyncio.to_thread(serial, server.port)
         files(shown + secret)
         assert await until(server.port, {first}) == 7
+
+
+async def test_near_the_end_of_the_authority_nothing_is_made_over_and_over(tmp_path, monkeypatch):
+    """A new certificate would end when the authority does, as the last one."""
+    monkeypatch.setattr(certificates, "RENEW_SECONDS", 0.02)
+    folder = tmp_path / "ca"
+    tls = tls_from_local_ca(folder)
+    made = []
+
+    def of_the_last_day(where, names):
+        new = tls_from_local_ca(where, names)
+        made.append(new)
+        object.__setattr__(new, "expires", datetime.now(UTC) + timedelta(days=1))
+        return new
+
+    monkeypatch.setattr(certificates, "tls_from_local_ca", of_the_last_day)
+    last = of_the_last_day(folder, ())
+    object.__setattr__(tls, "expires", last.expires + timedelta(days=1))
+    async with rendezvous.open_server(("127.0.0.1", 0), tls, local_ca=folder) as server:
+        first = await asyncio.to_thread(serial, server.port)
+        async with asyncio.timeout(10):
+            while len(made) < 4:
+                await asyncio.sleep(0.02)
+        assert await asyncio.to_thread(serial, server.port) == first
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), TypeError("x"), RecursionError()])
+async def test_a_file_that_breaks_whoever_reads_it_leaves_the_last_one_in_force(
+    files, monkeypatch, caplog, error
+):
+    path = files()
+    async with rendezvous.open_server(("127.0.0.1", 0), tls_from_files(path, path)) as server:
+        first = await asyncio.to_thread(serial, server.port)
+
+        def breaks(*paths):
+            raise error
+
+        with monkeypatch.context() as broken:
+            broken.setattr(certificates, "tls_from_files", breaks)
+            files()
+            async with asyncio.timeout(10):
+                while "cannot be used" not in caplog.text:
+                    await asyncio.sleep(0.02)
+        assert f"cannot be used: {type(error).__name__}" in caplog.text
+        assert await asyncio.to_thread(serial, server.port) == first
+        files()
+        await until(server.port, {first})

@@ -99,6 +99,7 @@ const CODES = Object.keys(FAILURES) as Code[];
 // Those that a page's recipient cannot meet: of the command line, of a sender, or no failures but endings
 // that have a screen of their own.
 const NOT_MET: readonly Code[] = [
+  "token_required",
   "address_invalid",
   "certificate_untrusted",
   "no_web_client",
