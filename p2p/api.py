@@ -755,7 +755,7 @@ def resume(
     left = datetime.fromisoformat(record.expires).timestamp() - now
     age = now - datetime.fromisoformat(record.began).timestamp()
     if record.accepted:  # the link is that one's alone, and stays good for it
-        left = journal.left
+        left, age = journal.left, journal.age
     sender = SenderTransfer(options, record, _no_sources, journal=journal, verify=verify)
     listen = (record.host, record.port)
     transfer._start(_host(sender, listen, min(left, CUT_SECONDS), tls, lambda: None, age))

@@ -74,21 +74,24 @@ def capabilities(options: Options, *, relay_only: bool) -> list[str]:
     return CAPABILITIES + ([DIRECT] if allowed else [])
 
 
-def _keep_to(
-    policy: Policy, options: Options, transfer: HostedTransfer | JoinedTransfer, no_passphrase: str
-) -> None:
-    """Do what the server's operator asks. `no_passphrase`: why it cannot be done where one is
-    required, a code of the catalogue under `detail`; "" where there is one. Raises `Failure`."""
+def _keep_to_relays(policy: Policy, options: Options) -> None:
+    """Raises `Failure` where these options do not allow what the server's operator asks."""
+    if policy.relay == "required" and options.no_relay:
+        raise Failure("not_allowed", Detail("policy_relay"))
+    if policy.relay == "forbidden" and options.relay_only:
+        raise Failure("not_allowed", Detail("policy_no_relay"))
+
+
+def _keep_to(policy: Policy, transfer: HostedTransfer | JoinedTransfer, no_passphrase: str) -> None:
+    """Do what the server's operator asks of who may receive. `no_passphrase`: why it cannot be done
+    where one is required, a code of the catalogue under `detail`; "" where there is one. Raises
+    `Failure`."""
     if policy.require == "passphrase" and no_passphrase:
         raise Failure("not_allowed", Detail(no_passphrase))
     if policy.require == "digits":
         transfer.compare_digits("policy_digits")
     if policy.require == "either" and no_passphrase:
         transfer.compare_digits("policy_either")
-    if policy.relay == "required" and options.no_relay:
-        raise Failure("not_allowed", Detail("policy_relay"))
-    if policy.relay == "forbidden" and options.relay_only:
-        raise Failure("not_allowed", Detail("policy_no_relay"))
 
 
 def new_entropy() -> Entropy:
@@ -200,11 +203,12 @@ class HostInvitation:
         """`open_session` makes the session with a guest that is proven. `sends`: whether the host
         is the sender. `link`: what was shown before a restart, or "". `owner`: the token that the
         room is taken again with. `expires`: seconds that the link is good for; `age`: that it has
-        been. `to`: the only contact it is for. Raises `Failure`."""
+        been, or of an accepted one, since it was cut. `to`: the only contact it is for. Raises
+        `Failure`."""
         self._options, self._transfer, self._open_session = options, transfer, open_session
         self._identity, self._sends = transfer.identity, sends
         self._keys = derive_keys(secret)
-        self._age, self._to = age, to
+        self._began, self._to = time.monotonic() - age, to
         self._policy = Policy()
         self._failed_attempts = 0
         self._packet = LARGE_PACKET
@@ -279,12 +283,14 @@ class HostInvitation:
         if policy != self._policy:
             self._policy = policy
             options.emit(PolicyTold.of(policy))
-        if transfer.peer:  # it was agreed on before
-            return
-        if policy.max_expires is not None:
-            self._seat.shorten(policy.max_expires - self._age)
-        missing = "policy_passphrase" if options.passphrase is None else ""
-        _keep_to(policy, options, transfer, missing)
+        _keep_to_relays(policy, options)
+        let_in = bool(transfer.peer)
+        if policy.max_expires is not None and not (let_in and self._seat.ready.is_set()):
+            age = time.monotonic() - self._began
+            self._seat.shorten(policy.max_expires - age)
+        if not let_in:  # else it was agreed on before
+            missing = "policy_passphrase" if options.passphrase is None else ""
+            _keep_to(policy, transfer, missing)
 
     async def _meet(self) -> None:
         """Take attempts as they come, until one has become the transfer and ended."""
@@ -717,9 +723,10 @@ class GuestInvitation:
         if policy != self._policy:
             self._policy = policy
             self._options.emit(PolicyTold.of(policy))
+        _keep_to_relays(policy, self._options)
         if self._transfer.underway is None:
             missing = "" if self.link.passphrase else "policy_passphrase_link"
-            _keep_to(policy, self._options, self._transfer, missing)
+            _keep_to(policy, self._transfer, missing)
 
     async def _shake_hands(
         self, transports: Transports, secrets: PskSecrets, again: bool

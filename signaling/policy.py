@@ -15,7 +15,8 @@ Relay = Literal["forbidden", "required"]
 @dataclass(frozen=True)
 class Policy:
     """`operator`: who runs the server, as people know it. `max_expires`: seconds that a link may
-    live. `require`: what proves the right recipient beside the link. Raises `ValueError`."""
+    live, whole minutes. `require`: what proves the right recipient beside the link. Raises
+    `ValueError`."""
 
     operator: str = ""
     max_expires: int = MAX_TTL
@@ -23,9 +24,9 @@ class Policy:
     relay: Relay | None = None
 
     def __post_init__(self) -> None:
-        if len(self.operator.encode()) > MAX_OPERATOR or not self.operator.isprintable():
+        if not self.operator.isprintable() or len(self.operator.encode()) > MAX_OPERATOR:
             raise ValueError("operator")
-        if not MIN_EXPIRES <= self.max_expires <= MAX_TTL:
+        if not MIN_EXPIRES <= self.max_expires <= MAX_TTL or self.max_expires % 60:
             raise ValueError("max_expires")
 
     def told(self) -> dict[str, Any] | None:

@@ -43,8 +43,9 @@ KEY_SECONDS = 86_400  # that addresses are counted under one key
 RENEWED_AT_ONCE = 50
 
 # KEYS: room. ARGV: prefix, join hash, owner hash, seat, ttl ms, rooms of an address, its key, that
-# of its network, former ms, former rooms of a network, whether it must be there already. Answers
-# with the seats of those who were in the room: guests, and at the end the host's, or nothing.
+# of its network, former ms, former rooms of a network, whether it must be there already, whether
+# all nodes have had the time to show that they are alive. Answers with the seats of those who were
+# in the room: guests, and at the end the host's, or nothing.
 _CREATE = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -68,7 +69,8 @@ else
   address = ARGV[7]
   local rooms = p .. 'rooms:' .. address
   local others = redis.call('ZCOUNT', rooms, '(' .. now, '+inf')
-  if others >= tonumber(ARGV[6]) then
+  if others >= tonumber(ARGV[6]) and ARGV[12] == '1' then
+    redis.call('SET', p .. 'purged', 1, 'PX', 1000) -- which a full Redis refuses, before the rest
     for _, other in ipairs(redis.call('ZRANGE', rooms, 0, -1)) do
       local seat = redis.call('HGET', other, 'seat')
       local node = seat and seat ~= '' and hex(seat:sub(1, 16))
@@ -193,9 +195,9 @@ return guests
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Registration:
-    """What this node has to say of a room whose host it has."""
+    """What this node has to say of a room whose host it has, or is about to have."""
 
     join_hash: bytes
     owner_hash: bytes
@@ -234,9 +236,11 @@ class RedisStore:
         self._create, self._renew, self._join, self._away, self._finish = map(
             self._redis.register_script, (_CREATE, _RENEW, _JOIN, _AWAY, _FINISH)
         )
-        self._own: dict[bytes, _Registration] = {}
+        self._own: dict[bytes, list[_Registration]] = {}  # by room; what counts is the last
         self._room_of: dict[bytes, bytes] = {}  # by seat
-        self._waiting = Waiting()  # rooms of this node
+        self._waiting = Waiting()  # rooms of this node, ...
+        self._networks: dict[bytes, bytes] = {}  # ... and under which network each is there
+        self._up_since = 0.0  # by the loop's clock
         self._key = b""
         self._up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -274,47 +278,62 @@ class RedisStore:
         seat = Seat(self.name, host)
         ends = asyncio.get_running_loop().time() + ttl
         own = _Registration(join_hash, owner_hash, ends, origin.address, origin.network, seat)
-        before = self._own.get(room)
-        if before is None and len(self._own) >= self._limits.rooms:
-            self._make_room()
+        new, most = room not in self._own, self._limits.rooms
+        if new and len(self._own) >= most and self._waiting.oldest_of_most() is None:
+            raise Refused("full")
         self._note(room, own)  # before a later one can be answered
         try:
-            return await self._created(room, own, ttl, origin, again=again)
+            told = await self._created(room, own, ttl, origin, again=again)
         except BaseException:
-            if self._own.get(room) is own:
-                self._drop(room)
-                if before is not None:
-                    self._note(room, before)
+            self._drop(room, own)
             raise
+        some = self._own.get(room, [])
+        for older in some[: some.index(own)] if own in some else []:
+            self._drop(room, older)
+        if new and len(self._own) > most:
+            self._make_room()
+        return told
 
     def _note(self, room: bytes, own: _Registration) -> None:
-        """A room has its host here."""
-        self._drop(room)
-        self._own[room] = own
+        """A room has its host here, or is about to."""
+        some = self._own.setdefault(room, [])
+        if not some:
+            self._waiting.add(own.network, room)
+            self._networks[room] = own.network
+        some.append(own)
         self._room_of[own.host.id] = room
-        self._waiting.add(own.network, room)
 
-    def _drop(self, room: bytes) -> None:
-        """It has not, any more."""
-        own = self._own.pop(room, None)
-        if own is not None:
+    def _drop(self, room: bytes, own: _Registration) -> None:
+        """It has not, any more, or not there."""
+        some = self._own.get(room, [])
+        if own not in some:
+            return
+        some.remove(own)
+        if all(one.host != own.host for one in some):
             del self._room_of[own.host.id]
-            self._waiting.remove(own.network, room)
+        if not some:
+            del self._own[room]
+            self._came(room)
+
+    def _came(self, room: bytes) -> None:
+        """Somebody came, or nobody will: it is no waiting room."""
+        network = self._networks.pop(room, None)
+        if network is not None:
+            self._waiting.remove(network, room)
 
     def _make_room(self) -> None:
-        """One of this node's gives way. Raises `Refused` where none can."""
+        """One of this node's gives way; perhaps the newest."""
         room = self._waiting.oldest_of_most()
-        if room is None:
-            raise Refused("full")
-        host = self._own[room].host
-        self._drop(room)
-        self._node.take(Word(Kind.FULL, host.id))
+        if room is not None:
+            some = list(self._own[room])
+            for own in some:
+                self._drop(room, own)
+            self._node.take(Word(Kind.FULL, some[-1].host.id))
 
     def _give(self, word: Word) -> None:
         """A word to a seat of this node; a room that somebody has come to is no waiting one."""
-        room = self._room_of.get(word.seat)
-        if word.kind is Kind.ATTEMPT and room is not None:
-            self._waiting.remove(self._own[room].network, room)
+        if word.kind is Kind.ATTEMPT and word.seat in self._room_of:
+            self._came(self._room_of[word.seat])
         self._node.take(word)
 
     async def _created(
@@ -334,6 +353,7 @@ class RedisStore:
             int(limits.former_seconds * 1000),
             limits.former_rooms_per_network,
             int(again),
+            int(asyncio.get_running_loop().time() - self._up_since > ALIVE_SECONDS),
         )
         if answer[0] != b"ok":
             raise Refused(answer[0].decode())
@@ -381,9 +401,10 @@ class RedisStore:
         return _left(await self._call(self._finish, room, _packed(seat), keep, same))
 
     def _deregister(self, room: bytes, host: bytes) -> Seat:
-        seat, known = Seat(self.name, host), self._own.get(room)
-        if known is not None and known.host == seat:
-            self._drop(room)
+        seat = Seat(self.name, host)
+        for own in list(self._own.get(room, [])):
+            if own.host == seat:
+                self._drop(room, own)
         return seat
 
     async def _call(self, script: Any, room: bytes, *arguments: object) -> Any:
@@ -459,6 +480,8 @@ class RedisStore:
                         if subscribed:  # redis-py has connected anew by itself
                             raise exceptions.ConnectionError
                         subscribed = True
+                        await self._show_alive()
+                        self._up_since = loop.time()
                         self._up.set()
                         logger.info("Redis answers")
                         self._node.cut_off()
@@ -489,12 +512,12 @@ class RedisStore:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _register_one(self, room: bytes) -> None:
-        known = self._own.get(room)
-        if known is None:
+        if room not in self._own:
             return
+        known = self._own[room][-1]
         left = int((known.ends - asyncio.get_running_loop().time()) * 1000)
         if left <= 0:
-            self._drop(room)
+            self._drop(room, known)
             return
         kept = await self._call(
             self._renew,
@@ -505,18 +528,24 @@ class RedisStore:
             left,
             known.address.hex(),
         )
-        if not kept and self._own.get(room) is known:  # its host has come back elsewhere
-            self._drop(room)
+        if not kept and known in self._own.get(room, []):  # its host has come back elsewhere
+            self._drop(room, known)
             self._node.take(Word(Kind.REPLACED, known.host.id))
 
     async def _show_life(self) -> None:
         """Say that this node is there, as long as it is."""
-        alive, milliseconds = f"{PREFIX}alive:{self.name.hex()}", int(ALIVE_SECONDS * 1000)
         while True:
             await self._up.wait()
-            with suppress(Unavailable):
-                await self._ask("SET", alive, 1, "PX", milliseconds)
+            with suppress(exceptions.RedisError, OSError):
+                await self._show_alive()
             await asyncio.sleep(BEAT_SECONDS)
+
+    async def _show_alive(self) -> None:
+        """Once. A full Redis takes no new key, and lets an old one live on."""
+        alive, milliseconds = f"{PREFIX}alive:{self.name.hex()}", int(ALIVE_SECONDS * 1000)
+        if not await self._command("PEXPIRE", alive, milliseconds):
+            with suppress(exceptions.OutOfMemoryError):
+                await self._command("SET", alive, 1, "PX", milliseconds)
 
     async def _keep_key(self) -> None:
         """The key that all nodes count addresses under, which is another one every day."""

@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -1196,6 +1197,32 @@ async def test_a_guest_that_was_cut_off_has_so_long_to_come_back(under):
             await host.task
         assert caught.value.code == "connection_lost"
         assert time.monotonic() - began == pytest.approx(60, abs=7)
+
+
+@virtual_time
+async def test_relays_go_by_what_is_asked_now_whatever_was_agreed_before(place):
+    async with place:
+        host = await place.host(no_relay=True)
+        await place.guest(host)
+        session = await host.admitted()
+        session.fail("connection_lost")
+        await host.until(lambda: host.states()[-1] == "lost")
+        place.policy = Policy(relay="required")
+        await place.restart(pause=1)
+        with pytest.raises(Failure) as caught:
+            await host.task
+        assert (caught.value.code, caught.value.detail) == ("not_allowed", Detail("policy_relay"))
+
+
+@virtual_time
+async def test_nor_has_it_longer_when_its_program_is_started_again(under):
+    async with under(max_expires=60) as place:
+        host, began = Host(place, age=45.0), time.monotonic()
+        known = host.transfer._record
+        host.transfer._record = replace(known, peer=b"\x01" * 32)
+        with pytest.raises(Failure):
+            await host.task
+        assert time.monotonic() - began == pytest.approx(15, abs=2)
 
 
 @virtual_time

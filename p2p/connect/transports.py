@@ -52,7 +52,9 @@ from .proxies import Proxies
 from .seats import Attempt
 
 # What is known of why nothing came through, a code of the catalogue under `detail`.
-Obstacle = Literal["relay_forbidden", "no_relay", "relay_silent", "relay_answers"]
+Obstacle = Literal[
+    "relay_forbidden", "relay_against_policy", "no_relay", "relay_silent", "relay_answers"
+]
 DIRECT_SECONDS = 2.0  # that direct WebRTC is given before TLS and relays are tried too
 
 
@@ -242,7 +244,7 @@ class Transports:
         if policy.relay == "required":
             self._relay_only, self._ports = True, None
         elif policy.relay == "forbidden":
-            self._no_relay, self.obstacle = True, "relay_forbidden"
+            self._no_relay, self.obstacle = True, "relay_against_policy"
 
     async def _connect(
         self, attempt: Attempt, signals: SealedSignals, nonce_guest: bytes, *, host: bool

@@ -80,6 +80,8 @@ async def test_a_link_lives_no_longer_than_the_operator_lets_it(start):
         {"operator": "x" * 65},
         {"operator": "ä" * 33},
         {"operator": "a\nb"},
+        {"operator": "\udcff"},
+        {"max_expires": 90},
         {"max_expires": 59},
         {"max_expires": messages.MAX_TTL + 1},
     ],

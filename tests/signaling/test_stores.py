@@ -556,3 +556,73 @@ async def test_rooms_of_a_node_that_died_make_way_where_an_address_has_too_many(
     assert await refusal(create(other, room=b"4" * 16)) == ("rate_limited", None)
     assert await refusal(join(other, room=b"1" * 16)) == ("not_found", None)
     await join(other, room=b"2" * 16)
+
+
+@shared
+async def test_nobody_is_taken_for_dead_after_redis_was_restarted(node, tmp_path, monkeypatch):
+    """Its signs of life are gone with the rest, and rooms may be back before them."""
+    monkeypatch.setattr(redis_store, "BEAT_SECONDS", 3600.0)
+    own = RedisServer(tmp_path)
+    monkeypatch.setattr(redis_store, "RETRY_SECONDS", 0.05)
+    nodes = [await Heard(RedisStore(own.url, Limits(rooms_per_address=2))).start() for _ in "ab"]
+    try:
+        for name, one in zip((b"1", b"2"), nodes, strict=True):
+            await create(one, room=name * 16)
+        own.stop()
+        async with asyncio.timeout(10):
+            while any(one.store.ready() for one in nodes):
+                await asyncio.sleep(0.02)
+        own.start()
+        async with asyncio.timeout(10):
+            while own.everything().count(b"owner") < 2:
+                await asyncio.sleep(0.02)
+        assert await refusal(create(nodes[0], room=b"3" * 16)) == ("rate_limited", None)
+        for name in (b"1", b"2"):
+            await join(nodes[0], room=name * 16)
+    finally:
+        for one in nodes:
+            await one.store.stop()
+        own.stop()
+
+
+@shared
+async def test_nobody_is_taken_for_dead_while_redis_is_full(node, redis, monkeypatch):
+    monkeypatch.setattr(redis_store, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(redis_store, "ALIVE_SECONDS", 0.4)
+    one = await node(rooms_per_address=1)
+    await create(one, room=b"1" * 16)
+    redis.ask("CONFIG SET maxmemory 1")
+    try:
+        await asyncio.sleep(1.0)
+        assert (await refusal(create(one, room=b"2" * 16)))[0] in ("full", "rate_limited")
+    finally:
+        redis.ask("CONFIG SET maxmemory 0")
+    await asyncio.sleep(0.5)
+    await join(one, room=b"1" * 16)
+
+
+@each
+async def test_who_is_refused_pushes_nobody_out(node):
+    one = await node(rooms=1)
+    await create(one, room=b"1" * 16)
+    for name in (b"2", b"3"):
+        refused = create(one, room=name * 16, origin=OTHER, again=True)
+        assert await refusal(refused) == ("token_required", None)
+    assert one.words.empty()
+    await join(one, room=b"1" * 16)
+
+
+@shared
+async def test_a_room_that_was_refused_is_nobodys(node):
+    """Though two asked for it at once; and one that somebody has come to stays one."""
+    one = await node(rooms=1)
+    asked = [create(one, room=b"1" * 16, again=True) for _ in range(2)]
+    assert [type(said) for said in await asyncio.gather(*asked, return_exceptions=True)] == [
+        Refused
+    ] * 2
+    await create(one, room=b"2" * 16)
+    guest, host = await join(one, room=b"2" * 16)
+    await one.store.send(host, Kind.ATTEMPT, guest.id)
+    wrong = create(one, room=b"2" * 16, owner=b"x" * 32)
+    assert await refusal(wrong) == ("room_taken", None)
+    assert await refusal(create(one, room=b"3" * 16)) == ("full", None)

@@ -64,7 +64,8 @@ async function forSending(): Promise<Sending> {
 
 /** What this server's operator asks, for a page that has no link yet. */
 async function tellPolicy(): Promise<void> {
-  tell(policyTold(await policyHere(self.location.origin)));
+  const policy = await policyHere(self.location.origin);
+  if (policy) tell(policyTold(policy));
 }
 
 /** What a page cannot find out itself: whether peers would meet, and what there is room for. */

@@ -166,7 +166,7 @@ test("a relay that is required is asked for, and one that is forbidden is not us
     expect(host.open(decodeBase64url(body))).toMatchObject({ type: "knock", relayOnly });
     await vi.advanceTimersByTimeAsync(25_000);
     await over;
-    const why = relay === "forbidden" ? "no_relay" : "relay_unused";
+    const why = relay === "forbidden" ? "relay_against_policy" : "relay_unused";
     expect(transfer.outcome).toMatchObject({ code: "no_connection", detail: why });
   }
 });

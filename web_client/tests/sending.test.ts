@@ -412,6 +412,16 @@ test("the link's new end is noted where a transfer gets further", async () => {
   expect(all.transfer.record.expiresAt).toBeGreaterThan(Date.now() + 80_000_000);
 });
 
+test("a recipient that was let in has as long to come back as the operator lets links live", async () => {
+  const all = await sent(["hello"], { peer: signer(2, "r").public, expiresAt: Date.now() + 1000 });
+  const invitation: any = new HostInvitation(all.transfer, all.around);
+  invitation.onPolicy({ operator: null, max_expires: 600, require: null, relay: null });
+  await all.transfer.accepted();
+  const left = all.transfer.record.expiresAt - Date.now();
+  expect(left).toBeGreaterThan(590_000);
+  expect(left).toBeLessThanOrEqual(600_000);
+});
+
 test("what both have signed before a reload is not called lost", async () => {
   const all = await sent(["hello"], { accepted: true, peer: signer(2, "r").public });
   await all.transfer.recallReceipt();

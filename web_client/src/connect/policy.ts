@@ -4,13 +4,13 @@ import { readPolicy, type Policy } from "../protocol/policy";
 
 const MAX_LENGTH = 1024; // bytes
 
-/** It asks for nothing where it says nothing, or what is none: peers are told once more, and check that. */
-export async function policyHere(origin: string): Promise<Policy> {
+/** Null where it says nothing, or what is none: peers are told once more, and check that. */
+export async function policyHere(origin: string): Promise<Policy | null> {
   try {
     const answer = await fetch(`${origin}/policy`);
     const data = new Uint8Array(await answer.arrayBuffer()) as Bytes;
-    return readPolicy(answer.ok ? decodeJson(data, MAX_LENGTH) : null);
+    return answer.ok ? readPolicy(decodeJson(data, MAX_LENGTH)) : null;
   } catch {
-    return readPolicy(null);
+    return null;
   }
 }

@@ -62,7 +62,8 @@ export class Transports {
   onKnock: () => void = () => {};
   private withheld = false; // the browser gave a connection no candidate
   private offersRelay = false; // the server does, ...
-  private needsRelay = false; // ... or its operator lets nothing else be used
+  private needsRelay = false; // ... or its operator lets nothing else be used, ...
+  private forbidsRelay = false; // ... or everything but that
   private relayDescribed = false; // the other side has: it reached one
   private directFailed: () => void = () => {};
   private closed = false; // no way is opened any more
@@ -72,6 +73,7 @@ export class Transports {
   /** What is known of why nothing came through, a code of the catalogue under `detail`. */
   get obstacle(): string {
     if (this.withheld && !this.told.size) return "no_candidates";
+    if (this.forbidsRelay) return "relay_against_policy";
     if (!this.offersRelay) return "no_relay";
     if (!this.relayDescribed) return "relay_unused";
     return this.told.has("relay") ? "relay_answers" : "relay_silent";
@@ -168,7 +170,8 @@ export class Transports {
     const toGuest = new Sealer(keys.signalToGuest, keys.room, attempt, "to_guest");
     const [sealing, opening] = host ? [toGuest, toHost] : [toHost, toGuest];
     this.stun = stunOf(ice);
-    this.offersRelay = policy.relay !== "forbidden" && ice.some(isTurn);
+    this.forbidsRelay = policy.relay === "forbidden";
+    this.offersRelay = !this.forbidsRelay && ice.some(isTurn);
     this.needsRelay = policy.relay === "required";
     const say = (signal: Signal) => seat.send(sealing.seal(signal, sodium.randombytes_buf(24)));
     return { say, opening };

@@ -164,6 +164,7 @@ export class HostInvitation {
       this.policy = policy;
       this.around.tell(policyTold(policy));
     }
+    transfer.maxExpires = policy.max_expires ?? Infinity;
     if (transfer.peer) return; // it was agreed on before
     const missing = this.passphrase ? "" : "policy_passphrase";
     if (mustCompare(policy, missing)) void transfer.note({ verify: true }).catch(() => {});

@@ -113,6 +113,7 @@ export class RecipientMultipath extends Multipath {
   constructor(
     openConnection: () => Connection,
     private readonly nonceGuest: Bytes, // of the attempt; each description echoes it
+    private readonly mayAdd: boolean, // whether there may be direct connections
     lanes: Lanes,
     /** A message came by a lane. */
     private readonly takeIn: (message: Bytes, number: number) => void,
@@ -121,7 +122,8 @@ export class RecipientMultipath extends Multipath {
   }
 
   protected override invited(number: number, signal: Signal): void {
-    if (signal.type !== "description" || this.connections.size >= MOST) return;
+    const room = this.mayAdd && this.connections.size < MOST;
+    if (signal.type !== "description" || !room) return;
     void this.open(number, (connection, say, expect) =>
       answer(connection, signal, this.nonceGuest, say, expect),
     );

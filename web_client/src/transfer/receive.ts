@@ -80,9 +80,9 @@ export class Receive {
       opened: (number: number) => this.driver.step(() => this.session.addLane(number)),
       failed: (error: unknown) => this.driver.fail(error),
     };
-    this.lanes = new RecipientMultipath(open, binding.nonceGuest, said, (message, number) =>
-      this.takeIn(message, number),
-    );
+    const takeIn = (message: Bytes, number: number) => this.takeIn(message, number);
+    const mayAdd = !connected.relayOnly;
+    this.lanes = new RecipientMultipath(open, binding.nonceGuest, mayAdd, said, takeIn);
     this.driver = new Driver(this.session, connection, {
       handle: (event) => this.handle(event),
       tick: () => this.sync(),

@@ -97,6 +97,9 @@ export class SenderTransfer {
     return this.current;
   }
 
+  /** Seconds that the server's operator lets links live. */
+  maxExpires = Infinity;
+
   // -- what is sent
 
   /** List what is sent and note it, or recall both; begun once. Throws `HandoverError`. */
@@ -139,7 +142,8 @@ export class SenderTransfer {
   /** The recipient has accepted: until then it was a visitor, who ends nothing but a visit. */
   async accepted(): Promise<void> {
     this.acceptedHere = true;
-    const expiresAt = Math.max(this.current.expiresAt, Date.now() + CUT_SECONDS * 1000);
+    const most = Math.min(CUT_SECONDS, this.maxExpires) * 1000;
+    const expiresAt = Math.max(this.current.expiresAt, Date.now() + most);
     await this.note({ accepted: true, expiresAt });
   }
 

@@ -175,11 +175,11 @@ test("what happens to a connection reaches it alone, and nothing once it is clos
 });
 
 describe("further connections", () => {
-  function multipath() {
+  function multipath(mayAdd = true) {
     const page = new Page();
     const lanes = { signal: vi.fn(), opened: vi.fn(), takeIn: vi.fn(), failed: vi.fn() };
     const open = () => page.connections.open();
-    const multipath = new RecipientMultipath(open, NONCE, lanes, lanes.takeIn);
+    const multipath = new RecipientMultipath(open, NONCE, mayAdd, lanes, lanes.takeIn);
     return { page, lanes, multipath };
   }
 
@@ -193,6 +193,13 @@ describe("further connections", () => {
     await vi.waitFor(() => expect(lanes.takeIn).toHaveBeenCalledWith(utf8("range"), 7));
     paths.close();
     expect(page.calls.at(-1)).toEqual({ op: "close", connection: 1 });
+    page.close();
+  });
+
+  test("are not made where a relay must carry everything, whatever the sender says", async () => {
+    const { page, multipath: paths } = multipath(false);
+    paths.signalled(7, OFFER);
+    expect(page.calls).toEqual([]);
     page.close();
   });
 
