@@ -45,5 +45,5 @@ def test_a_server_under_load_makes_a_table():
     )
     assert done.returncode == 0, done.stderr
     lines = [line.split("|") for line in done.stdout.splitlines() if "node" in line]
-    assert [line[1].strip() for line in lines] == ["one node", "two nodes, Redis"], done.stderr
+    assert [line[1].strip() for line in lines] == ["one node", "2 nodes, Redis"], done.stderr
     assert all(float(line[5]) > 0 and float(line[10]) > 0 for line in lines)

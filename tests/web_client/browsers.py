@@ -215,6 +215,11 @@ _CLICKABLE = """((element) => {{
 }})(document.querySelector({}))"""
 
 
+_DRAWN = (
+    "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+)
+
+
 def _with(script: str, selector: str) -> str:
     return script.format(json.dumps(selector))
 
@@ -730,6 +735,9 @@ class FirefoxPage(_Tab):
             f"((field) => {{ field.focus(); field.select() }})({_with(_FIND, selector)})"
         )
         await self._type(text or KEYS["Delete"])
+        # Until it is drawn, the page may scroll back to the field, under the next click.
+        await self.wait_until(f"{_with(_FIND, selector)}.value === {json.dumps(text)}")
+        await self.evaluate(_DRAWN)
 
     async def press(self, key: str) -> None:
         await self._type([KEYS.get(key, key)])
