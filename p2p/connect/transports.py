@@ -265,7 +265,7 @@ class Transports:
             ways.append(self._by_tls(self._ports, signals, host))
         self._opened = await race(_first_of(ways), self._listen(signals, direct, relayed))
         others = [pair for pair in self._made if pair is not self._opened.pair]
-        # All close at once: each may take two seconds for what is queued.
+        # All close at once: each may take three seconds for what is queued.
         self._closing = asyncio.ensure_future(_close_all(others))
 
     async def _listen(self, signals: SealedSignals, direct: _Way, relayed: _Way) -> None:
@@ -459,5 +459,5 @@ async def _first_of(ways: Sequence[Coroutine[Any, Any, _Opened]]) -> _Opened:
 
 
 async def _close_all(pairs: Sequence[Pair]) -> None:
-    """At once: each may take two seconds for what is queued, of which there is nothing."""
+    """At once: each may take three seconds for what is queued, of which there is nothing."""
     await asyncio.gather(*(pair.close(heard=True) for pair in pairs))

@@ -45,8 +45,8 @@ MAX_MESSAGE = 65_536
 HIGH_WATER = 1024 * 1024
 LOW_WATER = HIGH_WATER // 2
 MAX_UNREAD = 1024 * MAX_MESSAGE  # bytes, twice what a session lets come; more is a flood
-CLOSE_SECONDS = 2.0
-FLUSH_SECONDS = 0.2  # for the last packets, once the queue is empty
+CLOSE_SECONDS = 3.0
+FLUSH_SECONDS = 1.0  # for the last packets, once the queue is empty
 
 
 class _Lane:

@@ -27,10 +27,11 @@ from .inbox import CONTROL_UNREAD, Inbox
 
 HIGH_WATER = 4 * 1024 * 1024  # queued bytes above which `send` waits
 POLL_SECONDS = 0.005  # 20 KiB at 4 MiB/s: the queue cannot run dry between two looks
-CLOSE_SECONDS = 2.0
-# For the last packets, once the queue is empty: usrsctp has one of its own. Who has heard the last
-# word closes at once, and then the other side need not wait either.
-FLUSH_SECONDS = 0.2
+CLOSE_SECONDS = 3.0
+# For the last packets, once the queue is empty: usrsctp has one of its own, and a browser on a busy
+# computer takes its time. Who has heard the last word closes at once, and then the other side need
+# not wait either.
+FLUSH_SECONDS = 1.0
 
 
 class _Lane:
