@@ -1164,24 +1164,16 @@ async def test_options_that_contradict_it_are_refused_on_both_sides(under, relay
         assert await place.turned_away(host, **options) == "not_allowed"
 
 
+@pytest.mark.parametrize(("age", "left"), [(0.0, 60), (45.0, 15)], ids=["new", "started again"])
 @virtual_time
-async def test_a_link_lives_no_longer_than_the_operator_lets_it(under):
+async def test_a_link_lives_no_longer_than_the_operator_lets_it(under, age, left):
+    """In all, though its program is started again."""
     async with under(max_expires=60) as place:
-        host, began = await place.host(), time.monotonic()
+        host, began = await place.host(age=age), time.monotonic()
         with pytest.raises(Failure) as caught:
             await host.task
         assert caught.value.code == "expired"
-        assert time.monotonic() - began == pytest.approx(60, abs=1.5)
-
-
-@virtual_time
-async def test_nor_longer_in_all_when_its_program_is_started_again(under):
-    async with under(max_expires=60) as place:
-        host, began = await place.host(age=45.0), time.monotonic()
-        with pytest.raises(Failure) as caught:
-            await host.task
-        assert caught.value.code == "expired"
-        assert time.monotonic() - began == pytest.approx(15, abs=1.5)
+        assert time.monotonic() - began == pytest.approx(left, abs=1.5)
 
 
 @virtual_time

@@ -363,6 +363,7 @@ export class HostSeat {
             this.policy = policyOf(message);
             this.events.onPolicy(this.policy);
           } catch (error) {
+            socket.send(encode("close")); // nobody will wait there
             return give(error as Failure);
           }
           clearTimeout(late);

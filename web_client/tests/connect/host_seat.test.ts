@@ -100,6 +100,7 @@ test("what the operator asks and this side cannot do ends it, whenever it is sai
   await soon(1000);
   expect(servers).toEqual([true, false]);
   expect(await ended).toBe("not_allowed policy_passphrase");
+  expect(last().sent.at(-1)).toEqual({ type: "close" });
 });
 
 test("a policy that is none is refused, as is one that asks for what nobody knows", async () => {
