@@ -15,7 +15,7 @@ from .protocol.manifest import STATUSES, Skipped
 from .protocol.policy import Policy, Relay, Require
 from .protocol.sentences import Language, text
 
-PathKind = Literal["direct", "tls", "relayed"]  # what carries a connection
+PathKind = Literal["direct", "tls", "https", "relayed"]  # what carries a connection
 StateName = Literal[
     "waiting",
     "server_lost",
@@ -187,8 +187,9 @@ class Progressed(_Event):
     verified: int
     total: int
     rate: float  # bytes a second, over the last few seconds
-    path: PathKind = "direct"  # what carries it now: WebRTC, TLS over TCP, or WebRTC by a relay
-    direct: int = 0  # TLS connections that carry it, and ...
+    # What carries it now: WebRTC, TLS over TCP, HTTPS to a page, or WebRTC by a relay.
+    path: PathKind = "direct"
+    direct: int = 0  # connections by TLS or HTTPS that carry it, and ...
     webrtc: int = 1  # ... WebRTC connections, which rest beside those
     bottleneck: Bottleneck = ""  # what mostly holds it up
 

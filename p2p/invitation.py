@@ -218,6 +218,7 @@ class HostInvitation:
         self._attempts: set[asyncio.Task[sessions.Ended | None]] = set()
         self._ended: Outcome | None = None
         self._link_made: LinkMade | None = self._make_links(rendezvous, secret, link)
+        self._open_pipe = rendezvous.open_lane
         own = rendezvous.port != 0  # a server of this machine is never behind a proxy
         proxies = Proxies(NONE if own else options.proxy)
         token = "" if own else options.token
@@ -380,6 +381,7 @@ class HostInvitation:
             relay_only=self._options.relay_only,
             no_relay=self._options.no_relay,
             proxies=Proxies(self._options.proxy),
+            open_pipe=self._open_pipe,
         )
         transports.on_knock = opened
         ended = None

@@ -88,3 +88,9 @@ async def uncancelled(work: Awaitable[Any]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait([task], timeout=10)
         raise
+
+
+def wake(waiter: asyncio.Future[None]) -> None:
+    """Let whoever waits go on, unless somebody has already."""
+    if not waiter.done():
+        waiter.set_result(None)

@@ -15,9 +15,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import errno
+import hashlib
 import json
 import logging
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -25,6 +27,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from .lanes import make_pipe
 
 logger = logging.getLogger("handover.signaling")
 
@@ -62,7 +66,7 @@ def inherited() -> socket.socket | None:
 @asynccontextmanager
 async def serve_apart(
     listener: socket.socket, owner_hash: bytes, pem: bytes | None = None, *, stay: bool = True
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Apart]:
     """Serve on a listening socket, which is closed in the end, for as long as the context lasts.
     With `stay`, a page that has something to save yet is served on, unless an exception ends it.
 
@@ -71,60 +75,113 @@ async def serve_apart(
     `OSError` when it cannot be started.
     """
     with listener:
-        running = [await _start(listener, owner_hash, pem)]
-        keeping = asyncio.create_task(_keep(running, listener, owner_hash, pem))
+        apart = Apart(listener, owner_hash, pem)
+        await apart.start()
+        keeping = asyncio.create_task(apart.keep())
         word = STOP
         try:
-            yield
+            yield apart
             word = FINISH if stay else STOP
         finally:
             keeping.cancel()
             await asyncio.wait([keeping])
-            await _end(running[0], word)
+            await apart.end(word)
 
 
-async def _keep(
-    running: list[asyncio.subprocess.Process],
-    listener: socket.socket,
-    owner_hash: bytes,
-    pem: bytes | None,
-) -> None:
-    """Start it again whenever it has died; `running` is the one there is."""
-    loop, wait = asyncio.get_running_loop(), RESTART_SECONDS
-    while True:
-        began = loop.time()
-        code = await running[0].wait()
-        logger.warning("the signaling server ended with %d and is started again", code)
-        await _end(running[0])
-        if loop.time() - began > LAST_RESTART_SECONDS:
-            wait = RESTART_SECONDS
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, LAST_RESTART_SECONDS)
-        with suppress(OSError):
-            running[0] = await _start(listener, owner_hash, pem)
+class Apart:
+    """The process, and those that are started in its place should it die."""
 
+    _process: asyncio.subprocess.Process
 
-async def _start(
-    listener: socket.socket, owner_hash: bytes, pem: bytes | None
-) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        *_PROGRAM,
-        env=_environment(),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        pass_fds=_inherited(listener),
-        start_new_session=True,  # a Ctrl-C is for the transfer, which has last words to say
-    )
-    told: dict[str, Any] = {
-        "owner_hash": owner_hash.hex(),
-        "pem": pem.decode() if pem is not None else None,
-        "level": logger.getEffectiveLevel(),
-        "stay": STAY_SECONDS,
-        "deserted": DESERTED_SECONDS,
-    }
-    assert process.stdin is not None
-    process.stdin.write(_line(told, listener, process.pid))
-    return process
+    def __init__(self, listener: socket.socket, owner_hash: bytes, pem: bytes | None) -> None:
+        self._listener, self._owner_hash, self._pem = listener, owner_hash, pem
+        self._passing: socket.socket | None = None  # by which it gets descriptors
+
+    def open_lane(self) -> tuple[bytes, socket.socket]:
+        """A lane to whoever opens it first, soon, by its token (32 bytes): that, and this side's
+        end of its pipe (`lanes`). Raises `OSError`."""
+        token = secrets.token_bytes(32)
+        text = base64.urlsafe_b64encode(token).rstrip(b"=")
+        told = {"lane": hashlib.sha256(text).hexdigest()}
+        ours, theirs = make_pipe()
+        with theirs:
+            try:
+                if sys.platform == "win32":
+                    told["shared"] = base64.b64encode(theirs.share(self._process.pid)).decode()
+                elif self._passing is not None:
+                    socket.send_fds(self._passing, [b"1"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
+        self._say(json.dumps(told).encode() + b"\n")
+        return token, ours
+
+    async def start(self) -> None:
+        """Start it. Raises `OSError`."""
+        passed = [] if sys.platform == "win32" else [self._listener]
+        theirs: socket.socket | None = None
+        if sys.platform != "win32":
+            self._passing, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._passing.setblocking(False)
+            passed.append(theirs)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *_PROGRAM,
+                env=_environment(),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                pass_fds=[one.fileno() for one in passed],
+                start_new_session=True,  # a Ctrl-C is for the transfer, which has last words to say
+            )
+            told: dict[str, Any] = {
+                "owner_hash": self._owner_hash.hex(),
+                "pem": self._pem.decode() if self._pem is not None else None,
+                "level": logger.getEffectiveLevel(),
+                "stay": STAY_SECONDS,
+                "deserted": DESERTED_SECONDS,
+                "passing": theirs.fileno() if theirs is not None else None,
+            }
+            self._say(_line(told, self._listener, self._process.pid))
+        finally:
+            if theirs is not None:
+                theirs.close()
+
+    async def keep(self) -> None:
+        """Start it again whenever it has died."""
+        loop, wait = asyncio.get_running_loop(), RESTART_SECONDS
+        while True:
+            began = loop.time()
+            code = await self._process.wait()
+            logger.warning("the signaling server ended with %d and is started again", code)
+            await self.end()
+            if loop.time() - began > LAST_RESTART_SECONDS:
+                wait = RESTART_SECONDS
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LAST_RESTART_SECONDS)
+            with suppress(OSError):
+                await self.start()
+
+    async def end(self, word: bytes = STOP) -> None:
+        """Let it stop by itself, but not for long."""
+        # Said as well, for a process that was forked from this one may hold the pipe open.
+        self._say(word)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        finally:
+            if self._passing is not None:
+                self._passing.close()
+                self._passing = None
+
+    def _say(self, line: bytes) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line)
 
 
 def hand_on(told: dict[str, Any], listener: socket.socket) -> None:
@@ -168,18 +225,3 @@ def _line(told: dict[str, Any], listener: socket.socket, pid: int) -> bytes:
     else:
         told = {**told, "descriptor": listener.fileno()}
     return json.dumps(told).encode() + b"\n"
-
-
-async def _end(process: asyncio.subprocess.Process, word: bytes = STOP) -> None:
-    """Let it stop by itself, but not for long."""
-    assert process.stdin is not None
-    # Said as well, for a process that was forked from this one may hold the pipe open.
-    process.stdin.write(word)
-    process.stdin.close()
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from . import messages
+from . import lanes, messages
 from . import web_assets as pages
 from .access import Access
 from .apart import inherited, listen
@@ -54,15 +54,16 @@ class Server:
         policy: Policy | None = None,
     ) -> None:
         """`trusted` are networks of proxies whose word on who asks is taken. With `owner_hash`,
-        SHA-256 of an owner token, there is no room for any other host, and pages of its guest may
-        `stay`. `guest` is the room, and the SHA-256 of its join token. `ice`: what peers are told
-        of STUN and TURN servers. `store`: what is shared with other nodes; without, there are
-        none. `access`: who may create rooms; without, anyone. `policy`: what is asked of
-        transfers; without, nothing."""
+        SHA-256 of an owner token, there is no room for any other host, pages of its guest may
+        `stay`, and its transfer may have `lanes`. `guest` is the room, and the SHA-256 of its join
+        token. `ice`: what peers are told of STUN and TURN servers. `store`: what is shared with
+        other nodes; without, there are none. `access`: who may create rooms; without, anyone.
+        `policy`: what is asked of transfers; without, nothing."""
         self.limits = limits or Limits()
         self.port = 0
         self._store = store or MemoryStore(self.limits, owner_hash)
-        own = owner_hash is not None
+        self._own = own = owner_hash is not None
+        self.lanes = lanes.Lanes()  # of the transfer whose own server this is
         self.tally = Tally()
         self.certificate_expires: datetime | None = None
         ice = ice or IceConfiguration()
@@ -104,7 +105,7 @@ class Server:
 
     def application(self) -> web.Application:
         """The aiohttp application: `/` (also for links that a filter has mangled), its assets,
-        `/policy`, `/healthz` and the WebSocket."""
+        `/policy`, `/healthz`, the WebSocket, and where it is a transfer's own, its lanes."""
         app = web.Application(middlewares=[self._guard], client_max_size=1024)
         app.on_response_prepare.append(self._protect)
         app.router.add_get("/", self._page)
@@ -112,6 +113,8 @@ class Server:
         app.router.add_get("/policy", self._tell_policy)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get(messages.PATH, self._signal)
+        if self._own:
+            app.router.add_get(lanes.PATH, self._carry)
         app.router.add_get(pages.MANGLED_LINK, self._page)
         return app
 
@@ -171,6 +174,7 @@ class Server:
             async with asyncio.timeout(self.limits.shutdown_seconds):
                 while self._seats:
                     await asyncio.sleep(0.01)
+        self.lanes.close()
         await self._connections.end()
         await self._runner.cleanup()
         await self._rooms.end(self.limits.shutdown_seconds)
@@ -253,12 +257,35 @@ class Server:
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "rooms": len(self._rooms)})
 
+    async def _carry(self, request: web.Request) -> web.StreamResponse:
+        """A lane of the transfer, to whoever has its token."""
+        _refuse_other_origins(request)
+        pipe = self.lanes.take(request.match_info["token"])
+        if pipe is None:
+            raise web.HTTPNotFound
+        connection = _connection(request)
+        self._connections.seat(connection)
+        connection.metered = False  # it carries files now
+        if "Upgrade" not in request.headers:
+            try:
+                return await lanes.download(request, pipe)
+            except (ConnectionError, TimeoutError):  # the page is gone
+                connection.abort()
+                return web.Response()
+        ws = web.WebSocketResponse(max_msg_size=lanes.MAX_MESSAGE + 1, compress=False)
+        try:
+            await ws.prepare(request)
+        except BaseException:
+            pipe.close()
+            raise
+        await lanes.exchange(ws, pipe)
+        connection.end_within(2 * self.limits.shutdown_seconds)
+        return ws
+
     # --- WebSocket
 
     async def _signal(self, request: web.Request) -> web.StreamResponse:
-        origin = request.headers.get("Origin")
-        if origin is not None and _netloc(origin) != _connection(request).seen.host:
-            raise web.HTTPForbidden(text="another origin")
+        _refuse_other_origins(request)
         offered = request.headers.get("Sec-WebSocket-Protocol", messages.SUBPROTOCOL)
         if messages.SUBPROTOCOL not in [one.strip() for one in offered.split(",")]:
             raise web.HTTPBadRequest(text="another subprotocol")  # aiohttp logs the address
@@ -324,6 +351,13 @@ class Server:
             if not seat.room and not seat.stays:
                 return
             self._connections.seat(seat.connection)
+
+
+def _refuse_other_origins(request: web.Request) -> None:
+    """Raises `HTTPForbidden` for a page of another one."""
+    origin = request.headers.get("Origin")
+    if origin is not None and _netloc(origin) != _connection(request).seen.host:
+        raise web.HTTPForbidden(text="another origin")
 
 
 def _netloc(url: str) -> str | None:

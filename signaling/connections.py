@@ -64,6 +64,7 @@ class Connection(web.RequestHandler):
         )
         self.origin = origin  # None: a trusted proxy's, whose requests say whose they are
         self.client: Address | None = None  # whose it is, as a trusted proxy says (PROXY protocol)
+        self.metered = True  # whether its bytes are counted
         self.accepted = loop.time()
         self.seen: Seen  # who makes the request that is at work
         self.opening: asyncio.Task[Any] | None = None
@@ -267,7 +268,7 @@ class Connections:
     def take_bytes(self, connection: Connection, amount: int) -> bool:
         """Count what has arrived."""
         origin = connection.origin
-        if origin is None or not amount:  # aiohttp asks itself to go on by no bytes
+        if origin is None or not connection.metered or not amount:  # aiohttp asks itself by none
             return True
         return self.take(origin, "bytes", self.limits.bytes_per_minute, amount)
 

@@ -81,6 +81,7 @@ ERRORS: Final = (
 OUTCOMES: Final = {
     4000: "direct",
     4001: "tls",
+    4003: "https",
     4002: "relayed",
     4010: "no_connection",
     4011: "connection_lost_early",

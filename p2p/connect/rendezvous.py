@@ -6,7 +6,7 @@ import asyncio
 import errno
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,8 @@ class Rendezvous:
     reached: str  # where this process reaches it
     browser: bool  # whether a browser may open the link and gets a client there
     port: int = 0  # of the server that this process started; 0 where it is another's
+    # A lane to a page that this server has served: its token (32 bytes), and its pipe.
+    open_lane: Callable[[], tuple[bytes, socket.socket]] | None = None
 
 
 @asynccontextmanager
@@ -159,7 +161,7 @@ async def open_rendezvous(
         serving = apart.serve_apart(
             listener, owner_hash, tls.pem if tls else None, stay=not (listen and listen[1])
         )
-        await stack.enter_async_context(serving)
+        own = await stack.enter_async_context(serving)
     except OSError as error:
         detail = os_detail(error)
         if error.errno == errno.EADDRINUSE and listen and listen[1] == PORT:
@@ -170,14 +172,15 @@ async def open_rendezvous(
     named = _link_hosts(listening, address, hosts)
     scheme = "http" if tls is None else "https"
     origins = [f"{scheme}://{_bracketed(host)}:{port}" for host in named]
-    own = listening if listening not in EVERYWHERE else "127.0.0.1"
+    here = listening if listening not in EVERYWHERE else "127.0.0.1"
     trusted = is_loopback(named[0]) if tls is None else _certified(named[0], hosts)
     return Rendezvous(
         origins[0],
         tuple(origins[1:]),
-        f"{scheme}://{_bracketed(own)}:{port}",
+        f"{scheme}://{_bracketed(here)}:{port}",
         trusted and bool(web_assets.shipped()),
         port,
+        own.open_lane,
     )
 
 

@@ -1,5 +1,6 @@
 """From an attempt at the signaling server to two open lanes, by the first way that comes through:
-WebRTC directly, and after two seconds TLS over TCP, or WebRTC by way of a relay (TURN).
+HTTPS, to a page that this transfer's own server has served; else WebRTC directly, and after two
+seconds TLS over TCP, or WebRTC by way of a relay (TURN).
 
 Knock, descriptions, candidates (PROTOCOL.md, Sealed signaling and The connection). What comes out
 is the `ChannelBinding` that the handshake is bound to. Two axes meet here and are kept apart: host
@@ -18,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..events import PathKind
 from ..lanes import Lane, LaneLost, Pair, hear_nothing
+from ..lanes.https import HttpsConnection, OpenPipe
 from ..lanes.tls.connection import TlsConnection
 from ..lanes.webrtc import SMALL_PACKET, Connection, Engine
 from ..lanes.webrtc.negotiation import (
@@ -40,6 +42,7 @@ from ..protocol.signal import (
     Candidates,
     Description,
     DirectEndpoint,
+    HttpsEndpoint,
     Knock,
     Sealer,
     Signal,
@@ -56,6 +59,7 @@ Obstacle = Literal[
     "relay_forbidden", "relay_against_policy", "no_relay", "relay_silent", "relay_answers"
 ]
 DIRECT_SECONDS = 2.0  # that direct WebRTC is given before TLS and relays are tried too
+HTTPS_SECONDS = 2.0  # that HTTPS is given before that; the page came by it
 
 
 async def receive_early(control: Lane) -> bytes:
@@ -131,13 +135,16 @@ class Transports:
         relay_only: bool = False,
         no_relay: bool = False,
         proxies: Proxies = NO_PROXIES,
+        open_pipe: OpenPipe | None = None,
     ) -> None:
-        """`direct_ports`: what may be listened on, first and last; None: WebRTC only. `offerer`:
+        """`direct_ports`: what may be listened on, first and last; None: WebRTC only. `open_pipe`:
+        opens a lane to a page that this transfer's own server has served. `offerer`:
         whether this side writes the first description. `packet`: see `MakeConnection`.
         `relay_only`: the peer is not to learn an address of this side. `no_relay`: no relay is to
         be used."""
         self._engine, self._packet, self._offerer = engine, packet, offerer
         self._ports = None if relay_only else direct_ports
+        self.open_pipe = None if relay_only or direct_ports is None else open_pipe
         self._relay_only, self._no_relay, self._proxies = relay_only, no_relay, proxies
         self._made: list[Pair] = []
         self._direct_size = MIN_MESSAGE_SIZE  # what direct WebRTC connections are known to take
@@ -145,6 +152,7 @@ class Transports:
         self._opened: _Opened | None = None
         self._tls: TlsConnection | None = None
         self._failed = asyncio.Event()  # the direct connection has
+        self._https_failed = asyncio.Event()  # that by HTTPS has, or there is none
         self._offered: list[str] = []  # addresses of the peer's candidates
         # A guest wants to connect, rather than look whether a link is good.
         self.knocked = False
@@ -179,7 +187,10 @@ class Transports:
 
     @property
     def max_message_size(self) -> int:
-        """What every lane of a session takes, also WebRTC connections that come later, in bytes."""
+        """What every lane of a session takes, also WebRTC connections that come later, in bytes.
+        Beside HTTPS none come."""
+        if self.path == "https":
+            return self._chosen.data.max_message_size
         return min(self._chosen.data.max_message_size, self._direct_size)
 
     @property
@@ -223,6 +234,8 @@ class Transports:
         self._to_browser = knock.kind == "browser"
         if self._to_browser or self._relay_only:
             self._ports = None
+        if not self._to_browser or self._relay_only:
+            self.open_pipe = None
         await self._connect(attempt, signals, knock.nonce_guest, host=True)
         binding = self._binding(attempt, keys, True, passphrase, host_sends)
         assert self._opened is not None
@@ -263,6 +276,10 @@ class Transports:
             ways.append(self._by_webrtc(ice, direct, host))
         if self._ports is not None:
             ways.append(self._by_tls(self._ports, signals, host))
+        if self.open_pipe is not None:
+            ways.append(self._by_https(self.open_pipe, signals))
+        else:
+            self._https_failed.set()
         self._opened = await race(_first_of(ways), self._listen(signals, direct, relayed))
         others = [pair for pair in self._made if pair is not self._opened.pair]
         # All close at once: each may take three seconds for what is queued.
@@ -278,7 +295,7 @@ class Transports:
                     if isinstance(signal, Description):
                         self._hear_nonces(signal)
                     (relayed if signal.relayed else direct).put(signal)
-                case Knock():
+                case Knock() | HttpsEndpoint():
                     raise PeerError("signal_out_of_turn")
         for way in (direct, relayed):
             way.put(None)
@@ -293,7 +310,29 @@ class Transports:
         if self._nonces != (description.nonce_guest, description.nonce_host):
             raise PeerError("description_of_another_attempt")
 
+    async def _by_https(self, open_pipe: OpenPipe, signals: SealedSignals) -> _Opened:
+        """The host's part, which is the page's server."""
+        assert self._nonces is not None
+        try:
+            try:
+                connection = HttpsConnection(open_pipe)
+            except OSError:
+                raise LaneLost from None
+            self._made.append(connection)
+            tokens = connection.control_token, connection.data_token
+            await signals.send(HttpsEndpoint(*self._nonces, *tokens))
+            await connection.opened()
+            message_1 = await receive_early(connection.control)
+        except LaneLost:
+            self._https_failed.set()
+            raise
+        own, peer = map(sha256, tokens)
+        return _Opened(connection, "https", (own, peer), message_1)
+
     async def _by_webrtc(self, ice: Ice, way: _Way, host: bool) -> _Opened:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HTTPS_SECONDS):
+                await self._https_failed.wait()
         try:
             connection = await ice.open_direct(offerer=self._offerer)
             return await self._by_connection(connection, "direct", way, host)
@@ -399,8 +438,8 @@ class Transports:
 
     async def hear_no_data(self) -> None:
         """Watch the data lane, by which nothing may come before there is a session. Raises
-        `PeerError`. A TLS connection makes its peer wait instead."""
-        if self.path != "tls":
+        `PeerError`. TLS and HTTPS make the peer wait instead."""
+        if self.path not in ("tls", "https"):
             await hear_nothing(self.data)
 
     def _hear(self, candidates: tuple[Candidate, ...]) -> None:

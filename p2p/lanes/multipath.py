@@ -1,9 +1,9 @@
 """Multipath: lanes beside the connection's own, which come and go while a transfer runs.
 
-Two kinds, both negotiated inside the control channel, never through the server (PROTOCOL.md,
-Several lanes): direct ones (TLS over TCP, between two native peers, whoever can connect), and
-further WebRTC connections, as many as raise the rate. What goes wrong with them is no more than a
-lane less.
+Three kinds, all negotiated inside the control channel, never through the server (PROTOCOL.md,
+Several lanes): direct ones (TLS over TCP, between two native peers, whoever can connect); those
+that a page fetches, where this transfer's own server has served it; and further WebRTC connections,
+as many as raise the rate. What goes wrong with them is no more than a lane less.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from ..protocol.sentences import os_detail
 from ..protocol.session import RecipientSession, SenderSession, SenderState
 from ..protocol.signal import Description, DirectEndpoint, Signal
 from ..tasks import race, stop, uncancelled
-from . import Lane, LaneLost, hear_nothing
+from . import Lane, LaneLost, hear_nothing, https
 from .connection_count import ConnectionCount
+from .streams import ThreadedLane
 from .tls.connection import AGAIN_SECONDS, ALONE_SECONDS
-from .tls.direct import DirectLane, DirectLanes
+from .tls.direct import DirectLanes
 from .tls.endpoint import hello
 from .tls.socket import has_congestion_control
 from .tls.targets import AT_ONCE, Targets
@@ -37,6 +38,7 @@ from .webrtc.negotiation import answer, offer
 
 logger = logging.getLogger("handover.multipath")
 
+HTTPS_LANES, HTTPS_LANES_UNDER_LOSS = 1, 4  # that a page fetches at once
 # Direct lanes: two keep both sides' cores busy; where losses slow a connection down, more do.
 DIRECT_LANES, DIRECT_LANES_UNDER_LOSS = 2, 8
 LONGEST_AGAIN_SECONDS = 60.0  # before direct lanes are tried again
@@ -98,6 +100,7 @@ class LaneContext:
     targets: Targets  # of the whole transfer
     warn: Callable[[str, str], None]  # code of a warning, detail
     open_outer_port: Callable[[], Awaitable[OuterPort | None]]
+    open_pipe: https.OpenPipe | None  # to a page that this transfer's own server has served
 
 
 class Multipath:
@@ -111,7 +114,8 @@ class Multipath:
         self._direct: DirectLanes | None = None
         self._peer: asyncio.Future[DirectEndpoint] = asyncio.get_running_loop().create_future()
         self._signals: dict[int, asyncio.Queue[Signal]] = {}
-        self.direct: dict[int, DirectLane] = {}  # those that are open, by number
+        # Those that are open, by number: direct ones, or those that a page fetches.
+        self.direct: dict[int, ThreadedLane] = {}
         self.webrtc: dict[int, Connection] = {}
         self._connections: set[int] = set()  # those, and others that are being opened or closed
 
@@ -121,6 +125,7 @@ class Multipath:
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._carry(0, self._own))
                 self._tasks.create_task(self._quietly(self._keep_direct()))
+                self._tasks.create_task(self._quietly(self._keep_https()))
                 self._tasks.create_task(self._quietly(self._keep_webrtc()))
                 self._tasks.create_task(self._watch())
         except BaseExceptionGroup as group:
@@ -142,7 +147,7 @@ class Multipath:
     def path(self) -> PathKind:
         """What carries the ranges now."""
         if self.direct:
-            return "tls"
+            return "https" if self._context.path == "https" else "tls"
         return "direct" if self.webrtc else self._context.path
 
     def close(self) -> None:
@@ -228,11 +233,11 @@ class Multipath:
             with suppress(LaneLost):
                 await self._adopt(await direct.accept())
 
-    async def _adopt(self, lane: DirectLane) -> bool:
+    async def _adopt(self, lane: ThreadedLane) -> bool:
         """Agree on a connection's number, and use it; False where it is not wanted."""
         raise NotImplementedError
 
-    def _use(self, number: int, lane: DirectLane) -> None:
+    def _use(self, number: int, lane: ThreadedLane) -> None:
         async def carry() -> None:
             try:
                 await self._carry(number, lane)
@@ -242,6 +247,11 @@ class Multipath:
 
         self.direct[number] = lane
         self._begin(carry())
+
+    # -- lanes that a page fetches
+
+    async def _keep_https(self) -> None:
+        """The sender's part; it is a program, and its recipient a page."""
 
     # -- further WebRTC connections
 
@@ -318,7 +328,10 @@ class SenderMultipath(Multipath):
         super().__init__(own, step, carry, context)
         self.session: SenderSession = session
         self.admitted = asyncio.Event()  # the recipient is
-        self._most_direct = DIRECT_LANES if has_congestion_control() else DIRECT_LANES_UNDER_LOSS
+        few, many = DIRECT_LANES, DIRECT_LANES_UNDER_LOSS
+        if context.path == "https":
+            few, many = HTTPS_LANES, HTTPS_LANES_UNDER_LOSS
+        self._most_direct = few if has_congestion_control() else many
         self._most = WEBRTC_LANES if self._can(MANY_LANES) else WEBRTC_LANES_TO_BROWSER
         if context.path == "relayed":
             session.lanes.rank_own(sessions.RELAYED)
@@ -357,7 +370,7 @@ class SenderMultipath(Multipath):
         fast = all(window.size > sessions.MIN_RANGE for _, window in self._direct_windows())
         return len(self.direct) < (self._most_direct if fast else min(self._most_direct, 2))
 
-    async def _adopt(self, lane: DirectLane) -> bool:
+    async def _adopt(self, lane: ThreadedLane) -> bool:
         if not self._wants_direct:
             lane.close()
             return False
@@ -371,6 +384,22 @@ class SenderMultipath(Multipath):
         self._step(self.session.lanes.add, number, sessions.DIRECT)
         self._use(number, lane)
         return True
+
+    async def _keep_https(self) -> None:
+        """As many as are wanted, once the recipient is admitted."""
+        open_pipe, again = self._context.open_pipe, AGAIN_SECONDS
+        if self._context.path != "https" or open_pipe is None:
+            return
+        await self.admitted.wait()
+        while True:
+            with suppress(LaneLost, OSError):
+                while self._wants_direct:
+                    token, pipe = open_pipe()
+                    self._step(self.session.offer_https, token, time.monotonic())
+                    await self._adopt(await https.opened(pipe))
+                    again = AGAIN_SECONDS
+            await asyncio.sleep(again)
+            again = min(2 * again, LONGEST_AGAIN_SECONDS)
 
     async def _keep_webrtc(self) -> None:
         """More connections while that raises the rate, and none beside direct lanes. Beside a
@@ -498,7 +527,7 @@ class RecipientMultipath(Multipath):
                     more, again = False, min(2 * again, LONGEST_AGAIN_SECONDS)
             await asyncio.sleep(again)
 
-    async def _adopt(self, lane: DirectLane) -> bool:
+    async def _adopt(self, lane: ThreadedLane) -> bool:
         first = await hello(lane) if len(self.direct) < DIRECT_LANES_UNDER_LOSS else b""
         if len(first) != HELLO or len(self.direct) >= DIRECT_LANES_UNDER_LOSS:  # there are enough
             lane.close()

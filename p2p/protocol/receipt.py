@@ -111,7 +111,7 @@ _payload = members(
                 "transcript": base64url(32),
                 "fingerprint_sender": base64url(32),
                 "fingerprint_recipient": base64url(32),
-                "path": one_of("direct", "relayed", "tls"),
+                "path": one_of("direct", "https", "relayed", "tls"),
                 "digits_confirmed": boolean,
                 "passphrase": boolean,
             }

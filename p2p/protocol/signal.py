@@ -137,12 +137,24 @@ class DirectEndpoint:
         return {**fields, "certificate": certificate}
 
 
-Signal = Knock | Description | Candidates | DirectEndpoint
+@dataclass(frozen=True)
+class HttpsEndpoint:
+    """By what tokens a page opens the lanes of a connection by HTTPS, at the server that it comes
+    from (PROTOCOL.md, The connection)."""
+
+    nonce_guest: bytes
+    nonce_host: bytes
+    control: bytes  # 32 bytes each
+    data: bytes
+
+
+Signal = Knock | Description | Candidates | DirectEndpoint | HttpsEndpoint
 _TYPES = {
     Knock: "knock",
     Description: "description",
     Candidates: "candidates",
     DirectEndpoint: "direct",
+    HttpsEndpoint: "https",
 }
 
 
@@ -233,6 +245,15 @@ _SHAPES = {
     ),
     "candidates": members({"type": text(16), "candidates": _candidates, "relayed": boolean}),
     "direct": DIRECT_SHAPE,
+    "https": members(
+        {
+            "type": text(16),
+            "nonce_guest": _nonce,
+            "nonce_host": _nonce,
+            "control": base64url(32),
+            "data": base64url(32),
+        }
+    ),
 }
 
 
@@ -246,9 +267,9 @@ def encode_signal(signal: Signal) -> bytes:
     if isinstance(signal, DirectEndpoint):
         return encode_json(kind | signal.fields())
     fields = dict(signal.__dict__)
-    for name in ("nonce_guest", "nonce_host", "fingerprint"):
-        if name in fields:
-            fields[name] = encode_base64url(fields[name])
+    for name, value in fields.items():
+        if isinstance(value, bytes):
+            fields[name] = encode_base64url(value)
     if "candidates" in fields:
         fields["candidates"] = [_candidate_json(one) for one in fields["candidates"]]
     return encode_json(kind | fields)
@@ -268,6 +289,9 @@ def decode_signal(data: bytes) -> Signal:
         return Knock(fields["nonce_guest"], fields["kind"], fields["relay_only"])
     if kind == "direct":
         return DirectEndpoint.read(fields)
+    if kind == "https":
+        del fields["type"]
+        return HttpsEndpoint(**fields)
     found = (Candidate(**one) for one in fields["candidates"])
     candidates = tuple(one for one in found if _is_eligible(one))
     if kind == "candidates":

@@ -25,6 +25,7 @@ from ..events import (
     Warned,
 )
 from ..lanes import Lane, LaneLost
+from ..lanes.https import OpenPipe
 from ..lanes.multipath import LaneContext, Multipath, OpenConnection, OuterPort
 from ..lanes.tls.targets import Targets
 from ..protocol import receipt as receipts
@@ -87,6 +88,10 @@ class Carrier(Protocol):
     @property
     def peer_addresses(self) -> Sequence[str]:
         """Where this connection found the peer, or could have."""
+
+    @property
+    def open_pipe(self) -> OpenPipe | None:
+        """Opens a lane to a page that this transfer's own server has served."""
 
     async def open_outer_port(self) -> OuterPort | None:
         """A TCP port whose outer address is known, where a STUN server tells it."""
@@ -317,7 +322,7 @@ class Driver:
         return LaneContext(
             open=connected.open,
             path=connected.carrier.path,
-            may_add=not connected.carrier.relay_only,
+            may_add=not connected.carrier.relay_only and connected.carrier.path != "https",
             nonces=(binding.nonce_guest, binding.nonce_host),
             direct_ports=None if connected.carrier.relay_only else self._options.direct_ports,
             addresses=connected.addresses,
@@ -325,6 +330,7 @@ class Driver:
             targets=self._targets,
             warn=lambda code, detail: self._options.emit(Warned(code, detail=detail)),
             open_outer_port=connected.carrier.open_outer_port,
+            open_pipe=connected.carrier.open_pipe,
         )
 
     # -- people
@@ -341,6 +347,7 @@ class Driver:
             self._progress_told, self._progressed = now, event
             own = self._waits.most()
             sure = own in OWN_BOTTLENECKS
+            own_direct = int(self._connected.carrier.path in ("tls", "https"))
             self._options.emit(
                 Progressed(
                     durable=event.durable,
@@ -348,8 +355,8 @@ class Driver:
                     total=event.total,
                     rate=self._meter.rate(event.durable),
                     path=self.lanes.path,
-                    direct=(self._connected.carrier.path == "tls") + len(self.lanes.direct),
-                    webrtc=(self._connected.carrier.path != "tls") + len(self.lanes.webrtc),
+                    direct=own_direct + len(self.lanes.direct),
+                    webrtc=1 - own_direct + len(self.lanes.webrtc),
                     bottleneck=own if sure else PEER_BOTTLENECKS.get(self._peer_bottleneck, own),
                 )
             )

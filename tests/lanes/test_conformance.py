@@ -14,8 +14,9 @@ import pytest
 
 from p2p.connect.addresses import reachable
 from p2p.lanes import Lane, LaneLost
+from p2p.lanes.streams import ThreadedLane
 from p2p.lanes.tls.connection import TlsConnection
-from p2p.lanes.tls.direct import DirectLane, DirectLanes
+from p2p.lanes.tls.direct import DirectLanes
 from p2p.lanes.webrtc import ENGINES, available, load
 from p2p.lanes.webrtc.sdp import build, read_own, read_own_candidates
 from p2p.protocol.errors import Failure
@@ -114,7 +115,7 @@ class Pipe(NamedTuple):
             return getattr(channel, "buffered_amount", 0) or getattr(channel, "bufferedAmount", 0)
         if hasattr(lane, "_writer"):
             return lane._writer.transport.get_write_buffer_size()
-        assert isinstance(lane, DirectLane)
+        assert isinstance(lane, ThreadedLane)
         return lane._bytes
 
 

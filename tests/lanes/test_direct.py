@@ -14,8 +14,9 @@ import pytest
 from cryptography import x509
 
 from p2p.connect.addresses import reachable
-from p2p.lanes import LaneLost
-from p2p.lanes.tls import HIGH_WATER, direct, endpoint
+from p2p.lanes import LaneLost, streams
+from p2p.lanes.streams import HIGH_WATER
+from p2p.lanes.tls import endpoint
 from p2p.lanes.tls import socket as tls_socket
 from p2p.lanes.tls.connection import TlsConnection
 from p2p.lanes.tls.direct import DirectLanes
@@ -63,7 +64,7 @@ async def test_a_clogged_lane_makes_the_sender_wait_and_loses_nothing(lanes):
     sending = asyncio.create_task(send())
     await asyncio.sleep(0.5)
     assert not sending.done(), "50 MB were taken though nobody read"
-    assert taken._bytes <= direct.READ_AHEAD + size
+    assert taken._bytes <= streams.READ_AHEAD + size
     assert [(await taken.recv())[:4] for _ in range(count)] == [n.to_bytes(4) for n in range(count)]
     await sending
     assert peak <= HIGH_WATER + size
@@ -73,7 +74,7 @@ async def test_a_message_that_is_too_long_is_refused_and_one_that_comes_ends_the
     made, taken = lanes
     with pytest.raises(ValueError, match="too long"):
         await made.send(bytes(made.max_message_size + 1))
-    made._tls.write((made.max_message_size + 1).to_bytes(4), bytes(10))
+    made._stream.write((made.max_message_size + 1).to_bytes(4), bytes(10))
     with pytest.raises(LaneLost):
         await asyncio.wait_for(taken.recv(), 5)
 

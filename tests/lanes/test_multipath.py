@@ -206,6 +206,7 @@ class Sides:
             targets=Targets(),
             warn=lambda code, detail: self.warned.append((code, detail)),
             open_outer_port=self.open_outer_port,
+            open_pipe=None,
         )
 
     async def open_outer_port(self):

@@ -101,6 +101,7 @@ class MemoryCarrier:
     path: PathKind = "direct"
     relay_only = False
     peer_addresses = ()
+    open_pipe = None
     max_message_size = MemoryLane.max_message_size
 
     def __init__(self, control: MemoryLane, data: MemoryLane) -> None:

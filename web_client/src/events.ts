@@ -11,7 +11,7 @@ import type { PurposeCode, PurposeName } from "./protocol/purposes";
 import type { Bottleneck } from "./protocol/session";
 
 /** What carries a connection. A page makes none by TLS over TCP. */
-export type PathKind = "direct" | "relayed";
+export type PathKind = "direct" | "https" | "relayed";
 
 // --- of what is to be sent
 
@@ -280,6 +280,7 @@ export type Event =
   | { readonly event: "audit"; readonly document: Uint8Array }
   | { readonly event: "socket"; readonly call: SocketCall }
   | { readonly event: "rtc"; readonly call: RtcCall }
+  | { readonly event: "https"; readonly call: HttpsCall }
   | Met
   | { readonly event: "room_for"; readonly free: number | null } // bytes on the disk; null: none for pages
   | { readonly event: "stay"; readonly at: Staying } // the page keeps the link's server there ...
@@ -342,6 +343,7 @@ export type Command =
     }
   | { readonly command: "answer"; readonly question: number; readonly answer: Answer }
   | { readonly command: "rtc"; readonly event: RtcEvent }
+  | { readonly command: "https"; readonly event: HttpsEvent }
   | { readonly command: "check"; readonly origin: string }
   | { readonly command: "stayed" } // the server was told
   | { readonly command: "persisted"; readonly granted: boolean }
@@ -422,3 +424,21 @@ export type RtcEvent = { readonly connection: number } & (
   | { readonly type: "no_candidates" } // the browser withholds all
   | { readonly type: "lost" }
 );
+
+// --- of connections by HTTPS, whose WebSockets the page has
+
+export type HttpsCall =
+  | {
+      readonly op: "open";
+      readonly connection: number;
+      readonly control: string; // of each lane, its path
+      readonly data: string;
+    }
+  | { readonly op: "close"; readonly connection: number };
+
+/** Its lanes, which may yet have to open. */
+export interface HttpsEvent {
+  readonly connection: number;
+  readonly control: MessagePort;
+  readonly data: MessagePort;
+}

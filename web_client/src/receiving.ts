@@ -1,6 +1,7 @@
 /** What a page does that opened somebody's link: receive, save, erase. */
 import type { Command, Delivered, Event, Person } from "./events";
 import { GuestInvitation } from "./invitation/guest";
+import type { HttpsConnections } from "./lanes/https/connection";
 import type { PeerConnections } from "./lanes/webrtc/connection";
 import { encodeBase64url, type Bytes } from "./protocol/codec";
 import { findLink } from "./protocol/link";
@@ -20,6 +21,7 @@ const SAVING_MS = 500; // between two events of how far it is
 
 type Around = { -readonly [member in keyof Person]: Person[member] } & {
   readonly peerConnections: PeerConnections;
+  readonly httpsConnections: HttpsConnections;
 };
 
 export class Receiving {
@@ -54,7 +56,7 @@ export class Receiving {
     let invitation: GuestInvitation;
     try {
       const link = findLink(text);
-      invitation = new GuestInvitation(link, around.peerConnections, around.tell);
+      invitation = new GuestInvitation(link, around, around.tell);
     } catch (error) {
       return around.tell({ event: "ended", ...failed(error) });
     }

@@ -7,6 +7,7 @@ import { WorkerSockets } from "./connect/sockets";
 import { decodeBase64url, hex } from "./protocol/codec";
 import type { Answer, Command, Event, Question } from "./events";
 import { policyTold } from "./invitation/policy";
+import { HttpsConnections } from "./lanes/https/connection";
 import { PeerConnections } from "./lanes/webrtc/connection";
 import { Receiving } from "./receiving";
 import { Sending, eraseExpired } from "./sending";
@@ -27,6 +28,7 @@ const tell = (event: Event): void => {
   postMessage(event);
 };
 const peerConnections = new PeerConnections((call) => tell({ event: "rtc", call }));
+const httpsConnections = new HttpsConnections((call) => tell({ event: "https", call }));
 const sockets = new WorkerSockets((call) => tell({ event: "socket", call }));
 
 function ask(kind: Question, signIn = ""): Promise<Answer> {
@@ -119,7 +121,7 @@ async function obey(data: Command): Promise<void> {
     case "open":
       await sodium.ready;
       void tellPolicy();
-      receiving = new Receiving(await opened(), { ...person, peerConnections });
+      receiving = new Receiving(await opened(), { ...person, peerConnections, httpsConnections });
       return receiving.open(data.link);
     case "start":
       return receiving!.start(data);
@@ -173,6 +175,7 @@ async function obey(data: Command): Promise<void> {
 onmessage = ({ data }: MessageEvent<Command>) => {
   // What these bring belongs to what runs, which ends by its own errors.
   if (data.command === "rtc") return peerConnections.take(data.event);
+  if (data.command === "https") return httpsConnections.take(data.event);
   if (data.command === "socket") return sockets.take(data.event);
   obey(data).catch((error) => tell({ event: "ended", ...failed(error) }));
 };

@@ -4,6 +4,7 @@ import { afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 
 import type { Event } from "../src/events";
 import { GuestInvitation } from "../src/invitation/guest";
+import { HttpsConnections } from "../src/lanes/https/connection";
 import { PeerConnections } from "../src/lanes/webrtc/connection";
 import { decodeBase64url } from "../src/protocol/codec";
 import { deriveKeys, type Link } from "../src/protocol/link";
@@ -56,10 +57,14 @@ class Asked {
   }
 }
 
+const connections = () => ({
+  peerConnections: new PeerConnections(() => {}),
+  httpsConnections: new HttpsConnections(() => {}),
+});
+
 function guest(transfer: Asked, { link = LINK, passphrase = null as string | null } = {}) {
   const told: Event[] = [];
-  const peerConnections = new PeerConnections(() => {});
-  const invitation = new GuestInvitation(link, peerConnections, (event) => told.push(event));
+  const invitation = new GuestInvitation(link, connections(), (event) => told.push(event));
   const identity = Promise.resolve(signer(1, "r"));
   const over = invitation.receive(transfer as unknown as RecipientTransfer, identity, passphrase);
   return { invitation, told, over };
@@ -211,7 +216,7 @@ test("a passphrase that cannot be one is refused before anybody is asked", async
 
 test("an identity that cannot be had is an ending as any other", async () => {
   const transfer = new Asked();
-  const invitation = new GuestInvitation(LINK, new PeerConnections(() => {}), () => {});
+  const invitation = new GuestInvitation(LINK, connections(), () => {});
   const refused = Promise.reject(new DOMException("", "QuotaExceededError"));
   await invitation.receive(transfer as unknown as RecipientTransfer, refused, null);
   expect(transfer.outcome).toMatchObject({ code: "internal", detail: "QuotaExceededError" });

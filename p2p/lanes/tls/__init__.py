@@ -2,12 +2,9 @@
 
 Each side makes a certificate and hands it to the other; it is the other's only trust anchor, in
 both directions (Python's `ssl` cannot pin a client by fingerprint). Nobody else gets through the
-TLS handshake. Messages stand behind their length (u32, big-endian).
+TLS handshake.
 
 Two uses: *direct lanes* beside the connection, set up inside its control channel, fast and one way
 (`direct.py`); and, where no UDP comes through, *the connection itself*, set up by signals as WebRTC
 is (`connection.py`).
 """
-
-LENGTH = 4  # bytes of a message's length
-HIGH_WATER = 2 * 1024 * 1024  # queued bytes above which `send` waits

@@ -8,72 +8,17 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Self
 
-from ...protocol.seal import Message
-from ...protocol.signal import MAX_MESSAGE_SIZE, may_connect
+from ...protocol.signal import may_connect
 from ...tasks import race
 from .. import LaneLost
-from . import HIGH_WATER, LENGTH
+from ..streams import CLOSE_SECONDS, HIGH_WATER, StreamLane
 from .endpoint import Endpoint, hello
 from .socket import TLS_SECONDS, tune
 
-CLOSE_SECONDS = 2.0  # for what is queued
 ALONE_SECONDS = 0.5  # that the one side may try alone, before the other connects too
 AGAIN_SECONDS = 2.0  # before it is tried again
 FEW_ADDRESSES, FEW_TRIES = 4, 3  # where nobody is proven yet
 NAMES = (b"control", b"data")  # of a connection's lanes
-
-
-class StreamLane:
-    """One TLS connection, both ways, on the event loop: simpler than a direct lane, and slower."""
-
-    max_message_size = MAX_MESSAGE_SIZE
-
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str
-    ) -> None:
-        self.address = address  # of the other end
-        self._reader, self._writer = reader, writer
-        self._finished = False
-        writer.transport.set_write_buffer_limits(HIGH_WATER)
-
-    async def send(self, message: Message) -> None:
-        """Queue a message; waits while more than HIGH_WATER bytes are queued."""
-        if len(message) > self.max_message_size:
-            raise ValueError("message too long for the lane")
-        if self._writer.is_closing():
-            raise LaneLost
-        self._writer.write(len(message).to_bytes(LENGTH, "big") + message)
-        try:
-            await self._writer.drain()
-        except OSError:
-            raise LaneLost from None
-
-    async def recv(self) -> bytes:
-        """The next message."""
-        try:
-            length = int.from_bytes(await self._reader.readexactly(LENGTH), "big")
-            if length > self.max_message_size:
-                raise LaneLost
-            return await self._reader.readexactly(length)
-        except (OSError, EOFError):
-            raise LaneLost from None
-
-    def close(self) -> None:
-        """Close it, whatever is queued. Never raises."""
-        with contextlib.suppress(AttributeError):  # Python 3.11.2's, where it is closed already
-            self._writer.transport.abort()
-
-    async def finish(self) -> None:
-        """Close it once what is queued is sent, if that is soon. Never raises; a second call does
-        nothing."""
-        if self._finished:
-            return
-        self._finished = True
-        self._writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._writer.wait_closed()
-        self.close()
 
 
 class StreamLanes(Endpoint[StreamLane]):

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from ...tasks import stop
+from ...tasks import stop, wake
 from .. import Lane, LaneLost
 from .certificate import make_certificate, make_context
 from .socket import TLS_SECONDS
@@ -237,9 +237,3 @@ def _listen_on(port: int) -> socket.socket:
     four = socket.create_server(("", port), backlog=BACKLOG)
     four.setblocking(False)
     return four
-
-
-def wake(waiter: asyncio.Future[None]) -> None:
-    """Let whoever waits go on, unless somebody has already."""
-    if not waiter.done():
-        waiter.set_result(None)

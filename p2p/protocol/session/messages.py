@@ -89,6 +89,7 @@ MESSAGES = {
     "countersignature": members({"type": _type, "signature": base64url(64)}),
     "done": members({"type": _type}),
     "direct": DIRECT_SHAPE,
+    "https": members({"type": _type, "token": base64url(32)}),
     "lane": members(
         {"type": _type, "lane": integer(1, MAX_LANE_NUMBER), "signal": text(MAX_PLAINTEXT)}
     ),

@@ -18,6 +18,7 @@ export const OUTCOMES = {
   direct: 4000,
   tls: 4001,
   relayed: 4002,
+  https: 4003,
   no_connection: 4010,
   connection_lost_early: 4011,
   passphrase_wrong: 4012,

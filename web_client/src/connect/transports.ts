@@ -2,7 +2,8 @@
 import sodium from "libsodium-wrappers-sumo";
 
 import { sleep } from "../clock";
-import { LaneLost } from "../lanes/lane";
+import type { HttpsConnections } from "../lanes/https/connection";
+import { LaneLost, type Pair } from "../lanes/lane";
 import type { Connection, PeerConnections } from "../lanes/webrtc/connection";
 import {
   SignalInbox,
@@ -11,13 +12,14 @@ import {
   type Descriptions,
   type Nonces,
 } from "../lanes/webrtc/negotiation";
-import { same, type Bytes } from "../protocol/codec";
+import { same, sha256, type Bytes } from "../protocol/codec";
 import { PeerError } from "../protocol/errors";
 import { MAX_HANDSHAKE_MESSAGE, type ChannelBinding } from "../protocol/handshake";
 import { isTurn, stunOf, type IceServer } from "../protocol/ice_server";
 import type { LinkKeys } from "../protocol/link";
 import {
   MAX_CANDIDATES,
+  MAX_MESSAGE_SIZE,
   MAX_RELAYED_CANDIDATES,
   NONCE,
   Sealer,
@@ -34,7 +36,7 @@ type Given = Pick<ChannelBinding, "passphrase" | "hostSends">;
 
 /** What came through, and what the handshake is bound to then. */
 export interface Opened {
-  readonly connection: Connection;
+  readonly connection: Pair;
   readonly binding: ChannelBinding;
   readonly frames: EarlyFrames;
   readonly relayOnly: boolean; // one of the sides keeps its addresses from the other
@@ -42,17 +44,22 @@ export interface Opened {
 }
 
 /** A way that came through. */
-interface Way extends Descriptions {
-  readonly connection: Connection;
+interface Way {
+  readonly connection: Pair;
   readonly frames: EarlyFrames;
+  readonly nonceHost: Bytes;
+  readonly fingerprints: readonly [own: Bytes, remote: Bytes];
+  readonly maxMessageSize: number; // bytes that the other side takes at once
 }
 
 /**
- * The ways to the other side: WebRTC directly, and by way of a relay. The host offers, and says when it is
- * time for a relay; which of the two it is, the guest decides by the first message of the handshake.
+ * The ways to the other side: HTTPS, where this page comes from its own server, WebRTC directly, and by way
+ * of a relay. The host offers, and says when it is time for a relay; which of them it is, the guest decides
+ * by the first message of the handshake.
  */
 export class Transports {
-  private readonly made = new Set<Connection>();
+  private readonly made = new Set<Pair>();
+  private readonly https = new SignalInbox();
   private readonly direct = new SignalInbox();
   private readonly relayed = new SignalInbox();
   private stun: readonly IceServer[] = [];
@@ -68,7 +75,11 @@ export class Transports {
   private directFailed: () => void = () => {};
   private closed = false; // no way is opened any more
 
-  constructor(private readonly peerConnections: PeerConnections) {}
+  /** `httpsConnections`: null at a host, whose page comes from a server that is not its own. */
+  constructor(
+    private readonly peerConnections: PeerConnections,
+    private readonly httpsConnections: HttpsConnections | null = null,
+  ) {}
 
   /** What is known of why nothing came through, a code of the catalogue under `detail`. */
   get obstacle(): string {
@@ -83,7 +94,7 @@ export class Transports {
   open = (): Connection => this.peerConnections.open(this.stun);
 
   /** Close what was made, all or all `but` one. */
-  close(but: Connection | null = null): void {
+  close(but: Pair | null = null): void {
     this.closed = true;
     for (const connection of this.made) if (connection !== but) connection.close();
   }
@@ -99,6 +110,9 @@ export class Transports {
     const nonceGuest = sodium.randombytes_buf(NONCE);
     const relayOnly = this.needsRelay;
     const ways: Promise<Way>[] = [];
+    if (!relayOnly && this.httpsConnections) {
+      ways.push(this.httpsWay(this.httpsConnections, nonceGuest));
+    }
     if (!relayOnly) ways.push(this.answerWay(this.direct, this.stun, false, nonceGuest, say));
     if (this.offersRelay) {
       ways.push(this.answerWay(this.relayed, seat.ice, true, nonceGuest, say));
@@ -107,17 +121,17 @@ export class Transports {
     say({ type: "knock", nonceGuest, kind: "browser", relayOnly });
     const way = await Promise.race([firstOf(ways), this.listen(seat, opening)]);
     this.close(way.connection);
-    const { own, remote, connection, frames } = way;
+    const { connection, frames, nonceHost, maxMessageSize } = way;
+    const [fingerprintGuest, fingerprintHost] = way.fingerprints;
+    const room = { room: keys.room, attempt: seat.attempt };
     const binding = {
-      room: keys.room,
-      attempt: seat.attempt,
+      ...room,
       nonceGuest,
-      nonceHost: remote.nonceHost,
-      fingerprintHost: remote.fingerprint,
-      fingerprintGuest: own.fingerprint,
+      nonceHost,
+      fingerprintHost,
+      fingerprintGuest,
       ...given,
     };
-    const { maxMessageSize } = remote;
     return { connection, binding, frames, relayOnly, maxMessageSize };
   }
 
@@ -145,17 +159,17 @@ export class Transports {
     if (!ways.length) throw new LaneLost();
     const way = await Promise.race([firstOf(ways), this.listen(seat, opening, nonces)]);
     this.close(way.connection);
-    const { own, remote, connection, frames } = way;
+    const { connection, frames, nonceHost, maxMessageSize } = way;
+    const [fingerprintHost, fingerprintGuest] = way.fingerprints;
+    const room = { room: keys.room, attempt: seat.attempt };
     const binding = {
-      room: keys.room,
-      attempt: seat.attempt,
+      ...room,
       nonceGuest,
-      nonceHost: nonces.host,
-      fingerprintHost: own.fingerprint,
-      fingerprintGuest: remote.fingerprint,
+      nonceHost,
+      fingerprintHost,
+      fingerprintGuest,
       ...given,
     };
-    const { maxMessageSize } = remote;
     return { connection, binding, frames, relayOnly, maxMessageSize };
   }
 
@@ -183,6 +197,29 @@ export class Transports {
     return Promise.race([sleep(DIRECT_SECONDS), failed]);
   }
 
+  /** The host's page, which this is, opens both lanes. */
+  private async httpsWay(connections: HttpsConnections, nonceGuest: Bytes): Promise<Way> {
+    const told = await this.https.next();
+    if (told.type !== "https" || !same(told.nonceGuest, nonceGuest)) {
+      throw new PeerError("description_of_another_attempt");
+    }
+    if (this.closed) throw new LaneLost();
+    const connection = connections.open(told.control, told.data);
+    this.made.add(connection);
+    const lost = new Promise<never>((_, reject) => {
+      connection.onLost = () => reject(new LaneLost());
+    });
+    lost.catch(() => {}); // nobody may be waiting
+    await Promise.race([connection.opened, lost]);
+    return {
+      connection,
+      frames: new EarlyFrames(connection),
+      nonceHost: told.nonceHost,
+      fingerprints: [sha256(told.data), sha256(told.control)],
+      maxMessageSize: MAX_MESSAGE_SIZE,
+    };
+  }
+
   private async answerWay(
     inbox: SignalInbox,
     ice: readonly IceServer[],
@@ -196,7 +233,7 @@ export class Transports {
     const next = () => inbox.next();
     const answered = answer(connection, remote, nonceGuest, tell, next, this.needsRelay);
     const descriptions = await Promise.race([answered, lost]);
-    return { connection, frames: new EarlyFrames(connection), ...descriptions };
+    return wayOf(connection, new EarlyFrames(connection), descriptions);
   }
 
   private async offerWay(
@@ -218,7 +255,7 @@ export class Transports {
       const frames = new EarlyFrames(connection);
       connection.data.onMessage = () => connection.onLost(); // nothing comes by it
       await Promise.race([frames.arrived(), lost]);
-      return { connection, frames, ...descriptions };
+      return wayOf(connection, frames, descriptions);
     } catch (error) {
       if (!relayed && error instanceof LaneLost) this.directFailed();
       throw error;
@@ -261,11 +298,16 @@ export class Transports {
     for (;;) {
       const envelope = await seat.recv();
       if (envelope === null) {
-        this.direct.end();
-        this.relayed.end();
+        for (const inbox of [this.https, this.direct, this.relayed]) inbox.end();
         return new Promise(() => {}); // the server has said all; the lanes may still open
       }
       const signal = opening.open(envelope);
+      if (signal.type === "https" && !nonces && !nonceHost) {
+        nonceHost = signal.nonceHost;
+        this.https.put(signal);
+        continue;
+      }
+      if (!nonceHost) this.https.end(); // it comes first, or not at all
       if (signal.type === "description") {
         nonceHost ??= signal.nonceHost;
         if (!same(nonceHost, signal.nonceHost))
@@ -275,6 +317,12 @@ export class Transports {
       (signal.relayed ? this.relayed : this.direct).put(signal);
     }
   }
+}
+
+function wayOf(connection: Connection, frames: EarlyFrames, { own, remote }: Descriptions): Way {
+  const { nonceHost, maxMessageSize } = remote;
+  const fingerprints = [own.fingerprint, remote.fingerprint] as const;
+  return { connection, frames, nonceHost, fingerprints, maxMessageSize };
 }
 
 /** The first that comes through. Throws `LaneLost` when none does, and whatever else one throws. */
@@ -294,7 +342,7 @@ export class EarlyFrames {
   private readonly frames: Bytes[] = [];
   private wake: () => void = () => {};
 
-  constructor(connection: Connection) {
+  constructor(connection: Pair) {
     connection.control.onMessage = (message) => {
       if (this.frames.length < MOST_EARLY && message.length <= MAX_HANDSHAKE_MESSAGE) {
         this.frames.push(message);

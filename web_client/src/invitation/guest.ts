@@ -11,6 +11,7 @@ import type { Outcome as AttemptOutcome } from "../connect/signaling_messages";
 import { Transports } from "../connect/transports";
 import type { Event } from "../events";
 import { LaneLost } from "../lanes/lane";
+import type { HttpsConnections } from "../lanes/https/connection";
 import type { PeerConnections } from "../lanes/webrtc/connection";
 import { hex, type Bytes } from "../protocol/codec";
 import { Failure } from "../protocol/errors";
@@ -63,7 +64,10 @@ export class GuestInvitation {
 
   constructor(
     private readonly link: Link,
-    private readonly peerConnections: PeerConnections,
+    private readonly around: {
+      readonly peerConnections: PeerConnections;
+      readonly httpsConnections: HttpsConnections;
+    },
     private readonly tell: (event: Event) => void,
   ) {
     this.keys = deriveKeys(link.secret);
@@ -174,7 +178,7 @@ export class GuestInvitation {
 
   /** One try to connect and to be let in. Throws `HandoverError`. */
   private async attempt(identity: Identity, first: boolean): Promise<Connected> {
-    const transports = new Transports(this.peerConnections);
+    const transports = new Transports(this.around.peerConnections, this.around.httpsConnections);
     const slow = setTimeout(() => this.tell({ event: "slow" }), SLOW_SECONDS * 1000);
     try {
       return await this.shakeHands(transports, identity, first);

@@ -1,5 +1,15 @@
 /** What a lane is, whatever carries it: the comments are the contract. */
+import type { PathKind } from "../events";
 import type { Bytes } from "../protocol/codec";
+
+/** What a session runs over: a control lane and its first data lane. */
+export interface Pair {
+  readonly control: Lane;
+  readonly data: Lane;
+  readonly path: PathKind;
+  onLost: () => void;
+  close(): void;
+}
 
 /** The lane is gone; whatever was not acknowledged may not have arrived. */
 export class LaneLost extends Error {}

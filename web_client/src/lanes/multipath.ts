@@ -1,6 +1,7 @@
 /**
- * Further WebRTC connections of a session (mirrors `p2p/lanes/multipath.py`): the sender decides how many
- * there are, the recipient answers. One that comes to nothing is no more than a lane less.
+ * Further lanes of a session (mirrors `p2p/lanes/multipath.py`): WebRTC connections, of which the sender
+ * decides how many there are and the recipient answers, and those that a recipient fetches from the
+ * sender's own process. One that comes to nothing is no more than a lane less.
  */
 import { clock } from "../clock";
 import type { PathKind } from "../events";
@@ -9,10 +10,12 @@ import { RELAYED, WEBRTC, type SenderSession } from "../protocol/session";
 import type { Bytes } from "../protocol/codec";
 import type { Signal } from "../protocol/signal";
 import { ConnectionCount } from "./connection_count";
+import { fetchLane } from "./https/fetched";
 import { LaneLost, type Lane } from "./lane";
 import type { Connection } from "./webrtc/connection";
 import { SignalInbox, answer, offer, type Nonces } from "./webrtc/negotiation";
 
+const MOST_FETCHED = 8; // lanes at once
 const MOST = 8; // at once: the browser's processor is the limit, not the network
 const OPEN_SECONDS = 15; // for a connection
 const DEAD_SECONDS = 10; // a lane that brings nothing for so long is closed
@@ -51,9 +54,9 @@ abstract class Multipath {
   /** A signal of a lane that is not known here, or not any more. */
   protected invited(_number: number, _signal: Signal): void {}
 
-  /** Whether any is open. */
-  get any(): boolean {
-    return this.carrying.size > 0;
+  /** What carries the ranges now, if it is not the connection's own lane. */
+  get carriedBy(): PathKind | null {
+    return this.carrying.size ? "direct" : null;
   }
 
   close(): void {
@@ -110,6 +113,9 @@ abstract class Multipath {
 
 /** The recipient takes what comes. */
 export class RecipientMultipath extends Multipath {
+  private readonly fetching = new Set<AbortController>();
+  private fetched = 0; // lanes that bring something
+
   constructor(
     openConnection: () => Connection,
     private readonly nonceGuest: Bytes, // of the attempt; each description echoes it
@@ -119,6 +125,38 @@ export class RecipientMultipath extends Multipath {
     private readonly takeIn: (message: Bytes, number: number) => void,
   ) {
     super(openConnection, lanes);
+  }
+
+  override get carriedBy(): PathKind | null {
+    return this.fetched ? "https" : super.carriedBy;
+  }
+
+  override close(): void {
+    super.close();
+    this.fetching.forEach((fetched) => fetched.abort());
+  }
+
+  /** The sender's own process has a lane to fetch. */
+  async offered(token: Bytes): Promise<void> {
+    if (this.fetching.size >= MOST_FETCHED) return;
+    const stop = new AbortController();
+    this.fetching.add(stop);
+    let number = -1; // the first message says it
+    try {
+      await fetchLane(token, stop.signal, (message) => {
+        if (number >= 0) return this.takeIn(message, number);
+        if (message.length !== 2) throw new LaneLost();
+        number = (message[0]! << 8) | message[1]!;
+        this.fetched++;
+        this.lanes.opened(number);
+      });
+    } catch {
+      // The sender has others.
+    } finally {
+      stop.abort();
+      this.fetching.delete(stop);
+      if (number >= 0) this.fetched--;
+    }
   }
 
   protected override invited(number: number, signal: Signal): void {
@@ -147,7 +185,7 @@ export class SenderMultipath extends Multipath {
     private readonly nonces: Nonces, // of the attempt
     lanes: Lanes,
     private readonly session: SenderSession,
-    private readonly path: PathKind, // of the connection's own lane
+    path: PathKind, // of the connection's own lane
     private readonly mayAdd: boolean, // whether there may be direct connections
     /** Carry ranges over a lane until it is dropped. */
     private readonly carryRanges: (number: number, lane: Lane) => Promise<void>,
@@ -156,11 +194,6 @@ export class SenderMultipath extends Multipath {
     if (path === "relayed") session.lanes.rankOwn(RELAYED);
     this.own = path === "relayed" ? 0 : 1;
     this.timer = setInterval(() => this.look(), LOOK_SECONDS * 1000);
-  }
-
-  /** What carries the ranges now. */
-  get carriedBy(): PathKind {
-    return this.any ? "direct" : this.path;
   }
 
   override close(): void {

@@ -85,7 +85,7 @@ const payloadShape = members({
     transcript: base64url(32),
     fingerprint_sender: base64url(32),
     fingerprint_recipient: base64url(32),
-    path: oneOf("direct", "relayed", "tls"),
+    path: oneOf("direct", "https", "relayed", "tls"),
     digits_confirmed: boolean,
     passphrase: boolean,
   }),

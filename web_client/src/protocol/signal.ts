@@ -91,7 +91,16 @@ export interface DirectEndpoint {
   readonly outer: { readonly address: string; readonly port: number } | null; // RFC 6544, S-O
 }
 
-export type Signal = Knock | Description | Candidates | DirectEndpoint;
+/** By what tokens a page opens the lanes of a connection by HTTPS, at its own origin. */
+export interface HttpsEndpoint {
+  readonly type: "https";
+  readonly nonceGuest: Bytes;
+  readonly nonceHost: Bytes;
+  readonly control: Bytes; // 32 bytes each
+  readonly data: Bytes;
+}
+
+export type Signal = Knock | Description | Candidates | DirectEndpoint | HttpsEndpoint;
 
 const IPV4 = /^(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/;
 
@@ -180,6 +189,13 @@ export const directShape = members({
   certificate: base64urlUpto(2048),
   outer: optional(members({ address: text(45, { empty: false }), port: integer(1024, 65535) })),
 });
+const httpsEndpoint = members({
+  type: text(16),
+  nonce_guest: base64url(NONCE),
+  nonce_host: base64url(NONCE),
+  control: base64url(32),
+  data: base64url(32),
+});
 
 /** The JSON of a signal, unsealed and unpadded. */
 export function encodeSignal(signal: Signal): Bytes {
@@ -214,6 +230,14 @@ export function encodeSignal(signal: Signal): Bytes {
       const told = { type: "direct", addresses: [...addresses], port, certificate };
       return encodeJson(outer ? { ...told, outer: { ...outer } } : told);
     }
+    case "https":
+      return encodeJson({
+        type: "https",
+        nonce_guest: encodeBase64url(signal.nonceGuest),
+        nonce_host: encodeBase64url(signal.nonceHost),
+        control: encodeBase64url(signal.control),
+        data: encodeBase64url(signal.data),
+      });
   }
 }
 
@@ -250,6 +274,11 @@ export function decodeSignal(data: Bytes): Signal {
     case "direct": {
       const { addresses, port, certificate, outer } = readAs(directShape, value, "direct");
       return { type: "direct", addresses, port, certificate, outer };
+    }
+    case "https": {
+      const fields = readAs(httpsEndpoint, value, "https");
+      const { nonce_guest: nonceGuest, nonce_host: nonceHost, control, data } = fields;
+      return { type: "https", nonceGuest, nonceHost, control, data };
     }
     default:
       throw new PeerError("signal_unknown");

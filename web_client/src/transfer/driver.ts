@@ -7,6 +7,7 @@
  */
 import { clock, sleep } from "../clock";
 import type { Event as PageEvent } from "../events";
+import type { Pair } from "../lanes/lane";
 import type { Connection } from "../lanes/webrtc/connection";
 import type { Bytes } from "../protocol/codec";
 import { HandoverError, PeerError, type Code } from "../protocol/errors";
@@ -26,7 +27,7 @@ export interface Connected {
   readonly secured: Secured;
   readonly verify: boolean; // this side wants the check digits compared
   readonly sessionPrivate: Bytes; // of x_R, at the recipient; at the sender none
-  readonly connection: Connection;
+  readonly connection: Pair;
   readonly open: () => Connection; // a further direct one
   readonly relayOnly: boolean; // there may be no direct connection
   readonly maxMessageSize: number; // bytes that the other side takes at once
@@ -70,7 +71,7 @@ export class Driver<Event> {
 
   constructor(
     private readonly session: Session<Event>,
-    private readonly connection: Connection,
+    private readonly connection: Pair,
     private readonly role: Role<Event>,
   ) {
     this.ended = new Promise((resolve, reject) => {

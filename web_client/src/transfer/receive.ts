@@ -142,6 +142,8 @@ export class Receive {
         return void this.driver.carry(this.confirm(event.signature));
       case "lane_signalled":
         return this.lanes.signalled(event.number, event.signal);
+      case "https_offered":
+        return void this.lanes.offered(event.token);
       case "bottleneck_reported":
         this.bottleneck = event.by;
         return;
@@ -329,7 +331,7 @@ export class Receive {
     if (verified < total && now - this.toldAt < PROGRESS_SECONDS) return;
     this.toldAt = now;
     const rate = this.rate.of(durable);
-    const path = this.lanes.any ? "direct" : this.connected.connection.path;
+    const path = this.lanes.carriedBy ?? this.connected.connection.path;
     const { bottleneck } = this;
     this.tell({ event: "progress", durable, verified, total, rate, path, bottleneck });
   }

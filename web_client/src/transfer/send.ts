@@ -406,7 +406,7 @@ export class Send {
     if (verified < total && now - this.toldAt < PROGRESS_SECONDS) return;
     this.toldAt = now;
     const rate = this.rate.of(durable);
-    const path = this.lanes.carriedBy;
+    const path = this.lanes.carriedBy ?? this.connected.connection.path;
     const bottleneck = this.waits.most();
     this.session.reportBottleneck(this.waits.own(), now);
     this.transfer.tell({ event: "progress", durable, verified, total, rate, path, bottleneck });

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test, vi } from "vitest";
 import type { RtcCall } from "../../src/events";
 import { LaneLost } from "../../src/lanes/lane";
 import { RecipientMultipath } from "../../src/lanes/multipath";
-import { ChannelLane, PASSED_ON } from "../../src/lanes/webrtc/channel";
+import { ChannelLane, PASSED_ON } from "../../src/lanes/channel";
 import { PeerConnections } from "../../src/lanes/webrtc/connection";
 import { answer } from "../../src/lanes/webrtc/negotiation";
 import { utf8 } from "../../src/protocol/codec";

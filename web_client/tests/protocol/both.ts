@@ -533,6 +533,7 @@ export const SAMPLES: { [type in MessageType]: Fields } = {
   receipt: { payload: "{}", signature: SIGNATURE },
   countersignature: { signature: SIGNATURE },
   done: {},
+  https: { token: new Uint8Array(32) },
   direct: { addresses: ["192.0.2.1"], port: 4000, certificate: "AAAA" },
   lane: { lane: 1, signal: '{"type":"candidates","candidates":[],"relayed":false}' },
   ping: { bottleneck: "" },

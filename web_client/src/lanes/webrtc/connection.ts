@@ -2,8 +2,8 @@
 import type { PathKind, RtcCall, RtcEvent } from "../../events";
 import type { IceServer } from "../../protocol/ice_server";
 import { MAX_CANDIDATES, type Description } from "../../protocol/signal";
+import { ChannelLane } from "../channel";
 import type { Lane } from "../lane";
-import { ChannelLane } from "./channel";
 import * as sdp from "./sdp";
 
 /** Makes connections, and brings what happens to them where it belongs. */

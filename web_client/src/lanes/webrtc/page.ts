@@ -4,9 +4,8 @@
  * passes messages on.
  */
 import type { Pipe, RtcCall, RtcEvent } from "../../events";
-import type { Bytes } from "../../protocol/codec";
 import type { IceServer } from "../../protocol/ice_server";
-import { CONTROL_CHANNEL, DATA_CHANNEL, LOW_WATER, PASSED_ON, type PassedOn } from "./channel";
+import { CONTROL_CHANNEL, DATA_CHANNEL, passOn } from "../channel";
 
 export class PagePeerConnections {
   private readonly open = new Map<number, RTCPeerConnection>();
@@ -30,7 +29,9 @@ export class PagePeerConnections {
       }
     } catch {
       // A candidate it cannot use is not the end.
-      if (call.op !== "candidate") this.tell({ connection: call.connection, type: "lost" });
+      if (call.op === "candidate") return;
+      const type = "RTCPeerConnection" in window ? "lost" : "no_candidates";
+      this.tell({ connection: call.connection, type });
     }
   }
 
@@ -99,28 +100,7 @@ export class PagePeerConnections {
   private channel(pc: RTCPeerConnection, name: string, id: number): Pipe {
     const channel = pc.createDataChannel(name, { negotiated: true, id });
     channel.binaryType = "arraybuffer";
-    if (TRANSFERABLE) return channel;
-    const { port1, port2 } = new MessageChannel();
-    let taken = 0; // bytes
-    const tellLeft = (carrier?: ArrayBuffer) => {
-      const told: PassedOn = {
-        taken,
-        buffered: channel.bufferedAmount,
-        ...(carrier && { carrier }),
-      };
-      port1.postMessage(told, carrier ? [carrier] : []);
-    };
-    channel.bufferedAmountLowThreshold = LOW_WATER;
-    channel.onbufferedamountlow = () => tellLeft();
-    channel.onopen = () => port1.postMessage(PASSED_ON.open);
-    channel.onclose = () => port1.postMessage(PASSED_ON.closed);
-    channel.onmessage = ({ data }: MessageEvent<ArrayBuffer>) => port1.postMessage(data, [data]);
-    port1.onmessage = ({ data }: MessageEvent<Bytes>) => {
-      if (channel.readyState === "open") channel.send(data as Uint8Array<ArrayBuffer>);
-      taken += data.byteLength;
-      tellLeft(data.buffer as ArrayBuffer);
-    };
-    return port2;
+    return TRANSFERABLE ? channel : passOn(channel);
   }
 
   private async tellPath(connection: number, pc: RTCPeerConnection): Promise<void> {

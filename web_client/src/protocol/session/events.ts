@@ -68,6 +68,12 @@ export interface LaneSignalled {
   readonly signal: Signal;
 }
 
+/** Recipient: by this token a further lane may be fetched, once. */
+export interface HttpsOffered {
+  readonly type: "https_offered";
+  readonly token: Bytes;
+}
+
 /** What the peer says holds it up. */
 export interface BottleneckReported {
   readonly type: "bottleneck_reported";
@@ -98,6 +104,7 @@ export type Event =
   | Receipted
   | Countersigned
   | LaneSignalled
+  | HttpsOffered
   | BottleneckReported
   | Suspected
   | Ended;

@@ -212,7 +212,7 @@ export abstract class Session<State extends string> {
 
   /**
    * Entries of both tables: lanes come and go from the offer on. Nothing is said of direct ones, which are
-   * for two command lines.
+   * for two command lines; only a sender that is one offers lanes to fetch.
    */
   protected static aboutLanes<State extends string>(states: readonly State[]): Entry<State>[] {
     const { prototype: session } = this;

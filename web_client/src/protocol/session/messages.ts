@@ -81,6 +81,7 @@ export const MESSAGES = {
   countersignature: members({ type, signature: base64url(64) }),
   done: members({ type }),
   direct: directShape,
+  https: members({ type, token: base64url(32) }),
   lane: members({ type, lane: integer(1, MAX_LANE_NUMBER), signal: text(MAX_PLAINTEXT) }),
   ping: members({ type, bottleneck: oneOf(...BOTTLENECKS) }),
   abort: members({ type, code: text(32) }),

@@ -152,6 +152,10 @@ export class RecipientSession extends Session<RecipientState> {
     });
   }
 
+  private onHttps({ token }: Message<"https">): void {
+    this.tell({ type: "https_offered", token });
+  }
+
   /** A further lane is open. Throws `PeerError` for a number that cannot be. */
   addLane(number: number): void {
     this.inTurn(this.addLane, () => {
@@ -478,6 +482,7 @@ export class RecipientSession extends Session<RecipientState> {
     ...RECIPIENT_STATES.slice(1).map((state) => [state, RANGE, this.own.onRange] as const),
     ...calls(RECIPIENT_STATES.slice(1), this.own.written, this.own.addLane),
     ...this.aboutLanes(RECIPIENT_STATES.slice(1)),
+    ...RECIPIENT_STATES.slice(1).map((state) => [state, "https", this.own.onHttps] as const),
   ]);
   protected readonly table = RecipientSession.rows;
 }

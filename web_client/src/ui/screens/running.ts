@@ -36,7 +36,7 @@ export function running(model: Model, { t: all, actions }: Context): Screen {
         parts.push(t.rate(bytes(rate, t)), t.left((total - durable) / rate));
       }
       numbers.textContent = parts.join(" · ");
-      const way = trouble === "lost" ? "" : t.running[path];
+      const way = trouble === "lost" ? "" : t.running[path === "relayed" ? path : "direct"];
       const flows = state === "accepted" && !trouble;
       const pace = flows && bottleneck ? t.running.bottleneck[bottleneck] : "";
       remarks.textContent = [t.running.stay, way, pace].filter(Boolean).join(" ");

@@ -1,7 +1,7 @@
-/** A lane over one WebRTC data channel. */
-import type { Pipe } from "../../events";
-import type { Bytes } from "../../protocol/codec";
-import type { Lane } from "../lane";
+/** A lane over one WebRTC data channel, or one WebSocket; and the port that stands in for either. */
+import type { Pipe } from "../events";
+import type { Bytes } from "../protocol/codec";
+import type { Lane } from "./lane";
 
 export const [CONTROL_CHANNEL, DATA_CHANNEL] = [0, 1]; // pre-negotiated stream ids
 
@@ -114,4 +114,34 @@ export class ChannelLane implements Lane {
     this.drained();
     this.pipe.close();
   }
+}
+
+/** The page's part: a port that stands in for a channel, or a WebSocket. */
+export function passOn(channel: RTCDataChannel | WebSocket): MessagePort {
+  const { port1, port2 } = new MessageChannel();
+  let taken = 0; // bytes
+  const tellLeft = (carrier?: ArrayBuffer) => {
+    const told: PassedOn = {
+      taken,
+      buffered: channel.bufferedAmount,
+      ...(carrier && { carrier }),
+    };
+    port1.postMessage(told, carrier ? [carrier] : []);
+  };
+  channel.binaryType = "arraybuffer";
+  if ("bufferedAmountLowThreshold" in channel) {
+    channel.bufferedAmountLowThreshold = LOW_WATER;
+    channel.onbufferedamountlow = () => tellLeft();
+  }
+  channel.onopen = () => port1.postMessage(PASSED_ON.open);
+  channel.onclose = () => port1.postMessage(PASSED_ON.closed);
+  channel.onmessage = ({ data }: MessageEvent<ArrayBuffer>) =>
+    port1.postMessage(data, data instanceof ArrayBuffer ? [data] : []);
+  port1.onmessage = ({ data }: MessageEvent<Bytes>) => {
+    const open = channel.readyState === "open" || channel.readyState === WebSocket.OPEN;
+    if (open) channel.send(data as Uint8Array<ArrayBuffer>);
+    taken += data.byteLength;
+    tellLeft(data.buffer as ArrayBuffer);
+  };
+  return port2;
 }

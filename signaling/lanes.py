@@ -1,0 +1,110 @@
+"""Lanes of the transfer that this server runs beside: from a pipe to a page, over HTTPS, and back.
+
+Whoever knows a lane's token opens it, once. A page gets what comes by the pipe as the body of a
+response, one way; or message by message as a WebSocket, both ways. The messages are sealed: they
+are copied here and never read. On the pipe each stands behind its length (u32, big-endian), as in
+the body of a response; one of no length says to the transfer that a page has opened the lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import socket
+
+from aiohttp import WSMsgType, web
+
+PATH = "/lanes/{token}"
+LENGTH = 4  # bytes of a message's length
+MAX_MESSAGE = 262_144  # bytes
+OPENED = bytes(LENGTH)
+OPEN_SECONDS = 15.0  # for a page to open a lane
+WRITE_SECONDS = 20.0  # for a page to take what was written
+PIECE = 256 * 1024  # bytes that are copied at once
+BUFFER = 1024 * 1024  # bytes in a pipe: a wake-up for four pieces, not for each
+
+
+def make_pipe() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a lane's pipe. Raises `OSError`."""
+    ends = socket.socketpair()
+    for end in ends:
+        for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            end.setsockopt(socket.SOL_SOCKET, buffer, BUFFER)
+    return ends
+
+
+class Lanes:
+    """Those that wait for their pages, by the SHA-256 of their tokens."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[bytes, socket.socket] = {}
+
+    def expect(self, token_hash: bytes, pipe: socket.socket) -> None:
+        """Let whoever knows this token open a lane to the pipe, soon."""
+        pipe.setblocking(False)
+        self._waiting[token_hash] = pipe
+        asyncio.get_running_loop().call_later(OPEN_SECONDS, self._forget, token_hash)
+
+    def take(self, token: str) -> socket.socket | None:
+        """The pipe of this token's lane, once; None where there is none."""
+        return self._waiting.pop(hashlib.sha256(token.encode()).digest(), None)
+
+    def close(self) -> None:
+        """Nobody opens one any more."""
+        for token_hash in list(self._waiting):
+            self._forget(token_hash)
+
+    def _forget(self, token_hash: bytes) -> None:
+        pipe = self._waiting.pop(token_hash, None)
+        if pipe is not None:
+            pipe.close()
+
+
+async def download(request: web.Request, pipe: socket.socket) -> web.StreamResponse:
+    """What comes by the pipe is the body, until either end closes. Raises `ConnectionError`,
+    `TimeoutError`."""
+    loop = asyncio.get_running_loop()
+    response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+    with pipe:
+        await response.prepare(request)
+        await loop.sock_sendall(pipe, OPENED)
+        while piece := await loop.sock_recv(pipe, PIECE):
+            async with asyncio.timeout(WRITE_SECONDS):
+                await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+async def exchange(ws: web.WebSocketResponse, pipe: socket.socket) -> None:
+    """Message by message, both ways, until either end closes."""
+    reader, writer = await asyncio.open_connection(sock=pipe, limit=BUFFER)
+    outgoing = asyncio.create_task(_send(ws, reader))
+    try:
+        writer.write(OPENED)
+        with contextlib.suppress(ConnectionError):  # the transfer has closed it
+            await _receive(ws, writer)
+    finally:
+        writer.close()
+        outgoing.cancel()
+        await asyncio.gather(outgoing, return_exceptions=True)
+
+
+async def _send(ws: web.WebSocketResponse, reader: asyncio.StreamReader) -> None:
+    """What comes by the pipe, to the page; in the end the WebSocket is closed."""
+    with contextlib.suppress(ConnectionError, EOFError, TimeoutError):
+        while True:
+            length = int.from_bytes(await reader.readexactly(LENGTH), "big")
+            message = await reader.readexactly(length)
+            async with asyncio.timeout(WRITE_SECONDS):
+                await ws.send_bytes(message)
+    await ws.close()
+
+
+async def _receive(ws: web.WebSocketResponse, writer: asyncio.StreamWriter) -> None:
+    while True:
+        message = await ws.receive()
+        if message.type is not WSMsgType.BINARY:
+            return
+        writer.write(len(message.data).to_bytes(LENGTH, "big") + message.data)
+        await writer.drain()

@@ -1,0 +1,23 @@
+/** The page's part of connections by HTTPS: their WebSockets, for Firefox may crash when a worker has them. */
+import type { HttpsCall, HttpsEvent } from "../../events";
+import { passOn } from "../channel";
+
+export class PageHttpsConnections {
+  private readonly open = new Map<number, WebSocket[]>();
+
+  constructor(private readonly tell: (event: HttpsEvent, transfer: Transferable[]) => void) {}
+
+  /** Carry out a call of the worker's. */
+  call(call: HttpsCall): void {
+    const { connection } = call;
+    if (call.op === "open") {
+      const sockets = [call.control, call.data].map((url) => new WebSocket(url));
+      this.open.set(connection, sockets);
+      const [control, data] = sockets.map((socket) => passOn(socket)) as [MessagePort, MessagePort];
+      this.tell({ connection, control, data }, [control, data]);
+    } else {
+      this.open.get(connection)?.forEach((socket) => socket.close());
+      this.open.delete(connection);
+    }
+  }
+}
