@@ -8,6 +8,7 @@ import { check } from "./connect/checking";
 import { PageSockets } from "./connect/sockets";
 import { Stay } from "./connect/stay";
 import type { Command, Event, Finding, Picked } from "./events";
+import { allowOwnScripts } from "./own_scripts";
 import { PageHttpsConnections } from "./lanes/https/page";
 import { PagePeerConnections } from "./lanes/webrtc/page";
 import { download, revokeDownloads } from "./ui/download";
@@ -25,14 +26,7 @@ const SENDING = "handover sending"; // the transfer that this tab sends
 const PORTION = 500; // files in one message to the worker
 const ANSWER_SECONDS = 20; // for the browser's own question about storage, which is easy to miss
 
-// Trusted Types: the worker's own script, from this server, is the only script a string may become.
-(window as any).trustedTypes?.createPolicy("default", {
-  createScriptURL: (url: string) => {
-    if (new URL(url, location.href).origin !== location.origin)
-      throw new TypeError("another origin");
-    return url;
-  },
-});
+allowOwnScripts();
 
 /** What this tab keeps, and while the page lasts where the browser refuses to keep anything. */
 const kept = new Map<string, string>();

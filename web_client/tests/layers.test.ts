@@ -9,14 +9,14 @@ const SRC = fileURLToPath(new URL("../src", import.meta.url));
 
 /** From the top. What stands on one floor does not know each other. */
 const FLOORS = [
-  ["main", "worker"],
+  ["main", "worker", "hash_worker"],
   ["receiving", "sending"],
   ["ui"],
   ["invitation"],
   ["transfer"],
   ["connect", "state"],
   ["storage", "lanes"],
-  ["compression", "events", "clock", "version"],
+  ["compression", "events", "clock", "version", "own_scripts"],
   ["protocol"],
 ];
 

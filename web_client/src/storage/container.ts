@@ -2,32 +2,28 @@
  * Everything in one store, as the file that is saved in the end (`Layout`): on the browser's disk, or
  * in memory.
  */
-import CRC32 from "crc-32";
-import sodium, { type StateAddress } from "libsodium-wrappers-sumo";
-
 import type { Bytes } from "../protocol/codec";
-import { HeapBuffer } from "../protocol/heap";
 import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
-import type { Tape } from "../protocol/tape";
+import type { Piece, Tape } from "../protocol/tape";
+import { MAX_WHOLE, hashWhole, openHasher, type Hashed, type Hasher } from "./hashing";
 import { erase, takesData } from "./opfs";
 import type { Destination, Settled, Store } from "./ports";
 import { diskFailure, settleEntries } from "./settling";
 import { Layout, type Extents } from "./zip";
 
-const READ_BACK = 1024 * 1024; // read and hashed at once
-const READ_BACK_STEP = 2 * 1024 * 1024; // some ten milliseconds
+const MOST_AT_ONCE = 64; // files that are hashed at once
 
 export class Container implements Destination {
   readonly stored = "browser";
   readonly crowded = false;
-  readonly readBackStep = READ_BACK_STEP;
+  readonly readBackStep = MAX_WHOLE;
   readonly layout: Layout;
   private readonly tape: Tape;
   private readonly gone = new Set<number>();
   private readonly digests = new Map<number, Bytes>();
   private readonly crcs = new Map<number, number>();
-  private readonly buffer = new HeapBuffer(READ_BACK);
-  private hashing: { entry: number; sha: StateAddress; crc: number } | null = null;
+  private hasher: Hasher | null = null; // of large files, once there is one
+  private hashing = -1; // the entry that it is at
   hashed = 0;
   extents: Extents = [];
 
@@ -89,45 +85,76 @@ export class Container implements Destination {
     }
   }
 
-  readBack(upto: number): void {
-    for (const { entry, offset, length } of this.tape.pieces(this.hashed, upto - this.hashed)) {
-      if (!this.gone.has(entry)) this.hash(entry, offset, length);
-      this.hashed = this.tape.start(entry) + offset + length;
+  async readBack(upto: number): Promise<void> {
+    const pieces = [...this.tape.pieces(this.hashed, upto - this.hashed)];
+    const { entries } = this.manifest;
+    const isLarge = ({ entry }: Piece) => entries[entry]!.size > MAX_WHOLE;
+    if (!this.hasher && pieces.some(isLarge)) this.hasher = await openHasher();
+    const work: Promise<void>[] = [];
+    let end = this.hashed;
+    for (const piece of pieces) {
+      const { entry, offset, length } = piece;
+      const ends = offset + length === entries[entry]!.size;
+      if (!isLarge(piece) && !ends) break; // it comes with a later call, whole
+      if (!this.gone.has(entry)) {
+        const hashing = isLarge(piece) ? this.hashPart(piece, ends) : this.hashWhole(entry);
+        work.push(hashing);
+        if (work.length % MOST_AT_ONCE === 0) await hashing;
+      }
+      end = this.tape.start(entry) + offset + length;
     }
+    await Promise.all(work);
+    this.hashed = end;
   }
 
-  private hash(entry: number, offset: number, length: number): void {
-    if (this.hashing?.entry !== entry) {
+  private async hashWhole(entry: number): Promise<void> {
+    const content = new Uint8Array(this.manifest.entries[entry]!.size);
+    if (this.load(content, entry, 0)) this.note(entry, await hashWhole(content));
+  }
+
+  /** Hash the next piece of a large file; `ends`: it is the last. */
+  private async hashPart({ entry, offset, length }: Piece, ends: boolean): Promise<void> {
+    const hasher = this.hasher!;
+    if (this.hashing !== entry) {
       this.forget();
       if (offset) return; // it failed before; half a digest is none
-      this.hashing = { entry, sha: sodium.crypto_hash_sha256_init(), crc: 0 };
+      this.hashing = entry;
     }
-    const { sha } = this.hashing;
     for (let at = offset; at < offset + length;) {
-      const wanted = this.buffer.view(offset + length - at);
+      const part = hasher.part(offset + length - at);
+      if (!this.load(part, entry, at)) return this.forget(); // no digest: the entry fails
+      at += part.length;
+      hasher.update(part);
+    }
+    if (!ends) return hasher.settled();
+    this.hashing = -1;
+    this.note(entry, await hasher.finish());
+  }
+
+  /** Read a part of an entry; whether all of it was there. */
+  private load(into: Bytes, entry: number, at: number): boolean {
+    for (let done = 0; done < into.length;) {
       let got = 0;
       try {
-        got = this.store.read(wanted, { at: this.layout.start(entry) + at });
+        const place = this.layout.start(entry) + at + done;
+        got = this.store.read(into.subarray(done), { at: place });
       } catch {
         // as if nothing were there
       }
-      if (got <= 0) return this.forget(); // no digest: the entry fails
-      this.buffer.hashInto(sha, got);
-      if (!this.layout.single) {
-        this.hashing.crc = CRC32.buf(this.buffer.view(got), this.hashing.crc);
-      }
-      at += got;
+      if (got <= 0) return false;
+      done += got;
     }
-    if (offset + length === this.manifest.entries[entry]!.size) {
-      this.digests.set(entry, sodium.crypto_hash_sha256_final(sha));
-      this.crcs.set(entry, this.hashing.crc >>> 0);
-      this.hashing = null;
-    }
+    return true;
+  }
+
+  private note(entry: number, { digest, crc }: Hashed): void {
+    this.digests.set(entry, digest);
+    this.crcs.set(entry, crc);
   }
 
   private forget(): void {
-    if (this.hashing) sodium.crypto_hash_sha256_final(this.hashing.sha); // frees its memory
-    this.hashing = null;
+    if (this.hashing >= 0) this.hasher?.forget();
+    this.hashing = -1;
   }
 
   settle(claimed: Results): Settled {
@@ -164,7 +191,8 @@ export class Container implements Destination {
   }
 
   close(): void {
-    this.forget();
+    this.hasher?.close();
+    this.hasher = null;
     this.store.close();
   }
 

@@ -5,13 +5,12 @@
  * is closed, so nothing of it survives a reload. Paths were held to the safe rule with the manifest;
  * nothing is ever replaced: a name that is taken at the top becomes `name (1)`.
  */
-import sodium from "libsodium-wrappers-sumo";
-
 import type { Bytes } from "../protocol/codec";
 import { Failure } from "../protocol/errors";
 import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
 import { collisionKey } from "../protocol/paths";
 import type { Tape } from "../protocol/tape";
+import { MAX_WHOLE, hashWhole, openHasher, type Hasher } from "./hashing";
 import type { Destination, Settled } from "./ports";
 import { diskFailure, settleEntries } from "./settling";
 
@@ -50,6 +49,7 @@ export class FolderDestination implements Destination {
   private readonly waiting: (() => void)[] = []; // for one of the open files to be closed
   private openFiles = 0;
   private choosing: Promise<unknown> = Promise.resolve();
+  private hasher: Hasher | null = null; // of large files, once there is one
   private whole = 0; // entries before it are closed
   private next = 0; // the entry to be hashed
 
@@ -136,7 +136,7 @@ export class FolderDestination implements Destination {
       if (part?.closed && !this.gone.has(entry)) {
         try {
           await part.closed;
-          this.digests.set(entry, await digestOf(await part.handle.getFile()));
+          this.digests.set(entry, await this.digestOf(await part.handle.getFile()));
         } catch {
           // no digest: the entry fails
         }
@@ -163,9 +163,35 @@ export class FolderDestination implements Destination {
     return settled;
   }
 
-  close(): void {}
+  private async digestOf(file: File): Promise<Bytes> {
+    if (file.size <= MAX_WHOLE) {
+      return (await hashWhole(new Uint8Array(await file.arrayBuffer()))).digest;
+    }
+    const hasher = (this.hasher ??= await openHasher());
+    try {
+      for await (const chunk of file.stream() as unknown as AsyncIterable<Bytes>) {
+        for (let at = 0; at < chunk.length;) {
+          const part = hasher.part(chunk.length - at);
+          part.set(chunk.subarray(at, at + part.length));
+          at += part.length;
+          hasher.update(part);
+        }
+        await hasher.settled();
+      }
+      return (await hasher.finish()).digest;
+    } catch (error) {
+      hasher.forget();
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.hasher?.close();
+    this.hasher = null;
+  }
 
   async discard(): Promise<void> {
+    this.close();
     for (const index of this.parts.keys()) await this.remove(index);
     for (const making of [...this.folders.values()].reverse()) {
       // Only what is empty goes: a person may have put something there meanwhile.
@@ -265,11 +291,3 @@ export class FolderDestination implements Destination {
 
 /** A write that failed has broken its file's stream, and with it all that the stream held. */
 const broken = (error: unknown): Failure => new Failure("disk_error", diskFailure(error).detail);
-
-async function digestOf(file: File): Promise<Bytes> {
-  const state = sodium.crypto_hash_sha256_init();
-  for await (const chunk of file.stream() as unknown as AsyncIterable<Bytes>) {
-    sodium.crypto_hash_sha256_update(state, chunk);
-  }
-  return sodium.crypto_hash_sha256_final(state);
-}

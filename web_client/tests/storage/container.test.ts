@@ -33,7 +33,7 @@ describe("a container", () => {
     return made;
   }
 
-  test("fails only the entry that cannot be read back", () => {
+  test("fails only the entry that cannot be read back", async () => {
     class Failing extends MemoryStore {
       override read(buffer: Bytes, options: { at: number }): number {
         if (options.at === broken) throw new DOMException("", "InvalidStateError");
@@ -42,11 +42,11 @@ describe("a container", () => {
     }
     const broken = container().layout.start(2);
     const made = filled(SOURCES, new Failing());
-    for (const upto of [3, 8, TOTAL]) made.readBack(upto);
+    for (const upto of [3, 8, TOTAL]) await made.readBack(upto);
     expect(made.settle(claim(SOURCES))[1]).toEqual([[2, NOT_WRITTEN]]);
   });
 
-  test("fails an entry of which the store has less than was written", () => {
+  test("fails an entry of which the store has less than was written", async () => {
     class Short extends MemoryStore {
       override read(buffer: Bytes, options: { at: number }): number {
         return options.at === last ? 0 : super.read(buffer, options);
@@ -54,18 +54,18 @@ describe("a container", () => {
     }
     const last = container().layout.start(4);
     const made = filled(SOURCES, new Short());
-    made.readBack(TOTAL);
+    await made.readBack(TOTAL);
     expect(made.settle(claim(SOURCES))[1]).toEqual([[4, NOT_WRITTEN]]);
   });
 
-  test("writes on when the store takes only a part", () => {
+  test("writes on when the store takes only a part", async () => {
     class Slow extends MemoryStore {
       override write(data: Bytes, options: { at: number }): number {
         return super.write(data.subarray(0, 2), options);
       }
     }
     const made = filled(SOURCES, new Slow());
-    made.readBack(TOTAL);
+    await made.readBack(TOTAL);
     expect(made.settle(claim(SOURCES))[1]).toEqual([]);
   });
 
@@ -76,9 +76,9 @@ describe("a container", () => {
       store[method] = () => {
         throw new DOMException("", "QuotaExceededError");
       };
-      const work = () => {
+      const work = async () => {
         const made = filled(SOURCES, store);
-        made.readBack(TOTAL);
+        await made.readBack(TOTAL);
         made.settle(claim(SOURCES));
       };
       const { code, detail } = await failure(work);

@@ -146,13 +146,17 @@ function tapeBytes(sources: readonly Source[]): Bytes {
 }
 
 /** Receive everything into a store and settle. */
-function receive(sources: readonly Source[], store: Store, failed = new Set<number>()): Container {
+async function receive(
+  sources: readonly Source[],
+  store: Store,
+  failed = new Set<number>(),
+): Promise<Container> {
   const manifest = manifestOf(sources);
   const container = new Container(manifest, "room", store);
   container.write(0, tapeBytes(sources));
   failed.forEach((index) => container.withdraw(index));
   container.sync();
-  container.readBack(tapeOf(manifest).total);
+  await container.readBack(tapeOf(manifest).total);
   const [results] = container.settle(claim(sources, failed));
   expect(new Set(results.failures().map(([index]) => index))).toEqual(failed);
   return container;
@@ -167,7 +171,7 @@ async function saved(
   failed?: Set<number>,
 ): Promise<[string, Container]> {
   const store = new MemoryStore();
-  const container = receive(sources, store, failed);
+  const container = await receive(sources, store, failed);
   const path = fresh();
   const content = await new Response(contentOf(store, container.extents)).arrayBuffer();
   writeFileSync(path, Buffer.from(content));
@@ -279,7 +283,7 @@ test("times that the old fields cannot say become their first or last", async ()
 test("what failed is in no directory, and its bytes are zeros in the store", async () => {
   const secret = utf8("the secret that was withdrawn");
   const store = new MemoryStore();
-  const container = receive(
+  const container = await receive(
     [
       ["a", utf8("first")],
       ["b", secret],
@@ -323,7 +327,7 @@ test("an archive of which nothing arrived is empty", async () => {
 test("a single file is itself", async () => {
   const store = new MemoryStore();
   const content = utf8("a single file");
-  const container = receive([["Befund/Röntgen.dcm", content]], store);
+  const container = await receive([["Befund/Röntgen.dcm", content]], store);
   expect(container.layout.single).toBe(true);
   expect(container.size).toBe(content.length);
   expect(container.layout.name).toBe("Röntgen.dcm");
@@ -332,7 +336,7 @@ test("a single file is itself", async () => {
 
 test("a single file that failed leaves nothing", async () => {
   const store = new MemoryStore();
-  const container = receive([["a", utf8("a single file")]], store, new Set([0]));
+  const container = await receive([["a", utf8("a single file")]], store, new Set([0]));
   expect([container.size, store.getSize()]).toEqual([0, 0]);
 });
 
@@ -522,8 +526,8 @@ test("any manifest in any order of ranges gives the source bytes back", async ()
       for (const [from, to] of ranges) container.write(from, tape.subarray(from, to));
       gone.forEach((index) => container.withdraw(index));
       container.sync();
-      while (container.hashed < tape.length) {
-        container.readBack(Math.min(container.hashed + 2500, tape.length));
+      for (let at = 0; at < tape.length; at += 2500) {
+        await container.readBack(Math.min(at + 2500, tape.length));
       }
       container.settle(claim(all, gone));
       if (!gone.size) expect(container.size).toBe(container.layout.size);
