@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,13 +153,15 @@ def _given(
     program: click.Group, named: Path | None = None
 ) -> dict[str, dict[Setting, tuple[Any, Path]]]:
     """By command, what the files say of its settings, and which file."""
-    known: dict[str, dict[str, list[tuple[str, click.Command, Setting]]]] = {"": {}, SERVE: {}}
-    given: dict[str, dict[Setting, tuple[Any, Path]]] = {name: {} for name in program.commands}
-    for found in _settings(program):
-        known[found[2].table].setdefault(found[2].key, []).append(found)
+    known: dict[str, dict[str, list[tuple[str, click.Command, Setting]]]] = {}
+    given: dict[str, dict[Setting, tuple[Any, Path]]] = defaultdict(dict)
     needed = named is not None or bool(os.environ.get(VARIABLE))
     for path in paths() if named is None else [named.absolute()]:
         for table, key, value in _entries(path, needed):
+            if not known:  # all commands are loaded only where there is something to look up
+                known = {"": {}, SERVE: {}}
+                for found in _settings(program):
+                    known[found[2].table].setdefault(found[2].key, []).append(found)
             if key not in known[table]:
                 raise _bad(path, "config_key", _full(table, key))
             for name, command, setting in known[table][key]:
