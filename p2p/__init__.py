@@ -4,6 +4,7 @@
 await its result (`p2p.api`). The command line uses nothing else.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .version import VERSION
@@ -63,11 +64,10 @@ else:
 
     def __getattr__(name: str) -> object:
         """A public name, from the API, which is loaded when the first is asked for (PEP 562)."""
-        if name not in __all__:
+        if name not in (*__all__, "api", "events"):  # modules that come with it
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from . import api
-
-        return getattr(api, name)
+        loaded = import_module(".api", __name__)
+        return getattr(loaded, name) if name in __all__ else globals()[name]
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

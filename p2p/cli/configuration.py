@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import click
 from click.core import ParameterSource
 from platformdirs import site_config_path, user_config_path
 
-from ..api import Detail, os_detail, shown
+from ..protocol.sentences import Detail, os_detail
 from .language import language, words
 
 FILE = "handover.toml"
@@ -176,6 +175,8 @@ def _entries(path: Path, needed: bool) -> Iterator[tuple[str, str, Any]]:
             data = file.read(MAX_FILE + 1)
         if len(data) > MAX_FILE:
             raise ValueError(f"> {MAX_FILE} B")
+        import tomllib  # few have such a file
+
         read = tomllib.loads(data.decode())
     except (FileNotFoundError, NotADirectoryError):
         if needed:
@@ -219,5 +220,7 @@ def _full(table: str, key: str) -> str:
 
 
 def _bad(path: Path, code: str, what: str, why: str = "") -> click.UsageError:
+    from ..api import shown
+
     path_shown = shown(str(path), 1024)
     return click.UsageError(words("usage", code, path=path_shown, what=shown(what, 256), why=why))
