@@ -4,53 +4,9 @@
 await its result (`p2p.api`). The command line uses nothing else.
 """
 
-from .api import (
-    AnnexEntry,
-    BadLine,
-    LogCheck,
-    Party,
-    Tls,
-    Transfer,
-    Unfinished,
-    annex,
-    check_audit,
-    compare_files,
-    discard,
-    find_unfinished,
-    local_authority,
-    needs_passphrase,
-    parties,
-    read_receipt,
-    receive,
-    resume,
-    send,
-    serve,
-    tidy,
-    tls_from_files,
-    tls_from_local_ca,
-    unfinished,
-    verify_web,
-)
-from .events import (
-    Completed,
-    DigitsShown,
-    Event,
-    Failed,
-    LinkMade,
-    Listed,
-    Offered,
-    PeerMet,
-    Progressed,
-    Question,
-    QuestionDropped,
-    StateChanged,
-    Warned,
-)
-from .protocol.errors import Ending, Failure
-from .protocol.receipt import BadReceipt, Receipt
-from .protocol.receipt import verify as verify_receipt
-from .state.home import Home
-from .transfer.outcome import Outcome
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .version import VERSION
 
 __version__ = VERSION
@@ -101,3 +57,17 @@ __all__ = [
     "verify_receipt",
     "verify_web",
 ]
+
+if TYPE_CHECKING:
+    from .api import *
+else:
+
+    def __getattr__(name: str) -> object:
+        """A public name, from the API, which is loaded when the first is asked for (PEP 562)."""
+        if name not in (*__all__, "api", "events"):  # modules that come with it
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        loaded = import_module(".api", __name__)
+        return getattr(loaded, name) if name in __all__ else globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

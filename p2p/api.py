@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import pkgutil
 import shutil
 import time
 from collections import deque
@@ -28,24 +29,14 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from signaling.access import Access, BadAccess, new_token
 from signaling.ice import TTL_SECONDS as TURN_TTL
 from signaling.ice import BadIce, IceConfiguration, SecretFile
 from signaling.messages import MAX_TTL as MAX_EXPIRES
-from signaling.policy import Policy, Relay, Require
-from signaling.store import Store
 
-from . import stamping
-from .connect import server_check, timestamps
 from .connect.certificates import Tls, local_authority, tls_from_files, tls_from_local_ca
-from .connect.doctor import Check, Doctor, Opening
 from .connect.proxies import Proxies
 from .connect.rendezvous import READY_DAYS, open_rendezvous, open_server, open_stun
 from .connect.seats import OWNER
-from .connect.syslog import PORT as SYSLOG_PORT
-from .connect.syslog import Server as SyslogServer
-from .connect.syslog import SyslogFailed, own_name
-from .connect.timestamps import BadStamp, Stamp, StampFailed
 from .events import (
     Completed,
     DigitsShown,
@@ -64,7 +55,7 @@ from .events import (
 )
 from .invitation import CUT_SECONDS, LAST_WORD_SECONDS, GuestInvitation, HostInvitation
 from .lanes.webrtc import ENGINES, EngineName, available, choose_engine
-from .protocol import checkpoint, disclosure
+from .protocol import checkpoint
 from .protocol.audit import BadLine, Verified
 from .protocol.audit import verify as verify_log
 from .protocol.checkpoint import BadCheckpoint
@@ -78,13 +69,8 @@ from .protocol.receipt import MAX_FILE, BadReceipt, Receipt, fingerprint, thumbp
 from .protocol.receipt import verify as verify_receipt
 from .protocol.seal import TRANSFER_ID
 from .protocol.sentences import CATALOGUE, LANGUAGES, Detail, Language, os_detail, text
-from .stamping import StampCheck, Stamped
-from .state import fhir, history, retention, witness
 from .state.audit import lines_of
-from .state.evidence import LogCheck, check_log
 from .state.folder import now_text, stamp_of, utc_text
-from .state.history import Account, Filter, Transfers
-from .state.history import Entry as LogEntry
 from .state.home import Home
 from .state.journal import Journal, Journals, SenderRecord
 from .state.receipts import Annex, read_annex, read_opened
@@ -107,9 +93,62 @@ from .transfer.trail import Trail
 from .version import SOFTWARE, VERSION
 
 if TYPE_CHECKING:
+    from signaling.access import Access, BadAccess, new_token
+    from signaling.policy import Policy, Relay, Require
+    from signaling.store import Store
+
+    from .connect import timestamps
+    from .connect.doctor import Check, Doctor, Opening
+    from .connect.syslog import PORT as SYSLOG_PORT
+    from .connect.syslog import Server as SyslogServer
+    from .connect.syslog import SyslogFailed
+    from .connect.timestamps import BadStamp, Stamp, StampFailed
     from .connect.verify_web import Finding
     from .forwarding import Forwarding
+    from .protocol import disclosure
+    from .stamping import StampCheck, Stamped
+    from .state import fhir, retention, witness
     from .state.dicom_audit import AuditMessage
+    from .state.evidence import LogCheck
+    from .state.history import Account, Filter, Transfers
+    from .state.history import Entry as LogEntry
+else:  # what no transfer needs is loaded when it is first asked for (PEP 562)
+    _LATER = {
+        "Access": "signaling.access:Access",
+        "Account": "p2p.state.history:Account",
+        "BadAccess": "signaling.access:BadAccess",
+        "BadStamp": "p2p.connect.timestamps:BadStamp",
+        "Check": "p2p.connect.doctor:Check",
+        "Doctor": "p2p.connect.doctor:Doctor",
+        "Filter": "p2p.state.history:Filter",
+        "LogCheck": "p2p.state.evidence:LogCheck",
+        "LogEntry": "p2p.state.history:Entry",
+        "Opening": "p2p.connect.doctor:Opening",
+        "Policy": "signaling.policy:Policy",
+        "Relay": "signaling.policy:Relay",
+        "Require": "signaling.policy:Require",
+        "SYSLOG_PORT": "p2p.connect.syslog:PORT",
+        "Stamp": "p2p.connect.timestamps:Stamp",
+        "StampCheck": "p2p.stamping:StampCheck",
+        "StampFailed": "p2p.connect.timestamps:StampFailed",
+        "Stamped": "p2p.stamping:Stamped",
+        "Store": "signaling.store:Store",
+        "SyslogFailed": "p2p.connect.syslog:SyslogFailed",
+        "SyslogServer": "p2p.connect.syslog:Server",
+        "Transfers": "p2p.state.history:Transfers",
+        "disclosure": "p2p.protocol.disclosure",
+        "fhir": "p2p.state.fhir",
+        "new_token": "signaling.access:new_token",
+        "retention": "p2p.state.retention",
+        "timestamps": "p2p.connect.timestamps",
+        "witness": "p2p.state.witness",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return pkgutil.resolve_name(_LATER[name])
+
 
 __all__ = [
     "CATALOGUE",
@@ -832,6 +871,8 @@ def discard(wanted: str, home: HomeLike = None) -> str:
 def log_entries(wanted: Filter | None = None, home: HomeLike = None) -> Iterator[LogEntry]:
     """The entries of this machine's audit log, the oldest first, each once the chain is known to
     hold up to it. Raises `BadLine`, `Failure`."""
+    from .state import history
+
     return history.entries(_home(home).audit, wanted)
 
 
@@ -841,12 +882,16 @@ def accounts(
     """The transfers whose last entry lies in this time (RFC 3339, UTC; "": open), in the order of
     those entries; of a log that is `broken` as far as it holds. Each time they are told, the log is
     read. Raises `BadLine`, `Failure`, also while they are told."""
+    from .state import history
+
     return history.accounts(_home(home), since, until, broken=broken)
 
 
 def dicom_messages(home: HomeLike = None) -> Iterator[tuple[LogEntry, list[AuditMessage]]]:
     """The entries of this machine's audit log, each with the DICOM audit messages it makes. Raises
     `BadLine`, `Failure`."""
+    from .connect.syslog import own_name
+    from .state import history
     from .state.dicom_audit import messages  # 0.02 s
 
     own = _home(home)
@@ -878,12 +923,16 @@ def stamp_authority(
     """A time stamp authority (RFC 3161). `trusted`: a file of the certificates that vouch for its
     stamps, PEM. `ca`: a further certificate to trust for https. `proxy`: as of `send`. Raises
     `Failure`."""
+    from .connect import timestamps
+
     return timestamps.Authority(url, _trusted(trusted), ca, Proxies(proxy))
 
 
 async def stamp_audit(authority: timestamps.Authority, home: HomeLike = None) -> Stamped:
     """Have an authority stamp this machine's audit log as it is now, and every receipt that has no
     time stamp. Raises `StampFailed`, `BadLine`, `Failure`."""
+    from . import stamping
+
     try:
         return await stamping.stamp(_home(home), authority)
     except OSError as error:
@@ -902,7 +951,8 @@ async def signed_evidence(
     electronic registered delivery (ETSI EN 319 522-3, JAdES), a line of JSON for each event. Signed
     with `certificate` and its key (PEM), else with this machine's identity; with an `authority`,
     each with a time stamp. Raises `BadLine`, `Failure`, `StampFailed`."""
-    from .state import erds, jades  # 0.1 s
+    from . import stamping
+    from .state import erds, history, jades  # 0.1 s
 
     own = _home(home)
     identity = own.identity.load()
@@ -922,6 +972,8 @@ async def signed_evidence(
 def check_stamps(trusted: Path, home: HomeLike = None) -> StampCheck:
     """Check the time stamps of this machine's receipts and audit log. `trusted`: a file of the
     authority's certificates, PEM. Raises `Failure`."""
+    from . import stamping
+
     try:
         return stamping.check(_home(home), _trusted(trusted))
     except OSError as error:
@@ -931,6 +983,9 @@ def check_stamps(trusted: Path, home: HomeLike = None) -> StampCheck:
 def check_stamp(receipt_file: Path, trusted: Path) -> Stamp | None:
     """What the time stamp beside a receipt says; None where there is none. Raises `BadStamp`,
     `Failure`."""
+    from . import stamping
+    from .connect import timestamps
+
     path = stamp_of(receipt_file)
     if not os.path.lexists(path):
         return None
@@ -1014,6 +1069,8 @@ def parties(receipt: Receipt, home: HomeLike = None) -> tuple[Party, Party]:
 
 def read_document(file: str | os.PathLike[str]) -> bytes:
     """A small document that somebody handed over. Raises `Failure`."""
+    from .protocol import disclosure
+
     path = Path(file)
     try:
         return read_strictly(path, disclosure.MAX_FILE, own=False)
@@ -1108,6 +1165,8 @@ def disclose(
     """Proof for one entry of a receipt, which shows no other name, as a document of JSON. The names
     come from this annex, else from this machine's. Raises `Failure`, and `BadReceipt` for an annex
     that is not this receipt's."""
+    from .protocol import disclosure
+
     transfer = receipt.payload["transfer_id"]
     manifest, results, placed = _annex(receipt, home, annex_file)
     names = {entry.path: index for index, entry in enumerate(manifest.entries)}
@@ -1173,6 +1232,8 @@ def annex(
 def check_audit(home: HomeLike = None) -> LogCheck:
     """Check the chain of this machine's audit log, and hold it against every receipt here. It holds
     where there are no misfits. Raises `BadLine` where the chain does not hold, and `Failure`."""
+    from .state.evidence import check_log
+
     return check_log(_home(home))
 
 
@@ -1242,6 +1303,8 @@ def check_server(
     """Whether a server would serve as it is configured, one check after the other. Takes what
     `serve` takes; `others` are further addresses that it is to listen on, `proxied` whether it
     trusts a proxy. A store is not to be used again."""
+    from .connect import server_check
+
     return server_check.check_server(
         listen, tls, ice, store, others, proxied=proxied, ready_days=ready_days
     )
@@ -1293,6 +1356,8 @@ def ice_configuration(
 
 def check_machine(home: HomeLike = None) -> list[Check]:
     """What a transfer needs of this machine: a data folder, room on the disk, an engine."""
+    from .connect.doctor import Check
+
     checks: list[Check] = []
     try:
         own = _home(home)
@@ -1339,6 +1404,8 @@ def doctor(
 ) -> Doctor:
     """Try the ways of connecting from here one by one; the arguments are those of `send`. Raises
     `Failure` for an address that is none, and where there is no engine."""
+    from .connect.doctor import Doctor
+
     origin = read_origin(server) if server is not None else None
     chosen = choose_engine(engine)
     ports = (direct_ports or (0, 0)) if direct else None

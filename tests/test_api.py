@@ -28,6 +28,19 @@ def homes(tmp_path):
     return {"sender": tmp_path / "s", "recipient": tmp_path / "r"}
 
 
+def test_every_public_name_is_there():
+    """Though it may be loaded only now, each is there, and the package's are those of the API."""
+    assert len(api.__all__) == len({*api.__all__})
+    assert {name for name in api.__all__ if not hasattr(api, name)} == set()
+    assert {*vars(api)["_LATER"]} <= {*api.__all__}
+    assert {name for name in p2p.__all__ if getattr(p2p, name) is not getattr(api, name)} == set()
+    assert {*p2p.__all__} <= {*dir(p2p)}
+    assert p2p.api is api
+    for module in (p2p, api):
+        with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+            getattr(module, "nonsense")  # noqa: B009
+
+
 async def test_send_receive_answer_result(tmp_path, some, homes):
     transfer = await p2p.send(some, home=homes["sender"])
     assert transfer.link in transfer.links

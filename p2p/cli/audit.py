@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import csv
 import functools
 import io
@@ -30,10 +29,13 @@ from ..api import (
     shown,
 )
 from . import report
+from .forwarding import audit_forward
 from .language import counted, found, number, quoted, size, words
-from .options import both_or_none
+from .options import Day, both_or_none
 from .parties import party_text, posing, purpose_text
-from .terminal import say, show, show_json, show_table, told
+from .retention import audit_checkpoint, audit_prune, audit_witness
+from .stamping import audit_stamp
+from .terminal import say, show, show_json, show_table, told, whole
 
 LISTED = 10  # receipts that do not fit
 SHORT = 8  # characters of an ID
@@ -43,24 +45,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 @click.group("audit")
 def audit_group() -> None:
     """`handover audit`."""
-
-
-class Day(click.ParamType[Any]):
-    """A day of this computer's calendar."""
-
-    name = "date"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            day = datetime.strptime(str(value), "%Y-%m-%d")
-            (day + timedelta(days=1)).astimezone()  # the calendar goes on, and the clock knows it
-            return day
-        except (ValueError, OverflowError, OSError):
-            self.fail(words("usage", "day"), param, ctx)
 
 
 @dataclass(frozen=True)
@@ -95,18 +79,6 @@ def period(command: Command) -> Command:
         return command(span=Period(since, until), **rest)
 
     return wrapped  # type: ignore[return-value]
-
-
-@contextlib.contextmanager
-def whole(log: Path) -> Iterator[None]:
-    """Say where a log's chain does not hold, and exit."""
-    with told():
-        try:
-            yield
-        except BadLine as bad:
-            reason = words("receipt", "line", number=bad.number, reason=bad.reason)
-            say(words("receipt", "audit_invalid", path=shown(str(log), 1024), reason=reason))
-            raise SystemExit(1) from None
 
 
 @audit_group.command("verify")
@@ -619,3 +591,7 @@ def _row(cells: Iterable[object]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text).writerow(cells)
     return text.getvalue()
+
+
+for command in (audit_checkpoint, audit_witness, audit_forward, audit_stamp, audit_prune):
+    audit_group.add_command(command)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import click
 from click.core import ParameterSource
 from platformdirs import site_config_path, user_config_path
 
-from ..api import Detail, os_detail, shown
+from ..protocol.sentences import Detail, os_detail
 from .language import language, words
 
 FILE = "handover.toml"
@@ -152,13 +152,15 @@ def _given(
     program: click.Group, named: Path | None = None
 ) -> dict[str, dict[Setting, tuple[Any, Path]]]:
     """By command, what the files say of its settings, and which file."""
-    known: dict[str, dict[str, list[tuple[str, click.Command, Setting]]]] = {"": {}, SERVE: {}}
-    given: dict[str, dict[Setting, tuple[Any, Path]]] = {name: {} for name in program.commands}
-    for found in _settings(program):
-        known[found[2].table].setdefault(found[2].key, []).append(found)
+    known: dict[str, dict[str, list[tuple[str, click.Command, Setting]]]] = {}
+    given: dict[str, dict[Setting, tuple[Any, Path]]] = defaultdict(dict)
     needed = named is not None or bool(os.environ.get(VARIABLE))
     for path in paths() if named is None else [named.absolute()]:
         for table, key, value in _entries(path, needed):
+            if not known:  # all commands are loaded only where there is something to look up
+                known = {"": {}, SERVE: {}}
+                for found in _settings(program):
+                    known[found[2].table].setdefault(found[2].key, []).append(found)
             if key not in known[table]:
                 raise _bad(path, "config_key", _full(table, key))
             for name, command, setting in known[table][key]:
@@ -173,6 +175,8 @@ def _entries(path: Path, needed: bool) -> Iterator[tuple[str, str, Any]]:
             data = file.read(MAX_FILE + 1)
         if len(data) > MAX_FILE:
             raise ValueError(f"> {MAX_FILE} B")
+        import tomllib  # few have such a file
+
         read = tomllib.loads(data.decode())
     except (FileNotFoundError, NotADirectoryError):
         if needed:
@@ -216,5 +220,7 @@ def _full(table: str, key: str) -> str:
 
 
 def _bad(path: Path, code: str, what: str, why: str = "") -> click.UsageError:
+    from ..api import shown
+
     path_shown = shown(str(path), 1024)
     return click.UsageError(words("usage", code, path=path_shown, what=shown(what, 256), why=why))

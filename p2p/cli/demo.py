@@ -9,7 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import phantom
+import click
+
 from .language import language, words
 from .terminal import show
 
@@ -24,8 +25,16 @@ def _environment(home: Path) -> dict[str, str]:
     return {**kept, **own, "HANDOVER_LANG": language()}
 
 
-def run() -> int:
+@click.command()
+def demo() -> None:
+    """`handover demo`."""
+    raise SystemExit(_run())
+
+
+def _run() -> int:
     """0 when everything was delivered and verified."""
+    from . import phantom  # and with it numpy
+
     with tempfile.TemporaryDirectory(prefix="handover-demo-") as folder:
         place = Path(folder)
         source, output = place / "study", place / "received"

@@ -9,10 +9,9 @@ import click
 
 from .. import api
 from ..api import Home, shown
-from .audit import whole
 from .language import counted, words
 from .options import both_or_none
-from .terminal import say, show, told
+from .terminal import say, show, told, whole
 
 _SERVER = re.compile(
     r"(?P<host>[^:\[\]\s]+)(:(?P<port>[0-9]{1,5}))?"

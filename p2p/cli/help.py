@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import pkgutil
 import shutil
+from collections import UserDict
 from typing import Any
 
 import click
 
-from ..api import EXIT_CODES, EXIT_USAGE
-from .configuration import load
+from ..protocol.errors import EXIT_CODES, EXIT_USAGE
 from .language import found, speak_to_click, words
 
 HELP_NAMES = ["-h", "--help"]
 WIDEST, NARROWEST = 100, 30  # columns
-# The commands of each task, in the order in which they are listed.
+# The commands of each task, in the order in which they are listed, and where each stands.
 TASKS = {
-    "transfer": ("send", "receive", "resume", "transfers"),
-    "server": ("serve", "token", "local-ca", "verify-web"),
-    "who": ("identity", "contacts"),
-    "evidence": ("receipt", "audit"),
-    "setup": ("doctor", "config"),
-    "try": ("demo",),
+    "transfer": {
+        "send": "transfers:send",
+        "receive": "transfers:receive",
+        "resume": "transfers:resume",
+        "transfers": "transfers:transfers",
+    },
+    "server": {
+        "serve": "server:serve",
+        "token": "server:token",
+        "local-ca": "server:local_ca_group",
+        "verify-web": "server:verify_web",
+    },
+    "who": {"identity": "identity:identity", "contacts": "identity:contacts"},
+    "evidence": {"receipt": "evidence:receipt", "audit": "audit:audit_group"},
+    "setup": {"doctor": "doctor:doctor", "config": "settings:config"},
+    "try": {"demo": "demo:demo"},
 }
 
 
@@ -35,8 +46,21 @@ class Formatter(click.HelpFormatter):
         super().write_dl(rows, min(col_max, self.width // 3), col_spacing)
 
 
+class Commands(UserDict[str, Any]):
+    """The program's commands by name. Each is loaded, and given its words, when it is asked for."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        command: click.Command = pkgutil.resolve_name(f"{__package__}.{self.data[name]}")
+        _describe(command, name)
+        return command
+
+
 class Main(click.Group):
     """The program: commands by task first, then options and exit codes."""
+
+    def __init__(self, **extra: Any) -> None:
+        places = {name: place for one in TASKS.values() for name, place in one.items()}
+        super().__init__(**extra, commands=Commands(places))
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         translate(self)
@@ -47,11 +71,13 @@ class Main(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Which command it is, with what the configuration files say of its options."""
         if not {*HELP_NAMES} & {*args}:
+            from .configuration import load
+
             ctx.default_map = load(self)
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for names in TASKS.values() for name in names]
+        return list(self.commands)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_commands(ctx, formatter)
@@ -64,12 +90,12 @@ class Main(click.Group):
         for task, names in TASKS.items():
             with formatter.section(words("section", task)):
                 formatter.write_dl(
-                    [(f"{name:{widest}}", summary(self.commands[name])) for name in names]
+                    [(f"{name:{widest}}", summary(words("command", name))) for name in names]
                 )
 
 
 def translate(program: click.Command) -> None:
-    """Give the program, its commands and click itself their words, in the person's language."""
+    """Give the program and click itself their words, in the person's language."""
     speak_to_click()
     click.Context.formatter_class = Formatter
     _describe(program)
@@ -77,7 +103,7 @@ def translate(program: click.Command) -> None:
 
 def _describe(command: click.Command, name: str = "") -> None:
     command.help = words("command", name or "handover")
-    command.short_help = summary(command)
+    command.short_help = summary(command.help)
     command.options_metavar = words("click", "[OPTIONS]")
     for option in command.get_params(click.Context(command, help_option_names=HELP_NAMES)):
         if isinstance(option, click.Option):
@@ -85,8 +111,9 @@ def _describe(command: click.Command, name: str = "") -> None:
     if isinstance(command, click.Group):
         metavar = words("click", "COMMAND [ARGS]...")
         command.subcommand_metavar = f"[{metavar}]" if command.invoke_without_command else metavar
-        for word, one in command.commands.items():
-            _describe(one, f"{name} {word}".strip())
+        if not isinstance(command, Main):  # whose commands get theirs when they are loaded
+            for word, one in command.commands.items():
+                _describe(one, f"{name} {word}")
 
 
 def _describe_option(option: click.Option, command: str) -> None:
@@ -101,9 +128,9 @@ def default_of(command: str, option: str) -> str:
     return found("default", f"{command} {option}", "") or found("default", option, "")
 
 
-def summary(command: click.Command) -> str:
+def summary(text: str) -> str:
     """The first sentence of a command's help."""
-    return (command.help or "").partition("\n")[0]
+    return text.partition("\n")[0]
 
 
 def exit_codes() -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..api import CATALOGUE, LANGUAGES, Language, shown_label, text
+from ..protocol.sentences import CATALOGUE, LANGUAGES, Language, text
 
 
 def language() -> Language:
@@ -58,6 +58,8 @@ def day(time: str) -> str:
 
 def quoted(label: str) -> str:
     """What somebody calls itself, between quotation marks."""
+    from ..api import shown_label
+
     clean = shown_label(label)
     return words("terminal", "label", label=clean) if clean else words("terminal", "nameless")
 

@@ -7,6 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,24 @@ class Duration(click.ParamType[Any]):
         if not 0 < seconds <= DEFAULT_EXPIRES:
             self.fail(words("usage", "duration"), param, ctx)
         return float(seconds)
+
+
+class Day(click.ParamType[Any]):
+    """A day of this computer's calendar."""
+
+    name = "date"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            day = datetime.strptime(str(value), "%Y-%m-%d")
+            (day + timedelta(days=1)).astimezone()  # the calendar goes on, and the clock knows it
+            return day
+        except (ValueError, OverflowError, OSError):
+            self.fail(words("usage", "day"), param, ctx)
 
 
 class Claim(click.ParamType[Any]):

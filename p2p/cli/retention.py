@@ -12,10 +12,10 @@ import click
 
 from .. import api
 from ..api import BadCheckpoint, Failure, Home, shown
-from .audit import Day, whole
 from .language import counted, words
+from .options import Day
 from .parties import key_text
-from .terminal import fail, say, show, told
+from .terminal import fail, say, show, told, whole
 
 RETENTION_YEARS = 6  # 45 CFR 164.316(b)(2)(i)
 

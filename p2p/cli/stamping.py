@@ -9,9 +9,8 @@ import click
 
 from .. import api
 from ..api import Home, StampFailed
-from .audit import whole
 from .language import counted, words
-from .terminal import say, show, told
+from .terminal import say, show, told, whole
 
 
 @click.command("stamp")

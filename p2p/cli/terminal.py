@@ -23,6 +23,7 @@ import click
 from ..api import (
     EXIT_CODES,
     EXIT_USAGE,
+    BadLine,
     Completed,
     Detail,
     DigitsShown,
@@ -107,6 +108,18 @@ def told(as_json: bool = False) -> Iterator[None]:
         yield
     except HandoverError as error:
         fail(error, as_json)
+
+
+@contextlib.contextmanager
+def whole(log: Path) -> Iterator[None]:
+    """Say where a log's chain does not hold, and exit."""
+    with told():
+        try:
+            yield
+        except BadLine as bad:
+            reason = words("receipt", "line", number=bad.number, reason=bad.reason)
+            say(words("receipt", "audit_invalid", path=shown(str(log), 1024), reason=reason))
+            raise SystemExit(1) from None
 
 
 class Human:

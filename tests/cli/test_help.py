@@ -16,6 +16,7 @@ from p2p.cli.manual import manual
 from p2p.protocol.sentences import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
+PLACES = {name: place for places in TASKS.values() for name, place in places.items()}
 
 
 def commands(group: click.Group, name: str = "") -> dict[str, click.Command]:
@@ -184,3 +185,29 @@ def test_the_help_that_is_described_is_in_the_language(language):
     """Again and again, in whatever language comes next."""
     translate(main)
     assert main.help == CATALOGUE[language]["command"]["handover"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("word", ["--help", "--version", "nonsense"])
+def test_what_help_does_not_need_is_not_loaded(word, tmp_path):
+    """Whoever asks for help does not wait for the machinery of a transfer, or for a command."""
+    program = """if True:
+        import contextlib, io, sys
+        from p2p.cli import main
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            with contextlib.suppress(SystemExit):
+                main(sys.argv[1:])
+        print(*sys.modules)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program, word],
+        env={"HOME": str(tmp_path), "HANDOVER_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert "p2p.cli.help" in loaded
+    heavy = {"asyncio", "ssl", "websockets", "nacl", "numpy", "logging", "signaling", "p2p.api"}
+    assert not loaded & heavy
+    assert not loaded & {f"p2p.cli.{place.partition(':')[0]}" for place in PLACES.values()}
