@@ -81,15 +81,15 @@ ERRORS: Final = (
 OUTCOMES: Final = {
     4000: "direct",
     4001: "tls",
-    4003: "https",
     4002: "relayed",
+    4003: "https",
     4010: "no_connection",
     4011: "connection_lost_early",
     4012: "passphrase_wrong",
     4013: "cancelled",
     4014: "failed",
 }
-CONNECTED: Final = ("direct", "tls", "relayed")
+CONNECTED: Final = ("direct", "tls", "relayed", "https")
 REASONS: Final = ("expired", "closed")  # why a room is `not_found`, to who has its join token
 
 

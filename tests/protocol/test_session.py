@@ -1343,6 +1343,18 @@ def test_the_peers_talk_about_further_lanes():
             pass
 
 
+def test_only_a_page_is_offered_lanes_to_fetch():
+    """A program has no use for them, and takes it for a breach."""
+    pair = receiving()
+    token = bytes(range(32))
+    pair.sender.offer_https(token, pair.now)
+    (frame,) = pair.sender.frames()
+    with pytest.raises(PeerError, match="message_out_of_turn"):
+        pair.recipient.receive_frame(frame, pair.now)
+    with pytest.raises(session.OutOfTurn, match="offer_https in state admitting"):
+        Pair().sender.offer_https(token, 0.0)
+
+
 def test_nobody_talks_about_lanes_before_the_offer():
     pair = Pair()
     with pytest.raises(session.OutOfTurn, match="signal in state waiting"):

@@ -420,6 +420,13 @@ DIRECT = {
     "certificate": b64(bytes(range(256))),
 }
 OUTER = {"address": "192.0.2.9", "port": 40001}
+HTTPS = {
+    "type": "https",
+    "nonce_guest": b64(NONCE_R),
+    "nonce_host": b64(NONCE_S),
+    "control": b64(bytes(range(32))),
+    "data": b64(bytes(range(32, 64))),
+}
 
 
 def make_signal() -> None:
@@ -443,6 +450,7 @@ def make_signal() -> None:
         "direct with an outer address": change(DIRECT, outer=OUTER),
         "direct at 16 addresses": change(DIRECT, addresses=["192.0.2.2"] * 16),
         "direct certificate of 2,048 bytes": change(DIRECT, certificate=b64(bytes(2048))),
+        "https": HTTPS,
         "no candidates": change(DESCRIPTION, candidates=[]),
         "candidates": with_candidate(),
         "IPv6": with_candidate(address="2001:db8::1"),
@@ -536,6 +544,11 @@ def make_signal() -> None:
         "direct outer port low": change(DIRECT, outer=OUTER | {"port": 1023}),
         "direct outer extra member": change(DIRECT, outer=OUTER | {"extra": 1}),
         "direct outer a list": change(DIRECT, outer=["192.0.2.9", 40000]),
+        "https token short": change(HTTPS, control=b64(bytes(31))),
+        "https token long": change(HTTPS, data=b64(bytes(33))),
+        "https without data": change(HTTPS, data=...),
+        "https nonce short": change(HTTPS, nonce_host=b64(bytes(15))),
+        "https extra member": change(HTTPS, origin="https://192.0.2.1"),
     }
 
     def decode(data: bytes) -> Any:
@@ -2106,6 +2119,7 @@ def make_messages() -> None:
         "countersignature": {"signature": sig},
         "done": {},
         "direct": direct,
+        "https": {"token": h},
         "lane": {"lane": 1, "signal": "{}"},
         "ping": {"bottleneck": "disk"},
         "abort": {"code": "cancelled"},
@@ -2169,6 +2183,7 @@ def make_messages() -> None:
             {"port": 65_536},
             {"certificate": b64(bytes(2049))},
         ],
+        "https": [{"token": b64(bytes(31))}, {"token": ""}, {"token": 1}],
         "ping": [{"bottleneck": "cpu"}, {"bottleneck": 1}, {"bottleneck": None}],
         "lane": [{"lane": 0}, {"lane": 65_536}, {"signal": "x" * 8193}, {"signal": {}}],
         "withdraw": [

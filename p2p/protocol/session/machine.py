@@ -194,11 +194,6 @@ class Session:
         self._say("direct", now, **endpoint.fields())
 
     @in_turn
-    def offer_https(self, token: bytes, now: float) -> None:
-        """Say to a page by what token (32 bytes) it may fetch a further lane, once."""
-        self._say("https", now, token=token)
-
-    @in_turn
     def signal(self, number: int, signal: Signal, now: float) -> None:
         """Say how this side's end of the lane `number` is reached."""
         self._say("lane", now, lane=number, signal=encode_signal(signal).decode())
@@ -241,6 +236,6 @@ def about_lanes(states: Sequence[Enum]) -> dict[tuple[Enum, Any], Row]:
     for state in states:
         found[state, "direct"] = Row(Session._on_direct)
         found[state, "lane"] = Row(Session._on_lane)
-        for call in (Session.announce_direct, Session.offer_https, Session.signal):
+        for call in (Session.announce_direct, Session.signal):
             found[state, call] = Row(call)
     return found

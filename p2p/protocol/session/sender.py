@@ -210,6 +210,11 @@ class SenderSession(Session):
         self._streams[header.stream].next = header.end
 
     @in_turn
+    def offer_https(self, token: bytes, now: float) -> None:
+        """Say to a page by what token (32 bytes) it may fetch a further lane, once."""
+        self._say("https", now, token=token)
+
+    @in_turn
     def sent(self, lane: int, header: Header, message: SealedRange, now: float) -> None:
         """A range was sealed and is handed to the lane now."""
         self.lanes.sent(lane, header, message, now)
@@ -469,6 +474,6 @@ class SenderSession(Session):
         (SenderState.SIGNED, "done"): Row(_on_done),
         (SenderState.SIGNED, LOST): Row(_give_up_waiting),
         # What was planned may be read and handed over when the state is another already.
-        **rows(list(SenderState)[1:], taken, sent, hashed),
+        **rows(list(SenderState)[1:], taken, sent, hashed, offer_https),
         **about_lanes(list(SenderState)[1:]),
     }

@@ -395,6 +395,7 @@ export function sample(pair: Pair): { [type: string]: JsonObject } {
     decline: {},
     ack: { stream: 1, written: 0, limit: 0, durable: 0, verified: 0, lanes: [] },
     direct: { addresses: ["192.0.2.1"], port: 4000, certificate: "AAAA" },
+    https: { token: encodeBase64url(new Uint8Array(32)) },
     lane: { lane: 1, signal: '{"type":"candidates","candidates":[],"relayed":false}' },
     withdraw: { entries },
     failed: { entries: [[0, 17]] },

@@ -331,11 +331,11 @@ describe("a withdrawal", () => {
 const STATES = RECIPIENT_STATES.filter((state) => state !== "confirmed"); // there it is over
 const MAY_COME: { [state: string]: string[] } = {
   waiting: ["offer"],
-  reading: ["lane"],
-  deciding: ["lane"],
-  receiving: ["withdraw", "closing", "lane"],
-  finishing: ["lane"],
-  signed: ["countersignature", "lane"],
+  reading: ["lane", "https"],
+  deciding: ["lane", "https"],
+  receiving: ["withdraw", "closing", "lane", "https"],
+  finishing: ["lane", "https"],
+  signed: ["countersignature", "lane", "https"],
 };
 const OUT_OF_TURN = STATES.flatMap((state) =>
   Object.keys(MESSAGES)
