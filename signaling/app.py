@@ -114,7 +114,7 @@ class Server:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get(messages.PATH, self._signal)
         if self._own:
-            app.router.add_get(lanes.PATH, self._carry)
+            app.router.add_get(lanes.PATH, self._carry, allow_head=False)
         app.router.add_get(pages.MANGLED_LINK, self._page)
         return app
 
@@ -266,21 +266,18 @@ class Server:
         connection = _connection(request)
         self._connections.seat(connection)
         connection.metered = False  # it carries files now
-        if "Upgrade" not in request.headers:
-            try:
-                return await lanes.download(request, pipe)
-            except (ConnectionError, TimeoutError):  # the page is gone
-                connection.abort()
-                return web.Response()
-        ws = web.WebSocketResponse(max_msg_size=lanes.MAX_MESSAGE + 1, compress=False)
-        try:
+        with self.lanes.opened(pipe):
+            if "Upgrade" not in request.headers:
+                try:
+                    return await lanes.download(request, pipe)
+                except (ConnectionError, TimeoutError):  # the page is gone
+                    connection.abort()
+                    return web.Response()
+            ws = web.WebSocketResponse(max_msg_size=lanes.MAX_MESSAGE + 1, compress=False)
             await ws.prepare(request)
-        except BaseException:
-            pipe.close()
-            raise
-        await lanes.exchange(ws, pipe)
-        connection.end_within(2 * self.limits.shutdown_seconds)
-        return ws
+            await lanes.exchange(ws, pipe)
+            connection.end_within(2 * self.limits.shutdown_seconds)
+            return ws
 
     # --- WebSocket
 

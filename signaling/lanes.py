@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import hashlib
 import socket
+from collections.abc import Iterator
 
 from aiohttp import WSMsgType, web
 
@@ -35,10 +36,11 @@ def make_pipe() -> tuple[socket.socket, socket.socket]:
 
 
 class Lanes:
-    """Those that wait for their pages, by the SHA-256 of their tokens."""
+    """Those that wait for their pages, by the SHA-256 of their tokens, and those that are open."""
 
     def __init__(self) -> None:
         self._waiting: dict[bytes, socket.socket] = {}
+        self._open: set[socket.socket] = set()
 
     def expect(self, token_hash: bytes, pipe: socket.socket) -> None:
         """Let whoever knows this token open a lane to the pipe, soon."""
@@ -50,10 +52,23 @@ class Lanes:
         """The pipe of this token's lane, once; None where there is none."""
         return self._waiting.pop(hashlib.sha256(token.encode()).digest(), None)
 
+    @contextlib.contextmanager
+    def opened(self, pipe: socket.socket) -> Iterator[None]:
+        """A page has the lane, for as long as the context lasts."""
+        self._open.add(pipe)
+        try:
+            yield
+        finally:
+            self._open.discard(pipe)
+            pipe.close()
+
     def close(self) -> None:
-        """Nobody opens one any more."""
+        """End those that are open, and let nobody open one any more."""
         for token_hash in list(self._waiting):
             self._forget(token_hash)
+        for pipe in self._open:
+            with contextlib.suppress(OSError):
+                pipe.shutdown(socket.SHUT_RDWR)
 
     def _forget(self, token_hash: bytes) -> None:
         pipe = self._waiting.pop(token_hash, None)
@@ -66,12 +81,11 @@ async def download(request: web.Request, pipe: socket.socket) -> web.StreamRespo
     `TimeoutError`."""
     loop = asyncio.get_running_loop()
     response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
-    with pipe:
-        await response.prepare(request)
-        await loop.sock_sendall(pipe, OPENED)
-        while piece := await loop.sock_recv(pipe, PIECE):
-            async with asyncio.timeout(WRITE_SECONDS):
-                await response.write(piece)
+    await response.prepare(request)
+    await loop.sock_sendall(pipe, OPENED)
+    while piece := await loop.sock_recv(pipe, PIECE):
+        async with asyncio.timeout(WRITE_SECONDS):
+            await response.write(piece)
     await response.write_eof()
     return response
 
