@@ -175,8 +175,10 @@ def raw(engine: str, size: int, *, prefixes: Prefixes = HERE, deadline: float | 
         for one, other in (pair, pair[::-1]):
             assert one.stdout
             assert other.stdin
+            if not (description := one.stdout.readline()):
+                raise Failed("ended before it could meet the other side")
             with contextlib.suppress(BrokenPipeError):
-                other.stdin.write(one.stdout.readline())
+                other.stdin.write(description)
                 other.stdin.flush()
         return _ended(meter, pair, pair[0], size)
 
