@@ -198,6 +198,13 @@ def iroh(size: int, *, host: str, prefixes: Prefixes = HERE, deadline: float) ->
     return _streamed(program, (), size, host, prefixes, deadline)
 
 
+def primitives(source: Path) -> Run:
+    """Both sides' work on a file by the libraries alone."""
+    program = (sys.executable, "-m", "benchmarks.primitives")
+    more, size = (str(source),), source.stat().st_size
+    return _streamed(program, more, size, "127.0.0.1", HERE, LIMIT_SECONDS)
+
+
 def _streamed(
     program: Sequence[str],
     more: Sequence[str],
