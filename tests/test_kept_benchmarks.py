@@ -114,11 +114,11 @@ def test_a_rate_is_not_judged():
 
 def test_a_baseline_that_changed_tells_of_the_machine():
     same = row("handover", "1.00 / 1.00")
-    then, now = (kept(same, row("curl", cpu)) for cpu in ("1.00 / 1.00", "1.50 / 1.00"))
+    then, now = (kept(same, row("engine, bare", cpu)) for cpu in ("1.00 / 1.00", "1.50 / 1.00"))
     found = compare(then, now)
     assert found.passed
     assert len(found.notes) == 1
-    assert found.notes[0].startswith("curl, sender, CPU s/GB: +50.0 %")
+    assert found.notes[0].startswith("engine, bare, sender, CPU s/GB: +50.0 %")
 
 
 def test_missing_rows_are_named():
