@@ -8,6 +8,8 @@ Sets up an environment in .venv, then runs a task in it.
   test           runs the checks and all tests; installs the Debian packages they need (as root)
   test --quick   leaves out what needs processes, browsers, WebRTC engines or broken networks
   bench ...      measures transfers; `bench --help` lists what
+  bench --quick --compare
+                 says in two minutes whether a change costs CPU time
   sbom [FILE]    writes the bill of materials of what is shipped (CycloneDX)
   audit          asks PyPI and npm for known vulnerabilities of what is pinned
 

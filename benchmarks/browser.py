@@ -507,7 +507,7 @@ def main() -> None:
     parser.add_argument("--direction", choices=WHOLE, default="to", help="the page")
     parser.add_argument("--browser", choices=KINDS, nargs="+", default=KINDS)
     parser.add_argument("--size", type=int, default=256, help="MiB")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--whole", action="store_true", help="whole transfers beside the baseline")
     parser.add_argument("--message-size", type=int, nargs="+", default=[MAX_MESSAGE_SIZE])
     parser.add_argument("--ack", type=int, nargs="+", default=[MAX_ACK], help="bytes")

@@ -13,6 +13,7 @@ from pathlib import Path
 from p2p.lanes.webrtc import available
 
 from .data import random_file, random_folder
+from .kept import FLOOR
 from .measure import (
     COLUMNS,
     LIMIT_SECONDS,
@@ -28,9 +29,10 @@ from .measure import (
     spread,
     table,
 )
-from .rivals import RIVALS, digest, environment
-from .transfer import direct_can_be_off, handover, iroh, raw
+from .rivals import CURL, RIVALS, digest, environment
+from .transfer import direct_can_be_off, handover, iroh, primitives, raw
 
+SMALL = 500_000  # bytes of a small file
 PARTS = 20  # names of one file, where the disk has no room for a whole one twice
 
 
@@ -39,8 +41,8 @@ def temporary() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="handover-bench-")
 
 
-def compared(options: Namespace) -> None:
-    """Handover, what else there is, and the bare engines."""
+def compared(options: Namespace) -> list[list[str]]:
+    """Handover, what else there is, the bare engines and the floor."""
     size, slow = options.size << 20, min(options.slow_size, options.size) << 20
 
     def wanted(name: str) -> bool:
@@ -94,41 +96,86 @@ def compared(options: Namespace) -> None:
             else:
                 quic = partial(iroh, size, host="127.0.0.1", deadline=LIMIT_SECONDS)
                 cases.append(Case("iroh, bare", quic, "handover", "phase_rate"))
+        cases.append(_floor(source))
         cases = [case for case in cases if wanted(case.name)]
         done = interleave(cases, options.rounds)
         print(f"{machine()}; {options.size} MiB (aiortc: {slow >> 20}), {options.rounds} rounds\n")
-        table(COLUMNS, list(rows(cases, done)))
-        print(
-            "\nx: handover's rate by the row's, in the same round; of whole runs against other "
-            "programs,\nfrom the accept to the receipt against other lanes and the bare engines"
-        )
+        lines = _table(cases, done)
         links = [run.link for one in done for run in one.values() if run.link]
         if links:
             print(f"\nthe link stood after {spread(links, 2)} s")
         for note in notes:
             print(f"\nleft out: {note}")
+        return lines
 
 
-def small(options: Namespace) -> None:
+def _floor(source: Path, against: str = "handover") -> Case:
+    return Case(FLOOR, partial(primitives, source), against, "phase_rate")
+
+
+def _table(cases: list[Case], done: list[dict[str, Run]]) -> list[list[str]]:
+    """Printed; its lines."""
+    lines = list(rows(cases, done))
+    table(COLUMNS, lines)
+    print(
+        "\nx: handover's rate by the row's, in the same round; of whole runs against other "
+        "programs,\nfrom the accept to the receipt against other lanes and what is bare"
+    )
+    return lines
+
+
+def quick(options: Namespace) -> list[list[str]]:
+    """Handover's own ways at a small size, beside three quick baselines: about two minutes."""
+    with temporary() as folder, contextlib.ExitStack() as servers:
+        place = Path(folder)
+        source = random_file(place / "random.bin", options.size << 20)
+        files = max(1, (options.size << 20) // SMALL)
+        many = random_folder(place / "many", files, SMALL)
+        default = partial(handover, source, place)
+        cases = [
+            Case("handover", default),
+            Case(f"handover, {files:,} files of 0.5 MB", partial(handover, many, place)),
+        ]
+        engine, against = available()[0], "handover"
+        if without := direct_can_be_off():
+            against = "handover, WebRTC lanes only"
+            lanes = partial(default, send=without[0], receive=without[1])
+            cases.append(Case(against, lanes, "handover", "phase_rate"))
+        bare = partial(raw, engine, source.stat().st_size)
+        cases += [Case(f"{engine}, bare", bare, against, "phase_rate"), _floor(source)]
+        try:
+            copy = servers.enter_context(RIVALS[CURL](place))
+        except Missing as missing:
+            say(f"left out: {CURL}: {missing}")
+        else:
+            cases.append(Case(CURL, partial(copy, source, digest(source)), "handover"))
+        done = interleave(cases, options.rounds)
+        print(f"{machine()}; {options.size} MiB, {options.rounds} rounds\n")
+        return _table(cases, done)
+
+
+def small(options: Namespace) -> list[list[str]]:
     """Many small files against one of the same size."""
-    each = 500_000
     with temporary() as folder:
         place = Path(folder)
-        many = random_folder(place / "many", options.files, each)
-        one = random_file(place / "one.bin", options.files * each)
-        first = f"one file of {options.files * each / 1e9:g} GB"
-        second = f"{options.files:,} files of 0.5 MB"
+        many = random_folder(place / "many", options.files, SMALL)
+        one = random_file(place / "one.bin", options.files * SMALL)
+        first = f"handover, one file of {options.files * SMALL / 1e9:g} GB"
+        second = f"handover, {options.files:,} files of 0.5 MB"
         cases = [
             Case(first, partial(handover, one, place)),
             Case(second, partial(handover, many, place)),
+            _floor(one, first),
         ]
         done = interleave(cases, options.rounds)
         print(f"{machine()}; {options.rounds} rounds\n")
-        table(COLUMNS, list(rows(cases, done)))
+        lines = list(rows(cases, done))
+        table(COLUMNS, lines)
         for rate in ("rate", "phase_rate"):
             found = ratios(Case(first, cases[0].run, second, rate), done)
             whole = "whole run" if rate == "rate" else "accept to receipt"
             print(f"\nmany files at {spread(found, 2)} of the rate of one ({whole})")
+        return lines
 
 
 def memory(options: Namespace) -> None:

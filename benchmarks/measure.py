@@ -264,12 +264,19 @@ def both(values: Sequence[tuple[float, float]], digits: int = 0) -> str:
     return " / ".join(f"{statistics.median(side):.{digits}f}" for side in zip(*values, strict=True))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print it as Markdown."""
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = []
     for line in (head, ["-" * width for width in widths], *rows):
         cells = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
-        print(f"| {' | '.join(cells)} |", flush=True)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print one."""
+    print(markdown(head, rows), flush=True)
 
 
 def rows(cases: Sequence[Case], rounds: Sequence[dict[str, Run]]) -> Iterator[list[str]]:
@@ -277,29 +284,33 @@ def rows(cases: Sequence[Case], rounds: Sequence[dict[str, Run]]) -> Iterator[li
     for case in cases:
         runs = [one[case.name] for one in rounds if case.name in one]
         if not runs:
-            yield [case.name, "failed", *[""] * (len(COLUMNS) - 2)]
+            yield [case.name, FAILED, *[""] * (len(COLUMNS) - 2)]
             continue
         yield [
-            case.name if len(runs) == len(rounds) else f"{case.name} ({len(runs)} runs)",
+            case.name,
             spread([run.rate for run in runs]),
             spread([run.stored_rate for run in runs if run.stored]),
             spread([run.phase_rate for run in runs if run.phase]),
             spread(ratios(case, rounds), 2),
-            both([run.cpu for run in runs], 1),
+            both([run.cpu for run in runs], 2),
             both([run.memory for run in runs]),
             f"{min(run.others for run in runs):.1f}-{max(run.others for run in runs):.1f}",
+            f"{runs[0].size / MB:.0f} x {len(runs)}",
         ]
 
 
+FAILED = "failed"  # instead of a rate
+RATE, CPU, SIZE = "MB/s, whole run", "CPU s/GB send / receive", "MB x runs"
 COLUMNS = (
     "case",
-    "MB/s, whole run",
+    RATE,
     "synced, hashed",
     "accept to receipt",
     "x",
-    "CPU s/GB send / receive",
+    CPU,
     "peak MB",
     "others' cores",
+    SIZE,
 )
 
 

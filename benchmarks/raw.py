@@ -23,6 +23,7 @@ from p2p.protocol.signal import Candidate, Description
 WINDOW = 16 * 1024 * 1024
 ACK = 1024 * 1024
 SLOW_ACK = 128 * 1024  # with a limit: a megabyte may take seconds
+BYTES = ("nonce_guest", "nonce_host", "fingerprint")  # of a description; JSON has none
 
 
 def _say(value: Any) -> None:
@@ -31,14 +32,14 @@ def _say(value: Any) -> None:
 
 def _text(description: Description) -> dict[str, Any]:
     fields = dict(description.__dict__)
-    for name in ("nonce_r", "nonce_s", "fingerprint"):
+    for name in BYTES:
         fields[name] = fields[name].hex()
     return {**fields, "candidates": [c.__dict__ for c in description.candidates]}
 
 
 def _read(fields: dict[str, Any]) -> tuple[Description, tuple[Candidate, ...]]:
     candidates = tuple(Candidate(**c) for c in fields.pop("candidates"))
-    for name in ("nonce_r", "nonce_s", "fingerprint"):
+    for name in BYTES:
         fields[name] = bytes.fromhex(fields[name])
     return Description(**fields), candidates
 

@@ -26,6 +26,7 @@ from .measure import Failed, Meter, Missing, Run, say, tree
 Copy = Callable[[Path, str], Run]  # a file and its SHA-256
 START_SECONDS = 30.0
 CIPHER = "aes128-gcm@openssh.com"  # the quickest of OpenSSH
+CURL = "curl, https from nginx"
 WORMHOLE = ("magic-wormhole", "magic-wormhole-mailbox-server", "magic-wormhole-transit-relay")
 
 
@@ -220,5 +221,5 @@ def https(place: Path) -> Iterator[Copy]:
 RIVALS: dict[str, Callable[[Path], AbstractContextManager[Copy]]] = {
     "magic-wormhole": wormhole,
     f"scp -c {CIPHER.split('@')[0]}": scp,
-    "curl, https from nginx": https,
+    CURL: https,
 }

@@ -175,8 +175,10 @@ def raw(engine: str, size: int, *, prefixes: Prefixes = HERE, deadline: float | 
         for one, other in (pair, pair[::-1]):
             assert one.stdout
             assert other.stdin
+            if not (description := one.stdout.readline()):
+                raise Failed("ended before it could meet the other side")
             with contextlib.suppress(BrokenPipeError):
-                other.stdin.write(one.stdout.readline())
+                other.stdin.write(description)
                 other.stdin.flush()
         return _ended(meter, pair, pair[0], size)
 
@@ -194,6 +196,13 @@ def iroh(size: int, *, host: str, prefixes: Prefixes = HERE, deadline: float) ->
     python = environment("iroh", ("iroh",)) / "python"
     program = (str(python), str(Path(__file__).with_name("iroh_stream.py")))
     return _streamed(program, (), size, host, prefixes, deadline)
+
+
+def primitives(source: Path) -> Run:
+    """Both sides' work on a file by the libraries alone."""
+    program = (sys.executable, "-m", "benchmarks.primitives")
+    more, size = (str(source),), source.stat().st_size
+    return _streamed(program, more, size, "127.0.0.1", HERE, LIMIT_SECONDS)
 
 
 def _streamed(

@@ -47,3 +47,19 @@ def test_a_server_under_load_makes_a_table():
     lines = [line.split("|") for line in done.stdout.splitlines() if "node" in line]
     assert [line[1].strip() for line in lines] == ["one node", "2 nodes, Redis"], done.stderr
     assert all(float(line[5]) > 0 and float(line[10]) > 0 for line in lines)
+
+
+def test_the_quick_one_has_all_rows():
+    words = ("--quick", "--size", "4", "--rounds", "1")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    rates = {
+        line.split("|")[1].strip(): line.split("|")[2].strip()
+        for line in done.stdout.splitlines()
+        if line.startswith("|")
+    }
+    assert "failed" not in rates.values(), done.stdout + done.stderr
+    assert {"handover", "handover, 8 files of 0.5 MB", "primitives, bare"} <= rates.keys()
+    assert any(name.endswith("datachannel, bare") or name == "aiortc, bare" for name in rates)

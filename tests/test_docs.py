@@ -23,7 +23,7 @@ from p2p.cli.configuration import Setting
 from p2p.protocol.errors import EXIT_CODES, EXIT_USAGE, FAILURES
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 GUIDE, AUTOMATION = ROOT / "docs" / "user-guide.md", ROOT / "docs" / "automation.md"
 SECONDS = 60
 WIDTH = 100
