@@ -28,11 +28,12 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .lanes import make_pipe
+from .lanes import LENGTH, READY, make_pipe
 
 logger = logging.getLogger("handover.signaling")
 
 SYSTEMD_SOCKET = 3
+READY_SECONDS = 5.0  # for a process to have a lane
 STOP_SECONDS = 6.0  # what `Limits` takes to stop, and some more
 STAY_SECONDS = 600.0  # at most, for a page that has something to save
 DESERTED_SECONDS = 15.0  # without one: it may be loaded anew
@@ -97,9 +98,9 @@ class Apart:
         self._listener, self._owner_hash, self._pem = listener, owner_hash, pem
         self._passing: socket.socket | None = None  # by which it gets descriptors
 
-    def open_lane(self) -> tuple[bytes, socket.socket]:
+    async def open_lane(self) -> tuple[bytes, socket.socket]:
         """A lane to whoever opens it first, soon, by its token (32 bytes): that, and this side's
-        end of its pipe (`lanes`). Raises `OSError`."""
+        end of its pipe (`lanes`), once it can be opened. Raises `OSError`."""
         token = secrets.token_bytes(32)
         text = base64.urlsafe_b64encode(token).rstrip(b"=")
         told = {"lane": hashlib.sha256(text).hexdigest()}
@@ -114,6 +115,14 @@ class Apart:
                 ours.close()
                 raise
         self._say(json.dumps(told).encode() + b"\n")
+        ours.setblocking(False)
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                if await asyncio.get_running_loop().sock_recv(ours, LENGTH) != READY:
+                    raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+        except BaseException:
+            ours.close()
+            raise
         return token, ours
 
     async def start(self) -> None:

@@ -174,7 +174,7 @@ class Server:
             async with asyncio.timeout(self.limits.shutdown_seconds):
                 while self._seats:
                     await asyncio.sleep(0.01)
-        self.lanes.close()
+        await self.lanes.finish(self.limits.shutdown_seconds)
         await self._connections.end()
         await self._runner.cleanup()
         await self._rooms.end(self.limits.shutdown_seconds)

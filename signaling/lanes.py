@@ -3,7 +3,8 @@
 Whoever knows a lane's token opens it, once. A page gets what comes by the pipe as the body of a
 response, one way; or message by message as a WebSocket, both ways. The messages are sealed: they
 are copied here and never read. On the pipe each stands behind its length (u32, big-endian), as in
-the body of a response; one of no length says to the transfer that a page has opened the lane.
+the body of a response. Two of no length tell the transfer that its lane is there to be opened, and
+that a page has opened it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from aiohttp import WSMsgType, web
 PATH = "/lanes/{token}"
 LENGTH = 4  # bytes of a message's length
 MAX_MESSAGE = 262_144  # bytes
-OPENED = bytes(LENGTH)
+READY = OPENED = bytes(LENGTH)
 OPEN_SECONDS = 15.0  # for a page to open a lane
 WRITE_SECONDS = 20.0  # for a page to take what was written
 PIECE = 256 * 1024  # bytes that are copied at once
@@ -45,6 +46,8 @@ class Lanes:
     def expect(self, token_hash: bytes, pipe: socket.socket) -> None:
         """Let whoever knows this token open a lane to the pipe, soon."""
         pipe.setblocking(False)
+        with contextlib.suppress(OSError):
+            pipe.send(READY)
         self._waiting[token_hash] = pipe
         asyncio.get_running_loop().call_later(OPEN_SECONDS, self._forget, token_hash)
 
@@ -62,10 +65,15 @@ class Lanes:
             self._open.discard(pipe)
             pipe.close()
 
-    def close(self) -> None:
-        """End those that are open, and let nobody open one any more."""
+    async def finish(self, seconds: float) -> None:
+        """Let nobody open one any more, and those that are open come to their end, for so long at
+        most: a page is to hear the last that its transfer has said."""
         for token_hash in list(self._waiting):
             self._forget(token_hash)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._open:
+                    await asyncio.sleep(0.01)
         for pipe in self._open:
             with contextlib.suppress(OSError):
                 pipe.shutdown(socket.SHUT_RDWR)

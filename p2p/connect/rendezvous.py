@@ -6,7 +6,7 @@ import asyncio
 import errno
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class Rendezvous:
     browser: bool  # whether a browser may open the link and gets a client there
     port: int = 0  # of the server that this process started; 0 where it is another's
     # A lane to a page that this server has served: its token (32 bytes), and its pipe.
-    open_lane: Callable[[], tuple[bytes, socket.socket]] | None = None
+    open_lane: Callable[[], Awaitable[tuple[bytes, socket.socket]]] | None = None
 
 
 @asynccontextmanager

@@ -314,19 +314,15 @@ class Transports:
         """The host's part, which is the page's server."""
         assert self._nonces is not None
         try:
-            try:
-                connection = HttpsConnection(open_pipe)
-            except OSError:
-                raise LaneLost from None
+            connection = await HttpsConnection.open(open_pipe)
             self._made.append(connection)
-            tokens = connection.control_token, connection.data_token
-            await signals.send(HttpsEndpoint(*self._nonces, *tokens))
+            await signals.send(HttpsEndpoint(*self._nonces, *connection.tokens))
             await connection.opened()
             message_1 = await receive_early(connection.control)
         except LaneLost:
             self._https_failed.set()
             raise
-        own, peer = map(sha256, tokens)
+        own, peer = map(sha256, connection.tokens)
         return _Opened(connection, "https", (own, peer), message_1)
 
     async def _by_webrtc(self, ice: Ice, way: _Way, host: bool) -> _Opened:

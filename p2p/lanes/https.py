@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Self
 
 from ..protocol.seal import Message
@@ -17,7 +17,7 @@ from . import LaneLost
 from .streams import HIGH_WATER, LENGTH, StreamLane, ThreadedLane
 
 OPEN_SECONDS = 10.0  # for a page to open a lane
-OpenPipe = Callable[[], tuple[bytes, socket.socket]]  # a lane's token, and its pipe
+OpenPipe = Callable[[], Awaitable[tuple[bytes, socket.socket]]]  # a lane's token, and its pipe
 
 
 class HttpsConnection:
@@ -26,15 +26,30 @@ class HttpsConnection:
     control: StreamLane
     data: StreamLane
 
-    def __init__(self, open_pipe: OpenPipe) -> None:
-        """Raises `OSError`."""
-        self.control_token, self._control = open_pipe()
-        self.data_token, self._data = open_pipe()
+    def __init__(self) -> None:
+        self.tokens: list[bytes] = []  # the control lane's and the data lane's
+        self._pipes: list[socket.socket] = []
         self._lanes: list[StreamLane] = []
+
+    @classmethod
+    async def open(cls, open_pipe: OpenPipe) -> Self:
+        """Raises `LaneLost`."""
+        made = cls()
+        try:
+            for _ in ("control", "data"):
+                token, pipe = await open_pipe()
+                made.tokens.append(token)
+                made._pipes.append(pipe)
+        except BaseException as error:
+            await made.close()
+            if isinstance(error, OSError):  # a `TimeoutError` too
+                raise LaneLost from None
+            raise
+        return made
 
     async def opened(self) -> Self:
         """Until the page has opened both. Raises `LaneLost`."""
-        for pipe in (self._control, self._data):
+        for pipe in self._pipes:
             reader, writer = await asyncio.open_connection(sock=pipe, limit=HIGH_WATER)
             self._lanes.append(StreamLane(reader, writer, ""))
         self.control, self.data = self._lanes
@@ -46,7 +61,7 @@ class HttpsConnection:
     async def close(self, *, heard: bool = False) -> None:
         """Send what is queued (for two seconds at most), then close. Never raises."""
         await asyncio.gather(*(lane.finish() for lane in self._lanes))
-        for pipe in (self._control, self._data)[len(self._lanes) :]:
+        for pipe in self._pipes[len(self._lanes) :]:
             pipe.close()
 
 

@@ -394,7 +394,7 @@ class SenderMultipath(Multipath):
         while True:
             with suppress(LaneLost, OSError):
                 while self._wants_direct:
-                    token, pipe = open_pipe()
+                    token, pipe = await open_pipe()
                     self._step(self.session.offer_https, token, time.monotonic())
                     await self._adopt(await https.opened(pipe))
                     again = AGAIN_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import json
@@ -22,6 +23,8 @@ from p2p.connect import rendezvous
 from p2p.connect.certificates import tls_from_local_ca
 from p2p.connect.rendezvous import open_rendezvous, open_server
 from p2p.connect.seats import GuestSeat, HostSeat
+from p2p.lanes import LaneLost, https
+from p2p.lanes.https import HttpsConnection
 from p2p.protocol.errors import Failure
 from p2p.protocol.link import derive_keys
 from signaling import apart
@@ -306,3 +309,58 @@ async def test_it_does_not_outlive_a_transfer_that_is_killed():
     parent.wait()
     parent.stdout.close()
     await asyncio.to_thread(process.wait, 5)
+
+
+async def test_lanes_reach_a_page_through_the_process_also_once_it_was_started_again(monkeypatch):
+    """A connection of two WebSockets, and a lane that is fetched; the process dies, both end."""
+    monkeypatch.setattr(apart, "RESTART_SECONDS", 0.1)
+    async with AsyncExitStack() as stack:
+        place = await opened(stack)
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        for _ in range(2):
+            await meet(place.reached)  # it serves
+            made = await HttpsConnection.open(place.open_lane)
+            opening = asyncio.create_task(made.opened())
+            ends = []
+            for token in made.tokens:
+                ends.append(await http.ws_connect(lane_url(place, token)))
+            async with asyncio.timeout(5):
+                await opening
+                await made.control.send(b"to the page")
+                assert await ends[0].receive_bytes() == b"to the page"
+                await ends[1].send_bytes(b"from the page")
+                assert await made.data.recv() == b"from the page"
+                token, pipe = await place.open_lane()
+                fetching = asyncio.create_task(https.opened(pipe))
+                async with http.get(lane_url(place, token)) as response:
+                    lane = await fetching
+                    for message in (b"first", bytes(200_000)):
+                        await lane.send(message)
+                        length = int.from_bytes(await response.content.readexactly(4), "big")
+                        assert await response.content.readexactly(length) == message
+                    (process,) = servers()
+                    process.kill()
+                    with pytest.raises(LaneLost):
+                        await made.control.recv()
+                    with pytest.raises(LaneLost):
+                        while True:
+                            await lane.send(bytes(100_000))
+                            await asyncio.sleep(0.01)
+                lane.close()
+            await made.close()
+            await asyncio.sleep(0.3)  # another process begins
+
+
+async def test_a_lane_that_no_page_opens_is_lost_and_closed(monkeypatch):
+    monkeypatch.setattr(https, "OPEN_SECONDS", 0.3)
+    async with AsyncExitStack() as stack:
+        place = await opened(stack)
+        _, pipe = await place.open_lane()
+        with pytest.raises(LaneLost):
+            await https.opened(pipe)
+        assert pipe.fileno() == -1
+
+
+def lane_url(place, token):
+    text = base64.urlsafe_b64encode(token).rstrip(b"=").decode()
+    return f"{place.reached}/lanes/{text}"

@@ -48,6 +48,7 @@ def expect(server, token=TOKEN):
     ours, theirs = lanes.make_pipe()
     server.lanes.expect(hashlib.sha256(token.encode()).digest(), theirs)
     ours.setblocking(False)
+    assert ours.recv(4) == bytes(4), "ready"
     return ours
 
 

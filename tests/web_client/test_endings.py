@@ -307,7 +307,7 @@ async def test_a_browser_that_gives_pages_no_address_is_named_at_once(
     """By a policy or an extension: neither the sender nor a firewall is blamed, and the link stays."""
     browser = await open_browser(kind, withholds_addresses=True)
     visitor = Recipient(browser.page, browser)
-    sending, link = sender.send(some, *AUTO)
+    sending, link = sender.send(some, "--no-direct", *AUTO)
     await visitor.open(link)
     await visitor.start()
     said = await visitor.ended(10)

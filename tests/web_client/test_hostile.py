@@ -41,9 +41,9 @@ class Sender:
         self.told = []
         self._running = []
 
-    async def send(self, path):
+    async def send(self, path, **options):
         """Its link; what it becomes is a task."""
-        sender = inprocess.send(path, self.home, watch=self.told.append)
+        sender = inprocess.send(path, self.home, watch=self.told.append, **options)
         self._running.append(sender)
         link = (await asyncio.wait_for(sender.transfer._under_way(), 20)).link
         return link, asyncio.create_task(sender.result())

@@ -295,6 +295,7 @@ export class Transports {
    */
   private async listen(seat: Seat, opening: Sealer, nonces?: Nonces): Promise<never> {
     let nonceHost = nonces?.host ?? null;
+    let told = false; // of HTTPS
     for (;;) {
       const envelope = await seat.recv();
       if (envelope === null) {
@@ -302,19 +303,17 @@ export class Transports {
         return new Promise(() => {}); // the server has said all; the lanes may still open
       }
       const signal = opening.open(envelope);
-      if (signal.type === "https" && !nonces && !nonceHost) {
-        nonceHost = signal.nonceHost;
-        this.https.put(signal);
-        continue;
-      }
-      if (!nonceHost) this.https.end(); // it comes first, or not at all
-      if (signal.type === "description") {
+      const https = signal.type === "https" && !nonces && !told;
+      if (https) told = true;
+      else this.https.end(); // it comes first, or is of no use
+      if (https || signal.type === "description") {
         nonceHost ??= signal.nonceHost;
         if (!same(nonceHost, signal.nonceHost))
           throw new PeerError("description_of_another_attempt");
       }
-      if (!("candidates" in signal)) throw new PeerError("signal_out_of_turn");
-      (signal.relayed ? this.relayed : this.direct).put(signal);
+      if (https) this.https.put(signal);
+      else if (!("candidates" in signal)) throw new PeerError("signal_out_of_turn");
+      else (signal.relayed ? this.relayed : this.direct).put(signal);
     }
   }
 }

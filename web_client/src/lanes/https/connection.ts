@@ -50,7 +50,8 @@ export class HttpsConnection {
 
   take({ control, data }: HttpsEvent): void {
     [this.control, this.data] = [new ChannelLane(control), new ChannelLane(data)];
-    this.control.onLost = this.data.onLost = () => this.onLost();
+    // Both end in whatever order; what the sender said last comes by this one, before it ends.
+    this.control.onLost = () => this.onLost();
     this.arrived(Promise.all([this.control.opened, this.data.opened]));
   }
 
