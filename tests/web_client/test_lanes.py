@@ -58,7 +58,8 @@ async def test_a_page_without_webrtc_is_served_by_https(open_browser, liar, tmp_
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_lane_that_dies_is_offered_anew(at, liar, tmp_path, monkeypatch, kind):  # noqa: F811
     """The connection's own lane carries the ranges meanwhile."""
-    sent, real = {}, ThreadedLane.send
+    sent: dict[ThreadedLane, int] = {}
+    real = ThreadedLane.send
 
     async def send(self, message):
         await real(self, message)
