@@ -2,6 +2,7 @@
  * Everything in one store, as the file that is saved in the end (`Layout`): on the browser's disk, or
  * in memory.
  */
+import { breathe } from "../clock";
 import type { Bytes } from "../protocol/codec";
 import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
 import type { Piece, Tape } from "../protocol/tape";
@@ -11,7 +12,7 @@ import type { Destination, Settled, Store } from "./ports";
 import { diskFailure, settleEntries } from "./settling";
 import { Layout, type Extents } from "./zip";
 
-const MOST_AT_ONCE = 64; // files that are hashed at once
+const MOST_AT_ONCE = 64; // files that are hashed at once, before messages are let in
 
 export class Container implements Destination {
   readonly stored = "browser";
@@ -97,9 +98,11 @@ export class Container implements Destination {
       const ends = offset + length === entries[entry]!.size;
       if (!isLarge(piece) && !ends) break; // it comes with a later call, whole
       if (!this.gone.has(entry)) {
-        const hashing = isLarge(piece) ? this.hashPart(piece, ends) : this.hashWhole(entry);
-        work.push(hashing);
-        if (work.length % MOST_AT_ONCE === 0) await hashing;
+        work.push(isLarge(piece) ? this.hashPart(piece, ends) : this.hashWhole(entry));
+      }
+      if (work.length === MOST_AT_ONCE) {
+        await Promise.all(work.splice(0));
+        await breathe();
       }
       end = this.tape.start(entry) + offset + length;
     }

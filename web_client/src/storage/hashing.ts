@@ -9,6 +9,7 @@ import type { Bytes } from "../protocol/codec";
 import { HeapBuffer } from "../protocol/heap";
 
 export const MAX_WHOLE = 8 * 1024 * 1024; // bytes of a file that is hashed as a whole
+const WORTH = 16 * 1024; // below it libsodium is the faster one
 export const PART = 1024 * 1024; // of a larger one, at once
 const START_SECONDS = 3; // for a worker to begin; nothing waits longer for one that cannot
 
@@ -33,10 +34,12 @@ export interface Hasher {
   close(): void;
 }
 
-/** Hash a file that is whole, natively. */
+/** Hash a file that is whole: natively, where that is worth the way there. */
 export async function hashWhole(content: Bytes): Promise<Hashed> {
+  const crc = CRC32.buf(content) >>> 0;
+  if (content.length < WORTH) return { digest: sodium.crypto_hash_sha256(content), crc };
   const digest = await crypto.subtle.digest("SHA-256", content as Uint8Array<ArrayBuffer>);
-  return { digest: new Uint8Array(digest), crc: CRC32.buf(content) >>> 0 };
+  return { digest: new Uint8Array(digest), crc };
 }
 
 /** Hashes at once, in the caller's thread. */
