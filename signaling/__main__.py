@@ -60,13 +60,15 @@ def listen_to_transfer(
     """Read the lines of standard input, in a thread: `expect` gets each lane, whose pipe comes by
     the socket `passing`. The last line."""
     passed = socket.socket(fileno=passing) if passing is not None else None
-    while (line := sys.stdin.buffer.readline()) not in (b"", STOP, FINISH):
+    while (line := sys.stdin.buffer.readline()) not in (STOP, FINISH) and line.endswith(b"\n"):
         told = json.loads(line)
         if sys.platform == "win32":
             pipe = socket.fromshare(base64.b64decode(told["shared"]))
         else:
             assert passed is not None
             _, descriptors, _, _ = socket.recv_fds(passed, 1, 1)
+            if not descriptors:  # there are too many here
+                continue
             pipe = socket.socket(fileno=descriptors[0])
         expect(bytes.fromhex(told["lane"]), pipe)
     return line

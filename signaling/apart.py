@@ -128,13 +128,14 @@ class Apart:
     async def start(self) -> None:
         """Start it. Raises `OSError`."""
         passed = [] if sys.platform == "win32" else [self._listener]
+        ours: socket.socket | None = None
         theirs: socket.socket | None = None
         if sys.platform != "win32":
-            self._passing, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._passing.setblocking(False)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            ours.setblocking(False)
             passed.append(theirs)
         try:
-            self._process = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *_PROGRAM,
                 env=_environment(),
                 stdin=asyncio.subprocess.PIPE,
@@ -150,7 +151,12 @@ class Apart:
                 "deserted": DESERTED_SECONDS,
                 "passing": theirs.fileno() if theirs is not None else None,
             }
-            self._say(_line(told, self._listener, self._process.pid))
+            self._process, self._passing = process, ours  # a line and its descriptor go together
+            self._say(_line(told, self._listener, process.pid))
+        except BaseException:
+            if ours is not None:
+                ours.close()
+            raise
         finally:
             if theirs is not None:
                 theirs.close()

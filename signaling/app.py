@@ -170,11 +170,12 @@ class Server:
         for seat in self._seats:
             seat.say("error", code="going_away" if replaced or not seat.stays else "not_found")
             seat.hang_up(WSCloseCode.GOING_AWAY)
+        self.lanes.forget()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.limits.shutdown_seconds):
-                while self._seats:
+                while self._seats or self.lanes.open:  # pages hear what was said last
                     await asyncio.sleep(0.01)
-        await self.lanes.finish(self.limits.shutdown_seconds)
+        self.lanes.close()
         await self._connections.end()
         await self._runner.cleanup()
         await self._rooms.end(self.limits.shutdown_seconds)
@@ -275,8 +276,7 @@ class Server:
                     return web.Response()
             ws = web.WebSocketResponse(max_msg_size=lanes.MAX_MESSAGE + 1, compress=False)
             await ws.prepare(request)
-            await lanes.exchange(ws, pipe)
-            connection.end_within(2 * self.limits.shutdown_seconds)
+            await lanes.exchange(ws, pipe, lambda: connection.end_within(lanes.WRITE_SECONDS))
             return ws
 
     # --- WebSocket

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import hashlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from aiohttp import WSMsgType, web
 
@@ -65,15 +65,18 @@ class Lanes:
             self._open.discard(pipe)
             pipe.close()
 
-    async def finish(self, seconds: float) -> None:
-        """Let nobody open one any more, and those that are open come to their end, for so long at
-        most: a page is to hear the last that its transfer has said."""
+    @property
+    def open(self) -> int:
+        """How many are."""
+        return len(self._open)
+
+    def forget(self) -> None:
+        """Let nobody open one any more."""
         for token_hash in list(self._waiting):
             self._forget(token_hash)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._open:
-                    await asyncio.sleep(0.01)
+
+    def close(self) -> None:
+        """End those that are open."""
         for pipe in self._open:
             with contextlib.suppress(OSError):
                 pipe.shutdown(socket.SHUT_RDWR)
@@ -89,19 +92,24 @@ async def download(request: web.Request, pipe: socket.socket) -> web.StreamRespo
     `TimeoutError`."""
     loop = asyncio.get_running_loop()
     response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+    response.force_close()  # what a lane may, no other request may
     await response.prepare(request)
     await loop.sock_sendall(pipe, OPENED)
     while piece := await loop.sock_recv(pipe, PIECE):
         async with asyncio.timeout(WRITE_SECONDS):
             await response.write(piece)
-    await response.write_eof()
+    async with asyncio.timeout(WRITE_SECONDS):
+        await response.write_eof()
     return response
 
 
-async def exchange(ws: web.WebSocketResponse, pipe: socket.socket) -> None:
-    """Message by message, both ways, until either end closes."""
+async def exchange(
+    ws: web.WebSocketResponse, pipe: socket.socket, ended: Callable[[], None]
+) -> None:
+    """Message by message, both ways, until either end closes; `ended` is called once nothing more
+    is to be sent but the end."""
     reader, writer = await asyncio.open_connection(sock=pipe, limit=BUFFER)
-    outgoing = asyncio.create_task(_send(ws, reader))
+    outgoing = asyncio.create_task(_send(ws, reader, ended))
     try:
         writer.write(OPENED)
         with contextlib.suppress(ConnectionError):  # the transfer has closed it
@@ -112,7 +120,9 @@ async def exchange(ws: web.WebSocketResponse, pipe: socket.socket) -> None:
         await asyncio.gather(outgoing, return_exceptions=True)
 
 
-async def _send(ws: web.WebSocketResponse, reader: asyncio.StreamReader) -> None:
+async def _send(
+    ws: web.WebSocketResponse, reader: asyncio.StreamReader, ended: Callable[[], None]
+) -> None:
     """What comes by the pipe, to the page; in the end the WebSocket is closed."""
     with contextlib.suppress(ConnectionError, EOFError, TimeoutError):
         while True:
@@ -120,6 +130,7 @@ async def _send(ws: web.WebSocketResponse, reader: asyncio.StreamReader) -> None
             message = await reader.readexactly(length)
             async with asyncio.timeout(WRITE_SECONDS):
                 await ws.send_bytes(message)
+    ended()
     await ws.close()
 
 

@@ -66,19 +66,15 @@ class HttpsConnection:
 
 
 async def opened(pipe: socket.socket) -> ThreadedLane:
-    """A lane, once the page has opened it. Raises `LaneLost`, the pipe closed."""
+    """A lane, once the page has opened it. Raises `LaneLost`."""
     pipe.setblocking(False)
     try:
         async with asyncio.timeout(OPEN_SECONDS):
             said = await asyncio.get_running_loop().sock_recv(pipe, LENGTH)
-        if said != bytes(LENGTH):
-            raise LaneLost
-    except (OSError, TimeoutError):
-        pipe.close()
+    except OSError:  # a `TimeoutError` too
         raise LaneLost from None
-    except BaseException:
-        pipe.close()
-        raise
+    if said != bytes(LENGTH):
+        raise LaneLost
     pipe.setblocking(True)
     return ThreadedLane(_Pipe(pipe), "")
 

@@ -356,8 +356,7 @@ class SenderMultipath(Multipath):
                     await self._adopt(lane)
             except LaneLost:
                 best = addresses
-            proven = any(window.arrived for _, window in self._direct_windows())
-            again = AGAIN_SECONDS if proven else min(2 * again, LONGEST_AGAIN_SECONDS)
+            again = self._later(again)
             await asyncio.sleep(again)
 
     def _direct_windows(self) -> list[tuple[int, sessions.CongestionWindow]]:
@@ -387,7 +386,7 @@ class SenderMultipath(Multipath):
 
     async def _keep_https(self) -> None:
         """As many as are wanted, once the recipient is admitted."""
-        open_pipe, again = self._context.open_pipe, AGAIN_SECONDS
+        open_pipe, again = self._context.open_pipe, AGAIN_SECONDS / 2
         if self._context.path != "https" or open_pipe is None:
             return
         await self.admitted.wait()
@@ -395,11 +394,21 @@ class SenderMultipath(Multipath):
             with suppress(LaneLost, OSError):
                 while self._wants_direct:
                     token, pipe = await open_pipe()
-                    self._step(self.session.offer_https, token, time.monotonic())
-                    await self._adopt(await https.opened(pipe))
-                    again = AGAIN_SECONDS
+                    try:
+                        self._step(self.session.offer_https, token, time.monotonic())
+                        lane = await https.opened(pipe)
+                    except BaseException:
+                        pipe.close()
+                        raise
+                    await self._adopt(lane)
+            again = self._later(again)
             await asyncio.sleep(again)
-            again = min(2 * again, LONGEST_AGAIN_SECONDS)
+
+    def _later(self, again: float) -> float:
+        """Seconds until it is looked again whether lanes are wanted: longer and longer, as long as
+        none has brought anything."""
+        proven = any(window.arrived for _, window in self._direct_windows())
+        return AGAIN_SECONDS if proven else min(2 * again, LONGEST_AGAIN_SECONDS)
 
     async def _keep_webrtc(self) -> None:
         """More connections while that raises the rate, and none beside direct lanes. Beside a

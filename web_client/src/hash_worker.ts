@@ -4,10 +4,13 @@ import sodium from "libsodium-wrappers-sumo";
 import { InlineHasher, type HashAnswer, type HashCall } from "./storage/hashing";
 
 await sodium.ready;
-const hasher = new InlineHasher();
+let hasher: InlineHasher;
 
 async function answer(call: HashCall): Promise<HashAnswer> {
   switch (call.call) {
+    case "begin":
+      hasher = new InlineHasher(call.wantsCrc);
+      return {};
     case "update":
       hasher.update(call.part);
       return { part: call.part };
@@ -20,7 +23,7 @@ async function answer(call: HashCall): Promise<HashAnswer> {
 }
 
 onmessage = async ({ data }: MessageEvent<HashCall>) => {
-  const said = await answer(data);
+  const said = await answer(data).catch((): HashAnswer => ({ failed: true }));
   postMessage(said, { transfer: said.part ? [said.part.buffer] : [] });
 };
 postMessage({}); // it has begun

@@ -15,7 +15,7 @@ import { LaneLost, type Lane } from "./lane";
 import type { Connection } from "./webrtc/connection";
 import { SignalInbox, answer, offer, type Nonces } from "./webrtc/negotiation";
 
-const MOST_FETCHED = 8; // lanes at once
+const MOST_FETCHED = 4; // lanes at once; a browser makes six such connections to one origin
 const MOST = 8; // at once: the browser's processor is the limit, not the network
 const OPEN_SECONDS = 15; // for a connection
 const DEAD_SECONDS = 10; // a lane that brings nothing for so long is closed

@@ -23,7 +23,7 @@ export class Container implements Destination {
   private readonly gone = new Set<number>();
   private readonly digests = new Map<number, Bytes>();
   private readonly crcs = new Map<number, number>();
-  private hasher: Hasher | null = null; // of large files, once there is one
+  private hasher: Promise<Hasher> | null = null; // of large files, once there is one
   private hashing = -1; // the entry that it is at
   hashed = 0;
   extents: Extents = [];
@@ -90,7 +90,8 @@ export class Container implements Destination {
     const pieces = [...this.tape.pieces(this.hashed, upto - this.hashed)];
     const { entries } = this.manifest;
     const isLarge = ({ entry }: Piece) => entries[entry]!.size > MAX_WHOLE;
-    if (!this.hasher && pieces.some(isLarge)) this.hasher = await openHasher();
+    if (pieces.some(isLarge)) this.hasher ??= openHasher(!this.layout.single);
+    const hasher = await this.hasher;
     const work: Promise<void>[] = [];
     let end = this.hashed;
     for (const piece of pieces) {
@@ -98,7 +99,7 @@ export class Container implements Destination {
       const ends = offset + length === entries[entry]!.size;
       if (!isLarge(piece) && !ends) break; // it comes with a later call, whole
       if (!this.gone.has(entry)) {
-        work.push(isLarge(piece) ? this.hashPart(piece, ends) : this.hashWhole(entry));
+        work.push(isLarge(piece) ? this.hashPart(hasher!, piece, ends) : this.hashWhole(entry));
       }
       if (work.length === MOST_AT_ONCE) {
         await Promise.all(work.splice(0));
@@ -112,20 +113,26 @@ export class Container implements Destination {
 
   private async hashWhole(entry: number): Promise<void> {
     const content = new Uint8Array(this.manifest.entries[entry]!.size);
-    if (this.load(content, entry, 0)) this.note(entry, await hashWhole(content));
+    if (this.load(content, entry, 0))
+      this.note(entry, await hashWhole(content, !this.layout.single));
   }
 
   /** Hash the next piece of a large file; `ends`: it is the last. */
-  private async hashPart({ entry, offset, length }: Piece, ends: boolean): Promise<void> {
-    const hasher = this.hasher!;
+  private async hashPart(hasher: Hasher, piece: Piece, ends: boolean): Promise<void> {
+    const { entry, offset, length } = piece;
     if (this.hashing !== entry) {
-      this.forget();
+      if (this.hashing >= 0) hasher.forget();
+      this.hashing = -1;
       if (offset) return; // it failed before; half a digest is none
       this.hashing = entry;
     }
     for (let at = offset; at < offset + length;) {
       const part = hasher.part(offset + length - at);
-      if (!this.load(part, entry, at)) return this.forget(); // no digest: the entry fails
+      if (!this.load(part, entry, at)) {
+        hasher.forget(); // no digest: the entry fails
+        this.hashing = -1;
+        return;
+      }
       at += part.length;
       hasher.update(part);
     }
@@ -153,11 +160,6 @@ export class Container implements Destination {
   private note(entry: number, { digest, crc }: Hashed): void {
     this.digests.set(entry, digest);
     this.crcs.set(entry, crc);
-  }
-
-  private forget(): void {
-    if (this.hashing >= 0) this.hasher?.forget();
-    this.hashing = -1;
   }
 
   settle(claimed: Results): Settled {
@@ -194,8 +196,9 @@ export class Container implements Destination {
   }
 
   close(): void {
-    this.hasher?.close();
+    void this.hasher?.then((hasher) => hasher.close());
     this.hasher = null;
+    this.hashing = -1;
     this.store.close();
   }
 

@@ -10,7 +10,7 @@ import { Failure } from "../protocol/errors";
 import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
 import { collisionKey } from "../protocol/paths";
 import type { Tape } from "../protocol/tape";
-import { MAX_WHOLE, hashWhole, openHasher, type Hasher } from "./hashing";
+import { HasherLost, MAX_WHOLE, hashWhole, openHasher, type Hasher } from "./hashing";
 import type { Destination, Settled } from "./ports";
 import { diskFailure, settleEntries } from "./settling";
 
@@ -49,7 +49,7 @@ export class FolderDestination implements Destination {
   private readonly waiting: (() => void)[] = []; // for one of the open files to be closed
   private openFiles = 0;
   private choosing: Promise<unknown> = Promise.resolve();
-  private hasher: Hasher | null = null; // of large files, once there is one
+  private hasher: Promise<Hasher> | null = null; // of large files, once there is one
   private whole = 0; // entries before it are closed
   private next = 0; // the entry to be hashed
 
@@ -137,7 +137,8 @@ export class FolderDestination implements Destination {
         try {
           await part.closed;
           this.digests.set(entry, await this.digestOf(await part.handle.getFile()));
-        } catch {
+        } catch (error) {
+          if (error instanceof HasherLost) throw error;
           // no digest: the entry fails
         }
       }
@@ -165,9 +166,9 @@ export class FolderDestination implements Destination {
 
   private async digestOf(file: File): Promise<Bytes> {
     if (file.size <= MAX_WHOLE) {
-      return (await hashWhole(new Uint8Array(await file.arrayBuffer()))).digest;
+      return (await hashWhole(new Uint8Array(await file.arrayBuffer()), false)).digest;
     }
-    const hasher = (this.hasher ??= await openHasher());
+    const hasher = await (this.hasher ??= openHasher(false));
     try {
       for await (const chunk of file.stream() as unknown as AsyncIterable<Bytes>) {
         for (let at = 0; at < chunk.length;) {
@@ -186,7 +187,7 @@ export class FolderDestination implements Destination {
   }
 
   close(): void {
-    this.hasher?.close();
+    void this.hasher?.then((hasher) => hasher.close());
     this.hasher = null;
   }
 

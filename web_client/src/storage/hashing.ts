@@ -13,13 +13,16 @@ const WORTH = 16 * 1024; // below it libsodium is the faster one
 export const PART = 1024 * 1024; // of a larger one, at once
 const START_SECONDS = 3; // for a worker to begin; nothing waits longer for one that cannot
 
-/** What a file's content came to. `crc`: CRC-32, for archives. */
+/** What a file's content came to. */
 export interface Hashed {
   readonly digest: Bytes; // SHA-256
-  readonly crc: number;
+  readonly crc: number; // CRC-32, for archives, where it was wanted
 }
 
-/** Hashes one file after the other, in the order of the calls. */
+/** The worker is gone: what it had is of no use. */
+export class HasherLost extends Error {}
+
+/** Hashes one file after the other, in the order of the calls. What waits throws `HasherLost`. */
 export interface Hasher {
   /** A buffer for the next part, of at most so many bytes. */
   part(length: number): Bytes;
@@ -35,8 +38,8 @@ export interface Hasher {
 }
 
 /** Hash a file that is whole: natively, where that is worth the way there. */
-export async function hashWhole(content: Bytes): Promise<Hashed> {
-  const crc = CRC32.buf(content) >>> 0;
+export async function hashWhole(content: Bytes, wantsCrc: boolean): Promise<Hashed> {
+  const crc = wantsCrc ? CRC32.buf(content) >>> 0 : 0;
   if (content.length < WORTH) return { digest: sodium.crypto_hash_sha256(content), crc };
   const digest = await crypto.subtle.digest("SHA-256", content as Uint8Array<ArrayBuffer>);
   return { digest: new Uint8Array(digest), crc };
@@ -47,13 +50,15 @@ export class InlineHasher implements Hasher {
   private readonly heap = new HeapBuffer(PART);
   private file: { sha: StateAddress; crc: number } | null = null;
 
+  constructor(private readonly wantsCrc: boolean) {}
+
   part(length: number): Bytes {
     return new Uint8Array(Math.min(length, PART));
   }
 
   update(part: Bytes): void {
     this.file ??= { sha: sodium.crypto_hash_sha256_init(), crc: 0 };
-    this.file.crc = CRC32.buf(part, this.file.crc);
+    if (this.wantsCrc) this.file.crc = CRC32.buf(part, this.file.crc);
     this.heap.view(part.length).set(part);
     this.heap.hashInto(this.file.sha, part.length);
   }
@@ -78,32 +83,62 @@ export class InlineHasher implements Hasher {
 
 /** What the worker is asked, one after the other, and what it answers to each. */
 export type HashCall =
+  | { readonly call: "begin"; readonly wantsCrc: boolean }
   | { readonly call: "update"; readonly part: Bytes }
   | { readonly call: "finish" }
   | { readonly call: "forget" };
 export interface HashAnswer {
   readonly part?: Bytes; // its memory back
   readonly hashed?: Hashed;
+  readonly failed?: true;
+}
+
+interface Answering<T> {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+function withResolvers<T>(): Answering<T> {
+  let [resolve, reject]: any[] = [];
+  const promise = new Promise<T>((...both) => ([resolve, reject] = both));
+  return { promise, resolve, reject };
 }
 
 /** Hashes in a worker. */
 class WorkerHasher implements Hasher {
   private readonly free: ArrayBuffer[] = [];
-  private readonly waiting: ((answer: HashAnswer) => void)[] = [];
+  private readonly waiting: Answering<HashAnswer>[] = [];
   private last: Promise<unknown> = Promise.resolve(); // of the calls so far
+  private lost = false;
 
-  constructor(private readonly worker: Worker) {
+  constructor(
+    private readonly worker: Worker,
+    wantsCrc: boolean,
+  ) {
+    worker.onerror = worker.onmessageerror = () => this.lose();
     worker.onmessage = ({ data }: MessageEvent<HashAnswer>) => {
+      if (data.failed) return this.lose();
       if (data.part) this.free.push(data.part.buffer as ArrayBuffer);
-      this.waiting.shift()!(data);
+      this.waiting.shift()?.resolve(data);
     };
+    void this.ask({ call: "begin", wantsCrc });
+  }
+
+  private lose(): void {
+    this.lost = true;
+    this.worker.terminate();
+    for (const { reject } of this.waiting.splice(0)) reject(new HasherLost());
   }
 
   private ask(call: HashCall, transfer: Transferable[] = []): Promise<HashAnswer> {
-    this.worker.postMessage(call, transfer);
-    const answer = new Promise<HashAnswer>((resolve) => this.waiting.push(resolve));
-    this.last = answer;
-    return answer;
+    const answer = withResolvers<HashAnswer>();
+    answer.promise.catch(() => {}); // not all are waited for
+    this.last = answer.promise;
+    this.waiting.push(answer);
+    if (this.lost) this.lose();
+    else this.worker.postMessage(call, transfer);
+    return answer.promise;
   }
 
   part(length: number): Bytes {
@@ -127,21 +162,21 @@ class WorkerHasher implements Hasher {
   }
 
   close(): void {
-    this.worker.terminate();
+    this.lose();
   }
 }
 
 /** A hasher in a worker; where none can be had, in this thread. */
-export async function openHasher(): Promise<Hasher> {
-  if (typeof Worker === "undefined") return new InlineHasher();
+export async function openHasher(wantsCrc: boolean): Promise<Hasher> {
+  if (typeof Worker === "undefined") return new InlineHasher(wantsCrc);
   let worker: Worker | null = null;
   try {
     worker = new Worker(new URL("../hash_worker.ts", import.meta.url), { type: "module" });
     await started(worker);
-    return new WorkerHasher(worker);
+    return new WorkerHasher(worker, wantsCrc);
   } catch {
     worker?.terminate();
-    return new InlineHasher();
+    return new InlineHasher(wantsCrc);
   }
 }
 

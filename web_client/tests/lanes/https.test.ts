@@ -121,7 +121,7 @@ test("a lane that names no number, or is not there, is one less and no failure",
   }
 });
 
-test("of lanes at once a page fetches eight, and none is left when the session ends", async () => {
+test("of lanes at once a page fetches four, and none is left when the session ends", async () => {
   const signals: AbortSignal[] = [];
   vi.stubGlobal("fetch", (_: string, { signal }: { signal: AbortSignal }) => {
     signals.push(signal);
@@ -131,7 +131,7 @@ test("of lanes at once a page fetches eight, and none is left when the session e
   });
   const { lanes } = recipient();
   const fetching = Array.from({ length: 12 }, () => lanes.offered(TOKEN));
-  expect(signals.length).toBe(8);
+  expect(signals.length).toBe(4);
   lanes.close();
   await Promise.all(fetching);
   expect(signals.every(({ aborted }) => aborted)).toBe(true);

@@ -8,6 +8,7 @@ import { afterEach, beforeAll, expect, test, vi } from "vitest";
 import type { Bytes } from "../../src/protocol/codec";
 import { Container } from "../../src/storage/container";
 import {
+  HasherLost,
   InlineHasher,
   MAX_WHOLE,
   PART,
@@ -26,10 +27,11 @@ afterEach(() => vi.unstubAllGlobals());
 /** A worker in this thread that takes messages as one does: what is transferred is gone here. */
 class FakeWorker {
   static made: FakeWorker[] = [];
+  static fails = false; // whatever it is asked
   onmessage: (event: { data: HashAnswer }) => void = () => {};
   onerror: () => void = () => {};
   terminated = false;
-  private readonly hasher = new InlineHasher();
+  private readonly hasher = new InlineHasher(true);
   private busy: Promise<void> = Promise.resolve();
 
   constructor() {
@@ -46,6 +48,8 @@ class FakeWorker {
   }
 
   private async answer(call: HashCall): Promise<HashAnswer> {
+    if (call.call === "begin") return {};
+    if (FakeWorker.fails) return { failed: true };
     if (call.call === "finish") return { hashed: await this.hasher.finish() };
     if (call.call === "forget") this.hasher.forget();
     else this.hasher.update(call.part);
@@ -78,7 +82,7 @@ test.each(["inline", "worker"])(
   "%s: one file after the other, also after one was given up",
   async (kind) => {
     if (kind === "worker") vi.stubGlobal("Worker", FakeWorker);
-    const hasher = await openHasher();
+    const hasher = await openHasher(true);
     expect(hasher instanceof InlineHasher).toBe(kind === "inline");
     for (const length of [0, 1, PART, PART + 1, 3 * PART + 7]) {
       const content = noise(length);
@@ -94,7 +98,7 @@ test.each(["inline", "worker"])(
 test("a whole file is hashed natively", async () => {
   for (const length of [0, 1, 100_000]) {
     const content = noise(length);
-    expect(await hashWhole(content)).toEqual(right(content));
+    expect(await hashWhole(content, true)).toEqual(right(content));
   }
 });
 
@@ -105,7 +109,7 @@ test("where no worker can be had it is done here", async () => {
     }
   }
   vi.stubGlobal("Worker", Refused);
-  expect(await openHasher()).toBeInstanceOf(InlineHasher);
+  expect(await openHasher(true)).toBeInstanceOf(InlineHasher);
   class Broken {
     onerror: () => void = () => {};
     constructor() {
@@ -114,7 +118,7 @@ test("where no worker can be had it is done here", async () => {
     terminate(): void {}
   }
   vi.stubGlobal("Worker", Broken);
-  expect(await openHasher()).toBeInstanceOf(InlineHasher);
+  expect(await openHasher(true)).toBeInstanceOf(InlineHasher);
 });
 
 test("large and small files of one container, read back in any steps, are what was sent", async () => {
@@ -140,5 +144,26 @@ test("large and small files of one container, read back in any steps, are what w
   }
   expect(container.settle(claim(sources))[1]).toEqual([]);
   container.close();
-  expect(FakeWorker.made.at(-1)!.terminated).toBe(true);
+  await vi.waitFor(() => expect(FakeWorker.made.at(-1)!.terminated).toBe(true));
+});
+
+test("a worker that fails lets nobody wait: what it had is lost", async () => {
+  vi.stubGlobal("Worker", FakeWorker);
+  const hasher = await openHasher(false);
+  await hasher.settled();
+  FakeWorker.fails = true;
+  try {
+    hasher.update(hasher.part(10));
+    await expect(hasher.finish()).rejects.toThrow(HasherLost);
+    await expect(hasher.finish()).rejects.toThrow(HasherLost);
+    await expect(hasher.settled()).rejects.toThrow(HasherLost);
+    expect(FakeWorker.made.at(-1)!.terminated).toBe(true);
+    const sources: Source[] = [["large", noise(MAX_WHOLE + 1)]];
+    const container = new Container(manifestOf(sources), "room", new MemoryStore());
+    container.write(0, tapeBytes(sources));
+    container.sync();
+    await expect(container.readBack(MAX_WHOLE)).rejects.toThrow(HasherLost);
+  } finally {
+    FakeWorker.fails = false;
+  }
 });

@@ -50,9 +50,10 @@ export class HttpsConnection {
 
   take({ control, data }: HttpsEvent): void {
     [this.control, this.data] = [new ChannelLane(control), new ChannelLane(data)];
-    // Both end in whatever order; what the sender said last comes by this one, before it ends.
-    this.control.onLost = () => this.onLost();
-    this.arrived(Promise.all([this.control.opened, this.data.opened]));
+    this.control.onLost = this.data.onLost = () => this.onLost();
+    const opened = Promise.all([this.control.opened, this.data.opened]);
+    // They end in whatever order; what the sender said last comes by the other one, before it ends.
+    this.arrived(opened.then(() => (this.data.onLost = () => {})));
   }
 
   close(): void {

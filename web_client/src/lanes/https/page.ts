@@ -11,7 +11,8 @@ export class PageHttpsConnections {
   call(call: HttpsCall): void {
     const { connection } = call;
     if (call.op === "open") {
-      const sockets = [call.control, call.data].map((url) => new WebSocket(url));
+      const here = location.origin.replace(/^http/, "ws"); // older browsers take no path alone
+      const sockets = [call.control, call.data].map((path) => new WebSocket(here + path));
       this.open.set(connection, sockets);
       const [control, data] = sockets.map((socket) => passOn(socket)) as [MessagePort, MessagePort];
       this.tell({ connection, control, data }, [control, data]);
