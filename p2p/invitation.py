@@ -218,7 +218,7 @@ class HostInvitation:
         self._attempts: set[asyncio.Task[sessions.Ended | None]] = set()
         self._ended: Outcome | None = None
         self._link_made: LinkMade | None = self._make_links(rendezvous, secret, link)
-        self._open_pipe = rendezvous.open_lane
+        self._open_pipe = rendezvous.open_pipe
         own = rendezvous.port != 0  # a server of this machine is never behind a proxy
         proxies = Proxies(NONE if own else options.proxy)
         token = "" if own else options.token

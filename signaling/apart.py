@@ -98,7 +98,7 @@ class Apart:
         self._listener, self._owner_hash, self._pem = listener, owner_hash, pem
         self._passing: socket.socket | None = None  # by which it gets descriptors
 
-    async def open_lane(self) -> tuple[bytes, socket.socket]:
+    async def open_pipe(self) -> tuple[bytes, socket.socket]:
         """A lane to whoever opens it first, soon, by its token (32 bytes): that, and this side's
         end of its pipe (`lanes`), once it can be opened. Raises `OSError`."""
         token = secrets.token_bytes(32)

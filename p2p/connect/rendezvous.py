@@ -46,7 +46,7 @@ class Rendezvous:
     browser: bool  # whether a browser may open the link and gets a client there
     port: int = 0  # of the server that this process started; 0 where it is another's
     # A lane to a page that this server has served: its token (32 bytes), and its pipe.
-    open_lane: Callable[[], Awaitable[tuple[bytes, socket.socket]]] | None = None
+    open_pipe: Callable[[], Awaitable[tuple[bytes, socket.socket]]] | None = None
 
 
 @asynccontextmanager
@@ -180,7 +180,7 @@ async def open_rendezvous(
         f"{scheme}://{_bracketed(here)}:{port}",
         trusted and bool(web_assets.shipped()),
         port,
-        own.open_lane,
+        own.open_pipe,
     )
 
 

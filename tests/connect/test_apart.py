@@ -319,7 +319,7 @@ async def test_lanes_reach_a_page_through_the_process_also_once_it_was_started_a
         http = await stack.enter_async_context(aiohttp.ClientSession())
         for _ in range(2):
             await meet(place.reached)  # it serves
-            made = await HttpsConnection.open(place.open_lane)
+            made = await HttpsConnection.open(place.open_pipe)
             opening = asyncio.create_task(made.opened())
             ends = []
             for token in made.tokens:
@@ -330,7 +330,7 @@ async def test_lanes_reach_a_page_through_the_process_also_once_it_was_started_a
                 assert await ends[0].receive_bytes() == b"to the page"
                 await ends[1].send_bytes(b"from the page")
                 assert await made.data.recv() == b"from the page"
-                token, pipe = await place.open_lane()
+                token, pipe = await place.open_pipe()
                 fetching = asyncio.create_task(https.opened(pipe))
                 async with http.get(lane_url(place, token)) as response:
                     lane = await fetching
@@ -355,7 +355,7 @@ async def test_a_lane_that_no_page_opens_is_lost(monkeypatch):
     monkeypatch.setattr(https, "OPEN_SECONDS", 0.3)
     async with AsyncExitStack() as stack:
         place = await opened(stack)
-        _, pipe = await place.open_lane()
+        _, pipe = await place.open_pipe()
         with pytest.raises(LaneLost):
             await https.opened(pipe)
         pipe.close()
