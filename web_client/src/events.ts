@@ -427,14 +427,12 @@ export type RtcEvent = { readonly connection: number } & (
 
 // --- of connections by HTTPS, whose WebSockets the page has
 
-export type HttpsCall =
-  | {
-      readonly op: "open";
-      readonly connection: number;
-      readonly control: string; // of each lane, its path
-      readonly data: string;
-    }
-  | { readonly op: "close"; readonly connection: number };
+/** Open both lanes of a connection, each by its path. */
+export interface HttpsCall {
+  readonly connection: number;
+  readonly control: string;
+  readonly data: string;
+}
 
 /** Its lanes, which may yet have to open. */
 export interface HttpsEvent {

@@ -9,7 +9,7 @@ import { PageSockets } from "./connect/sockets";
 import { Stay } from "./connect/stay";
 import type { Command, Event, Finding, Picked } from "./events";
 import { allowOwnScripts } from "./own_scripts";
-import { PageHttpsConnections } from "./lanes/https/page";
+import { openSockets } from "./lanes/https/page";
 import { PagePeerConnections } from "./lanes/webrtc/page";
 import { download, revokeDownloads } from "./ui/download";
 import { preferred, type Language } from "./ui/messages";
@@ -194,9 +194,6 @@ function takeUp(transferId: string, granted: boolean): void {
   command({ command: "take_up", transferId, granted });
 }
 
-const httpsConnections = new PageHttpsConnections((event, transfer) =>
-  command({ command: "https", event }, transfer),
-);
 const sockets = new PageSockets((event) => command({ command: "socket", event }));
 const peerConnections = new PagePeerConnections((event, transfer = []) => {
   command({ command: "rtc", event }, transfer);
@@ -204,7 +201,11 @@ const peerConnections = new PagePeerConnections((event, transfer = []) => {
 
 async function take(event: Event): Promise<void> {
   if (event.event === "rtc") return peerConnections.call(event.call);
-  if (event.event === "https") return httpsConnections.call(event.call);
+  if (event.event === "https") {
+    return openSockets(event.call, (told, ports) =>
+      command({ command: "https", event: told }, ports),
+    );
+  }
   if (event.event === "socket") return sockets.call(event.call);
   if (asked.has(event.event)) return asked.get(event.event)!(event);
   if (event.event === "stay") {

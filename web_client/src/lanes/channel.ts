@@ -12,8 +12,8 @@ export const [LOW_WATER, HIGH_WATER] = [512 * 1024, 2 * 1024 * 1024];
 
 const CARRIER = 256 * 1024; // bytes: no message is longer
 
-/** Over a port, beside the messages. */
-export const PASSED_ON = { open: "open", closed: "closed" } as const;
+/** Over a port, beside the messages: what has happened to the channel, and what is asked of it. */
+export const PASSED_ON = { open: "open", closed: "closed", close: "close" } as const;
 
 /** What the page says of each message it was given to send: bytes so far, and its memory back. */
 export interface PassedOn {
@@ -112,6 +112,7 @@ export class ChannelLane implements Lane {
     this.onLost = () => {};
     this.lost = true;
     this.drained();
+    if (!("readyState" in this.pipe)) this.pipe.postMessage(PASSED_ON.close); // behind what is queued
     this.pipe.close();
   }
 }
@@ -137,7 +138,8 @@ export function passOn(channel: RTCDataChannel | WebSocket): MessagePort {
   channel.onclose = () => port1.postMessage(PASSED_ON.closed);
   channel.onmessage = ({ data }: MessageEvent<ArrayBuffer>) =>
     port1.postMessage(data, data instanceof ArrayBuffer ? [data] : []);
-  port1.onmessage = ({ data }: MessageEvent<Bytes>) => {
+  port1.onmessage = ({ data }: MessageEvent<Bytes | typeof PASSED_ON.close>) => {
+    if (data === PASSED_ON.close) return channel.close();
     const open = channel.readyState === "open" || channel.readyState === WebSocket.OPEN;
     if (open) channel.send(data as Uint8Array<ArrayBuffer>);
     taken += data.byteLength;

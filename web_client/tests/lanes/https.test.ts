@@ -141,9 +141,8 @@ test("a connection is open once both of its sockets are, and lost with the contr
   const calls: HttpsCall[] = [];
   const connections = new HttpsConnections((call) => calls.push(call));
   const made = connections.open(TOKEN, new Uint8Array(32));
-  const [call] = calls as [HttpsCall & { op: "open" }];
+  const [call] = calls;
   expect(call).toEqual({
-    op: "open",
     connection: 1,
     control: laneUrl(TOKEN),
     data: laneUrl(new Uint8Array(32)),
@@ -164,7 +163,21 @@ test("a connection is open once both of its sockets are, and lost with the contr
   expect(lost).not.toHaveBeenCalled();
   control.port2.postMessage(PASSED_ON.closed);
   await vi.waitFor(() => expect(lost).toHaveBeenCalledOnce());
+  const heard: unknown[] = [];
+  control.port2.onmessage = ({ data }) => heard.push(data);
+  made.control.send(Uint8Array.of(7));
   made.close();
-  expect(calls.at(-1)).toEqual({ op: "close", connection: 1 });
+  await vi.waitFor(() => expect(heard).toEqual([Uint8Array.of(7), PASSED_ON.close]));
+  for (const { port2 } of [control, data]) port2.close();
+});
+
+test("one that is closed before the page has its sockets is closed then", async () => {
+  const connections = new HttpsConnections(() => {});
+  connections.open(TOKEN, TOKEN).close();
+  const [control, data] = [new MessageChannel(), new MessageChannel()];
+  const heard: unknown[] = [];
+  for (const { port2 } of [control, data]) port2.onmessage = ({ data }) => heard.push(data);
+  connections.take({ connection: 1, control: control.port1, data: data.port1 });
+  await vi.waitFor(() => expect(heard).toEqual([PASSED_ON.close, PASSED_ON.close]));
   for (const { port2 } of [control, data]) port2.close();
 });

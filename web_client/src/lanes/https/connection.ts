@@ -18,19 +18,16 @@ export class HttpsConnections {
   /** A new one, by the tokens of its lanes. */
   open(control: Bytes, data: Bytes): HttpsConnection {
     const connection = ++this.count;
-    const close = () => {
-      this.known.delete(connection);
-      this.ask({ op: "close", connection });
-    };
-    const made = new HttpsConnection(close);
+    const made = new HttpsConnection();
     this.known.set(connection, made);
-    this.ask({ op: "open", connection, control: laneUrl(control), data: laneUrl(data) });
+    this.ask({ connection, control: laneUrl(control), data: laneUrl(data) });
     return made;
   }
 
   /** What the page tells. */
   take(event: HttpsEvent): void {
     this.known.get(event.connection)?.take(event);
+    this.known.delete(event.connection);
   }
 }
 
@@ -38,26 +35,31 @@ export class HttpsConnections {
 export class HttpsConnection {
   readonly path: PathKind = "https";
   control!: Lane;
-  data!: Lane;
+  data!: Lane; // both once the page has their sockets
   onLost: () => void = () => {};
   /** Until both lanes are open; of a connection that is lost before, it never settles. */
   readonly opened: Promise<void>;
   private arrived!: (opened: Promise<unknown>) => void;
+  private closed = false;
 
-  constructor(private readonly end: () => void) {
+  constructor() {
     this.opened = new Promise<Promise<unknown>>((resolve) => (this.arrived = resolve)).then();
   }
 
   take({ control, data }: HttpsEvent): void {
     [this.control, this.data] = [new ChannelLane(control), new ChannelLane(data)];
+    if (this.closed) return this.close();
     this.control.onLost = this.data.onLost = () => this.onLost();
     const opened = Promise.all([this.control.opened, this.data.opened]);
     // They end in whatever order; what the sender said last comes by the other one, before it ends.
     this.arrived(opened.then(() => (this.data.onLost = () => {})));
   }
 
+  /** What is queued is sent before. */
   close(): void {
     this.onLost = () => {};
-    this.end();
+    this.closed = true;
+    this.control?.close();
+    this.data?.close();
   }
 }
