@@ -316,9 +316,13 @@ class Transports:
         try:
             connection = await HttpsConnection.open(open_pipe)
             self._made.append(connection)
-            await signals.send(HttpsEndpoint(*self._nonces, *connection.tokens))
-            await connection.opened()
-            message_1 = await receive_early(connection.control)
+            try:
+                await signals.send(HttpsEndpoint(*self._nonces, *connection.tokens))
+                await connection.opened()
+                message_1 = await receive_early(connection.control)
+            except LaneLost:
+                await connection.close()  # the page must not choose what is lost here
+                raise
         except LaneLost:
             self._https_failed.set()
             raise

@@ -162,7 +162,9 @@ class Sides:
         network=None,
         path="direct",
         may_add=(True, True),
+        open_pipe=None,
     ):
+        self.open_pipe = open_pipe
         self.path, self.may_add = path, dict(zip(("sender", "recipient"), may_add, strict=True))
         self.network, self.wanted, self.looked = network or Network(), 1, []
         self.warned: list[tuple[str, str]] = []
@@ -206,7 +208,7 @@ class Sides:
             targets=Targets(),
             warn=lambda code, detail: self.warned.append((code, detail)),
             open_outer_port=self.open_outer_port,
-            open_pipe=None,
+            open_pipe=self.open_pipe,
         )
 
     async def open_outer_port(self):
@@ -893,3 +895,36 @@ async def test_an_announcement_that_comes_when_the_lanes_are_stopped_is_too_late
     sides.sender._peer.cancel()
     sides.sender.take(DirectAnnounced(DirectEndpoint((), 1, b"")))
     await sides.stop()
+
+
+# --- lanes that a page fetches --------------------------------------------------------------------
+
+
+@virtual_time
+async def test_a_lane_that_cannot_be_had_is_tried_again_later_and_later(monkeypatch):
+    asked = []
+
+    async def open_pipe():
+        asked.append(round(time.monotonic() - began))
+        raise OSError
+
+    began = time.monotonic()
+    sides = Sides(monkeypatch, ports=(None, None), path="https", open_pipe=open_pipe)
+    await asyncio.sleep(20)
+    assert not asked, "before the recipient is admitted"
+    sides.sender.admitted.set()
+    await asyncio.sleep(200)
+    assert [one - 20 for one in asked] == [0, 2, 6, 14, 30, 62, 122, 182]
+    assert sides.numbers() == ([0], [0])
+    await sides.stop()
+
+
+@virtual_time
+async def test_only_beside_a_connection_by_https_is_any_offered(monkeypatch):
+    async def open_pipe():
+        raise AssertionError("a lane to a page that came from elsewhere")
+
+    sides = Sides(monkeypatch, ports=(None, None), open_pipe=open_pipe)
+    sides.sender.admitted.set()
+    await asyncio.sleep(30)
+    assert not [one for one in await sides.stop() if isinstance(one, AssertionError)]

@@ -1,13 +1,14 @@
 """A sender that lies to the page: one sentence, no error of the page, nothing left in the browser.
 
 Named after the lines of the hostile-input table in PROTOCOL.md. The sender is the real one with one
-part replaced, over real WebRTC; the page is untouched.
+part replaced, over a real connection; the page is untouched.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 import zipfile
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 import p2p
+from p2p.lanes import multipath
 from p2p.protocol.codec import encode_json
 from p2p.protocol.manifest import Entry, Manifest, encode_manifest
 from p2p.protocol.seal import OVERHEAD, Header, Stream, seal_range, with_headroom
@@ -197,6 +199,22 @@ async def test_ranges_beyond_the_limit_past_the_end_or_overlapping(
     await refused(visitor)
     ended = await asyncio.wait_for(asyncio.shield(sending), 20)
     assert ended.ending is p2p.Ending.FAILED
+
+
+async def test_a_lane_to_fetch_where_the_page_came_otherwise(visitor, liar, file, monkeypatch):
+    """Only a page whose connection is by HTTPS asks the server that it came from for lanes."""
+    real = multipath.SenderMultipath._keep_webrtc
+
+    async def keep(self):
+        await self.admitted.wait()
+        self._step(self.session.offer_https, bytes(32), time.monotonic())
+        await real(self)
+
+    monkeypatch.setattr(multipath.SenderMultipath, "_keep_webrtc", keep)
+    link, _ = await liar.send(file, direct=False)
+    await look(visitor, link)
+    await visitor.page.wait_for(".card.ended", 30)  # whether or not the offer was seen before
+    await refused(visitor)
 
 
 @pytest.mark.parametrize("kind", KINDS)

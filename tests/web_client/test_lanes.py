@@ -9,8 +9,9 @@ import pytest
 
 import p2p
 from p2p import events
-from p2p.lanes import multipath
+from p2p.lanes import LaneLost, multipath
 from p2p.lanes.connection_count import ConnectionCount
+from p2p.lanes.https import HttpsConnection
 from p2p.lanes.streams import ThreadedLane
 from tests.e2e.test_lanes import pixels
 
@@ -53,6 +54,23 @@ async def test_a_page_without_webrtc_is_served_by_https(open_browser, liar, tmp_
     file = tmp_path / "scan.raw"
     file.write_bytes(os.urandom(300_000))
     assert await arrives(Recipient(browser.page, browser), liar, file) == "https"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_where_https_fails_the_page_is_served_by_webrtc(
+    at,
+    liar,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+    kind,
+):
+    async def lost(open_pipe):
+        raise LaneLost
+
+    monkeypatch.setattr(HttpsConnection, "open", lost)
+    file = tmp_path / "scan.raw"
+    file.write_bytes(os.urandom(300_000))
+    assert await arrives(await at(kind), liar, file) == "direct"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-/** The worker's edge: commands of the page in, events out. One transfer at a time. */
+/** The worker's edge: commands of the page in, events out. One transfer at a time. Or it hashes for another. */
 import sodium from "libsodium-wrappers-sumo";
 
 import { meet } from "./connect/meeting";
@@ -13,6 +13,8 @@ import { allowOwnScripts } from "./own_scripts";
 import { Receiving } from "./receiving";
 import { Sending, eraseExpired } from "./sending";
 import { Home } from "./state/home";
+import { serveHashing } from "./storage/hash_worker";
+import { HASHER } from "./storage/hashing";
 import { roomOnDisk } from "./storage/opfs";
 import { failed } from "./transfer/outcome";
 import { pastTransfers } from "./transfer/summary";
@@ -175,10 +177,13 @@ async function obey(data: Command): Promise<void> {
   }
 }
 
-onmessage = ({ data }: MessageEvent<Command>) => {
+function listen({ data }: MessageEvent<Command>): void {
   // What these bring belongs to what runs, which ends by its own errors.
   if (data.command === "rtc") return peerConnections.take(data.event);
   if (data.command === "https") return httpsConnections.take(data.event);
   if (data.command === "socket") return sockets.take(data.event);
   obey(data).catch((error) => tell({ event: "ended", ...failed(error) }));
-};
+}
+
+if (self.name === HASHER) void serveHashing();
+else onmessage = listen;

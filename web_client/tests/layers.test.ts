@@ -9,7 +9,7 @@ const SRC = fileURLToPath(new URL("../src", import.meta.url));
 
 /** From the top. What stands on one floor does not know each other. */
 const FLOORS = [
-  ["main", "worker", "hash_worker"],
+  ["main", "worker"],
   ["receiving", "sending"],
   ["ui"],
   ["invitation"],

@@ -87,6 +87,15 @@ export class Container implements Destination {
   }
 
   async readBack(upto: number): Promise<void> {
+    try {
+      await this.readOn(upto);
+    } catch (error) {
+      this.closeHasher(); // a large file that is half hashed fails: what comes is not hashed twice
+      throw error;
+    }
+  }
+
+  private async readOn(upto: number): Promise<void> {
     const pieces = [...this.tape.pieces(this.hashed, upto - this.hashed)];
     const { entries } = this.manifest;
     const isLarge = ({ entry }: Piece) => entries[entry]!.size > MAX_WHOLE;
@@ -196,10 +205,14 @@ export class Container implements Destination {
   }
 
   close(): void {
+    this.closeHasher();
+    this.store.close();
+  }
+
+  private closeHasher(): void {
     void this.hasher?.then((hasher) => hasher.close());
     this.hasher = null;
     this.hashing = -1;
-    this.store.close();
   }
 
   async discard(): Promise<void> {

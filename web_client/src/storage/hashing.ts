@@ -11,6 +11,7 @@ import { HeapBuffer } from "../protocol/heap";
 export const MAX_WHOLE = 8 * 1024 * 1024; // bytes of a file that is hashed as a whole
 const WORTH = 16 * 1024; // below it libsodium is the faster one
 export const PART = 1024 * 1024; // of a larger one, at once
+export const HASHER = "hasher"; // name of the worker that does it
 const START_SECONDS = 3; // for a worker to begin; nothing waits longer for one that cannot
 
 /** What a file's content came to. */
@@ -171,7 +172,8 @@ export async function openHasher(wantsCrc: boolean): Promise<Hasher> {
   if (typeof Worker === "undefined") return new InlineHasher(wantsCrc);
   let worker: Worker | null = null;
   try {
-    worker = new Worker(new URL("../hash_worker.ts", import.meta.url), { type: "module" });
+    // This worker's own script again, which the browser has: libsodium is most of it.
+    worker = new Worker(String(globalThis.location?.href), { type: "module", name: HASHER });
     await started(worker);
     return new WorkerHasher(worker, wantsCrc);
   } catch {

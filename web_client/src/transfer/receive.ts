@@ -143,9 +143,8 @@ export class Receive {
       case "lane_signalled":
         return this.lanes.signalled(event.number, event.signal);
       case "https_offered":
-        if (this.connected.connection.path !== "https")
-          throw new PeerError("message_out_of_turn", "https");
-        return void this.lanes.offered(event.token);
+        if (this.connected.connection.path === "https") return void this.lanes.offered(event.token);
+        return this.driver.fail(new PeerError("message_out_of_turn", "https"));
       case "bottleneck_reported":
         this.bottleneck = event.by;
         return;
