@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from p2p import compression
@@ -170,10 +170,26 @@ def test_threads_do_not_disturb_each_other():
 
 
 @pytest.mark.process
-def test_numpy_is_not_loaded_before_it_is_needed():
-    told = "import sys, p2p.compression; print('numpy' in sys.modules)"
+def test_numpy_is_not_loaded_before_it_is_needed() -> None:
+    told = """
+import os, sys
+from p2p import compression
+for data in (os.urandom(2000), bytes(2000)):
+    found = compression.choose([(0, data)])
+    compression.compress(data, found, 0)
+    print(found.method.name, "numpy" in sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.split() == ["STORED", "False", "COMPRESSED", "False"]
+
+
+@given(data=st.binary(max_size=300), phase=st.sampled_from((0, 1)))
+@example(data=b"\0\x80\xff\x7f\0\0\xff\xff\x01\0\0\x80", phase=0)
+@example(data=CT[:50_000], phase=1)
+@example(data=b"", phase=0)
+def test_a_sample_is_filtered_as_a_range_is(data: bytes, phase: int) -> None:
+    assume(phase <= len(data))
+    assert compression._filter_sample(data, phase) == compression._filter(data, phase)
 
 
 # --- what is chosen ----------------------------------------------------------------------------
