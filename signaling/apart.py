@@ -28,7 +28,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .lanes import LENGTH, READY, make_pipe
+from .pipe import LENGTH, READY, make_pipe
 
 logger = logging.getLogger("handover.signaling")
 

@@ -2,9 +2,7 @@
 
 Whoever knows a lane's token opens it, once. A page gets what comes by the pipe as the body of a
 response, one way; or message by message as a WebSocket, both ways. The messages are sealed: they
-are copied here and never read. On the pipe each stands behind its length (u32, big-endian), as in
-the body of a response. Two of no length tell the transfer that its lane is there to be opened, and
-that a page has opened it.
+are copied here and never read.
 """
 
 from __future__ import annotations
@@ -17,23 +15,13 @@ from collections.abc import Callable, Iterator
 
 from aiohttp import WSMsgType, web
 
+from .pipe import BUFFER, LENGTH, OPENED, READY
+
 PATH = "/lanes/{token}"
-LENGTH = 4  # bytes of a message's length
 MAX_MESSAGE = 262_144  # bytes
-READY = OPENED = bytes(LENGTH)
 OPEN_SECONDS = 15.0  # for a page to open a lane
 WRITE_SECONDS = 20.0  # for a page to take what was written
 PIECE = 256 * 1024  # bytes that are copied at once
-BUFFER = 1024 * 1024  # bytes in a pipe: a wake-up for four pieces, not for each
-
-
-def make_pipe() -> tuple[socket.socket, socket.socket]:
-    """Both ends of a lane's pipe. Raises `OSError`."""
-    ends = socket.socketpair()
-    for end in ends:
-        for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            end.setsockopt(socket.SOL_SOCKET, buffer, BUFFER)
-    return ends
 
 
 class Lanes:

@@ -211,3 +211,13 @@ def test_what_help_does_not_need_is_not_loaded(word, tmp_path):
     heavy = {"asyncio", "ssl", "websockets", "nacl", "numpy", "logging", "signaling", "p2p.api"}
     assert not loaded & heavy
     assert not loaded & {f"p2p.cli.{place.partition(':')[0]}" for place in PLACES.values()}
+
+
+@pytest.mark.process
+def test_a_transfer_loads_no_http_server():
+    """That is in the process beside it, and a tenth of a second to load."""
+    program = "import sys, p2p.api, signaling.apart, signaling.web_assets; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert not set(done.stdout.split()) & {"aiohttp", "numpy", "redis"}

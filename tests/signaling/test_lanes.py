@@ -13,6 +13,7 @@ import pytest
 
 from signaling import lanes
 from signaling.app import Server
+from signaling.pipe import make_pipe
 from signaling.rooms import Limits
 
 TOKEN = "A" * 43
@@ -45,7 +46,7 @@ def at(server, token=TOKEN):
 
 def expect(server, token=TOKEN):
     """The transfer's end of a lane's pipe."""
-    ours, theirs = lanes.make_pipe()
+    ours, theirs = make_pipe()
     server.lanes.expect(hashlib.sha256(token.encode()).digest(), theirs)
     ours.setblocking(False)
     assert ours.recv(4) == bytes(4), "ready"
