@@ -92,8 +92,8 @@ export class HeapBuffer {
     xor(address, address, length, 0, nonce.address, block >>> 0, high, key.address);
   }
 
-  /** Hash the first `length` bytes. */
-  hashInto(state: StateAddress, length: number): void {
-    functions()._crypto_hash_sha256_update(state, this.address, length, 0);
+  /** Hash `length` bytes from `at` on. */
+  hashInto(state: StateAddress, at: number, length: number): void {
+    functions()._crypto_hash_sha256_update(state, this.address + at, length, 0);
   }
 }

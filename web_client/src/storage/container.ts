@@ -6,9 +6,10 @@ import { breathe } from "../clock";
 import type { Bytes } from "../protocol/codec";
 import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
 import type { Piece, Tape } from "../protocol/tape";
-import { MAX_WHOLE, hashWhole, openHasher, type Hashed, type Hasher } from "./hashing";
+import { HasherLost, InlineHasher, MAX_WHOLE, hashWhole, openHasher } from "./hashing";
+import type { Hashed, Hasher } from "./hashing";
 import { erase, takesData } from "./opfs";
-import type { Destination, Settled, Store } from "./ports";
+import type { Destination, Settled, Store, Stored } from "./ports";
 import { diskFailure, settleEntries } from "./settling";
 import { Layout, type Extents } from "./zip";
 
@@ -24,7 +25,8 @@ export class Container implements Destination {
   private readonly digests = new Map<number, Bytes>();
   private readonly crcs = new Map<number, number>();
   private hasher: Promise<Hasher> | null = null; // of large files, once there is one
-  private hashing = -1; // the entry that it is at
+  private hashing = -1; // the entry that it is at, ...
+  private unreadable = -1; // ... and one that could not be read: it is hashed no further
   hashed = 0;
   extents: Extents = [];
 
@@ -90,8 +92,10 @@ export class Container implements Destination {
     try {
       await this.readOn(upto);
     } catch (error) {
-      this.closeHasher(); // a large file that is half hashed fails: what comes is not hashed twice
-      throw error;
+      if (!(error instanceof HasherLost)) throw error;
+      this.closeHasher();
+      this.hasher = Promise.resolve(new InlineHasher(!this.layout.single)); // slower, but it stays
+      await this.readOn(upto);
     }
   }
 
@@ -102,14 +106,17 @@ export class Container implements Destination {
     if (pieces.some(isLarge)) this.hasher ??= openHasher(!this.layout.single);
     const hasher = await this.hasher;
     const work: Promise<void>[] = [];
+    let large = Promise.resolve(); // one after the other
     let end = this.hashed;
     for (const piece of pieces) {
       const { entry, offset, length } = piece;
       const ends = offset + length === entries[entry]!.size;
       if (!isLarge(piece) && !ends) break; // it comes with a later call, whole
-      if (!this.gone.has(entry)) {
-        work.push(isLarge(piece) ? this.hashPart(hasher!, piece, ends) : this.hashWhole(entry));
-      }
+      if (this.gone.has(entry)) {
+        // it is not hashed
+      } else if (isLarge(piece)) {
+        work.push((large = large.then(() => this.hashPart(hasher!, piece, ends))));
+      } else work.push(this.hashWhole(entry));
       if (work.length === MOST_AT_ONCE) {
         await Promise.all(work.splice(0));
         await breathe();
@@ -126,28 +133,39 @@ export class Container implements Destination {
       this.note(entry, await hashWhole(content, !this.layout.single));
   }
 
-  /** Hash the next piece of a large file; `ends`: it is the last. */
+  /** Hash a large file up to the end of its next piece; `ends`: it is the last. */
   private async hashPart(hasher: Hasher, piece: Piece, ends: boolean): Promise<void> {
     const { entry, offset, length } = piece;
-    if (this.hashing !== entry) {
-      if (this.hashing >= 0) hasher.forget();
-      this.hashing = -1;
-      if (offset) return; // it failed before; half a digest is none
-      this.hashing = entry;
-    }
-    for (let at = offset; at < offset + length;) {
-      const part = hasher.part(offset + length - at);
-      if (!this.load(part, entry, at)) {
+    if (this.unreadable === entry) return;
+    const anew = this.hashing !== entry; // after another hasher was lost, in the midst of it
+    if (anew && this.hashing >= 0) hasher.forget();
+    this.hashing = entry;
+    for (let at = anew ? 0 : offset; at < offset + length;) {
+      const part = this.loadStored(hasher.part(), entry, at, offset + length - at);
+      if (!part) {
         hasher.forget(); // no digest: the entry fails
-        this.hashing = -1;
+        [this.hashing, this.unreadable] = [-1, entry];
         return;
       }
       at += part.length;
       hasher.update(part);
+      if (at >= offset) continue;
+      await hasher.settled();
+      await breathe();
     }
     if (!ends) return hasher.settled();
     this.hashing = -1;
     this.note(entry, await hasher.finish());
+  }
+
+  /** Read a part of an entry of at most so many bytes, as it lies there; null where nothing is. */
+  private loadStored(into: Bytes, entry: number, at: number, most: number): Stored | null {
+    try {
+      const stored = this.store.readStored(into, { at: this.layout.start(entry) + at });
+      return stored.length ? { ...stored, length: Math.min(stored.length, most) } : null;
+    } catch {
+      return null; // as if nothing were there
+    }
   }
 
   /** Read a part of an entry; whether all of it was there. */

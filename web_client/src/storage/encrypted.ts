@@ -10,11 +10,12 @@
  */
 import type { Bytes } from "../protocol/codec";
 import { HeapBuffer } from "../protocol/heap";
-import type { Store } from "./ports";
+import type { Store, Stored } from "./ports";
 
 const BLOCK = 64; // bytes, of the keystream
 const WORDS = BLOCK / 4;
 const MOST = 1024 * 1024; // read or written at once
+const KEY = 32;
 const NONCE = 8;
 
 /** The part of `FileSystemSyncAccessHandle` we use. */
@@ -26,22 +27,55 @@ export type Disk = Pick<
 const floor = (at: number): number => at - (at % BLOCK);
 const ceil = (at: number): number => floor(at + BLOCK - 1);
 
+/** Encrypts and decrypts blocks in libsodium's memory. */
+export class Cipher {
+  // Of all of them: one call of one of them uses it, and returns.
+  private static shared: Cipher | null = null;
+  readonly data = new HeapBuffer(MOST + 2 * BLOCK);
+  private readonly key = new HeapBuffer(KEY);
+  private readonly nonce = HeapBuffer.of(new Uint8Array(NONCE)); // every key is fresh
+
+  static get(): Cipher {
+    return (Cipher.shared ??= new Cipher());
+  }
+
+  /** Encrypt or decrypt a part of `data`, which is for this place of the disk. */
+  xor(begin: number, length: number, place: number, key: Bytes): void {
+    this.key.view().set(key);
+    this.data.xorKeystream(begin, length, place / BLOCK, this.nonce, this.key);
+  }
+
+  /** Take what lies in a store into `data`, decrypted; it begins behind the first `skip` bytes. */
+  take({ bytes, skip, length, encrypted }: Stored): void {
+    const end = ceil(skip + length);
+    this.data.view(end).set(bytes.subarray(0, end));
+    if (encrypted) this.decrypt(end, encrypted.place, encrypted.key);
+  }
+
+  /** Decrypt the first `length` bytes of `data`, whole blocks that lie at this place of the disk. */
+  decrypt(length: number, place: number, key: Bytes): void {
+    const view = this.data.view(length);
+    const words = new Uint32Array(view.buffer, view.byteOffset, length / 4);
+    const blocks = length / BLOCK;
+    let begin = 0; // of those that are no holes
+    for (let block = 0; block <= blocks; block++) {
+      if (block < blocks && !isHole(words, block * WORDS)) continue;
+      if (block > begin) {
+        this.xor(begin * BLOCK, (block - begin) * BLOCK, place + begin * BLOCK, key);
+      }
+      begin = block + 1;
+    }
+  }
+}
+
 export class EncryptedStore implements Store {
-  // Of all stores: one call of one of them uses it, and returns.
-  private static heap: { data: HeapBuffer; key: HeapBuffer; nonce: HeapBuffer } | null = null;
-  private readonly heap: { data: HeapBuffer; key: HeapBuffer; nonce: HeapBuffer };
+  private readonly heap = Cipher.get();
 
   /** `key` has 32 bytes and encrypts nothing else. */
   constructor(
     private readonly disk: Disk,
     private readonly key: Bytes,
-  ) {
-    this.heap = EncryptedStore.heap ??= {
-      data: new HeapBuffer(MOST + 2 * BLOCK),
-      key: new HeapBuffer(key.length),
-      nonce: HeapBuffer.of(new Uint8Array(NONCE)), // the key is fresh
-    };
-  }
+  ) {}
 
   read(buffer: Bytes, { at }: { at: number }): number {
     const wanted = Math.min(buffer.length, MOST);
@@ -52,6 +86,14 @@ export class EncryptedStore implements Store {
     return done;
   }
 
+  readStored(buffer: Bytes, { at }: { at: number }): Stored {
+    const place = floor(at);
+    const skip = at - place;
+    const got = floor(this.disk.read(buffer, { at: place }));
+    const key = this.key;
+    return { bytes: buffer, skip, length: Math.max(0, got - skip), encrypted: { key, place } };
+  }
+
   write(data: Bytes, { at }: { at: number }): number {
     const length = Math.min(data.length, MOST);
     const [from, end] = [floor(at), at + length];
@@ -60,7 +102,7 @@ export class EncryptedStore implements Store {
     if (last) view.set(last, floor(end) - from);
     if (first) view.set(first);
     view.set(data.subarray(0, length), at - from);
-    this.xor(0, view.length, from);
+    this.heap.xor(0, view.length, from, this.key);
     this.put(view, from);
     return length;
   }
@@ -107,24 +149,9 @@ export class EncryptedStore implements Store {
 
   /** Read blocks from the disk and decrypt them; how many bytes came. */
   private load(from: number, length: number): number {
-    const view = this.heap.data.view(length);
-    const got = this.disk.read(view, { at: from });
-    const words = new Uint32Array(view.buffer, view.byteOffset, Math.floor(got / 4));
-    const blocks = Math.floor(got / BLOCK);
-    let begin = 0; // of those that are no holes
-    for (let block = 0; block <= blocks; block++) {
-      if (block < blocks && !isHole(words, block * WORDS)) continue;
-      if (block > begin) this.xor(begin * BLOCK, (block - begin) * BLOCK, from + begin * BLOCK);
-      begin = block + 1;
-    }
+    const got = this.disk.read(this.heap.data.view(length), { at: from });
+    this.heap.decrypt(floor(got), from, this.key);
     return got;
-  }
-
-  /** Encrypt or decrypt a part of the buffer, which is for this place. */
-  private xor(begin: number, length: number, place: number): void {
-    const { data, key, nonce } = this.heap;
-    key.view().set(this.key);
-    data.xorKeystream(begin, length, place / BLOCK, nonce, key);
   }
 
   private put(view: Bytes, from: number): void {

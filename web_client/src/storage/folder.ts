@@ -10,7 +10,8 @@ import { Failure } from "../protocol/errors";
 import { tapeOf, type Manifest, type Results } from "../protocol/manifest";
 import { collisionKey } from "../protocol/paths";
 import type { Tape } from "../protocol/tape";
-import { HasherLost, MAX_WHOLE, hashWhole, openHasher, type Hasher } from "./hashing";
+import { HasherLost, InlineHasher, MAX_WHOLE, hashWhole, openHasher } from "./hashing";
+import type { Hasher } from "./hashing";
 import type { Destination, Settled } from "./ports";
 import { diskFailure, settleEntries } from "./settling";
 
@@ -137,8 +138,7 @@ export class FolderDestination implements Destination {
         try {
           await part.closed;
           this.digests.set(entry, await this.digestOf(await part.handle.getFile()));
-        } catch (error) {
-          if (error instanceof HasherLost) throw error;
+        } catch {
           // no digest: the entry fails
         }
       }
@@ -168,21 +168,13 @@ export class FolderDestination implements Destination {
     if (file.size <= MAX_WHOLE) {
       return (await hashWhole(new Uint8Array(await file.arrayBuffer()), false)).digest;
     }
-    const hasher = await (this.hasher ??= openHasher(false));
     try {
-      for await (const chunk of file.stream() as unknown as AsyncIterable<Bytes>) {
-        for (let at = 0; at < chunk.length;) {
-          const part = hasher.part(chunk.length - at);
-          part.set(chunk.subarray(at, at + part.length));
-          at += part.length;
-          hasher.update(part);
-        }
-        await hasher.settled();
-      }
-      return (await hasher.finish()).digest;
+      return await hashIn(await (this.hasher ??= openHasher(false)), file);
     } catch (error) {
-      hasher.forget();
-      throw error;
+      if (!(error instanceof HasherLost)) throw error;
+      this.close();
+      this.hasher = Promise.resolve(new InlineHasher(false)); // slower, but it stays
+      return await hashIn(await this.hasher, file);
     }
   }
 
@@ -287,6 +279,26 @@ export class FolderDestination implements Destination {
       if (error instanceof TypeError) throw error; // a name this computer does not take
       return (error as DOMException).name !== "NotFoundError"; // a folder has it
     }
+  }
+}
+
+/** The SHA-256 of a large file, in parts. */
+async function hashIn(hasher: Hasher, file: File): Promise<Bytes> {
+  try {
+    for await (const chunk of file.stream() as unknown as AsyncIterable<Bytes>) {
+      for (let at = 0; at < chunk.length;) {
+        const bytes = hasher.part();
+        const length = Math.min(bytes.length, chunk.length - at);
+        bytes.set(chunk.subarray(at, at + length));
+        at += length;
+        hasher.update({ bytes, skip: 0, length, encrypted: null });
+      }
+      await hasher.settled();
+    }
+    return (await hasher.finish()).digest;
+  } catch (error) {
+    hasher.forget();
+    throw error;
   }
 }
 

@@ -14,7 +14,7 @@ export async function serveHashing(): Promise<void> {
         return {};
       case "update":
         hasher.update(call.part);
-        return { part: call.part };
+        return { part: call.part.bytes.buffer as ArrayBuffer };
       case "finish":
         return { hashed: await hasher.finish() };
       case "forget":
@@ -24,7 +24,7 @@ export async function serveHashing(): Promise<void> {
   };
   onmessage = async ({ data }: MessageEvent<HashCall>) => {
     const said = await answer(data).catch((): HashAnswer => ({ failed: true }));
-    postMessage(said, { transfer: said.part ? [said.part.buffer] : [] });
+    postMessage(said, { transfer: said.part ? [said.part] : [] });
   };
   postMessage({}); // it has begun
 }

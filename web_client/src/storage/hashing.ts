@@ -1,12 +1,14 @@
 /**
  * Hashing what was read back. A file that fits in one buffer is hashed by the browser itself (WebCrypto,
- * which takes no parts); a larger one by libsodium, in a worker of its own, while the caller goes on.
+ * which takes no parts); a larger one is decrypted and hashed by libsodium, in a worker of its own, while
+ * the caller goes on.
  */
 import CRC32 from "crc-32";
 import sodium, { type StateAddress } from "libsodium-wrappers-sumo";
 
 import type { Bytes } from "../protocol/codec";
-import { HeapBuffer } from "../protocol/heap";
+import { Cipher } from "./encrypted";
+import type { Stored } from "./ports";
 
 export const MAX_WHOLE = 8 * 1024 * 1024; // bytes of a file that is hashed as a whole
 const WORTH = 16 * 1024; // below it libsodium is the faster one
@@ -25,10 +27,10 @@ export class HasherLost extends Error {}
 
 /** Hashes one file after the other, in the order of the calls. What waits throws `HasherLost`. */
 export interface Hasher {
-  /** A buffer for the next part, of at most so many bytes. */
-  part(length: number): Bytes;
+  /** A buffer of `PART` bytes, for the next part. */
+  part(): Bytes;
   /** The next part of the file, in a buffer of `part`, which is the hasher's again. */
-  update(part: Bytes): void;
+  update(part: Stored): void;
   /** The file is whole: what it came to. The next call begins another. */
   finish(): Promise<Hashed>;
   /** The file is given up. */
@@ -48,20 +50,22 @@ export async function hashWhole(content: Bytes, wantsCrc: boolean): Promise<Hash
 
 /** Hashes at once, in the caller's thread. */
 export class InlineHasher implements Hasher {
-  private readonly heap = new HeapBuffer(PART);
+  private readonly cipher = Cipher.get();
   private file: { sha: StateAddress; crc: number } | null = null;
 
   constructor(private readonly wantsCrc: boolean) {}
 
-  part(length: number): Bytes {
-    return new Uint8Array(Math.min(length, PART));
+  part(): Bytes {
+    return new Uint8Array(PART);
   }
 
-  update(part: Bytes): void {
+  update(part: Stored): void {
     this.file ??= { sha: sodium.crypto_hash_sha256_init(), crc: 0 };
-    if (this.wantsCrc) this.file.crc = CRC32.buf(part, this.file.crc);
-    this.heap.view(part.length).set(part);
-    this.heap.hashInto(this.file.sha, part.length);
+    this.cipher.take(part);
+    const { data } = this.cipher;
+    const content = data.view(part.skip + part.length).subarray(part.skip);
+    if (this.wantsCrc) this.file.crc = CRC32.buf(content, this.file.crc);
+    data.hashInto(this.file.sha, part.skip, part.length);
   }
 
   async finish(): Promise<Hashed> {
@@ -85,11 +89,11 @@ export class InlineHasher implements Hasher {
 /** What the worker is asked, one after the other, and what it answers to each. */
 export type HashCall =
   | { readonly call: "begin"; readonly wantsCrc: boolean }
-  | { readonly call: "update"; readonly part: Bytes }
+  | { readonly call: "update"; readonly part: Stored }
   | { readonly call: "finish" }
   | { readonly call: "forget" };
 export interface HashAnswer {
-  readonly part?: Bytes; // its memory back
+  readonly part?: ArrayBuffer; // its memory back
   readonly hashed?: Hashed;
   readonly failed?: true;
 }
@@ -120,7 +124,7 @@ class WorkerHasher implements Hasher {
     worker.onerror = worker.onmessageerror = () => this.lose();
     worker.onmessage = ({ data }: MessageEvent<HashAnswer>) => {
       if (data.failed) return this.lose();
-      if (data.part) this.free.push(data.part.buffer as ArrayBuffer);
+      if (data.part) this.free.push(data.part);
       this.waiting.shift()?.resolve(data);
     };
     void this.ask({ call: "begin", wantsCrc });
@@ -142,12 +146,12 @@ class WorkerHasher implements Hasher {
     return answer.promise;
   }
 
-  part(length: number): Bytes {
-    return new Uint8Array(this.free.pop() ?? new ArrayBuffer(PART), 0, Math.min(length, PART));
+  part(): Bytes {
+    return new Uint8Array(this.free.pop() ?? new ArrayBuffer(PART));
   }
 
-  update(part: Bytes): void {
-    void this.ask({ call: "update", part }, [part.buffer]);
+  update(part: Stored): void {
+    void this.ask({ call: "update", part }, [part.bytes.buffer]);
   }
 
   async finish(): Promise<Hashed> {

@@ -1,5 +1,5 @@
 import type { Bytes } from "../protocol/codec";
-import type { Store } from "./ports";
+import type { Store, Stored } from "./ports";
 
 /** A store in memory, for where there is no disk. Pages come into being as they are written. */
 export class MemoryStore implements Store {
@@ -29,6 +29,10 @@ export class MemoryStore implements Store {
       done += part;
     }
     return length;
+  }
+
+  readStored(buffer: Bytes, options: { at: number }): Stored {
+    return { bytes: buffer, skip: 0, length: this.read(buffer, options), encrypted: null };
   }
 
   write(data: Bytes, { at }: { at: number }): number {

@@ -100,9 +100,20 @@ export interface Destination {
 /** The final results, and of those what failed on this side: [entry, status]. */
 export type Settled = [results: Results, refused: [entry: number, status: number][]];
 
+/** Content as it lies in a store: `length` bytes of it, behind the first `skip` of `bytes`. */
+export interface Stored {
+  readonly bytes: Bytes;
+  readonly skip: number;
+  readonly length: number;
+  /** By what it is encrypted, from the first byte on, and where on the disk that lies. */
+  readonly encrypted: { readonly key: Bytes; readonly place: number } | null;
+}
+
 /** A file that is read and written at any place. */
 export interface Store {
   read(buffer: Bytes, options: { at: number }): number;
+  /** What `read` would give, for another thread to decrypt; the buffer is a multiple of 64 bytes long. */
+  readStored(buffer: Bytes, options: { at: number }): Stored;
   write(data: Bytes, options: { at: number }): number;
   /** Make a range read as zeros, and leave nothing of what was there. */
   clear(at: number, length: number): void;

@@ -334,7 +334,7 @@ class Digest {
     this.state ??= sodium.crypto_hash_sha256_init();
     buffer ??= new HeapBuffer(PIECE);
     buffer.view(data.length).set(data);
-    buffer.hashInto(this.state, data.length);
+    buffer.hashInto(this.state, 0, data.length);
   }
 
   /** The digest; then it begins anew. */

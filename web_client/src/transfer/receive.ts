@@ -38,8 +38,8 @@ import { receiptPayload } from "./receipt";
 import { deliveredOf, offerOf } from "./summary";
 import { Underway, type KeysOf, type OfferKey, type Signed } from "./underway";
 
-const SYNC_BYTES = 64 * 1024 * 1024; // whichever comes first; a journal entry costs some milliseconds ...
-const SYNC_SECONDS = 1;
+const SYNC_BYTES = 32 * 1024 * 1024; // whichever comes first: what is read back last waits for it ...
+const SYNC_SECONDS = 1; // ... and each costs some milliseconds, and a journal entry
 const STAY_SECONDS = 2; // for the server to hear that this page stays
 const PROGRESS_SECONDS = 0.5; // at most two `progress` events a second: painting costs as well
 

@@ -7,7 +7,7 @@ import { beforeAll, expect, test } from "vitest";
 
 import { utf8, type Bytes } from "../../src/protocol/codec";
 import { SECRET_BYTES, STORAGE_SALT, journalKey, storeKey } from "../../src/protocol/link";
-import { EncryptedStore, type Disk } from "../../src/storage/encrypted";
+import { Cipher, EncryptedStore, type Disk } from "../../src/storage/encrypted";
 import { MemoryStore } from "../../src/storage/memory";
 import { blobOf, contentOf } from "../../src/storage/saving";
 import { MemoryFile } from "./directory";
@@ -141,6 +141,15 @@ test("it reads and writes as a store in memory does", async () => {
         store.read(found.subarray(at), { at });
         plain.read(expected.subarray(at), { at });
         expect(found).toEqual(expected);
+        const stored = store.readStored(new Uint8Array(512), { at }); // for another thread
+        Cipher.get().take(stored);
+        const taken = Cipher.get()
+          .data.view(stored.skip + stored.length)
+          .slice(stored.skip);
+        expect(taken).toEqual(
+          expected.slice(at, Math.min(SIZE, at + stored.length)).slice(0, taken.length),
+        );
+        expect(stored.length).toBeGreaterThanOrEqual(Math.min(512 - 64, SIZE - at));
       }
       const saved = await blobOf(contentOf(store, [[0, SIZE]]));
       expect(new Uint8Array(await saved.arrayBuffer())).toEqual(wholeOf(plain));

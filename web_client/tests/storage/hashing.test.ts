@@ -19,6 +19,9 @@ import {
   type Hasher,
 } from "../../src/storage/hashing";
 import { MemoryStore } from "../../src/storage/memory";
+import { EncryptedStore } from "../../src/storage/encrypted";
+import type { Store, Stored } from "../../src/storage/ports";
+import { MemoryFile } from "./directory";
 import { claim, manifestOf, tapeBytes, type Source } from "./sources";
 
 beforeAll(() => sodium.ready);
@@ -53,7 +56,7 @@ class FakeWorker {
     if (call.call === "finish") return { hashed: await this.hasher.finish() };
     if (call.call === "forget") this.hasher.forget();
     else this.hasher.update(call.part);
-    return call.call === "update" ? { part: call.part } : {};
+    return call.call === "update" ? { part: call.part.bytes.buffer as ArrayBuffer } : {};
   }
 
   terminate(): void {
@@ -67,13 +70,20 @@ const right = (content: Bytes) => ({
   crc: CRC32.buf(content) >>> 0,
 });
 
+const nothing = (hasher: Hasher): Stored => ({
+  bytes: hasher.part(),
+  skip: 0,
+  length: 10,
+  encrypted: null,
+});
+
 async function hash(hasher: Hasher, content: Bytes) {
   for (let at = 0; at < content.length;) {
-    const part = hasher.part(content.length - at);
-    expect(part.length).toBeLessThanOrEqual(PART);
-    part.set(content.subarray(at, at + part.length));
-    at += part.length;
-    hasher.update(part);
+    const bytes = hasher.part();
+    const length = Math.min(PART, content.length - at);
+    bytes.set(content.subarray(at, at + length));
+    at += length;
+    hasher.update({ bytes, skip: 0, length, encrypted: null });
   }
   return hasher.finish();
 }
@@ -87,7 +97,7 @@ test.each(["inline", "worker"])(
     for (const length of [0, 1, PART, PART + 1, 3 * PART + 7]) {
       const content = noise(length);
       expect(await hash(hasher, content)).toEqual(right(content));
-      hasher.update(hasher.part(100));
+      hasher.update(nothing(hasher));
       hasher.forget();
       await hasher.settled();
     }
@@ -121,31 +131,45 @@ test("where no worker can be had it is done here", async () => {
   expect(await openHasher(true)).toBeInstanceOf(InlineHasher);
 });
 
-test("large and small files of one container, read back in any steps, are what was sent", async () => {
-  vi.stubGlobal("Worker", FakeWorker);
-  const sources: Source[] = [
-    ["small", noise(1000)],
-    ["whole", noise(MAX_WHOLE)],
-    ["large", noise(MAX_WHOLE + 1)],
-    ["empty", new Uint8Array(0)],
-    ["larger", noise(MAX_WHOLE + 2 * PART + 3)],
-    ["last", noise(5)],
-  ];
-  const tape = tapeBytes(sources);
-  const container = new Container(manifestOf(sources), "room", new MemoryStore());
-  container.write(0, tape);
+const SOURCES: Source[] = [
+  ["small", noise(1000)],
+  ["whole", noise(MAX_WHOLE)],
+  ["large", noise(MAX_WHOLE + 1)],
+  ["empty", new Uint8Array(0)],
+  ["larger", noise(MAX_WHOLE + 2 * PART + 3)],
+  ["holes", new Uint8Array(MAX_WHOLE + PART + 1).fill(1, MAX_WHOLE)],
+  ["last", noise(5)],
+];
+
+/** Write it all, read it back step by step, and see that it is what was sent. */
+async function readBack(store: Store, between = (_step: number) => {}): Promise<void> {
+  const tape = tapeBytes(SOURCES);
+  const container = new Container(manifestOf(SOURCES), "room", store);
+  for (let at = 0; at < tape.length; at += PART) container.write(at, tape.slice(at, at + PART));
   container.sync();
   let steps = 0;
   while (container.hashed < tape.length) {
+    between(steps);
     const before = container.hashed;
     await container.readBack(Math.min(tape.length, before + container.readBackStep));
     expect(container.hashed).toBeGreaterThan(before);
     expect(steps++).toBeLessThan(100);
   }
-  expect(container.settle(claim(sources))[1]).toEqual([]);
+  expect(container.settle(claim(SOURCES))[1]).toEqual([]);
   container.close();
-  await vi.waitFor(() => expect(FakeWorker.made.at(-1)!.terminated).toBe(true));
-});
+}
+
+const encrypted = async () =>
+  new EncryptedStore(await new MemoryFile("ab", {}).createSyncAccessHandle(), randomBytes(32));
+
+test.each(["plain", "encrypted"])(
+  "large and small files of one %s container, read back in any steps, are what was sent",
+  async (kind) => {
+    vi.stubGlobal("Worker", FakeWorker);
+    await readBack(kind === "plain" ? new MemoryStore() : await encrypted());
+    await vi.waitFor(() => expect(FakeWorker.made.at(-1)!.terminated).toBe(true));
+  },
+);
 
 test("a worker that fails lets nobody wait: what it had is lost", async () => {
   vi.stubGlobal("Worker", FakeWorker);
@@ -153,17 +177,24 @@ test("a worker that fails lets nobody wait: what it had is lost", async () => {
   await hasher.settled();
   FakeWorker.fails = true;
   try {
-    hasher.update(hasher.part(10));
+    hasher.update(nothing(hasher));
     await expect(hasher.finish()).rejects.toThrow(HasherLost);
     await expect(hasher.finish()).rejects.toThrow(HasherLost);
     await expect(hasher.settled()).rejects.toThrow(HasherLost);
     expect(FakeWorker.made.at(-1)!.terminated).toBe(true);
-    const sources: Source[] = [["large", noise(MAX_WHOLE + 1)]];
-    const container = new Container(manifestOf(sources), "room", new MemoryStore());
-    container.write(0, tapeBytes(sources));
-    container.sync();
-    await expect(container.readBack(MAX_WHOLE)).rejects.toThrow(HasherLost);
   } finally {
     FakeWorker.fails = false;
   }
 });
+
+test.each([0, 1, 2, 3, 4, 5])(
+  "a worker that fails before step %i costs time and nothing else",
+  async (fatal) => {
+    vi.stubGlobal("Worker", FakeWorker);
+    try {
+      await readBack(await encrypted(), (step) => (FakeWorker.fails ||= step === fatal));
+    } finally {
+      FakeWorker.fails = false;
+    }
+  },
+);

@@ -24,7 +24,7 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { Container } from "../../src/storage/container";
 import { MemoryStore } from "../../src/storage/memory";
 import { contentOf } from "../../src/storage/saving";
-import type { Store } from "../../src/storage/ports";
+import type { Store, Stored } from "../../src/storage/ports";
 import { sha256, utf8, type Bytes } from "../../src/protocol/codec";
 import { CHANGED, Results, tapeOf, type Entry, type Manifest } from "../../src/protocol/manifest";
 import { Layout } from "../../src/storage/zip";
@@ -95,6 +95,9 @@ class FileStore implements Store {
   }
   read(buffer: Bytes, { at }: { at: number }): number {
     return readSync(this.file, buffer, 0, buffer.length, at);
+  }
+  readStored(buffer: Bytes, options: { at: number }): Stored {
+    return { bytes: buffer, skip: 0, length: this.read(buffer, options), encrypted: null };
   }
   write(data: Bytes, { at }: { at: number }): number {
     return writeSync(this.file, data, 0, data.length, at);
