@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from ..protocol.session import Bottleneck
 
 RATE_SECONDS = 5.0  # what a rate is averaged over
+STRETCH_SECONDS = 0.25  # that what was waited for is summed up over
 SURE_SECONDS = 2.0  # before it is said what holds a transfer up
 MIN_LIMIT = 10_000.0  # bytes a second
 BURST_SECONDS = 0.1  # of a limited rate that may come at once
@@ -37,7 +38,8 @@ class Waits:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._seen: deque[tuple[float, Bottleneck, float]] = deque()  # when, what, seconds
+        # Sums of seconds, each of a stretch of time: a fast transfer waits thousands of times.
+        self._sums: deque[tuple[float, dict[Bottleneck, float]]] = deque()  # with its beginning
         self._now: dict[object, tuple[Bottleneck, float]] = {}  # what, since when
 
     @contextmanager
@@ -50,22 +52,31 @@ class Waits:
         finally:
             ended = time.monotonic()
             del self._now[this]
-            self._seen.append((ended, what, ended - began))
+            if not self._sums or ended - self._sums[-1][0] > STRETCH_SECONDS:
+                self._sums.append((ended, {}))
+                self._forget(ended)
+            sums = self._sums[-1][1]
+            sums[what] = sums.get(what, 0.0) + ended - began
+
+    def _forget(self, now: float) -> None:
+        while self._sums and now - self._sums[0][0] > RATE_SECONDS:
+            self._sums.popleft()
 
     def most(self) -> Bottleneck:
         """What took more than half of the time, if anything did."""
         now = time.monotonic()
         if now - self._began < SURE_SECONDS:
             return ""
-        while self._seen and now - self._seen[0][0] > RATE_SECONDS:
-            self._seen.popleft()
-        sums: dict[Bottleneck, float] = {}
-        going_on = ((what, min(now - began, RATE_SECONDS)) for what, began in self._now.values())
-        for what, seconds in (*((what, took) for _, what, took in self._seen), *going_on):
-            sums[what] = sums.get(what, 0.0) + seconds
+        self._forget(now)
+        total: dict[Bottleneck, float] = {}
+        for _, sums in self._sums:
+            for what, seconds in sums.items():
+                total[what] = total.get(what, 0.0) + seconds
+        for what, began in self._now.values():
+            total[what] = total.get(what, 0.0) + min(now - began, RATE_SECONDS)
         half = min(now - self._began, RATE_SECONDS) / 2
-        what = max(sums, key=lambda one: sums[one] if one else 0.0, default="")
-        return what if sums.get(what, 0.0) > half else ""
+        what = max(total, key=lambda one: total[one] if one else 0.0, default="")
+        return what if total.get(what, 0.0) > half else ""
 
 
 class Limiter:

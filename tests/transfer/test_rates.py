@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from p2p.transfer.rates import RATE_SECONDS, SURE_SECONDS, Waits
+from p2p.transfer.rates import RATE_SECONDS, STRETCH_SECONDS, SURE_SECONDS, Waits
 from tests.virtual_time import virtual_time
 
 
@@ -21,3 +21,16 @@ async def test_what_is_still_waited_for_counts():
     assert waits.most() == "disk"
     await asyncio.sleep(2 * RATE_SECONDS)
     assert waits.most() == ""
+
+
+@virtual_time
+async def test_many_short_waits_are_summed_up_and_forgotten():
+    """A fast transfer waits thousands of times a second, and is asked for the sum at each look."""
+    waits = Waits()
+    for what, seconds in (("disk", 2 * RATE_SECONDS), ("network", RATE_SECONDS + STRETCH_SECONDS)):
+        for _ in range(int(seconds / 0.001)):
+            with waits.on(what):
+                await asyncio.sleep(0.0008)
+            await asyncio.sleep(0.0002)
+        assert waits.most() == what
+        assert len(waits._sums) <= RATE_SECONDS / STRETCH_SECONDS + 1
