@@ -7,9 +7,12 @@ logged in. Opening takes the keyring, and so this user on this computer.
 from __future__ import annotations
 
 import base64
+import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from nacl.exceptions import CryptoError
@@ -37,6 +40,13 @@ BRIEF, PATIENT = 3.0, 60.0
 MAX_FILE = 1024
 MAX_HOST = 255
 SAFE = 1  # the least priority of a keyring that its library recommends
+# Those of each system, the better first. The library's own search loads those of all systems, and
+# on Linux what asks macOS runs the C compiler, if there is one.
+KEYRINGS = {
+    "win32": ("Windows.WinVaultKeyring",),
+    "darwin": ("macOS.Keyring",),
+    "linux": ("SecretService.Keyring", "kwallet.DBusKeyring"),
+}
 SEALED = b'{"box":'  # what a sealed annex begins with
 
 T = TypeVar("T")
@@ -177,13 +187,9 @@ def _ask(question: Callable[[Any], T], seconds: float) -> tuple[bool, T | None]:
 
     def ask() -> None:
         try:
-            import keyring  # 0.1 s
-            from keyring.core import init_backend, recommended
-
-            init_backend(recommended)  # else several that are not safe count as one that is
-            backend = keyring.get_keyring()
-            if backend.priority >= SAFE:
-                found.append(question(backend))
+            keyring = _keyring()
+            if keyring is not None and keyring.priority >= SAFE:
+                found.append(question(keyring))
         except Exception:  # noqa: S110 - any of a dozen systems; there is a sentence for all
             pass
 
@@ -191,3 +197,30 @@ def _ask(question: Callable[[Any], T], seconds: float) -> tuple[bool, T | None]:
     asking.start()
     asking.join(seconds)
     return (True, found[0]) if found else (False, None)
+
+
+def _keyring() -> Any:
+    """The keyring that a person chose for the library, or the one of this system. None where there
+    is none; raises anything."""
+    if sys.platform == "linux" and not _may_be_there():
+        return None  # and nothing is loaded
+    from keyring import core  # 0.15 s
+
+    chosen = core.load_env() or core.load_config()
+    if chosen is not None:
+        return chosen
+    for name in KEYRINGS.get(sys.platform, ()):
+        try:
+            return core.load_keyring(f"keyring.backends.{name}")
+        except Exception:  # noqa: S112 - it is not there, as each says in its own way
+            continue
+    return None
+
+
+def _may_be_there() -> bool:
+    """Whether there may be a keyring on Linux: those that are known are reached by the session's
+    bus, and a person chooses any other by the library's variable or its file."""
+    variables = ("DBUS_SESSION_BUS_ADDRESS", "PYTHON_KEYRING_BACKEND")
+    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    chosen = Path(folder, "python_keyring", "keyringrc.cfg")
+    return any(map(os.environ.get, variables)) or chosen.exists()

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 
-import keyring
 import pytest
 
 from p2p.api import annexes, seal_annexes
@@ -225,8 +224,7 @@ def test_a_keyring_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
     """By a person's command as well, which then says what to do."""
     monkeypatch.setattr(sealing, "PATIENT", 0.2)
     monkeypatch.setattr(sealing, "BRIEF", 0.1)
-    keyring.set_keyring(Hanging())
-    monkeypatch.setattr("keyring.core.init_backend", lambda _: None)
+    monkeypatch.setattr(sealing, "_keyring", Hanging)
     home = Home(tmp_path / "home")
     assert home.receipts.sealing.key() == b""
     assert seal_annexes(True, home).state == "locked"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from p2p.protocol.session import Bottleneck
 from p2p.transfer.rates import RATE_SECONDS, STRETCH_SECONDS, SURE_SECONDS, Waits
 from tests.virtual_time import virtual_time
 
@@ -27,7 +28,8 @@ async def test_what_is_still_waited_for_counts():
 async def test_many_short_waits_are_summed_up_and_forgotten():
     """A fast transfer waits thousands of times a second, and is asked for the sum at each look."""
     waits = Waits()
-    for what, seconds in (("disk", 2 * RATE_SECONDS), ("network", RATE_SECONDS + STRETCH_SECONDS)):
+    kinds: list[tuple[Bottleneck, float]] = [("disk", 10.0), ("network", 5.5)]
+    for what, seconds in kinds:
         for _ in range(int(seconds / 0.001)):
             with waits.on(what):
                 await asyncio.sleep(0.0008)
