@@ -183,13 +183,28 @@ for data in (os.urandom(2000), bytes(2000)):
     assert done.stdout.split() == ["STORED", "False", "COMPRESSED", "False"]
 
 
+def test_from_some_samples_on_numpy_filters_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_integers: list[int] = []
+    was = compression._filter_by_integers
+
+    def counted(data: bytes, phase: int) -> bytes:
+        by_integers.append(phase)
+        return was(data, phase)
+
+    monkeypatch.setattr(compression, "_filter_by_integers", counted)
+    monkeypatch.setattr(compression, "_filters", compression._Filters())
+    found = {compression.choose(samples_of(CT)) for _ in range(compression.WITHOUT_NUMPY)}
+    assert found == {Compression(Method.FILTERED, 0)}
+    assert len(by_integers) == compression.WITHOUT_NUMPY
+
+
 @given(data=st.binary(max_size=300), phase=st.sampled_from((0, 1)))
 @example(data=b"\0\x80\xff\x7f\0\0\xff\xff\x01\0\0\x80", phase=0)
 @example(data=CT[:50_000], phase=1)
 @example(data=b"", phase=0)
 def test_a_sample_is_filtered_as_a_range_is(data: bytes, phase: int) -> None:
     assume(phase <= len(data))
-    assert compression._filter_sample(data, phase) == compression._filter(data, phase)
+    assert compression._filter_by_integers(data, phase) == compression._filter(data, phase)
 
 
 # --- what is chosen ----------------------------------------------------------------------------
