@@ -6,7 +6,8 @@ each measures and keeps the tables that --record writes and --compare reads.
 quick   (or --quick) transfers of 256 MiB, beside curl, the bare engine and the bare primitives
 local   whole runs of two command lines on this machine, in turns with magic-wormhole, scp, curl
         and the bare WebRTC engines
-small   5,000 small files against one of the same size
+small   5,000 small files against one of the same size, and tar through ssh
+lanes   1, 2 and 4 direct lanes, each end on a core of its own
 memory  20 GB of random bytes, and whether memory grows on the way
 links   emulated links with delay and loss, beside TCP and the bare engine
 slow    a CT over a slow line
@@ -24,7 +25,7 @@ import sys
 from collections.abc import Callable
 from datetime import date
 
-from . import kept, links, local, relay, stages
+from . import kept, lanes, links, local, relay, stages
 from . import server as signaling
 from . import strangers as hostile
 from .measure import FAILED, Missing, machine, table
@@ -33,6 +34,7 @@ KEPT: dict[str, Callable[[argparse.Namespace], list[list[str]]]] = {
     "quick": local.quick,
     "local": local.compared,
     "small": local.small,
+    "lanes": lanes.curve,
 }
 WHATS: dict[str, Callable[[argparse.Namespace], list[list[str]] | None]] = {
     **KEPT,
@@ -59,6 +61,7 @@ def main() -> None:
         ("quick", 3),
         ("local", 5),
         ("small", 5),
+        ("lanes", 5),
         ("memory", 1),
         ("links", 3),
         ("slow", 5),
@@ -85,6 +88,8 @@ def main() -> None:
         help="one more row of Handover, with these arguments for the sender and the recipient",
     )
     own["small"].add_argument("--files", type=int, default=5000)
+    own["small"].add_argument("--size", type=int, default=local.SMALL, help="bytes of each")
+    own["lanes"].add_argument("--size", type=int, default=1024, help="MiB")
     own["memory"].add_argument("--gigabytes", type=float, default=20)
     add = own["links"].add_argument
     add("--rate", type=float, default=50, help="Mbit/s")

@@ -29,7 +29,7 @@ from .measure import (
     spread,
     table,
 )
-from .rivals import CURL, RIVALS, digest, environment
+from .rivals import CURL, RIVALS, digest, environment, ssh_tar
 from .transfer import direct_can_be_off, handover, iroh, primitives, raw
 
 SMALL = 500_000  # bytes of a small file
@@ -156,17 +156,26 @@ def quick(options: Namespace) -> list[list[str]]:
 
 def small(options: Namespace) -> list[list[str]]:
     """Many small files against one of the same size."""
-    with temporary() as folder:
+    size, count = options.size, options.files
+    each = f"{size / 1e6:g} MB" if size >= 10_000 else f"{size / 1e3:g} KB"
+    with temporary() as folder, contextlib.ExitStack() as servers:
         place = Path(folder)
-        many = random_folder(place / "many", options.files, SMALL)
-        one = random_file(place / "one.bin", options.files * SMALL)
-        first = f"handover, one file of {options.files * SMALL / 1e9:g} GB"
-        second = f"handover, {options.files:,} files of 0.5 MB"
+        many = random_folder(place / "many", count, size)
+        one = random_file(place / "one.bin", count * size)
+        first = f"handover, one file of {count * size / 1e9:g} GB"
+        second = f"handover, {count:,} files of {each}"
         cases = [
             Case(first, partial(handover, one, place)),
             Case(second, partial(handover, many, place)),
             _floor(one, first),
         ]
+        try:
+            (own := place / "ssh").mkdir()
+            copy = servers.enter_context(ssh_tar(own))
+        except Missing as missing:
+            say(f"left out: tar over ssh: {missing}")
+        else:
+            cases.append(Case(f"tar over ssh, {count:,} files", partial(copy, many), second))
         done = interleave(cases, options.rounds)
         print(f"{machine()}; {options.rounds} rounds\n")
         lines = list(rows(cases, done))
@@ -175,6 +184,9 @@ def small(options: Namespace) -> list[list[str]]:
             found = ratios(Case(first, cases[0].run, second, rate), done)
             whole = "whole run" if rate == "rate" else "accept to receipt"
             print(f"\nmany files at {spread(found, 2)} of the rate of one ({whole})")
+        for case in cases[1:]:
+            if taken := [one[case.name].seconds for one in done if case.name in one]:
+                print(f"\n{case.name}: {spread(taken, 2)} s")
         return lines
 
 

@@ -12,6 +12,7 @@ import contextlib
 import getpass
 import hashlib
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from .data import total
 from .measure import Failed, Meter, Missing, Run, say, tree
 
 Copy = Callable[[Path, str], Run]  # a file and its SHA-256
@@ -137,10 +139,10 @@ def environment(name: str, packages: Sequence[str]) -> Path:
 
 
 @contextmanager
-def scp(place: Path) -> Iterator[Copy]:
-    """OpenSSH with a server and keys of its own."""
-    server, client = find("sshd", "openssh-server"), find("scp", "openssh-client")
-    port, keygen = _free_port(), find("ssh-keygen", "openssh-client")
+def _sshd(place: Path) -> Iterator[tuple[subprocess.Popen[bytes], int, tuple[str, ...]]]:
+    """OpenSSH with a server and keys of its own: the server, its port, and a client's options."""
+    server, keygen = find("sshd", "openssh-server"), find("ssh-keygen", "openssh-client")
+    port = _free_port()
     for name in ("host", "user"):
         key = [keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)]
         subprocess.run(key, check=True)
@@ -155,24 +157,72 @@ def scp(place: Path) -> Iterator[Copy]:
     if not os.geteuid():
         Path("/run/sshd").mkdir(exist_ok=True)  # where it locks itself in
     options = (
-        *("-q", "-F", "none", "-c", CIPHER, "-P", str(port), "-i", str(place / "user")),
+        *("-q", "-F", "none", "-c", CIPHER, "-i", str(place / "user")),
         *("-o", f"UserKnownHostsFile={place}/known", "-o", "BatchMode=yes"),
     )
-
-    def copy(source: Path, wanted: str) -> Run:
-        arrived = place / "arrived"
-        with Meter() as meter:
-            meter.watch("recipient", listening.pid)
-            target = f"{getpass.getuser()}@127.0.0.1:{arrived}"
-            meter.wait(meter.start("sender", client, *options, str(source), target))
-            ended = time.perf_counter() + 5
-            while len(list(tree(listening.pid))) > 1 and time.perf_counter() < ended:
-                time.sleep(0.01)  # its part of the session counts as well
-            meter.stop()
-            return meter.run(source.stat().st_size, stored=_stored(meter, arrived, wanted))
-
     with _serving(port, server, "-D", "-e", "-f", configuration, place=place) as listening:
+        yield listening, port, options
+
+
+def _end_of_session(server: subprocess.Popen[bytes]) -> None:
+    """Wait for the server's part of it, which counts as well."""
+    ended = time.perf_counter() + 5
+    while len(list(tree(server.pid))) > 1 and time.perf_counter() < ended:
+        time.sleep(0.01)
+
+
+@contextmanager
+def scp(place: Path) -> Iterator[Copy]:
+    """A file by OpenSSH."""
+    client = find("scp", "openssh-client")
+    with _sshd(place) as (listening, port, options):
+
+        def copy(source: Path, wanted: str) -> Run:
+            arrived = place / "arrived"
+            with Meter() as meter:
+                meter.watch("recipient", listening.pid)
+                target = f"{getpass.getuser()}@127.0.0.1:{arrived}"
+                words = (*options, "-P", str(port), str(source), target)
+                meter.wait(meter.start("sender", client, *words))
+                _end_of_session(listening)
+                meter.stop()
+                return meter.run(source.stat().st_size, stored=_stored(meter, arrived, wanted))
+
         yield copy
+
+
+@contextmanager
+def ssh_tar(place: Path) -> Iterator[Callable[[Path], Run]]:
+    """A folder by tar through OpenSSH. Synced, and hashed, in the time beside the tools' own."""
+    client, shell = find("ssh", "openssh-client"), find("sh", "dash")
+    with _sshd(place) as (listening, port, options):
+
+        def copy(source: Path) -> Run:
+            arrived = place / "arrived"
+            arrived.mkdir()
+            far = shlex.join(("tar", "-x", "-C", str(arrived)))
+            ssh = (client, *options, "-p", str(port), f"{getpass.getuser()}@127.0.0.1", far)
+            near = shlex.join(("tar", "-c", "-C", str(source.parent), source.name))
+            with Meter() as meter:
+                meter.watch("recipient", listening.pid)
+                meter.wait(meter.start("sender", shell, "-c", f"{near} | {shlex.join(ssh)}"))
+                _end_of_session(listening)
+                meter.stop()
+                began = time.perf_counter()
+                subprocess.run(("sync", "-f", str(arrived)), check=True)
+                found = [digest(one) for one in files(arrived / source.name)]
+                took = meter.seconds + time.perf_counter() - began
+                if found != [digest(one) for one in files(source)]:
+                    raise Failed("what arrived is not what was sent")
+                shutil.rmtree(arrived)
+                return meter.run(total(source), stored=took)
+
+        yield copy
+
+
+def files(folder: Path) -> list[Path]:
+    """All files in a folder, in order."""
+    return sorted(one for one in folder.rglob("*") if one.is_file())
 
 
 @contextmanager

@@ -64,6 +64,7 @@ def handover(
     prefixes: Prefixes = HERE,
     deadline: float | None = None,
     compare: bool = True,
+    program: Sequence[str] = HANDOVER,
 ) -> Run:
     """A real transfer between two fresh homes in `place`, with more arguments for either side.
 
@@ -82,7 +83,7 @@ def handover(
                 "HANDOVER_HOME": f"{folder}/{side}",
                 **more,
             }
-            command = (*prefixes[number], *HANDOVER, *arguments, "--auto", "--json")
+            command = (*prefixes[number], *program, *arguments, "--auto", "--json")
             pipe = subprocess.PIPE
             return meter.start(side, *command, env=environment, stdout=pipe, log=told)
 
