@@ -234,7 +234,7 @@ async def test_further_webrtc_connections_come_and_go(tmp_path, monkeypatch, run
     size = SIZE if engine == "libdatachannel" else SIZE // 5
 
     class Moody(ConnectionCount):
-        def look(self, now, carried, there, *, busy=False):
+        def look(self, now, carried, there, *, busy=False, spare=False):
             return 4 if carried % (size // 2) < size // 4 else 1
 
     monkeypatch.setattr(multipath, "ConnectionCount", Moody)

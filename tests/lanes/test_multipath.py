@@ -214,12 +214,12 @@ class Sides:
     async def open_outer_port(self):
         return self.outer_ports.pop(0) if self.outer_ports else None
 
-    def count(self, most):
+    def count(self, most, *, far):
         """A `ConnectionCount` that says what the test wants."""
-        self.most = most
+        self.most, self.far = most, far
 
-        def look(now, carried, there, *, busy):
-            self.looked.append((there, busy))
+        def look(now, carried, there, *, busy, spare):
+            self.looked.append((there, busy, spare))
             return min(self.wanted, most)
 
         return SimpleNamespace(look=look)
@@ -314,7 +314,7 @@ async def test_connections_come_and_go_by_the_count(monkeypatch):
     sides.wanted = 3
     await sides.until(0, 1, 4)
     assert sides.at_sender.lanes.number() == 5, "no number twice"
-    assert {there for there, _ in sides.looked} >= {1, 2, 4}
+    assert {there for there, *_ in sides.looked} >= {1, 2, 4}
     await sides.stop()
 
 
@@ -339,7 +339,7 @@ async def test_what_is_under_way_on_a_connection_that_goes_may_still_arrive(monk
 
 @pytest.mark.parametrize(
     ("capabilities", "most"),
-    [((LANES, MANY_LANES), 16), ((LANES,), 8), ((), 1)],
+    [((LANES, MANY_LANES), 24), ((LANES,), 8), ((), 1)],
     ids=["native", "browser", "neither"],
 )
 @virtual_time
@@ -386,25 +386,58 @@ async def test_who_wants_a_relay_only_gets_no_direct_connection_beside_it(monkey
     await sides.stop()
 
 
+@pytest.mark.parametrize(
+    ("loop", "program", "heard"),
+    [(0.9, 0.9, (True, False)), (0.5, 0.9, (False, False)), (0.1, 0.2, (False, True))],
+)
 @virtual_time
-async def test_the_count_hears_when_there_is_no_time_for_more(monkeypatch):
-    monkeypatch.setattr(multipath._LoopLoad, "share", lambda self, now: 0.9)
+async def test_the_count_hears_how_much_there_is_to_do(monkeypatch, loop, program, heard):
+    monkeypatch.setattr(multipath._Load, "look", lambda self, now: (loop, program))
     sides = Sides(monkeypatch, ports=(None, None))
     sides.send()
     await asyncio.sleep(1)
-    assert {busy for _, busy in sides.looked} == {True}
+    assert {(busy, spare) for _, busy, spare in sides.looked} == {heard}
     await sides.stop()
 
 
 def test_the_load_is_the_share_of_time_that_is_work(monkeypatch):
-    now = SimpleNamespace(wall=10.0, work=0.0)
+    now = SimpleNamespace(wall=10.0, loop=0.0, program=0.0)
     monkeypatch.setattr(time, "monotonic", lambda: now.wall)
-    monkeypatch.setattr(time, "thread_time", lambda: now.work)
-    load = multipath._LoopLoad()
+    monkeypatch.setattr(time, "thread_time", lambda: now.loop)
+    monkeypatch.setattr(time, "process_time", lambda: now.program)
+    load = multipath._Load()
     for _ in range(20):
-        now.wall, now.work = now.wall + 0.25, now.work + 0.225
-        share = load.share(now.wall)
-    assert share == pytest.approx(0.9, abs=0.01)
+        now.wall, now.loop, now.program = now.wall + 0.25, now.loop + 0.225, now.program + 0.3
+        loop, program = load.look(now.wall)
+    assert loop == pytest.approx(0.9, abs=0.01)
+    assert program == pytest.approx(1.2, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("round_trip", "far"), [(0.005, False), (0.08, True), (float("inf"), False)]
+)
+@virtual_time
+async def test_the_count_hears_whether_the_peer_is_far_away(monkeypatch, round_trip, far):
+    sides = Sides(monkeypatch, ports=(None, None))
+    sides.at_sender.lanes.windows[0].quickest = round_trip
+    sides.send()
+    await asyncio.sleep(0.3)
+    assert sides.far is far
+    await sides.stop()
+
+
+@virtual_time
+async def test_to_a_peer_far_away_direct_lanes_have_their_time_first(monkeypatch):
+    sides = Sides(monkeypatch)
+    sides.at_sender.lanes.windows[0].quickest = 0.5
+    sides.sender.admitted.set()
+    sides.send()
+    sides.wanted = 8
+    await asyncio.sleep(4)
+    assert sides.looked
+    assert not sides.network.made
+    assert sides.sender.path == "tls"
+    await sides.stop()
 
 
 @virtual_time

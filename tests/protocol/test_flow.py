@@ -83,6 +83,15 @@ def test_answers_that_are_neither_leave_it_as_it_is():
     assert window.size == flow.MIN_RANGE
 
 
+def test_it_remembers_its_quickest_answer():
+    window = flow.CongestionWindow(LARGEST)
+    assert window.quickest == float("inf")
+    for number, when in enumerate((0.3, 0.08, 0.2)):
+        window.sent(flight(number))
+        list(window.acknowledged(number + 1, when))
+    assert window.quickest == 0.08
+
+
 def test_a_range_is_an_eighth_of_the_window_between_the_least_and_the_largest():
     window = flow.CongestionWindow(4 * LARGEST)
     assert window.length() == flow.MIN_RANGE

@@ -98,7 +98,7 @@ async def test_further_connections_come_and_go(at, liar, tmp_path, monkeypatch, 
     size = 24_000_000
 
     class Moody(ConnectionCount):
-        def look(self, now, carried, there, *, busy=False):
+        def look(self, now, carried, there, *, busy=False, spare=False):
             return 4 if size // 8 < carried < size // 2 or carried > size * 3 // 4 else 1
 
     monkeypatch.setattr(multipath, "ConnectionCount", Moody)

@@ -64,6 +64,7 @@ class CongestionWindow:
         self.flights: deque[Flight] = deque()
         self.arrived = 0  # ranges that the recipient has taken in from this lane
         self.moved = float("inf")  # when that last grew; never while nothing is under way
+        self.quickest = float("inf")  # seconds that an answer took
         self.stalled = False  # its ranges were given to other lanes
         self.retired = False  # it gets no more
         self._in_flight = 0
@@ -102,6 +103,7 @@ class CongestionWindow:
             size, took = len(flight.message), now - flight.when
             self.arrived += 1
             self._in_flight -= size
+            self.quickest = min(self.quickest, took)
             self.moved, self.stalled = now if self.flights else float("inf"), False
             if took < FAST_SECONDS:
                 self.size = min(self.size + size, WINDOW)

@@ -1,6 +1,6 @@
 /**
  * How many WebRTC connections a transfer is worth: more, as long as that raises the rate (mirrors
- * `p2p/lanes/connection_count.py`).
+ * `p2p/lanes/connection_count.py`, without the leaps: a page does not know how busy its processor is).
  *
  * One connection's rate falls with loss and distance (Mathis et al., 1997: MSS / (RTT x sqrt(loss))); several
  * together fill the path. Where the processor is the limit, more of them only cost. Nobody knows which it
