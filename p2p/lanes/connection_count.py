@@ -15,8 +15,11 @@ LEAP = 2  # steps at once, where the processor has time to spare
 SETTLE_SECONDS = 1.0  # of slow start, which is no measure of what follows
 MEASURE_SECONDS = 1.5
 BRIEF_MEASURE_SECONDS = 0.75  # before a leap: too many for a while cost little
-OPEN_SECONDS = 4.0  # for new connections, before it is measured without those that are missing
+OPEN_SECONDS = 6.0  # for new connections, before it is measured without those that are missing
 WORTH, WORTH_A_LEAP = 1.1, 1.05  # a step that raises the rate by less is undone
+# Bytes a second: where each carries less, perhaps they share a slow link, and every range of 64 KiB
+# is under way for more than a second. Losses would have each carry as much as before.
+THIN, WORTH_IF_THIN = 64 * 1024, 1.4
 # Before the next try after one that failed: at first, with time to spare, and in the end.
 HOLD_SECONDS, BRIEF_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 15.0, 5.0, 240.0
 
@@ -63,6 +66,8 @@ class ConnectionCount:
         return self._steps[self._at]
 
     def _judge(self, rate: float, now: float, busy: bool, spare: bool) -> None:
+        # Over a slow link to connect takes long, and so do more ranges under way.
+        spare = spare and rate >= 2 * THIN and not self._is_thin(rate, self._at)
         worth = WORTH_A_LEAP if spare else WORTH
         if self._undo(rate, now, worth, spare):
             return
@@ -70,30 +75,38 @@ class ConnectionCount:
             self._held = now
         self._given_up = 0.0
         more = self._at + 1 < len(self._steps) and now >= self._held and not busy
-        fewer = self._at > self._proven
+        thin = self._is_thin(rate, self._at)
+        # Once is perhaps bad luck, and to try fewer costs more than to try more.
+        fewer = self._at > self._proven and (thin or busy or self._failed > 1)
         self._trial = (self._at, rate) if rate and (more or fewer) else None
-        if self._trial and more:
+        if self._trial and more and not (fewer and thin):
             self._at = min(self._at + (LEAP if spare else 1), len(self._steps) - 1)
             self._asked = now
-        elif self._trial:
+        elif self._trial and fewer:
             self._at -= 1
+
+    def _is_thin(self, rate: float, at: int) -> bool:
+        return rate < THIN * self._steps[at]
 
     def _undo(self, rate: float, now: float, worth: float, spare: bool) -> bool:
         """Whether there was a trial that came to nothing: what was before is wanted again."""
         if self._trial is None:
             return False
         (before, rate_before), self._trial = self._trial, None
-        if self._at > before and rate < rate_before * worth:
+        grown = self._at > before
+        many = (rate, self._at) if grown else (rate_before, before)
+        if thin := self._is_thin(*many):
+            worth = WORTH_IF_THIN
+        helps = rate >= rate_before * worth if grown else rate_before > rate * worth
+        if helps:
+            self._proven = max(self._at, before)
+        else:
             hold = (BRIEF_HOLD_SECONDS if spare else HOLD_SECONDS) * 2**self._failed
             self._held = now + min(hold, LONGEST_HOLD_SECONDS)
             self._failed += 1
-            self._given_up = rate
-        elif self._at > before:
-            self._proven = self._at
-            return False
-        elif rate * worth < rate_before:
-            self._proven, self._asked = before, now
-        else:
-            return False
-        self._at = before
-        return True
+            self._given_up = 0.0 if thin or not grown else rate
+        if helps and not grown:
+            self._asked = now
+        if helps != grown:
+            self._at = before
+        return helps != grown

@@ -52,6 +52,7 @@ BUSY = 0.8  # share of the event loop's time, above which more connections are n
 SPARE = 0.5  # processors that the program uses, below which they are tried in leaps
 # From this round trip on several are opened at once: with 0.1 % of loss one carries 1.6 MB/s then.
 FAR_SECONDS = 0.03
+FIRST_RANGE_SECONDS = 1.0  # for 64 KiB: a path that takes longer is filled by one connection
 DIRECT_ROUND_TRIPS = 6  # until there is a direct lane: two messages, TCP, TLS, and its number
 RETIRE_SECONDS = 3.0  # for what is under way on a lane that is wanted no more
 
@@ -422,12 +423,7 @@ class SenderMultipath(Multipath):
             return
         while session.state != SenderState.SENDING:
             await asyncio.sleep(LOOK_SECONDS)
-        round_trip = session.lanes.windows[0].quickest
-        far = FAR_SECONDS <= round_trip < float("inf")
-        if not far:
-            await asyncio.sleep(LOOK_SECONDS)
-        elif self._context.direct_ports is not None and self._can(DIRECT):
-            await asyncio.sleep(DIRECT_ROUND_TRIPS * round_trip)  # then they may not be wanted
+        far = await self._is_far()
         count, load = ConnectionCount(self._most, far=far), _Load()
         own = 0 if self._context.path == "relayed" else 1  # direct connections without further ones
         due, again = time.monotonic() + AGAIN_SECONDS, AGAIN_SECONDS
@@ -454,6 +450,23 @@ class SenderMultipath(Multipath):
                     session.lanes.retire(number)
                     self._begin(self._retire(number))
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _is_far(self) -> bool:
+        """Whether the peer is far away, by a path that is not slow as such. Where direct lanes may
+        come, they have their time first."""
+        lanes = self.session.lanes
+        round_trip, before = lanes.windows[0].quickest, lanes.carried
+        if not FAR_SECONDS <= round_trip < float("inf"):
+            await asyncio.sleep(LOOK_SECONDS)
+            return False
+        until = time.monotonic() + FIRST_RANGE_SECONDS
+        while lanes.carried - before < sessions.MIN_RANGE:
+            if time.monotonic() > until:
+                return False
+            await asyncio.sleep(LOOK_SECONDS / 4)
+        if self._context.direct_ports is not None and self._can(DIRECT):
+            await asyncio.sleep(DIRECT_ROUND_TRIPS * round_trip)
+        return True
 
     async def _watch(self) -> None:
         """Drop the lanes that bring nothing any more."""

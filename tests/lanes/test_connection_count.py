@@ -64,9 +64,9 @@ def test_to_a_peer_far_away_it_begins_with_several():
 @pytest.mark.parametrize("spare", [False, True])
 def test_to_a_peer_far_away_those_that_do_not_help_go_again(spare):
     counts = run(lambda count: 6_000_000, spare=spare, far=True)
-    assert seconds_until(4, counts) < 12
+    assert seconds_until(4, counts) < 30
     assert counts[-1] == 1
-    assert sum(count == 1 for count in counts) > 0.7 * len(counts)
+    assert sum(count == 1 for count in counts) > 0.6 * len(counts)
 
 
 @pytest.mark.parametrize("spare", [False, True])
@@ -75,6 +75,22 @@ def test_to_a_peer_far_away_those_that_help_stay(spare):
     assert counts[-1] == 8
     assert counts.count(4) < 20, "it is tried once whether fewer do"
     assert sum(count == 8 for count in counts) > 0.7 * len(counts)
+
+
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("spare", [False, True])
+def test_many_do_not_share_a_slow_link(spare, far):
+    """Ranges arrive one by one: a rate over a second or two is a rough one."""
+    counts = run(lambda count: 120_000, seconds=300, noise=0.2, spare=spare, far=far)
+    assert sum(count == 1 for count in counts) > 0.7 * len(counts)
+    assert max(counts) <= 8
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_losses_that_leave_each_but_little_are_no_slow_link(far):
+    counts = run(lambda count: 30_000 * count, spare=True, far=far)
+    assert seconds_until(24, counts) < 30
+    assert counts[-1] == 24
 
 
 @pytest.mark.parametrize("spare", [False, True])

@@ -414,15 +414,26 @@ def test_the_load_is_the_share_of_time_that_is_work(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("round_trip", "far"), [(0.005, False), (0.08, True), (float("inf"), False)]
+    ("round_trip", "rate", "far"),
+    [
+        (0.005, 1_000_000, False),
+        (0.08, 1_000_000, True),
+        (0.08, 50_000, False),
+        (float("inf"), 1_000_000, False),
+    ],
+    ids=["near", "far", "slow", "unknown"],
 )
 @virtual_time
-async def test_the_count_hears_whether_the_peer_is_far_away(monkeypatch, round_trip, far):
+async def test_the_count_hears_whether_the_peer_is_far_away(monkeypatch, round_trip, rate, far):
     sides = Sides(monkeypatch, ports=(None, None))
-    sides.at_sender.lanes.windows[0].quickest = round_trip
+    lanes = sides.at_sender.lanes
+    lanes.windows[0].quickest = round_trip
     sides.send()
-    await asyncio.sleep(0.3)
+    for _ in range(20):
+        await asyncio.sleep(0.1)
+        lanes.carried += rate // 10
     assert sides.far is far
+    assert sides.looked
     await sides.stop()
 
 
@@ -433,7 +444,10 @@ async def test_to_a_peer_far_away_direct_lanes_have_their_time_first(monkeypatch
     sides.sender.admitted.set()
     sides.send()
     sides.wanted = 8
+    await asyncio.sleep(0.3)
+    sides.at_sender.lanes.carried += MIN_RANGE
     await asyncio.sleep(4)
+    assert sides.far
     assert sides.looked
     assert not sides.network.made
     assert sides.sender.path == "tls"
