@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from .data import total
+from .data import set_aside, total
 from .measure import Failed, Meter, Missing, Run, say, tree
 
 Copy = Callable[[Path, str], Run]  # a file and its SHA-256
@@ -214,7 +214,7 @@ def ssh_tar(place: Path) -> Iterator[Callable[[Path], Run]]:
                 took = meter.seconds + time.perf_counter() - began
                 if found != [digest(one) for one in files(source)]:
                     raise Failed("what arrived is not what was sent")
-                shutil.rmtree(arrived)
+                set_aside(arrived, place)
                 return meter.run(total(source), stored=took)
 
         yield copy

@@ -23,7 +23,7 @@ from typing import Any
 
 from tests.faults.harness import same
 
-from .data import total
+from .data import set_aside, total
 from .measure import LIMIT_SECONDS, SIDES, Failed, Meter, Run
 from .rivals import environment
 
@@ -113,6 +113,7 @@ def handover(
                 same(source, output / source.name)
             except AssertionError as different:
                 raise Failed(f"what arrived is not what was sent: {different}") from None
+        set_aside(output, place)
         return meter.run(
             max(1, last["durable"]) if stopped else total(source),
             phase=last["at"] - accepted,

@@ -166,14 +166,14 @@ class ReadBack:
         """What lies between, each block read while the one before is hashed. Raises `OSError`."""
         buffer, other = self._buffers
         start = offset & ~(ALIGNMENT - 1)
-        got = self._read(buffer, start)
+        got = self._read(buffer, start, end)
         while True:
             behind = min(start + got, end)
             if behind <= offset:
                 raise OSError(errno.EIO, "shorter than it was written")
             following = behind & ~(ALIGNMENT - 1)
             more = behind < end
-            ahead = self._ahead.submit(self._read, other, following) if more else None
+            ahead = self._ahead.submit(self._read, other, following, end) if more else None
             try:
                 yield memoryview(buffer)[offset - start : behind - start]
             finally:
@@ -183,11 +183,14 @@ class ReadBack:
             start, offset = following, behind
             buffer, other = other, buffer
 
-    def _read(self, buffer: mmap.mmap, start: int) -> int:
-        """Fill a buffer from the disk itself, not from the memory that was written through."""
+    def _read(self, buffer: mmap.mmap, start: int, end: int) -> int:
+        """Fill a buffer from the disk itself, not from the memory that was written through; up to
+        the block in which `end` lies, for behind a file's end the kernel fills it with zeros."""
+        whole = -(-(end - start) // ALIGNMENT) * ALIGNMENT
+        space = memoryview(buffer)[:whole]
         if self._direct:
             try:
-                return read_at(self._file, buffer, start)
+                return read_at(self._file, space, start)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
@@ -195,8 +198,8 @@ class ReadBack:
             direct, self._file = self._file, self._opened(self._digest.entry)
             os.close(direct)
         # What was synced is clean, so this makes the kernel read it from the disk again.
-        drop_from_cache(self._file, start, len(buffer))
-        return read_at(self._file, buffer, start)
+        drop_from_cache(self._file, start, len(space))
+        return read_at(self._file, space, start)
 
     def close(self) -> None:
         """Close what is open; what was hashed so far of the entry at hand is forgotten."""

@@ -1238,6 +1238,24 @@ def test_reading_back_in_small_pieces_gives_the_same(tmp_path, monkeypatch, most
     assert made._read_back.digests == {i: hashlib.sha256(c).digest() for i, c in enumerate(both)}
 
 
+def test_no_more_is_read_back_than_there_is(tmp_path, monkeypatch):
+    """Behind a file's end the kernel fills a buffer with zeros: for small files, most of the work."""
+    asked = []
+    was = read_back.read_at
+
+    def counted(file, buffer, offset):
+        asked.append(len(buffer))
+        return was(file, buffer, offset)
+
+    monkeypatch.setattr(read_back, "read_at", counted)
+    both = [b"x" * 5000, os.urandom(read_back.READ_BACK + 1)]
+    made = destination(tmp_path, [file(f"{i}", c) for i, c in enumerate(both)])
+    made.write(0, b"".join(both))
+    made.sync(sum(map(len, both)))
+    made.read_back(sum(map(len, both)))
+    assert asked == [8192, read_back.READ_BACK, read_back.ALIGNMENT]
+
+
 def test_a_share_that_goes_away_while_it_is_read_back_is_not_taken_for_a_bad_file(
     tmp_path, monkeypatch
 ):
