@@ -96,6 +96,7 @@ def main() -> None:
     add("--rtt", type=float, nargs="+", default=[20, 80], help="ms")
     add("--loss", type=float, nargs="+", default=[0, 0.1, 1], help="per cent")
     add("--seconds", type=float, default=15, help="that a full link would take for the file")
+    add("--only", nargs="+", metavar="WORD", help="rows with one of these words in the name")
     add = own["slow"].add_argument
     add("--rate", type=float, default=20, help="Mbit/s")
     add("--rtt", type=float, default=20, help="ms")

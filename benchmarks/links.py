@@ -58,6 +58,8 @@ def links(options: Namespace) -> None:
     with emulated() as (network, place):
         source = random_file(place / "random.bin", size)
         cases = _ways(network, source, place, deadline)
+        if only := options.only:
+            cases = [case for case in cases if any(word in case.name for word in only)]
         for rtt in options.rtt:
             for loss in options.loss:
                 network.impair(rate=rate, delay=rtt / 2, loss=loss, queue=QUEUE)

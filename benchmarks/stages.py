@@ -1,6 +1,7 @@
 """What each stage of a transfer costs, in CPU seconds for a gigabyte, each alone.
 
-What a whole run takes beyond their sum is Python, thread hops, signaling and the start.
+What a whole run takes beyond their sum is Python, thread hops, signaling and the start. With a core
+for each thread the stages overlap, and the slowest is as fast as a transfer can be.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import os
 import socket
 import ssl
+import statistics
 import tempfile
 import threading
 import time
@@ -19,6 +21,7 @@ from pathlib import Path
 
 from nacl import bindings
 
+from p2p.lanes.multipath import DIRECT_LANES
 from p2p.lanes.tls.direct import DirectLanes
 from p2p.lanes.tls.socket import TlsSocket
 from p2p.protocol.manifest import SALT, Manifest
@@ -39,6 +42,8 @@ from .data import random_file
 from .measure import machine, spread, table
 from .transfer import handover
 
+LANE_STAGES = {"seal", "TLS, send", "TLS, receive", "open"}  # a thread of each for each lane
+WHOLE, BEYOND = "a whole run", "of that beyond these"
 RANGE = 258_048  # what a direct lane's ranges have, in bytes
 Costs = dict[tuple[str, str], float]
 
@@ -54,12 +59,22 @@ def stages(options: Namespace) -> None:
             run = handover(source, place)
             for side, whole in (("sender", run.cpu[0]), ("recipient", run.cpu[1])):
                 parts = sum(cost for (whose, _), cost in costs.items() if whose == side)
-                costs[side, "a whole run"] = whole
-                costs[side, "of that beyond these"] = whole - parts
+                costs[side, WHOLE] = whole
+                costs[side, BEYOND] = whole - parts
             rounds.append(costs)
     print(f"{machine()}; {options.size} MiB, {options.rounds} rounds\n")
-    lines = [[*key, spread([one[key] for one in rounds], 2)] for key in rounds[0]]
-    table(["side", "stage", "CPU s/GB"], sorted(lines, key=lambda line: line[0] != "sender"))
+    rates: dict[tuple[str, str], float] = {}
+    lines = []
+    for key in sorted(rounds[0], key=lambda key: key[0] != "sender"):
+        values = [one[key] for one in rounds]
+        lanes = DIRECT_LANES if key[1] in LANE_STAGES else 1
+        if key[1] not in (WHOLE, BEYOND):
+            rates[key] = lanes * 1000 / statistics.median(values)
+        rate = f"{rates[key]:.0f}" if key in rates else ""
+        lines.append([*key, spread(values, 2), str(lanes) if rate else "", rate])
+    table(["side", "stage", "CPU s/GB", "threads", "MB/s with a core each"], lines)
+    side, stage = slowest = min(rates, key=lambda key: rates[key])
+    print(f"\nthe slowest: {stage}, at the {side}, {rates[slowest]:.0f} MB/s")
 
 
 def _stages(path: Path, place: Path) -> Costs:
