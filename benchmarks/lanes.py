@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from .data import random_file
-from .local import temporary
+from .local import floor, temporary
 from .measure import COLUMNS, Case, Missing, interleave, machine, rows, table
 from .transfer import Prefixes, handover
 
@@ -29,6 +29,7 @@ def curve(options: Namespace) -> list[list[str]]:
         place = Path(folder)
         source = random_file(place / "random.bin", options.size << 20)
         cases = [_case(count, source, place, pinned) for count in COUNTS]
+        cases.append(floor(source, cases[0].name))
         done = interleave(cases, options.rounds)
         print(f"{machine()}; {options.size} MiB, {options.rounds} rounds\n")
         lines = list(rows(cases, done))

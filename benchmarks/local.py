@@ -96,7 +96,7 @@ def compared(options: Namespace) -> list[list[str]]:
             else:
                 quic = partial(iroh, size, host="127.0.0.1", deadline=LIMIT_SECONDS)
                 cases.append(Case("iroh, bare", quic, "handover", "phase_rate"))
-        cases.append(_floor(source))
+        cases.append(floor(source))
         cases = [case for case in cases if wanted(case.name)]
         done = interleave(cases, options.rounds)
         print(f"{machine()}; {options.size} MiB (aiortc: {slow >> 20}), {options.rounds} rounds\n")
@@ -109,7 +109,8 @@ def compared(options: Namespace) -> list[list[str]]:
         return lines
 
 
-def _floor(source: Path, against: str = "handover") -> Case:
+def floor(source: Path, against: str = "handover") -> Case:
+    """The bare primitives."""
     return Case(FLOOR, partial(primitives, source), against, "phase_rate")
 
 
@@ -142,7 +143,7 @@ def quick(options: Namespace) -> list[list[str]]:
             lanes = partial(default, send=without[0], receive=without[1])
             cases.append(Case(against, lanes, "handover", "phase_rate"))
         bare = partial(raw, engine, source.stat().st_size)
-        cases += [Case(f"{engine}, bare", bare, against, "phase_rate"), _floor(source)]
+        cases += [Case(f"{engine}, bare", bare, against, "phase_rate"), floor(source)]
         try:
             copy = servers.enter_context(RIVALS[CURL](place))
         except Missing as missing:
@@ -167,7 +168,7 @@ def small(options: Namespace) -> list[list[str]]:
         cases = [
             Case(first, partial(handover, one, place)),
             Case(second, partial(handover, many, place)),
-            _floor(one, first),
+            floor(one, first),
         ]
         try:
             (own := place / "ssh").mkdir()
