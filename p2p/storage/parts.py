@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,6 +47,11 @@ SYNC_THREADS = 8  # small files: fsyncs one by one cost twice as much
 def staging_folder(directory: Path, transfer: bytes) -> Path:
     """Where the parts of a transfer into `directory` lie."""
     return directory / f".handover-{transfer.hex()[:16]}.part"
+
+
+def _sync(files: Iterable[int]) -> None:
+    for file in files:
+        os.fsync(file)
 
 
 class Parts:
@@ -136,14 +141,13 @@ class Parts:
         """
         with self._sync_lock:
             with self._lock:
-                dirty = [(entry, self._open[entry]) for entry in self._dirty]
+                dirty = [self._open[entry] for entry in self._dirty]
                 self._dirty.clear()
             if len(dirty) > 1:
-                with ThreadPoolExecutor(min(SYNC_THREADS, len(dirty))) as pool:
-                    list(pool.map(os.fsync, (file for _, file in dirty)))
+                with ThreadPoolExecutor(SYNC_THREADS) as pool:
+                    list(pool.map(_sync, (dirty[at::SYNC_THREADS] for at in range(SYNC_THREADS))))
             else:
-                for _, file in dirty:
-                    os.fsync(file)
+                _sync(dirty)
             with self._lock:
                 full = len(self._open) >= self._most
                 for entry in list(self._open):
