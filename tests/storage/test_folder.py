@@ -33,7 +33,7 @@ from p2p.protocol.manifest import (
 from p2p.protocol.paths import check_tree, escape_segment
 from p2p.protocol.sentences import Detail
 from p2p.storage import destination as destinations
-from p2p.storage import read_back
+from p2p.storage import durable, read_back
 from p2p.storage.comparison import compare
 from p2p.storage.destination import FolderDestination
 from p2p.storage.durable import disk_failure
@@ -1241,7 +1241,7 @@ def test_reading_back_in_small_pieces_gives_the_same(tmp_path, monkeypatch, most
 def test_no_more_is_read_back_than_there_is(tmp_path, monkeypatch):
     """Behind a file's end the kernel fills a buffer with zeros: for small files, most of the work."""
     asked = []
-    was = read_back.read_at
+    was = durable.read_at
 
     def counted(file, buffer, offset):
         asked.append(len(buffer))
