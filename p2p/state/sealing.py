@@ -40,8 +40,9 @@ BRIEF, PATIENT = 3.0, 60.0
 MAX_FILE = 1024
 MAX_HOST = 255
 SAFE = 1  # the least priority of a keyring that its library recommends
-# Those of each system, the better first. The library's own search loads those of all systems, and
-# on Linux what asks macOS runs the C compiler, if there is one.
+# Those of each system, the better first; others with a desktop have Linux's. The library's own
+# search loads those of all systems, and on Linux what asks macOS runs the C compiler, if there is
+# one.
 KEYRINGS = {
     "win32": ("Windows.WinVaultKeyring",),
     "darwin": ("macOS.Keyring",),
@@ -209,7 +210,7 @@ def _keyring() -> Any:
     chosen = core.load_env() or core.load_config()
     if chosen is not None:
         return chosen
-    for name in KEYRINGS.get(sys.platform, ()):
+    for name in KEYRINGS.get(sys.platform, KEYRINGS["linux"]):
         try:
             return core.load_keyring(f"keyring.backends.{name}")
         except Exception:  # noqa: S112 - it is not there, as each says in its own way

@@ -7,6 +7,7 @@ import { afterEach, beforeAll, expect, test, vi } from "vitest";
 
 import type { Bytes } from "../../src/protocol/codec";
 import { Container } from "../../src/storage/container";
+import { FolderDestination } from "../../src/storage/folder";
 import {
   HasherLost,
   InlineHasher,
@@ -21,7 +22,7 @@ import {
 import { MemoryStore } from "../../src/storage/memory";
 import { EncryptedStore } from "../../src/storage/encrypted";
 import type { Store, Stored } from "../../src/storage/ports";
-import { MemoryFile } from "./directory";
+import { MemoryDirectory, MemoryFile } from "./directory";
 import { claim, manifestOf, tapeBytes, type Source } from "./sources";
 
 beforeAll(() => sodium.ready);
@@ -198,3 +199,23 @@ test.each([0, 1, 2, 3, 4, 5])(
     }
   },
 );
+
+test.each([false, true])("a large file in a chosen folder; its worker fails: %s", async (fails) => {
+  vi.stubGlobal("Worker", FakeWorker);
+  FakeWorker.fails = fails;
+  try {
+    const sources: Source[] = [
+      ["large", noise(MAX_WHOLE + PART + 5)],
+      ["another", noise(MAX_WHOLE + 1)],
+    ];
+    const tape = tapeBytes(sources);
+    const folder = new FolderDestination(manifestOf(sources), new MemoryDirectory().handle);
+    await folder.write(0, tape);
+    await folder.sync(tape.length);
+    await folder.readBack(tape.length);
+    expect((await folder.settle(claim(sources)))[1]).toEqual([]);
+    folder.close();
+  } finally {
+    FakeWorker.fails = false;
+  }
+});
