@@ -14,7 +14,7 @@ vi.stubGlobal("navigator", {}); // without locks: one page
 const PEER: Event = {
   event: "peer",
   label: "Müller, Erika",
-  fingerprint: "ab12",
+  fingerprint: "ab12 cd34",
   keyId: "the-key-id",
   contact: "",
   since: "",
@@ -93,7 +93,7 @@ test("a transfer is told in order, by the names of the command line", async () =
   expect(entries[1]).toMatchObject({ role: "recipient", known: "new", peer: "the-key-id" });
   expect(entries[2]).toMatchObject({ entries: 3, bytes: 10, purpose: "ETREAT" });
   expect(entries[5]).toMatchObject({ transfer_id: "id", reason: "lost" });
-  for (const name of ["Müller", "Erika", "Schlaganfall", "ab12", "1234"]) {
+  for (const name of ["Müller", "Erika", "Schlaganfall", "ab12 cd34", "1234-5678"]) {
     expect(text).not.toContain(name);
   }
 });
