@@ -21,6 +21,7 @@ from types import MappingProxyType
 
 _TYPES = {
     "html": "text/html; charset=utf-8",
+    "txt": "text/plain; charset=utf-8",  # the licences
     "js": "text/javascript; charset=utf-8",
     "css": "text/css; charset=utf-8",
     "json": "application/json",

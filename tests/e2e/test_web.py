@@ -62,6 +62,20 @@ def test_a_server_of_this_version_is_found_the_same(sender, recipient):
     assert "does not prove that other computers are given the same" in last
 
 
+def test_the_page_names_the_licences_of_all_that_is_built_into_it():
+    page = pages.shipped()["/"].decode()
+    (path,) = re.findall(r'<link rel="license" href="(/assets/[^"]+)">', page)
+    text = pages.shipped()[path].decode()
+    lock = json.loads((ROOT / "web_client" / "package-lock.json").read_bytes())["packages"]
+    built = {path: one for path, one in lock.items() if path and not one.get("dev")}
+    assert len(built) > 5
+    for path, one in built.items():
+        name = path.removeprefix("node_modules/")
+        assert f"{name} {one['version']} ({one['license']})" in text
+    for words in ("Frank Denis", "Apache License", "Zstandard", "THE SOFTWARE IS PROVIDED"):
+        assert words in text
+
+
 @pytest.mark.parametrize("what", ["script", "page", "not built"])
 def test_a_server_with_one_altered_byte_is_found_out(sender, recipient, tmp_path, what):
     tree = copied(tmp_path / "tree")

@@ -36,7 +36,8 @@ BUILT = {
     "assets/words-abc.json": b"{}",
     "assets/mark-abc.png": b"\x89PNG",
     "assets/.stamp.js": b"not an asset",
-    "assets/notes.txt": b"not an asset",
+    "assets/licenses-abc.txt": b"MIT",
+    "assets/notes.md": b"not an asset",
     "assets/deep/two.js": b"not an asset",
     ".stamp": b"not an asset",
 }
@@ -52,6 +53,7 @@ TYPES = {
     "/assets/mark-abc.svg": "image/svg+xml",
     "/assets/words-abc.json": "application/json",
     "/assets/mark-abc.png": "image/png",
+    "/assets/licenses-abc.txt": "text/plain; charset=utf-8",
 }
 
 
