@@ -493,9 +493,13 @@ def send(
     `interactive`: whether anybody can answer; else a question that is needed ends it at once.
 
     Raises `Failure` when the data folder cannot be used, and `ValueError` for a purpose that is
-    none, or for an emergency without a reason.
+    none, for an emergency without a reason, for `relay_only` with `no_relay`, or without a
+    `server`, for one of its own offers no relay.
     """
     code = _purpose_code(purpose, reason)
+    _check_relay(relay_only, no_relay)
+    if relay_only and not server:
+        raise ValueError("relay_only needs a server that offers a relay")
     transfer, own = Transfer(has_link=True), _home(home)
     trail = Trail(own.audit, "sender", transfer._emit)
     options = Options(
@@ -548,6 +552,12 @@ def send(
     sender = SenderTransfer(options, record, list_sources)
     transfer._start(_host(sender, listen, expires, tls, check))
     return transfer
+
+
+def _check_relay(relay_only: bool, no_relay: bool) -> None:
+    """Raises `ValueError` where no way to the other side is left."""
+    if relay_only and no_relay:
+        raise ValueError("relay_only and no_relay leave no way to the other side")
 
 
 def _purpose_code(purpose: str, reason: str) -> str:
@@ -665,8 +675,9 @@ def receive(
 
     What was begun under this link before, in this process or an earlier one, goes on, in the folder
     it was begun in. The other arguments are those of `send`. Raises `Failure` when the data folder
-    cannot be used.
+    cannot be used, and `ValueError` for `relay_only` with `no_relay`.
     """
+    _check_relay(relay_only, no_relay)
     transfer, own = Transfer(has_link=False), _home(home)
     trail = Trail(own.audit, "recipient", transfer._emit)
     options = Options(
@@ -751,8 +762,10 @@ def resume(
     """Go on with an unfinished transfer, in either role; `wanted` is how its id begins. Options
     that are left as usual are as the transfer was begun.
 
-    Awaited, a sender's has its link again. Raises `Failure`, also for an id that is not known.
+    Awaited, a sender's has its link again. Raises `Failure`, also for an id that is not known, and
+    `ValueError` for `relay_only` with `no_relay`.
     """
+    _check_relay(relay_only, no_relay)
     own = _home(home)
     journal = Journals(own).find(wanted)
     if not journal.hold():

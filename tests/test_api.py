@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from typing import Any
 
 import pytest
 
@@ -254,3 +255,20 @@ async def test_a_purpose_is_one_that_there_is_and_an_emergency_has_a_reason(
 ):
     with pytest.raises(ValueError, match=r"purpose|reason"):
         p2p.send(some, home=homes["sender"], purpose=purpose, reason=reason)
+
+
+async def test_a_relay_alone_needs_a_server_that_may_have_one(some, homes):
+    with pytest.raises(ValueError, match="server"):
+        p2p.send(some, home=homes["sender"], relay_only=True)
+
+
+async def test_relays_alone_and_no_relay_leave_no_way(some, homes):
+    both: dict[str, Any] = {"relay_only": True, "no_relay": True}
+    link = "https://a.example/#1.A.A"
+    for start in (
+        lambda home: p2p.send(some, server="https://a.example", home=home, **both),
+        lambda home: p2p.receive(link, home=home, **both),
+        lambda home: p2p.resume("ab", home=home, **both),
+    ):
+        with pytest.raises(ValueError, match="no way"):
+            start(homes["sender"])

@@ -87,6 +87,8 @@ def send(
                 raise click.UsageError(words("usage", "no_tls"))
         else:  # what is typed counts for more than what is configured
             server = None
+    if common.relay_only and not (server or common.no_relay):
+        raise click.UsageError(words("usage", "relay_server"))
     if local_ca and files:
         raise click.UsageError(words("usage", "one_tls"))
     token = read_token(token_file, common.as_json)

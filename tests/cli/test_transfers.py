@@ -359,6 +359,20 @@ def test_a_failure_before_the_transfer_is_a_json_line(line, language, tmp_path):
 # --- the passphrase and the link
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_relay_alone_needs_a_server_that_may_have_one(line, tmp_path, monkeypatch, language):
+    monkeypatch.setenv("HANDOVER_LANG", language)
+    done = line.run("send", tmp_path, "--auto", "--relay-only")
+    assert done.exit_code == 2
+    assert CATALOGUE[language]["usage"]["relay_server"] in done.stderr
+    with_server = ("send", tmp_path, "--auto", "--relay-only", "--server", "https://a.example")
+    assert line.run(*with_server).exit_code == 0
+    # What is typed counts for more than what is configured: this one has a server of its own.
+    configured = {"HANDOVER_SERVER": "https://a.example"}
+    done = line.run("send", tmp_path, "--auto", "--relay-only", "--listen", ":0", env=configured)
+    assert done.exit_code == 2
+
+
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 def test_a_passphrase_from_a_file(line, tmp_path, ending):
     file = tmp_path / "secret"
