@@ -69,8 +69,8 @@ def on_device(source: SourceFile, info: os.stat_result) -> SourceFile:
 def is_alike(source: SourceFile, info: os.stat_result) -> bool:
     """Whether a file looks as it was listed. The system's own time of change is another matter: new
     permissions or a backup change it as well."""
-    seen = _source(source.path, info, source.sparse)
-    return replace(seen, changed_ns=source.changed_ns) == source
+    listed = source.device, source.inode, source.size, source.modified_ns
+    return listed == (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
 
 
 def _source(path: str, info: os.stat_result, sparse: bool) -> SourceFile:
