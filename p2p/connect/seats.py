@@ -137,7 +137,9 @@ async def _open_by(origin: str, proxy: str, host: str, port: int) -> ServerConne
             "server_refused", Detail("status", status=error.response.status_code)
         ) from None
     except (OSError, TimeoutError, WebSocketException, ValueError) as error:
-        raise Failure("server_unreachable", _reason(error)) from None
+        silent = origin.startswith("http:") and isinstance(error.__cause__, EOFError)
+        why = Detail("no_http") if silent else _reason(error)
+        raise Failure("server_unreachable", why) from None
 
 
 async def _connect(

@@ -604,6 +604,22 @@ async def test_a_failure_to_connect_is_said_without_any_address(monkeypatch, err
     assert "example" not in caught.value.detail
 
 
+async def test_a_server_that_takes_https_alone_is_said_to_give_no_answer_by_http():
+    """It ends the connection without a word; asked by https, it may end it as well."""
+
+    async def end(reader, writer):
+        await reader.read(1)
+        writer.close()
+
+    async with await asyncio.start_server(end, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for scheme, detail in ("http", "no_http"), ("https", None):
+            with pytest.raises(Failure) as caught:
+                await seats.open_connection(f"{scheme}://127.0.0.1:{port}", Proxies(NONE))
+            assert caught.value.code == "server_unreachable"
+            assert (caught.value.detail == Detail("no_http")) is (detail is not None)
+
+
 async def test_a_certificate_that_nobody_here_trusts_is_no_obstacle(monkeypatch):
     """What the server says is sealed or proven by the link; see `open_connection`."""
     tried: list[tuple[str, ssl.SSLContext | None]] = []
