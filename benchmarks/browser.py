@@ -43,6 +43,7 @@ from .data import random_file
 from .measure import cpu_of_all, spread
 
 SECONDS = 600.0
+SODIUM = "web_client/node_modules/libsodium-sumo/dist/modules-sumo-esm/libsodium-sumo.mjs"
 LINE = 1 << 20  # offers of eight connections are longer than asyncio's lines
 NO_DIALOG = "void delete window.showSaveFilePicker"  # nobody could click it
 # The page says when; looking again and again would cost as much as its own painting.
@@ -121,6 +122,31 @@ async def raw(
                 sent["memory"],
                 _tab_memory(browser),
                 (all_after - all_before - sum(used.values())) / sent["seconds"],
+            )
+
+
+async def primitives(kind: Kind, total: int) -> Result:
+    """What a tab must do with every byte that arrives, and nothing else."""
+    work = """new Promise((done, failed) => {
+      const worker = new Worker("primitives.js", { type: "module" });
+      worker.onmessage = ({ data }) => done(data);
+      worker.onerror = failed;
+      worker.postMessage(%d);
+    })"""
+    with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
+        async with _serve() as address, open_browser(kind, Path(folder)) as browser:
+            await browser.page.goto(address)
+            before, all_before = _cpu(browser), cpu_of_all()
+            seconds = await asyncio.wait_for(browser.page.evaluate(work % total), SECONDS)
+            after, all_after = _cpu(browser), cpu_of_all()
+            assert not browser.page.errors, browser.page.errors
+            used = {part: after[part] - before[part] for part in PARTS}
+            return Result(
+                total / seconds / 1e6,
+                {part: used[part] / total * 1e9 for part in PARTS},
+                0.0,
+                _tab_memory(browser),
+                (all_after - all_before - sum(used.values())) / seconds,
             )
 
 
@@ -308,17 +334,19 @@ async def _server(environment: dict[str, str]) -> AsyncIterator[str]:
 @asynccontextmanager
 async def _serve() -> AsyncIterator[str]:
     """The page's address: `localhost`, which browsers take for a secure context."""
-    script = (Path(__file__).parent / "page.js").read_text()
+    here = Path(__file__).parent
+    scripts = {f"/{name}": here / name for name in ("page.js", "primitives.js")}
+    scripts["/libsodium.js"] = here.parent / SODIUM
     page = '<!doctype html><link rel="icon" href="data:,"><script src="page.js"></script>'
 
     async def answer(request: web.Request) -> web.Response:
         if request.path == "/":
             return web.Response(text=page, content_type="text/html")
-        return web.Response(text=script, content_type="text/javascript")
+        return web.Response(body=scripts[request.path].read_bytes(), content_type="text/javascript")
 
     app = web.Application()
-    app.router.add_get("/", answer)
-    app.router.add_get("/page.js", answer)
+    for path in ("/", *scripts):
+        app.router.add_get(path, answer)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "localhost", 0)
@@ -466,6 +494,14 @@ async def _send(connection: Connection, share: int, message_size: int, window: i
     await hearing
 
 
+class Runs(NamedTuple):
+    """The results for one kind of browser."""
+
+    bare: list[Result]
+    real: list[Result]
+    floor: list[Result]  # the primitives
+
+
 WHOLE = {"to": whole_to_browser, "from": whole_from_browser, "between": whole_between}
 
 
@@ -474,21 +510,24 @@ def whole(kinds: list[Kind], size: int, rounds: int, direction: str) -> None:
     transfer = WHOLE[direction]
     with tempfile.TemporaryDirectory(prefix="handover-bench-") as folder:
         source = random_file(Path(folder) / "random.bin", size << 20)
-        runs: dict[Kind, tuple[list[Result], list[Result]]] = {kind: ([], []) for kind in kinds}
+        runs = {kind: Runs([], [], []) for kind in kinds}
         for _ in range(rounds):
-            for kind, (bare, real) in runs.items():
+            for kind, (bare, real, floor) in runs.items():
                 if direction == "between":
                     bare.append(asyncio.run(raw_between(kind, size << 20)))
                 else:
                     bare.append(asyncio.run(raw(kind, size << 20, sends=direction == "from")))
                 real.append(asyncio.run(transfer(kind, source)))
-    for kind, (bare, real) in runs.items():
+                if direction == "to":
+                    floor.append(asyncio.run(primitives(kind, size << 20)))
+    for kind, (bare, real, floor) in runs.items():
         base = statistics.median(run.rate for run in bare)
         row(f"{kind}, raw", bare)
         row(f"{kind}, whole: {statistics.median(r.rate for r in real) / base:.2f} verified", real)
         saved = statistics.median(run.saved for run in real)
         if direction == "to":
             print(f"| {kind}, whole: {saved / base:.2f} saved | {saved:.1f} | | | |", flush=True)
+            row(f"{kind}, primitives, one thread", floor)
 
 
 def row(name: str, runs: list[Result]) -> None:
