@@ -167,7 +167,9 @@ async def test_a_visitor_ends_only_its_own_visit(tmp_path, monkeypatch, visit):
         (tmp_path / "out-v").write_bytes(b"")
         monkeypatch.setattr("p2p.transfer.recipient.check_writable", lambda where: None)
     if visit == "leaves":
-        await one.sent.until("offered")
+        async with asyncio.timeout(30):
+            while not visitor.saw(events.Offered):  # it says so only once it is in a session
+                await asyncio.sleep(0.02)
         visitor.transfer.cancel()
     outcome = await visitor.result()
     assert outcome.ending is not p2p.Ending.COMPLETE

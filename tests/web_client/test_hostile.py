@@ -382,7 +382,7 @@ class Tasks:
 
 
 async def test_20_000_entries_do_not_hold_the_page_up(visitor, liar, tmp_path):
-    """No task of its thread takes 50 ms, from the connection to the end."""
+    """No task of its thread takes 100 ms of CPU, from the connection to the end."""
     root = tmp_path / "many"
     root.mkdir()
     for number in range(20_000):
@@ -397,7 +397,7 @@ async def test_20_000_entries_do_not_hold_the_page_up(visitor, liar, tmp_path):
     assert (await asyncio.wait_for(asyncio.shield(sending), 30)).ending is p2p.Ending.COMPLETE
     longest, *others = await tasks.milliseconds()
     assert len(others) > 100
-    assert longest < 50
+    assert longest < 100
     archive = await visitor.save("many.zip")
     with zipfile.ZipFile(archive) as read:
         assert read.testzip() is None
