@@ -8,7 +8,7 @@ memory is used than the range's own length calls for.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ SAMPLE = 64 * 1024  # looked at by `choose`; more of it changes no decision
 LEVEL = 1  # higher ones gain little on pixels and are slower than a fast line
 FILE_SHARE = 20  # a file is compressed if that saves a twentieth of it,
 RANGE_SHARE = 33  # and one of its ranges if that saves about 3 %
+SERIES, MAX_IN_SERIES = 8, 2 * 1024 * 1024  # files of which one is looked at, and bytes of each
 WITHOUT_NUMPY = 256  # samples of 64 KiB: they take as long as half of loading it
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _MIN_WINDOW = 1024
@@ -81,6 +82,32 @@ def choose(samples: Sequence[tuple[int, bytes]]) -> Compression:
     if plain - filtered < max(plain // RANGE_SHARE, 1):  # not worth undoing
         filtered, best = plain, _COMPRESSED
     return best if total - filtered >= max(total // FILE_SHARE, 1) else STORED
+
+
+class Series:
+    """Files of a folder that are no larger than an image are mostly of a kind, and looking at each
+    costs much of what sending it does. So one of a few is looked at, and where the last two of
+    these came to the same, the next ones do as well.
+    """
+
+    def __init__(self) -> None:
+        self._folder, self._count = "", 0
+        self._last: Compression | None = None  # of those that were looked at
+        self._agreed = False
+
+    def choose(self, folder: str, size: int, look: Callable[[], Compression]) -> Compression:
+        """How to compress the next file, of `size` bytes; `look` finds out."""
+        if size > MAX_IN_SERIES:
+            return look()
+        if folder != self._folder:
+            self._folder, self._count, self._last, self._agreed = folder, 0, None, False
+        due = self._count % SERIES == 0
+        self._count += 1
+        if self._agreed and not due and self._last is not None:
+            return self._last
+        found = look()
+        self._agreed, self._last = found == self._last, found
+        return found
 
 
 def compress(data: Payload, compression: Compression, phase: int) -> tuple[int, bytes] | None:

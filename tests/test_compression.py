@@ -380,3 +380,48 @@ def test_a_bomb_is_refused_before_it_takes_memory():
         assert tracemalloc.get_traced_memory()[1] < 2 * MAX_RANGE
     finally:
         tracemalloc.stop()
+
+
+# --- files that are mostly of a kind --------------------------------------------------------------
+
+ONE, ANOTHER = Compression(Method.FILTERED), STORED
+
+
+def looked_at(files):
+    """What `Series` says of files, (folder, size, what a look finds), and which it looked at."""
+    series, found, looked = compression.Series(), [], []
+    for index, (folder, size, kind) in enumerate(files):
+
+        def look(index=index, kind=kind):
+            looked.append(index)
+            return kind
+
+        found.append(series.choose(folder, size, look))
+    return found, looked
+
+
+def test_of_files_of_a_kind_one_in_eight_is_looked_at():
+    found, looked = looked_at([("a", 500_000, ONE)] * 40)
+    assert found == [ONE] * 40
+    assert looked == [0, 1, 8, 16, 24, 32]
+
+
+def test_a_kind_that_changes_is_noticed_within_seven_files():
+    found, looked = looked_at([("a", 500_000, ONE)] * 9 + [("a", 500_000, ANOTHER)] * 20)
+    assert found == [ONE] * 16 + [ANOTHER] * 13
+    assert looked == [0, 1, 8, 16, 17, 24]
+
+
+def test_where_kinds_change_from_file_to_file_each_is_looked_at():
+    files = [("a", 500_000, (ONE, ANOTHER)[index % 2]) for index in range(20)]
+    assert looked_at(files) == ([kind for _, _, kind in files], list(range(20)))
+
+
+def test_a_large_file_and_another_folder_are_looked_at():
+    large = compression.MAX_IN_SERIES + 1
+    files = (
+        [("a", 9, ONE)] * 4 + [("a", large, ANOTHER)] + [("a", 9, ONE)] + [("b", 9, ANOTHER)] * 3
+    )
+    found, looked = looked_at(files)
+    assert found == [kind for _, _, kind in files]
+    assert looked == [0, 1, 4, 6, 7]

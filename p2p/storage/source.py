@@ -7,8 +7,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 
-from ..compression import SAMPLE, STORED, Compression, Method, choose
+from ..compression import SAMPLE, STORED, Compression, Method, Series, choose
 from ..protocol.errors import Failure
 from ..protocol.manifest import CHANGED, UNREADABLE
 from ..protocol.sentences import os_detail
@@ -48,6 +49,7 @@ class FolderSource:
         self._at = 0  # in the open file
         self._digest = hashlib.sha256()
         self._compression: Compression | None = None  # of the open file, once it was asked for
+        self._series = Series()
         self._opened_again = (-1, 0)  # the last entry, and where in it
 
     def read(self, offset: int, length: int, *, compress: bool = False) -> Block:
@@ -118,16 +120,22 @@ class FolderSource:
         )
 
     def _choose(self, source: SourceFile) -> Compression:
-        """How to compress the open file, from a few samples of it; small ones are just tried."""
+        """How to compress the open file; small ones are just tried."""
         if self._compression is None:
             if source.size < MIN_SAMPLED:
                 self._compression = Compression(Method.COMPRESSED)
             else:
-                count = min(SAMPLES, source.size // MIN_SAMPLED)
-                step = source.size // (count + 1) & ~1
-                at = [step * (index + 1) for index in range(count)]
-                self._compression = choose([(i, self._sample(i)) for i in at])
+                folder = os.path.dirname(self._paths[self._entry])
+                look = partial(self._look, source.size)
+                self._compression = self._series.choose(folder, source.size, look)
         return self._compression
+
+    def _look(self, size: int) -> Compression:
+        """The same from a few samples of it."""
+        count = min(SAMPLES, size // MIN_SAMPLED)
+        step = size // (count + 1) & ~1
+        at = [step * (index + 1) for index in range(count)]
+        return choose([(i, self._sample(i)) for i in at])
 
     def _sample(self, offset: int) -> bytes:
         sample = bytearray(SAMPLE)
