@@ -85,8 +85,10 @@ async def serve_apart(
             word = FINISH if stay else STOP
         finally:
             keeping.cancel()
-            await asyncio.wait([keeping])
-            await apart.end(word)
+            try:
+                await asyncio.wait([keeping])
+            finally:  # whoever is cancelled, perhaps not for the first time, ends it too
+                await apart.end(word)
 
 
 class Apart:

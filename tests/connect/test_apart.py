@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -364,3 +365,25 @@ async def test_a_lane_that_no_page_opens_is_lost(monkeypatch):
 def lane_url(place, token):
     text = base64.urlsafe_b64encode(token).rstrip(b"=").decode()
     return f"{place.reached}/lanes/{text}"
+
+
+async def test_a_server_ends_with_a_transfer_that_is_cancelled_twice():
+    made = []
+
+    async def transfer():
+        listener = socket.create_server(("127.0.0.1", 0))
+        async with apart.serve_apart(listener, bytes(32)) as server:
+            made.append(server)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(transfer())
+    async with asyncio.timeout(20):
+        while not made:
+            await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.sleep(0)  # it ends the watch over the process
+        task.cancel()
+        await asyncio.wait([task])
+    assert task.cancelled()
+    assert made[0]._process.returncode is not None
+    assert made[0]._passing is None
