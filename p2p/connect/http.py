@@ -23,10 +23,11 @@ _CHUNK = 1 << 16
 
 @asynccontextmanager
 async def session(
-    ca: Path | None, proxy: str, seconds: float, headers: Mapping[str, str]
+    url: str, ca: Path | None, proxy: str, seconds: float, headers: Mapping[str, str]
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session of so many seconds at most, without cookies, which unpacks nothing. `ca`: a further
-    certificate to trust. `proxy`: its URL, or "". What goes wrong is `Failure`."""
+    """A session of so many seconds at most with the server of this URL, without cookies, which
+    unpacks nothing. `ca`: a further certificate to trust. `proxy`: its URL, or "". What goes wrong
+    is `Failure`."""
     context = client_context(ca)
     try:
         async with (
@@ -58,7 +59,9 @@ async def session(
         known = bool(number and number > 0)
         why = os_detail(error.os_error) if known else Detail("no_such_host")
         raise Failure("server_unreachable", why) from None
-    except (aiohttp.ClientError, OSError, ValueError):
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        if isinstance(error, aiohttp.ServerDisconnectedError) and url.startswith("http:"):
+            raise Failure("server_unreachable", Detail("no_http")) from None
         raise Failure("server_unreachable", Detail("no_web_server")) from None
 
 

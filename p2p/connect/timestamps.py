@@ -103,7 +103,7 @@ async def _ask(authority: Authority, query: bytes, proxy: str) -> bytes:
         "Accept-Encoding": "identity",
     }
     async with (
-        session(authority.ca, proxy, SECONDS, headers) as client,
+        session(authority.url, authority.ca, proxy, SECONDS, headers) as client,
         client.post(authority.url, data=query, allow_redirects=False) as answer,
     ):
         if answer.status != 200:

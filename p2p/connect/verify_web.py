@@ -71,7 +71,7 @@ async def _compare(
 ) -> list[Finding]:
     # The second is what browsers say where they hold the origin for secure.
     headers_sent = {"Accept-Encoding": "identity", "Sec-Fetch-Mode": "navigate"}
-    async with session(ca, proxy, ALL_SECONDS, headers_sent) as client:
+    async with session(origin, ca, proxy, ALL_SECONDS, headers_sent) as client:
         findings = []
         for path, wanted in shipped.items():
             async with client.get(origin + path, allow_redirects=False) as answer:

@@ -210,9 +210,11 @@ class Multipath:
                 working.append(self._punch(direct, port, peer.outer))
             await race(*working)
         finally:
-            await stop(asking)
-            if not asking.cancelled() and not asking.exception() and (made := asking.result()):
-                made.close()
+            try:
+                await stop(asking)
+            finally:  # also where this is cancelled once more
+                if not asking.cancelled() and not asking.exception() and (made := asking.result()):
+                    made.close()
 
     async def _punch(self, direct: DirectLanes, port: OuterPort, peer: tuple[str, int]) -> None:
         """Where nobody could connect to the other in the ordinary way, both at once from ports that

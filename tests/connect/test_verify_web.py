@@ -197,6 +197,13 @@ async def test_servers_that_are_none_and_that_hang_fail_in_time(site, unused_tcp
         writer.write(b"220 smtp ready\r\n")
         writer.close()
 
+    async def hang_up(reader, writer):  # as one that takes https alone
+        await reader.read(1)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as silent:
+        await refuses(f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}", "try https")
+
     server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
     await refuses(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "not a web server")
     server.close()

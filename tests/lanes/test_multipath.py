@@ -7,6 +7,7 @@ that only pass it on. The sender's flow control is the real one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from itertools import pairwise
 from types import SimpleNamespace
@@ -734,6 +735,36 @@ async def test_an_outer_port_is_closed_whatever_comes_between(monkeypatch):
     await sides.stop()
     assert made[0].closed
     assert [code for code, _ in sides.warned] == ["no_direct_port"]
+
+
+@virtual_time
+async def test_an_outer_port_is_closed_though_its_transfer_is_cancelled_twice(monkeypatch):
+    made = MemoryOuterPort(("198.51.100.9", 50_000))
+
+    async def late():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+        return made
+
+    async def wanted():
+        return True
+
+    async def never(cls, ports):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(MemoryDirectLanes, "open", classmethod(never))
+    monkeypatch.setattr(multipath, "DirectLanes", MemoryDirectLanes)
+    context = SimpleNamespace(direct_ports=(40_000, 40_001), open_outer_port=late)
+    side: Any = SimpleNamespace(_context=context, _direct_wanted=wanted)
+    task = asyncio.create_task(multipath.Multipath._keep_direct(side))
+    for _ in range(2):
+        await asyncio.sleep(0.1)
+        task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert made.closed
 
 
 @pytest.mark.parametrize("outer", [("198.51.100.9", 50_000), ("127.0.0.1", 50_000)])
